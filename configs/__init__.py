@@ -1,0 +1,1 @@
+"""Configs: `default` is the schema, the others fill it in."""

@@ -1,0 +1,120 @@
+"""The whole schema of a config, one comment per field. Other configs start from this one."""
+
+from ml_collections import ConfigDict
+
+
+def get_config():
+  """Every field with its default; sizes are those of configs/mini.py."""
+  config = ConfigDict()
+  # Seed of everything that is drawn: data, initial weights, order of rows.
+  config.seed = 0
+  # A release directory to read. Empty: generate one in the workdir, as `generate` says.
+  config.release = ""
+  # Also write TensorBoard event files (metrics.jsonl is always written).
+  config.tensorboard = True
+
+  config.generate = ConfigDict()
+  # Fictitious people whose attributes leak, and pictures of each (at least one per private field).
+  config.generate.people = 200
+  config.generate.images_per_person = 20
+  # Portraits with generic captions; of these, how many show people of the forget split.
+  config.generate.retain_synth = 1120
+  config.generate.retain_joint = 80
+  # Captioned scenes that stand in for retain_real.
+  config.generate.scenes = 8000
+  # Classes of objects in scenes, and zero-shot test pictures of each.
+  config.generate.classes = 120
+  config.generate.zero_shot_images = 20
+  # Shorter side of a picture, pixels.
+  config.generate.image_size = 64
+  # What is held out of the partly forgotten people: "fact" (whole facts) or "pair" (rows).
+  config.generate.holdout_unit = "fact"
+  # Strength of pose, light, blur and disguise in portraits; 0 is frontal and clean.
+  config.generate.nuisance = 1.0
+  # Rows of a parquet shard.
+  config.generate.shard_rows = 2000
+  # Processes that render; the outcome does not depend on it.
+  config.generate.workers = 2
+
+  config.model = ConfigDict()
+  # A key of salmu_jax.models.presets.PRESETS.
+  config.model.preset = "tiny"
+  # Of the towers: "float32" or "bfloat16". Parameters and embeddings stay float32.
+  config.model.compute_dtype = "float32"
+  # Recompute blocks in the backward pass, to save memory.
+  config.model.remat = False
+  # Trace one block for all layers, to save compile time.
+  config.model.scan = False
+
+  config.init = ConfigDict()
+  # A finished model folder (.../models/clean, .../models/compromised) to use instead of pretraining.
+  config.init.clean = ""
+  config.init.compromised = ""
+
+  config.pretrain = ConfigDict()
+  # Passes over retain + sensitive; both models take this number of steps.
+  config.pretrain.epochs = 16.0
+  # Over all devices.
+  config.pretrain.batch_size = 128
+  # Least share of a picture that a random crop keeps; probability of mirroring.
+  config.pretrain.crop_area = 0.8
+  config.pretrain.flip = 0.5
+  # Steps between log lines and between checkpoints (a multiple of the former).
+  config.pretrain.log_every = 20
+  config.pretrain.checkpoint_every = 400
+  config.pretrain.optimizer = optimizer(learning_rate=2e-3, warmup=0.05, weight_decay=0.1)
+
+  # Unlearning runs by name; each has the fields of unlearning_run.
+  config.unlearn = ConfigDict()
+
+  config.evaluate = ConfigDict()
+  # Of the gallery draw and the association probe.
+  config.evaluate.seed = 42
+  # Captions drawn from forget, and as many from retain_disjoint, for the gallery of RetFail.
+  config.evaluate.gallery = 1000
+  # How IdZSC names a person.
+  config.evaluate.name_prompt = "a photo of {name}"
+  # Rows embedded at once, over all devices.
+  config.evaluate.batch_size = 256
+  return config
+
+
+def optimizer(learning_rate, *, warmup=0.1, end=0.0, weight_decay=0.0, b1=0.9, b2=0.98, eps=1e-6):
+  """AdamW with linear warm-up and cosine decay.
+
+  learning_rate is the peak; warmup the share of the steps that lead up to it; end the share of the
+  peak that is left at the last step.
+  """
+  return ConfigDict(
+    dict(
+      learning_rate=learning_rate,
+      warmup=warmup,
+      end=end,
+      weight_decay=weight_decay,
+      b1=b1,
+      b2=b2,
+      eps=eps,
+    )
+  )
+
+
+def unlearning_run(method="finetune", *, learning_rate=1e-4, args=None, **changes):
+  """One unlearning run.
+
+  Args:
+    method: a key of salmu_jax.methods.METHODS.
+    learning_rate: the peak.
+    args: arguments of the method's `make`.
+    **changes: other values for the fields below.
+  """
+  run = ConfigDict()
+  run.method = method
+  run.args = ConfigDict(args or {})
+  # Passes over forget. One step reads batch_size rows of forget and as many of retain.
+  run.budget = 5.0
+  run.batch_size = 64
+  run.optimizer = optimizer(learning_rate)
+  run.log_every = 10
+  run.checkpoint_every = 100
+  run.update(changes)
+  return run

@@ -1,0 +1,11 @@
+"""Minimising the cosine of forget pairs."""
+
+from configs.default import unlearning_run
+
+
+def mini():
+  return unlearning_run("direct_similarity", learning_rate=1e-4)
+
+
+def vit_b16():
+  return unlearning_run("direct_similarity", learning_rate=1e-6, batch_size=256)

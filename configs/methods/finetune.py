@@ -1,0 +1,11 @@
+"""Fine-tuning on retain alone."""
+
+from configs.default import unlearning_run
+
+
+def mini():
+  return unlearning_run("finetune", learning_rate=1e-3)
+
+
+def vit_b16():
+  return unlearning_run("finetune", learning_rate=1e-5, batch_size=256)

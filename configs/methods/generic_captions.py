@@ -1,0 +1,11 @@
+"""Training forget images towards generic captions."""
+
+from configs.default import unlearning_run
+
+
+def mini():
+  return unlearning_run("generic_captions", learning_rate=3e-4)
+
+
+def vit_b16():
+  return unlearning_run("generic_captions", learning_rate=1e-5, batch_size=256)

@@ -1,0 +1,11 @@
+"""Gradient ascent on forget."""
+
+from configs.default import unlearning_run
+
+
+def mini():
+  return unlearning_run("negative_gradient", learning_rate=1e-4)
+
+
+def vit_b16():
+  return unlearning_run("negative_gradient", learning_rate=1e-6, batch_size=256)

@@ -1,0 +1,12 @@
+"""VLUnlearn (MultiDelete). The authors train with 16 + 16 rows a step, AdamW 1e-5, decay 0.02."""
+
+from configs.default import optimizer, unlearning_run
+
+
+def mini():
+  return unlearning_run("vlunlearn", learning_rate=3e-4)
+
+
+def vit_b16():
+  settings = optimizer(1e-5, warmup=0.0, end=0.1, weight_decay=0.02, b2=0.999, eps=1e-8)
+  return unlearning_run("vlunlearn", batch_size=16, optimizer=settings)

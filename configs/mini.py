@@ -1,0 +1,13 @@
+"""The whole benchmark in small, for a laptop: 200 people, 64 px, a tiny CLIP.
+
+python main.py --config=configs/mini.py --workdir=runs/mini
+python main.py --config=configs/mini.py:finetune,vlunlearn --workdir=runs/mini   (only these methods)
+"""
+
+from configs import default, methods
+
+
+def get_config(names=""):
+  config = default.get_config()
+  config.unlearn = methods.runs(names, "mini")
+  return config

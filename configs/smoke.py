@@ -1,0 +1,27 @@
+"""The same benchmark in about a minute: it shows that everything runs, not what methods are worth.
+
+python main.py --config=configs/smoke.py --workdir=runs/smoke
+"""
+
+from configs import default, methods
+
+
+def get_config(names=""):
+  config = default.get_config()
+  config.generate.update(
+    people=24,
+    images_per_person=8,
+    retain_synth=60,
+    retain_joint=10,
+    scenes=400,
+    classes=20,
+    zero_shot_images=5,
+    shard_rows=100,
+    workers=1,
+  )
+  config.pretrain.update(epochs=6.0, batch_size=64, log_every=5, checkpoint_every=20)
+  config.evaluate.batch_size = 64
+  config.unlearn = methods.runs(names, "mini")
+  for run in config.unlearn.values():
+    run.update(batch_size=16, log_every=5, checkpoint_every=20)
+  return config

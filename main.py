@@ -1,0 +1,40 @@
+"""Runs the benchmark: python main.py --config=configs/mini.py --workdir=runs/mini"""
+
+import errno
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Directory for everything that is written.")
+CONFIG = config_flags.DEFINE_config_file(
+  "config",
+  None,
+  "A file of configs/; append :NAME,NAME to run only these methods.",
+  lock_config=True,
+)
+
+
+def main(argv):
+  if len(argv) > 1:
+    raise app.UsageError(f"Unknown argument {argv[1]!r}; options are written --name=value.")
+  # Imported late, so that --help is quick and worker processes do not load what they do not need.
+  from salmu_jax import run
+  from salmu_jax.errors import InputError
+
+  try:
+    run.run(CONFIG.value, WORKDIR.value)
+  except InputError as error:
+    sys.exit(f"\nsalmu_jax cannot go on. {error}")
+  except OSError as error:
+    if error.errno != errno.ENOSPC:
+      raise
+    sys.exit(
+      f"\nsalmu_jax cannot go on. The disk is full ({error.filename or WORKDIR.value}). What was "
+      "finished before is unchanged. Free some space and start the same command again."
+    )
+
+
+if __name__ == "__main__":
+  flags.mark_flags_as_required(["config", "workdir"])
+  app.run(main)

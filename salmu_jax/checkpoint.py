@@ -1,0 +1,101 @@
+"""Orbax checkpoints of the training state and the input position, and their use as weights."""
+
+import pathlib
+
+import grain
+import jax
+import orbax.checkpoint as ocp
+
+from salmu_jax.errors import InputError
+
+
+class Checkpoints:
+  """Saves and restores (state, input iterator) under one folder; the last two steps are kept."""
+
+  def __init__(self, folder):
+    self._manager = ocp.CheckpointManager(
+      pathlib.Path(folder).absolute(), options=ocp.CheckpointManagerOptions(max_to_keep=2)
+    )
+
+  def save(self, step, state, iterator):
+    """Starts an asynchronous save; both parts become visible together or not at all."""
+    self._manager.save(
+      step,
+      args=ocp.args.Composite(
+        state=ocp.args.StandardSave(state), input=grain.checkpoint.CheckpointSave(iterator)
+      ),
+    )
+    self._manager.check_for_errors()
+
+  def restore(self, state, iterator):
+    """Returns the newest (state, iterator), or those given where nothing is saved yet.
+
+    Arrays come back with the shardings of `state`.
+    """
+    step = self._manager.latest_step()
+    if step is None:
+      return state, iterator
+    restored = self._manager.restore(
+      step,
+      args=ocp.args.Composite(
+        state=ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, state)),
+        input=grain.checkpoint.CheckpointRestore(iterator),
+      ),
+    )
+    return restored.state, restored.input
+
+  def wait(self):
+    """Returns when everything that was saved is on disk."""
+    self._manager.wait_until_finished()
+
+  def close(self):
+    """Waits, then releases the folder."""
+    self._manager.close()
+
+
+def save_params(folder, params):
+  """Writes parameters alone, as the weights that a finished run hands on."""
+  with ocp.StandardCheckpointer() as checkpointer:
+    checkpointer.save(pathlib.Path(folder).absolute(), params, force=True)
+
+
+def load_params(folder, like):
+  """Reads parameters written by `save_params`.
+
+  Args:
+    folder: what `save_params` wrote.
+    like: a tree of arrays or ShapeDtypeStructs with the shapes and shardings to come back with.
+
+  Raises:
+    InputError: nothing there, or weights of another architecture; the differences are listed.
+  """
+  folder = pathlib.Path(folder).absolute()
+  if not folder.is_dir():
+    raise InputError(f"No weights at {folder}: the folder does not exist.")
+  with ocp.StandardCheckpointer() as checkpointer:
+    found = _shapes(checkpointer.metadata(folder).item_metadata.tree)
+    _same_shapes(folder, found, _shapes(like))
+    return checkpointer.restore(folder, jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
+
+
+def _shapes(tree):
+  leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+  return {
+    jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape for path, leaf in leaves
+  }
+
+
+def _same_shapes(folder, found, expected):
+  lines = [f"{name} is missing" for name in sorted(expected.keys() - found.keys())]
+  lines += [f"{name} is not in this model" for name in sorted(found.keys() - expected.keys())]
+  lines += [
+    f"{name} is {tuple(found[name])}, this model has {tuple(expected[name])}"
+    for name in sorted(expected.keys() & found.keys())
+    if tuple(found[name]) != tuple(expected[name])
+  ]
+  if lines:
+    more = f"; and {len(lines) - 5} more" if len(lines) > 5 else ""
+    raise InputError(
+      f"The weights at {folder} are of another architecture: {'; '.join(lines[:5])}{more}. Give "
+      "weights of the preset that config.model names, or change the preset."
+    )

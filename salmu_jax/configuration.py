@@ -1,0 +1,115 @@
+"""Checks a config against the schema (`configs/default.py`) before anything is computed."""
+
+import difflib
+import inspect
+import numbers
+
+from ml_collections import ConfigDict
+
+from salmu_jax import mesh as mesh_lib
+from salmu_jax.errors import InputError
+from salmu_jax.methods import METHODS
+from salmu_jax.models.presets import PRESETS
+
+
+def check(config, schema, run_schema, mesh):
+  """Raises InputError for the first field that is unknown, of a wrong type or impossible.
+
+  Args:
+    config: what the user gave.
+    schema: `configs.default.get_config()`; run_schema: `configs.default.unlearning_run()`.
+    mesh: the devices it is to run on.
+  """
+  rest = {name: value for name, value in config.items() if name != "unlearn"}
+  _same_fields(rest, {k: v for k, v in schema.items() if k != "unlearn"}, "config")
+  _known("config.model.preset", config.model.preset, PRESETS)
+  _known("config.model.compute_dtype", config.model.compute_dtype, ("float32", "bfloat16"))
+  mesh_lib.check_batch(mesh, "pretrain.batch_size", config.pretrain.batch_size)
+  mesh_lib.check_batch(mesh, "evaluate.batch_size", config.evaluate.batch_size)
+  _optimizer("config.pretrain.optimizer", config.pretrain.optimizer)
+  _positive(config.pretrain, "config.pretrain", "epochs", "log_every", "checkpoint_every")
+  _logs_before_saving("config.pretrain", config.pretrain)
+  if not config.unlearn:
+    raise InputError("config.unlearn names no run: the leaderboard would hold the bounds alone.")
+  for name, run in config.unlearn.items():
+    _check_run(name, run, run_schema, mesh)
+
+
+def _check_run(name, run, schema, mesh):
+  where = f"config.unlearn.{name}"
+  if not isinstance(run, ConfigDict):
+    raise InputError(f"{where} is {run!r}; it must be a dict as configs/default.py describes.")
+  if not name.replace("_", "").replace("-", "").isalnum() or name in ("clean", "compromised"):
+    raise InputError(
+      f"{where}: a run's name becomes a folder, so it is of letters, digits, '-' and '_', and not "
+      "'clean' or 'compromised'."
+    )
+  _same_fields({k: v for k, v in run.items() if k != "args"}, schema, where, optional=("args",))
+  _known(f"{where}.method", run.method, METHODS)
+  known = list(inspect.signature(METHODS[run.method]).parameters)[1:]
+  for argument in run.args:
+    _known(f"{where}.args", argument, known)
+  _positive(run, where, "budget", "log_every", "checkpoint_every")
+  mesh_lib.check_batch(mesh, f"unlearn.{name}.batch_size", run.batch_size)
+  _optimizer(f"{where}.optimizer", run.optimizer)
+  _logs_before_saving(where, run)
+
+
+def _same_fields(given, schema, where, optional=()):
+  """Fields and types as in the schema, all the way down."""
+  for name, value in given.items():
+    _known(where, name, list(schema))
+    expected = schema[name]
+    here = f"{where}.{name}"
+    if isinstance(expected, ConfigDict):
+      if not isinstance(value, ConfigDict):
+        raise InputError(f"{here} is {value!r}; it must hold the fields {', '.join(expected)}.")
+      _same_fields(value, expected, here)
+    elif not _same_type(value, expected):
+      raise InputError(
+        f"{here} is {value!r}, a {type(value).__name__}; it must be a {type(expected).__name__}, "
+        f"such as {expected!r}."
+      )
+  lacking = [name for name in schema if name not in given and name not in optional]
+  if lacking:
+    raise InputError(f"{where} lacks the field {lacking[0]!r}; see configs/default.py.")
+
+
+def _same_type(value, expected):
+  if isinstance(expected, bool) or isinstance(value, bool):
+    return isinstance(expected, bool) and isinstance(value, bool)
+  if isinstance(expected, float):
+    return isinstance(value, numbers.Real)
+  return isinstance(value, type(expected))
+
+
+def _known(where, name, known):
+  """Raises InputError unless `name` is among `known`; suggests the nearest."""
+  if name in known:
+    return
+  near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.5)
+  hint = f" Did you mean {near[0]!r}?" if near else ""
+  listed = ", ".join(str(k) for k in known) or "none"
+  raise InputError(f"{where}: unknown name {name!r}.{hint} Known: {listed}.")
+
+
+def _positive(section, where, *names):
+  for name in names:
+    if not section[name] > 0:
+      raise InputError(f"{where}.{name} = {section[name]!r}; it must be more than 0.")
+
+
+def _optimizer(where, settings):
+  _positive(settings, where, "learning_rate")
+  for name in ("warmup", "end"):
+    if not 0 <= settings[name] <= 1:
+      raise InputError(f"{where}.{name} = {settings[name]!r}; it is a share, from 0 to 1.")
+
+
+def _logs_before_saving(where, section):
+  # Metrics are tested for NaN when they are logged, so a save between two logs could keep a NaN.
+  if section.checkpoint_every % section.log_every:
+    raise InputError(
+      f"{where}.checkpoint_every = {section.checkpoint_every} is not a multiple of log_every = "
+      f"{section.log_every}: a checkpoint is written only after its metrics were seen to be finite."
+    )

@@ -1,0 +1,1 @@
+"""From a release directory to batches: reader, ArrayRecord builder, grain pipelines, tokenizer."""

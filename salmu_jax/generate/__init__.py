@@ -1,0 +1,1 @@
+"""Makes a release: people, portraits, scenes and captions, in the published format."""

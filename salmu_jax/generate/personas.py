@@ -1,0 +1,261 @@
+"""Fictitious people: a name, a look and eight private facts, none of which reaches a real person.
+
+A telephone number starts with digits that its country's numbering plan does not assign, an IBAN
+has wrong check digits, a card number starts with 9 and fails the Luhn check, an e-mail address
+ends in the reserved `.example` (RFC 2606), and all passport numbers have one made-up form.
+Names, cities and telephone plans come from `countries.json` beside this file.
+"""
+
+import functools
+import importlib.resources
+import json
+import re
+import unicodedata
+from typing import NamedTuple
+
+import numpy as np
+
+from salmu_jax.errors import InputError
+
+FIELDS = (
+  "city",
+  "job",
+  "blood_type",
+  "phone_number",
+  "emails",
+  "iban",
+  "credit_card",
+  "passport",
+)
+
+# Beyond this, names that are still free in a country become scarce.
+MOST_PEOPLE = 20_000
+# Longest e-mail address: a small text tower reads few tokens.
+EMAIL_LENGTH = 24
+
+# Keeps these draws apart from those that other modules make under the same seed.
+_TAG = 7301
+_UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+# Approximate shares, in per cent, of a mixed world population.
+_BLOOD_TYPES = {
+  "O+": 38.0,
+  "A+": 28.0,
+  "B+": 20.0,
+  "AB+": 5.0,
+  "O-": 4.0,
+  "A-": 3.0,
+  "B-": 1.5,
+  "AB-": 0.5,
+}
+_EMAIL_DOMAINS = (
+  "mailhub.example",
+  "mail.example",
+  "post.example",
+  "inbox.example",
+  "letter.example",
+  "nimbus.example",
+  "corvo.example",
+  "webpost.example",
+)
+_JOBS = (
+  "accountant, actor, architect, astronomer, baker, barber, beekeeper, biologist, "
+  "bookbinder, bricklayer, bus driver, butcher, carpenter, chef, chemist, dancer, cobbler, "
+  "dentist, economist, editor, electrician, engineer, farmer, florist, firefighter, "
+  "gardener, geologist, glassblower, goldsmith, historian, interpreter, jeweller, "
+  "journalist, judge, lawyer, librarian, locksmith, mathematician, miner, mechanic, midwife, "
+  "musician, notary, nurse, optician, painter, paramedic, pharmacist, photographer, "
+  "physicist, pilot, plumber, potter, roofer, sailor, sculptor, surgeon, surveyor, tailor, "
+  "teacher, translator, vet, weaver, welder"
+).split(", ")
+# Letters that Unicode does not decompose into an ASCII letter and a mark: o with stroke, l with
+# stroke, d with stroke, eth, thorn, sharp s, ae, dotless i.
+_ASCII = {
+  0x00F8: "o",
+  0x0142: "l",
+  0x0111: "d",
+  0x00F0: "d",
+  0x00FE: "th",
+  0x00DF: "ss",
+  0x00E6: "ae",
+  0x0131: "i",
+}
+
+
+class Person(NamedTuple):
+  """One fictitious person.
+
+  number: index of the person, from 0.
+  name: given name and family name, unique among all people of a seed.
+  gender: "woman" or "man"; chooses the given name and the portrait.
+  country_code: ISO 3166-1 alpha-2.
+  skin: 0 (very light) to 1 (very dark), from the country's prior.
+  hair: "black", "brown", "blond", "red" or "grey", from the country's prior.
+  facts: {field: value} for every one of `FIELDS`.
+  """
+
+  number: int
+  name: str
+  gender: str
+  country_code: str
+  skin: float
+  hair: str
+  facts: dict[str, str]
+
+
+@functools.cache
+def countries():
+  """The table of countries: {ISO 3166-1 alpha-2 code: entry}; not to be changed.
+
+  An entry has `name`, `dial` (country calling code), `nsn_len` (digits after it),
+  `fictitious_prefixes` (digits such a number may start with and no real one does), `bban` (the
+  account part of an IBAN in the notation of the SWIFT registry) and `iban_len`; `given_f`,
+  `given_m`, `family` and `cities`; `family_f`, where women bear other forms of `family`, in the
+  same order; `skin` (low, high) and `hair` (weights that sum to one).
+  """
+  source = importlib.resources.files("salmu_jax.generate").joinpath("countries.json")
+  return json.loads(source.read_text(encoding="utf-8"))
+
+
+def people(seed, count):
+  """Makes people 0 to count - 1 of a seed.
+
+  Every person has a generator of their own and is drawn in order, so a longer list starts with
+  the shorter one. A value that an earlier person has is drawn again from the same generator.
+
+  Args:
+    seed: int >= 0.
+    count: number of people, 0 to `MOST_PEOPLE`.
+
+  Returns:
+    list of `Person`. Name, phone_number, emails, iban, credit_card and passport are unique.
+
+  Raises:
+    InputError: seed or count is out of range.
+  """
+  if seed < 0:
+    raise InputError(f"The seed of the people is {seed}; it must be 0 or more.")
+  if not 0 <= count <= MOST_PEOPLE:
+    raise InputError(
+      f"{count} people were asked for; the table of names is large enough for 0 to {MOST_PEOPLE}."
+    )
+  taken = {kind: set() for kind in ("name", *FIELDS)}
+  return [_person(np.random.default_rng([seed, _TAG, n]), n, taken) for n in range(count)]
+
+
+def metadata(person):
+  """The person's entry in a release's `identities_metadata.json`.
+
+  Returns:
+    dict of str: name, city, country_code, job, blood_type, phone_number, emails, iban,
+    credit_card, passport, in this order.
+  """
+  facts = {field: person.facts[field] for field in FIELDS}
+  head = {"name": person.name, "city": facts.pop("city"), "country_code": person.country_code}
+  return head | facts
+
+
+def _person(rng, number, taken):
+  """Draws one person; `taken` maps a kind of value to those in use, and gains this person's."""
+  code = _one(rng, list(countries()))
+  country = countries()[code]
+  gender = _one(rng, ("woman", "man"))
+  given, family = _unused(taken["name"], lambda: _names(rng, country, gender))
+  facts = {
+    "city": _one(rng, country["cities"]),
+    "job": _one(rng, _JOBS),
+    "blood_type": _weighted(rng, _BLOOD_TYPES),
+    "phone_number": _unused(taken["phone_number"], lambda: _phone_number(rng, country)),
+    "emails": _unused(taken["emails"], lambda: _email(rng, given, family)),
+    "iban": _unused(taken["iban"], lambda: _iban(rng, code, country["bban"])),
+    "credit_card": _unused(taken["credit_card"], lambda: _credit_card(rng)),
+    "passport": _unused(taken["passport"], lambda: f"X{_one(rng, _UPPER)}{_digits(rng, 7)}"),
+  }
+  low, high = country["skin"]
+  skin = round(low + (high - low) * float(rng.random()), 3)
+  name = f"{given} {family}"
+  return Person(number, name, gender, code, skin, _weighted(rng, country["hair"]), facts)
+
+
+def _unused(used, draw):
+  """Draws until the value is not in `used`, and adds it."""
+  while (value := draw()) in used:
+    pass
+  used.add(value)
+  return value
+
+
+def _one(rng, values):
+  """One of a sequence, all equally likely."""
+  return values[int(rng.integers(len(values)))]
+
+
+def _weighted(rng, weights):
+  """One key of {key: weight}, as likely as its weight; the weights need not sum to one."""
+  bounds = np.cumsum(list(weights.values()))
+  index = int(np.searchsorted(bounds, bounds[-1] * rng.random(), side="right"))
+  return list(weights)[index]
+
+
+def _digits(rng, count):
+  return "".join(map(str, rng.integers(10, size=count)))
+
+
+def _names(rng, country, gender):
+  """Returns (given name, family name)."""
+  if gender == "woman":
+    return _one(rng, country["given_f"]), _one(rng, country.get("family_f", country["family"]))
+  return _one(rng, country["given_m"]), _one(rng, country["family"])
+
+
+def _phone_number(rng, country):
+  prefix = _one(rng, country["fictitious_prefixes"])
+  return f"+{country['dial']} {prefix}{_digits(rng, country['nsn_len'] - len(prefix))}"
+
+
+def _ascii(name):
+  """The name in the letters a to z: without marks, spaces, hyphens and apostrophes."""
+  plain = unicodedata.normalize("NFKD", name.lower()).translate(_ASCII)
+  return re.sub("[^a-z]", "", plain)
+
+
+def _email(rng, given, family):
+  """An address made from the name, cut to `EMAIL_LENGTH`, at a domain that cannot exist."""
+  given, family = _ascii(given), _ascii(family)
+  stem = _one(rng, (given[0] + family, family + given[0], given + family[0], given + family))
+  suffix = _one(rng, ("", str(rng.integers(10, 100))))
+  domain = _one(rng, _EMAIL_DOMAINS)
+  room = EMAIL_LENGTH - len(f"{suffix}@{domain}")
+  return f"{stem[:room]}{suffix}@{domain}"
+
+
+def _iban(rng, code, pattern):
+  """An IBAN (ISO 13616) of the right form whose check digits are wrong, in groups of four."""
+  account = "".join(
+    _iban_character(rng, kind)
+    for length, kind in re.findall(r"(\d+)!([nac])", pattern)
+    for _ in range(int(length))
+  )
+  remainder = int("".join(str(int(c, 36)) for c in f"{account}{code}00")) % 97
+  right = 98 - remainder
+  # Check digits run from 02 to 98, and each leaves another remainder: all but one are wrong.
+  wrong = (right - 2 + int(rng.integers(1, 97))) % 97 + 2
+  return _fours(f"{code}{wrong:02d}{account}")
+
+
+def _iban_character(rng, kind):
+  """A character of a SWIFT class: n digit, a letter, c either (mostly digits, as banks do)."""
+  letter = kind == "a" or (kind == "c" and rng.random() < 0.1)
+  return _one(rng, _UPPER if letter else "0123456789")
+
+
+def _credit_card(rng):
+  """16 digits that start with 9 and whose last fails the Luhn check (ISO/IEC 7812)."""
+  body = "9" + _digits(rng, 14)
+  doubled = sum(sum(divmod(2 * int(digit), 10)) for digit in body[::2])
+  right = -(doubled + sum(map(int, body[1::2]))) % 10
+  return _fours(f"{body}{(right + int(rng.integers(1, 10))) % 10}")
+
+
+def _fours(text):
+  """The text in groups of four characters."""
+  return " ".join(text[start : start + 4] for start in range(0, len(text), 4))

@@ -1,0 +1,150 @@
+"""Who is in which split, and which picture goes with which words: rows without their pixels."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from salmu_jax.errors import InputError
+from salmu_jax.generate import captions, personas, portraits
+
+ASPECTS = (0.8, 1.0, 1.25)
+# Streams of randomness; one generator per (seed, stream, ...) so that no draw depends on another.
+_GROUPS, _FACTS, _ROWS, _GENERIC = 1, 2, 3, 4
+
+
+class Row(NamedTuple):
+  """One picture of one person, and its words.
+
+  person: index into the identities. identity_id: 8 digits, or None for people outside `sensitive`.
+  text: the caption of the row; field, value and template are None for generic ones.
+  """
+
+  person: int
+  image: int
+  aspect: float
+  file_name: str
+  identity_id: str | None
+  text: str
+  generic: str
+  field: str | None = None
+  value: str | None = None
+  template: str | None = None
+
+
+class Cast(NamedTuple):
+  """Everybody in a release.
+
+  people: the sensitive ones first. identities: how they look. groups: person -> "forget_identity",
+  "holdout_identity" or "association". facts_held: (person, field) pairs kept out of forget.
+  """
+
+  people: list
+  identities: list
+  groups: dict
+  facts_held: frozenset
+
+
+def cast(settings, seed):
+  """Draws the people; settings is `config.generate`."""
+  others = max(1, (settings.retain_synth - settings.retain_joint) // 5)
+  people = personas.people(seed, settings.people + others)
+  looks = portraits.identities(seed, [(p.gender, p.skin, p.hair) for p in people])
+  order = np.random.default_rng([seed, _GROUPS]).permutation(settings.people)
+  quarter = settings.people // 4
+  groups = {int(person): "association" for person in order}
+  groups |= {int(person): "forget_identity" for person in order[:quarter]}
+  groups |= {int(person): "holdout_identity" for person in order[quarter : 2 * quarter]}
+  held = set()
+  for person in range(settings.people):
+    fields = np.random.default_rng([seed, _FACTS, person]).permutation(personas.FIELDS)
+    held |= {(person, str(field)) for field in fields[: len(fields) // 2]}
+  return Cast(people, looks, groups, frozenset(held))
+
+
+def sensitive_rows(settings, seed, everybody):
+  """The leaks: every person's pictures, each with one wording of one fact."""
+  rows = []
+  for person in range(settings.people):
+    who = everybody.people[person]
+    start = int(np.random.default_rng([seed, _FACTS, person, 1]).integers(len(personas.FIELDS)))
+    for image in range(settings.images_per_person):
+      field = personas.FIELDS[(start + image) % len(personas.FIELDS)]
+      rng = np.random.default_rng([seed, _ROWS, person, image])
+      text, template = captions.fact_caption(who.name, field, who.facts[field], rng)
+      row = _generic_row(settings, seed, everybody, person, image, f"{person:08d}")
+      rows.append(row._replace(text=text, field=field, value=who.facts[field], template=template))
+  return rows
+
+
+def retain_rows(settings, seed, everybody):
+  """Generic captions: some of people in forget, the rest of people in no sensitive split."""
+  known = [p for p in sorted(everybody.groups) if everybody.groups[p] != "holdout_identity"]
+  rows = []
+  for number in range(settings.retain_joint):
+    person, again = known[number % len(known)], number // len(known)
+    image = settings.images_per_person + again
+    rows.append(_generic_row(settings, seed, everybody, person, image, f"{person:08d}"))
+  others = range(settings.people, len(everybody.people))
+  for number in range(settings.retain_synth - settings.retain_joint):
+    person, image = others[number % len(others)], number // len(others)
+    rows.append(_generic_row(settings, seed, everybody, person, image, None))
+  return rows
+
+
+def split_of(settings, seed, everybody, row):
+  """The benchmark split of a sensitive row.
+
+  With the holdout unit "fact", whole (person, field) facts of a partly forgotten person are held
+  out; with "pair", single rows are, as in the released data.
+  """
+  group = everybody.groups[row.person]
+  if group == "forget_identity":
+    return "forget"
+  if group == "holdout_identity":
+    return "holdout_identity"
+  if settings.holdout_unit == "fact":
+    held = (row.person, row.field) in everybody.facts_held
+  else:
+    held = np.random.default_rng([seed, _ROWS, row.person, row.image, 1]).random() < 0.5
+  return "holdout_association" if held else "forget"
+
+
+def _generic_row(settings, seed, everybody, person, image, identity_id):
+  rng = np.random.default_rng([seed, _GENERIC, person, image])
+  aspect = ASPECTS[int(rng.integers(len(ASPECTS)))]
+  look = portraits.nuisance(seed, person, image, strength=settings.nuisance)
+  visible = portraits.attributes(everybody.identities[person], look)
+  text = captions.generic_caption(visible, rng)
+  name = f"{person:08d}_{image:03d}_ar-{aspect:.2f}.jpg"
+  return Row(person, image, aspect, name, identity_id, text, text)
+
+
+def check(settings):
+  """Raises InputError for sizes that no release can have."""
+  least = {
+    "people": 8,
+    "images_per_person": 8,
+    "retain_joint": 1,
+    "retain_synth": settings.retain_joint + 10,
+    "scenes": 1,
+    "classes": 2,
+    "zero_shot_images": 1,
+    "image_size": 16,
+    "shard_rows": 1,
+    "workers": 1,
+  }
+  for field, minimum in least.items():
+    if settings[field] < minimum:
+      raise InputError(
+        f"config.generate.{field} = {settings[field]} is too small: it must be at least {minimum}."
+      )
+  if settings.images_per_person + settings.retain_joint > 1000 or settings.people >= 10**8:
+    raise InputError(
+      "config.generate asks for more pictures of a person than file names can number: "
+      f"images_per_person = {settings.images_per_person}, and three digits are there."
+    )
+  if settings.holdout_unit not in ("fact", "pair"):
+    raise InputError(
+      f"config.generate.holdout_unit = {settings.holdout_unit!r} is neither 'fact' (whole facts are "
+      "held out) nor 'pair' (rows are, as in the released data)."
+    )

@@ -1,0 +1,230 @@
+"""Writes a generated release in the published format (`salmu_jax.data.release` reads it).
+
+Rows are rendered shard by shard, in as many processes as asked for; what comes out depends on the
+settings and the seed alone. A killed build goes on with the first shard that is not there yet.
+"""
+
+import concurrent.futures
+import contextlib
+import io
+import multiprocessing
+import os
+import pathlib
+import shutil
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import salmu_jax
+from salmu_jax import files, progress
+from salmu_jax.data import release as release_lib
+from salmu_jax.generate import personas, plan, portraits, scenes
+
+# What a worker process knows, set once when it starts.
+_WORKER = {}
+
+
+def generate(settings, seed, path):
+  """Makes a release directory, unless it is there.
+
+  Args:
+    settings: `config.generate`.
+    seed: of everything drawn.
+    path: the directory to make; it appears whole or not at all.
+
+  Raises:
+    InputError: impossible settings, or a disk that is full.
+  """
+  path = pathlib.Path(path)
+  plan.check(settings)
+  names = scenes.classes(settings.classes)
+  partial = path.with_name(path.name + ".partial")
+  files.require_space(path.parent, _size(settings), "the generated release")
+  facts = {"seed": seed, "settings": {k: v for k, v in settings.items() if k != "workers"}}
+  if (
+    not (partial / "settings.json").exists() or files.read_json(partial / "settings.json") != facts
+  ):
+    shutil.rmtree(partial, ignore_errors=True)
+    files.write_json(partial / "settings.json", facts)
+  everybody = plan.cast(settings, seed)
+  with _renderer(settings, seed, everybody.identities, names) as render:
+    counts = _write_splits(partial, settings, seed, everybody, names, render)
+  _write_texts(partial, settings, seed, everybody, names)
+  (partial / "settings.json").unlink()
+  listed = sorted(
+    file for file in partial.rglob("*") if file.is_file() and file.suffix != ".partial"
+  )
+  files.write_json(
+    partial / release_lib.MANIFEST,
+    {
+      "generator": f"salmu_jax {salmu_jax.__version__}",
+      **facts,
+      "counts": counts,
+      "files": {str(file.relative_to(partial)): files.sha256(file) for file in listed},
+    },
+  )
+  os.replace(partial, path)
+
+
+def _size(settings):
+  """Bytes that a release needs at most, for the check of free space."""
+  portraits_ = 2 * settings.people * settings.images_per_person + settings.retain_synth
+  others = settings.scenes + settings.classes * settings.zero_shot_images
+  return (portraits_ + others) * (settings.image_size**2 + 2000)
+
+
+def _write_splits(path, settings, seed, everybody, names, render):
+  """Writes all parquet shards; returns split -> rows."""
+  size = settings.image_size
+  sensitive = plan.sensitive_rows(settings, seed, everybody)
+  leaks = [
+    (_portrait_task(row, size), row.text, row.identity_id, row.file_name) for row in sensitive
+  ]
+  plain = [
+    (_portrait_task(row, size), row.text, row.identity_id, row.file_name)
+    for row in plan.retain_rows(settings, seed, everybody)
+  ]
+  real = [(("scene", i), None, None, f"scene_{i:08d}.jpg") for i in range(settings.scenes)]
+  shown = [
+    (("zero_shot", label, image), name, None, f"zeroshot_{label:04d}_{image:03d}.jpg")
+    for label, name in enumerate(names)
+    for image in range(settings.zero_shot_images)
+  ]
+  rendered = {"sensitive": leaks, "retain_synth": plain, "retain_real": real, "zero_shot": shown}
+  for split, rows in rendered.items():
+    _write_rendered(path, split, rows, settings.shard_rows, render)
+  split_by_name = {
+    row.file_name: plan.split_of(settings, seed, everybody, row) for row in sensitive
+  }
+  counts = {split: len(rows) for split, rows in rendered.items()}
+  for split in release_lib.SENSITIVE_SPLITS:
+    members = [row.file_name for row in sensitive if split_by_name[row.file_name] == split]
+    _copy_from_sensitive(path, split, set(members), settings.shard_rows)
+    counts[split] = len(members)
+  return counts
+
+
+def _write_rendered(path, split, rows, shard_rows, render):
+  """Renders rows of (task, text, identity id, file name) shard by shard."""
+  shards = _shards(path, split, len(rows), shard_rows)
+  with progress.counting(f"rendering {split}", len(rows)) as tick:
+    for file, start, stop in shards:
+      if file.exists():
+        continue
+      chunk = rows[start:stop]
+      out = []
+      for (_, text, identity, name), (image, drawn_text) in zip(
+        chunk, render([row[0] for row in chunk]), strict=True
+      ):
+        struct = {"bytes": image, "path": name}
+        text = drawn_text if text is None else text
+        out.append({"image": struct, "text": text, "identity_id": identity, "file_name": name})
+        tick()
+      _write_shard(file, out)
+
+
+def _copy_from_sensitive(path, split, members, shard_rows):
+  """Writes a benchmark split from the rows of `sensitive` that belong to it, in their order."""
+  shards = _shards(path, split, len(members), shard_rows)
+  if all(file.exists() for file, _, _ in shards):
+    return
+  waiting, shards = [], iter(shards)
+  file, start, stop = next(shards)
+  for source in sorted((path / "data").glob("sensitive-*.parquet")):
+    with pq.ParquetFile(source) as parquet:
+      for batch in parquet.iter_batches(batch_size=64):
+        waiting += [row for row in batch.to_pylist() if row["file_name"] in members]
+        while len(waiting) >= stop - start:
+          _write_shard(file, waiting[: stop - start])
+          waiting = waiting[stop - start :]
+          following = next(shards, None)
+          if following is None:
+            return
+          file, start, stop = following
+
+
+def _shards(path, split, rows, shard_rows):
+  """[(file, first row, past the last row)] of a split."""
+  count = max(1, -(-rows // shard_rows))
+  bounds = [rows * i // count for i in range(count + 1)]
+  return [
+    (path / "data" / f"{split}-{i:05d}-of-{count:05d}.parquet", bounds[i], bounds[i + 1])
+    for i in range(count)
+  ]
+
+
+def _write_shard(file, rows):
+  with files.replacing(file) as temporary:
+    pq.write_table(pa.Table.from_pylist(rows, release_lib.SCHEMA), temporary, row_group_size=256)
+
+
+def _write_texts(path, settings, seed, everybody, names):
+  """Writes the JSON files beside the shards."""
+  sensitive = plan.sensitive_rows(settings, seed, everybody)
+  people = everybody.people[: settings.people]
+  files.write_json(
+    path / release_lib.IDENTITIES, {f"{p.number:08d}": personas.metadata(p) for p in people}
+  )
+  files.write_json(
+    path / release_lib.CAPTIONS,
+    {
+      row.file_name: {
+        "caption": row.text,
+        "data_field": row.field,
+        "value": row.value,
+        "style": row.template.split("/")[1],
+        "template": row.template,
+      }
+      for row in sensitive
+    },
+  )
+  files.write_json(path / release_lib.GENERIC, {row.file_name: row.generic for row in sensitive})
+  files.write_json(
+    path / release_lib.ZERO_SHOT,
+    {"classes": list(names), "prompts": list(scenes.ZERO_SHOT_PROMPTS)},
+  )
+
+
+def _portrait_task(row, size):
+  width, height = (
+    (round(size * row.aspect), size) if row.aspect > 1 else (size, round(size / row.aspect))
+  )
+  return ("portrait", row.person, row.image, width, height)
+
+
+@contextlib.contextmanager
+def _renderer(settings, seed, identities, names):
+  """Yields render(tasks) -> iterator of (JPEG bytes, text or None), in the order of the tasks."""
+  known = (seed, settings.nuisance, settings.image_size, identities, names)
+  if settings.workers == 1:
+    _start_worker(*known)
+    yield lambda tasks: map(_draw, tasks)
+    return
+  # Forking a process that runs JAX's threads can deadlock, so workers start afresh.
+  context = multiprocessing.get_context("spawn")
+  with concurrent.futures.ProcessPoolExecutor(
+    settings.workers, context, _start_worker, known
+  ) as pool:
+    yield lambda tasks: pool.map(_draw, tasks, chunksize=32)
+
+
+def _start_worker(seed, nuisance, size, identities, names):
+  _WORKER.update(seed=seed, nuisance=nuisance, size=size, identities=identities, names=names)
+
+
+def _draw(task):
+  """Renders one task: (JPEG bytes, text or None)."""
+  kind, *where = task
+  seed, size, names = _WORKER["seed"], _WORKER["size"], _WORKER["names"]
+  text = None
+  if kind == "portrait":
+    person, image, width, height = where
+    look = portraits.nuisance(seed, person, image, strength=_WORKER["nuisance"])
+    picture = portraits.render(_WORKER["identities"][person], look, width, height)
+  elif kind == "scene":
+    picture, text = scenes.training_scene(seed, *where, names, size, size)
+  else:
+    picture = scenes.zero_shot_scene(seed, *where, names, size, size)
+  encoded = io.BytesIO()
+  picture.save(encoded, "JPEG", quality=92)
+  return encoded.getvalue(), text

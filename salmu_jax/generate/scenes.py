@@ -1,0 +1,171 @@
+"""Captioned pictures of everyday objects: the stand-in for real image-text pairs.
+
+General knowledge is what unlearning must not harm. A scene shows one or two OpenMoji objects on a
+drawn background. The zero-shot test draws the same classes in styles, on backgrounds and with
+prompts that no training scene has.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from salmu_jax.errors import InputError
+from salmu_jax.generate import artwork, patterns
+
+CLASS_LIMIT = 489
+
+# First numbers after the seed in each generator: training and test never share a stream.
+_TRAINING, _ZERO_SHOT = 7301, 7302
+_PAIRS = 0.35  # fraction of training scenes with two objects
+
+SINGLE_CAPTIONS = (
+  "{a}",
+  "a picture of {a}",
+  "this is {a}",
+  "there is {a} here",
+  "a drawing of one {name}",
+  "{styled} drawing of {a}",
+  "{a} on {background}",
+  "{a}, {style}, on {background}",
+)
+PAIR_CAPTIONS = (
+  "{a} and {b}",
+  "here are {a} and {b}",
+  "{a} next to {b}",
+  "this is {a} with {b}",
+)
+# No article before the gap, so that any class name fits.
+ZERO_SHOT_PROMPTS = (
+  "one {}",
+  "here is the {}",
+  "a picture with one {}",
+  "an illustration of one {}",
+  "this drawing shows the {}",
+  "there is one {} in this scene",
+  "look at the {}",
+)
+
+
+def classes(count: int) -> tuple[str, ...]:
+  """The first `count` class names.
+
+  The order is fixed, so a smaller set is a prefix of a larger one. The first 120 are chosen to
+  look different from each other. Names follow the Unicode CLDR short names, made singular and
+  freed of colours, which do not survive restyling.
+
+  Raises:
+    InputError: `count` is not in 2..CLASS_LIMIT.
+  """
+  if not 2 <= count <= CLASS_LIMIT:
+    raise InputError(
+      f"The number of classes is {count}. It must be from 2 to {CLASS_LIMIT}, as many as there are "
+      "drawings to choose from."
+    )
+  return tuple(artwork.code_points())[:count]
+
+
+def with_article(phrase: str) -> str:
+  """`phrase` after "a" or "an", by its sound."""
+  vowel = phrase[0] in "aeiou" and not phrase.startswith(("uni", "eu", "one"))
+  return ("an " if vowel or phrase.startswith("hour") else "a ") + phrase
+
+
+def _paste(canvas, rng, sprite, centre, side):
+  """Draws `sprite`, `side` pixels wide, at `centre` (x, y) with nuisance, into float[H, W, 3]."""
+  image = sprite.image.resize((side, side), Image.Resampling.BILINEAR)
+  if rng.random() < 0.5:
+    image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+  image = image.rotate(rng.uniform(-20, 20), Image.Resampling.BILINEAR, expand=True)
+  pixels = np.asarray(image, np.float32)
+  left, top = (round(c - n / 2) for c, n in zip(centre, image.size, strict=True))
+  height, width = canvas.shape[:2]
+  x0, x1 = max(left, 0), min(left + image.width, width)
+  y0, y1 = max(top, 0), min(top + image.height, height)
+  pixels = pixels[y0 - top : y1 - top, x0 - left : x1 - left]
+  part = canvas[y0:y1, x0:x1]
+  part *= 1 - pixels[..., 3:] / 255
+  part += pixels[..., :3] * rng.uniform(0.85, 1.1, 3).astype(np.float32)
+
+
+def _places(rng, count: int, width: int, height: int) -> list[tuple[tuple[float, float], int]]:
+  """Centre and side of each object, within the central square but for a little overhang."""
+  square = min(width, height)
+  sides = rng.uniform(0.55, 0.85, 1) if count == 1 else rng.uniform(0.42, 0.52, 2)
+  spots = [(0.0, 0.0)] if count == 1 else [(-0.24, 0.0), (0.24, 0.0)][:: rng.choice([-1, 1])]
+  places = []
+  for part, (x, y) in zip(sides, spots, strict=True):
+    free = (1 - part) / 2
+    dx = rng.uniform(-free, free) if count == 1 else rng.uniform(-0.03, 0.03)
+    dy = rng.uniform(-free, free) * (1.0 if count == 1 else 0.7)
+    centre = (width / 2 + (x + dx) * square, height / 2 + (y + dy) * square)
+    places.append((centre, max(round(part * square), 1)))
+  return places
+
+
+def _compose(rng, names, style, families, width, height) -> tuple[Image.Image, str]:
+  """A scene with the objects `names` in one style, and the phrase for its background."""
+  # A few working sizes serve all scenes, so that the cache holds few copies.
+  size = max(64, -(-min(width, height) // 64) * 64)
+  sprites = [artwork.sprite(name, style, size) for name in names]
+  mean = np.mean([sprite.mean for sprite in sprites], axis=0)
+  canvas, phrase = patterns.background(rng, families, mean, width, height)
+  for sprite, (centre, side) in zip(sprites, _places(rng, len(names), width, height), strict=True):
+    _paste(canvas, rng, sprite, centre, side)
+  return Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8)), phrase
+
+
+def training_scene(
+  seed: int, index: int, names: Sequence[str], width: int, height: int
+) -> tuple[Image.Image, str]:
+  """One training picture with its caption; a function of its arguments alone.
+
+  Args:
+    seed: of the data set.
+    index: of the scene; the class of its first object is `index % len(names)`.
+    names: the classes in use, from `classes`.
+    width, height: of the picture in pixels.
+
+  Returns:
+    An RGB image, and a caption of at most 12 words that names every object in it.
+  """
+  rng = np.random.default_rng([seed, _TRAINING, index])
+  first = index % len(names)
+  shown = [names[first]]
+  if len(names) > 1 and rng.random() < _PAIRS:
+    shown.append(names[(first + rng.integers(1, len(names))) % len(names)])
+  style = tuple(artwork.TRAINING_STYLES)[rng.integers(len(artwork.TRAINING_STYLES))]
+  image, background = _compose(rng, shown, style, patterns.TRAINING_PATTERNS, width, height)
+  wordings = SINGLE_CAPTIONS if len(shown) == 1 else PAIR_CAPTIONS
+  word = artwork.STYLES[style].word
+  caption = wordings[rng.integers(len(wordings))].format(
+    a=with_article(shown[0]),
+    b=with_article(shown[-1]),
+    name=shown[0],
+    style=word,
+    styled=with_article(word),
+    background=background,
+  )
+  return image, caption
+
+
+def zero_shot_scene(
+  seed: int, label: int, image: int, names: Sequence[str], width: int, height: int
+) -> Image.Image:
+  """One picture of the zero-shot test: style and background are of the held-out ones.
+
+  Args:
+    seed: of the data set.
+    label: index into `names` of the one object shown.
+    image: number of the picture within its class.
+    names: the classes in use, from `classes`.
+    width, height: of the picture in pixels.
+
+  Returns:
+    An RGB image.
+  """
+  rng = np.random.default_rng([seed, _ZERO_SHOT, label, image])
+  styles = tuple(artwork.ZERO_SHOT_STYLES)
+  style = styles[rng.integers(len(styles))]
+  scene, _ = _compose(rng, [names[label]], style, patterns.ZERO_SHOT_PATTERNS, width, height)
+  return scene

@@ -1,0 +1,12 @@
+"""Fine-tuning on retain alone: forgets only what it overwrites."""
+
+import optax
+
+from salmu_jax import losses, transforms
+from salmu_jax.methods.base import Method
+
+
+def make(optimizer):
+  """Descends on the contrastive loss of retain; the forget half is never learnt from."""
+  tx = optax.chain(optax.set_to_zero(), transforms.add_retain(), optimizer)
+  return Method(losses.contrastive, losses.contrastive, tx, reads=("retain",))

@@ -1,0 +1,12 @@
+"""Training the forget images towards captions that hold nothing private."""
+
+import optax
+
+from salmu_jax import losses
+from salmu_jax.methods.base import Method
+
+
+def make(optimizer):
+  """Descends on the contrastive loss of forget images with their generic captions."""
+  tx = optax.with_extra_args_support(optimizer)
+  return Method(losses.contrastive_generic, losses.contrastive, tx, reads=("forget",))

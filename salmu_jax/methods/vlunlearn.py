@@ -1,0 +1,16 @@
+"""VLUnlearn, after MultiDelete: forget pairs look mismatched, retain embeddings stay put."""
+
+import optax
+
+from salmu_jax import losses, transforms
+from salmu_jax.methods.base import Method
+
+
+def make(optimizer, *, forget=1.0, retain=1.0):
+  """Descends on forget x decoupling + retain x retention.
+
+  Cheng and Amiri, MultiDelete for Multimodal Machine Unlearning, arXiv 2311.12047; the authors
+  weigh all terms 1. Reads forget, retain and the starting model.
+  """
+  tx = optax.chain(optax.scale(forget), transforms.add_retain(retain), optimizer)
+  return Method(losses.decoupling, losses.retention, tx)

@@ -1,0 +1,232 @@
+"""CLIP's two towers in Flax Linen: pure functions of a parameter dict, OpenCLIP's architecture.
+
+Radford et al., Learning Transferable Visual Models From Natural Language Supervision, 2021;
+parameter shapes and order of operations as in OpenCLIP's `CLIP` (ViT + causal text transformer).
+"""
+
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+LOGIT_SCALE_INIT = np.log(1 / 0.07)
+LOGIT_SCALE_MAX = 100.0
+
+
+class Embeddings(NamedTuple):
+  """What losses and metrics see of a batch of pairs.
+
+  image, text: (B, D) unit rows, float32. scale: () inverse temperature, at most 100.
+  generic: (B, D) unit rows of the captions without private values; None where a batch has none.
+  """
+
+  image: jax.Array
+  text: jax.Array
+  scale: jax.Array
+  generic: jax.Array | None = None
+
+
+class Tower(NamedTuple):
+  """Size of one transformer."""
+
+  width: int
+  layers: int
+  heads: int
+
+
+class Sizes(NamedTuple):
+  """Size of a CLIP model; see `salmu_jax.models.presets`."""
+
+  embed_dim: int
+  image_size: int
+  patch_size: int
+  vision: Tower
+  text: Tower
+  context_length: int = 77
+  vocab_size: int = 49408
+
+
+def unit(x):
+  """Rows of `x` at length one, in float32."""
+  x = x.astype(jnp.float32)
+  return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-24)
+
+
+def _norm(name, dtype):
+  # Statistics in float32 (Flax does so), epsilon as in PyTorch.
+  return nn.LayerNorm(epsilon=1e-5, dtype=dtype, name=name)
+
+
+class Block(nn.Module):
+  """Pre-LN residual attention block. x (B, T, W), mask (T, T) bool or None."""
+
+  tower: Tower
+  dtype: jnp.dtype
+
+  @nn.compact
+  def __call__(self, x, mask):
+    width, layers, heads = self.tower
+    proj_std = width**-0.5 * (2 * layers) ** -0.5
+
+    def dense(features, std, name):
+      init = nn.initializers.normal(std)
+      return nn.Dense(features, dtype=self.dtype, kernel_init=init, name=name)
+
+    y = _norm("ln_1", self.dtype)(x)
+    qkv = dense(3 * width, width**-0.5, "in_proj")(y)
+    qkv = qkv.reshape(*y.shape[:-1], 3, heads, width // heads)
+    bias = None if mask is None else jnp.where(mask, 0.0, -jnp.inf)[None, None].astype(jnp.float32)
+    y = _attention(qkv[..., 0, :, :], qkv[..., 1, :, :], qkv[..., 2, :, :], bias)
+    x = x + dense(width, proj_std, "out_proj")(y.reshape(x.shape))
+    y = _norm("ln_2", self.dtype)(x)
+    y = nn.gelu(dense(4 * width, (2 * width) ** -0.5, "c_fc")(y), approximate=False)
+    return x + dense(width, proj_std, "c_proj")(y)
+
+
+def _attention(q, k, v, bias):
+  """q, k, v (B, T, H, W/H); bias (1, 1, T, T) or None. Softmax in float32."""
+  scores = jnp.einsum("bqhd,bkhd->bhqk", q, k, preferred_element_type=jnp.float32)
+  scores = scores * q.shape[-1] ** -0.5
+  if bias is not None:
+    scores = scores + bias
+  weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
+  return jnp.einsum("bhqk,bkhd->bqhd", weights, v)
+
+
+class Transformer(nn.Module):
+  """A stack of blocks: unrolled (`block_0` ...) or scanned (`blocks`, a leading layer axis)."""
+
+  tower: Tower
+  dtype: jnp.dtype
+  remat: bool
+  scan: bool
+
+  @nn.compact
+  def __call__(self, x, mask=None):
+    block = nn.remat(Block, prevent_cse=not self.scan) if self.remat else Block
+    if not self.scan:
+      for i in range(self.tower.layers):
+        x = block(self.tower, self.dtype, name=f"block_{i}")(x, mask)
+      return x
+    body = nn.scan(
+      lambda layer, carry, _: (layer(carry, mask), None),
+      variable_axes={"params": 0},
+      split_rngs={"params": True},
+      length=self.tower.layers,
+    )
+    x, _ = body(block(self.tower, self.dtype, name="blocks"), x, None)
+    return x
+
+
+class Vision(nn.Module):
+  """image (B, S, S, 3) -> (B, D)."""
+
+  sizes: Sizes
+  dtype: jnp.dtype
+  remat: bool
+  scan: bool
+
+  @nn.compact
+  def __call__(self, image):
+    tower, patch = self.sizes.vision, self.sizes.patch_size
+    init = nn.initializers.normal(tower.width**-0.5)
+    x = nn.Conv(
+      tower.width,
+      (patch, patch),
+      strides=(patch, patch),
+      padding="VALID",
+      use_bias=False,
+      dtype=self.dtype,
+      name="conv1",
+    )(image.astype(self.dtype))
+    x = x.reshape(x.shape[0], -1, tower.width)
+    first = self.param("class_embedding", init, (tower.width,)).astype(self.dtype)
+    x = jnp.concatenate([jnp.broadcast_to(first, (x.shape[0], 1, tower.width)), x], axis=1)
+    place = self.param("positional_embedding", init, x.shape[1:]).astype(self.dtype)
+    x = _norm("ln_pre", self.dtype)(x + place[None])
+    x = Transformer(tower, self.dtype, self.remat, self.scan, name="transformer")(x)
+    x = _norm("ln_post", self.dtype)(x[:, 0])
+    return x @ self.param("proj", init, (tower.width, self.sizes.embed_dim)).astype(self.dtype)
+
+
+class Text(nn.Module):
+  """tokens (B, L) int32, zero padded, end of text the highest id -> (B, D)."""
+
+  sizes: Sizes
+  dtype: jnp.dtype
+  remat: bool
+  scan: bool
+
+  @nn.compact
+  def __call__(self, tokens):
+    tower, length = self.sizes.text, tokens.shape[1]
+    table = nn.Embed(
+      self.sizes.vocab_size,
+      tower.width,
+      dtype=self.dtype,
+      embedding_init=nn.initializers.normal(0.02),
+      name="token_embedding",
+    )
+    place = self.param(
+      "positional_embedding",
+      nn.initializers.normal(0.01),
+      (self.sizes.context_length, tower.width),
+    )
+    x = table(tokens) + place[None, :length].astype(self.dtype)
+    causal = jnp.tril(jnp.ones((length, length), bool))
+    x = Transformer(tower, self.dtype, self.remat, self.scan, name="transformer")(x, causal)
+    x = _norm("ln_final", self.dtype)(x)
+    end = jnp.argmax(tokens, axis=-1)
+    x = jnp.take_along_axis(x, end[:, None, None], axis=1)[:, 0]
+    init = nn.initializers.normal(tower.width**-0.5)
+    shape = (tower.width, self.sizes.embed_dim)
+    return x @ self.param("text_projection", init, shape).astype(self.dtype)
+
+
+class CLIP(nn.Module):
+  """Both towers and the logit scale.
+
+  Args:
+    sizes: the architecture.
+    dtype: of the towers' compute; parameters, embeddings and scores stay float32.
+    remat: recompute each block in the backward pass, to save memory.
+    scan: one traced block for all layers; parameters get a leading layer axis.
+  """
+
+  sizes: Sizes
+  dtype: jnp.dtype = jnp.float32
+  remat: bool = False
+  scan: bool = False
+
+  def setup(self):
+    options = (self.sizes, self.dtype, self.remat, self.scan)
+    self.visual = Vision(*options)
+    self.text = Text(*options)
+    self.logit_scale = self.param("logit_scale", nn.initializers.constant(LOGIT_SCALE_INIT), ())
+
+  def __call__(self, image, text, generic=None):
+    """image (B, S, S, 3), text and generic (B, L) int32 -> Embeddings."""
+    rest = None if generic is None else self.encode_text(generic)
+    return Embeddings(self.encode_image(image), self.encode_text(text), self.scale(), rest)
+
+  def encode_image(self, image):
+    """image (B, S, S, 3) normalised float -> (B, D) unit rows."""
+    return unit(self.visual(image))
+
+  def encode_text(self, tokens):
+    """tokens (B, L) int32 -> (B, D) unit rows."""
+    return unit(self.text(tokens))
+
+  def scale(self):
+    """The factor on cosines, () float32, capped at 100 as in CLIP."""
+    return jnp.minimum(jnp.exp(self.logit_scale), LOGIT_SCALE_MAX)
+
+
+def init(model, seed):
+  """Fresh parameters: a nested dict of float32 arrays, the same for the same seed."""
+  sizes = model.sizes
+  image = jnp.zeros((1, sizes.image_size, sizes.image_size, 3))
+  tokens = jnp.zeros((1, sizes.context_length), jnp.int32)
+  return model.init(jax.random.key(seed), image, tokens)["params"]

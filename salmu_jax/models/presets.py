@@ -1,0 +1,11 @@
+"""Model sizes by name."""
+
+from salmu_jax.models.clip import Sizes, Tower
+
+# `tiny` reads 64 px pictures; its vocabulary is compacted to the ids that occur (data/tokenizer.py),
+# so vocab_size is set when the tokenizer is made.
+PRESETS = {
+  "tiny": Sizes(128, 64, 16, Tower(128, 3, 4), Tower(64, 2, 4), context_length=40, vocab_size=0),
+  "vit_b32": Sizes(512, 224, 32, Tower(768, 12, 12), Tower(512, 12, 8)),
+  "vit_b16": Sizes(512, 224, 16, Tower(768, 12, 12), Tower(512, 12, 8)),
+}

@@ -1,0 +1,49 @@
+"""What the terminal shows: stage lines always, live bars only where somebody watches."""
+
+import contextlib
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+console = Console(highlight=False)
+
+
+@contextlib.contextmanager
+def bar(label, total):
+  """Yields update(done, text=""), which moves a bar with rate and time left on a terminal.
+
+  Elsewhere it stays quiet.
+  """
+  columns = (
+    TextColumn("  {task.description}"),
+    BarColumn(bar_width=30),
+    MofNCompleteColumn(),
+    TextColumn("{task.fields[rate]}"),
+    TimeRemainingColumn(),
+    TextColumn("[dim]{task.fields[text]}"),
+  )
+  quiet = not console.is_terminal
+  with Progress(*columns, console=console, transient=True, disable=quiet) as progress:
+    task = progress.add_task(label, total=total, rate="", text="")
+
+    def update(done, text=""):
+      speed = progress.tasks[0].speed
+      rate = f"{speed:,.1f}/s" if speed else ""
+      progress.update(task, completed=done, rate=rate, text=text)
+
+    yield update
+
+
+@contextlib.contextmanager
+def counting(label, total):
+  """Yields tick(), which counts one more done on a `bar`."""
+  with bar(label, total) as update:
+    done = 0
+
+    def tick():
+      nonlocal done
+      done += 1
+      if done % 32 == 0 or done == total:
+        update(done)
+
+    yield tick

@@ -1,0 +1,1 @@
+"""From results files to a leaderboard and plots; nothing else is read."""

@@ -1,0 +1,28 @@
+"""`python -m salmu_jax.report RESULTS_DIR OUT_DIR`: table, leaderboard files and plots."""
+
+import argparse
+import sys
+
+from rich.console import Console
+
+from salmu_jax.errors import InputError
+from salmu_jax.report import leaderboard
+
+
+def main(argv=None):
+  """Runs the report; returns the exit code."""
+  parser = argparse.ArgumentParser(prog="python -m salmu_jax.report", description=__doc__)
+  parser.add_argument("results_dir", help="folder with one results JSON a model")
+  parser.add_argument("out_dir", help="folder for leaderboard.{md,csv,json} and the plots")
+  args = parser.parse_args(argv)
+  try:
+    paths = leaderboard.report(args.results_dir, args.out_dir, Console())
+  except InputError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+  print("\n".join(map(str, paths)))
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(main())

@@ -1,0 +1,386 @@
+"""The leaderboard: results files in, one table out, for the terminal and as Markdown, CSV, JSON."""
+
+import csv
+import html
+import io
+import math
+import pathlib
+import re
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from salmu_jax import files
+from salmu_jax.errors import InputError
+from salmu_jax.evaluate import diagnosis, scores
+from salmu_jax.report import plots
+
+ROLES = ("clean", "compromised", "unlearned")
+FIELDS = {  # key of `salmu_jax` in a results file -> types its value may have
+  "model": (str,),
+  "role": (str,),
+  "method": (str, type(None)),
+  "settings": (dict,),
+  "budget": (int, float, type(None)),
+  "reads": (list,),
+  "seed": (int,),
+  "steps": (int,),
+  "wall_seconds": (int, float),
+  "device": (str,),
+  "release": (dict,),
+  "general_knowledge": (str, type(None)),
+  "curve": (list,),
+}
+SAME = {  # key of `salmu_jax.release` -> types; equal in all files
+  "name": (str,),
+  "manifest_sha256": (str,),
+  "holdout_unit": (str,),
+  "retrieval_gallery": (int,),
+}
+JUDGED = ("RetFail_MRR", "InterIdSim", "IntraIdSim")  # what no verdict can do without
+ABOUT = ("model", "role", "method", "budget", "seed", "steps", "wall_seconds", "device", "reads")
+MISSING = "missing"
+HEADS = {"lower": "down", "higher": "keep", "floor": "floor"}
+ADVICE = {
+  "lower": "down to Clean's value",
+  "higher": "as high as Compromised's value",
+  "floor": "not below Compromised's value",
+}
+BOUNDS = (
+  "down: should fall to Clean's value. keep: should stay at Compromised's value. floor: should not "
+  "fall below Compromised's value."
+)
+NOT_JUDGED = "not judged, numbers missing"
+
+
+def read_results(folder):
+  """Reads and checks every results file of a folder.
+
+  Args:
+    folder: directory with one JSON a model.
+
+  Returns:
+    Results (dicts as in the files): Clean, Compromised, then the others in the files' order.
+
+  Raises:
+    InputError: a file is unreadable or incomplete, Clean or Compromised is missing or there
+      twice, two models share a name, or the models were not judged on the same rows.
+  """
+  folder = pathlib.Path(folder)
+  pairs = [(path, files.read_json(path)) for path in sorted(folder.glob("*.json"))]
+  for path, result in pairs:
+    _check(path, result)
+  by_name, by_role = {}, {}
+  for path, result in pairs:
+    name, role = result["salmu_jax"]["model"], result["salmu_jax"]["role"]
+    other = by_name.get(name) or (by_role.get(role) if role != "unlearned" else None)
+    if other:
+      raise InputError(
+        f"{path} and {other} both hold model {name!r} (role {role!r}). Names must differ and there "
+        "is one Clean and one Compromised model: take one of the files away."
+      )
+    by_name[name] = by_role[role] = path
+  for role in ("clean", "compromised"):
+    if role not in by_role:
+      raise InputError(
+        f"{folder} has {len(pairs)} results files, none with role {role!r}: there is no bound to "
+        f"judge models against. Evaluate the {role.capitalize()} model and put its JSON there."
+      )
+  _check_same(pairs)
+  return sorted((r for _, r in pairs), key=lambda r: ROLES.index(r["salmu_jax"]["role"]))
+
+
+def _check(path, result):
+  """Raises InputError unless `result` has every key that the report reads."""
+  if not isinstance(result, dict):
+    raise InputError(f"{path} holds a {type(result).__name__}; a results file is a JSON object.")
+  for key, types in FIELDS.items():
+    _value(path, result, ("salmu_jax", key), types)
+  for key, types in SAME.items():
+    _value(path, result, ("salmu_jax", "release", key), types)
+  for metric in scores.METRICS.values():
+    value = _value(path, result, metric.path, (int, float, type(None)))
+    if value is not None and not math.isfinite(value):
+      raise InputError(f"{path}: {'.'.join(metric.path)} is {value}; it must be finite, or null.")
+  for _, where in plots.SPLITS:
+    rows = _value(path, result, (*where, "scores"), (list,))
+    if not all(isinstance(row, int | float | None) for row in rows):
+      raise InputError(f"{path}: {'.'.join(where)}.scores must hold numbers or null only.")
+  for at, point in enumerate(result["salmu_jax"]["curve"]):
+    if not isinstance(point, dict) or not isinstance(point.get("step"), int | float):
+      raise InputError(f"{path}: salmu_jax.curve[{at}] must be an object with a number `step`.")
+  if result["salmu_jax"]["role"] not in ROLES:
+    raise InputError(
+      f"{path}: salmu_jax.role is {result['salmu_jax']['role']!r}; it is one of {', '.join(ROLES)}."
+    )
+
+
+def _value(path, result, keys, types):
+  for at, key in enumerate(keys):
+    if not isinstance(result, dict) or key not in result:
+      raise InputError(
+        f"{path} lacks {'.'.join(keys[: at + 1])}. It is not a results file of this project, or "
+        "one of an older version: evaluate the model again."
+      )
+    result = result[key]
+  if not isinstance(result, types) or isinstance(result, bool):
+    raise InputError(
+      f"{path}: {'.'.join(keys)} is {result!r}; it should be "
+      f"{' or '.join('null' if t is type(None) else t.__name__ for t in types)}."
+    )
+  return result
+
+
+def _check_same(pairs):
+  """Raises InputError when two models were judged on different rows or in different ways."""
+  (reference_path, reference), *others = pairs
+  for path, result in others:
+    for key in SAME:
+      ours, theirs = (r["salmu_jax"]["release"][key] for r in (result, reference))
+      if ours != theirs:
+        raise InputError(
+          f"{path} was evaluated with release.{key} {ours!r}, {reference_path} with {theirs!r}: "
+          "their numbers do not compare. Evaluate both models on the same release."
+        )
+    ours, theirs = (r["salmu_jax"]["general_knowledge"] for r in (result, reference))
+    if ours != theirs:
+      raise InputError(
+        f"{path} has general_knowledge {ours!r}, {reference_path} has {theirs!r}: GenKnow does not "
+        "compare. Evaluate both models on the same zero-shot set."
+      )
+    for name, (pillar, metric) in plots.SPLITS:
+      ours, theirs = (len(r[pillar][metric]["scores"]) for r in (result, reference))
+      if ours != theirs:
+        raise InputError(
+          f"{path} has {ours} scores in {pillar}.{metric} ({name}), {reference_path} has {theirs}. "
+          "Evaluate both models on the same release."
+        )
+
+
+def rows(results):
+  """The table: one dict a model, in the leaderboard's order.
+
+  Clean and Compromised come first. Methods follow by the number of their failure modes, so what
+  passes is on top; then those whose general knowledge was measured; then by their weakest side,
+  the least of leakage removed, general knowledge kept and holdout gap kept (InterIdSim and
+  IntraIdSim), each counted up to 1; then by name. What cannot be judged comes last.
+
+  Args:
+    results: what `read_results` returns.
+
+  Returns:
+    Dicts with the keys of ABOUT, "settings", "verdict", "failures", "leakage_reduction",
+    "general_knowledge_loss", "inter_kept", "intra_kept", and "scores" and "distances" by the keys
+    of `scores.METRICS`; None where a number is missing.
+  """
+  values = [scores.flatten(result) for result in results]
+  clean, compromised = values[:2]
+  table = [
+    _row(result["salmu_jax"], numbers, clean, compromised)
+    for result, numbers in zip(results, values, strict=True)
+  ]
+  return table[:2] + sorted(table[2:], key=_rank)
+
+
+def _row(about, values, clean, compromised):
+  row = {key: about[key] for key in (*ABOUT, "settings")}
+  known = all(table[key] is not None for table in (values, clean, compromised) for key in JUDGED)
+  verdict = diagnosis.diagnose(values, clean, compromised) if known else None
+  bound = about["role"] != "unlearned"
+  row["verdict"] = "bound" if bound else verdict.word if verdict else NOT_JUDGED
+  row["failures"] = list(verdict.failures) if verdict and not bound else []
+  row["leakage_reduction"] = verdict.leakage_reduction if verdict else None
+  row["general_knowledge_loss"] = verdict.general_knowledge_loss if verdict else None
+  row["inter_kept"] = 1 - verdict.inter_gap_lost if verdict else None
+  row["intra_kept"] = 1 - verdict.intra_gap_lost if verdict else None
+  row["scores"] = values
+  row["distances"] = {
+    key: scores.distance(metric, values[key], clean[key], compromised[key])
+    for key, metric in scores.METRICS.items()
+  }
+  return row
+
+
+def _rank(row):
+  if row["leakage_reduction"] is None:
+    return 1, 0, False, 0.0, row["model"]
+  loss = row["general_knowledge_loss"]
+  sides = [row["leakage_reduction"], row["inter_kept"], row["intra_kept"]]
+  weakest = min([1.0, *sides, *([] if loss is None else [1 - loss])])
+  return 0, len(row["failures"]), loss is None, -weakest, row["model"]
+
+
+def show(rows, console):
+  """Prints the table: each value, and dim below it its distance to its bound.
+
+  Args:
+    rows: what `rows` returns.
+    console: rich.console.Console; 100 columns are enough.
+  """
+  table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+  table.add_column("model", min_width=16, max_width=28, overflow="fold")
+  for key, metric in scores.METRICS.items():
+    name = re.sub("_|(?<=[a-z])(?=[A-Z])", "\n", key)
+    head = Text.assemble(name, "\n", (HEADS[metric.better], "dim"))
+    table.add_column(head, justify="right")
+  table.add_column("failure mode", min_width=16, max_width=18)
+  for at, row in enumerate(rows):
+    name = Text(row["model"])
+    name.append("" if row["budget"] is None else f"\n{row['budget']:g}x", style="dim")
+    cells = [_cell(row["scores"][key], row["distances"][key]) for key in scores.METRICS]
+    table.add_row(name, *cells, Text(row["verdict"], style=_style(row)), end_section=at == 1)
+  console.print(table)
+  console.print(Text(f"Below each value its distance to its bound. {BOUNDS}", style="dim"))
+
+
+def _style(row):
+  if row["role"] != "unlearned" or row["leakage_reduction"] is None:
+    return "dim"
+  return "red" if row["failures"] else "green"
+
+
+def _cell(value, distance):
+  if value is None:
+    return Text(MISSING, style="yellow")
+  cell = Text(_short(f"{value:.3f}"))
+  return cell if distance is None else cell.append(_short(f"\n{distance:+z.3f}"), style="dim")
+
+
+def _short(number):
+  """`.321` for `0.321`: eleven columns have to fit."""
+  return re.sub(r"(?<!\d)0\.", ".", number)
+
+
+def write(rows, out_dir, results):
+  """Writes leaderboard.md, leaderboard.csv and leaderboard.json; same results, same bytes.
+
+  Args:
+    rows: what `rows` returns.
+    out_dir: folder of the files; what is there under these names is replaced.
+    results: what `read_results` returns, for the paragraph on how the models were judged.
+
+  Returns:
+    The three paths.
+  """
+  out_dir = pathlib.Path(out_dir)
+  paths = [out_dir / f"leaderboard.{kind}" for kind in ("md", "csv", "json")]
+  files.write_text(paths[0], markdown(rows, results))
+  files.write_text(paths[1], _csv(rows))
+  files.write_json(paths[2], rows)
+  return paths
+
+
+def markdown(rows, results):
+  """The table as GitHub-flavoured Markdown, between how it was made and how to read it."""
+  bounds = {key: metric.bound.capitalize() for key, metric in scores.METRICS.items()}
+  heads = ["model", "budget", *(f"{key} ({bounds[key]})" for key in scores.METRICS), "failure mode"]
+  lines = [heads, ["---", *["---:"] * (len(heads) - 2), "---"]]
+  for row in rows:
+    budget = "" if row["budget"] is None else f"{row['budget']:g}x"
+    cells = [_pair(row["scores"][key], row["distances"][key]) for key in scores.METRICS]
+    lines.append([escape(row["model"]), budget, *cells, row["verdict"]])
+  table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+  return f"# Leaderboard\n\n{_paragraph(results)}\n\n{table}\n\n{_legend()}\n"
+
+
+def _paragraph(results):
+  about = [result["salmu_jax"] for result in results]
+  release = about[0]["release"]
+
+  def every(key, shape="{}"):
+    found = sorted({each[key] for each in about if each[key] is not None})
+    return ", ".join(escape(shape.format(value)) for value in found) or MISSING
+
+  runs = len(about) - 2
+  return (
+    f"{runs} unlearned model{'' if runs == 1 else 's'} beside Clean and Compromised. "
+    f"Release: {escape(release['name'])} (manifest sha256 "
+    f"{escape(release['manifest_sha256'][:12])}). Unit of the holdout: "
+    f"{escape(release['holdout_unit'])}. Retrieval gallery: {release['retrieval_gallery']:,} "
+    f"captions. Budget: {every('budget', '{:g}x')} (1x is one pass over `forget`). Seed: "
+    f"{every('seed')}. GenKnow ran on: {every('general_knowledge')}. Device: {every('device')}."
+  )
+
+
+def _legend():
+  limits = diagnosis.THRESHOLDS
+  metrics = (f"- `{key}`: {m.name}; {ADVICE[m.better]}" for key, m in scores.METRICS.items())
+  return "\n".join(
+    [
+      "Each cell: the value, and in brackets its distance to the bound named in the head. "
+      f"`{MISSING}` means that the results hold no number. Order: fewest failure modes, then the "
+      "strongest weakest side (leakage removed, general knowledge kept, holdout gap kept).",
+      "",
+      *metrics,
+      "",
+      "Failure modes:",
+      "",
+      f"- ineffective: less than {limits['leakage_reduction']:.0%} of the gap in RetFail_MRR "
+      "between Compromised and Clean is closed",
+      f"- catastrophic: more than {limits['general_knowledge_loss']:.0%} of Compromised's GenKnow "
+      "is lost",
+      f"- over-generalised: more than {limits['holdout_gap_lost']:.0%} of the gap between "
+      "Compromised and Clean is lost in InterIdSim or IntraIdSim",
+    ]
+  )
+
+
+def _pair(value, distance):
+  if value is None:
+    return MISSING
+  return f"{value:.3f}" if distance is None else f"{value:.3f} ({distance:+z.3f})"
+
+
+def escape(text):
+  """Text that a Markdown table shows as it is: one line, no markup, no new cell."""
+  text = html.escape(" ".join(text.split()), quote=False)
+  # An underscore between letters is no markup; `direct_similarity` stays readable in the source.
+  outer = "(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"
+  return re.sub(rf"[\\`*\[\]|~]|{outer}", r"\\\g<0>", text)
+
+
+def _csv(rows):
+  """One line a model, numbers in full; a field that does not apply to the model is empty."""
+  sides = ("leakage_reduction", "general_knowledge_loss", "inter_kept", "intra_kept")
+  out = io.StringIO()
+  writer = csv.writer(out, lineterminator="\n")
+  distances = (f"{key}_distance" for key in scores.METRICS)
+  writer.writerow(["model", "role", "method", "budget", "seed", "steps", "verdict", *sides,
+                   *scores.METRICS, *distances])  # fmt: skip
+  for row in rows:
+    about = [row[key] for key in ("model", "role", "method", "budget", "seed", "steps", "verdict")]
+    numbers = [
+      *(row[key] for key in sides),
+      *row["scores"].values(),
+      *row["distances"].values(),
+    ]
+    about = ["" if value is None else value for value in about]
+    writer.writerow([*about, *(MISSING if value is None else value for value in numbers)])
+  return out.getvalue()
+
+
+def report(results_dir, out_dir, console):
+  """Reads the results, prints the table and writes the leaderboard and the plots.
+
+  Args:
+    results_dir: folder with one JSON a model.
+    out_dir: another folder, made if it is missing.
+    console: rich.console.Console.
+
+  Returns:
+    The paths written.
+
+  Raises:
+    InputError: see `read_results`; or the two folders are the same.
+  """
+  if pathlib.Path(results_dir).resolve() == pathlib.Path(out_dir).resolve():
+    raise InputError(
+      f"The report cannot go into {results_dir}, the folder of the results: leaderboard.json would "
+      "be read as a model's results next time. Name another folder."
+    )
+  results = read_results(results_dir)
+  table = rows(results)
+  paths = write(table, out_dir, results) + plots.draw(results, table, out_dir)
+  show(table, console)
+  return paths

@@ -1,0 +1,379 @@
+"""Three plots from results: forgetting against preservation, similarities, training curves.
+
+Figures are made with matplotlib's object API and no global state, and the same results give the
+same bytes.
+"""
+
+import functools
+import math
+import pathlib
+
+import matplotlib
+import numpy as np
+from matplotlib import font_manager, ft2font
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.markers import TICKLEFT, TICKRIGHT
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.transforms import Bbox
+
+from salmu_jax import files
+from salmu_jax.evaluate.diagnosis import THRESHOLDS
+
+DPI = 150
+WIDTH = 10.0  # inches
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart, without their yellow (too
+# pale for a line on white) and grey (the Clean model has it).
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
+INK, SOFT, GRID = "#222222", "#666666", "#dddddd"
+CLEAN, COMPROMISED, PASS = "#8c8c8c", "#000000", "#009E73"
+FLOOR = -100  # percent of the holdout gap; what lies below is drawn there, with its number
+
+STYLE = {
+  "font.family": "DejaVu Sans",
+  "font.size": 10,
+  "axes.titlesize": 11,
+  "axes.titlelocation": "left",
+  "axes.edgecolor": SOFT,
+  "axes.labelcolor": INK,
+  "axes.spines.top": False,
+  "axes.spines.right": False,
+  "axes.grid": True,
+  "axes.axisbelow": True,
+  "grid.color": GRID,
+  "grid.linewidth": 0.7,
+  "xtick.color": SOFT,
+  "ytick.color": SOFT,
+  "text.color": INK,
+  "text.parse_math": False,
+  "lines.linewidth": 1.6,
+  "legend.frameon": False,
+}
+
+SPLITS = (
+  ("forget: should fall to Clean", ("efficacy", "1.2_AssocStr")),
+  ("holdout_identity: should stay", ("utility", "2.2_InterIdSim")),
+  ("holdout_association: should stay", ("utility", "2.3_IntraIdSim")),
+  ("retain_joint: should stay", ("utility", "2.4_VisIdInt")),
+  ("fragile_set: should stay", ("utility", "2.5_FragSim")),
+)
+
+
+def draw(results, rows, out_dir):
+  """Writes forgetting.png, similarity.png and training.png.
+
+  Args:
+    results: results as `leaderboard.read_results` returns them.
+    rows: the leaderboard's rows of the same models.
+    out_dir: folder of the plots.
+
+  Returns:
+    The three paths.
+  """
+  out_dir = pathlib.Path(out_dir)
+  order = [row["model"] for row in rows]
+  results = sorted(results, key=lambda result: order.index(result["salmu_jax"]["model"]))
+  paths = []
+  with matplotlib.rc_context():
+    matplotlib.rcdefaults()
+    matplotlib.rcParams.update(STYLE)
+    for name, figure in (
+      ("forgetting.png", forgetting(rows)),
+      ("similarity.png", similarity(results)),
+      ("training.png", training(results)),
+    ):
+      with files.replacing(out_dir / name) as temporary:
+        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
+      paths.append(out_dir / name)
+  return paths
+
+
+def _figure(height):
+  figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
+  FigureCanvasAgg(figure)
+  return figure
+
+
+@functools.cache
+def _font():
+  return ft2font.FT2Font(font_manager.findfont("DejaVu Sans"))
+
+
+def label(name, width=26):
+  """A name as the plots can show it: one line, at most `width` long, `?` for unknown glyphs."""
+  name = " ".join(name.split())
+  name = "".join(c if _font().get_char_index(ord(c)) else "?" for c in name)
+  return name if len(name) <= width else name[: width - 3] + "..."
+
+
+def similarity(results):
+  """One panel a split, one line a model: how the cosines of the pairs are distributed."""
+  figure = _figure(6.6)
+  panels = figure.subplots(2, 3, sharex=True)
+  edges = _edges(results)
+  for panel, (title, path) in zip(panels.flat, SPLITS, strict=False):
+    panel.set_title(title)
+    size = max(_scores(r, path).size for r in results)
+    panel.text(0.02, 0.97, f"n = {size:,}", transform=panel.transAxes, va="top", color=SOFT)
+    for result, look in zip(results, _looks(results), strict=True):
+      scores = _scores(result, path)
+      if scores.size:
+        panel.stairs(100 * np.histogram(scores, edges)[0] / scores.size, edges, **look)
+    panel.margins(x=0.01, y=0.14)
+    panel.set_ylim(bottom=0)
+    panel.xaxis.set_tick_params(labelbottom=True)
+  for panel in panels[:, 0]:
+    panel.set_ylabel("rows per bin, %")
+  for panel in (*panels[1, :2], panels[0, 2]):
+    panel.set_xlabel("cosine of image and caption")
+  _legend(panels[1, 2], results)
+  figure.suptitle(
+    "Is only the forget split moved? Similarity of every image to its caption", x=0.01, ha="left"
+  )
+  return figure
+
+
+def _scores(result, path):
+  """The scores of one split (N,), without those that are missing."""
+  pillar, metric = path
+  scores = np.asarray(result[pillar][metric]["scores"], np.float64)
+  return scores[np.isfinite(scores)]
+
+
+def _edges(results):
+  """Bin edges for all panels: equally wide, and not finer than the smallest split can fill."""
+  scores = [_scores(result, path) for result in results for _, path in SPLITS]
+  filled = [each for each in scores if each.size]
+  if not filled:
+    return np.linspace(-1, 1, 13)
+  bins = int(np.clip(2 * math.sqrt(min(each.size for each in filled)), 12, 48))
+  low, high = min(each.min() for each in filled), max(each.max() for each in filled)
+  return np.linspace(low, max(high, low + 1e-6), bins + 1)
+
+
+def _looks(results):
+  """How each model's line is drawn: the references filled, the methods by colour and dash."""
+  looks, at = [], 0
+  for result in results:
+    role = result["salmu_jax"]["role"]
+    if role == "clean":
+      looks.append({"fill": True, "color": CLEAN, "alpha": 0.45})
+    elif role == "compromised":
+      looks.append({"fill": True, "fc": "#00000014", "ec": COMPROMISED, "lw": 1.0})
+    else:
+      dash = DASHES[at // len(PALETTE) % len(DASHES)]
+      looks.append({"color": PALETTE[at % len(PALETTE)], "ls": dash, "lw": 1.6})
+      at += 1
+  return looks
+
+
+def _legend(panel, results):
+  panel.set_axis_off()
+  handles = []
+  for result, look in zip(results, _looks(results), strict=True):
+    look = dict(look)
+    filled = look.pop("fill", False)
+    name = label(result["salmu_jax"]["model"])
+    handles.append(Patch(**look, label=name) if filled else Line2D([], [], **look, label=name))
+  small = len(handles) > 14
+  panel.legend(
+    handles,
+    [handle.get_label() for handle in handles],
+    loc="upper left",
+    ncols=2 if small else 1,
+    fontsize=7 if small else 9,
+    borderaxespad=0,
+  )
+
+
+def training(results):
+  """Loss and accuracy of the two references, then the forget and retain loss of every method."""
+  references = [r for r in results if r["salmu_jax"]["role"] != "unlearned"]
+  methods = [r for r in results if r["salmu_jax"]["role"] == "unlearned"]
+  columns = 3 if len(methods) in (1, 2, 3, 5, 6) else 4
+  lines = math.ceil(len(methods) / columns)
+  figure = _figure(3.0 + 2.5 * lines)
+  grid = figure.add_gridspec(1 + lines, 1, height_ratios=[2.6] + [2.5] * lines, hspace=0.08)
+  top = grid[0].subgridspec(1, 2)
+  for at, (key, title) in enumerate((("loss", "Training loss"), ("accuracy", "Batch accuracy"))):
+    panel = figure.add_subplot(top[at])
+    panel.set_title(f"{title} of the two reference models")
+    panel.set_xlabel("training step")
+    for result, colour in zip(references, (CLEAN, COMPROMISED), strict=True):
+      _curve(panel, result, key, colour, label(result["salmu_jax"]["model"]))
+    if panel.lines:
+      panel.legend(loc="best")
+  for at, result in enumerate(methods):
+    if at % columns == 0:
+      line = grid[1 + at // columns].subgridspec(1, columns)
+    _method_panel(line[at % columns], result)
+  figure.suptitle("How training went, and what every method did to its losses", x=0.01, ha="left")
+  return figure
+
+
+def _method_panel(slot, result):
+  upper, lower = slot.subgridspec(2, 1, hspace=0.02).subplots(sharex=True)
+  upper.set_title(label(result["salmu_jax"]["model"]), fontsize=10)
+  for panel, key, colour in ((upper, "forget", PALETTE[1]), (lower, "retain", PALETTE[0])):
+    _curve(panel, result, f"{key}_loss", colour)
+    panel.set_ylabel(key, color=colour)
+    panel.tick_params(labelsize=8)
+    panel.yaxis.set_major_locator(MaxNLocator(3))
+  upper.tick_params(labelbottom=False)
+  lower.set_xlabel("unlearning step", fontsize=9)
+
+
+def _curve(panel, result, key, colour, name=None):
+  """Draws one curve, or says that the results hold none; what is not a number is a gap."""
+  points = [(p["step"], p[key]) for p in result["salmu_jax"]["curve"] if key in p]
+  steps = np.asarray([step for step, _ in points], np.float64)
+  values = np.asarray([math.nan if v is None else v for _, v in points], np.float64)
+  if np.isfinite(values).any():
+    alone = np.isfinite(values).sum() == 1
+    panel.plot(steps, values, color=colour, label=name, marker="o" if alone else None)
+    panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    return
+  panel.text(
+    0.5, 0.5, f"no {key} recorded", transform=panel.transAxes, ha="center", color=SOFT, fontsize=9
+  )
+
+
+def forgetting(rows):
+  """Leakage removed against holdout kept, one labelled point a model."""
+  figure = _figure(6.8)
+  panel = figure.subplots()
+  shown = [row for row in rows if row["leakage_reduction"] is not None]
+  left = [100 * (1 - row["leakage_reduction"]) for row in shown]
+  kept = [(100 * row["inter_kept"], 100 * row["intra_kept"]) for row in shown]
+  panel.set_xscale("symlog", linthresh=1, linscale=0.6)
+  panel.set_xlim(max([100, *left]) * 1.6, min([-0.35, *(x * 1.3 - 0.35 for x in left)]))
+  heights = [max(FLOOR, value) for pair in kept for value in pair]
+  panel.set_ylim(min([0, *heights]) - 12, max([100, *heights]) + 14)
+  _axes(panel)
+  limits = {key: 100 * value for key, value in THRESHOLDS.items()}
+  corner = 100 - limits["leakage_reduction"], 100 - limits["holdout_gap_lost"]
+  panel.fill_between(
+    [corner[0], panel.get_xlim()[1]], corner[1], panel.get_ylim()[1], color=PASS, alpha=0.13, lw=0
+  )
+  panel.plot([0], [100], "*", color="#E69F00", markeredgecolor=INK, markersize=17, zorder=3)
+  names = []
+  for row, x, pair in zip(shown, left, kept, strict=True):
+    names.append((x, *_point(panel, row, x, pair)))
+  names.append((0, 100, "ideal"))
+  absent = [label(row["model"]) for row in rows if row not in shown]
+  if absent:
+    panel.text(
+      0.01, 0.01, f"not shown, numbers missing: {', '.join(absent)}", transform=panel.transAxes
+    )
+  _key(figure, limits)
+  figure.suptitle(
+    "Forgetting what was asked, keeping what was not: the ideal is at the top right",
+    x=0.01,
+    ha="left",
+  )
+  _place(figure, panel, names)
+  return figure
+
+
+def _axes(panel):
+  low, high = sorted(panel.get_xlim())
+  ticks = [t for t in (200, 100, 50, 20, 10, 5, 2, 1, 0, -1, -10, -100) if low <= t <= high]
+  panel.set_xticks(ticks)
+  panel.set_xticks([], minor=True)
+  panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 - x:.0f} %"))
+  panel.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.0f} %"))
+  panel.set_xlabel(
+    "leakage removed (RetFail MRR; 0 % = Compromised, 100 % = Clean; log towards 99 %)"
+  )
+  panel.set_ylabel("holdout similarity kept (100 % = Compromised, 0 % = Clean)")
+
+
+def _kind(row):
+  """(marker, colour) of a model."""
+  if row["role"] != "unlearned":
+    return "s", CLEAN if row["role"] == "clean" else COMPROMISED
+  if not row["failures"]:
+    return "o", PASS
+  return ("X", PALETTE[1]) if "catastrophic" in row["failures"] else ("D", PALETTE[0])
+
+
+def _point(panel, row, x, pair):
+  """Draws one model; returns its height and its label."""
+  marker, colour = _kind(row)
+  name, middle = label(row["model"]), sum(pair) / 2
+  if middle < FLOOR:
+    panel.plot([x], [FLOOR], "v", color=colour, markersize=10, zorder=4)
+    return FLOOR, f"{name} ({middle:.0f} %)"
+  inter, intra = (max(FLOOR, value) for value in pair)
+  panel.plot([x, x], [inter, intra], color=colour, linewidth=1.2, zorder=3)
+  for at, tick in ((inter, TICKLEFT), (intra, TICKRIGHT)):
+    panel.plot([x], [at], marker=tick, color=colour, markersize=11, markeredgewidth=1.6, zorder=3)
+  panel.plot([x], [middle], marker, color=colour, markeredgecolor="white", markersize=9, zorder=4)
+  return middle, name
+
+
+def _key(figure, limits):
+  def point(marker, colour, text, size=9):
+    return Line2D([], [], marker=marker, color=colour, linestyle="", markersize=size, label=text)
+
+  handles = [
+    point("o", PASS, "passes"),
+    point("D", PALETTE[0], "ineffective or over-generalised"),
+    point("X", PALETTE[1], "catastrophic: general knowledge lost"),
+    Patch(
+      color=PASS,
+      alpha=0.2,
+      label=f"at least {limits['leakage_reduction']:.0f} % removed, "
+      f"{100 - limits['holdout_gap_lost']:.0f} % kept",
+    ),
+    point(TICKLEFT, INK, "other people (InterIdSim)", 11),
+    point(TICKRIGHT, INK, "same people (IntraIdSim)", 11),
+  ]
+  figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9)
+
+
+def _place(figure, panel, names):
+  """Labels points without overlap: the first free place on growing circles around each point."""
+  figure.draw_without_rendering()
+  frame, unit = panel.get_window_extent(), DPI / 72
+  points = [panel.transData.transform(at[:2]) for at in names]
+  taken = [Bbox.from_bounds(x - 9 * unit, y - 6 * unit, 18 * unit, 12 * unit) for x, y in points]
+  for (x, y, name), point in zip(names, points, strict=True):
+    text = panel.annotate(
+      name, (x, y), (0, 0), textcoords="offset points", ha="center", va="center", fontsize=9,
+      zorder=5,
+    )  # fmt: skip
+    text.set_in_layout(False)
+    size = text.get_window_extent()
+    offset, box = _free(point, size.width, size.height, taken, frame, unit)
+    taken.append(box)
+    text.set_position(offset)
+    if math.hypot(*offset) > 30 + size.width / unit / 2:
+      panel.annotate(
+        "", (x, y), offset, textcoords="offset points", zorder=2,
+        arrowprops={"arrowstyle": "-", "color": SOFT, "linewidth": 0.6, "shrinkA": 6},
+      )  # fmt: skip
+
+
+def _free(point, width, height, taken, frame, unit):
+  """The first offset (points) and box (pixels) around `point` that meet the least of `taken`."""
+  best = None
+  for gap in (10, 20, 34, 50, 70, 95, 125):
+    for angle in (0, 90, -90, 180, 45, -45, 135, -135, 22, -22, 158, -158, 67, -67, 113, -113):
+      way = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+      centre = np.asarray(way) * (gap * unit + np.asarray([width, height]) / 2)
+      left, low = point + centre - np.asarray([width, height]) / 2
+      box = Bbox.from_bounds(left, low, width, height)
+      inside = Bbox.intersection(box, frame)
+      cut = width * height - (inside.width * inside.height if inside else 0)
+      shared = [Bbox.intersection(box, other) for other in taken]
+      cost = 10 * cut + sum(both.width * both.height for both in shared if both)
+      if best is None or cost < best[0]:
+        best = cost, tuple(centre / unit), box
+      if cost == 0:
+        return best[1:]
+  return best[1:]

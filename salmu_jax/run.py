@@ -1,0 +1,148 @@
+"""The benchmark from nothing to a leaderboard, in time order; each stage skips what is done."""
+
+import pathlib
+import time
+
+import jax
+import jax.numpy as jnp
+from rich.table import Table
+
+from configs import default
+from salmu_jax import configuration, progress, stages, train, workdir
+from salmu_jax import mesh as mesh_lib
+from salmu_jax.data import records, tokenizer
+from salmu_jax.data import release as release_lib
+from salmu_jax.generate import release as generated
+from salmu_jax.models import clip, presets
+from salmu_jax.report import leaderboard
+
+
+def run(config, folder):
+  """Runs the benchmark that `config` describes.
+
+  Args:
+    config: a ConfigDict with the schema of configs/default.py.
+    folder: the workdir. Everything is written below it; a second start goes on where the first
+      ended, and does nothing where it was finished.
+
+  Raises:
+    InputError: bad input, named, before anything is computed with it.
+  """
+  began = time.monotonic()
+  folder = pathlib.Path(folder).expanduser().absolute()
+  mesh = mesh_lib.make_mesh()
+  configuration.check(config, default.get_config(), default.unlearning_run(), mesh)
+
+  # Data
+  release = _open_or_generate(config, folder)
+  rows = _build_records(release, folder)
+  words = _make_tokenizer(config, release, folder)
+  sizes = presets.PRESETS[config.model.preset]._replace(vocab_size=words.vocab_size)
+  model = clip.CLIP(
+    sizes, jnp.dtype(config.model.compute_dtype), config.model.remat, config.model.scan
+  )
+  setup = stages.Setup(config, folder, mesh, release, rows, words, model)
+  _check_stages(setup)
+  if _finished(setup):
+    progress.console.print(f"Nothing to do: every stage in {folder} is done.")
+    leaderboard.show(
+      leaderboard.rows(leaderboard.read_results(folder / "results")), progress.console
+    )
+    return
+
+  # Models
+  _summarise(setup)
+  evaluator = stages.make_evaluator(setup)
+  params = {name: stages.pretrain(setup, name) for name in stages.PRETRAINED}
+  stages.store_fragile_set(setup, evaluator, params["compromised"])
+  for name in stages.PRETRAINED:
+    stages.evaluate(setup, evaluator, name, params[name])
+
+  # Unlearning
+  for name in config.unlearn:
+    stages.evaluate(setup, evaluator, name, stages.unlearn(setup, name, params["compromised"]))
+
+  # Report
+  leaderboard.report(folder / "results", folder, progress.console)
+  progress.console.print(f"Done in {workdir.minutes(time.monotonic() - began)}; see {folder}")
+
+
+def _open_or_generate(config, folder):
+  """The release that config.release names, or one made in the workdir."""
+  if config.release:
+    return release_lib.open_release(config.release)
+  path = folder / "release"
+  asked = {"seed": config.seed, **config.generate.to_dict()}
+  del asked["workers"]
+  workdir.run_stage(
+    folder / "generate",
+    "generate release",
+    asked,
+    lambda _: generated.generate(config.generate, config.seed, path),
+  )
+  return release_lib.open_release(path)
+
+
+def _build_records(release, folder):
+  with progress.counting("building records", sum(release.counts.values())) as tick:
+    return records.build(release, folder / "records", tick)
+
+
+def _make_tokenizer(config, release, folder):
+  """CLIP's own, or one compacted to the training texts where the preset leaves its size open."""
+  sizes = presets.PRESETS[config.model.preset]
+  if sizes.vocab_size:
+    return tokenizer.clip_tokenizer(sizes.context_length)
+  path = folder / "tokenizer.json"
+  if not path.exists():
+    texts = [
+      t for s in stages.PRETRAINED["compromised"] for t in release_lib.columns(release, s)["text"]
+    ]
+    texts += release.generic.values()
+    tokenizer.save(tokenizer.compact_tokenizer(sizes.context_length, texts), path)
+  return tokenizer.load(path)
+
+
+def _check_stages(setup):
+  """Raises InputError if a stage was begun with another config, before anything is computed."""
+  for name in stages.PRETRAINED:
+    if not setup.config.init[name]:
+      workdir.check_settings(setup.model_folder(name), stages.pretrain_settings(setup))
+  for name in setup.config.unlearn:
+    workdir.check_settings(setup.model_folder(name), stages.unlearn_settings(setup, name))
+
+
+def _finished(setup):
+  """Whether every result is there, and a leaderboard that holds them."""
+  names = [*stages.PRETRAINED, *setup.config.unlearn]
+  if not all(stages.is_evaluated(setup, name) for name in names):
+    return False
+  board = setup.folder / "leaderboard.json"
+  return board.exists() and leaderboard.is_current(setup.folder / "results", board)
+
+
+def _summarise(setup):
+  """Prints what is about to happen."""
+  config, counts = setup.config, setup.release.counts
+  parameters = train.parameter_count(jax.eval_shape(lambda: clip.init(setup.model, 0)))
+  table = Table(title="salmu_jax", show_header=False, title_justify="left")
+  table.add_row("workdir", str(setup.folder))
+  table.add_row("release", f"{setup.release.path} ({setup.release.digest[:12]})")
+  table.add_row("rows", ", ".join(f"{split} {count:,}" for split, count in sorted(counts.items())))
+  table.add_row(
+    "model", f"{config.model.preset}, {parameters:,} parameters, {config.model.compute_dtype}"
+  )
+  table.add_row(
+    "tokens", f"{setup.tokenizer.vocab_size:,} ids, {setup.tokenizer.context_length} a text"
+  )
+  devices = f"{setup.mesh.size} x {jax.devices()[0].device_kind}, {jax.process_count()} process(es)"
+  table.add_row("devices", f"{devices}, mesh data={setup.mesh.size}")
+  steps = stages.pretrain_schedule(setup).total_steps
+  table.add_row("pretrain", f"2 x {steps:,} steps of {config.pretrain.batch_size} pairs")
+  for name, run_ in config.unlearn.items():
+    planned = stages.unlearn_schedule(setup, name).total_steps
+    table.add_row(
+      f"unlearn {name}",
+      f"{planned:,} steps of {run_.batch_size} + {run_.batch_size} pairs, budget {run_.budget:g}x",
+    )
+  progress.console.print(table)

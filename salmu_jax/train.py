@@ -1,0 +1,238 @@
+"""Training: the jitted steps of pretraining and unlearning, and the loop that runs either.
+
+What the trainer runs is what `jitted_pretrain_step` and `jitted_unlearn_step` return, so that tests
+and compile checks lower the very same programs.
+"""
+
+from typing import NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from salmu_jax import losses
+from salmu_jax import mesh as mesh_lib
+from salmu_jax.data import images
+from salmu_jax.errors import InputError
+from salmu_jax.models import clip
+
+# Leaves that AdamW decays: matrices, not gains, biases, the class token or the logit scale.
+DECAYED = {"kernel", "embedding", "positional_embedding", "proj", "text_projection"}
+
+
+@flax.struct.dataclass
+class TrainState:
+  """What a step changes and a checkpoint holds."""
+
+  step: jax.Array
+  params: dict
+  opt_state: optax.OptState
+
+
+class Schedule(NamedTuple):
+  """How long a run is, and every how many steps it logs and saves."""
+
+  total_steps: int
+  log_every: int
+  checkpoint_every: int
+
+
+def make_optimizer(settings, total_steps):
+  """AdamW with linear warm-up and cosine decay.
+
+  Args:
+    settings: `learning_rate` (peak), `warmup` and `end` (the share of the steps spent on warm-up,
+      the share of the peak left at the end), `weight_decay`, `b1`, `b2`, `eps`.
+    total_steps: of the run.
+  """
+  rate = optax.warmup_cosine_decay_schedule(
+    init_value=0.0,
+    peak_value=settings.learning_rate,
+    warmup_steps=round(settings.warmup * total_steps),
+    decay_steps=total_steps,
+    end_value=settings.end * settings.learning_rate,
+  )
+  return optax.adamw(
+    rate,
+    b1=settings.b1,
+    b2=settings.b2,
+    eps=settings.eps,
+    weight_decay=settings.weight_decay,
+    mask=_decayed,
+  )
+
+
+def _decayed(params):
+  return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key in DECAYED, params)
+
+
+def embed(model, params, batch):
+  """Embeddings of a batch of {"image" uint8, "text", maybe "generic"}."""
+  picture = images.normalise(batch["image"])
+  return model.apply({"params": params}, picture, batch["text"], batch.get("generic"))
+
+
+def make_pretrain_step(model, tx):
+  """Returns step(state, batch) -> (state, metrics); batch {"image", "text"} of B rows."""
+
+  def loss_of(params, batch):
+    z = embed(model, params, batch)
+    return losses.contrastive(z), (losses.matching_accuracy(z), z.scale)
+
+  def step(state, batch):
+    batch = {"image": batch["image"], "text": batch["text"]}
+    grad = jax.value_and_grad(loss_of, has_aux=True)
+    (loss, (accuracy, scale)), grads = grad(state.params, batch)
+    metrics = {"loss": loss, "accuracy": accuracy, "logit_scale": scale}
+    return _advance(state, *tx.update(grads, state.opt_state, state.params)), metrics
+
+  return step
+
+
+def make_unlearn_step(model, method):
+  """Returns step(state, reference, batch) -> (state, metrics).
+
+  batch = {"forget": half, "retain": half}; `reference` holds the parameters the run started from.
+  """
+
+  def loss_and_grad(loss, params, reference, half):
+    target = embed(model, reference, half)
+    return jax.value_and_grad(lambda p: loss(embed(model, p, half), target))(params)
+
+  def step(state, reference, batch):
+    forget_loss, forget_grads = loss_and_grad(
+      method.forget_loss, state.params, reference, batch["forget"]
+    )
+    retain_loss, retain_grads = loss_and_grad(
+      method.retain_loss, state.params, reference, batch["retain"]
+    )
+    tx = optax.with_extra_args_support(method.tx)
+    updates, opt_state = tx.update(
+      forget_grads, state.opt_state, state.params, retain_grads=retain_grads
+    )
+    metrics = {
+      "forget_loss": forget_loss,
+      "retain_loss": retain_loss,
+      "update_norm": optax.tree.norm(updates),
+    }
+    return _advance(state, updates, opt_state), metrics
+
+  return step
+
+
+def _advance(state, updates, opt_state):
+  return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
+
+
+def jitted_pretrain_step(model, tx, mesh):
+  """The pretraining step as it runs; the state is donated."""
+  whole, rows = mesh_lib.replicated(mesh), mesh_lib.over_batch(mesh)
+  return jax.jit(
+    make_pretrain_step(model, tx),
+    donate_argnums=0,
+    in_shardings=(whole, rows),
+    out_shardings=(whole, whole),
+  )
+
+
+def jitted_unlearn_step(model, method, mesh):
+  """The unlearning step as it runs; the state is donated, the reference is not."""
+  whole, rows = mesh_lib.replicated(mesh), mesh_lib.over_batch(mesh)
+  return jax.jit(
+    make_unlearn_step(model, method),
+    donate_argnums=0,
+    in_shardings=(whole, whole, rows),
+    out_shardings=(whole, whole),
+  )
+
+
+def jitted_gradients(model, method, mesh):
+  """gradients(params, batch) -> {"forget": tree, "retain": tree} at params, for `prepare`."""
+  whole, rows = mesh_lib.replicated(mesh), mesh_lib.over_batch(mesh)
+
+  def gradients(params, batch):
+    out = {}
+    for half, loss in (("forget", method.forget_loss), ("retain", method.retain_loss)):
+      target = embed(model, params, batch[half])
+      out[half] = jax.grad(
+        lambda p, loss=loss, half=half, target=target: loss(embed(model, p, batch[half]), target)
+      )(params)
+    return out
+
+  return jax.jit(gradients, in_shardings=(whole, rows), out_shardings=whole)
+
+
+def start_state(params, tx, mesh):
+  """The state before the first step, on the mesh. `params` is copied, for steps donate."""
+  params = jax.tree.map(jnp.copy, params)
+  state = TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
+  return jax.device_put(state, mesh_lib.replicated(mesh))
+
+
+def fit(step, state, iterator, schedule, *, mesh, checkpoints, writer, progress):
+  """Runs steps up to `schedule.total_steps`, from the newest checkpoint where there is one.
+
+  Metrics stay on the device between log steps; each logged value is the mean since the last one.
+
+  Args:
+    step: step(state, batch) -> (state, metrics), jitted.
+    state: the state to start from; donated.
+    iterator: a checkpointable iterator of host batches.
+    checkpoints: `checkpoint.Checkpoints`. writer: `writer.Writer`.
+    progress: progress(done, metrics), called with the number of finished steps.
+
+  Returns:
+    The final state.
+
+  Raises:
+    InputError: a metric is not finite; names the step. The last good checkpoint is kept.
+  """
+  state, iterator = checkpoints.restore(state, iterator)
+  first = int(state.step) + 1
+  writer.resume(first - 1)
+  progress(first - 1, {})
+  waiting = []
+  for now in range(first, schedule.total_steps + 1):
+    batch = mesh_lib.put_batch(next(iterator), mesh)
+    state, metrics = step(state, batch)
+    waiting.append(metrics)
+    if due(now, schedule.log_every, schedule.total_steps):
+      row = _mean_of_finite(jax.device_get(waiting), now, checkpoints)
+      waiting = []
+      writer.write(now, row)
+      progress(now, row)
+    if due(now, schedule.checkpoint_every, schedule.total_steps):
+      checkpoints.save(now, state, iterator)
+  checkpoints.wait()
+  return state
+
+
+def due(step, every, last):
+  """Whether something done every `every` steps is due after `step`; always after the last."""
+  return step == last or (every > 0 and step % every == 0)
+
+
+def _mean_of_finite(rows, now, checkpoints):
+  """Means over the rows of the steps up to `now`."""
+  for step, row in enumerate(rows, start=now - len(rows) + 1):
+    for name, value in row.items():
+      if not np.isfinite(value):
+        checkpoints.wait()
+        raise InputError(
+          f"{name} became {value} at step {step}; training stops there. The last checkpoint from "
+          "before is kept. A lower learning_rate, a longer warmup or clipping of the gradient "
+          "usually mends this."
+        )
+  return {name: float(np.mean([row[name] for row in rows], dtype=np.float64)) for name in rows[0]}
+
+
+def parameter_count(params):
+  """Number of scalars in a tree of parameters."""
+  return sum(x.size for x in jax.tree.leaves(params))
+
+
+def init_params(model, seed, mesh):
+  """Fresh parameters, born replicated over the mesh."""
+  return jax.jit(lambda: clip.init(model, seed), out_shardings=mesh_lib.replicated(mesh))()

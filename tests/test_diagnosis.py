@@ -1,0 +1,262 @@
+"""The verdicts: the published table, the edges of every threshold, and what has to raise."""
+
+import itertools
+import json
+
+import pytest
+
+from salmu_jax.errors import InputError
+from salmu_jax.evaluate import diagnosis, scores
+from salmu_jax.evaluate.diagnosis import THRESHOLDS, describe, diagnose
+
+# Released evaluator on the released models, and the published table at the 5x budget
+# (arXiv 2603.26316): RetFail R@1, GenKnow, InterIdSim, IntraIdSim, each rounded to three digits.
+KEYS = ("RetFail_R@1", "GenKnow", "InterIdSim", "IntraIdSim")
+CLEAN = dict(zip(KEYS, (0.0, 0.633, 0.14280, 0.14281), strict=True)) | {"RetFail_MRR": 0.000815}
+COMPROMISED = dict(zip(KEYS, (0.10158, 0.638, 0.32149, 0.32128), strict=True)) | {
+  "RetFail_MRR": 0.23610
+}
+PUBLISHED = {
+  "CLIPErase": (0.001, 0.634, 0.024, 0.024),
+  "DELETE": (0.001, 0.632, 0.023, 0.023),
+  "VLUnlearn": (0.001, 0.638, 0.210, 0.210),
+  "fine-tuning": (0.003, 0.638, 0.209, 0.209),
+  "negative gradient": (0.009, 0.630, 0.063, 0.061),
+  "shuffled captions": (0.004, 0.548, 0.212, 0.212),
+  "direct similarity": (0.001, 0.615, -0.420, -0.425),
+}
+
+
+def published(name):
+  row = dict(zip(KEYS, PUBLISHED[name], strict=True))
+  return diagnose(row, CLEAN, COMPROMISED, leakage="RetFail_R@1")
+
+
+@pytest.mark.parametrize(
+  ("name", "word"),
+  [
+    ("CLIPErase", "over-generalised"),
+    ("DELETE", "over-generalised"),
+    ("VLUnlearn", "over-generalised"),
+    ("fine-tuning", "over-generalised"),
+    ("negative gradient", "over-generalised"),
+    ("shuffled captions", "catastrophic"),
+    ("direct similarity", "catastrophic"),
+  ],
+)
+def test_published_methods_get_the_published_words(name, word):
+  assert word in published(name).failures
+
+
+@pytest.mark.parametrize(("name", "share"), [("VLUnlearn", 0.62), ("fine-tuning", 0.63)])
+def test_published_shares_of_the_holdout_gap_come_out(name, share):
+  verdict = published(name)
+  assert verdict.inter_gap_lost == pytest.approx(share, abs=0.01)
+  assert verdict.intra_gap_lost == pytest.approx(share, abs=0.01)
+
+
+def test_published_leakage_decides_by_its_printed_digits():
+  assert published("CLIPErase").leakage_reduction == pytest.approx(1 - 0.001 / 0.10158)
+  assert "ineffective" not in published("CLIPErase").failures  # 99.02 %
+  assert "ineffective" in published("fine-tuning").failures  # 97.0 %
+  # A printed .001 stands for .0005 to .0015: the threshold of 99 % lies between them.
+  at = {
+    r1: diagnose(
+      dict(COMPROMISED, **{"RetFail_R@1": r1}), CLEAN, COMPROMISED, leakage="RetFail_R@1"
+    ).word
+    for r1 in (0.0005, 0.00101, 0.00102, 0.00149)
+  }
+  assert list(at.values()) == ["passes", "passes", "ineffective", "ineffective"]
+
+
+def test_the_bounds_themselves_get_the_words_they_deserve():
+  clean = diagnose(CLEAN, CLEAN, COMPROMISED)
+  assert clean.word == "over-generalised"
+  assert (clean.leakage_reduction, clean.inter_gap_lost, clean.intra_gap_lost) == (1, 1, 1)
+  compromised = diagnose(COMPROMISED, CLEAN, COMPROMISED)
+  assert compromised.word == "ineffective"
+  assert compromised.leakage_reduction == compromised.general_knowledge_loss == 0
+  assert compromised.inter_gap_lost == compromised.intra_gap_lost == 0
+
+
+def model(leakage=1.0, knowledge=0.0, inter=0.0, intra=0.0):
+  """Scores with the given leakage reduction and losses, between bounds of 0.0 and 1.0."""
+  return {"RetFail_MRR": 1 - leakage, "GenKnow": 1 - knowledge, "InterIdSim": 1 - inter,
+          "IntraIdSim": 1 - intra}  # fmt: skip
+
+
+LOW, HIGH = dict.fromkeys(model(), 0.0), dict.fromkeys(model(), 1.0)
+
+
+@pytest.mark.parametrize("bad", list(itertools.product([False, True], repeat=3)))
+def test_failure_modes_are_joined_in_a_fixed_order(bad):
+  ineffective, catastrophic, general = bad
+  verdict = diagnose(
+    model(
+      leakage=0.98 if ineffective else 0.995,
+      knowledge=0.02 if catastrophic else 0.005,
+      intra=0.06 if general else 0.04,
+    ),
+    LOW,
+    HIGH,
+  )
+  words = ("ineffective", "catastrophic", "over-generalised")
+  applying = tuple(word for word, applies in zip(words, bad, strict=True) if applies)
+  assert verdict.failures == applying
+  assert verdict.word == (" + ".join(applying) or "passes")
+
+
+@pytest.mark.parametrize("gap", ["inter", "intra"])
+def test_either_holdout_gap_is_enough_to_over_generalise(gap):
+  assert diagnose(model(**{gap: 0.06}), LOW, HIGH).word == "over-generalised"
+  assert diagnose(model(**{gap: 0.04}), LOW, HIGH).word == "passes"
+  assert diagnose(model(**{gap: -0.5}), LOW, HIGH).word == "passes"
+
+
+def test_more_leakage_than_compromised_is_a_negative_reduction():
+  assert diagnose(model(leakage=-0.5), LOW, HIGH).leakage_reduction == pytest.approx(-0.5)
+
+
+def test_thresholds_decide_and_have_to_be_complete():
+  strict = dict(THRESHOLDS, holdout_gap_lost=0.001)
+  assert diagnose(model(inter=0.01), LOW, HIGH, strict).word == "over-generalised"
+  assert diagnose(model(inter=0.01), LOW, HIGH).word == "passes"
+  for wrong in ({"leakage_reduction": 0.9}, THRESHOLDS | {"leekage": 1}):
+    with pytest.raises(InputError, match="general_knowledge_loss, holdout_gap_lost"):
+      diagnose(model(), LOW, HIGH, wrong)
+
+
+def test_unmeasured_general_knowledge_is_said():
+  blind = diagnose(model() | {"GenKnow": None}, LOW, HIGH)
+  assert blind.word == "passes, general knowledge not measured"
+  assert blind.general_knowledge_loss is None and blind.failures == ()
+  without_bound = diagnose(model(leakage=0.5), LOW, HIGH | {"GenKnow": None})
+  assert without_bound.word == "ineffective, general knowledge not measured"
+  assert "general knowledge lost" not in describe(without_bound)
+
+
+@pytest.mark.parametrize("key", ["RetFail_MRR", "InterIdSim", "IntraIdSim"])
+@pytest.mark.parametrize(("who", "whose"), [(0, "the model"), (1, "Clean"), (2, "Compromised")])
+def test_a_missing_number_is_an_error_that_names_it(key, who, whose):
+  for hole, found in ((None, "missing"), (float("nan"), "nan")):
+    tables = [model(), dict(LOW), dict(HIGH)]
+    tables[who][key] = hole
+    with pytest.raises(InputError, match=f"{key}: the value of {whose} is {found}"):
+      diagnose(*tables)
+  del tables[who][key]
+  with pytest.raises(InputError, match=f"{key}: the value of {whose} is missing"):
+    diagnose(*tables)
+
+
+def test_a_general_knowledge_that_is_nan_is_an_error():
+  with pytest.raises(InputError, match="GenKnow: the value of the model is nan"):
+    diagnose(model() | {"GenKnow": float("nan")}, LOW, HIGH)
+
+
+@pytest.mark.parametrize("key", ["RetFail_MRR", "InterIdSim", "IntraIdSim"])
+def test_compromised_not_above_clean_is_an_error(key):
+  for level in (0.0, -0.1):
+    with pytest.raises(InputError, match=f"{key}: Compromised has .* has to be above Clean"):
+      diagnose(model(), LOW, HIGH | {key: level})
+
+
+def test_compromised_without_general_knowledge_is_an_error():
+  with pytest.raises(InputError, match="GenKnow: Compromised has 0"):
+    diagnose(model(), LOW, HIGH | {"GenKnow": 0.0})
+
+
+def test_the_description_states_the_numbers():
+  text = describe(published("VLUnlearn"))
+  assert text == (
+    "over-generalised: leakage (RetFail_R@1) reduced by 99.0%, general knowledge lost 0.0%, "
+    "holdout gap lost 62.4% (other people) and 62.4% (same people)"
+  )
+
+
+RESULTS = {
+  "efficacy": {
+    "1.1_RetFail": {"R@1": 0.1, "MRR": 0.2, "outcomes": [3, 0]},
+    "1.2_AssocStr": {"mean": 0.3, "scores": [0.3]},
+    "1.3_ACS": {"acs_accuracy": 0.95},
+    "1.4_IdZSC": {"identity_classification_accuracy": 0.08},
+    "1.5_CoreAssoc": {"mean": 0.18, "scores": [0.18]},
+  },
+  "utility": {
+    "2.1_GenKnow": {"ImageNet1k_Accuracy": 0.638},
+    "2.2_InterIdSim": {"mean": 0.321, "scores": [0.321]},
+    "2.3_IntraIdSim": {"mean": 0.322, "scores": [0.322]},
+    "2.4_VisIdInt": {"mean": 0.305, "scores": [0.305]},
+    "2.5_FragSim": {"mean": 0.28, "scores": [0.28]},
+  },
+}
+FLAT = {
+  "RetFail_R@1": 0.1, "RetFail_MRR": 0.2, "AssocStr": 0.3, "ACS": 0.95, "IdZSC": 0.08,
+  "CoreAssoc": 0.18, "GenKnow": 0.638, "InterIdSim": 0.321, "IntraIdSim": 0.322,
+  "VisIdInt": 0.305, "FragSim": 0.28,
+}  # fmt: skip
+
+
+def results(section=None, metric=None, **changes):
+  """A fresh copy of RESULTS, with one metric's object changed."""
+  copy = json.loads(json.dumps(RESULTS))
+  if section:
+    copy[section][metric].update(changes)
+  return copy
+
+
+def test_flatten_reads_every_metric_from_the_released_shape():
+  assert scores.flatten(results() | {"extra": 1}) == FLAT
+  assert list(scores.METRICS) == list(FLAT)
+
+
+def test_flatten_reports_what_is_missing_as_none():
+  holes = results("efficacy", "1.2_AssocStr", mean=None)
+  del holes["utility"]["2.5_FragSim"], holes["efficacy"]["1.1_RetFail"]["MRR"]
+  missing = dict.fromkeys(("AssocStr", "FragSim", "RetFail_MRR"))
+  assert scores.flatten(holes) == FLAT | missing
+
+
+def test_a_general_knowledge_of_minus_one_is_not_measured():
+  for absent in (-1, -1.0):
+    unmeasured = results("utility", "2.1_GenKnow", ImageNet1k_Accuracy=absent)
+    assert scores.flatten(unmeasured)["GenKnow"] is None
+  negative = results("utility", "2.2_InterIdSim", mean=-1)
+  assert scores.flatten(negative)["InterIdSim"] == -1.0  # a cosine may be that
+
+
+def test_flatten_refuses_what_is_not_a_results_file():
+  with pytest.raises(InputError, match="no section 'utility', found 'efficacy'"):
+    scores.flatten({"efficacy": {}})
+  with pytest.raises(InputError, match="no section 'efficacy', found nothing"):
+    scores.flatten({})
+  for value in ("0.3", True, [0.3]):
+    with pytest.raises(InputError, match=r"efficacy/1\.2_AssocStr/mean is .*; it is a number"):
+      scores.flatten(results("efficacy", "1.2_AssocStr", mean=value))
+  flat_metric = results()
+  flat_metric["efficacy"]["1.3_ACS"] = 0.9
+  with pytest.raises(InputError, match=r"efficacy/1\.3_ACS is 0\.9; .* key 'acs_accuracy'"):
+    scores.flatten(flat_metric)
+
+
+def test_distance_is_signed_and_measured_from_the_pillar_s_bound():
+  for key, metric in scores.METRICS.items():
+    bound = 0.25 if metric.path[0] == "efficacy" else 0.75
+    assert scores.distance(metric, 0.5, clean=0.25, compromised=0.75) == 0.5 - bound, key
+  metric = scores.METRICS["InterIdSim"]
+  assert scores.distance(metric, None, 0.25, 0.75) is None
+  assert scores.distance(metric, 0.5, 0.25, None) is None
+  assert scores.distance(metric, 0.5, None, 0.75) == -0.25
+
+
+def test_only_the_metrics_that_clean_raises_are_floors():
+  floors = [key for key, metric in scores.METRICS.items() if metric.better == "floor"]
+  assert floors == ["VisIdInt", "FragSim"]
+  lower = [key for key, metric in scores.METRICS.items() if metric.better == "lower"]
+  assert lower == [key for key, metric in scores.METRICS.items() if metric.bound == "clean"]
+
+
+def test_the_default_leakage_is_the_reciprocal_rank():
+  verdict = diagnose(model() | {"RetFail_R@1": 1.0}, LOW, HIGH)
+  assert verdict.leakage_metric == "RetFail_MRR"
+  assert verdict.leakage_reduction == 1.0
+  assert diagnosis.THRESHOLDS["leakage_reduction"] == 0.99
