@@ -3,7 +3,7 @@
 import errno
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory for everything that is written.")
@@ -22,6 +22,8 @@ def main(argv):
   from salmu_jax import run
   from salmu_jax.errors import InputError
 
+  if not flags.FLAGS["verbosity"].present:
+    logging.set_verbosity(logging.WARNING)
   try:
     run.run(CONFIG.value, WORKDIR.value)
   except InputError as error:

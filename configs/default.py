@@ -72,8 +72,8 @@ def get_config():
   config.evaluate.seed = 42
   # Captions drawn from forget, and as many from retain_disjoint, for the gallery of RetFail.
   config.evaluate.gallery = 1000
-  # How IdZSC names a person.
-  config.evaluate.name_prompt = "a photo of {name}"
+  # How IdZSC names a person; {} stands for the name.
+  config.evaluate.name_prompt = "a photo of {}"
   # Rows embedded at once, over all devices.
   config.evaluate.batch_size = 256
   return config

@@ -5,7 +5,8 @@ import contextlib
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-console = Console(highlight=False)
+# Progress goes to stderr; stdout is for what a run is for, the leaderboard.
+console = Console(stderr=True, highlight=False)
 
 
 @contextlib.contextmanager

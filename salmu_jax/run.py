@@ -5,6 +5,7 @@ import time
 
 import jax
 import jax.numpy as jnp
+from rich.console import Console
 from rich.table import Table
 
 from configs import default
@@ -46,7 +47,7 @@ def run(config, folder):
   if _finished(setup):
     progress.console.print(f"Nothing to do: every stage in {folder} is done.")
     leaderboard.show(
-      leaderboard.rows(leaderboard.read_results(folder / "results")), progress.console
+      leaderboard.rows(leaderboard.read_results(folder / "results")), Console()
     )
     return
 
@@ -63,7 +64,7 @@ def run(config, folder):
     stages.evaluate(setup, evaluator, name, stages.unlearn(setup, name, params["compromised"]))
 
   # Report
-  leaderboard.report(folder / "results", folder, progress.console)
+  leaderboard.report(folder / "results", folder, Console())
   progress.console.print(f"Done in {workdir.minutes(time.monotonic() - began)}; see {folder}")
 
 
@@ -117,8 +118,7 @@ def _finished(setup):
   names = [*stages.PRETRAINED, *setup.config.unlearn]
   if not all(stages.is_evaluated(setup, name) for name in names):
     return False
-  board = setup.folder / "leaderboard.json"
-  return board.exists() and leaderboard.is_current(setup.folder / "results", board)
+  return leaderboard.is_current(setup.folder / "results", setup.folder)
 
 
 def _summarise(setup):

@@ -55,6 +55,12 @@ def test_published_shares_of_the_holdout_gap_come_out(name, share):
   assert verdict.intra_gap_lost == pytest.approx(share, abs=0.01)
 
 
+def test_general_knowledge_loss_is_a_share_of_compromised():
+  loss = published("DELETE").general_knowledge_loss
+  assert loss == pytest.approx(0.006 / 0.638)  # 0.94 %, just under the threshold
+  assert published("shuffled captions").general_knowledge_loss == pytest.approx(0.09 / 0.638)
+
+
 def test_published_leakage_decides_by_its_printed_digits():
   assert published("CLIPErase").leakage_reduction == pytest.approx(1 - 0.001 / 0.10158)
   assert "ineffective" not in published("CLIPErase").failures  # 99.02 %

@@ -1,9 +1,32 @@
 """Leaderboard and plots from made-up results with realistic numbers."""
 
+import csv
+import io
+import itertools
 import json
+import math
+import re
 
 import numpy as np
+import pytest
+from matplotlib.transforms import Bbox
+from PIL import Image
+from rich.console import Console
 
+from salmu_jax.errors import InputError
+from salmu_jax.evaluate.diagnosis import diagnose
+from salmu_jax.evaluate.scores import METRICS, flatten
+from salmu_jax.report import __main__ as command
+from salmu_jax.report import leaderboard, plots
+
+FILES = (
+  "leaderboard.md",
+  "leaderboard.csv",
+  "leaderboard.json",
+  "forgetting.png",
+  "similarity.png",
+  "training.png",
+)
 HASH = "ab" * 32
 # RetFail median rank, AssocStr, ACS, IdZSC, CoreAssoc, GenKnow, InterId, IntraId, VisId, Frag.
 MADE_UP = {
@@ -94,3 +117,268 @@ def save(folder, *results):
   for at, value in enumerate(results):
     (folder / f"{at:02d}.json").write_text(json.dumps(value), encoding="utf-8")
   return folder
+
+
+def everything():
+  return [result(name) for name in MADE_UP]
+
+
+def tables(tmp_path, *results):
+  """Writes all but the plots; returns the output folder and the printed table."""
+  console = Console(file=io.StringIO(), width=120, color_system=None)
+  results = leaderboard.read_results(save(tmp_path / "results", *results))
+  rows = leaderboard.rows(results)
+  leaderboard.write(rows, tmp_path / "out", results)
+  leaderboard.show(rows, console)
+  return tmp_path / "out", console.file.getvalue()
+
+
+def report(tmp_path, *results):
+  """Writes everything; returns the output folder."""
+  folder = save(tmp_path / "results", *results)
+  leaderboard.report(folder, tmp_path / "out", Console(file=io.StringIO(), width=120))
+  return tmp_path / "out"
+
+
+def records(out):
+  return list(csv.DictReader(io.StringIO((out / "leaderboard.csv").read_text("utf-8"))))
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+  """The report of the made-up results."""
+  return report(tmp_path_factory.mktemp("plain"), *everything())
+
+
+def test_files_and_table_agree_with_the_results(tmp_path):
+  results = everything()
+  out, printed = tables(tmp_path, *results)
+  rows = json.loads((out / "leaderboard.json").read_text())
+  text = (out / "leaderboard.md").read_text()
+  assert len(rows) == len(records(out)) == len(results)
+  for row, record in zip(rows, records(out), strict=True):
+    source = next(r for r in results if r["salmu_jax"]["model"] == row["model"])
+    line = next(line for line in text.splitlines() if line.startswith(f"| {row['model']} |"))
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[-1] == row["verdict"] == record["verdict"]
+    for at, (key, metric) in enumerate(METRICS.items()):
+      value = source[metric.path[0]][metric.path[1]][metric.path[2]]
+      bound = results[0 if metric.bound == "clean" else 1]
+      distance = value - bound[metric.path[0]][metric.path[1]][metric.path[2]]
+      assert row["scores"][key] == float(record[key]) == value
+      assert row["distances"][key] == float(record[f"{key}_distance"]) == pytest.approx(distance)
+      shown, _, apart = cells[2 + at].partition(" ")
+      assert float(shown) == round(value, 3)
+      assert float(apart.strip("()")) == pytest.approx(distance, abs=5.01e-4)
+      assert f"{value:.3f}".replace("0.", ".", 1) in printed
+
+
+def test_order_is_bounds_then_fewest_failures_then_strongest_weakest_side(tmp_path):
+  assert [row["model"] for row in leaderboard.rows(everything())] == [
+    "clean",
+    "compromised",
+    "surgery",  # passes
+    "finetune",  # over-generalised: one failure mode
+    "shuffled_captions",  # two failure modes, keeps 39 % of the holdout gap
+    "generic_captions",  # two failure modes, removes 27 % of the leak
+  ]
+
+
+def test_order_does_not_depend_on_the_order_of_the_files(tmp_path):
+  out, printed = tables(tmp_path / "a", *everything())
+  turned, printed_again = tables(tmp_path / "b", *everything()[::-1])
+  assert printed == printed_again
+  for name in FILES[:3]:
+    assert (out / name).read_bytes() == (turned / name).read_bytes()
+
+
+def test_verdict_column_is_the_diagnosis(tmp_path):
+  verdicts = {row["model"]: row["verdict"] for row in leaderboard.rows(everything())}
+  values = {r["salmu_jax"]["model"]: flatten(r) for r in everything()}
+  for name in list(MADE_UP)[2:]:
+    expected = diagnose(values[name], values["clean"], values["compromised"])
+    assert verdicts[name] == expected.word
+  assert verdicts["surgery"] == "passes"
+  assert verdicts["clean"] == verdicts["compromised"] == "bound"
+
+
+def test_paragraph_names_how_the_models_were_judged(tmp_path):
+  results = everything()
+  results[3]["salmu_jax"]["budget"] = 2.5
+  out, _ = tables(tmp_path, *results)
+  paragraph = (out / "leaderboard.md").read_text().split("\n\n")[1]
+  for part in ("mini", "fact", "2,001", "2.5x, 5x", "Seed: 0", "120 classes x 20", "cpu x 1"):
+    assert part in paragraph
+
+
+def test_missing_general_knowledge_is_shown_as_missing(tmp_path):
+  results = everything()
+  for each in results:
+    each["utility"]["2.1_GenKnow"]["ImageNet1k_Accuracy"] = None
+    each["salmu_jax"]["general_knowledge"] = None
+  out, printed = tables(tmp_path, *results)
+  assert printed.count("missing") == len(results)
+  rows = json.loads((out / "leaderboard.json").read_text())
+  assert all(row["scores"]["GenKnow"] is row["distances"]["GenKnow"] is None for row in rows)
+  assert {record["GenKnow"] for record in records(out)} == {"missing"}
+  text = (out / "leaderboard.md").read_text()
+  assert text.count("| missing |") == len(results)
+  assert "GenKnow ran on: missing" in text
+
+
+def test_model_without_a_deciding_number_is_last_and_not_judged(tmp_path):
+  results = everything()
+  lost = results[2]["utility"]["2.2_InterIdSim"]
+  lost["mean"], lost["scores"] = None, [None] * len(lost["scores"])
+  out, _ = tables(tmp_path, *results)
+  last = json.loads((out / "leaderboard.json").read_text())[-1]
+  assert (last["model"], last["verdict"]) == ("finetune", "not judged, numbers missing")
+  assert last["inter_kept"] is None
+
+
+def test_plots_have_content_and_the_same_bytes_every_time(tmp_path, plain):
+  again = report(tmp_path, *everything())
+  for name in FILES:
+    assert (plain / name).read_bytes() == (again / name).read_bytes()
+  for name in FILES[3:]:
+    with Image.open(plain / name) as image:
+      assert image.format == "PNG" and "Software" not in image.info
+      assert image.width == 1500 and 500 < image.height < 2000
+      pixels = np.asarray(image.convert("L"), np.float64)
+    assert pixels.std() > 10
+    # Every quarter of the picture holds something.
+    rows, columns = pixels.shape[0] // 2, pixels.shape[1] // 2
+    for part in (pixels[:rows], pixels[rows:], pixels[:, :columns], pixels[:, columns:]):
+      assert part.std() > 5
+
+
+def test_plots_react_to_the_numbers_they_show(tmp_path, plain):
+  results = everything()
+  results[2] = result("finetune", (1450, 0.1, 0.64, 0.02, 0.16, 0.638, 0.05, 0.05, 0.306, 0.282))
+  results[2]["salmu_jax"]["curve"][50]["retain_loss"] = 9.0
+  changed = report(tmp_path, *results)
+  for name in FILES[3:]:
+    assert (plain / name).read_bytes() != (changed / name).read_bytes()
+
+
+def test_labels_do_not_overlap_where_points_crowd():
+  rows = leaderboard.rows(everything())
+  crowd = [dict(rows[2], model=f"method_{at}", inter_kept=0.9 + at / 1000) for at in range(8)]
+  figure = plots.forgetting(rows[:2] + crowd)
+  texts = [t for t in figure.axes[0].texts if t.get_text()]
+  boxes = [text.get_window_extent() for text in texts]
+  assert len(boxes) == 2 + 8 + 1
+  for one, other in itertools.combinations(boxes, 2):
+    both = Bbox.intersection(one, other)
+    assert both is None or both.width * both.height == 0
+
+
+NAMES = [
+  "a|b",
+  "<b>bold</b>",
+  "$x$ and \\$",
+  "caf\u00e9 \u5fd8\u308c\u308b",
+  "long " * 30,
+  "_x_",
+  "*y* `z`",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_hostile_names_survive(tmp_path, name):
+  results = [*everything()[:3], result("surgery", model=name)]
+  out, printed = tables(tmp_path, *results)
+  assert name in [row["model"] for row in json.loads((out / "leaderboard.json").read_text())]
+  assert name in [record["model"] for record in records(out)]
+  assert name.split()[0] in printed
+  lines = [line for line in (out / "leaderboard.md").read_text().split("\n") if line[:1] == "|"]
+  assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {15}
+  assert "<b>" not in "".join(lines)
+
+
+def test_plots_draw_any_name_and_methods_without_curves_or_scores(tmp_path):
+  results = [*everything()[:2], *(result("surgery", model=name) for name in NAMES)]
+  results[2]["salmu_jax"]["curve"] = [{"step": 1, "forget_loss": None}]
+  results[3]["utility"]["2.5_FragSim"]["scores"] = [None] * 60
+  out = report(tmp_path, *results)
+  assert all((out / name).stat().st_size > 10_000 for name in FILES[3:])
+
+
+def test_references_alone_are_drawn(tmp_path):
+  out = report(tmp_path, *everything()[:2])
+  assert all((out / name).stat().st_size > 10_000 for name in FILES[3:])
+
+
+def broken(change):
+  results = everything()[:4]
+  change(results)
+  return results
+
+
+def _set(at, *keys, value):
+  def change(results):
+    target = results[at]
+    for key in keys[:-1]:
+      target = target[key]
+    target[keys[-1]] = value
+
+  return change
+
+
+BROKEN = {
+  "no Clean": (lambda results: results.pop(0), "role 'clean'"),
+  "no Compromised": (lambda results: results.pop(1), "role 'compromised'"),
+  "two Cleans": (_set(2, "salmu_jax", "role", value="clean"), "02.json"),
+  "same name": (_set(3, "salmu_jax", "model", value="finetune"), "03.json"),
+  "unknown role": (_set(2, "salmu_jax", "role", value="other"), "02.json: salmu_jax.role"),
+  "not ours": (lambda results: results[2].pop("salmu_jax"), "02.json lacks salmu_jax"),
+  "no metric": (lambda r: r[3]["efficacy"].pop("1.3_ACS"), "03.json lacks efficacy.1.3_ACS"),
+  "no seed": (lambda r: r[3]["salmu_jax"].pop("seed"), "03.json lacks salmu_jax.seed"),
+  "text": (_set(2, "utility", "2.2_InterIdSim", "mean", value="high"), "02.json: utility"),
+  "NaN": (_set(2, "efficacy", "1.2_AssocStr", "mean", value=math.nan), "02.json: efficacy"),
+  "text score": (_set(2, "utility", "2.5_FragSim", "scores", value=["x"] * 60), "02.json: utility"),
+  "bad curve": (_set(2, "salmu_jax", "curve", value=[{"loss": 1.0}]), r"02.json: salmu_jax.curve"),
+  "release": (_set(2, "salmu_jax", "release", "manifest_sha256", value="cd" * 32), "02.json was"),
+  "unit": (_set(2, "salmu_jax", "release", "holdout_unit", value="pair"), "02.json was"),
+  "gallery": (_set(3, "salmu_jax", "release", "retrieval_gallery", value=101), "03.json was"),
+  "other GenKnow": (_set(3, "salmu_jax", "general_knowledge", value="x"), "03.json has general_k"),
+  "fewer rows": (_set(3, "utility", "2.5_FragSim", "scores", value=[0.3]), "03.json has 1 scores"),
+}
+
+
+@pytest.mark.parametrize("change, message", BROKEN.values(), ids=BROKEN)
+def test_unusable_results_are_refused_by_file_and_field(tmp_path, change, message):
+  with pytest.raises(InputError, match=message):
+    report(tmp_path, *broken(change))
+  assert not (tmp_path / "out").exists()
+
+
+def test_broken_json_is_refused_by_file(tmp_path):
+  folder = save(tmp_path / "results", *everything())
+  (folder / "03.json").write_text('{"efficacy": ')
+  with pytest.raises(InputError, match=r"03\.json is not valid JSON"):
+    leaderboard.read_results(folder)
+
+
+def test_empty_folder_and_report_into_the_results_are_refused(tmp_path):
+  with pytest.raises(InputError, match="0 results files"):
+    leaderboard.read_results(tmp_path)
+  folder = save(tmp_path / "results", *everything())
+  with pytest.raises(InputError, match="Name another folder"):
+    leaderboard.report(folder, folder, Console(file=io.StringIO()))
+
+
+def test_command_prints_paths_and_fails_with_one_message(tmp_path, capsys):
+  folder = save(tmp_path / "results", *everything()[:3])
+  assert command.main([str(folder), str(tmp_path / "out")]) == 0
+  printed = capsys.readouterr().out
+  assert all(str(tmp_path / "out" / name) in printed for name in FILES)
+  assert command.main([str(tmp_path / "none"), str(tmp_path / "out")]) == 1
+  assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_narrow_console_loses_no_number():
+  console = Console(file=io.StringIO(), width=60, color_system=None)
+  leaderboard.show(leaderboard.rows(everything()), console)
+  lines = console.file.getvalue().splitlines()
+  assert any(line.startswith("surgery") and line.count(".") == len(METRICS) for line in lines)

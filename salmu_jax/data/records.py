@@ -1,5 +1,7 @@
 """A release as ArrayRecord, through TFDS and without TensorFlow: random access by row number."""
 
+import contextlib
+import io
 import pathlib
 import shutil
 
@@ -77,7 +79,10 @@ def build(release, folder, on_row=None):
     files.require_space(folder, 2 * size, "the ArrayRecord files")
     shutil.rmtree(folder, ignore_errors=True)
     builder = Salmu(release=release, data_dir=str(folder), on_row=on_row)
-    builder.download_and_prepare()
+    tfds.disable_progress_bar()
+    # TFDS announces a download on stdout, of which there is none.
+    with contextlib.redirect_stdout(io.StringIO()):
+      builder.download_and_prepare()
     files.write_json(mark, release.digest)
   builder = Salmu(release=release, data_dir=str(folder))
   skip = {"image": tfds.decode.SkipDecoding()}

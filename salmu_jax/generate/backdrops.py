@@ -222,7 +222,6 @@ def draw_backdrop(draw, width, height, unit, family, colour, seed):
 
 # The torso's right outline in head units, from the neck down past any picture's lower edge.
 TORSO = (
-  (0.3, 1.05),
   (0.45, 1.2),
   (0.95, 1.36),
   (1.32, 1.52),

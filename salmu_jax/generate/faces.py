@@ -77,7 +77,11 @@ def skin_colour(tone, undertone):
 
 def hair_colour(name, tone, hue):
   """The named colour made lighter or darker by tone and warmer or cooler by hue, -1 to 1."""
-  base = light(HAIRS[name], 0.24 * tone) if tone > 0 else dark(HAIRS[name], -0.34 * tone)
+  base = (
+    light(HAIRS[name], (0.08 if name == "black" else 0.24) * tone)
+    if tone > 0
+    else dark(HAIRS[name], -0.34 * tone)
+  )
   return mix(base, (196, 92, 40) if hue > 0 else (120, 120, 128), 0.16 * abs(hue))
 
 
@@ -313,9 +317,10 @@ def _draw_mouth(face):
   face.draw.polygon(on_face(frame, *chin, 0.04), fill=mix(face.skin, face.shadow, 0.35))
 
 
-def _draw_marks(face):
+def draw_complexion(face):
+  """What colours the skin: cheeks, lines of age, freckles."""
   t, frame, identity = face.t, face.frame, face.identity
-  blush = 0.2 if identity.gender == "woman" else 0.1
+  blush = 0.14 if identity.gender == "woman" else 0.08
   for s in (-1, 1):
     cheek = blob(s * 0.62 * t["head_width"], t["eye_height"] + 0.38, 0.17, 0.12)
     face.draw.polygon(on_face(frame, *cheek), fill=mix(face.skin, (220, 80, 80), blush))
@@ -333,70 +338,30 @@ def _draw_marks(face):
         0.02,
       )
   if identity.freckles:
+    spot = mix(face.skin, face.shadow, 0.7)
     for k in range(22):
       x = ((k * 0.618) % 1 - 0.5) * 1.5 * t["head_width"]
       y = t["eye_height"] + 0.2 + 0.22 * ((k * 0.414) % 1)
-      face.draw.polygon(on_face(frame, *blob(x, y, 0.018, 0.018, 6)), fill=face.shadow)
+      face.draw.polygon(on_face(frame, *blob(x, y, 0.017, 0.017, 6)), fill=spot)
 
 
-def draw_mole(face):
+def _draw_mole(face):
   spot = {"cheek": (0.55, 0.42), "lip": (0.55, 0.66), "chin": (0.3, 0.86), "brow": (0.4, -0.34)}
   name, side = face.identity.mole
   x, y = spot[name]
-  points = on_face(face.frame, *blob(side * x * face.t["head_width"], y, 0.036, 0.036, 8))
+  points = on_face(face.frame, *blob(side * x * face.t["head_width"], y, 0.032, 0.032, 8))
   face.draw.polygon(points, fill=dark(face.shadow, 0.55))
 
 
-def _draw_beard(face):
-  t, frame, kind = face.t, face.frame, face.identity.facial_hair
-  colour = dark(face.hair, 0.08)
-  nose = t["eye_height"] + t["nose_length"]
-  w, mouth = t["mouth_width"], t["mouth_height"]
-  if kind in ("beard", "stubble"):
-    rim = head_outline(t)
-    longer = 1.0 if kind == "stubble" else 1.07
-    rim = rim[(rim[:, 1] > 0.1)]
-    rim = rim * (1.0 if kind == "stubble" else 1.03, longer, 1.0)
-    lower = np.array(outline(frame, *rim.T))
-    hw = t["head_width"]
-    x = np.array([-0.93, -0.8, -0.6, -0.3, 0.0, 0.3, 0.6, 0.8, 0.93]) * hw
-    y = np.array([0.1, 0.38, 0.5, nose + 0.09, nose + 0.08, nose + 0.09, 0.5, 0.38, 0.1])
-    points = lower.tolist() + on_face(frame, x, y)
-    face.draw.polygon(points, fill=mix(face.skin, colour, 0.3 if kind == "stubble" else 0.94))
-  if kind in ("moustache", "goatee"):
-    half = [
-      (0, nose + 0.07, 0.1),
-      (0.6 * w, nose + 0.09, 0.06),
-      (1.15 * w, mouth + 0.03, 0.03),
-      (0.6 * w, mouth - 0.02, 0.06),
-      (0, mouth - 0.03, 0.1),
-    ]
-    face.draw.polygon(on_face(frame, *smooth(mirrored(half), 3).T), fill=colour)
-  if kind == "goatee":
-    chin = t["chin_length"]
-    half = [
-      (0, mouth + 0.12, 0),
-      (0.55 * w, mouth + 0.14, 0),
-      (0.9 * w, 0.88 * chin, 0),
-      (0.5 * w, 1.07 * chin, 0),
-      (0, 1.1 * chin, 0),
-    ]
-    x, y, z = smooth(mirrored(half), 3).T
-    face.draw.polygon(on_face(frame, x, y, z), fill=colour)
-
-
 def draw_features(face):
-  """Everything between the hairline and the chin but glasses."""
-  _draw_marks(face)
-  if face.identity.facial_hair:
-    _draw_beard(face)
+  """Eyes, brows, nose, mouth and mole."""
   for side in (-1, 1):
     _draw_eye(face, side)
     _draw_brow(face, side)
   _draw_nose(face)
   _draw_mouth(face)
   if face.identity.mole:
-    draw_mole(face)
+    _draw_mole(face)
 
 
 def draw_glasses(face, kind, sun):
@@ -413,14 +378,14 @@ def draw_glasses(face, kind, sun):
   spacing = max(t["eye_spacing"], rx + 0.04)
   thick = 0.05 if kind == "square" else 0.035
   for s in (-1, 1):
-    lens = on_face(frame, s * spacing + x, y, 0.16)
+    lens = on_face(frame, s * spacing + x, y, 0.1)
     if sun:
       face.draw.polygon(lens, fill=(40, 38, 48))
-      glare = on_face(frame, s * spacing - 0.1 + 0.3 * x, y - 0.05, 0.17)
+      glare = on_face(frame, s * spacing - 0.1 + 0.3 * x, y - 0.05, 0.1)
       face.draw.line(glare[18:28], fill=(110, 112, 130), width=max(1, round(0.03 * frame.unit)))
     line(face, lens + lens[:4], rim, thick)
     ends = np.array([s * (spacing + rx), s * t["head_width"]])
     if s * frame.yaw[0] < 0.25:
       line(face, on_face(frame, ends, [t["eye_height"], t["eye_height"] - 0.03], 0.08), rim, thick)
   bridge = np.array([-1, 0, 1]) * (spacing - rx)
-  line(face, on_face(frame, bridge, t["eye_height"] + np.array([0, -0.04, 0]), 0.18), rim, thick)
+  line(face, on_face(frame, bridge, t["eye_height"] + np.array([0, -0.04, 0]), 0.12), rim, thick)

@@ -32,6 +32,9 @@ def generate(settings, seed, path):
     seed: of everything drawn.
     path: the directory to make; it appears whole or not at all.
 
+  Returns:
+    {"counts": {split: rows}}.
+
   Raises:
     InputError: impossible settings, or a disk that is full.
   """
@@ -64,6 +67,7 @@ def generate(settings, seed, path):
     },
   )
   os.replace(partial, path)
+  return {"counts": counts}
 
 
 def _size(settings):

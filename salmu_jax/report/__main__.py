@@ -16,7 +16,8 @@ def main(argv=None):
   parser.add_argument("out_dir", help="folder for leaderboard.{md,csv,json} and the plots")
   args = parser.parse_args(argv)
   try:
-    paths = leaderboard.report(args.results_dir, args.out_dir, Console())
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    paths = leaderboard.report(args.results_dir, args.out_dir, console)
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)
     return 1

@@ -110,6 +110,9 @@ def _check(path, result):
   for at, point in enumerate(result["salmu_jax"]["curve"]):
     if not isinstance(point, dict) or not isinstance(point.get("step"), int | float):
       raise InputError(f"{path}: salmu_jax.curve[{at}] must be an object with a number `step`.")
+    for key in plots.CURVES:
+      if not isinstance(point.get(key), int | float | None):
+        raise InputError(f"{path}: salmu_jax.curve[{at}].{key} must be a number or null.")
   if result["salmu_jax"]["role"] not in ROLES:
     raise InputError(
       f"{path}: salmu_jax.role is {result['salmu_jax']['role']!r}; it is one of {', '.join(ROLES)}."
@@ -149,11 +152,11 @@ def _check_same(pairs):
         f"{path} has general_knowledge {ours!r}, {reference_path} has {theirs!r}: GenKnow does not "
         "compare. Evaluate both models on the same zero-shot set."
       )
-    for name, (pillar, metric) in plots.SPLITS:
+    for _, (pillar, metric) in plots.SPLITS:
       ours, theirs = (len(r[pillar][metric]["scores"]) for r in (result, reference))
       if ours != theirs:
         raise InputError(
-          f"{path} has {ours} scores in {pillar}.{metric} ({name}), {reference_path} has {theirs}. "
+          f"{path} has {ours} scores in {pillar}.{metric}, {reference_path} has {theirs}. "
           "Evaluate both models on the same release."
         )
 
@@ -216,21 +219,22 @@ def show(rows, console):
 
   Args:
     rows: what `rows` returns.
-    console: rich.console.Console; 100 columns are enough.
+    console: rich.console.Console. The table takes 100 columns, also where there are fewer.
   """
-  table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-  table.add_column("model", min_width=16, max_width=28, overflow="fold")
+  gap = (0, 1 if console.width >= 115 else 0, 0, 0)
+  table = Table(box=box.SIMPLE_HEAD, padding=gap, pad_edge=False, show_edge=False)
+  table.add_column("model", min_width=12, max_width=28, overflow="fold")
   for key, metric in scores.METRICS.items():
     name = re.sub("_|(?<=[a-z])(?=[A-Z])", "\n", key)
     head = Text.assemble(name, "\n", (HEADS[metric.better], "dim"))
     table.add_column(head, justify="right")
-  table.add_column("failure mode", min_width=16, max_width=18)
+  table.add_column("failure mode", min_width=16, max_width=18, overflow="fold")
   for at, row in enumerate(rows):
     name = Text(row["model"])
     name.append("" if row["budget"] is None else f"\n{row['budget']:g}x", style="dim")
     cells = [_cell(row["scores"][key], row["distances"][key]) for key in scores.METRICS]
     table.add_row(name, *cells, Text(row["verdict"], style=_style(row)), end_section=at == 1)
-  console.print(table)
+  console.print(table, width=max(console.width, 100), crop=False)
   console.print(Text(f"Below each value its distance to its bound. {BOUNDS}", style="dim"))
 
 

@@ -28,7 +28,6 @@ WIDTH = 10.0  # inches
 # Okabe and Ito's colours, which colour-blind readers can tell apart, without their yellow (too
 # pale for a line on white) and grey (the Clean model has it).
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-DASHES = ("-", (0, (4, 1.5)), (0, (1, 1.2)))
 INK, SOFT, GRID = "#222222", "#666666", "#dddddd"
 CLEAN, COMPROMISED, PASS = "#8c8c8c", "#000000", "#009E73"
 FLOOR = -100  # percent of the holdout gap; what lies below is drawn there, with its number
@@ -55,11 +54,17 @@ STYLE = {
 }
 
 SPLITS = (
-  ("forget: should fall to Clean", ("efficacy", "1.2_AssocStr")),
-  ("holdout_identity: should stay", ("utility", "2.2_InterIdSim")),
-  ("holdout_association: should stay", ("utility", "2.3_IntraIdSim")),
-  ("retain_joint: should stay", ("utility", "2.4_VisIdInt")),
-  ("fragile_set: should stay", ("utility", "2.5_FragSim")),
+  ("forget\nshould fall to Clean", ("efficacy", "1.2_AssocStr")),
+  ("holdout_identity\nshould stay", ("utility", "2.2_InterIdSim")),
+  ("holdout_association\nshould stay", ("utility", "2.3_IntraIdSim")),
+  ("retain_joint\nshould stay", ("utility", "2.4_VisIdInt")),
+  ("fragile_set\nshould stay", ("utility", "2.5_FragSim")),
+)
+CURVES = ("loss", "accuracy", "forget_loss", "retain_loss")
+LOOKS = (  # Clean, Compromised, a method
+  {"fill": True, "fc": "#b5b5b5", "ec": "none", "lw": 0},
+  {"fill": True, "fc": "#00000014", "ec": COMPROMISED, "lw": 0.8},
+  {"color": PALETTE[0], "lw": 1.6},
 )
 
 
@@ -111,30 +116,55 @@ def label(name, width=26):
 
 
 def similarity(results):
-  """One panel a split, one line a model: how the cosines of the pairs are distributed."""
-  figure = _figure(6.6)
-  panels = figure.subplots(2, 3, sharex=True)
+  """One panel a split, one line a method, each over the distributions of the two references."""
+  references, methods = _by_role(results)
+  figure = _figure(1.9 + 0.62 * max(len(methods), 1))
+  panels = figure.subplots(1, len(SPLITS), sharex=True, sharey=True)
   edges = _edges(results)
-  for panel, (title, path) in zip(panels.flat, SPLITS, strict=False):
-    panel.set_title(title)
+  for panel, (title, path) in zip(panels, SPLITS, strict=True):
     size = max(_scores(r, path).size for r in results)
-    panel.text(0.02, 0.97, f"n = {size:,}", transform=panel.transAxes, va="top", color=SOFT)
-    for result, look in zip(results, _looks(results), strict=True):
-      scores = _scores(result, path)
-      if scores.size:
-        panel.stairs(100 * np.histogram(scores, edges)[0] / scores.size, edges, **look)
-    panel.margins(x=0.01, y=0.14)
-    panel.set_ylim(bottom=0)
-    panel.xaxis.set_tick_params(labelbottom=True)
-  for panel in panels[:, 0]:
-    panel.set_ylabel("rows per bin, %")
-  for panel in (*panels[1, :2], panels[0, 2]):
-    panel.set_xlabel("cosine of image and caption")
-  _legend(panels[1, 2], results)
+    panel.set_title(f"{title}\nn = {size:,}", fontsize=9)
+    panel.set_xlabel("cosine", fontsize=9)
+    panel.tick_params(labelsize=8)
+    panel.xaxis.set_major_locator(MaxNLocator(4))
+    tallest = max(_share(r, path, edges).max() for r in references) or 1.0
+    for line, method in enumerate(methods or [None]):
+      for result, look in (
+        (references[0], LOOKS[0]),
+        (references[1], LOOKS[1]),
+        (method, LOOKS[2]),
+      ):
+        if result is not None and _scores(result, path).size:
+          height = np.minimum(0.75 * _share(result, path, edges) / tallest, 0.95)
+          panel.stairs(height - line, edges, baseline=-line, **look)
+    panel.set_xlim(edges[0], edges[-1])
+    panel.grid(False, axis="y")
+  names = [label(r["salmu_jax"]["model"], 22) for r in methods] or ["no method yet"]
+  panels[0].set_yticks([0.25 - line for line in range(len(names))], names, color=INK)
+  panels[0].set_ylim(-len(names) + 0.9, 1)
+  for panel in panels:
+    panel.tick_params(axis="y", length=0)
+  handles = [Patch(**LOOKS[at], label=label(references[at]["salmu_jax"]["model"])) for at in (0, 1)]
+  handles.append(Line2D([], [], color=PALETTE[0], label="the method named at the left"))
+  figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9)
   figure.suptitle(
-    "Is only the forget split moved? Similarity of every image to its caption", x=0.01, ha="left"
+    "Did only the forget split move? Similarity of image and caption (height: share of rows)",
+    x=0.01,
+    ha="left",
   )
   return figure
+
+
+def _by_role(results):
+  """([Clean, Compromised], [methods])."""
+  references = [r for r in results if r["salmu_jax"]["role"] != "unlearned"]
+  return references, [r for r in results if r["salmu_jax"]["role"] == "unlearned"]
+
+
+def _share(result, path, edges):
+  """The share of a split's scores in each bin."""
+  scores = _scores(result, path)
+  return np.histogram(scores, edges)[0] / max(scores.size, 1)
 
 
 def _scores(result, path):
@@ -145,55 +175,22 @@ def _scores(result, path):
 
 
 def _edges(results):
-  """Bin edges for all panels: equally wide, and not finer than the smallest split can fill."""
-  scores = [_scores(result, path) for result in results for _, path in SPLITS]
-  filled = [each for each in scores if each.size]
+  """Bin edges for all panels, as wide as the smallest reference split can fill."""
+  everything = [_scores(result, path) for result in results for _, path in SPLITS]
+  filled = [each for each in everything if each.size]
   if not filled:
-    return np.linspace(-1, 1, 13)
-  bins = int(np.clip(2 * math.sqrt(min(each.size for each in filled)), 12, 48))
+    return np.linspace(-1, 1, 21)
   low, high = min(each.min() for each in filled), max(each.max() for each in filled)
-  return np.linspace(low, max(high, low + 1e-6), bins + 1)
-
-
-def _looks(results):
-  """How each model's line is drawn: the references filled, the methods by colour and dash."""
-  looks, at = [], 0
-  for result in results:
-    role = result["salmu_jax"]["role"]
-    if role == "clean":
-      looks.append({"fill": True, "color": CLEAN, "alpha": 0.45})
-    elif role == "compromised":
-      looks.append({"fill": True, "fc": "#00000014", "ec": COMPROMISED, "lw": 1.0})
-    else:
-      dash = DASHES[at // len(PALETTE) % len(DASHES)]
-      looks.append({"color": PALETTE[at % len(PALETTE)], "ls": dash, "lw": 1.6})
-      at += 1
-  return looks
-
-
-def _legend(panel, results):
-  panel.set_axis_off()
-  handles = []
-  for result, look in zip(results, _looks(results), strict=True):
-    look = dict(look)
-    filled = look.pop("fill", False)
-    name = label(result["salmu_jax"]["model"])
-    handles.append(Patch(**look, label=name) if filled else Line2D([], [], **look, label=name))
-  small = len(handles) > 14
-  panel.legend(
-    handles,
-    [handle.get_label() for handle in handles],
-    loc="upper left",
-    ncols=2 if small else 1,
-    fontsize=7 if small else 9,
-    borderaxespad=0,
-  )
+  smallest = min(filled, key=len)
+  # Freedman and Diaconis' width, 2 IQR / cube root of n.
+  width = 2 * float(np.subtract(*np.quantile(smallest, [0.75, 0.25]))) / smallest.size ** (1 / 3)
+  bins = math.ceil((high - low) / width) if width > 0 else 20
+  return np.linspace(low, max(high, low + 1e-6), min(max(bins, 20), 100) + 1)
 
 
 def training(results):
   """Loss and accuracy of the two references, then the forget and retain loss of every method."""
-  references = [r for r in results if r["salmu_jax"]["role"] != "unlearned"]
-  methods = [r for r in results if r["salmu_jax"]["role"] == "unlearned"]
+  references, methods = _by_role(results)
   columns = 3 if len(methods) in (1, 2, 3, 5, 6) else 4
   lines = math.ceil(len(methods) / columns)
   figure = _figure(3.0 + 2.5 * lines)
@@ -222,8 +219,8 @@ def _method_panel(slot, result):
     _curve(panel, result, f"{key}_loss", colour)
     panel.set_ylabel(key, color=colour)
     panel.tick_params(labelsize=8)
-    panel.yaxis.set_major_locator(MaxNLocator(3))
   upper.tick_params(labelbottom=False)
+  lower.tick_params(labelbottom=bool(upper.lines or lower.lines))
   lower.set_xlabel("unlearning step", fontsize=9)
 
 
@@ -236,10 +233,10 @@ def _curve(panel, result, key, colour, name=None):
     alone = np.isfinite(values).sum() == 1
     panel.plot(steps, values, color=colour, label=name, marker="o" if alone else None)
     panel.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    return
-  panel.text(
-    0.5, 0.5, f"no {key} recorded", transform=panel.transAxes, ha="center", color=SOFT, fontsize=9
-  )
+    panel.yaxis.set_major_locator(MaxNLocator(3 if name is None else 5))
+  elif not panel.texts:
+    panel.text(0.5, 0.5, f"no {key} recorded", transform=panel.transAxes, ha="center", color=SOFT)
+    panel.set_yticks([])
 
 
 def forgetting(rows):
@@ -262,8 +259,8 @@ def forgetting(rows):
   panel.plot([0], [100], "*", color="#E69F00", markeredgecolor=INK, markersize=17, zorder=3)
   names = []
   for row, x, pair in zip(shown, left, kept, strict=True):
-    names.append((x, *_point(panel, row, x, pair)))
-  names.append((0, 100, "ideal"))
+    names.append(_point(panel, row, x, pair))
+  names.append(("ideal", 0, 100, 100, 100))
   absent = [label(row["model"]) for row in rows if row not in shown]
   if absent:
     panel.text(
@@ -287,7 +284,7 @@ def _axes(panel):
   panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 - x:.0f} %"))
   panel.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.0f} %"))
   panel.set_xlabel(
-    "leakage removed (RetFail MRR; 0 % = Compromised, 100 % = Clean; log towards 99 %)"
+    "leakage removed (RetFail MRR; 0 % = Compromised, 100 % = Clean; log scale up to 99 %)"
   )
   panel.set_ylabel("holdout similarity kept (100 % = Compromised, 0 % = Clean)")
 
@@ -302,18 +299,18 @@ def _kind(row):
 
 
 def _point(panel, row, x, pair):
-  """Draws one model; returns its height and its label."""
+  """Draws one model; returns its label, place (x, y) and the lowest and highest thing drawn."""
   marker, colour = _kind(row)
   name, middle = label(row["model"]), sum(pair) / 2
   if middle < FLOOR:
     panel.plot([x], [FLOOR], "v", color=colour, markersize=10, zorder=4)
-    return FLOOR, f"{name} ({middle:.0f} %)"
+    return f"{name} ({middle:.0f} %)", x, FLOOR, FLOOR, FLOOR
   inter, intra = (max(FLOOR, value) for value in pair)
   panel.plot([x, x], [inter, intra], color=colour, linewidth=1.2, zorder=3)
   for at, tick in ((inter, TICKLEFT), (intra, TICKRIGHT)):
     panel.plot([x], [at], marker=tick, color=colour, markersize=11, markeredgewidth=1.6, zorder=3)
   panel.plot([x], [middle], marker, color=colour, markeredgecolor="white", markersize=9, zorder=4)
-  return middle, name
+  return name, x, middle, min(inter, intra), max(inter, intra)
 
 
 def _key(figure, limits):
@@ -340,9 +337,15 @@ def _place(figure, panel, names):
   """Labels points without overlap: the first free place on growing circles around each point."""
   figure.draw_without_rendering()
   frame, unit = panel.get_window_extent(), DPI / 72
-  points = [panel.transData.transform(at[:2]) for at in names]
-  taken = [Bbox.from_bounds(x - 9 * unit, y - 6 * unit, 18 * unit, 12 * unit) for x, y in points]
-  for (x, y, name), point in zip(names, points, strict=True):
+  to_pixels = panel.transData.transform
+  points = [to_pixels((x, y)) for _, x, y, _, _ in names]
+  taken = []
+  for _, x, _, low, high in names:
+    (left, low), (right, high) = to_pixels((x, low)), to_pixels((x, high))
+    taken.append(
+      Bbox.from_extents(left - 12 * unit, low - 6 * unit, right + 12 * unit, high + 6 * unit)
+    )
+  for (name, x, y, _, _), point in zip(names, points, strict=True):
     text = panel.annotate(
       name, (x, y), (0, 0), textcoords="offset points", ha="center", va="center", fontsize=9,
       zorder=5,
@@ -362,8 +365,8 @@ def _place(figure, panel, names):
 def _free(point, width, height, taken, frame, unit):
   """The first offset (points) and box (pixels) around `point` that meet the least of `taken`."""
   best = None
-  for gap in (10, 20, 34, 50, 70, 95, 125):
-    for angle in (0, 90, -90, 180, 45, -45, 135, -135, 22, -22, 158, -158, 67, -67, 113, -113):
+  for gap in (13, 20, 34, 50, 70, 95, 125):
+    for angle in (0, 180, 90, -90, 45, -45, 135, -135, 22, -22, 158, -158, 67, -67, 113, -113):
       way = math.cos(math.radians(angle)), math.sin(math.radians(angle))
       centre = np.asarray(way) * (gap * unit + np.asarray([width, height]) / 2)
       left, low = point + centre - np.asarray([width, height]) / 2
