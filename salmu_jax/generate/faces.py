@@ -290,7 +290,7 @@ def _draw_mouth(face):
   w = t["mouth_width"] * (1 + 0.22 * max(n.smile, 0.0)) * (1 - 0.4 * n.round)
   u = np.linspace(-1, 1, 13)
   arc = 1 - u**2
-  middle = t["mouth_height"] + n.smile * (0.1 * arc - 0.06)
+  middle = t["mouth_height"] + n.smile * (0.14 * arc - 0.09)
   gap = 0.17 * n.mouth_open * arc ** (0.5 if n.round > 0 else 0.8)
   full = t["lip_fullness"]
   bow = 0.052 * full * (arc**0.7 - 0.3 * np.exp(-((5 * u) ** 2)))

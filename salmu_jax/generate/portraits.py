@@ -299,7 +299,8 @@ def render(identity: Identity, nuisance: Nuisance, width: int, height: int) -> I
   Raises:
     InputError: the size is out of range.
   """
-  if min(width, height) < 16 or not 0.33 <= width / height <= 3.0:
+  # Aspect ratios run from 0.33 to 3.00; whole pixels may exceed them a little.
+  if min(width, height) < 16 or max(width, height) > 3.1 * min(width, height):
     raise InputError(
       f"portraits.render: size {width}x{height}; both sides must be at least 16 pixels and the "
       "aspect ratio width / height must lie between 0.33 and 3.00."
@@ -369,7 +370,7 @@ def _accessory(identity, nuisance):
   if identity.glasses:
     return "glasses"
   kind = identity.facial_hair
-  return kind if kind in ("", "stubble") else _an(kind)
+  return "" if kind in ("", "stubble") else _an(kind)
 
 
 def attributes(identity: Identity, nuisance: Nuisance) -> dict[str, str]:
@@ -377,7 +378,8 @@ def attributes(identity: Identity, nuisance: Nuisance) -> dict[str, str]:
 
   Returns:
     {"person", "expression", "hair", "background", "clothes", "accessory"}; nouns come with their
-    article ("a blue shirt"), the accessory is the most visible one, "" where there is none.
+    article ("a blue shirt"), the accessory is the most visible one, "" where there is none
+    (stubble counts as none).
   """
   style = hair.STYLES[identity.hair_style]
   words = style.hatted if nuisance.hat else style.words
