@@ -29,8 +29,9 @@ def get_config():
   config.generate.image_size = 64
   # What is held out of the partly forgotten people: "fact" (whole facts) or "pair" (rows).
   config.generate.holdout_unit = "fact"
-  # Strength of pose, light, blur and disguise in portraits; 0 is frontal and clean.
-  config.generate.nuisance = 1.0
+  # Strength of pose, light, blur and disguise in portraits, of rotation, shift and size in scenes;
+  # 0 is frontal, large and clean.
+  config.generate.nuisance = 0.5
   # Rows of a parquet shard.
   config.generate.shard_rows = 2000
   # Processes that render; the outcome does not depend on it.

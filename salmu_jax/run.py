@@ -46,9 +46,7 @@ def run(config, folder):
   _check_stages(setup)
   if _finished(setup):
     progress.console.print(f"Nothing to do: every stage in {folder} is done.")
-    leaderboard.show(
-      leaderboard.rows(leaderboard.read_results(folder / "results")), Console()
-    )
+    leaderboard.show(leaderboard.rows(leaderboard.read_results(folder / "results")), Console())
     return
 
   # Models

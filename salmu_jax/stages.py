@@ -212,18 +212,18 @@ def _given_params(setup, name):
 
 def _unlearning_batches(setup, run):
   """{"forget": half, "retain": half}; the order is the same for every method of a batch size."""
-  halves = {}
-  for half, splits_, order in (
-    ("forget", ("forget",), _FORGET_ORDER),
-    ("retain", RETAIN, _RETAIN_ORDER),
-  ):
-    halves[half] = pipeline.training_batches(
-      pipeline.open_training(setup.records, half, splits_),
+  forget, retain = ("forget", ("forget",), _FORGET_ORDER), ("retain", RETAIN, _RETAIN_ORDER)
+  halves = {
+    half: pipeline.training_batches(
+      pipeline.open_training(setup.records, half, names),
       setup.tokenizer,
       image_size=setup.model.sizes.image_size,
       batch_size=run.batch_size,
       seed=_order(setup.config.seed, order),
+      texts=("text", "generic") if half == "forget" else ("text",),
     )
+    for half, names, order in (forget, retain)
+  }
   return pipeline.side_by_side(halves)
 
 

@@ -222,7 +222,7 @@ def test_held_out_styles_look_different_from_every_other(held_out):
 def test_objects_stay_in_the_central_square(objects):
   plain = {"plain": patterns.TRAINING_PATTERNS["plain"]}
   for seed in range(40):
-    image, _ = scenes._compose(np.random.default_rng(seed), objects, "drawn", plain, 160, 64)
+    image, _ = scenes._compose(np.random.default_rng(seed), objects, "drawn", plain, 160, 64, 1.0)
     pixels = np.asarray(image).astype(int)
     touched = np.abs(pixels - pixels[0, 0]).sum(-1) > 30
     assert touched.sum() > 200

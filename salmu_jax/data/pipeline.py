@@ -51,18 +51,21 @@ def open_training(records, purpose, splits):
   return grain.MapDataset.concatenate([grain.MapDataset.source(records[s]) for s in splits])
 
 
-def training_batches(rows, tokenizer, *, image_size, batch_size, seed, area=1.0, flip=0.0):
+def training_batches(
+  rows, tokenizer, *, image_size, batch_size, seed, texts=("text",), area=1.0, flip=0.0
+):
   """Endless batches; every row comes once an epoch, in an order that `seed` and the epoch decide.
 
   Args:
     rows: from `open_training`.
     batch_size: over all processes, each of which gets an equal part.
     seed: of order and augmentation; the same on all processes.
+    texts: columns to tokenise, of "text" and "generic".
     area, flip: see `images.random_crop`.
 
   Returns:
-    A grain MapDataset of {"image" (b, S, S, 3) uint8, "text", "generic" (b, L) int32}; batch k of all
-    processes together holds rows k B to (k + 1) B of the stream.
+    A grain MapDataset of {"image" (b, S, S, 3) uint8, and the texts, each (b, L) int32}; batch k of
+    all processes together holds rows k B to (k + 1) B of the stream.
   """
   if len(rows) < batch_size:
     raise InputError(
@@ -71,11 +74,8 @@ def training_batches(rows, tokenizer, *, image_size, batch_size, seed, area=1.0,
 
   def example(row, rng):
     image = images.decode(row["image"], repr(_text(row["file_name"])))
-    return {
-      "image": images.random_crop(image, image_size, rng, area=area, flip=flip),
-      "text": tokenizer([_text(row["text"])])[0],
-      "generic": tokenizer([_text(row["generic"])])[0],
-    }
+    pixels = images.random_crop(image, image_size, rng, area=area, flip=flip)
+    return {"image": pixels, **{name: tokenizer([_text(row[name])])[0] for name in texts}}
 
   stream = rows.seed(seed).shuffle().repeat()[jax.process_index() :: jax.process_count()]
   return stream.random_map(example).batch(batch_size // jax.process_count(), drop_remainder=True)
@@ -87,13 +87,13 @@ def side_by_side(halves):
   return both.map(lambda batches: dict(zip(halves, batches, strict=True)))
 
 
-def start(batches, *, threads=2, ahead=4):
+def start(batches, *, threads=1, ahead=4):
   """A checkpointable iterator that prepares `ahead` batches in `threads` threads."""
   options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
   return iter(batches.to_iter_dataset(options))
 
 
-def evaluation_images(rows, *, image_size, batch_size, threads=2, ahead=4):
+def evaluation_images(rows, *, image_size, batch_size, threads=1, ahead=4):
   """Batches of pictures in row order, all of one shape.
 
   Yields:

@@ -220,15 +220,16 @@ def _draw(task):
   """Renders one task: (JPEG bytes, text or None)."""
   kind, *where = task
   seed, size, names = _WORKER["seed"], _WORKER["size"], _WORKER["names"]
+  strength = _WORKER["nuisance"]
   text = None
   if kind == "portrait":
     person, image, width, height = where
-    look = portraits.nuisance(seed, person, image, strength=_WORKER["nuisance"])
+    look = portraits.nuisance(seed, person, image, strength=strength)
     picture = portraits.render(_WORKER["identities"][person], look, width, height)
   elif kind == "scene":
-    picture, text = scenes.training_scene(seed, *where, names, size, size)
+    picture, text = scenes.training_scene(seed, *where, names, size, size, strength)
   else:
-    picture = scenes.zero_shot_scene(seed, *where, names, size, size)
+    picture = scenes.zero_shot_scene(seed, *where, names, size, size, strength)
   encoded = io.BytesIO()
   picture.save(encoded, "JPEG", quality=92)
   return encoded.getvalue(), text

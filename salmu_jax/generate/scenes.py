@@ -71,12 +71,12 @@ def with_article(phrase: str) -> str:
   return ("an " if vowel or phrase.startswith("hour") else "a ") + phrase
 
 
-def _paste(canvas, rng, sprite, centre, side):
+def _paste(canvas, rng, sprite, centre, side, strength):
   """Draws `sprite`, `side` pixels wide, at `centre` (x, y) with nuisance, into float[H, W, 3]."""
   image = sprite.image.resize((side, side), Image.Resampling.BILINEAR)
   if rng.random() < 0.5:
     image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-  image = image.rotate(rng.uniform(-20, 20), Image.Resampling.BILINEAR, expand=True)
+  image = image.rotate(strength * rng.uniform(-20, 20), Image.Resampling.BILINEAR, expand=True)
   pixels = np.asarray(image, np.float32)
   left, top = (round(c - n / 2) for c, n in zip(centre, image.size, strict=True))
   height, width = canvas.shape[:2]
@@ -88,35 +88,39 @@ def _paste(canvas, rng, sprite, centre, side):
   part += pixels[..., :3] * rng.uniform(0.85, 1.1, 3).astype(np.float32)
 
 
-def _places(rng, count: int, width: int, height: int) -> list[tuple[tuple[float, float], int]]:
+def _places(
+  rng, count: int, width: int, height: int, strength: float
+) -> list[tuple[tuple[float, float], int]]:
   """Centre and side of each object, within the central square but for a little overhang."""
   square = min(width, height)
-  sides = rng.uniform(0.55, 0.85, 1) if count == 1 else rng.uniform(0.42, 0.52, 2)
+  sides = 0.9 - strength * rng.uniform(0.05, 0.35, 1) if count == 1 else rng.uniform(0.42, 0.52, 2)
   spots = [(0.0, 0.0)] if count == 1 else [(-0.24, 0.0), (0.24, 0.0)][:: rng.choice([-1, 1])]
   places = []
   for part, (x, y) in zip(sides, spots, strict=True):
     free = (1 - part) / 2
-    dx = rng.uniform(-free, free) if count == 1 else rng.uniform(-0.03, 0.03)
-    dy = rng.uniform(-free, free) * (1.0 if count == 1 else 0.7)
+    dx = strength * rng.uniform(-free, free) if count == 1 else rng.uniform(-0.03, 0.03)
+    dy = strength * rng.uniform(-free, free) * (1.0 if count == 1 else 0.7)
     centre = (width / 2 + (x + dx) * square, height / 2 + (y + dy) * square)
     places.append((centre, max(round(part * square), 1)))
   return places
 
 
-def _compose(rng, names, style, families, width, height) -> tuple[Image.Image, str]:
+def _compose(rng, names, style, families, width, height, strength) -> tuple[Image.Image, str]:
   """A scene with the objects `names` in one style, and the phrase for its background."""
   # A few working sizes serve all scenes, so that the cache holds few copies.
   size = max(64, -(-min(width, height) // 64) * 64)
   sprites = [artwork.sprite(name, style, size) for name in names]
   mean = np.mean([sprite.mean for sprite in sprites], axis=0)
   canvas, phrase = patterns.background(rng, families, mean, width, height)
-  for sprite, (centre, side) in zip(sprites, _places(rng, len(names), width, height), strict=True):
-    _paste(canvas, rng, sprite, centre, side)
+  for sprite, (centre, side) in zip(
+    sprites, _places(rng, len(names), width, height, strength), strict=True
+  ):
+    _paste(canvas, rng, sprite, centre, side, strength)
   return Image.fromarray(np.clip(canvas, 0, 255).astype(np.uint8)), phrase
 
 
 def training_scene(
-  seed: int, index: int, names: Sequence[str], width: int, height: int
+  seed: int, index: int, names: Sequence[str], width: int, height: int, strength: float = 1.0
 ) -> tuple[Image.Image, str]:
   """One training picture with its caption; a function of its arguments alone.
 
@@ -125,6 +129,7 @@ def training_scene(
     index: of the scene; the class of its first object is `index % len(names)`.
     names: the classes in use, from `classes`.
     width, height: of the picture in pixels.
+    strength: of rotation, shift and change of size; 0 shows single objects large and centred.
 
   Returns:
     An RGB image, and a caption of at most 12 words that names every object in it.
@@ -135,7 +140,9 @@ def training_scene(
   if len(names) > 1 and rng.random() < _PAIRS:
     shown.append(names[(first + rng.integers(1, len(names))) % len(names)])
   style = tuple(artwork.TRAINING_STYLES)[rng.integers(len(artwork.TRAINING_STYLES))]
-  image, background = _compose(rng, shown, style, patterns.TRAINING_PATTERNS, width, height)
+  image, background = _compose(
+    rng, shown, style, patterns.TRAINING_PATTERNS, width, height, strength
+  )
   wordings = SINGLE_CAPTIONS if len(shown) == 1 else PAIR_CAPTIONS
   word = artwork.STYLES[style].word
   caption = wordings[rng.integers(len(wordings))].format(
@@ -150,7 +157,13 @@ def training_scene(
 
 
 def zero_shot_scene(
-  seed: int, label: int, image: int, names: Sequence[str], width: int, height: int
+  seed: int,
+  label: int,
+  image: int,
+  names: Sequence[str],
+  width: int,
+  height: int,
+  strength: float = 1.0,
 ) -> Image.Image:
   """One picture of the zero-shot test: style and background are of the held-out ones.
 
@@ -160,6 +173,7 @@ def zero_shot_scene(
     image: number of the picture within its class.
     names: the classes in use, from `classes`.
     width, height: of the picture in pixels.
+    strength: of rotation, shift and change of size; 0 shows single objects large and centred.
 
   Returns:
     An RGB image.
@@ -167,5 +181,7 @@ def zero_shot_scene(
   rng = np.random.default_rng([seed, _ZERO_SHOT, label, image])
   styles = tuple(artwork.ZERO_SHOT_STYLES)
   style = styles[rng.integers(len(styles))]
-  scene, _ = _compose(rng, [names[label]], style, patterns.ZERO_SHOT_PATTERNS, width, height)
+  scene, _ = _compose(
+    rng, [names[label]], style, patterns.ZERO_SHOT_PATTERNS, width, height, strength
+  )
   return scene

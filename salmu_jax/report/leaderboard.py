@@ -51,6 +51,7 @@ BOUNDS = (
   "down: should fall to Clean's value. keep: should stay at Compromised's value. floor: should not "
   "fall below Compromised's value."
 )
+FILES = ("leaderboard.md", "leaderboard.csv", "leaderboard.json")
 NOT_JUDGED = "not judged, numbers missing"
 
 
@@ -188,10 +189,10 @@ def rows(results):
 
 def _row(about, values, clean, compromised):
   row = {key: about[key] for key in (*ABOUT, "settings")}
-  known = all(table[key] is not None for table in (values, clean, compromised) for key in JUDGED)
-  verdict = diagnosis.diagnose(values, clean, compromised) if known else None
+  obstacle = _obstacle(values, clean, compromised)
+  verdict = None if obstacle else diagnosis.diagnose(values, clean, compromised)
   bound = about["role"] != "unlearned"
-  row["verdict"] = "bound" if bound else verdict.word if verdict else NOT_JUDGED
+  row["verdict"] = "bound" if bound else obstacle or verdict.word
   row["failures"] = list(verdict.failures) if verdict and not bound else []
   row["leakage_reduction"] = verdict.leakage_reduction if verdict else None
   row["general_knowledge_loss"] = verdict.general_knowledge_loss if verdict else None
@@ -203,6 +204,14 @@ def _row(about, values, clean, compromised):
     for key, metric in scores.METRICS.items()
   }
   return row
+
+
+def _obstacle(values, clean, compromised):
+  """Why no verdict can be given, in words; empty where one can."""
+  if any(table[key] is None for table in (values, clean, compromised) for key in JUDGED):
+    return NOT_JUDGED
+  level = [key for key in JUDGED if compromised[key] <= clean[key]]
+  return f"not judged, Compromised is not above Clean in {level[0]}" if level else ""
 
 
 def _rank(row):
@@ -268,7 +277,7 @@ def write(rows, out_dir, results):
     The three paths.
   """
   out_dir = pathlib.Path(out_dir)
-  paths = [out_dir / f"leaderboard.{kind}" for kind in ("md", "csv", "json")]
+  paths = [out_dir / name for name in FILES]
   files.write_text(paths[0], markdown(rows, results))
   files.write_text(paths[1], _csv(rows))
   files.write_json(paths[2], rows)
@@ -388,3 +397,12 @@ def report(results_dir, out_dir, console):
   paths = write(table, out_dir, results) + plots.draw(results, table, out_dir)
   show(table, console)
   return paths
+
+
+def is_current(results_dir, out_dir):
+  """Whether `out_dir` holds a whole report on just the results in `results_dir`."""
+  out_dir = pathlib.Path(out_dir)
+  outputs = [out_dir / name for name in (*FILES, *plots.FILES)]
+  if not all(path.exists() for path in outputs):
+    return False
+  return files.read_json(out_dir / "leaderboard.json") == rows(read_results(results_dir))

@@ -22,6 +22,7 @@ from matplotlib.transforms import Bbox
 from salmu_jax import files
 from salmu_jax.evaluate.diagnosis import THRESHOLDS
 
+FILES = ("forgetting.png", "similarity.png", "training.png")
 DPI = 150
 WIDTH = 10.0  # inches
 
@@ -86,11 +87,8 @@ def draw(results, rows, out_dir):
   with matplotlib.rc_context():
     matplotlib.rcdefaults()
     matplotlib.rcParams.update(STYLE)
-    for name, figure in (
-      ("forgetting.png", forgetting(rows)),
-      ("similarity.png", similarity(results)),
-      ("training.png", training(results)),
-    ):
+    figures = (forgetting(rows), similarity(results), training(results))
+    for name, figure in zip(FILES, figures, strict=True):
       with files.replacing(out_dir / name) as temporary:
         figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
       paths.append(out_dir / name)

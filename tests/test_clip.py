@@ -1,0 +1,142 @@
+"""The towers: shapes, options that must not change the function, and the places CLIP is particular."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.special import erf
+
+from salmu_jax.models import clip
+from salmu_jax.models.clip import CLIP, Sizes, Tower
+
+SIZES = Sizes(8, 16, 8, Tower(12, 2, 3), Tower(8, 2, 2), context_length=7, vocab_size=20)
+MODEL = CLIP(SIZES)
+PARAMS = jax.jit(lambda: clip.init(MODEL, 0))()
+APPLY = jax.jit(lambda params, images, tokens: MODEL.apply({"params": params}, images, tokens))
+IMAGES = np.random.default_rng(0).normal(size=(3, 16, 16, 3)).astype(np.float32)
+TOKENS = np.array(
+  [[18, 3, 4, 19, 0, 0, 0], [18, 5, 19, 0, 0, 0, 0], [18, 1, 2, 3, 4, 5, 19]], np.int32
+)
+
+
+def stacked(params):
+  """Unrolled parameters in the layout of the scanned model."""
+  out = jax.tree.map(lambda x: x, params)
+  for tower in ("visual", "text"):
+    blocks = out[tower]["transformer"]
+    layers = [blocks[f"block_{i}"] for i in range(len(blocks))]
+    out[tower]["transformer"] = {"blocks": jax.tree.map(lambda *x: jnp.stack(x), *layers)}
+  return out
+
+
+def numpy_tower(p, x, heads, mask):
+  """OpenCLIP's residual attention blocks, written again in float64."""
+
+  def norm(q, y):
+    mean, var = y.mean(-1, keepdims=True), y.var(-1, keepdims=True)
+    return (y - mean) / np.sqrt(var + 1e-5) * q["scale"] + q["bias"]
+
+  def dense(q, y):
+    return y @ q["kernel"] + q["bias"]
+
+  for i in range(len(p)):
+    b = p[f"block_{i}"]
+    q, k, v = np.split(dense(b["in_proj"], norm(b["ln_1"], x)), 3, axis=-1)
+    out = np.zeros_like(x)
+    size = x.shape[-1] // heads
+    for h in range(heads):
+      part = slice(h * size, (h + 1) * size)
+      scores = q[:, part] @ k[:, part].T / np.sqrt(size)
+      scores = np.where(mask, scores, -np.inf)
+      weights = np.exp(scores - scores.max(-1, keepdims=True))
+      out[:, part] = weights / weights.sum(-1, keepdims=True) @ v[:, part]
+    x = x + dense(b["out_proj"], out)
+    hidden = dense(b["c_fc"], norm(b["ln_2"], x))
+    x = x + dense(b["c_proj"], hidden * (1 + erf(hidden / np.sqrt(2))) / 2)
+  return x, norm
+
+
+def test_towers_equal_openclips_formulas_written_in_numpy():
+  p = jax.tree.map(lambda x: np.asarray(x, np.float64), PARAMS)
+  vision, text = p["visual"], p["text"]
+  z = APPLY(PARAMS, IMAGES, TOKENS)
+  for row in range(3):
+    patches = IMAGES[row].reshape(2, 8, 2, 8, 3).transpose(0, 2, 1, 3, 4).reshape(4, -1)
+    x = np.concatenate(
+      [vision["class_embedding"][None], patches @ vision["conv1"]["kernel"].reshape(-1, 12)]
+    )
+    norm = numpy_tower({}, x, 3, True)[1]
+    x = norm(vision["ln_pre"], x + vision["positional_embedding"])
+    x, _ = numpy_tower(vision["transformer"], x, 3, True)
+    image = norm(vision["ln_post"], x[0]) @ vision["proj"]
+    np.testing.assert_allclose(z.image[row], image / np.linalg.norm(image), atol=2e-6)
+
+    x = text["token_embedding"]["embedding"][TOKENS[row]] + text["positional_embedding"]
+    x, _ = numpy_tower(text["transformer"], x, 2, np.tril(np.ones((7, 7), bool)))
+    caption = norm(text["ln_final"], x[list(TOKENS[row]).index(19)]) @ text["text_projection"]
+    np.testing.assert_allclose(z.text[row], caption / np.linalg.norm(caption), atol=2e-6)
+
+
+def test_tokens_after_the_end_of_text_change_nothing():
+  other = TOKENS.copy()
+  other[0, 4:] = 7
+  same, before = APPLY(PARAMS, IMAGES, other).text, APPLY(PARAMS, IMAGES, TOKENS).text
+  np.testing.assert_allclose(same, before, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  "options", [{"remat": True}, {"scan": True}, {"remat": True, "scan": True}]
+)
+def test_remat_and_scan_change_neither_values_nor_gradients(options):
+  other = CLIP(SIZES, **options)
+  layout = stacked if options.get("scan") else (lambda p: p)
+
+  def total(model, params):
+    z = model.apply({"params": params}, IMAGES, TOKENS)
+    return jnp.sum(z.image * z.text)
+
+  value, grads = jax.jit(jax.value_and_grad(lambda p: total(MODEL, p)))(PARAMS)
+  other_value, other_grads = jax.jit(jax.value_and_grad(lambda p: total(other, p)))(layout(PARAMS))
+  np.testing.assert_allclose(value, other_value, atol=1e-6)
+  for a, b in zip(jax.tree.leaves(layout(grads)), jax.tree.leaves(other_grads), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-5)
+
+
+def test_scanned_model_initialises_in_the_stacked_layout():
+  shapes = jax.tree.map(jnp.shape, jax.eval_shape(lambda: clip.init(CLIP(SIZES, scan=True), 0)))
+  assert shapes == jax.tree.map(jnp.shape, stacked(PARAMS))
+
+
+def test_bfloat16_compute_keeps_float32_parameters_and_embeddings():
+  half = CLIP(SIZES, dtype=jnp.bfloat16)
+  params = jax.jit(lambda: clip.init(half, 0))()
+  assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+  z = jax.jit(lambda p: half.apply({"params": p}, IMAGES, TOKENS))(params)
+  assert z.image.dtype == z.text.dtype == jnp.float32
+  np.testing.assert_allclose(jnp.linalg.norm(z.image, axis=-1), 1.0, atol=1e-6)
+  whole = APPLY(params, IMAGES, TOKENS)
+  np.testing.assert_allclose(z.text, whole.text, atol=0.05)
+
+
+def test_logit_scale_starts_as_clips_and_is_capped_at_one_hundred():
+  scale = lambda p: MODEL.apply({"params": p}, method=CLIP.scale)
+  np.testing.assert_allclose(scale(PARAMS), 1 / 0.07, rtol=1e-6)
+  assert scale({**PARAMS, "logit_scale": jnp.asarray(9.0)}) == 100.0
+
+
+def test_vit_b16_has_openclips_number_of_parameters():
+  from salmu_jax.models.presets import PRESETS
+
+  # 86,192,640 in the visual tower and 63,428,096 + 1 in the rest, as OpenCLIP reports for ViT-B-16.
+  shapes = jax.eval_shape(lambda: clip.init(CLIP(PRESETS["vit_b16"]), 0))
+  count = lambda tree: sum(x.size for x in jax.tree.leaves(tree))
+  assert count(shapes["visual"]) == 86_192_640
+  assert count(shapes) == 149_620_737
+
+
+def test_initial_parameters_depend_on_the_seed_alone():
+  init = jax.jit(clip.init, static_argnums=(0, 1))
+  again, other = init(MODEL, 0), init(MODEL, 1)
+  same = jax.tree.map(lambda a, b: bool(jnp.all(a == b)), PARAMS, again)
+  assert all(jax.tree.leaves(same))
+  assert not jnp.all(PARAMS["visual"]["proj"] == other["visual"]["proj"])
