@@ -21,10 +21,10 @@ def get_config():
   config.generate.retain_synth = 1120
   config.generate.retain_joint = 80
   # Captioned scenes that stand in for retain_real.
-  config.generate.scenes = 8000
+  config.generate.scenes = 6000
   # Classes of objects in scenes, and zero-shot test pictures of each.
-  config.generate.classes = 120
-  config.generate.zero_shot_images = 20
+  config.generate.classes = 60
+  config.generate.zero_shot_images = 40
   # Shorter side of a picture, pixels.
   config.generate.image_size = 64
   # What is held out of the partly forgotten people: "fact" (whole facts) or "pair" (rows).

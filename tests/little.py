@@ -8,7 +8,7 @@ from configs import default
 from salmu_jax.models import clip
 from salmu_jax.models.clip import CLIP, Sizes, Tower
 
-SIZES = Sizes(8, 16, 8, Tower(12, 2, 3), Tower(8, 2, 2), context_length=7, vocab_size=20)
+SIZES = Sizes(8, 16, 8, Tower(12, 1, 3), Tower(8, 1, 2), context_length=7, vocab_size=20)
 MODEL = CLIP(SIZES)
 INIT = jax.jit(clip.init, static_argnums=(0, 1))
 PARAMS = INIT(MODEL, 0)

@@ -7,7 +7,7 @@ import optax
 import pytest
 from little import MODEL, PARAMS, optimizer_settings, unlearning_batch
 
-from salmu_jax import losses, train, transforms
+from salmu_jax import train, transforms
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.methods import METHODS
 
@@ -15,8 +15,9 @@ BATCH = unlearning_batch()
 ONE = mesh_lib.make_mesh(jax.devices()[:1])
 
 
-def start(name, mesh=ONE):
-  method = METHODS[name](train.make_optimizer(optimizer_settings(), total_steps=10))
+def start(name, mesh=ONE, optimizer=None):
+  optimizer = optimizer or train.make_optimizer(optimizer_settings(), total_steps=10)
+  method = METHODS[name](optimizer)
   return method, train.start_state(PARAMS, method.tx, mesh)
 
 
@@ -25,46 +26,48 @@ def types(tree):
 
 
 @pytest.fixture(scope="module")
-def after_two_steps():
-  """name -> (traces, state before, state after, metrics of the second step)."""
+def after_eight_steps():
+  """name -> (traces, state before, state after, metrics of each step)."""
   out = {}
   for name in METHODS:
-    method, state = start(name)
-    traces = []
+    method, before = start(name)
+    traces, rows = [], []
 
     def counted(*args, method=method, traces=traces):
       traces.append(1)
       return train.make_unlearn_step(MODEL, method)(*args)
 
-    step = jax.jit(counted)
-    first, _ = step(state, PARAMS, BATCH)
-    second, metrics = step(first, PARAMS, unlearning_batch(1))
-    out[name] = (len(traces), state, second, metrics)
+    step, state = jax.jit(counted), before
+    for _ in range(8):
+      state, metrics = step(state, PARAMS, BATCH)
+      rows.append(jax.device_get(metrics))
+    out[name] = (len(traces), before, state, rows)
   return out
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_step_compiles_once_and_keeps_the_states_types(name, after_two_steps):
-  traces, before, after, _ = after_two_steps[name]
+def test_step_compiles_once_and_keeps_the_states_types(name, after_eight_steps):
+  traces, before, after, _ = after_eight_steps[name]
   assert traces == 1
   assert types(after) == types(before)
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_step_moves_the_parameters_and_stays_finite(name, after_two_steps):
-  _, before, after, metrics = after_two_steps[name]
+def test_step_moves_the_parameters_and_stays_finite(name, after_eight_steps):
+  _, before, after, metrics = after_eight_steps[name]
   moved = optax.tree.norm(optax.tree.sub(after.params, before.params))
   assert np.isfinite(moved) and moved > 0
-  assert all(np.isfinite(value) for value in metrics.values())
+  assert all(np.isfinite(value) for row in metrics for value in row.values())
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_eight_devices_give_what_one_gives(name):
   eight = mesh_lib.make_mesh()
   assert eight.size == 8
-  states = []
+  # Not Adam: the gradient of a key's bias is zero but for rounding, which Adam would blow up.
+  states, sgd = [], optax.sgd(1e-3)
   for mesh in (ONE, eight):
-    method, state = start(name, mesh)
+    method, state = start(name, mesh, sgd)
     reference = jax.device_put(PARAMS, mesh_lib.replicated(mesh))
     step = train.jitted_unlearn_step(MODEL, method, mesh)
     for seed in range(2):
@@ -72,7 +75,7 @@ def test_eight_devices_give_what_one_gives(name):
       state, metrics = step(state, reference, batch)
     states.append((state.params, metrics))
   for a, b in zip(*(jax.tree.leaves(jax.device_get(s)) for s in states), strict=True):
-    np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-6)
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-6)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -131,23 +134,17 @@ def test_add_retain_keeps_the_updates_dtype():
   np.testing.assert_array_equal(out["a"].astype(jnp.float32), [3.0, 3.0])
 
 
-@pytest.mark.parametrize(
-  "name, falls",
-  [
-    ("negative_gradient", lambda z, _: -losses.contrastive(z)),
-    ("generic_captions", lambda z, _: losses.contrastive_generic(z)),
-    ("direct_similarity", lambda z, _: losses.pair_similarity(z)),
-    ("vlunlearn", losses.decoupling),
-  ],
-)
-def test_repeated_steps_bring_the_forget_objective_down(name, falls):
-  method, state = start(name)
-  step = jax.jit(train.make_unlearn_step(MODEL, method))
-  judge = jax.jit(
-    lambda p: falls(
-      train.embed(MODEL, p, BATCH["forget"]), train.embed(MODEL, PARAMS, BATCH["forget"])
-    )
-  )
-  for _ in range(8):
-    state, _ = step(state, PARAMS, BATCH)
-  assert judge(state.params) < judge(PARAMS)
+@pytest.mark.parametrize("name", ["generic_captions", "direct_similarity", "vlunlearn"])
+def test_repeated_steps_bring_the_forget_loss_down(name, after_eight_steps):
+  _, _, _, metrics = after_eight_steps[name]
+  assert metrics[-1]["forget_loss"] < metrics[0]["forget_loss"]
+
+
+def test_repeated_steps_of_the_negative_gradient_bring_the_forget_loss_up(after_eight_steps):
+  _, _, _, metrics = after_eight_steps["negative_gradient"]
+  assert metrics[-1]["forget_loss"] > metrics[0]["forget_loss"]
+
+
+def test_repeated_steps_of_finetuning_bring_the_retain_loss_down(after_eight_steps):
+  _, _, _, metrics = after_eight_steps["finetune"]
+  assert metrics[-1]["retain_loss"] < metrics[0]["retain_loss"]

@@ -158,7 +158,9 @@ def test_a_corrupt_image_stops_the_build_and_is_named(tmp_path):
   broken = row(7, "a picture")
   broken["image"]["bytes"] = broken["image"]["bytes"][:100]
   path = write(tmp_path / "release", {"retain_real": [row(6, "fine"), broken]})
-  with pytest.raises(InputError, match=r"row 1 \('00000007_000_ar-1.00.jpg'\) of split 'retain_real'"):
+  with pytest.raises(
+    InputError, match=r"row 1 \('00000007_000_ar-1.00.jpg'\) of split 'retain_real'"
+  ):
     records.build(release.open_release(path), tmp_path / "records")
 
 
@@ -188,9 +190,7 @@ def test_resize_and_crop_keeps_the_centre_of_the_picture(size):
   pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), np.uint8)
   picture = Image.fromarray(pixels)
   short = min(size)
-  scaled = picture.resize(
-    tuple(int(16 * s / short) for s in size), Image.Resampling.BICUBIC
-  )
+  scaled = picture.resize(tuple(int(16 * s / short) for s in size), Image.Resampling.BICUBIC)
   top, left = round((scaled.height - 16) / 2), round((scaled.width - 16) / 2)
   expected = np.asarray(scaled)[top : top + 16, left : left + 16]
   np.testing.assert_array_equal(images.resize_and_crop(picture, 16), expected)

@@ -1,0 +1,58 @@
+"""Writes are whole or not at all, and a full disk is said in words."""
+
+import errno
+import json
+import shutil
+from collections import namedtuple
+
+import pytest
+
+from salmu_jax import files
+from salmu_jax.errors import InputError
+
+
+def test_a_write_that_fails_leaves_the_old_content_and_no_litter(tmp_path):
+  path = tmp_path / "result.json"
+  files.write_json(path, {"a": 1})
+  with pytest.raises(RuntimeError), files.replacing(path) as temporary:
+    temporary.write_text("half")
+    raise RuntimeError
+  assert json.loads(path.read_text()) == {"a": 1}
+  assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_a_full_disk_is_named_and_harms_nothing(tmp_path):
+  path = tmp_path / "result.json"
+  files.write_text(path, "old")
+  with pytest.raises(InputError, match=r"Cannot write .*result.json: No space left"):
+    with files.replacing(path):
+      raise OSError(errno.ENOSPC, "No space left on device")
+  assert path.read_text() == "old"
+  assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_nan_is_refused_in_json_and_nothing_is_written(tmp_path):
+  with pytest.raises(ValueError):
+    files.write_json(tmp_path / "x.json", {"a": float("nan")})
+  assert not list(tmp_path.iterdir())
+
+
+def test_missing_space_is_found_before_work_starts(tmp_path, monkeypatch):
+  usage = namedtuple("usage", "total used free")
+  monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(2**30, 2**30 - 2**20, 2**20))
+  files.require_space(tmp_path / "not" / "there", 2**19, "the release")
+  with pytest.raises(InputError, match="about 5 MiB are needed, 1 MiB are free"):
+    files.require_space(tmp_path / "not" / "there", 5 * 2**20, "the release")
+
+
+def test_digest_ignores_the_order_of_keys():
+  assert files.digest({"a": 1, "b": 2}) == files.digest({"b": 2, "a": 1})
+  assert files.digest({"a": 1}) != files.digest({"a": 2})
+
+
+def test_read_json_says_what_is_wrong(tmp_path):
+  with pytest.raises(InputError, match=r"gone\.json is missing"):
+    files.read_json(tmp_path / "gone.json")
+  (tmp_path / "cut.json").write_text('{"a": [1, ')
+  with pytest.raises(InputError, match=r"cut\.json is not valid JSON"):
+    files.read_json(tmp_path / "cut.json")

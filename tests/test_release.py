@@ -1,0 +1,219 @@
+"""The reader refuses what is damaged, by name, and streams what is whole."""
+
+import hashlib
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from handmade import SCHEMA, row, splits, write
+
+from salmu_jax.data import release
+from salmu_jax.errors import InputError
+
+
+def test_a_whole_release_opens_with_its_counts_and_rows(tmp_path):
+  opened = release.open_release(write(tmp_path / "r"))
+  expected = splits()
+  assert opened.counts == {split: len(rows) for split, rows in expected.items()}
+  for split, rows in expected.items():
+    read = list(release.rows(opened, split))
+    assert [r["file_name"] for r in read] == [r["file_name"] for r in rows]
+    assert [r["image"] for r in read] == [r["image"]["bytes"] for r in rows]
+    assert [r["identity_id"] for r in read] == [r["identity_id"] or "" for r in rows]
+    assert list(release.columns(opened, split)["text"]) == [r["text"] for r in rows]
+
+
+def test_rows_run_in_sorted_shard_order_whatever_the_number_of_shards(tmp_path):
+  names = [
+    list(
+      release.columns(release.open_release(write(tmp_path / f"{n}", shards=n)), "forget")[
+        "file_name"
+      ]
+    )
+    for n in (1, 3)
+  ]
+  assert names[0] == names[1]
+
+
+def test_a_split_without_rows_is_read_as_empty(tmp_path):
+  opened = release.open_release(write(tmp_path / "r", {"retain_real": []}))
+  assert opened.counts["retain_real"] == 0
+  assert list(release.rows(opened, "retain_real")) == []
+
+
+def shard(path, split, index=0):
+  return sorted((path / "data").glob(f"{split}-*.parquet"))[index]
+
+
+def without_split(path):
+  for file in (path / "data").glob("forget-*"):
+    file.unlink()
+
+
+def without_shard(path):
+  shard(path, "forget", 1).unlink()
+
+
+def truncated(path):
+  file = shard(path, "retain_synth")
+  file.write_bytes(file.read_bytes()[:-200])
+
+
+def empty_file(path):
+  shard(path, "retain_synth").write_bytes(b"")
+
+
+def misnamed(path):
+  shard(path, "forget").rename(path / "data" / "forget.parquet")
+
+
+def without_metadata(path):
+  (path / "identities_metadata.json").unlink()
+
+
+def broken_metadata(path):
+  (path / "sensitive_set_captions_metadata.json").write_text('{"a": ')
+
+
+def without_data(path):
+  (path / "data").rename(path / "elsewhere")
+
+
+def unknown_identity(path):
+  people = json.loads((path / "identities_metadata.json").read_text())
+  del people["00000003"]
+  (path / "identities_metadata.json").write_text(json.dumps(people))
+
+
+def without_generic_caption(path):
+  file = path / "sensitive_set_generic_captions.json"
+  captions = json.loads(file.read_text())
+  del captions["00000401_000_ar-1.00.jpg"]
+  file.write_text(json.dumps(captions))
+
+
+def without_column(path):
+  file = shard(path, "forget")
+  table = pq.read_table(file).drop_columns(["text"])
+  pq.write_table(table, file)
+
+
+def fragile_stranger(path):
+  (path / "fragile_set_ids.json").write_text('["nobody.jpg"]')
+
+
+@pytest.mark.parametrize(
+  "damage, message",
+  [
+    (without_data, "no folder data/"),
+    (without_split, "lacks the split 'forget'"),
+    (without_shard, r"lacks the shard data/forget-00001-of-00002\.parquet"),
+    (truncated, r"retain_synth-00000-of-00002\.parquet is truncated"),
+    (empty_file, r"retain_synth-00000-of-00002\.parquet is truncated"),
+    (misnamed, r"forget\.parquet is not named"),
+    (without_metadata, r"identities_metadata\.json is missing"),
+    (broken_metadata, r"sensitive_set_captions_metadata\.json is not valid JSON"),
+    (unknown_identity, "has the identity '00000003'"),
+    (without_generic_caption, "no entry for '00000401_000_ar-1.00.jpg'"),
+    (without_column, "has no column 'text'"),
+  ],
+)
+def test_damage_is_named_before_anything_is_read(tmp_path, damage, message):
+  path = write(tmp_path / "r")
+  damage(path)
+  with pytest.raises(InputError, match=message):
+    release.open_release(path)
+
+
+def test_doubled_file_names_are_named_with_their_rows(tmp_path):
+  path = write(
+    tmp_path / "r",
+    {"retain_real": [row(1, "a"), row(2, "b"), row(3, "c", name=row(1, "")["file_name"])]},
+  )
+  with pytest.raises(InputError, match=r"Rows 0 and 2 of split 'retain_real'.*00000001_000"):
+    release.open_release(path)
+
+
+def test_a_missing_file_name_is_named_by_its_row(tmp_path):
+  nameless = {**row(2, "b"), "file_name": None}
+  path = write(tmp_path / "r", {"retain_real": [row(1, "a"), nameless]})
+  with pytest.raises(InputError, match=r"Row 1 of split 'retain_real'.*no file_name"):
+    release.open_release(path)
+
+
+def with_manifest(path):
+  listed = sorted(path.rglob("*.parquet"))
+  manifest = {
+    "generator": "by hand",
+    "counts": {split: len(rows) for split, rows in splits().items()},
+    "files": {str(f.relative_to(path)): hashlib.sha256(f.read_bytes()).hexdigest() for f in listed},
+  }
+  (path / "manifest.json").write_text(json.dumps(manifest))
+  return path
+
+
+def test_a_changed_shard_is_found_by_its_hash(tmp_path):
+  path = with_manifest(write(tmp_path / "r"))
+  release.verify(release.open_release(path))
+  rows = splits()["retain_real"][:8]
+  rows[0]["text"] = "another caption"
+  pq.write_table(pa.Table.from_pylist(rows, SCHEMA), shard(path, "retain_real"))
+  with pytest.raises(InputError, match=r"retain_real-00000-of-00002\.parquet is not the file"):
+    release.verify(release.open_release(path))
+
+
+def test_counts_that_differ_from_the_manifest_are_refused(tmp_path):
+  path = with_manifest(write(tmp_path / "r"))
+  pq.write_table(
+    pa.Table.from_pylist(splits()["retain_real"][:3], SCHEMA), shard(path, "retain_real")
+  )
+  with pytest.raises(InputError, match=r"'retain_real'.*has 12 rows; manifest.json says 17"):
+    release.open_release(path)
+
+
+def test_a_release_without_a_manifest_is_named_by_its_content(tmp_path):
+  first = release.open_release(write(tmp_path / "a"))
+  same = release.open_release(write(tmp_path / "b"))
+  other = release.open_release(write(tmp_path / "c", {"retain_real": [row(1, "x")]}))
+  assert first.digest == same.digest != other.digest
+
+
+def test_the_fragile_set_is_the_lowest_tenth_and_is_read_back(tmp_path):
+  opened = release.open_release(write(tmp_path / "r"))
+  assert release.read_fragile(opened) is None
+  names = list(release.columns(opened, "retain_synth")["file_name"][1:])
+  similarities = [0.5] * 20
+  similarities[3], similarities[11] = 0.1, -0.2
+  chosen = release.write_fragile(opened, names, similarities)
+  assert chosen == sorted([names[3], names[11]]) == release.read_fragile(opened)
+  stored = json.loads((opened.path / "fragile_set_all_similarities.json").read_text())
+  assert stored == dict(zip(names, similarities, strict=True))
+
+
+def test_a_fragile_set_with_unknown_names_is_refused(tmp_path):
+  path = write(tmp_path / "r")
+  fragile_stranger(path)
+  with pytest.raises(InputError, match=r"nobody\.jpg"):
+    release.read_fragile(release.open_release(path))
+
+
+def test_image_bytes_are_streamed_not_held(tmp_path):
+  picture = {"bytes": bytes(20_000), "path": "x"}
+  rows = [{**row(i, "a picture"), "image": picture} for i in range(300)]
+  path = write(tmp_path / "r")
+  pq.write_table(
+    pa.Table.from_pylist(rows, SCHEMA),
+    shard(path, "retain_real"),
+    row_group_size=20,
+    compression="none",
+  )
+  shard(path, "retain_real", 1).unlink()
+  shard(path, "retain_real").rename(path / "data" / "retain_real-00000-of-00001.parquet")
+  opened = release.open_release(path)
+  del rows
+  before = pa.total_allocated_bytes()
+  most = max(
+    pa.total_allocated_bytes() - before for _ in release.rows(opened, "retain_real", read=8)
+  )
+  assert most < 300 * 20_000 / 4
