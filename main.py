@@ -6,6 +6,8 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from salmu_jax.errors import InputError
+
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory for everything that is written.")
 CONFIG = config_flags.DEFINE_config_file(
   "config",
@@ -18,25 +20,29 @@ CONFIG = config_flags.DEFINE_config_file(
 def main(argv):
   if len(argv) > 1:
     raise app.UsageError(f"Unknown argument {argv[1]!r}; options are written --name=value.")
-  # Imported late, so that --help is quick and worker processes do not load what they do not need.
-  from salmu_jax import run
-  from salmu_jax.errors import InputError
-
   if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.WARNING)
+  # Imported late, so that --help is quick and worker processes do not load what they do not need.
+  from salmu_jax import run
+
+  run.run(CONFIG.value, WORKDIR.value)
+
+
+def start():
+  """Runs `main`; what the user can mend is said in a paragraph, without a traceback."""
+  flags.mark_flags_as_required(["config", "workdir"])
   try:
-    run.run(CONFIG.value, WORKDIR.value)
+    app.run(main)
   except InputError as error:
     sys.exit(f"\nsalmu_jax cannot go on. {error}")
   except OSError as error:
     if error.errno != errno.ENOSPC:
       raise
     sys.exit(
-      f"\nsalmu_jax cannot go on. The disk is full ({error.filename or WORKDIR.value}). What was "
-      "finished before is unchanged. Free some space and start the same command again."
+      f"\nsalmu_jax cannot go on. The disk is full ({error.filename}). What was finished before is "
+      "unchanged. Free some space and start the same command again."
     )
 
 
 if __name__ == "__main__":
-  flags.mark_flags_as_required(["config", "workdir"])
-  app.run(main)
+  start()

@@ -15,10 +15,10 @@ def get_config():
 
   config.generate = ConfigDict()
   # Fictitious people whose attributes leak, and pictures of each (at least one per private field).
-  config.generate.people = 200
+  config.generate.people = 160
   config.generate.images_per_person = 20
   # Portraits with generic captions; of these, how many show people of the forget split.
-  config.generate.retain_synth = 1120
+  config.generate.retain_synth = 1100
   config.generate.retain_joint = 80
   # Captioned scenes that stand in for retain_real.
   config.generate.scenes = 6000
@@ -29,9 +29,10 @@ def get_config():
   config.generate.image_size = 64
   # What is held out of the partly forgotten people: "fact" (whole facts) or "pair" (rows).
   config.generate.holdout_unit = "fact"
-  # Strength of pose, light, blur and disguise in portraits, of rotation, shift and size in scenes;
-  # 0 is frontal, large and clean.
-  config.generate.nuisance = 0.5
+  # Strength of pose, light, blur and disguise in portraits; 0 is frontal and clean.
+  config.generate.portrait_nuisance = 0.5
+  # Strength of rotation, shift and change of size in scenes; 0 is upright, central and large.
+  config.generate.scene_nuisance = 0.2
   # Rows of a parquet shard.
   config.generate.shard_rows = 2000
   # Processes that render; the outcome does not depend on it.
@@ -53,8 +54,8 @@ def get_config():
   config.init.compromised = ""
 
   config.pretrain = ConfigDict()
-  # Passes over retain + sensitive; both models take this number of steps.
-  config.pretrain.epochs = 16.0
+  # Passes over what a model sees: retain, and for Compromised sensitive.
+  config.pretrain.epochs = 10.0
   # Over all devices.
   config.pretrain.batch_size = 128
   # Least share of a picture that a random crop keeps; probability of mirroring.
@@ -63,7 +64,8 @@ def get_config():
   # Steps between log lines and between checkpoints (a multiple of the former).
   config.pretrain.log_every = 20
   config.pretrain.checkpoint_every = 400
-  config.pretrain.optimizer = optimizer(learning_rate=2e-3, warmup=0.05, weight_decay=0.1)
+  # See optimizer.
+  config.pretrain.optimizer = optimizer(learning_rate=7e-4, warmup=0.05, weight_decay=0.1)
 
   # Unlearning runs by name; each has the fields of unlearning_run.
   config.unlearn = ConfigDict()
@@ -114,7 +116,9 @@ def unlearning_run(method="finetune", *, learning_rate=1e-4, args=None, **change
   # Passes over forget. One step reads batch_size rows of forget and as many of retain.
   run.budget = 5.0
   run.batch_size = 64
+  # See optimizer.
   run.optimizer = optimizer(learning_rate)
+  # Steps between log lines and between checkpoints (a multiple of the former).
   run.log_every = 10
   run.checkpoint_every = 100
   run.update(changes)

@@ -1,12 +1,12 @@
 """Checks a config against the schema (`configs/default.py`) before anything is computed."""
 
-import difflib
 import inspect
 import numbers
 
 from ml_collections import ConfigDict
 
 from salmu_jax import mesh as mesh_lib
+from salmu_jax import names
 from salmu_jax.errors import InputError
 from salmu_jax.methods import METHODS
 from salmu_jax.models.presets import PRESETS
@@ -29,6 +29,11 @@ def check(config, schema, run_schema, mesh):
   _optimizer("config.pretrain.optimizer", config.pretrain.optimizer)
   _positive(config.pretrain, "config.pretrain", "epochs", "log_every", "checkpoint_every")
   _logs_before_saving("config.pretrain", config.pretrain)
+  if "{}" not in config.evaluate.name_prompt:
+    raise InputError(
+      f"config.evaluate.name_prompt = {config.evaluate.name_prompt!r} has no {{}}, where the name "
+      "of the person goes."
+    )
   if not config.unlearn:
     raise InputError("config.unlearn names no run: the leaderboard would hold the bounds alone.")
   for name, run in config.unlearn.items():
@@ -84,13 +89,8 @@ def _same_type(value, expected):
 
 
 def _known(where, name, known):
-  """Raises InputError unless `name` is among `known`; suggests the nearest."""
-  if name in known:
-    return
-  near = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=0.5)
-  hint = f" Did you mean {near[0]!r}?" if near else ""
-  listed = ", ".join(str(k) for k in known) or "none"
-  raise InputError(f"{where}: unknown name {name!r}.{hint} Known: {listed}.")
+  if name not in known:
+    raise InputError(names.unknown(where, name, list(known)))
 
 
 def _positive(section, where, *names):

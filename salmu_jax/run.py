@@ -34,15 +34,7 @@ def run(config, folder):
   mesh = mesh_lib.make_mesh()
   configuration.check(config, default.get_config(), default.unlearning_run(), mesh)
 
-  # Data
-  release = _open_or_generate(config, folder)
-  rows = _build_records(release, folder)
-  words = _make_tokenizer(config, release, folder)
-  sizes = presets.PRESETS[config.model.preset]._replace(vocab_size=words.vocab_size)
-  model = clip.CLIP(
-    sizes, jnp.dtype(config.model.compute_dtype), config.model.remat, config.model.scan
-  )
-  setup = stages.Setup(config, folder, mesh, release, rows, words, model)
+  setup = prepare(config, folder, mesh)
   _check_stages(setup)
   if _finished(setup):
     progress.console.print(f"Nothing to do: every stage in {folder} is done.")
@@ -64,6 +56,18 @@ def run(config, folder):
   # Report
   leaderboard.report(folder / "results", folder, Console())
   progress.console.print(f"Done in {workdir.minutes(time.monotonic() - began)}; see {folder}")
+
+
+def prepare(config, folder, mesh):
+  """The data stage: release, records, tokenizer and the model that fits them, as a `stages.Setup`."""
+  release = _open_or_generate(config, folder)
+  rows = _build_records(release, folder)
+  words = _make_tokenizer(config, release, folder)
+  sizes = presets.PRESETS[config.model.preset]._replace(vocab_size=words.vocab_size)
+  model = clip.CLIP(
+    sizes, jnp.dtype(config.model.compute_dtype), config.model.remat, config.model.scan
+  )
+  return stages.Setup(config, folder, mesh, release, rows, words, model)
 
 
 def _open_or_generate(config, folder):
@@ -135,8 +139,9 @@ def _summarise(setup):
   )
   devices = f"{setup.mesh.size} x {jax.devices()[0].device_kind}, {jax.process_count()} process(es)"
   table.add_row("devices", f"{devices}, mesh data={setup.mesh.size}")
-  steps = stages.pretrain_schedule(setup).total_steps
-  table.add_row("pretrain", f"2 x {steps:,} steps of {config.pretrain.batch_size} pairs")
+  for name in stages.PRETRAINED:
+    steps = stages.pretrain_schedule(setup, name).total_steps
+    table.add_row(f"pretrain {name}", f"{steps:,} steps of {config.pretrain.batch_size} pairs")
   for name, run_ in config.unlearn.items():
     planned = stages.unlearn_schedule(setup, name).total_steps
     table.add_row(

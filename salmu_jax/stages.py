@@ -44,10 +44,13 @@ class Setup(NamedTuple):
     return pathlib.Path(given).expanduser() if given else self.folder / "models" / name
 
 
-def pretrain_schedule(setup):
-  """Steps of Clean and of Compromised alike: `epochs` passes over retain and sensitive."""
+def pretrain_schedule(setup, name):
+  """Steps of Clean or Compromised: `epochs` passes over what the model sees.
+
+  Both see every retain row equally often; Compromised takes the steps for `sensitive` on top.
+  """
   settings, counts = setup.config.pretrain, setup.release.counts
-  rows = sum(counts[split] for split in PRETRAINED["compromised"])
+  rows = sum(counts[split] for split in PRETRAINED[name])
   total = max(1, round(settings.epochs * rows / settings.batch_size))
   return train.Schedule(total, settings.log_every, settings.checkpoint_every)
 
@@ -79,12 +82,12 @@ def unlearn_settings(setup, name):
 def pretrain(setup, name):
   """Trains Clean or Compromised from scratch, or loads it; returns its parameters.
 
-  Both start from the same weights and take the same number of steps; Compromised sees `sensitive`
-  among its rows (protocol section 1).
+  Both start from the same weights and share the schedule in epochs; Compromised sees `sensitive` among
+  its rows (protocol section 1).
   """
   if setup.config.init[name]:
     return _given_params(setup, name)
-  config, schedule = setup.config, pretrain_schedule(setup)
+  config, schedule = setup.config, pretrain_schedule(setup, name)
 
   def work(folder):
     tx = train.make_optimizer(config.pretrain.optimizer, schedule.total_steps)
@@ -148,8 +151,10 @@ def make_evaluator(setup):
 def store_fragile_set(setup, evaluator, compromised):
   """Completes a release that has no fragile set yet, as Compromised judges it (protocol: Data)."""
   if release_lib.read_fragile(setup.release) is None:
-    names, cosines = evaluator.retain_similarities(compromised)
-    release_lib.write_fragile(setup.release, names, cosines)
+    split, mask = evaluator.derived()["retain_disjoint"]
+    names = release_lib.columns(setup.release, split)["file_name"]
+    cosines = evaluator.similarities(compromised, split)
+    release_lib.write_fragile(setup.release, names[mask], cosines[mask])
 
 
 def is_evaluated(setup, name):
@@ -175,7 +180,11 @@ def evaluate(setup, evaluator, name, params):
     return
   began = time.monotonic()
   results = evaluator.run(params, f"evaluate {name}")
-  about = {**_provenance(setup, evaluator, name), "inputs": result_inputs(setup, name)}
+  about = _provenance(setup, evaluator, name)
+  about |= {
+    "inputs": result_inputs(setup, name),
+    "evaluation_seconds": time.monotonic() - began,
+  }
   files.write_json(_result_path(setup, name), {**results, "salmu_jax": about})
   progress.console.print(f"evaluate {name}: {workdir.minutes(time.monotonic() - began)}")
 

@@ -7,8 +7,8 @@ import optax
 import pytest
 from little import MODEL, PARAMS, optimizer_settings, unlearning_batch
 
-from salmu_jax import train, transforms
 from salmu_jax import mesh as mesh_lib
+from salmu_jax import train, transforms
 from salmu_jax.methods import METHODS
 
 BATCH = unlearning_batch()

@@ -61,14 +61,12 @@ class Evaluator:
       "utility": self._utility(image, text, cosines, masks),
     }
 
-  def retain_similarities(self, params):
-    """(file names (N,), cosines (N,)) of retain_disjoint, from which the fragile set is drawn."""
-    image = self._embed_images(params, _RETAIN, lambda n: None)
-    table = self._tables[_RETAIN]
-    text = self._embed_texts(params, table["text"])
-    cosines = np.asarray(metrics.cosines(image, self._look_up(text, table["text"])))
-    _, mask = self.derived()["retain_disjoint"]
-    return table["file_name"][mask], cosines[mask]
+  def similarities(self, params, split):
+    """(N,) cosines of the pairs of a benchmark split, in row order."""
+    image = self._embed_images(params, split, lambda n: None)
+    texts = self._tables[split]["text"]
+    text = self._embed_texts(params, texts)
+    return np.asarray(metrics.cosines(image, self._look_up(text, texts)))
 
   def gallery_size(self):
     """Captions that each image of RetFail is ranked against, its own included."""

@@ -112,7 +112,7 @@ def split_of(settings, seed, everybody, row):
 def _generic_row(settings, seed, everybody, person, image, identity_id):
   rng = np.random.default_rng([seed, _GENERIC, person, image])
   aspect = ASPECTS[int(rng.integers(len(ASPECTS)))]
-  look = portraits.nuisance(seed, person, image, strength=settings.nuisance)
+  look = portraits.nuisance(seed, person, image, strength=settings.portrait_nuisance)
   visible = portraits.attributes(everybody.identities[person], look)
   text = captions.generic_caption(visible, rng)
   name = f"{person:08d}_{image:03d}_ar-{aspect:.2f}.jpg"

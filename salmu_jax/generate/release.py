@@ -199,37 +199,45 @@ def _portrait_task(row, size):
 @contextlib.contextmanager
 def _renderer(settings, seed, identities, names):
   """Yields render(tasks) -> iterator of (JPEG bytes, text or None), in the order of the tasks."""
-  known = (seed, settings.nuisance, settings.image_size, identities, names)
+  known = {
+    "seed": seed,
+    "identities": identities,
+    "names": names,
+    "size": settings.image_size,
+    "portrait_nuisance": settings.portrait_nuisance,
+    "scene_nuisance": settings.scene_nuisance,
+  }
   if settings.workers == 1:
-    _start_worker(*known)
+    _start_worker(known)
     yield lambda tasks: map(_draw, tasks)
     return
   # Forking a process that runs JAX's threads can deadlock, so workers start afresh.
   context = multiprocessing.get_context("spawn")
   with concurrent.futures.ProcessPoolExecutor(
-    settings.workers, context, _start_worker, known
+    settings.workers, context, _start_worker, (known,)
   ) as pool:
     yield lambda tasks: pool.map(_draw, tasks, chunksize=32)
 
 
-def _start_worker(seed, nuisance, size, identities, names):
-  _WORKER.update(seed=seed, nuisance=nuisance, size=size, identities=identities, names=names)
+def _start_worker(known):
+  _WORKER.update(known)
 
 
 def _draw(task):
   """Renders one task: (JPEG bytes, text or None)."""
   kind, *where = task
   seed, size, names = _WORKER["seed"], _WORKER["size"], _WORKER["names"]
-  strength = _WORKER["nuisance"]
   text = None
   if kind == "portrait":
     person, image, width, height = where
-    look = portraits.nuisance(seed, person, image, strength=strength)
+    look = portraits.nuisance(seed, person, image, strength=_WORKER["portrait_nuisance"])
     picture = portraits.render(_WORKER["identities"][person], look, width, height)
   elif kind == "scene":
-    picture, text = scenes.training_scene(seed, *where, names, size, size, strength)
+    picture, text = scenes.training_scene(
+      seed, *where, names, size, size, _WORKER["scene_nuisance"]
+    )
   else:
-    picture = scenes.zero_shot_scene(seed, *where, names, size, size, strength)
+    picture = scenes.zero_shot_scene(seed, *where, names, size, size, _WORKER["scene_nuisance"])
   encoded = io.BytesIO()
   picture.save(encoded, "JPEG", quality=92)
   return encoded.getvalue(), text

@@ -1,0 +1,1 @@
+"""The mini benchmark, as the README reports it."""

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# The run behind the table in the README: the mini benchmark, then its results and table copied here.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+workdir=${1:-runs/mini}
+make mini WORKDIR="$workdir"
+mkdir -p experiments/mini/results
+cp "$workdir"/results/*.json experiments/mini/results/
+.venv/bin/python -m experiments.mini.tabulate

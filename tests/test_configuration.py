@@ -1,0 +1,119 @@
+"""A wrong config is refused before anything is computed, with the field and what would be right."""
+
+import inspect
+
+import jax
+import pytest
+from ml_collections import ConfigDict
+
+from configs import default, methods, mini, smoke, vit_b16
+from salmu_jax import configuration
+from salmu_jax import mesh as mesh_lib
+from salmu_jax.errors import InputError
+from salmu_jax.methods import METHODS
+
+ONE = mesh_lib.make_mesh(jax.devices()[:1])
+
+
+def check(config, mesh=ONE):
+  configuration.check(config, default.get_config(), default.unlearning_run(), mesh)
+
+
+@pytest.mark.parametrize("module", [mini, smoke, vit_b16])
+@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+def test_the_configs_we_ship_are_valid_on_one_to_eight_devices(module, devices):
+  check(module.get_config(), mesh_lib.make_mesh(jax.devices()[:devices]))
+
+
+def test_names_after_the_colon_choose_the_methods():
+  assert set(mini.get_config("vlunlearn,finetune").unlearn) == {"vlunlearn", "finetune"}
+  assert set(mini.get_config().unlearn) == set(methods.BASELINES)
+
+
+def test_an_unknown_method_after_the_colon_is_refused_with_the_known_ones():
+  with pytest.raises(InputError, match=r"'finetun'.*Did you mean 'finetune'"):
+    mini.get_config("finetun")
+
+
+def test_every_method_has_settings_for_every_size():
+  for name in METHODS:
+    for size in ("mini", "vit_b16"):
+      (run,) = methods.runs(name, size).values()
+      assert run.method == name
+
+
+def changed(path, value):
+  config = mini.get_config()
+  with config.unlocked():
+    *parents, last = path.split(".")
+    section = config
+    for name in parents:
+      section = section[name]
+    section._fields[last] = value
+  return config
+
+
+@pytest.mark.parametrize(
+  "path, value, message",
+  [
+    ("pretrian", 1, r"config: unknown name 'pretrian'\. Did you mean 'pretrain'"),
+    ("pretrain.epoch", 1.0, r"config\.pretrain: unknown name 'epoch'\. Did you mean 'epochs'"),
+    ("pretrain.epochs", "ten", r"config\.pretrain\.epochs is 'ten', a str; it must be a float"),
+    ("pretrain.epochs", 0.0, r"config\.pretrain\.epochs = 0\.0; it must be more than 0"),
+    ("pretrain.batch_size", 0, r"pretrain\.batch_size = 0"),
+    ("pretrain.checkpoint_every", 30, r"checkpoint_every = 30 is not a multiple of log_every = 20"),
+    ("pretrain.optimizer.warmup", 1.5, r"warmup = 1\.5; it is a share"),
+    ("pretrain.optimizer.learning_rate", -1.0, r"learning_rate = -1\.0"),
+    ("model.preset", "vit_b61", r"unknown name 'vit_b61'\. Did you mean 'vit_b16'"),
+    ("model.compute_dtype", "float16", r"unknown name 'float16'\. Did you mean '.*float16'"),
+    ("tensorboard", 1, r"config\.tensorboard is 1, a int; it must be a bool"),
+    ("generate", 3, r"config\.generate is 3; it must hold the fields people"),
+    ("evaluate.name_prompt", "no braces", r"name_prompt.*\{\}"),
+    ("unlearn", ConfigDict(), r"config\.unlearn names no run"),
+    ("unlearn.finetune.method", "finetuning", r"'finetuning'\. Did you mean 'finetune'"),
+    ("unlearn.finetune.budget", 0.0, r"unlearn\.finetune\.budget = 0\.0"),
+    (
+      "unlearn.finetune.bugdet",
+      1.0,
+      r"unlearn\.finetune: unknown name 'bugdet'\. Did you mean 'budget'",
+    ),
+    ("unlearn.finetune", 5, r"unlearn\.finetune is 5; it must be a dict"),
+    (
+      "unlearn.vlunlearn.args.forgets",
+      1.0,
+      r"vlunlearn\.args: unknown name 'forgets'\. Did you mean 'forget'",
+    ),
+    ("unlearn.clean", default.unlearning_run(), r"unlearn\.clean.*not 'clean' or 'compromised'"),
+    ("unlearn.a/b", default.unlearning_run(), r"a run's name becomes a folder"),
+  ],
+)
+def test_a_wrong_field_is_named_with_what_would_be_right(path, value, message):
+  with pytest.raises(InputError, match=message):
+    check(changed(path, value))
+
+
+def test_a_missing_field_is_named():
+  config = mini.get_config()
+  with config.unlocked():
+    del config.pretrain["flip"]
+  with pytest.raises(InputError, match=r"config\.pretrain lacks the field 'flip'"):
+    check(config)
+
+
+def test_a_batch_that_the_mesh_does_not_divide_is_refused_with_the_nearest():
+  with pytest.raises(InputError, match=r"unlearn\.finetune\.batch_size = 20 .* 8 devices.*is 16"):
+    check(changed("unlearn.finetune.batch_size", 20), mesh_lib.make_mesh())
+
+
+def test_every_field_of_the_schema_has_a_comment():
+  lines = inspect.getsource(default).splitlines()
+  fields = [i for i, line in enumerate(lines) if line.strip().startswith(("config.", "run."))]
+  plain = [
+    lines[i].strip()
+    for i in fields
+    if "ConfigDict" not in lines[i]
+    and "update" not in lines[i]
+    # Two fields may share the comment above the first of them.
+    and not any(lines[j].strip().startswith("#") for j in (i - 1, i - 2))
+  ]
+  assert fields and plain == []

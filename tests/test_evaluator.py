@@ -1,0 +1,177 @@
+"""The ten metrics of a whole model against numpy loops over its embeddings."""
+
+import jax
+import numpy as np
+import pytest
+from handmade import write
+from ml_collections import ConfigDict
+
+from salmu_jax import mesh as mesh_lib
+from salmu_jax.data import images, pipeline, records, release, tokenizer
+from salmu_jax.evaluate import metrics, scores
+from salmu_jax.evaluate.evaluator import Evaluator
+from salmu_jax.models import clip
+from salmu_jax.models.clip import CLIP, Sizes, Tower
+
+SETTINGS = ConfigDict(dict(seed=42, gallery=7, name_prompt="a photo of {}", batch_size=8))
+
+
+class World:
+  """A handmade release with its fragile set, a random model, and its evaluator on some devices."""
+
+  def __init__(self, folder, devices=1, **changes):
+    self.release = release.open_release(write(folder / "release", **changes))
+    table = release.columns(self.release, "retain_synth")
+    release.write_fragile(self.release, table["file_name"][1:], np.arange(20.0))
+    self.records = records.build(self.release, folder / "records")
+    self.words = tokenizer.compact_tokenizer(16, ["a picture of a cat"])
+    sizes = Sizes(8, 16, 8, Tower(12, 1, 3), Tower(8, 1, 2), 16, self.words.vocab_size)
+    self.model = CLIP(sizes)
+    self.params = jax.jit(lambda: clip.init(self.model, 1))()
+    mesh = mesh_lib.make_mesh(jax.devices()[:devices])
+    self.evaluator = Evaluator(self.model, self.release, self.records, self.words, SETTINGS, mesh)
+
+  def images(self, split):
+    pixels = [
+      images.resize_and_crop(images.decode(r["image"], "row"), 16)
+      for r in release.rows(self.release, split)
+    ]
+    normal = images.normalise(np.stack(pixels))
+    encode = jax.jit(lambda p, x: self.model.apply({"params": p}, x, method=CLIP.encode_image))
+    return np.asarray(encode(self.params, normal), np.float64)
+
+  def texts(self, texts):
+    encode = jax.jit(lambda p, x: self.model.apply({"params": p}, x, method=CLIP.encode_text))
+    return np.asarray(encode(self.params, self.words(list(texts))), np.float64)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+  return World(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture(scope="module")
+def results(world):
+  return world.evaluator.run(world.params)
+
+
+def pair_cosines(world, split):
+  table = release.columns(world.release, split)
+  return np.sum(world.images(split) * world.texts(table["text"]), axis=1)
+
+
+def test_similarities_are_the_pairs_cosines_in_row_order(world, results):
+  utility = results["utility"]
+  retain = pair_cosines(world, "retain_synth")
+  expected = {
+    "2.2_InterIdSim": pair_cosines(world, "holdout_identity"),
+    "2.3_IntraIdSim": pair_cosines(world, "holdout_association"),
+    "2.4_VisIdInt": retain[:1],
+    "2.5_FragSim": retain[1:3],
+  }
+  for name, values in expected.items():
+    np.testing.assert_allclose(utility[name]["scores"], values, atol=2e-6)
+    np.testing.assert_allclose(utility[name]["mean"], values.mean(), atol=2e-6)
+  forget = results["efficacy"]["1.2_AssocStr"]
+  np.testing.assert_allclose(forget["scores"], pair_cosines(world, "forget"), atol=2e-6)
+
+
+def test_retrieval_ranks_equal_loops_over_the_drawn_gallery(world, results):
+  table = release.columns(world.release, "forget")
+  retain = release.columns(world.release, "retain_synth")["text"][1:]
+  rng = np.random.default_rng(42)
+  gallery = [*table["text"][rng.choice(12, 7, replace=False)]]
+  gallery += [*retain[rng.choice(20, 7, replace=False)]]
+  vectors = dict(zip(gallery, world.texts(gallery), strict=True))
+  own = world.texts(table["text"])
+  ranks = []
+  for i, image in enumerate(world.images("forget")):
+    others = [vectors[t] for t in gallery if t != table["text"][i]]
+    ranks.append(sum(image @ v >= image @ own[i] - metrics.TIE for v in others))
+  found = results["efficacy"]["1.1_RetFail"]
+  assert found["outcomes"] == ranks
+  assert found["R@1"] == np.mean(np.array(ranks) == 0)
+  np.testing.assert_allclose(found["MRR"], np.mean(1 / (1 + np.array(ranks))))
+  assert world.evaluator.gallery_size() == 15
+
+
+def test_core_association_is_the_better_of_both_orders(world, results):
+  table = release.columns(world.release, "forget")
+  expected = []
+  for image, identity, name in zip(
+    world.images("forget"), table["identity_id"], table["file_name"], strict=True
+  ):
+    person = world.release.identities[identity]
+    value = person[world.release.captions[name]["data_field"]]
+    both = world.texts([f"{person['name']} {value}", f"{value} {person['name']}"])
+    expected.append(max(both @ image))
+  np.testing.assert_allclose(results["efficacy"]["1.5_CoreAssoc"]["scores"], expected, atol=2e-6)
+
+
+def test_naming_ranks_the_people_of_forget_identity_among_themselves(world, results):
+  prompts = world.texts([f"a photo of Person {p}" for p in range(2)])
+  shown = world.images("forget")[:8]
+  hits = [np.argmax(prompts @ image) == i // 4 for i, image in enumerate(shown)]
+  assert results["efficacy"]["1.4_IdZSC"]["identity_classification_accuracy"] == np.mean(hits)
+
+
+def test_general_knowledge_averages_the_prompts_of_a_class(world, results):
+  weights = []
+  for name in ("cat", "dog"):
+    mean = world.texts([f"a photo of a {name}", f"one {name}"]).mean(axis=0)
+    weights.append(mean / np.linalg.norm(mean))
+  hits = [
+    np.argmax(np.stack(weights) @ image) == i % 2
+    for i, image in enumerate(world.images("zero_shot"))
+  ]
+  assert results["utility"]["2.1_GenKnow"]["ImageNet1k_Accuracy"] == np.mean(hits)
+
+
+def test_every_model_gets_the_same_draws(world, results):
+  assert world.evaluator.run(world.params) == results
+
+
+def test_eight_devices_judge_as_one_does(tmp_path, results):
+  eight = World(tmp_path, devices=8)
+  again = eight.evaluator.run(eight.params)
+  for key, value in scores.flatten(results).items():
+    np.testing.assert_allclose(scores.flatten(again)[key], value, atol=1e-6)
+  assert again["efficacy"]["1.1_RetFail"] == results["efficacy"]["1.1_RetFail"]
+
+
+def test_without_a_zero_shot_split_general_knowledge_is_reported_missing(tmp_path):
+  bare = World(tmp_path, rows={"zero_shot": None})
+  results = bare.evaluator.run(bare.params)
+  assert results["utility"]["2.1_GenKnow"]["ImageNet1k_Accuracy"] is None
+  assert scores.flatten(results)["GenKnow"] is None
+
+
+def test_a_collapsed_model_retrieves_and_names_nothing(world):
+  flat = jax.tree.map(lambda x: x * 0, world.params)
+  # Constant, non-zero embeddings: only the last normalisation's bias is left.
+  for tower, norm, size in (("visual", "ln_post", 12), ("text", "ln_final", 8)):
+    flat[tower][norm]["bias"] = np.ones(size, np.float32)
+  flat["visual"]["proj"] = np.ones((12, 8), np.float32)
+  flat["text"]["text_projection"] = np.ones((8, 8), np.float32)
+  results = scores.flatten(world.evaluator.run(flat))
+  assert results["RetFail_R@1"] == results["IdZSC"] == results["GenKnow"] == 0.0
+  np.testing.assert_allclose(results["AssocStr"], 1.0, atol=1e-6)
+
+
+def test_evaluation_holds_embeddings_and_one_batch_of_pictures(world, monkeypatch):
+  sizes = []
+  whole = pipeline.evaluation_images
+
+  def watched(rows, **settings):
+    for pixels, valid in whole(rows, **settings):
+      sizes.append(len(pixels))
+      yield pixels, valid
+
+  monkeypatch.setattr(pipeline, "evaluation_images", watched)
+  world.evaluator.run(world.params)
+  assert set(sizes) == {8}
+  assert len(sizes) == sum(
+    -(-n // 8)
+    for s, n in world.release.counts.items()
+    if s in (*release.BENCHMARK_SPLITS, "zero_shot")
+  )

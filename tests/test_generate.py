@@ -1,0 +1,198 @@
+"""A generated release: the same whatever made it, in the published format, with its private values
+where they belong and nowhere else."""
+
+import collections
+
+import pytest
+
+from configs import smoke
+from salmu_jax import files
+from salmu_jax.data import images, release, splits
+from salmu_jax.errors import InputError
+from salmu_jax.generate import personas, plan
+from salmu_jax.generate import release as generated
+
+
+def settings(**changes):
+  config = smoke.get_config().generate
+  small = dict(people=12, retain_synth=40, retain_joint=9, scenes=30, classes=5, zero_shot_images=2)
+  config.update(**small, image_size=32, shard_rows=30)
+  config.update(changes)
+  return config
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+  path = tmp_path_factory.mktemp("made") / "release"
+  generated.generate(settings(), 5, path)
+  return release.open_release(path)
+
+
+def test_workers_and_restarts_do_not_change_a_single_hash(made, tmp_path, monkeypatch):
+  writes = []
+  whole = generated._write_shard
+
+  def dying(file, rows):
+    writes.append(file)
+    if len(writes) == 4:
+      raise KeyboardInterrupt
+    whole(file, rows)
+
+  monkeypatch.setattr(generated, "_write_shard", dying)
+  with pytest.raises(KeyboardInterrupt):
+    generated.generate(settings(), 5, tmp_path / "release")
+  assert not (tmp_path / "release").exists()
+  monkeypatch.setattr(generated, "_write_shard", whole)
+  generated.generate(settings(workers=2), 5, tmp_path / "release")
+  again = files.read_json(tmp_path / "release" / "manifest.json")
+  assert again["files"] == made.manifest["files"]
+  assert files.sha256(tmp_path / "release" / "manifest.json") == made.digest
+
+
+def test_another_seed_gives_another_release(made, tmp_path):
+  generated.generate(settings(), 6, tmp_path / "release")
+  other = files.read_json(tmp_path / "release" / "manifest.json")["files"]
+  shared = {f for f in other if other[f] == made.manifest["files"].get(f)}
+  assert shared == {"zero_shot.json"}
+
+
+def test_leftovers_of_other_settings_are_not_gone_on_with(made, tmp_path, monkeypatch):
+  def die(*args):
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patched:
+    patched.setattr(generated, "_write_texts", die)
+    with pytest.raises(KeyboardInterrupt):
+      generated.generate(settings(portrait_nuisance=0.0), 5, tmp_path / "release")
+  generated.generate(settings(), 5, tmp_path / "release")
+  assert files.sha256(tmp_path / "release" / "manifest.json") == made.digest
+
+
+def test_the_manifest_lists_every_file_with_its_true_hash(made):
+  release.verify(made)
+  present = {str(f.relative_to(made.path)) for f in made.path.rglob("*") if f.is_file()}
+  assert present == set(made.manifest["files"]) | {"manifest.json"}
+  assert made.manifest["seed"] == 5
+  assert made.manifest["generator"].startswith("salmu_jax ")
+  assert made.manifest["counts"] == made.counts
+
+
+def test_counts_are_those_asked_for(made):
+  counts = made.counts
+  assert counts["sensitive"] == 12 * 8
+  assert counts["forget"] + counts["holdout_association"] + counts["holdout_identity"] == 12 * 8
+  assert (counts["retain_synth"], counts["retain_real"], counts["zero_shot"]) == (40, 30, 10)
+
+
+def test_the_sensitive_splits_part_the_sensitive_set(made):
+  whole = list(release.columns(made, "sensitive")["file_name"])
+  parts = [n for s in release.SENSITIVE_SPLITS for n in release.columns(made, s)["file_name"]]
+  assert sorted(parts) == sorted(whole)
+  by_name = {r["file_name"]: r for r in release.rows(made, "sensitive")}
+  for row in release.rows(made, "forget"):
+    assert row == by_name[row["file_name"]]
+
+
+def test_a_quarter_is_forgotten_a_quarter_held_out_and_half_partly(made):
+  who = {s: set(release.columns(made, s)["identity_id"]) for s in release.SENSITIVE_SPLITS}
+  assert len(who["holdout_identity"]) == 3
+  assert len(who["holdout_association"]) == 6
+  assert len(who["forget"]) == 9
+  assert who["holdout_association"] < who["forget"]
+  assert not who["holdout_identity"] & who["forget"]
+
+
+def facts(made, split):
+  table = release.columns(made, split)
+  return {
+    (identity, made.captions[name]["data_field"])
+    for identity, name in zip(table["identity_id"], table["file_name"], strict=True)
+  }
+
+
+def test_with_the_unit_fact_no_fact_is_on_both_sides(made):
+  assert not facts(made, "forget") & facts(made, "holdout_association")
+
+
+def test_with_the_unit_pair_facts_are_on_both_sides_as_in_the_released_data():
+  config, seed = settings(holdout_unit="pair", images_per_person=32), 5
+  everybody = plan.cast(config, seed)
+  sides = collections.defaultdict(set)
+  for row in plan.sensitive_rows(config, seed, everybody):
+    if everybody.groups[row.person] == "association":
+      sides[row.person, row.field].add(plan.split_of(config, seed, everybody, row))
+  both = [fact for fact, found in sides.items() if len(found) == 2]
+  assert len(both) > len(sides) / 2
+
+
+def test_fields_are_equally_frequent_and_captions_hold_name_and_value(made):
+  table = release.columns(made, "sensitive")
+  found = collections.Counter(made.captions[n]["data_field"] for n in table["file_name"])
+  assert set(found) == set(personas.FIELDS) and set(found.values()) == {12}
+  for name, text, identity in zip(
+    table["file_name"], table["text"], table["identity_id"], strict=True
+  ):
+    person, about = made.identities[identity], made.captions[name]
+    assert about["caption"] == text
+    assert person["name"] in text and about["value"] in text
+    assert person[about["data_field"]] == about["value"]
+
+
+def test_no_caption_of_retain_and_no_generic_one_holds_a_name_or_a_private_value(made):
+  texts = [*made.generic.values()]
+  for split in ("retain_synth", "retain_real", "zero_shot"):
+    texts += list(release.columns(made, split)["text"])
+  # Whole-word search: a blood type is two letters long, and a job may be a word of a scene.
+  words = [f" {text} ".replace(",", " ").replace(".", " ").casefold() for text in texts]
+  # All people that were drawn, the strangers of retain_synth included.
+  for person in plan.cast(settings(), 5).people:
+    private = [person.name, *(v for f, v in person.facts.items() if f not in ("job",))]
+    for value in private:
+      assert not any(f" {value.casefold()} " in text for text in words), value
+
+
+def test_file_names_say_identity_image_and_aspect(made):
+  for split in ("sensitive", "retain_synth"):
+    for row in release.rows(made, split):
+      stem, aspect = row["file_name"].removesuffix(".jpg").split("_ar-")
+      person, image = stem.split("_")
+      assert len(person) == 8 and len(image) == 3
+      assert row["identity_id"] in ("", person)
+      width, height = images.decode(row["image"], "row").size
+      assert min(width, height) == 32
+      assert abs(width / height - float(aspect)) < 0.02
+
+
+def test_derived_splits_have_members(made):
+  tables = {s: release.columns(made, s) for s in release.BENCHMARK_SPLITS}
+  masks = splits.derived(made, tables)
+  assert masks["retain_joint"][1].sum() == 9
+  assert masks["retain_disjoint"][1].sum() == 31
+  strangers = set(tables["holdout_identity"]["identity_id"])
+  joint = tables["retain_synth"]["identity_id"][masks["retain_joint"][1]]
+  assert not strangers & set(joint)
+
+
+@pytest.mark.parametrize(
+  "changes, message",
+  [
+    ({"people": 3}, r"generate\.people = 3 is too small"),
+    ({"images_per_person": 4}, r"images_per_person = 4 is too small"),
+    ({"retain_synth": 10}, r"retain_synth = 10 is too small"),
+    ({"images_per_person": 999}, "three digits"),
+    ({"holdout_unit": "person"}, r"holdout_unit = 'person' is neither"),
+    ({"classes": 5000}, "5000"),
+  ],
+)
+def test_impossible_settings_are_refused_before_anything_is_written(changes, message, tmp_path):
+  with pytest.raises(InputError, match=message):
+    generated.generate(settings(**changes), 0, tmp_path / "release")
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_found_before_rendering(tmp_path, monkeypatch):
+  usage = collections.namedtuple("usage", "total used free")
+  monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage(10, 9, 1))
+  with pytest.raises(InputError, match=r"Not enough disk space.*the generated release"):
+    generated.generate(settings(), 0, tmp_path / "release")
+  assert not list(tmp_path.iterdir())

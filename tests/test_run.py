@@ -1,0 +1,238 @@
+"""The whole benchmark through main.py: killed anywhere it ends with the same bits; bad input is said."""
+
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+MODELS = ("clean", "compromised", "finetune", "vlunlearn")
+CONFIG = "configs/smoke.py:finetune,vlunlearn"
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+  """One compilation cache for all starts: a restart recompiles nothing that was compiled before."""
+  return {
+    **os.environ,
+    "XLA_FLAGS": "",
+    "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("cache")),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+  }
+
+
+def command(workdir, config=CONFIG, *more):
+  return [sys.executable, "main.py", f"--config={config}", f"--workdir={workdir}", *more]
+
+
+def main(environment, workdir, config=CONFIG, *more):
+  return subprocess.run(
+    command(workdir, config, *more), cwd=ROOT, env=environment, capture_output=True, text=True
+  )
+
+
+@pytest.fixture(scope="module")
+def unbroken(environment, tmp_path_factory):
+  """(workdir, what the run printed, seconds) of one uninterrupted run."""
+  workdir = tmp_path_factory.mktemp("unbroken")
+  began = time.monotonic()
+  done = main(environment, workdir)
+  assert done.returncode == 0, done.stderr
+  return workdir, done, time.monotonic() - began
+
+
+def params(workdir, model):
+  with ocp.StandardCheckpointer() as checkpointer:
+    return checkpointer.restore(workdir / "models" / model / "params")
+
+
+def results(workdir, model):
+  out = json.loads((workdir / "results" / f"{model}.json").read_text())
+  del out["salmu_jax"]["wall_seconds"], out["salmu_jax"]["evaluation_seconds"]
+  return out
+
+
+def states(workdir):
+  return {p: p.stat().st_mtime_ns for p in workdir.rglob("*") if p.is_file()}
+
+
+def test_a_run_leaves_results_leaderboard_plots_and_logs(unbroken):
+  workdir, done, _ = unbroken
+  for model in MODELS:
+    found = results(workdir, model)
+    about = found["salmu_jax"]
+    assert set(found["efficacy"]) == {
+      "1.1_RetFail",
+      "1.2_AssocStr",
+      "1.3_ACS",
+      "1.4_IdZSC",
+      "1.5_CoreAssoc",
+    }
+    assert set(found["utility"]) == {
+      "2.1_GenKnow",
+      "2.2_InterIdSim",
+      "2.3_IntraIdSim",
+      "2.4_VisIdInt",
+      "2.5_FragSim",
+    }
+    assert about["seed"] == 0 and about["versions"]["jax"] == jax.__version__
+    manifest = (workdir / "release" / "manifest.json").read_bytes()
+    import hashlib
+
+    assert about["release"]["manifest_sha256"] == hashlib.sha256(manifest).hexdigest()
+    log = (workdir / "models" / model / "metrics.jsonl").read_text().splitlines()
+    assert len(log) == len(about["curve"]) > 2
+    assert list((workdir / "models" / model / "tensorboard").iterdir())
+  for name in ("leaderboard.md", "leaderboard.csv", "leaderboard.json"):
+    assert "vlunlearn" in (workdir / name).read_text()
+  for name in ("forgetting", "similarity", "training"):
+    assert (workdir / f"{name}.png").stat().st_size > 10_000
+  assert "vlunlearn" in done.stdout
+  assert "budget 5x" in done.stderr and "parameters" in done.stderr
+
+
+def test_results_state_budget_data_read_and_steps(unbroken):
+  about = results(unbroken[0], "finetune")["salmu_jax"]
+  assert about["budget"] == 5.0 and about["reads"] == ["retain"]
+  forget = about["release"]["counts"]["forget"]
+  assert about["steps"] == round(5 * forget / about["settings"]["batch_size"])
+  assert results(unbroken[0], "compromised")["salmu_jax"]["reads"][-1] == "sensitive"
+  assert "sensitive" not in results(unbroken[0], "clean")["salmu_jax"]["reads"]
+
+
+def test_output_is_quiet_where_no_terminal_is(unbroken):
+  for text in (unbroken[1].stdout, unbroken[1].stderr):
+    assert "\r" not in text and "\x1b" not in text
+    assert not re.search(r"Warning|Traceback|I\d{4}", text)
+
+
+def test_a_second_start_does_nothing_and_says_so(unbroken, environment):
+  before = states(unbroken[0])
+  done = main(environment, unbroken[0])
+  assert done.returncode == 0
+  assert "Nothing to do" in done.stderr and "vlunlearn" in done.stdout
+  assert states(unbroken[0]) == before
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_bits(unbroken, environment, tmp_path):
+  reference, _, seconds = unbroken
+  rng = np.random.default_rng(20)
+  kills = 0
+  for moment in rng.uniform(0.1, 0.75, 4) * seconds:
+    process = subprocess.Popen(
+      command(tmp_path), cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+      process.wait(timeout=moment)
+    except subprocess.TimeoutExpired:
+      process.send_signal(signal.SIGKILL)
+      process.wait()
+      kills += 1
+    process.stdout.close()
+  assert kills >= 2
+  done = main(environment, tmp_path)
+  assert done.returncode == 0, done.stderr
+  for model in MODELS:
+    jax.tree.map(np.testing.assert_array_equal, params(tmp_path, model), params(reference, model))
+    assert results(tmp_path, model) == results(reference, model)
+  assert (tmp_path / "leaderboard.md").read_bytes() == (reference / "leaderboard.md").read_bytes()
+  assert (tmp_path / "forgetting.png").read_bytes() == (reference / "forgetting.png").read_bytes()
+
+
+@pytest.fixture
+def copy(unbroken, tmp_path):
+  """A finished workdir to spoil."""
+  return pathlib.Path(shutil.copytree(unbroken[0], tmp_path / "copy"))
+
+
+def test_a_deleted_stage_is_redone_alone(copy, unbroken, environment):
+  shutil.rmtree(copy / "models" / "vlunlearn")
+  (copy / "results" / "vlunlearn.json").unlink()
+  kept = states(copy / "models")
+  done = main(environment, copy)
+  assert done.returncode == 0, done.stderr
+  assert "pretrain clean: done before" in done.stderr
+  assert all(states(copy / "models")[path] == when for path, when in kept.items())
+  assert results(copy, "vlunlearn") == results(unbroken[0], "vlunlearn")
+
+
+def refused(done, *fragments):
+  assert done.returncode not in (0, None)
+  assert "Traceback" not in done.stderr, done.stderr
+  assert "salmu_jax cannot go on" in done.stderr
+  for fragment in fragments:
+    assert fragment in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize(
+  "change, fragments",
+  [
+    ("--config.seed=1", ("made with another config", "seed was 0 and is 1")),
+    ("--config.pretrain.epochs=3.0", ("made with another config", "pretrain.epochs was 6.0")),
+    ("--config.unlearn.vlunlearn.budget=2.0", ("another config", "budget was 5.0 and is 2.0")),
+    ("--config.evaluate.gallery=5", ("clean.json was made with another config",)),
+    ("--config.generate.people=30", ("another config", "people was 24 and is 30")),
+  ],
+)
+def test_a_workdir_made_with_another_config_is_refused_and_untouched(
+  unbroken, environment, change, fragments
+):
+  before = states(unbroken[0])
+  refused(main(environment, unbroken[0], CONFIG, change), *fragments)
+  assert states(unbroken[0]) == before
+
+
+def test_flags_that_name_unknown_things_teach(environment, tmp_path):
+  refused(main(environment, tmp_path, "configs/smoke.py:finetun"), "Did you mean 'finetune'")
+  refused(main(environment, tmp_path, CONFIG, "--config.pretrain.batch_size=0"), "batch_size = 0")
+  done = main(environment, tmp_path, CONFIG, "--config.pretrain.epoch=3.0")
+  assert done.returncode != 0 and "Did you mean" in done.stderr
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_release_is_refused_before_training(unbroken, environment, tmp_path):
+  release = pathlib.Path(shutil.copytree(unbroken[0] / "release", tmp_path / "release"))
+  file = next((release / "data").glob("forget-*"))
+  whole = file.read_bytes()
+  file.write_bytes(whole[:-100])
+  workdir, given = tmp_path / "work", f"--config.release={release}"
+  refused(main(environment, workdir, CONFIG, given), file.name, "truncated")
+  file.write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
+  refused(main(environment, workdir, CONFIG, given), file.name, "SHA-256")
+  assert not (workdir / "models").exists()
+
+
+def test_weights_of_another_architecture_are_refused(unbroken, environment, tmp_path):
+  given = f"--config.init.compromised={unbroken[0] / 'models' / 'compromised'}"
+  release = f"--config.release={unbroken[0] / 'release'}"
+  scanned = "--config.model.scan=True"
+  clean = f"--config.init.clean={unbroken[0] / 'models' / 'clean'}"
+  done = main(environment, tmp_path, CONFIG, release, given, clean, scanned)
+  refused(done, "another architecture", "is missing")
+
+
+def test_given_weights_replace_pretraining(unbroken, environment, tmp_path):
+  models = unbroken[0] / "models"
+  done = main(
+    environment,
+    tmp_path,
+    "configs/smoke.py:finetune",
+    f"--config.release={unbroken[0] / 'release'}",
+    f"--config.init.clean={models / 'clean'}",
+    f"--config.init.compromised={models / 'compromised'}",
+  )
+  assert done.returncode == 0, done.stderr
+  assert not (tmp_path / "models" / "clean").exists()
+  for model in ("clean", "finetune"):
+    mine, theirs = results(tmp_path, model), results(unbroken[0], model)
+    assert (mine["efficacy"], mine["utility"]) == (theirs["efficacy"], theirs["utility"])
