@@ -111,6 +111,7 @@ def unlearning_run(method="finetune", *, learning_rate=1e-4, args=None, **change
     **changes: other values for the fields below.
   """
   run = ConfigDict()
+  # A key of salmu_jax.methods.METHODS, and arguments of its `make`.
   run.method = method
   run.args = ConfigDict(args or {})
   # Passes over forget. One step reads batch_size rows of forget and as many of retain.

@@ -28,6 +28,8 @@ class World:
     sizes = Sizes(8, 16, 8, Tower(12, 1, 3), Tower(8, 1, 2), 16, self.words.vocab_size)
     self.model = CLIP(sizes)
     self.params = jax.jit(lambda: clip.init(self.model, 1))()
+    apply = lambda method: jax.jit(lambda p, x: self.model.apply({"params": p}, x, method=method))
+    self._encode_image, self._encode_text = apply(CLIP.encode_image), apply(CLIP.encode_text)
     mesh = mesh_lib.make_mesh(jax.devices()[:devices])
     self.evaluator = Evaluator(self.model, self.release, self.records, self.words, SETTINGS, mesh)
 
@@ -36,13 +38,12 @@ class World:
       images.resize_and_crop(images.decode(r["image"], "row"), 16)
       for r in release.rows(self.release, split)
     ]
-    normal = images.normalise(np.stack(pixels))
-    encode = jax.jit(lambda p, x: self.model.apply({"params": p}, x, method=CLIP.encode_image))
-    return np.asarray(encode(self.params, normal), np.float64)
+    return np.asarray(
+      self._encode_image(self.params, images.normalise(np.stack(pixels))), np.float64
+    )
 
   def texts(self, texts):
-    encode = jax.jit(lambda p, x: self.model.apply({"params": p}, x, method=CLIP.encode_text))
-    return np.asarray(encode(self.params, self.words(list(texts))), np.float64)
+    return np.asarray(self._encode_text(self.params, self.words(list(texts))), np.float64)
 
 
 @pytest.fixture(scope="module")
