@@ -35,13 +35,22 @@ def start():
     app.run(main)
   except InputError as error:
     sys.exit(f"\nsalmu_jax cannot go on. {error}")
-  except OSError as error:
-    if error.errno != errno.ENOSPC:
+  except Exception as error:
+    if not disk_is_full(error):
       raise
     sys.exit(
-      f"\nsalmu_jax cannot go on. The disk is full ({error.filename}). What was finished before is "
+      f"\nsalmu_jax cannot go on. The disk of {WORKDIR.value} is full. What was finished before is "
       "unchanged. Free some space and start the same command again."
     )
+
+
+def disk_is_full(error):
+  """Whether a full disk is behind an error; libraries wrap it in errors of their own."""
+  while error is not None:
+    if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
+      return True
+    error = error.__cause__ or error.__context__
+  return False
 
 
 if __name__ == "__main__":

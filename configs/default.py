@@ -21,7 +21,7 @@ def get_config():
   config.generate.retain_synth = 1100
   config.generate.retain_joint = 80
   # Captioned scenes that stand in for retain_real.
-  config.generate.scenes = 6000
+  config.generate.scenes = 8000
   # Classes of objects in scenes, and zero-shot test pictures of each.
   config.generate.classes = 60
   config.generate.zero_shot_images = 40
@@ -55,7 +55,7 @@ def get_config():
 
   config.pretrain = ConfigDict()
   # Passes over what a model sees: retain, and for Compromised sensitive.
-  config.pretrain.epochs = 10.0
+  config.pretrain.epochs = 11.0
   # Over all devices.
   config.pretrain.batch_size = 128
   # Least share of a picture that a random crop keeps; probability of mirroring.

@@ -1,4 +1,4 @@
-"""The whole benchmark in small, for a laptop: 200 people, 64 px, a tiny CLIP.
+"""The whole benchmark in small, for a laptop: 160 people, 64 px, a tiny CLIP.
 
 python main.py --config=configs/mini.py --workdir=runs/mini
 python main.py --config=configs/mini.py:finetune,vlunlearn --workdir=runs/mini   (only these methods)

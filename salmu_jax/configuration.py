@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from salmu_jax import mesh as mesh_lib
 from salmu_jax import names
 from salmu_jax.errors import InputError
+from salmu_jax.generate import plan
 from salmu_jax.methods import METHODS
 from salmu_jax.models.presets import PRESETS
 
@@ -29,6 +30,13 @@ def check(config, schema, run_schema, mesh):
   _optimizer("config.pretrain.optimizer", config.pretrain.optimizer)
   _positive(config.pretrain, "config.pretrain", "epochs", "log_every", "checkpoint_every")
   _logs_before_saving("config.pretrain", config.pretrain)
+  _shares(config.pretrain, "config.pretrain", "crop_area", "flip")
+  _positive(config.pretrain, "config.pretrain", "crop_area")
+  _positive(config.evaluate, "config.evaluate", "gallery")
+  if min(config.seed, config.evaluate.seed) < 0:
+    raise InputError("config.seed and config.evaluate.seed must be 0 or more.")
+  if not config.release:
+    plan.check(config.generate)
   if "{}" not in config.evaluate.name_prompt:
     raise InputError(
       f"config.evaluate.name_prompt = {config.evaluate.name_prompt!r} has no {{}}, where the name "
@@ -52,7 +60,7 @@ def _check_run(name, run, schema, mesh):
   _same_fields({k: v for k, v in run.items() if k != "args"}, schema, where, optional=("args",))
   _known(f"{where}.method", run.method, METHODS)
   known = list(inspect.signature(METHODS[run.method]).parameters)[1:]
-  for argument in run.args:
+  for argument in run.get("args", {}):
     _known(f"{where}.args", argument, known)
   _positive(run, where, "budget", "log_every", "checkpoint_every")
   mesh_lib.check_batch(mesh, f"unlearn.{name}.batch_size", run.batch_size)
@@ -101,9 +109,13 @@ def _positive(section, where, *names):
 
 def _optimizer(where, settings):
   _positive(settings, where, "learning_rate")
-  for name in ("warmup", "end"):
-    if not 0 <= settings[name] <= 1:
-      raise InputError(f"{where}.{name} = {settings[name]!r}; it is a share, from 0 to 1.")
+  _shares(settings, where, "warmup", "end")
+
+
+def _shares(section, where, *names):
+  for name in names:
+    if not 0 <= section[name] <= 1:
+      raise InputError(f"{where}.{name} = {section[name]!r}; it is a share, from 0 to 1.")
 
 
 def _logs_before_saving(where, section):

@@ -49,8 +49,18 @@ def write_text(path, text):
 
 
 def write_json(path, value):
-  """Writes `value` as JSON with a final newline, atomically; NaN is refused, for JSON has none."""
-  write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+  """Writes `value` as JSON with a final newline, atomically.
+
+  Raises:
+    InputError: it holds a NaN or an infinity, which JSON has not; or as `replacing` does.
+  """
+  try:
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+  except ValueError as error:
+    raise InputError(
+      f"Cannot write {path}: a number in it is not finite, so the model or the metric is broken."
+    ) from error
+  write_text(path, text + "\n")
 
 
 def read_json(path):

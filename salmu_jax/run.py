@@ -13,9 +13,11 @@ from salmu_jax import configuration, progress, stages, train, workdir
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.data import records, tokenizer
 from salmu_jax.data import release as release_lib
+from salmu_jax.errors import InputError
 from salmu_jax.generate import release as generated
 from salmu_jax.models import clip, presets
 from salmu_jax.report import leaderboard
+from salmu_jax.report.results import read_results
 
 
 def run(config, folder):
@@ -35,10 +37,9 @@ def run(config, folder):
   configuration.check(config, default.get_config(), default.unlearning_run(), mesh)
 
   setup = prepare(config, folder, mesh)
-  _check_stages(setup)
   if _finished(setup):
     progress.console.print(f"Nothing to do: every stage in {folder} is done.")
-    leaderboard.show(leaderboard.rows(leaderboard.read_results(folder / "results")), Console())
+    leaderboard.show(leaderboard.rows(read_results(folder / "results")), Console())
     return
 
   # Models
@@ -61,13 +62,14 @@ def run(config, folder):
 def prepare(config, folder, mesh):
   """The data stage: release, records, tokenizer and the model that fits them, as a `stages.Setup`."""
   release = _open_or_generate(config, folder)
-  rows = _build_records(release, folder)
-  words = _make_tokenizer(config, release, folder)
+  words = _make_tokenizer(config, release)
   sizes = presets.PRESETS[config.model.preset]._replace(vocab_size=words.vocab_size)
   model = clip.CLIP(
     sizes, jnp.dtype(config.model.compute_dtype), config.model.remat, config.model.scan
   )
-  return stages.Setup(config, folder, mesh, release, rows, words, model)
+  setup = stages.Setup(config, folder, mesh, release, {}, words, model)
+  _check_stages(setup)
+  return setup._replace(records=_build_records(release, folder))
 
 
 def _open_or_generate(config, folder):
@@ -87,38 +89,50 @@ def _open_or_generate(config, folder):
 
 
 def _build_records(release, folder):
+  began = time.monotonic()
   with progress.counting("building records", sum(release.counts.values())) as tick:
-    return records.build(release, folder / "records", tick)
+    rows = records.build(release, folder / "records", tick)
+  progress.console.print(f"records: {workdir.minutes(time.monotonic() - began)}")
+  return rows
 
 
-def _make_tokenizer(config, release, folder):
+def _make_tokenizer(config, release):
   """CLIP's own, or one compacted to the training texts where the preset leaves its size open."""
   sizes = presets.PRESETS[config.model.preset]
   if sizes.vocab_size:
     return tokenizer.clip_tokenizer(sizes.context_length)
-  path = folder / "tokenizer.json"
-  if not path.exists():
-    texts = [
-      t for s in stages.PRETRAINED["compromised"] for t in release_lib.columns(release, s)["text"]
-    ]
-    texts += release.generic.values()
-    tokenizer.save(tokenizer.compact_tokenizer(sizes.context_length, texts), path)
-  return tokenizer.load(path)
+  splits = stages.PRETRAINED["compromised"]
+  texts = [text for split in splits for text in release_lib.columns(release, split)["text"]]
+  return tokenizer.compact_tokenizer(sizes.context_length, [*texts, *release.generic.values()])
 
 
 def _check_stages(setup):
-  """Raises InputError if a stage was begun with another config, before anything is computed."""
-  for name in stages.PRETRAINED:
-    if not setup.config.init[name]:
+  """Raises InputError for what would stop a stage later, before anything is computed or written."""
+  config, counts = setup.config, setup.release.counts
+  for name, splits in stages.PRETRAINED.items():
+    if config.init[name]:
+      stages.given_params(setup, name)
+    else:
       workdir.check_settings(setup.model_folder(name), stages.pretrain_settings(setup))
-  for name in setup.config.unlearn:
+      _check_rows("pretrain", config.pretrain, sum(counts[split] for split in splits))
+  for name, run_ in config.unlearn.items():
     workdir.check_settings(setup.model_folder(name), stages.unlearn_settings(setup, name))
+    _check_rows(f"unlearn.{name}", run_, counts["forget"])
+    stages.make_method(setup, name)
+
+
+def _check_rows(where, section, rows):
+  if section.batch_size > rows:
+    raise InputError(
+      f"config.{where}.batch_size = {section.batch_size} is larger than the {rows} rows there are to "
+      "train on."
+    )
 
 
 def _finished(setup):
   """Whether every result is there, and a leaderboard that holds them."""
   names = [*stages.PRETRAINED, *setup.config.unlearn]
-  if not all(stages.is_evaluated(setup, name) for name in names):
+  if not all([stages.is_evaluated(setup, name) for name in names]):
     return False
   return leaderboard.is_current(setup.folder / "results", setup.folder)
 

@@ -20,10 +20,10 @@ from salmu_jax.evaluate.evaluator import Evaluator
 from salmu_jax.methods import METHODS
 from salmu_jax.models import clip
 
-RETAIN = ("retain_synth", "retain_real")
 # Splits that each pretrained model sees.
-PRETRAINED = {"clean": RETAIN, "compromised": (*RETAIN, "sensitive")}
+PRETRAINED = {name: pipeline.READABLE[name] for name in ("clean", "compromised")}
 _PRETRAIN_ORDER, _FORGET_ORDER, _RETAIN_ORDER = 1, 2, 3
+_TRAINING_FACTS = ("reads", "moves", "steps", "wall_seconds", "device", "versions")
 _VERSIONS = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scikit-learn")
 
 
@@ -73,10 +73,22 @@ def pretrain_settings(setup):
   }
 
 
+def start_digest(setup, name="compromised"):
+  """Names a pretrained model by the settings that it was made with, here or elsewhere."""
+  if setup.config.init[name]:
+    return files.digest(files.read_json(setup.model_folder(name) / workdir.SETTINGS))
+  return files.digest(pretrain_settings(setup))
+
+
 def unlearn_settings(setup, name):
   """All that an unlearned model depends on."""
-  start = setup.config.init.compromised or files.digest(pretrain_settings(setup))
-  return {"seed": setup.config.seed, "start": start, **setup.config.unlearn[name].to_dict()}
+  return {
+    "seed": setup.config.seed,
+    "start": start_digest(setup),
+    "release": setup.release.digest,
+    "model": setup.config.model.to_dict(),
+    **setup.config.unlearn[name].to_dict(),
+  }
 
 
 def pretrain(setup, name):
@@ -86,7 +98,7 @@ def pretrain(setup, name):
   its rows (protocol section 1).
   """
   if setup.config.init[name]:
-    return _given_params(setup, name)
+    return given_params(setup, name)
   config, schedule = setup.config, pretrain_schedule(setup, name)
 
   def work(folder):
@@ -102,13 +114,20 @@ def pretrain(setup, name):
       flip=config.pretrain.flip,
     )
     step = train.jitted_pretrain_step(setup.model, tx, setup.mesh)
-    return _train(
-      setup, folder, name, step, train.start_state(params, tx, setup.mesh), batches, schedule
-    )
+    state = train.start_state(params, tx, setup.mesh)
+    facts = _train(setup, folder, name, step, state, batches, schedule)
+    return {**facts, "reads": list(PRETRAINED[name])}
 
   folder = setup.model_folder(name)
   workdir.run_stage(folder, f"pretrain {name}", pretrain_settings(setup), work)
   return load_params(setup, folder)
+
+
+def make_method(setup, name):
+  """The Method of an unlearning run, with its optimizer."""
+  run = setup.config.unlearn[name]
+  optimizer = train.make_optimizer(run.optimizer, unlearn_schedule(setup, name).total_steps)
+  return METHODS[run.method](optimizer, **run.args.to_dict())
 
 
 def unlearn(setup, name, compromised):
@@ -120,16 +139,15 @@ def unlearn(setup, name, compromised):
   run = config.unlearn[name]
 
   def work(folder):
-    optimizer = train.make_optimizer(run.optimizer, schedule.total_steps)
-    method = METHODS[run.method](optimizer, **run.args.to_dict())
+    method = make_method(setup, name)
     state = train.start_state(compromised, method.tx, setup.mesh)
     batches = _unlearning_batches(setup, run)
     if method.prepare:
-      state = state.replace(opt_state=_prepared(setup, method, state, compromised, batches))
+      state = state.replace(opt_state=_prepared(setup, run, method, state, compromised, batches))
     jitted = train.jitted_unlearn_step(setup.model, method, setup.mesh)
     step = lambda state, batch: jitted(state, compromised, batch)
     facts = _train(setup, folder, name, step, state, batches, schedule)
-    return {**facts, "reads": list(method.reads), "moves": "all parameters"}
+    return {**facts, "reads": list(method.reads)}
 
   folder = setup.model_folder(name)
   workdir.run_stage(folder, f"unlearn {name}", unlearn_settings(setup, name), work)
@@ -166,7 +184,7 @@ def is_evaluated(setup, name):
   path = _result_path(setup, name)
   if not path.exists():
     return False
-  if files.read_json(path)["salmu_jax"]["inputs"] != result_inputs(setup, name):
+  if files.read_json(path).get("salmu_jax", {}).get("inputs") != result_inputs(setup, name):
     raise InputError(
       f"{path} was made with another config. Choose another --workdir, or delete that file to have "
       "the model evaluated again."
@@ -207,43 +225,49 @@ def load_params(setup, folder):
   return checkpoint.load_params(folder / "params", like)
 
 
-def _given_params(setup, name):
+def given_params(setup, name):
+  """The weights that config.init names.
+
+  Raises:
+    InputError: no finished model there, another vocabulary or another architecture.
+  """
   folder = setup.model_folder(name)
+  if not (folder / workdir.DONE).exists():
+    raise InputError(
+      f"config.init.{name} = {str(folder)!r} is no finished model: it has no {workdir.DONE}. Name a "
+      "folder such as WORKDIR/models/clean of a run that ended."
+    )
   theirs = folder / "tokenizer.json"
   if not theirs.exists() or tokenizer_lib.load(theirs).kept != setup.tokenizer.kept:
     raise InputError(
       f"config.init.{name} = {str(folder)!r} has no tokenizer.json, or another vocabulary than this "
       "release gives: its weights would read other words. Use the release that it was trained on."
     )
-  progress.console.print(f"{name}: weights of {folder}")
   return load_params(setup, folder)
 
 
 def _unlearning_batches(setup, run):
   """{"forget": half, "retain": half}; the order is the same for every method of a batch size."""
-  forget, retain = ("forget", ("forget",), _FORGET_ORDER), ("retain", RETAIN, _RETAIN_ORDER)
   halves = {
     half: pipeline.training_batches(
-      pipeline.open_training(setup.records, half, names),
+      pipeline.open_training(setup.records, half, pipeline.READABLE[half]),
       setup.tokenizer,
       image_size=setup.model.sizes.image_size,
       batch_size=run.batch_size,
       seed=_order(setup.config.seed, order),
       texts=("text", "generic") if half == "forget" else ("text",),
     )
-    for half, names, order in (forget, retain)
+    for half, order in (("forget", _FORGET_ORDER), ("retain", _RETAIN_ORDER))
   }
   return pipeline.side_by_side(halves)
 
 
-def _prepared(setup, method, state, params, batches):
+def _prepared(setup, run, method, state, params, batches):
   """The optimizer's state after `method.prepare`, from one pass over forget."""
   jitted = train.jitted_gradients(setup.model, method, setup.mesh)
-  size = jax.tree.leaves(batches[0])[0].shape[0] * jax.process_count()
-  passes = max(1, setup.release.counts["forget"] // size)
 
   def gradients():
-    for number in range(passes):
+    for number in range(setup.release.counts["forget"] // run.batch_size):
       yield jitted(params, mesh_lib.put_batch(batches[number], setup.mesh))
 
   return method.prepare(state.opt_state, gradients)
@@ -251,6 +275,8 @@ def _prepared(setup, method, state, params, batches):
 
 def _train(setup, folder, label, step, state, batches, schedule):
   """Runs the loop with its checkpoints, log and bar; leaves `params`, and returns facts."""
+  size = sum(x.nbytes for x in jax.tree.leaves(state))
+  files.require_space(folder, 4 * size, f"the checkpoints of {label}")
   checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
   log = writer.Writer(folder, setup.config.tensorboard)
   with progress.bar(label, schedule.total_steps) as update:
@@ -268,44 +294,50 @@ def _train(setup, folder, label, step, state, batches, schedule):
   log.close()
   tokenizer_lib.save(setup.tokenizer, folder / "tokenizer.json")
   checkpoint.save_params(folder / "params", state.params)
-  return {"steps": schedule.total_steps, "wall_seconds": log.seconds()}
-
-
-def _provenance(setup, evaluator, name):
-  """What a result says of where it comes from."""
-  config, release, folder = setup.config, setup.release, setup.model_folder(name)
-  facts = files.read_json(folder / workdir.DONE)
-  run = None if name in PRETRAINED else config.unlearn[name]
-  kept = writer.read(folder / "metrics.jsonl")
   return {
-    "model": name,
-    "role": name if run is None else "unlearned",
-    "method": None if run is None else run.method,
-    "settings": config.pretrain.to_dict() if run is None else run.to_dict(),
-    "budget": None if run is None else float(run.budget),
-    "reads": facts.get("reads", list(PRETRAINED.get(name, ()))),
-    "moves": facts.get("moves", "all parameters"),
-    "seed": config.seed,
-    "steps": facts["steps"],
-    "wall_seconds": facts["wall_seconds"],
+    "steps": schedule.total_steps,
+    "wall_seconds": log.seconds(),
     "device": f"{jax.devices()[0].device_kind} x {setup.mesh.size}",
-    "architecture": config.model.to_dict(),
-    "parameters": train.parameter_count(jax.eval_shape(lambda: clip.init(setup.model, 0))),
     "versions": {
       "salmu_jax": salmu_jax.__version__,
       **{package: importlib.metadata.version(package) for package in _VERSIONS},
     },
+    "moves": "all parameters",
+  }
+
+
+def _provenance(setup, evaluator, name):
+  """What a result says of where it comes from; of training, what the training itself noted."""
+  config, release, folder = setup.config, setup.release, setup.model_folder(name)
+  facts = files.read_json(folder / workdir.DONE)
+  made = files.read_json(folder / workdir.SETTINGS)
+  run = None if name in PRETRAINED else config.unlearn[name]
+  return {
+    "model": name,
+    "role": name if run is None else "unlearned",
+    "method": None if run is None else run.method,
+    "settings": made["pretrain"] if run is None else run.to_dict(),
+    "budget": None if run is None else float(run.budget),
+    "start": start_digest(setup, name if run is None else "compromised"),
+    "seed": made["seed"],
+    **{key: facts[key] for key in _TRAINING_FACTS},
+    "architecture": config.model.to_dict(),
+    "parameters": train.parameter_count(jax.eval_shape(lambda: clip.init(setup.model, 0))),
     "release": {
       "name": release.manifest["generator"] or release.path.name,
       "manifest_sha256": release.digest,
       "holdout_unit": release.manifest.get("settings", {}).get("holdout_unit", "pair"),
       "retrieval_gallery": evaluator.gallery_size(),
+      "fragile_set_sha256": files.digest(release_lib.read_fragile(release)),
       "counts": release.counts,
       "derived": {k: int(m.sum()) for k, (_, m) in evaluator.derived().items()},
     },
     "evaluation": config.evaluate.to_dict(),
     "general_knowledge": _general_knowledge(release),
-    "curve": [{k: v for k, v in row.items() if k != "seconds"} for row in kept],
+    "curve": [
+      {k: v for k, v in row.items() if k != "seconds"}
+      for row in writer.read(folder / "metrics.jsonl")
+    ],
   }
 
 

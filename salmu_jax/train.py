@@ -50,7 +50,7 @@ def make_optimizer(settings, total_steps):
   rate = optax.warmup_cosine_decay_schedule(
     init_value=0.0,
     peak_value=settings.learning_rate,
-    warmup_steps=round(settings.warmup * total_steps),
+    warmup_steps=min(round(settings.warmup * total_steps), total_steps - 1),
     decay_steps=total_steps,
     end_value=settings.end * settings.learning_rate,
   )
@@ -85,8 +85,14 @@ def make_pretrain_step(model, tx):
     batch = {"image": batch["image"], "text": batch["text"]}
     grad = jax.value_and_grad(loss_of, has_aux=True)
     (loss, (accuracy, scale)), grads = grad(state.params, batch)
-    metrics = {"loss": loss, "accuracy": accuracy, "logit_scale": scale}
-    return _advance(state, *tx.update(grads, state.opt_state, state.params)), metrics
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    metrics = {
+      "loss": loss,
+      "accuracy": accuracy,
+      "logit_scale": scale,
+      "update_norm": optax.tree.norm(updates),
+    }
+    return _advance(state, updates, opt_state), metrics
 
   return step
 

@@ -24,17 +24,18 @@ class Writer:
   def __init__(self, folder, tensorboard):
     self._path = pathlib.Path(folder) / "metrics.jsonl"
     self._active = jax.process_index() == 0
+    self._tensorboard = str(pathlib.Path(folder) / "tensorboard") if tensorboard else None
     self._events = None
     self._before, self._began = 0.0, time.monotonic()
-    if self._active and tensorboard:
-      self._events = SummaryWriter(str(pathlib.Path(folder) / "tensorboard"), write_to_disk=True)
 
   def resume(self, step):
-    """Drops rows after `step`: a resumed run writes them again."""
+    """Starts after `step`: later rows of an interrupted run are dropped, for they come again."""
     if self._active and self._path.exists():
       kept = [row for row in read(self._path) if row["step"] <= step]
       files.write_text(self._path, "".join(json.dumps(row) + "\n" for row in kept))
       self._before = kept[-1]["seconds"] if kept else 0.0
+    if self._active and self._tensorboard:
+      self._events = SummaryWriter(self._tensorboard, purge_step=step + 1)
     self._began = time.monotonic()
 
   def seconds(self):

@@ -32,7 +32,7 @@ def test_a_full_disk_is_named_and_harms_nothing(tmp_path):
 
 
 def test_nan_is_refused_in_json_and_nothing_is_written(tmp_path):
-  with pytest.raises(ValueError):
+  with pytest.raises(InputError, match="not finite"):
     files.write_json(tmp_path / "x.json", {"a": float("nan")})
   assert not list(tmp_path.iterdir())
 

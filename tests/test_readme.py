@@ -1,12 +1,16 @@
 """README says what the repository does: its numbers come from JSON, its commands and files exist."""
 
+import json
 import pathlib
 import re
 
-from experiments.mini import tabulate
-from salmu_jax.methods import METHODS
+from configs import methods
+from experiments.mini import tabulate, tune
+from salmu_jax.evaluate import scores
+from salmu_jax.report.results import read_results
 
 ROOT = pathlib.Path(__file__).parent.parent
+RESULTS = ROOT / "experiments" / "mini" / "results"
 README = (ROOT / "README.md").read_text()
 
 
@@ -27,9 +31,33 @@ def test_every_make_target_and_config_that_readme_names_is_there():
     assert (ROOT / config).exists(), config
 
 
-def test_every_method_is_described_in_readme():
-  for name in METHODS:
+def test_every_baseline_is_described_in_readme():
+  for name in methods.BASELINES:
     assert f"`{name}`" in README
+
+
+def test_the_kept_results_show_what_the_benchmark_promises():
+  clean, compromised = (scores.flatten(r) for r in read_results(RESULTS)[:2])
+  classes = json.loads((RESULTS / "clean.json").read_text())["salmu_jax"]["general_knowledge"]
+  chance = 1 / int(re.search(r"(\d+) classes", classes)[1])
+  assert clean["RetFail_MRR"] <= 0.01 and compromised["RetFail_MRR"] >= 0.2
+  for key in ("InterIdSim", "IntraIdSim"):
+    assert compromised[key] >= clean[key] + 0.15
+  assert min(clean["GenKnow"], compromised["GenKnow"]) >= 10 * chance
+  assert abs(clean["GenKnow"] - compromised["GenKnow"]) <= 0.03
+
+
+def test_the_methods_learning_rates_are_those_the_recorded_search_chose():
+  tuning = json.loads((RESULTS.parent / "tuning.json").read_text())
+  for name in methods.BASELINES:
+    assert (
+      tune.choose(tuning["trials"][name], tuning["start"])["learning_rate"]
+      == tuning["chosen"][name]
+    )
+    (run,) = methods.runs(name, "mini").values()
+    assert run.optimizer.learning_rate == tuning["chosen"][name]
+    kept = json.loads((RESULTS / f"{name}.json").read_text())["salmu_jax"]["settings"]
+    assert kept["optimizer"]["learning_rate"] == tuning["chosen"][name]
 
 
 def test_requirements_are_pinned_exactly():

@@ -18,6 +18,7 @@ from salmu_jax.evaluate.diagnosis import diagnose
 from salmu_jax.evaluate.scores import METRICS, flatten
 from salmu_jax.report import __main__ as command
 from salmu_jax.report import leaderboard, plots
+from salmu_jax.report.results import read_results
 
 FILES = (
   "leaderboard.md",
@@ -105,7 +106,10 @@ def result(name, numbers=None, model=None):
         "manifest_sha256": HASH,
         "holdout_unit": "fact",
         "retrieval_gallery": 2001,
+        "fragile_set_sha256": HASH,
       },
+      "start": HASH,
+      "evaluation": {"seed": 42},
       "general_knowledge": "generated zero-shot set: 120 classes x 20",
       "curve": _curve(name, role),
     },
@@ -126,7 +130,7 @@ def everything():
 def tables(tmp_path, *results):
   """Writes all but the plots; returns the output folder and the printed table."""
   console = Console(file=io.StringIO(), width=120, color_system=None)
-  results = leaderboard.read_results(save(tmp_path / "results", *results))
+  results = read_results(save(tmp_path / "results", *results))
   rows = leaderboard.rows(results)
   leaderboard.write(rows, tmp_path / "out", results)
   leaderboard.show(rows, console)
@@ -340,6 +344,15 @@ BROKEN = {
   "bad curve": (_set(2, "salmu_jax", "curve", value=[{"loss": 1.0}]), r"02.json: salmu_jax.curve"),
   "release": (_set(2, "salmu_jax", "release", "manifest_sha256", value="cd" * 32), "02.json was"),
   "unit": (_set(2, "salmu_jax", "release", "holdout_unit", value="pair"), "02.json was"),
+  "another start": (_set(3, "salmu_jax", "start", value="0"), "from another Compromised"),
+  "another evaluation": (
+    _set(3, "salmu_jax", "evaluation", value={"seed": 1}),
+    "was evaluated with",
+  ),
+  "another fragile set": (
+    _set(3, "salmu_jax", "release", "fragile_set_sha256", value="0"),
+    "fragile_set_sha256",
+  ),
   "gallery": (_set(3, "salmu_jax", "release", "retrieval_gallery", value=101), "03.json was"),
   "other GenKnow": (_set(3, "salmu_jax", "general_knowledge", value="x"), "03.json has general_k"),
   "fewer rows": (_set(3, "utility", "2.5_FragSim", "scores", value=[0.3]), "03.json has 1 scores"),
@@ -357,12 +370,12 @@ def test_broken_json_is_refused_by_file(tmp_path):
   folder = save(tmp_path / "results", *everything())
   (folder / "03.json").write_text('{"efficacy": ')
   with pytest.raises(InputError, match=r"03\.json is not valid JSON"):
-    leaderboard.read_results(folder)
+    read_results(folder)
 
 
 def test_empty_folder_and_report_into_the_results_are_refused(tmp_path):
   with pytest.raises(InputError, match="0 results files"):
-    leaderboard.read_results(tmp_path)
+    read_results(tmp_path)
   folder = save(tmp_path / "results", *everything())
   with pytest.raises(InputError, match="Name another folder"):
     leaderboard.report(folder, folder, Console(file=io.StringIO()))

@@ -5,5 +5,6 @@ cd "$(dirname "$0")/../.."
 workdir=${1:-runs/mini}
 make mini WORKDIR="$workdir"
 mkdir -p experiments/mini/results
+rm -f experiments/mini/results/*.json
 cp "$workdir"/results/*.json experiments/mini/results/
 .venv/bin/python -m experiments.mini.tabulate

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from salmu_jax import files
 from salmu_jax.report import leaderboard
+from salmu_jax.report.results import read_results
 from salmu_jax.workdir import minutes
 
 HERE = pathlib.Path(__file__).parent
@@ -15,7 +16,7 @@ BEGIN, END = "<!-- mini: begin -->\n", "<!-- mini: end -->\n"
 
 def section(folder=HERE / "results"):
   """The README's part on mini: the leaderboard, and how long it took on what."""
-  results = leaderboard.read_results(folder)
+  results = read_results(folder)
   about = [result["salmu_jax"] for result in results]
   training = sum(a["wall_seconds"] for a in about)
   judging = sum(a["evaluation_seconds"] for a in about)

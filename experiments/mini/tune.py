@@ -15,7 +15,7 @@ from configs import default, methods, mini
 from salmu_jax import configuration, files, run, stages
 from salmu_jax import mesh as mesh_lib
 
-RATES = (1e-5, 1e-4, 1e-3)
+RATES = (1e-5, 1e-4, 3e-4, 1e-3)
 KEPT = 0.9
 HERE = pathlib.Path(__file__).parent
 

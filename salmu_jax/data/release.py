@@ -11,6 +11,7 @@
 Only strings are ever held whole; images are streamed.
 """
 
+import contextlib
 import pathlib
 import re
 from typing import NamedTuple
@@ -109,10 +110,10 @@ def columns(release, split):
 
   A null identity comes back as "".
   """
-  tables = [
-    pq.read_table(file, columns=["file_name", "text", "identity_id"])
-    for file in release.shards[split]
-  ]
+  tables = []
+  for file in release.shards[split]:
+    with _reading(file):
+      tables.append(pq.read_table(file, columns=["file_name", "text", "identity_id"]))
   table = pa.concat_tables(tables).to_pydict()
   return {name: np.array([value or "" for value in table[name]], object) for name in table}
 
@@ -121,17 +122,11 @@ def rows(release, split, *, read=64):
   """Streams a split: dicts of `image` (encoded bytes), `text`, `identity_id` ("" for null),
   `file_name`, in row order, holding `read` rows at a time."""
   for file in release.shards[split]:
-    try:
-      with pq.ParquetFile(file) as parquet:
-        for batch in parquet.iter_batches(batch_size=read, columns=SCHEMA.names):
-          for row in batch.to_pylist():
-            image = row["image"]["bytes"] if row["image"] else None
-            yield {**row, "image": image or b"", "identity_id": row["identity_id"] or ""}
-    except (pa.ArrowInvalid, OSError) as error:
-      raise InputError(
-        f"{file} is damaged ({error}). Restore it from its source, or delete the release to have it "
-        "generated again."
-      ) from error
+    with _reading(file), pq.ParquetFile(file) as parquet:
+      for batch in parquet.iter_batches(batch_size=read, columns=SCHEMA.names):
+        for row in batch.to_pylist():
+          image = row["image"]["bytes"] if row["image"] else None
+          yield {**row, "image": image or b"", "identity_id": row["identity_id"] or ""}
 
 
 def verify(release):
@@ -203,19 +198,25 @@ def _find_shards(path):
   return {split: [file for _, _, file in shards] for split, shards in found.items()}
 
 
-def _rows_of(file):
+@contextlib.contextmanager
+def _reading(file):
+  """Names the shard whose content pyarrow cannot read."""
   try:
-    with pq.ParquetFile(file) as parquet:
-      names = set(parquet.schema_arrow.names)
-      lacking = [name for name in SCHEMA.names if name not in names]
-      if lacking:
-        raise InputError(f"{file} has no column {lacking[0]!r}; it has {sorted(names)}.")
-      return parquet.metadata.num_rows
-  except (pa.ArrowInvalid, OSError) as error:
+    yield
+  except (pa.ArrowException, OSError) as error:
     raise InputError(
-      f"{file} is truncated or not a parquet file ({error}). Restore it from its source, or delete "
-      "the release to have it generated again."
+      f"{file} is truncated, damaged or not a parquet file ({error}). Restore it from its source, or "
+      "delete the release to have it generated again."
     ) from error
+
+
+def _rows_of(file):
+  with _reading(file), pq.ParquetFile(file) as parquet:
+    names = set(parquet.schema_arrow.names)
+    lacking = [name for name in SCHEMA.names if name not in names]
+    if lacking:
+      raise InputError(f"{file} has no column {lacking[0]!r}; it has {sorted(names)}.")
+    return parquet.metadata.num_rows
 
 
 def _read_manifest(path, shards, counts):
@@ -229,11 +230,9 @@ def _read_manifest(path, shards, counts):
           f"says {count}. Restore its shards."
         )
     return manifest, files.sha256(path / MANIFEST)
-  hashes = {
-    str(file.relative_to(path)): files.sha256(file)
-    for split in sorted(shards)
-    for file in shards[split]
-  }
+  listed = [file for split in sorted(shards) for file in shards[split]]
+  listed += [path / name for name in (IDENTITIES, CAPTIONS, GENERIC, ZERO_SHOT)]
+  hashes = {str(f.relative_to(path)): files.sha256(f) for f in listed if f.exists()}
   manifest = {"generator": None, "counts": counts, "files": hashes}
   return manifest, files.digest(manifest)
 

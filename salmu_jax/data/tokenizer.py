@@ -23,6 +23,7 @@ import ftfy
 import numpy as np
 import regex
 
+from salmu_jax import files
 from salmu_jax.errors import InputError
 
 _VOCABULARY_FILE = pathlib.Path(__file__).with_name("bpe_simple_vocab_16e6.txt.gz")
@@ -197,10 +198,7 @@ def compact_tokenizer(context_length: int, texts: Iterable[str]) -> Tokenizer:
 def save(tokenizer: Tokenizer, path: str | os.PathLike) -> None:
   """Writes the tokenizer as JSON, {"context_length": int, "kept": [original ids] or null}."""
   record = {"context_length": tokenizer.context_length, "kept": tokenizer.kept}
-  whole = pathlib.Path(path)
-  partial = whole.with_name(whole.name + ".partial")
-  partial.write_text(json.dumps(record) + "\n", encoding="utf-8")
-  os.replace(partial, whole)
+  files.write_text(path, json.dumps(record) + "\n")
 
 
 def load(path: str | os.PathLike) -> Tokenizer:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from salmu_jax.errors import InputError
-from salmu_jax.generate import captions, personas, portraits
+from salmu_jax.generate import captions, personas, portraits, scenes
 
 ASPECTS = (0.8, 1.0, 1.25)
 # Streams of randomness; one generator per (seed, stream, ...) so that no draw depends on another.
@@ -120,7 +120,7 @@ def _generic_row(settings, seed, everybody, person, image, identity_id):
 
 
 def check(settings):
-  """Raises InputError for sizes that no release can have."""
+  """Returns the names of the classes; raises InputError for settings that no release can have."""
   least = {
     "people": 8,
     "images_per_person": 8,
@@ -138,7 +138,11 @@ def check(settings):
       raise InputError(
         f"config.generate.{field} = {settings[field]} is too small: it must be at least {minimum}."
       )
-  if settings.images_per_person + settings.retain_joint > 1000 or settings.people >= 10**8:
+  known = settings.people - settings.people // 4
+  if (
+    settings.images_per_person + -(-settings.retain_joint // known) > 1000
+    or settings.people >= 10**8
+  ):
     raise InputError(
       "config.generate asks for more pictures of a person than file names can number: "
       f"images_per_person = {settings.images_per_person}, and three digits are there."
@@ -148,3 +152,4 @@ def check(settings):
       f"config.generate.holdout_unit = {settings.holdout_unit!r} is neither 'fact' (whole facts are "
       "held out) nor 'pair' (rows are, as in the released data)."
     )
+  return scenes.classes(settings.classes)

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import pathlib
 import shutil
+import threading
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,6 +19,7 @@ import pyarrow.parquet as pq
 import salmu_jax
 from salmu_jax import files, progress
 from salmu_jax.data import release as release_lib
+from salmu_jax.errors import InputError
 from salmu_jax.generate import personas, plan, portraits, scenes
 
 # What a worker process knows, set once when it starts.
@@ -25,7 +27,7 @@ _WORKER = {}
 
 
 def generate(settings, seed, path):
-  """Makes a release directory, unless it is there.
+  """Makes a release directory; one that is there already is left alone.
 
   Args:
     settings: `config.generate`.
@@ -39,11 +41,12 @@ def generate(settings, seed, path):
     InputError: impossible settings, or a disk that is full.
   """
   path = pathlib.Path(path)
-  plan.check(settings)
-  names = scenes.classes(settings.classes)
+  facts = {"seed": seed, "settings": {k: v for k, v in settings.items() if k != "workers"}}
+  if path.exists():
+    return _generated_before(path, facts)
+  names = plan.check(settings)
   partial = path.with_name(path.name + ".partial")
   files.require_space(path.parent, _size(settings), "the generated release")
-  facts = {"seed": seed, "settings": {k: v for k, v in settings.items() if k != "workers"}}
   if (
     not (partial / "settings.json").exists() or files.read_json(partial / "settings.json") != facts
   ):
@@ -54,9 +57,9 @@ def generate(settings, seed, path):
     counts = _write_splits(partial, settings, seed, everybody, names, render)
   _write_texts(partial, settings, seed, everybody, names)
   (partial / "settings.json").unlink()
-  listed = sorted(
-    file for file in partial.rglob("*") if file.is_file() and file.suffix != ".partial"
-  )
+  for leftover in partial.rglob(".*"):
+    leftover.unlink()
+  listed = sorted(file for file in partial.rglob("*") if file.is_file())
   files.write_json(
     partial / release_lib.MANIFEST,
     {
@@ -68,6 +71,17 @@ def generate(settings, seed, path):
   )
   os.replace(partial, path)
   return {"counts": counts}
+
+
+def _generated_before(path, facts):
+  """What `generate` returns for a release that is there, if it is the one asked for."""
+  manifest = files.read_json(path / release_lib.MANIFEST)
+  if any(manifest.get(name) != value for name, value in facts.items()):
+    raise InputError(
+      f"{path} was generated with other settings or another seed; its manifest.json says which. "
+      "Choose another --workdir, or delete it to have the release made anew."
+    )
+  return {"counts": manifest["counts"]}
 
 
 def _size(settings):
@@ -113,9 +127,11 @@ def _write_rendered(path, split, rows, shard_rows, render):
   shards = _shards(path, split, len(rows), shard_rows)
   with progress.counting(f"rendering {split}", len(rows)) as tick:
     for file, start, stop in shards:
-      if file.exists():
-        continue
       chunk = rows[start:stop]
+      if file.exists():
+        for _ in chunk:
+          tick()
+        continue
       out = []
       for (_, text, identity, name), (image, drawn_text) in zip(
         chunk, render([row[0] for row in chunk]), strict=True
@@ -220,7 +236,11 @@ def _renderer(settings, seed, identities, names):
 
 
 def _start_worker(known):
+  """Tells a worker what it needs; in a process of its own it ends when its parent is killed."""
   _WORKER.update(known)
+  parent = multiprocessing.parent_process()
+  if parent:
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def _draw(task):

@@ -73,7 +73,7 @@ def draw(results, rows, out_dir):
   """Writes forgetting.png, similarity.png and training.png.
 
   Args:
-    results: results as `leaderboard.read_results` returns them.
+    results: results as `results.read_results` returns them.
     rows: the leaderboard's rows of the same models.
     out_dir: folder of the plots.
 

@@ -1,0 +1,162 @@
+"""Reads a folder of results files, and refuses what does not belong together."""
+
+import math
+import pathlib
+
+from salmu_jax import files
+from salmu_jax.errors import InputError
+from salmu_jax.evaluate import scores
+from salmu_jax.report import plots
+
+ROLES = ("clean", "compromised", "unlearned")
+
+FIELDS = {  # key of `salmu_jax` in a results file -> types its value may have
+  "model": (str,),
+  "role": (str,),
+  "method": (str, type(None)),
+  "settings": (dict,),
+  "budget": (int, float, type(None)),
+  "reads": (list,),
+  "seed": (int,),
+  "steps": (int,),
+  "wall_seconds": (int, float),
+  "device": (str,),
+  "release": (dict,),
+  "general_knowledge": (str, type(None)),
+  "curve": (list,),
+  "start": (str,),
+  "evaluation": (dict,),
+}
+SAME = {  # key of `salmu_jax.release` -> types; equal in all files
+  "name": (str,),
+  "manifest_sha256": (str,),
+  "holdout_unit": (str,),
+  "retrieval_gallery": (int,),
+  "fragile_set_sha256": (str,),
+}
+
+
+def read_results(folder):
+  """Reads and checks every results file of a folder.
+
+  Args:
+    folder: directory with one JSON a model.
+
+  Returns:
+    Results (dicts as in the files): Clean, Compromised, then the others in the files' order.
+
+  Raises:
+    InputError: a file is unreadable or incomplete, Clean or Compromised is missing or there
+      twice, two models share a name, or the models were not judged on the same rows.
+  """
+  folder = pathlib.Path(folder)
+  pairs = [(path, files.read_json(path)) for path in sorted(folder.glob("*.json"))]
+  for path, result in pairs:
+    _check(path, result)
+  by_name, by_role = {}, {}
+  for path, result in pairs:
+    name, role = result["salmu_jax"]["model"], result["salmu_jax"]["role"]
+    other = by_name.get(name) or (by_role.get(role) if role != "unlearned" else None)
+    if other:
+      raise InputError(
+        f"{path} and {other} both hold model {name!r} (role {role!r}). Names must differ and there "
+        "is one Clean and one Compromised model: take one of the files away."
+      )
+    by_name[name] = by_role[role] = path
+  for role in ("clean", "compromised"):
+    if role not in by_role:
+      raise InputError(
+        f"{folder} has {len(pairs)} results files, none with role {role!r}: there is no bound to "
+        f"judge models against. Evaluate the {role.capitalize()} model and put its JSON there."
+      )
+  _check_same(pairs)
+  _check_starts(pairs)
+  return sorted((r for _, r in pairs), key=lambda r: ROLES.index(r["salmu_jax"]["role"]))
+
+
+def _check(path, result):
+  """Raises InputError unless `result` has every key that the report reads."""
+  if not isinstance(result, dict):
+    raise InputError(f"{path} holds a {type(result).__name__}; a results file is a JSON object.")
+  for key, types in FIELDS.items():
+    _value(path, result, ("salmu_jax", key), types)
+  for key, types in SAME.items():
+    _value(path, result, ("salmu_jax", "release", key), types)
+  for metric in scores.METRICS.values():
+    value = _value(path, result, metric.path, (int, float, type(None)))
+    if value is not None and not math.isfinite(value):
+      raise InputError(f"{path}: {'.'.join(metric.path)} is {value}; it must be finite, or null.")
+  for _, where in plots.SPLITS:
+    rows = _value(path, result, (*where, "scores"), (list,))
+    if not all(isinstance(row, int | float | None) for row in rows):
+      raise InputError(f"{path}: {'.'.join(where)}.scores must hold numbers or null only.")
+  for at, point in enumerate(result["salmu_jax"]["curve"]):
+    if not isinstance(point, dict) or not isinstance(point.get("step"), int | float):
+      raise InputError(f"{path}: salmu_jax.curve[{at}] must be an object with a number `step`.")
+    for key in plots.CURVES:
+      if not isinstance(point.get(key), int | float | None):
+        raise InputError(f"{path}: salmu_jax.curve[{at}].{key} must be a number or null.")
+  if result["salmu_jax"]["role"] not in ROLES:
+    raise InputError(
+      f"{path}: salmu_jax.role is {result['salmu_jax']['role']!r}; it is one of {', '.join(ROLES)}."
+    )
+
+
+def _value(path, result, keys, types):
+  for at, key in enumerate(keys):
+    if not isinstance(result, dict) or key not in result:
+      raise InputError(
+        f"{path} lacks {'.'.join(keys[: at + 1])}. It is not a results file of this project, or "
+        "one of an older version: evaluate the model again."
+      )
+    result = result[key]
+  if not isinstance(result, types) or isinstance(result, bool):
+    raise InputError(
+      f"{path}: {'.'.join(keys)} is {result!r}; it should be "
+      f"{' or '.join('null' if t is type(None) else t.__name__ for t in types)}."
+    )
+  return result
+
+
+def _check_same(pairs):
+  """Raises InputError when two models were judged on different rows or in different ways."""
+  (reference_path, reference), *others = pairs
+  for path, result in others:
+    for key in SAME:
+      ours, theirs = (r["salmu_jax"]["release"][key] for r in (result, reference))
+      if ours != theirs:
+        raise InputError(
+          f"{path} was evaluated with release.{key} {ours!r}, {reference_path} with {theirs!r}: "
+          "their numbers do not compare. Evaluate both models on the same release."
+        )
+    ours, theirs = (r["salmu_jax"]["evaluation"] for r in (result, reference))
+    if ours != theirs:
+      raise InputError(
+        f"{path} was evaluated with {ours}, {reference_path} with {theirs}: their numbers do not "
+        "compare. Evaluate both models with the same config.evaluate."
+      )
+    ours, theirs = (r["salmu_jax"]["general_knowledge"] for r in (result, reference))
+    if ours != theirs:
+      raise InputError(
+        f"{path} has general_knowledge {ours!r}, {reference_path} has {theirs!r}: GenKnow does not "
+        "compare. Evaluate both models on the same zero-shot set."
+      )
+    for _, (pillar, metric) in plots.SPLITS:
+      ours, theirs = (len(r[pillar][metric]["scores"]) for r in (result, reference))
+      if ours != theirs:
+        raise InputError(
+          f"{path} has {ours} scores in {pillar}.{metric}, {reference_path} has {theirs}. "
+          "Evaluate both models on the same release."
+        )
+
+
+def _check_starts(pairs):
+  """Raises InputError when a method did not start from the Compromised model of the folder."""
+  starts = {r["salmu_jax"]["role"]: r["salmu_jax"]["start"] for _, r in pairs}
+  for path, result in pairs:
+    about = result["salmu_jax"]
+    if about["role"] == "unlearned" and about["start"] != starts["compromised"]:
+      raise InputError(
+        f"{path} was unlearned from another Compromised model than the one in this folder, so its "
+        "bounds are not these. Unlearn from this one, or take the file away."
+      )

@@ -1,0 +1,155 @@
+"""Stages: done once, refused with other settings, and a method's `prepare` gets what it is promised."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from handmade import write
+
+from configs import default
+from salmu_jax import files, losses, stages, train, workdir, writer
+from salmu_jax import mesh as mesh_lib
+from salmu_jax.data import records, release, tokenizer
+from salmu_jax.errors import InputError
+from salmu_jax.methods import METHODS
+from salmu_jax.methods.base import Method
+from salmu_jax.models.clip import CLIP, Sizes, Tower
+
+
+def test_a_stage_runs_once_and_keeps_its_facts(tmp_path):
+  calls = []
+
+  def work(folder):
+    calls.append(folder)
+    return {"steps": 3}
+
+  for _ in range(2):
+    facts = workdir.run_stage(tmp_path / "stage", "stage", {"seed": 0}, work)
+    assert facts["steps"] == 3
+  assert calls == [tmp_path / "stage"]
+
+
+def test_a_stage_that_was_killed_is_gone_on_with(tmp_path):
+  def die(folder):
+    raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    workdir.run_stage(tmp_path / "stage", "stage", {"seed": 0}, die)
+  done = workdir.run_stage(tmp_path / "stage", "stage", {"seed": 0}, lambda folder: {"steps": 1})
+  assert done["steps"] == 1
+
+
+def test_other_settings_are_refused_with_both_values(tmp_path):
+  workdir.run_stage(tmp_path / "stage", "stage", {"a": {"b": 1, "c": 2}}, lambda folder: {})
+  with pytest.raises(InputError, match=r"a\.b was 1 and is 7"):
+    workdir.check_settings(tmp_path / "stage", {"a": {"b": 7, "c": 2}})
+
+
+@pytest.mark.parametrize("seconds, words", [(0.44, "0.4 s"), (42.4, "42 s"), (185, "3 min 05 s")])
+def test_durations_are_for_people(seconds, words):
+  assert workdir.minutes(seconds) == words
+
+
+def mean_gradient_first(seen):
+  """A method that moves against the mean retain gradient that `prepare` left in its state."""
+
+  def init(params):
+    return jax.tree.map(jnp.zeros_like, params)
+
+  def update(updates, state, params=None, **extra_args):
+    del updates, params, extra_args
+    return jax.tree.map(lambda g: -0.01 * g, state), state
+
+  def prepare(opt_state, gradients):
+    found = list(gradients())
+    seen.append(found)
+    return jax.tree.map(lambda *g: sum(g) / len(g), *(row["retain"] for row in found))
+
+  tx = optax.GradientTransformationExtraArgs(init, update)
+  return lambda optimizer: Method(losses.pair_similarity, losses.contrastive, tx, prepare=prepare)
+
+
+@pytest.fixture(scope="module")
+def setup(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("stages")
+  opened = release.open_release(write(folder / "release"))
+  words = tokenizer.compact_tokenizer(16, ["a picture of a thing"])
+  sizes = Sizes(8, 16, 8, Tower(12, 1, 3), Tower(8, 1, 2), 16, words.vocab_size)
+  config = default.get_config()
+  config.tensorboard = False
+  config.unlearn = {"mine": default.unlearning_run("mine", batch_size=4, budget=1.0)}
+  rows = records.build(opened, folder / "records")
+  mesh = mesh_lib.make_mesh(jax.devices()[:1])
+  return stages.Setup(config, folder, mesh, opened, rows, words, CLIP(sizes))
+
+
+def test_prepare_gets_one_pass_of_gradients_at_the_start_and_its_state_is_used(setup, monkeypatch):
+  seen = []
+  monkeypatch.setitem(METHODS, "mine", mean_gradient_first(seen))
+  start = train.init_params(setup.model, 0, setup.mesh)
+  end = stages.unlearn(setup, "mine", start)
+  (found,) = seen
+  assert len(found) == 3  # 12 rows of forget, 4 at a time
+  batches = stages._unlearning_batches(setup, setup.config.unlearn.mine)
+
+  def loss(params, half):
+    return losses.contrastive(train.embed(setup.model, params, half))
+
+  expected = jax.jit(jax.grad(loss))(start, batches[1]["retain"])
+  for a, b in zip(jax.tree.leaves(found[1]["retain"]), jax.tree.leaves(expected), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+  mean = jax.tree.map(lambda *g: sum(g) / 3, *(row["retain"] for row in found))
+  for a, b, g in zip(*map(jax.tree.leaves, (end, start, mean)), strict=True):
+    np.testing.assert_allclose(a, b - 3 * 0.01 * g, rtol=1e-4, atol=1e-6)
+
+
+def test_budget_counts_passes_over_forget_whatever_the_batch(setup):
+  run = setup.config.unlearn.mine
+  for size, budget, steps in ((4, 1.0, 3), (4, 5.0, 15), (6, 5.0, 10), (12, 0.01, 1)):
+    run.update(batch_size=size, budget=budget)
+    assert stages.unlearn_schedule(setup, "mine").total_steps == steps
+  run.update(batch_size=4, budget=1.0)
+
+
+def test_both_models_see_each_retain_row_equally_often(setup):
+  settings = setup.config.pretrain
+  steps = {n: stages.pretrain_schedule(setup, n).total_steps for n in ("clean", "compromised")}
+  rows = {"clean": 21 + 17, "compromised": 21 + 17 + 24}
+  for name, count in rows.items():
+    assert steps[name] == round(settings.epochs * count / settings.batch_size)
+
+
+def test_given_weights_with_another_vocabulary_are_refused(setup, tmp_path):
+  tokenizer.save(tokenizer.compact_tokenizer(16, ["other words"]), tmp_path / "tokenizer.json")
+  changed = setup._replace(config=setup.config.copy_and_resolve_references())
+  changed.config.init.clean = str(tmp_path)
+  with pytest.raises(InputError, match="is no finished model"):
+    stages.pretrain(changed, "clean")
+  files.write_json(tmp_path / "done.json", {})
+  with pytest.raises(InputError, match="another vocabulary"):
+    stages.pretrain(changed, "clean")
+
+
+def test_the_writer_keeps_time_over_an_interruption(tmp_path):
+  first = writer.Writer(tmp_path, tensorboard=True)
+  first.resume(0)
+  first.write(1, {"loss": 2.0})
+  first.write(2, {"loss": 1.0})
+  first.close()
+  before = writer.read(tmp_path / "metrics.jsonl")
+  second = writer.Writer(tmp_path, tensorboard=True)
+  second.resume(1)
+  second.write(2, {"loss": 1.0})
+  second.close()
+  after = writer.read(tmp_path / "metrics.jsonl")
+  assert [row["step"] for row in after] == [1, 2]
+  assert after[0] == before[0] and after[1]["seconds"] > before[0]["seconds"]
+  assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_results_say_which_settings_they_depend_on(setup):
+  inputs = stages.result_inputs(setup, "mine")
+  other = setup._replace(config=setup.config.copy_and_resolve_references())
+  other.config.evaluate.gallery = 3
+  assert stages.result_inputs(other, "mine") != inputs
