@@ -28,11 +28,32 @@ def main(argv):
   run.run(CONFIG.value, WORKDIR.value)
 
 
+def parse(argv):
+  """Parses the flags; bad input found by a config file is raised as such, without absl's traceback."""
+  try:
+    return flags.FLAGS(argv)
+  except (flags.Error, InputError) as error:
+    mendable = [cause for cause in causes(error) if isinstance(cause, InputError)]
+    if mendable:
+      # The innermost one: those around it carry a traceback in their text.
+      raise mendable[-1] from None
+    return app.parse_flags_with_usage(argv)
+  except AttributeError as error:
+    raise InputError(f"A --config.FIELD=VALUE names no field of the config: {error}") from error
+
+
+def causes(error):
+  """An exception and all that led to it."""
+  while error is not None:
+    yield error
+    error = error.__cause__ or error.__context__
+
+
 def start():
   """Runs `main`; what the user can mend is said in a paragraph, without a traceback."""
   flags.mark_flags_as_required(["config", "workdir"])
   try:
-    app.run(main)
+    app.run(main, flags_parser=parse)
   except InputError as error:
     sys.exit(f"\nsalmu_jax cannot go on. {error}")
   except Exception as error:
@@ -46,11 +67,10 @@ def start():
 
 def disk_is_full(error):
   """Whether a full disk is behind an error; libraries wrap it in errors of their own."""
-  while error is not None:
-    if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in str(error):
-      return True
-    error = error.__cause__ or error.__context__
-  return False
+  return any(
+    getattr(cause, "errno", None) == errno.ENOSPC or "No space left on device" in str(cause)
+    for cause in causes(error)
+  )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from collections import namedtuple
 
 import pytest
 
+import main
 from salmu_jax import files
 from salmu_jax.errors import InputError
 
@@ -29,6 +30,21 @@ def test_a_full_disk_is_named_and_harms_nothing(tmp_path):
       raise OSError(errno.ENOSPC, "No space left on device")
   assert path.read_text() == "old"
   assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_a_full_disk_is_recognised_behind_a_librarys_own_error():
+  def wrapped(cause):
+    try:
+      try:
+        raise cause
+      except type(cause) as inner:
+        raise RuntimeError("save failed") from inner
+    except RuntimeError as outer:
+      return outer
+
+  assert main.disk_is_full(wrapped(OSError(errno.ENOSPC, "No space left on device")))
+  assert main.disk_is_full(wrapped(ValueError("RESOURCE_EXHAUSTED: No space left on device [28]")))
+  assert not main.disk_is_full(wrapped(OSError(errno.EACCES, "Permission denied")))
 
 
 def test_nan_is_refused_in_json_and_nothing_is_written(tmp_path):

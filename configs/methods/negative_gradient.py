@@ -4,7 +4,7 @@ from configs.default import unlearning_run
 
 
 def mini():
-  return unlearning_run("negative_gradient", learning_rate=1e-4)
+  return unlearning_run("negative_gradient", learning_rate=1e-5)
 
 
 def vit_b16():

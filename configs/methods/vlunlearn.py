@@ -4,7 +4,7 @@ from configs.default import optimizer, unlearning_run
 
 
 def mini():
-  return unlearning_run("vlunlearn", learning_rate=3e-4)
+  return unlearning_run("vlunlearn", learning_rate=1e-5)
 
 
 def vit_b16():
