@@ -12,6 +12,8 @@ def get_config():
   config.release = ""
   # Also write TensorBoard event files (metrics.jsonl is always written).
   config.tensorboard = True
+  # Threads that decode pictures; the outcome does not depend on it. One suits two cores.
+  config.reader_threads = 1
 
   config.generate = ConfigDict()
   # Fictitious people whose attributes leak, and pictures of each (at least one per private field).

@@ -33,6 +33,7 @@ def check(config, schema, run_schema, mesh):
   _shares(config.pretrain, "config.pretrain", "crop_area", "flip")
   _positive(config.pretrain, "config.pretrain", "crop_area")
   _positive(config.evaluate, "config.evaluate", "gallery")
+  _positive(config, "config", "reader_threads")
   if min(config.seed, config.evaluate.seed) < 0:
     raise InputError("config.seed and config.evaluate.seed must be 0 or more.")
   if not config.release:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from configs import default
-from salmu_jax import configuration, progress, stages, train, workdir
+from salmu_jax import configuration, progress, stages, workdir
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.data import records, tokenizer
 from salmu_jax.data import release as release_lib
@@ -140,7 +140,7 @@ def _finished(setup):
 def _summarise(setup):
   """Prints what is about to happen."""
   config, counts = setup.config, setup.release.counts
-  parameters = train.parameter_count(jax.eval_shape(lambda: clip.init(setup.model, 0)))
+  parameters = stages.parameter_count(setup)
   table = Table(title="salmu_jax", show_header=False, title_justify="left")
   table.add_row("workdir", str(setup.folder))
   table.add_row("release", f"{setup.release.path} ({setup.release.digest[:12]})")

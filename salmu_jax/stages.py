@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from clu import parameter_overview
 from ml_collections import ConfigDict
 
 import salmu_jax
@@ -163,6 +164,7 @@ def make_evaluator(setup):
     setup.tokenizer,
     setup.config.evaluate,
     setup.mesh,
+    threads=setup.config.reader_threads,
   )
 
 
@@ -283,7 +285,7 @@ def _train(setup, folder, label, step, state, batches, schedule):
     state = train.fit(
       step,
       state,
-      pipeline.start(batches),
+      pipeline.start(batches, threads=setup.config.reader_threads),
       schedule,
       mesh=setup.mesh,
       checkpoints=checkpoints,
@@ -322,7 +324,7 @@ def _provenance(setup, evaluator, name):
     "seed": made["seed"],
     **{key: facts[key] for key in _TRAINING_FACTS},
     "architecture": config.model.to_dict(),
-    "parameters": train.parameter_count(jax.eval_shape(lambda: clip.init(setup.model, 0))),
+    "parameters": parameter_count(setup),
     "release": {
       "name": release.manifest["generator"] or release.path.name,
       "manifest_sha256": release.digest,
@@ -339,6 +341,12 @@ def _provenance(setup, evaluator, name):
       for row in writer.read(folder / "metrics.jsonl")
     ],
   }
+
+
+def parameter_count(setup):
+  """Number of scalars in the model."""
+  shapes = jax.eval_shape(lambda: clip.init(setup.model, 0))
+  return int(parameter_overview.count_parameters(shapes))
 
 
 def _general_knowledge(release):

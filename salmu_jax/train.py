@@ -234,11 +234,6 @@ def _mean_of_finite(rows, now, checkpoints):
   return {name: float(np.mean([row[name] for row in rows], dtype=np.float64)) for name in rows[0]}
 
 
-def parameter_count(params):
-  """Number of scalars in a tree of parameters."""
-  return sum(x.size for x in jax.tree.leaves(params))
-
-
 def init_params(model, seed, mesh):
   """Fresh parameters, born replicated over the mesh."""
   return jax.jit(lambda: clip.init(model, seed), out_shardings=mesh_lib.replicated(mesh))()

@@ -24,7 +24,8 @@ def section(folder=HERE / "results"):
     f"Training {len(about)} models took {minutes(training)} and evaluating them {minutes(judging)}, "
     f"on {about[0]['device']}.\n"
   )
-  return leaderboard.markdown(leaderboard.rows(results), results) + "\n" + spent
+  table = leaderboard.markdown(leaderboard.rows(results), results)
+  return table.removeprefix("# Leaderboard\n\n") + "\n" + spent
 
 
 def replaced(readme, part):

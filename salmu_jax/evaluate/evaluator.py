@@ -24,11 +24,12 @@ class Evaluator:
     tokenizer: of the text tower.
     settings: `config.evaluate`.
     mesh: the devices to embed on.
+    threads: that decode pictures.
   """
 
-  def __init__(self, model, release, records, tokenizer, settings, mesh):
+  def __init__(self, model, release, records, tokenizer, settings, mesh, threads=1):
     self._release, self._records, self._tokenizer = release, records, tokenizer
-    self._settings, self._mesh = settings, mesh
+    self._settings, self._mesh, self._threads = settings, mesh, threads
     self._size = model.sizes.image_size
     self._tables = {s: release_lib.columns(release, s) for s in release_lib.BENCHMARK_SPLITS}
     whole, rows = mesh_lib.replicated(mesh), mesh_lib.over_batch(mesh)
@@ -166,7 +167,10 @@ class Evaluator:
   def _embed_images(self, params, split, update):
     """(N, D) of a split, in row order."""
     batches = pipeline.evaluation_images(
-      self._records[split], image_size=self._size, batch_size=self._settings.batch_size
+      self._records[split],
+      image_size=self._size,
+      batch_size=self._settings.batch_size,
+      threads=self._threads,
     )
     parts, done = [], 0
     for pixels, valid in batches:
