@@ -61,7 +61,9 @@ def _check_run(name, run, schema, mesh):
   _same_fields({k: v for k, v in run.items() if k != "args"}, schema, where, optional=("args",))
   _known(f"{where}.method", run.method, METHODS)
   known = list(inspect.signature(METHODS[run.method]).parameters)[1:]
-  for argument in run.get("args", {}):
+  if not isinstance(run.get("args"), ConfigDict):
+    raise InputError(f"{where}.args must be a dict of the method's arguments; it may be empty.")
+  for argument in run.args:
     _known(f"{where}.args", argument, known)
   _positive(run, where, "budget", "log_every", "checkpoint_every")
   mesh_lib.check_batch(mesh, f"unlearn.{name}.batch_size", run.batch_size)

@@ -98,6 +98,21 @@ F = {"a": jnp.array([0.3, -0.1]), "b": jnp.array(0.2)}
 R = {"a": jnp.array([-1.0, 2.0]), "b": jnp.array(0.5)}
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_says_truly_which_halves_its_update_depends_on(name):
+  method = METHODS[name](optax.sgd(1.0))
+  base = direction(name, F, R)
+  twice = lambda tree: jax.tree.map(lambda x: -2 * x, tree)
+  for half, other in (
+    ("forget", direction(name, twice(F), R)),
+    ("retain", direction(name, F, twice(R))),
+  ):
+    moved = any(
+      not np.allclose(a, b) for a, b in zip(*map(jax.tree.leaves, (base, other)), strict=True)
+    )
+    assert moved == (half in method.reads)
+
+
 def same(a, b):
   jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-6), a, b)
 
