@@ -179,7 +179,7 @@ def test_derived_splits_have_members(made):
     ({"people": 3}, r"generate\.people = 3 is too small"),
     ({"images_per_person": 4}, r"images_per_person = 4 is too small"),
     ({"retain_synth": 10}, r"retain_synth = 10 is too small"),
-    ({"images_per_person": 999}, "three digits"),
+    ({"images_per_person": 1000}, "three digits"),
     ({"holdout_unit": "person"}, r"holdout_unit = 'person' is neither"),
     ({"classes": 5000}, "5000"),
   ],
