@@ -1,4 +1,6 @@
-"""The same benchmark in a couple of minutes, most of it compilation: it shows that everything runs, not what methods are worth.
+"""The same benchmark in a couple of minutes, most of it compilation.
+
+It shows that everything runs, not what methods are worth.
 
 python main.py --config=configs/smoke.py --workdir=runs/smoke
 """
