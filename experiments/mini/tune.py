@@ -41,11 +41,10 @@ def trials(workdir, scratch):
   compromised = stages.pretrain(setup, "compromised")
 
   def values(params):
-    means = {
+    return {
       "forget": float(np.mean(evaluator.similarities(params, "forget"))),
       "retain": float(np.mean(evaluator.similarities(params, "retain_synth"))),
     }
-    return means
 
   start = values(compromised)
   tried = {

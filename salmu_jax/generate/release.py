@@ -53,9 +53,10 @@ def generate(settings, seed, path):
     shutil.rmtree(partial, ignore_errors=True)
     files.write_json(partial / "settings.json", facts)
   everybody = plan.cast(settings, seed)
+  sensitive = plan.sensitive_rows(settings, seed, everybody)
   with _renderer(settings, seed, everybody.identities, names) as render:
-    counts = _write_splits(partial, settings, seed, everybody, names, render)
-  _write_texts(partial, settings, seed, everybody, names)
+    counts = _write_splits(partial, settings, seed, everybody, sensitive, names, render)
+  _write_texts(partial, everybody.people[: settings.people], sensitive, names)
   (partial / "settings.json").unlink()
   for leftover in partial.rglob(".*"):
     leftover.unlink()
@@ -91,10 +92,9 @@ def _size(settings):
   return (portraits_ + others) * (settings.image_size**2 + 2000)
 
 
-def _write_splits(path, settings, seed, everybody, names, render):
+def _write_splits(path, settings, seed, everybody, sensitive, names, render):
   """Writes all parquet shards; returns split -> rows."""
   size = settings.image_size
-  sensitive = plan.sensitive_rows(settings, seed, everybody)
   leaks = [
     (_portrait_task(row, size), row.text, row.identity_id, row.file_name) for row in sensitive
   ]
@@ -178,10 +178,8 @@ def _write_shard(file, rows):
     pq.write_table(pa.Table.from_pylist(rows, release_lib.SCHEMA), temporary, row_group_size=256)
 
 
-def _write_texts(path, settings, seed, everybody, names):
+def _write_texts(path, people, sensitive, names):
   """Writes the JSON files beside the shards."""
-  sensitive = plan.sensitive_rows(settings, seed, everybody)
-  people = everybody.people[: settings.people]
   files.write_json(
     path / release_lib.IDENTITIES, {f"{p.number:08d}": personas.metadata(p) for p in people}
   )
