@@ -19,16 +19,6 @@ TOKENS = np.array(
 )
 
 
-def stacked(params):
-  """Unrolled parameters in the layout of the scanned model."""
-  out = jax.tree.map(lambda x: x, params)
-  for tower in ("visual", "text"):
-    blocks = out[tower]["transformer"]
-    layers = [blocks[f"block_{i}"] for i in range(len(blocks))]
-    out[tower]["transformer"] = {"blocks": jax.tree.map(lambda *x: jnp.stack(x), *layers)}
-  return out
-
-
 def numpy_tower(p, x, heads, mask):
   """OpenCLIP's residual attention blocks, written again in float64."""
 
@@ -89,7 +79,7 @@ def test_tokens_after_the_end_of_text_change_nothing():
 )
 def test_remat_and_scan_change_neither_values_nor_gradients(options):
   other = CLIP(SIZES, **options)
-  layout = stacked if options.get("scan") else (lambda p: p)
+  layout = clip.stack_layers if options.get("scan") else (lambda p: p)
 
   def total(model, params):
     z = model.apply({"params": params}, IMAGES, TOKENS)
@@ -104,7 +94,28 @@ def test_remat_and_scan_change_neither_values_nor_gradients(options):
 
 def test_scanned_model_initialises_in_the_stacked_layout():
   shapes = jax.tree.map(jnp.shape, jax.eval_shape(lambda: clip.init(CLIP(SIZES, scan=True), 0)))
-  assert shapes == jax.tree.map(jnp.shape, stacked(PARAMS))
+  assert shapes == jax.tree.map(jnp.shape, clip.stack_layers(PARAMS))
+
+
+def test_unstacking_undoes_stacking_to_the_bit_and_neither_acts_twice():
+  stacked = clip.stack_layers(PARAMS)
+  back = clip.unstack_layers(stacked)
+  assert jax.tree.structure(back) == jax.tree.structure(PARAMS)
+  assert all(jax.tree.leaves(jax.tree.map(lambda a, b: bool((a == b).all()), back, PARAMS)))
+  assert jax.tree.structure(clip.stack_layers(stacked)) == jax.tree.structure(stacked)
+  assert jax.tree.structure(clip.unstack_layers(PARAMS)) == jax.tree.structure(PARAMS)
+
+
+def test_quick_gelu_is_openais_activation():
+  block = clip.Block(Tower(8, 1, 2), jnp.float32, quick_gelu=True)
+  x = np.random.default_rng(1).normal(size=(1, 3, 8)).astype(np.float32)
+  params = block.init(jax.random.key(0), x, None)["params"]
+  # With attention silenced, the block is x + c_proj(activation(c_fc(ln_2(x)))).
+  params["out_proj"]["kernel"] = jnp.zeros_like(params["out_proj"]["kernel"])
+  norm = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+  hidden = norm @ np.asarray(params["c_fc"]["kernel"])
+  expected = x + (hidden / (1 + np.exp(-1.702 * hidden))) @ np.asarray(params["c_proj"]["kernel"])
+  np.testing.assert_allclose(block.apply({"params": params}, x, None), expected, atol=1e-5)
 
 
 def test_bfloat16_compute_keeps_float32_parameters_and_embeddings():

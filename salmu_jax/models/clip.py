@@ -13,6 +13,7 @@ import numpy as np
 
 LOGIT_SCALE_INIT = np.log(1 / 0.07)
 LOGIT_SCALE_MAX = 100.0
+_TOWERS = ("visual", "text")
 
 
 class Embeddings(NamedTuple):
@@ -37,7 +38,10 @@ class Tower(NamedTuple):
 
 
 class Sizes(NamedTuple):
-  """Size of a CLIP model; see `salmu_jax.models.presets`."""
+  """Size of a CLIP model; see `salmu_jax.models.presets`.
+
+  quick_gelu: x * sigmoid(1.702 x) in the blocks, as in OpenAI's own weights, instead of GELU.
+  """
 
   embed_dim: int
   image_size: int
@@ -46,6 +50,7 @@ class Sizes(NamedTuple):
   text: Tower
   context_length: int = 77
   vocab_size: int = 49408
+  quick_gelu: bool = False
 
 
 def unit(x):
@@ -64,6 +69,7 @@ class Block(nn.Module):
 
   tower: Tower
   dtype: jnp.dtype
+  quick_gelu: bool
 
   @nn.compact
   def __call__(self, x, mask):
@@ -81,7 +87,8 @@ class Block(nn.Module):
     y = _attention(qkv[..., 0, :, :], qkv[..., 1, :, :], qkv[..., 2, :, :], bias)
     x = x + dense(width, proj_std, "out_proj")(y.reshape(x.shape))
     y = _norm("ln_2", self.dtype)(x)
-    y = nn.gelu(dense(4 * width, (2 * width) ** -0.5, "c_fc")(y), approximate=False)
+    y = dense(4 * width, (2 * width) ** -0.5, "c_fc")(y)
+    y = y * nn.sigmoid(1.702 * y) if self.quick_gelu else nn.gelu(y, approximate=False)
     return x + dense(width, proj_std, "c_proj")(y)
 
 
@@ -102,13 +109,15 @@ class Transformer(nn.Module):
   dtype: jnp.dtype
   remat: bool
   scan: bool
+  quick_gelu: bool
 
   @nn.compact
   def __call__(self, x, mask=None):
     block = nn.remat(Block, prevent_cse=not self.scan) if self.remat else Block
+    options = (self.tower, self.dtype, self.quick_gelu)
     if not self.scan:
       for i in range(self.tower.layers):
-        x = block(self.tower, self.dtype, name=f"block_{i}")(x, mask)
+        x = block(*options, name=f"block_{i}")(x, mask)
       return x
     body = nn.scan(
       lambda layer, carry, _: (layer(carry, mask), None),
@@ -116,7 +125,7 @@ class Transformer(nn.Module):
       split_rngs={"params": True},
       length=self.tower.layers,
     )
-    x, _ = body(block(self.tower, self.dtype, name="blocks"), x, None)
+    x, _ = body(block(*options, name="blocks"), x, None)
     return x
 
 
@@ -146,7 +155,8 @@ class Vision(nn.Module):
     x = jnp.concatenate([jnp.broadcast_to(first, (x.shape[0], 1, tower.width)), x], axis=1)
     place = self.param("positional_embedding", init, x.shape[1:]).astype(self.dtype)
     x = _norm("ln_pre", self.dtype)(x + place[None])
-    x = Transformer(tower, self.dtype, self.remat, self.scan, name="transformer")(x)
+    options = (tower, self.dtype, self.remat, self.scan, self.sizes.quick_gelu)
+    x = Transformer(*options, name="transformer")(x)
     x = _norm("ln_post", self.dtype)(x[:, 0])
     return x @ self.param("proj", init, (tower.width, self.sizes.embed_dim)).astype(self.dtype)
 
@@ -176,7 +186,8 @@ class Text(nn.Module):
     )
     x = table(tokens) + place[None, :length].astype(self.dtype)
     causal = jnp.tril(jnp.ones((length, length), bool))
-    x = Transformer(tower, self.dtype, self.remat, self.scan, name="transformer")(x, causal)
+    options = (tower, self.dtype, self.remat, self.scan, self.sizes.quick_gelu)
+    x = Transformer(*options, name="transformer")(x, causal)
     x = _norm("ln_final", self.dtype)(x)
     end = jnp.argmax(tokens, axis=-1)
     x = jnp.take_along_axis(x, end[:, None, None], axis=1)[:, 0]
@@ -230,3 +241,32 @@ def init(model, seed):
   image = jnp.zeros((1, sizes.image_size, sizes.image_size, 3))
   tokens = jnp.zeros((1, sizes.context_length), jnp.int32)
   return model.init(jax.random.key(seed), image, tokens)["params"]
+
+
+def stack_layers(params):
+  """Parameters of an unrolled model in the layout of a scanned one; scanned ones as they are."""
+  return _each_transformer(params, _stacked)
+
+
+def unstack_layers(params):
+  """Parameters of a scanned model in the layout of an unrolled one; unrolled ones as they are."""
+  return _each_transformer(params, _unstacked)
+
+
+def _each_transformer(params, change):
+  towers = {t: {**params[t], "transformer": change(params[t]["transformer"])} for t in _TOWERS}
+  return {**params, **towers}
+
+
+def _stacked(blocks):
+  if "blocks" in blocks:
+    return blocks
+  layers = [blocks[f"block_{i}"] for i in range(len(blocks))]
+  return {"blocks": jax.tree.map(lambda *x: jnp.stack(x), *layers)}
+
+
+def _unstacked(blocks):
+  if "blocks" not in blocks:
+    return blocks
+  count = len(jax.tree.leaves(blocks)[0])
+  return {f"block_{i}": jax.tree.map(lambda x, i=i: x[i], blocks["blocks"]) for i in range(count)}
