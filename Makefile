@@ -3,7 +3,7 @@ PYTHON ?= python3
 WORKDIR ?= runs/mini
 BIN = .venv/bin
 
-.PHONY: mini smoke test lint clean
+.PHONY: mini smoke test test-torch lint clean
 
 mini: .venv/ready
 	$(BIN)/python main.py --config=configs/mini.py --workdir=$(WORKDIR)
@@ -13,6 +13,10 @@ smoke: .venv/ready
 
 test: .venv/ready-dev
 	$(BIN)/python -m pytest
+
+# Parity with PyTorch, OpenCLIP and transformers, live; `make test` checks against kept goldens.
+test-torch: .venv/ready-torch
+	$(BIN)/python -m pytest -m torch
 
 lint: .venv/ready-dev
 	$(BIN)/ruff check .
@@ -31,6 +35,11 @@ lint: .venv/ready-dev
 .venv/ready-dev: requirements.txt requirements-dev.txt | .venv/made
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch .venv/ready $@
+
+.venv/ready-torch: requirements-torch.txt requirements-torch-nodeps.txt .venv/ready-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-torch.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-torch-nodeps.txt
+	@touch $@
 
 clean:
 	rm -rf .venv runs

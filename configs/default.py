@@ -8,8 +8,15 @@ def get_config():
   config = ConfigDict()
   # Seed of everything that is drawn: data, initial weights, order of rows.
   config.seed = 0
-  # A release directory to read. Empty: generate one in the workdir, as `generate` says.
+  # A release to read: a directory, or hub:OWNER/NAME@REVISION. Empty: generate one in the workdir, as
+  # `generate` says.
   config.release = ""
+  # A second directory or hub address with splits to pretrain on (`sensitive`, and `retain` or
+  # `retain_real`), where the release has none, as the published one; not needed with `init`.
+  config.training_release = ""
+  # ImageNet-1k validation for GenKnow: imagefolder:DIR, webdataset:DIR, tfds: or tfds:DATA_DIR. Empty:
+  # the release's own zero-shot split, or not measured where it has none.
+  config.imagenet = ""
   # Also write TensorBoard event files (metrics.jsonl is always written).
   config.tensorboard = True
   # Threads that decode pictures; the outcome does not depend on it. One suits two cores.
@@ -51,7 +58,8 @@ def get_config():
   config.model.scan = False
 
   config.init = ConfigDict()
-  # A finished model folder (.../models/clean, .../models/compromised) to use instead of pretraining.
+  # Weights to use instead of pretraining: a finished model folder (.../models/clean), an OpenCLIP or
+  # Hugging Face CLIP file or folder, or hub:OWNER/NAME@REVISION.
   config.init.clean = ""
   config.init.compromised = ""
 
@@ -71,16 +79,34 @@ def get_config():
 
   # Unlearning runs by name; each has the fields of unlearning_run.
   config.unlearn = ConfigDict()
+  # Of these, run only the one of this name. Empty: all.
+  config.method = ConfigDict()
+  config.method.name = ""
 
   config.evaluate = ConfigDict()
-  # Of the gallery draw and the association probe.
+  # Of numpy's legacy generator, made afresh for every model, which draws the gallery's forget texts,
+  # its retain texts, then the association probe's permutation and halves. 42 as released.
   config.evaluate.seed = 42
   # Captions drawn from forget, and as many from retain_disjoint, for the gallery of RetFail.
   config.evaluate.gallery = 1000
-  # How IdZSC names a person; {} stands for the name.
+  # How IdZSC names a person; {} stands for the name. Not published.
   config.evaluate.name_prompt = "a photo of {}"
-  # Rows embedded at once, over all devices.
+  # Whose names it chooses among: "forget_identity" (the people it is asked about), "forget" or "all".
+  # Not published.
+  config.evaluate.name_candidates = "forget_identity"
+  # The association probe ACS, of which only scikit-learn's logistic regression is published.
+  config.evaluate.probe = ConfigDict()
+  # What it sees of a pair: a key of salmu_jax.evaluate.metrics.FEATURES; whether standardised.
+  config.evaluate.probe.feature = "product"
+  config.evaluate.probe.standardise = True
+  # Scikit-learn's solver, and the most iterations it may take.
+  config.evaluate.probe.solver = "lbfgs"
+  config.evaluate.probe.max_iter = 1000
+  # Inverse strength of the L2 penalty.
+  config.evaluate.probe.c = 1.0
+  # Rows embedded at once, over all devices, and the precision of the towers.
   config.evaluate.batch_size = 256
+  config.evaluate.compute_dtype = "float32"
   return config
 
 

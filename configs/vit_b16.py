@@ -1,32 +1,21 @@
-"""ViT-B/16 on a release, for a TPU slice or a GPU node; the release is generated unless given.
+"""The released experiment on a TPU slice or a GPU node: the published data and models, ViT-B/16.
 
-python main.py --config=configs/vit_b16.py --config.release=DIR --workdir=runs/vit_b16
+python main.py --config=configs/vit_b16.py --workdir=runs/vit_b16
+python main.py --config=configs/vit_b16.py --config.method.name=vlunlearn --workdir=runs/vit_b16
+
+Downloads data and weights at their pinned revisions (about 8 GB), unlearns with every baseline, or the
+one named, and judges. Add --config.imagenet=imagefolder:DIR to have GenKnow measured.
 """
 
 from configs import default, methods
+from salmu_jax import published
 
 
 def get_config(names=""):
   config = default.get_config()
-  config.generate.update(
-    people=774,
-    images_per_person=78,
-    retain_synth=16741,
-    retain_joint=749,
-    scenes=100000,
-    classes=489,
-    image_size=256,
-    workers=16,
-  )
+  config.release = f"hub:{published.DATASET}"
+  config.init.update(clean=f"hub:{published.CLEAN}", compromised=f"hub:{published.COMPROMISED}")
   config.model.update(preset="vit_b16", compute_dtype="bfloat16", remat=True, scan=True)
-  config.pretrain.update(
-    epochs=32.0,
-    batch_size=4096,
-    crop_area=0.9,
-    flip=0.0,
-    checkpoint_every=1000,
-    optimizer=default.optimizer(5e-4, warmup=0.05, weight_decay=0.2),
-  )
   config.evaluate.batch_size = 1024
   config.reader_threads = 32
   config.unlearn = methods.runs(names, "vit_b16")

@@ -1,12 +1,15 @@
 """Orbax checkpoints of the training state and the input position, and their use as weights."""
 
+import hashlib
 import pathlib
 
 import grain
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from salmu_jax.errors import InputError
+from salmu_jax.models import clip
 
 
 class Checkpoints:
@@ -76,6 +79,24 @@ def load_params(folder, like):
     found = _shapes(checkpointer.metadata(folder).item_metadata.tree)
     _same_shapes(folder, found, _shapes(like))
     return checkpointer.restore(folder, jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
+
+
+def digest(params):
+  """Hex SHA-256 of parameters: names, shapes, types and bits, whatever they are stored in.
+
+  Scanned and unrolled parameters of the same weights have the same digest.
+  """
+  total = hashlib.sha256()
+  for path, leaf in sorted(_leaves(clip.unstack_layers(params)).items()):
+    leaf = np.asarray(leaf, order="C")
+    total.update(f"{path} {leaf.shape} {leaf.dtype}\n".encode())
+    total.update(leaf.tobytes())
+  return total.hexdigest()
+
+
+def _leaves(tree):
+  leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(tree))
+  return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def _shapes(tree):

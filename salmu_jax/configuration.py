@@ -8,9 +8,14 @@ from ml_collections import ConfigDict
 from salmu_jax import mesh as mesh_lib
 from salmu_jax import names
 from salmu_jax.errors import InputError
+from salmu_jax.evaluate import metrics
+from salmu_jax.evaluate.evaluator import CANDIDATES
 from salmu_jax.generate import plan
 from salmu_jax.methods import METHODS
 from salmu_jax.models.presets import PRESETS
+
+# Scikit-learn's for logistic regression, without those that draw at random.
+SOLVERS = ("lbfgs", "liblinear", "newton-cg", "newton-cholesky")
 
 
 def check(config, schema, run_schema, mesh):
@@ -24,7 +29,9 @@ def check(config, schema, run_schema, mesh):
   rest = {name: value for name, value in config.items() if name != "unlearn"}
   _same_fields(rest, {k: v for k, v in schema.items() if k != "unlearn"}, "config")
   _known("config.model.preset", config.model.preset, PRESETS)
-  _known("config.model.compute_dtype", config.model.compute_dtype, ("float32", "bfloat16"))
+  for section in ("model", "evaluate"):
+    dtype = config[section].compute_dtype
+    _known(f"config.{section}.compute_dtype", dtype, ("float32", "bfloat16"))
   mesh_lib.check_batch(mesh, "pretrain.batch_size", config.pretrain.batch_size)
   mesh_lib.check_batch(mesh, "evaluate.batch_size", config.evaluate.batch_size)
   _optimizer("config.pretrain.optimizer", config.pretrain.optimizer)
@@ -38,15 +45,41 @@ def check(config, schema, run_schema, mesh):
     raise InputError("config.seed and config.evaluate.seed must be 0 or more.")
   if not config.release:
     plan.check(config.generate)
+  _check_evaluation(config)
+  if not config.unlearn:
+    raise InputError("config.unlearn names no run: the leaderboard would hold the bounds alone.")
+  if config.method.name:
+    _known("config.method.name", config.method.name, config.unlearn)
+  if config.training_release and not config.release:
+    raise InputError(
+      "config.training_release goes with config.release, which is empty: a generated release has its "
+      "own splits to train on."
+    )
+  for name, run in config.unlearn.items():
+    _check_run(name, run, run_schema, mesh)
+
+
+def chosen(config):
+  """The config with only the run that config.method.name chooses; all of them where it is empty."""
+  if not config.method.name:
+    return config
+  config = config.copy_and_resolve_references()
+  with config.unlocked():
+    config.unlearn = {config.method.name: config.unlearn[config.method.name]}
+  return config
+
+
+def _check_evaluation(config):
+  probe = config.evaluate.probe
+  _known("config.evaluate.probe.feature", probe.feature, metrics.FEATURES)
+  _known("config.evaluate.probe.solver", probe.solver, SOLVERS)
+  _positive(probe, "config.evaluate.probe", "c", "max_iter")
+  _known("config.evaluate.name_candidates", config.evaluate.name_candidates, CANDIDATES)
   if "{}" not in config.evaluate.name_prompt:
     raise InputError(
       f"config.evaluate.name_prompt = {config.evaluate.name_prompt!r} has no {{}}, where the name "
       "of the person goes."
     )
-  if not config.unlearn:
-    raise InputError("config.unlearn names no run: the leaderboard would hold the bounds alone.")
-  for name, run in config.unlearn.items():
-    _check_run(name, run, run_schema, mesh)
 
 
 def _check_run(name, run, schema, mesh):

@@ -37,14 +37,15 @@ def bar(label, total):
 
 @contextlib.contextmanager
 def counting(label, total):
-  """Yields tick(), which counts one more done on a `bar`."""
+  """Yields tick(number=1), which counts so many more done on a `bar`."""
   with bar(label, total) as update:
-    done = 0
+    done = shown = 0
 
-    def tick():
-      nonlocal done
-      done += 1
-      if done % 32 == 0 or done == total:
+    def tick(number=1):
+      nonlocal done, shown
+      done += number
+      if done - shown >= 32 or done == total:
         update(done)
+        shown = done
 
     yield tick

@@ -9,11 +9,13 @@ from rich.console import Console
 from rich.table import Table
 
 from configs import default
-from salmu_jax import configuration, progress, stages, workdir
+from salmu_jax import configuration, given, judging, progress, stages, workdir
 from salmu_jax import mesh as mesh_lib
-from salmu_jax.data import records, tokenizer
+from salmu_jax.data import counts as counts_lib
+from salmu_jax.data import pipeline, records, tokenizer
 from salmu_jax.data import release as release_lib
 from salmu_jax.errors import InputError
+from salmu_jax.evaluate import imagenet, zero_shot
 from salmu_jax.generate import release as generated
 from salmu_jax.models import clip, presets
 from salmu_jax.report import leaderboard
@@ -35,6 +37,7 @@ def run(config, folder):
   folder = pathlib.Path(folder).expanduser().absolute()
   mesh = mesh_lib.make_mesh()
   configuration.check(config, default.get_config(), default.unlearning_run(), mesh)
+  config = configuration.chosen(config)
 
   setup = prepare(config, folder, mesh)
   if _finished(setup):
@@ -44,15 +47,15 @@ def run(config, folder):
 
   # Models
   _summarise(setup)
-  evaluator = stages.make_evaluator(setup)
+  evaluator = judging.make_evaluator(setup)
   params = {name: stages.pretrain(setup, name) for name in stages.PRETRAINED}
-  stages.store_fragile_set(setup, evaluator, params["compromised"])
+  judging.store_fragile_set(setup, evaluator, params["compromised"])
   for name in stages.PRETRAINED:
-    stages.evaluate(setup, evaluator, name, params[name])
+    judging.evaluate(setup, evaluator, name, params[name])
 
   # Unlearning
   for name in config.unlearn:
-    stages.evaluate(setup, evaluator, name, stages.unlearn(setup, name, params["compromised"]))
+    judging.evaluate(setup, evaluator, name, stages.unlearn(setup, name, params["compromised"]))
 
   # Report
   leaderboard.report(folder / "results", folder, Console())
@@ -62,20 +65,31 @@ def run(config, folder):
 def prepare(config, folder, mesh):
   """The data stage: release, records, tokenizer and the model that fits them, as a `stages.Setup`."""
   release = _open_or_generate(config, folder)
-  words = _make_tokenizer(config, release)
+  known = imagenet.open_source(config.imagenet) if config.imagenet else None
+  for name in stages.PRETRAINED:
+    given.bring(config, folder, name)
+  words = _make_tokenizer(config, folder, release)
   sizes = presets.PRESETS[config.model.preset]._replace(vocab_size=words.vocab_size)
   model = clip.CLIP(
     sizes, jnp.dtype(config.model.compute_dtype), config.model.remat, config.model.scan
   )
-  setup = stages.Setup(config, folder, mesh, release, {}, words, model)
+  setup = stages.Setup(config, folder, mesh, release, {}, words, model, known)
   _check_stages(setup)
-  return setup._replace(records=_build_records(release, folder))
+  rows = _build_records(release, folder)
+  return setup._replace(records=rows, zero_shot=known or zero_shot.of_release(release, rows))
 
 
 def _open_or_generate(config, folder):
   """The release that config.release names, or one made in the workdir."""
   if config.release:
-    return release_lib.open_release(config.release)
+    release = release_lib.open_release(
+      config.release,
+      training=config.training_release,
+      known_hashes=folder / "release_hashes.json",
+    )
+    if not release.manifest:
+      counts_lib.report(release, progress.console)
+    return release
   path = folder / "release"
   asked = {"seed": config.seed, **config.generate.to_dict()}
   del asked["workers"]
@@ -90,35 +104,56 @@ def _open_or_generate(config, folder):
 
 def _build_records(release, folder):
   began = time.monotonic()
-  with progress.counting("building records", sum(release.counts.values())) as tick:
+  with progress.counting("building records", records.rows(release)) as tick:
     rows = records.build(release, folder / "records", tick)
   progress.console.print(f"records: {workdir.minutes(time.monotonic() - began)}")
   return rows
 
 
-def _make_tokenizer(config, release):
-  """CLIP's own, or one compacted to the training texts where the preset leaves its size open."""
+def _make_tokenizer(config, folder, release):
+  """CLIP's own; where the preset leaves its size open, that of given weights, or one compacted to the
+  training texts."""
   sizes = presets.PRESETS[config.model.preset]
   if sizes.vocab_size:
     return tokenizer.clip_tokenizer(sizes.context_length)
-  splits = stages.PRETRAINED["compromised"]
+  for name in stages.PRETRAINED:
+    path = given.model_folder(config, folder, name) / "tokenizer.json"
+    if config.init[name] and path.exists():
+      return tokenizer.load(path)
+  splits = pipeline.training_splits("compromised", release.shards)
   texts = [text for split in splits for text in release_lib.columns(release, split)["text"]]
   return tokenizer.compact_tokenizer(sizes.context_length, [*texts, *release.generic.values()])
 
 
 def _check_stages(setup):
-  """Raises InputError for what would stop a stage later, before anything is computed or written."""
+  """Raises InputError for what would stop a stage later, before anything is trained or evaluated."""
   config, counts = setup.config, setup.release.counts
-  for name, splits in stages.PRETRAINED.items():
+  for name in stages.PRETRAINED:
     if config.init[name]:
-      stages.given_params(setup, name)
-    else:
-      workdir.check_settings(setup.model_folder(name), stages.pretrain_settings(setup))
-      _check_rows("pretrain", config.pretrain, sum(counts[split] for split in splits))
+      given.check(config, setup.folder, name, setup.tokenizer)
+      given.load_params(setup.model_folder(name), setup.model, setup.mesh)
+      continue
+    _check_trainable(setup, name)
+    workdir.check_settings(setup.model_folder(name), stages.pretrain_settings(setup))
+    rows = sum(counts[split] for split in setup.splits(name))
+    _check_rows("pretrain", config.pretrain, rows)
   for name, run_ in config.unlearn.items():
     workdir.check_settings(setup.model_folder(name), stages.unlearn_settings(setup, name))
     _check_rows(f"unlearn.{name}", run_, counts["forget"])
     stages.make_method(setup, name)
+
+
+def _check_trainable(setup, name):
+  """Raises InputError unless the release has what the model is pretrained on."""
+  needed = {"clean": [("retain_real", "retain")]}
+  needed["compromised"] = [*needed["clean"], ("sensitive",)]
+  for either in needed[name]:
+    if not set(either) & setup.release.shards.keys():
+      raise InputError(
+        f"The release {setup.release.path} has no split {' or '.join(map(repr, either))}, so "
+        f"{name.capitalize()} cannot be trained on it. Give weights in config.init.{name}, or name "
+        "the directory with the training splits in config.training_release."
+      )
 
 
 def _check_rows(where, section, rows):
@@ -132,7 +167,7 @@ def _check_rows(where, section, rows):
 def _finished(setup):
   """Whether every result is there, and a leaderboard that holds them."""
   names = [*stages.PRETRAINED, *setup.config.unlearn]
-  if not all([stages.is_evaluated(setup, name) for name in names]):
+  if not all([judging.is_evaluated(setup, name) for name in names]):
     return False
   return leaderboard.is_current(setup.folder / "results", setup.folder)
 
@@ -140,10 +175,12 @@ def _finished(setup):
 def _summarise(setup):
   """Prints what is about to happen."""
   config, counts = setup.config, setup.release.counts
-  parameters = stages.parameter_count(setup)
+  parameters = judging.parameter_count(setup)
   table = Table(title="salmu_jax", show_header=False, title_justify="left")
   table.add_row("workdir", str(setup.folder))
-  table.add_row("release", f"{setup.release.path} ({setup.release.digest[:12]})")
+  table.add_row(
+    "release", f"{setup.release.name} in {setup.release.path} ({setup.release.digest[:12]})"
+  )
   table.add_row("rows", ", ".join(f"{split} {count:,}" for split, count in sorted(counts.items())))
   table.add_row(
     "model", f"{config.model.preset}, {parameters:,} parameters, {config.model.compute_dtype}"
@@ -155,7 +192,11 @@ def _summarise(setup):
   table.add_row("devices", f"{devices}, mesh data={setup.mesh.size}")
   for name in stages.PRETRAINED:
     steps = stages.pretrain_schedule(setup, name).total_steps
-    table.add_row(f"pretrain {name}", f"{steps:,} steps of {config.pretrain.batch_size} pairs")
+    planned = f"{steps:,} steps of {config.pretrain.batch_size} pairs"
+    if config.init[name]:
+      table.add_row(f"weights of {name}", config.init[name])
+    else:
+      table.add_row(f"pretrain {name}", planned)
   for name, run_ in config.unlearn.items():
     planned = stages.unlearn_schedule(setup, name).total_steps
     table.add_row(

@@ -1,30 +1,25 @@
-"""The long stages: pretraining, unlearning, evaluation. Each can be killed and started again."""
+"""The long stages of training: pretraining and unlearning. Each can be killed and started again."""
 
 import importlib.metadata
 import pathlib
-import time
 from typing import NamedTuple
 
 import jax
 import numpy as np
-from clu import parameter_overview
 from ml_collections import ConfigDict
 
 import salmu_jax
-from salmu_jax import checkpoint, files, progress, train, workdir, writer
+from salmu_jax import checkpoint, files, given, progress, train, workdir, writer
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.data import pipeline
 from salmu_jax.data import release as release_lib
 from salmu_jax.data import tokenizer as tokenizer_lib
-from salmu_jax.errors import InputError
-from salmu_jax.evaluate.evaluator import Evaluator
+from salmu_jax.evaluate.imagenet import ZeroShotSet
 from salmu_jax.methods import METHODS
 from salmu_jax.models import clip
 
-# Splits that each pretrained model sees.
-PRETRAINED = {name: pipeline.READABLE[name] for name in ("clean", "compromised")}
+PRETRAINED = ("clean", "compromised")
 _PRETRAIN_ORDER, _FORGET_ORDER, _RETAIN_ORDER = 1, 2, 3
-_TRAINING_FACTS = ("reads", "moves", "steps", "wall_seconds", "device", "versions")
 _VERSIONS = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scikit-learn")
 
 
@@ -38,11 +33,15 @@ class Setup(NamedTuple):
   records: dict
   tokenizer: tokenizer_lib.Tokenizer
   model: clip.CLIP
+  zero_shot: ZeroShotSet | None
 
   def model_folder(self, name):
     """Where a model's checkpoints, metrics and weights are."""
-    given = self.config.init.get(name, "")
-    return pathlib.Path(given).expanduser() if given else self.folder / "models" / name
+    return given.model_folder(self.config, self.folder, name)
+
+  def splits(self, purpose):
+    """The splits that a kind of training reads of this release, see `pipeline.READABLE`."""
+    return pipeline.training_splits(purpose, self.release.shards)
 
 
 def pretrain_schedule(setup, name):
@@ -51,7 +50,7 @@ def pretrain_schedule(setup, name):
   Both see every retain row equally often; Compromised takes the steps for `sensitive` on top.
   """
   settings, counts = setup.config.pretrain, setup.release.counts
-  rows = sum(counts[split] for split in PRETRAINED[name])
+  rows = sum(counts[split] for split in setup.splits(name))
   total = max(1, round(settings.epochs * rows / settings.batch_size))
   return train.Schedule(total, settings.log_every, settings.checkpoint_every)
 
@@ -75,9 +74,9 @@ def pretrain_settings(setup):
 
 
 def start_digest(setup, name="compromised"):
-  """Names a pretrained model by the settings that it was made with, here or elsewhere."""
+  """Names a pretrained model: by its making here or elsewhere, or by weights brought in."""
   if setup.config.init[name]:
-    return files.digest(files.read_json(setup.model_folder(name) / workdir.SETTINGS))
+    return given.digest(setup.model_folder(name))
   return files.digest(pretrain_settings(setup))
 
 
@@ -98,15 +97,16 @@ def pretrain(setup, name):
   Both start from the same weights and share the schedule in epochs; Compromised sees `sensitive` among
   its rows (protocol section 1).
   """
+  folder = setup.model_folder(name)
   if setup.config.init[name]:
-    return given_params(setup, name)
+    return given.load_params(folder, setup.model, setup.mesh)
   config, schedule = setup.config, pretrain_schedule(setup, name)
 
   def work(folder):
     tx = train.make_optimizer(config.pretrain.optimizer, schedule.total_steps)
     params = train.init_params(setup.model, config.seed, setup.mesh)
     batches = pipeline.training_batches(
-      pipeline.open_training(setup.records, name, PRETRAINED[name]),
+      pipeline.open_training(setup.records, name, setup.splits(name)),
       setup.tokenizer,
       image_size=setup.model.sizes.image_size,
       batch_size=config.pretrain.batch_size,
@@ -117,11 +117,10 @@ def pretrain(setup, name):
     step = train.jitted_pretrain_step(setup.model, tx, setup.mesh)
     state = train.start_state(params, tx, setup.mesh)
     facts = _train(setup, folder, name, step, state, batches, schedule)
-    return {**facts, "reads": list(PRETRAINED[name])}
+    return {**facts, "reads": list(setup.splits(name))}
 
-  folder = setup.model_folder(name)
   workdir.run_stage(folder, f"pretrain {name}", pretrain_settings(setup), work)
-  return load_params(setup, folder)
+  return given.load_params(folder, setup.model, setup.mesh)
 
 
 def make_method(setup, name):
@@ -152,107 +151,14 @@ def unlearn(setup, name, compromised):
 
   folder = setup.model_folder(name)
   workdir.run_stage(folder, f"unlearn {name}", unlearn_settings(setup, name), work)
-  return load_params(setup, folder)
-
-
-def make_evaluator(setup):
-  """The one evaluator that judges every model."""
-  return Evaluator(
-    setup.model,
-    setup.release,
-    setup.records,
-    setup.tokenizer,
-    setup.config.evaluate,
-    setup.mesh,
-    threads=setup.config.reader_threads,
-  )
-
-
-def store_fragile_set(setup, evaluator, compromised):
-  """Completes a release that has no fragile set yet, as Compromised judges it (protocol: Data)."""
-  if release_lib.read_fragile(setup.release) is None:
-    split, mask = evaluator.derived()["retain_disjoint"]
-    names = release_lib.columns(setup.release, split)["file_name"]
-    cosines = evaluator.similarities(compromised, split)
-    release_lib.write_fragile(setup.release, names[mask], cosines[mask])
-
-
-def is_evaluated(setup, name):
-  """Whether results/<name>.json is there.
-
-  Raises:
-    InputError: it is, but was made with another config.
-  """
-  path = _result_path(setup, name)
-  if not path.exists():
-    return False
-  if files.read_json(path).get("salmu_jax", {}).get("inputs") != result_inputs(setup, name):
-    raise InputError(
-      f"{path} was made with another config. Choose another --workdir, or delete that file to have "
-      "the model evaluated again."
-    )
-  return True
-
-
-def evaluate(setup, evaluator, name, params):
-  """Writes results/<name>.json unless it is there."""
-  if is_evaluated(setup, name):
-    return
-  began = time.monotonic()
-  results = evaluator.run(params, f"evaluate {name}")
-  about = _provenance(setup, evaluator, name)
-  about |= {
-    "inputs": result_inputs(setup, name),
-    "evaluation_seconds": time.monotonic() - began,
-  }
-  files.write_json(_result_path(setup, name), {**results, "salmu_jax": about})
-  progress.console.print(f"evaluate {name}: {workdir.minutes(time.monotonic() - began)}")
-
-
-def _result_path(setup, name):
-  return setup.folder / "results" / f"{name}.json"
-
-
-def result_inputs(setup, name):
-  """A digest of all that a model's results depend on."""
-  made = pretrain_settings(setup) if name in PRETRAINED else unlearn_settings(setup, name)
-  return files.digest([made, setup.config.init.to_dict(), setup.config.evaluate.to_dict()])
-
-
-def load_params(setup, folder):
-  """The weights of a finished model, on the mesh."""
-  like = jax.eval_shape(lambda: clip.init(setup.model, 0))
-  whole = mesh_lib.replicated(setup.mesh)
-  like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), like)
-  return checkpoint.load_params(folder / "params", like)
-
-
-def given_params(setup, name):
-  """The weights that config.init names.
-
-  Raises:
-    InputError: no finished model there, another vocabulary or another architecture.
-  """
-  folder = setup.model_folder(name)
-  if not (folder / workdir.DONE).exists():
-    raise InputError(
-      f"config.init.{name} = {str(folder)!r} is no finished model: it has no {workdir.DONE}. Name a "
-      "folder such as WORKDIR/models/clean of a run that ended."
-    )
-  theirs = folder / "tokenizer.json"
-  if not theirs.exists() or tokenizer_lib.load(theirs).kept != setup.tokenizer.kept:
-    raise InputError(
-      f"config.init.{name} = {str(folder)!r} has no tokenizer.json, or another vocabulary than this "
-      "release gives: its weights would read other words. Use the release that it was trained on."
-    )
-  return load_params(setup, folder)
+  return given.load_params(folder, setup.model, setup.mesh)
 
 
 def _unlearning_batches(setup, run):
   """{"forget": half, "retain": half}; the order is the same for every method of a batch size."""
   halves = {
     half: pipeline.training_batches(
-      pipeline.open_training(setup.records, half, pipeline.READABLE[half]),
+      pipeline.open_training(setup.records, half, setup.splits(half)),
       setup.tokenizer,
       image_size=setup.model.sizes.image_size,
       batch_size=run.batch_size,
@@ -306,54 +212,6 @@ def _train(setup, folder, label, step, state, batches, schedule):
     },
     "moves": "all parameters",
   }
-
-
-def _provenance(setup, evaluator, name):
-  """What a result says of where it comes from; of training, what the training itself noted."""
-  config, release, folder = setup.config, setup.release, setup.model_folder(name)
-  facts = files.read_json(folder / workdir.DONE)
-  made = files.read_json(folder / workdir.SETTINGS)
-  run = None if name in PRETRAINED else config.unlearn[name]
-  return {
-    "model": name,
-    "role": name if run is None else "unlearned",
-    "method": None if run is None else run.method,
-    "settings": made["pretrain"] if run is None else run.to_dict(),
-    "budget": None if run is None else float(run.budget),
-    "start": start_digest(setup, name if run is None else "compromised"),
-    "seed": made["seed"],
-    **{key: facts[key] for key in _TRAINING_FACTS},
-    "architecture": config.model.to_dict(),
-    "parameters": parameter_count(setup),
-    "release": {
-      "name": release.manifest["generator"] or release.path.name,
-      "manifest_sha256": release.digest,
-      "holdout_unit": release.manifest.get("settings", {}).get("holdout_unit", "pair"),
-      "retrieval_gallery": evaluator.gallery_size(),
-      "fragile_set_sha256": files.digest(release_lib.read_fragile(release)),
-      "counts": release.counts,
-      "derived": {k: int(m.sum()) for k, (_, m) in evaluator.derived().items()},
-    },
-    "evaluation": config.evaluate.to_dict(),
-    "general_knowledge": _general_knowledge(release),
-    "curve": [
-      {k: v for k, v in row.items() if k != "seconds"}
-      for row in writer.read(folder / "metrics.jsonl")
-    ],
-  }
-
-
-def parameter_count(setup):
-  """Number of scalars in the model."""
-  shapes = jax.eval_shape(lambda: clip.init(setup.model, 0))
-  return int(parameter_overview.count_parameters(shapes))
-
-
-def _general_knowledge(release):
-  if release.zero_shot is None:
-    return "not measured: the release has no zero-shot split"
-  classes, rows = len(release.zero_shot["classes"]), release.counts["zero_shot"]
-  return f"generated zero-shot set: {classes} classes x {rows // classes} pictures"
 
 
 def _order(seed, stream):

@@ -6,7 +6,7 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
-from configs import default, methods, mini, smoke, vit_b16
+from configs import default, methods, mini, smoke, vit_b16, vit_b16_scratch
 from salmu_jax import configuration
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.errors import InputError
@@ -19,7 +19,7 @@ def check(config, mesh=ONE):
   configuration.check(config, default.get_config(), default.unlearning_run(), mesh)
 
 
-@pytest.mark.parametrize("module", [mini, smoke, vit_b16])
+@pytest.mark.parametrize("module", [mini, smoke, vit_b16, vit_b16_scratch])
 @pytest.mark.parametrize("devices", [1, 2, 4, 8])
 def test_the_configs_we_ship_are_valid_on_one_to_eight_devices(module, devices):
   check(module.get_config(), mesh_lib.make_mesh(jax.devices()[:devices]))
@@ -69,6 +69,13 @@ def changed(path, value):
     ("tensorboard", 1, r"config\.tensorboard is 1, a int; it must be a bool"),
     ("generate", 3, r"config\.generate is 3; it must hold the fields classes"),
     ("evaluate.name_prompt", "no braces", r"name_prompt.*\{\}"),
+    ("evaluate.name_candidates", "everyone", r"unknown name 'everyone'"),
+    ("evaluate.compute_dtype", "float64", r"evaluate\.compute_dtype: unknown name 'float64'"),
+    ("evaluate.probe.feature", "produkt", r"unknown name 'produkt'\. Did you mean 'product'"),
+    ("evaluate.probe.solver", "sag", r"probe\.solver: unknown name 'sag'"),
+    ("evaluate.probe.c", 0.0, r"config\.evaluate\.probe\.c = 0\.0"),
+    ("method.name", "vlunlern", r"config\.method\.name: unknown name 'vlunlern'\. Did you mean"),
+    ("training_release", "somewhere", r"goes with config\.release, which is empty"),
     ("unlearn", ConfigDict(), r"config\.unlearn names no run"),
     ("unlearn.finetune.method", "finetuning", r"'finetuning'\. Did you mean 'finetune'"),
     ("unlearn.finetune.budget", 0.0, r"unlearn\.finetune\.budget = 0\.0"),
@@ -91,6 +98,15 @@ def changed(path, value):
 def test_a_wrong_field_is_named_with_what_would_be_right(path, value, message):
   with pytest.raises(InputError, match=message):
     check(changed(path, value))
+
+
+def test_a_method_named_by_flag_is_the_only_one_that_runs():
+  config = changed("method.name", "vlunlearn")
+  check(config)
+  assert list(configuration.chosen(config).unlearn) == ["vlunlearn"]
+  assert configuration.chosen(config).unlearn.vlunlearn == config.unlearn.vlunlearn
+  everything = mini.get_config()
+  assert configuration.chosen(everything).unlearn == everything.unlearn
 
 
 def test_a_missing_field_is_named():

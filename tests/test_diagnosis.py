@@ -5,31 +5,17 @@ import json
 
 import pytest
 
+from salmu_jax import published as published_values
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import diagnosis, scores
 from salmu_jax.evaluate.diagnosis import THRESHOLDS, describe, diagnose
 
-# Released evaluator on the released models, and the published table at the 5x budget
-# (arXiv 2603.26316): RetFail R@1, GenKnow, InterIdSim, IntraIdSim, each rounded to three digits.
-KEYS = ("RetFail_R@1", "GenKnow", "InterIdSim", "IntraIdSim")
-CLEAN = dict(zip(KEYS, (0.0, 0.633, 0.14280, 0.14281), strict=True)) | {"RetFail_MRR": 0.000815}
-COMPROMISED = dict(zip(KEYS, (0.10158, 0.638, 0.32149, 0.32128), strict=True)) | {
-  "RetFail_MRR": 0.23610
-}
-PUBLISHED = {
-  "CLIPErase": (0.001, 0.634, 0.024, 0.024),
-  "DELETE": (0.001, 0.632, 0.023, 0.023),
-  "VLUnlearn": (0.001, 0.638, 0.210, 0.210),
-  "fine-tuning": (0.003, 0.638, 0.209, 0.209),
-  "negative gradient": (0.009, 0.630, 0.063, 0.061),
-  "shuffled captions": (0.004, 0.548, 0.212, 0.212),
-  "direct similarity": (0.001, 0.615, -0.420, -0.425),
-}
+CLEAN, COMPROMISED = published_values.MODELS["clean"], published_values.MODELS["compromised"]
+PUBLISHED = {row["name"]: row["scores"] for row in published_values.METHODS}
 
 
 def published(name):
-  row = dict(zip(KEYS, PUBLISHED[name], strict=True))
-  return diagnose(row, CLEAN, COMPROMISED, leakage="RetFail_R@1")
+  return diagnose(PUBLISHED[name], CLEAN, COMPROMISED, leakage="RetFail_R@1")
 
 
 @pytest.mark.parametrize(
@@ -38,17 +24,17 @@ def published(name):
     ("CLIPErase", "over-generalised"),
     ("DELETE", "over-generalised"),
     ("VLUnlearn", "over-generalised"),
-    ("fine-tuning", "over-generalised"),
-    ("negative gradient", "over-generalised"),
-    ("shuffled captions", "catastrophic"),
-    ("direct similarity", "catastrophic"),
+    ("Fine-tuning", "over-generalised"),
+    ("Negative gradient", "over-generalised"),
+    ("Shuffled captions", "catastrophic"),
+    ("Direct similarity minimisation", "catastrophic"),
   ],
 )
 def test_published_methods_get_the_published_words(name, word):
   assert word in published(name).failures
 
 
-@pytest.mark.parametrize(("name", "share"), [("VLUnlearn", 0.62), ("fine-tuning", 0.63)])
+@pytest.mark.parametrize(("name", "share"), [("VLUnlearn", 0.62), ("Fine-tuning", 0.63)])
 def test_published_shares_of_the_holdout_gap_come_out(name, share):
   verdict = published(name)
   assert verdict.inter_gap_lost == pytest.approx(share, abs=0.01)
@@ -58,13 +44,13 @@ def test_published_shares_of_the_holdout_gap_come_out(name, share):
 def test_general_knowledge_loss_is_a_share_of_compromised():
   loss = published("DELETE").general_knowledge_loss
   assert loss == pytest.approx(0.006 / 0.638)  # 0.94 %, just under the threshold
-  assert published("shuffled captions").general_knowledge_loss == pytest.approx(0.09 / 0.638)
+  assert published("Shuffled captions").general_knowledge_loss == pytest.approx(0.09 / 0.638)
 
 
 def test_published_leakage_decides_by_its_printed_digits():
   assert published("CLIPErase").leakage_reduction == pytest.approx(1 - 0.001 / 0.10158)
   assert "ineffective" not in published("CLIPErase").failures  # 99.02 %
-  assert "ineffective" in published("fine-tuning").failures  # 97.0 %
+  assert "ineffective" in published("Fine-tuning").failures  # 97.0 %
   # A printed .001 stands for .0005 to .0015: the threshold of 99 % lies between them.
   at = {
     r1: diagnose(

@@ -4,16 +4,23 @@ import jax
 import numpy as np
 import pytest
 from handmade import write
-from ml_collections import ConfigDict
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
+from configs import default
+from experiments.published import readings
+from salmu_jax import checkpoint
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.data import images, pipeline, records, release, tokenizer
-from salmu_jax.evaluate import metrics, scores
+from salmu_jax.evaluate import metrics, scores, zero_shot
 from salmu_jax.evaluate.evaluator import Evaluator
 from salmu_jax.models import clip
 from salmu_jax.models.clip import CLIP, Sizes, Tower
 
-SETTINGS = ConfigDict(dict(seed=42, gallery=7, name_prompt="a photo of {}", batch_size=8))
+SETTINGS = default.get_config().evaluate
+SETTINGS.update(gallery=7, batch_size=8)
 
 
 class World:
@@ -31,7 +38,17 @@ class World:
     apply = lambda method: jax.jit(lambda p, x: self.model.apply({"params": p}, x, method=method))
     self._encode_image, self._encode_text = apply(CLIP.encode_image), apply(CLIP.encode_text)
     mesh = mesh_lib.make_mesh(jax.devices()[:devices])
-    self.evaluator = Evaluator(self.model, self.release, self.records, self.words, SETTINGS, mesh)
+    self.cache = folder / "class_weights"
+    self.evaluator = Evaluator(
+      self.model,
+      self.release,
+      self.records,
+      self.words,
+      SETTINGS,
+      mesh,
+      cache=self.cache,
+      zero_shot_set=zero_shot.of_release(self.release, self.records),
+    )
 
   def images(self, split):
     pixels = [
@@ -80,9 +97,10 @@ def test_similarities_are_the_pairs_cosines_in_row_order(world, results):
 def test_retrieval_ranks_equal_loops_over_the_drawn_gallery(world, results):
   table = release.columns(world.release, "forget")
   retain = release.columns(world.release, "retain_synth")["text"][1:]
-  rng = np.random.default_rng(42)
-  gallery = [*table["text"][rng.choice(12, 7, replace=False)]]
-  gallery += [*retain[rng.choice(20, 7, replace=False)]]
+  # As the released evaluator draws: numpy's global generator, seeded once, forget before retain.
+  np.random.seed(42)  # noqa: NPY002
+  gallery = [*np.random.choice(table["text"], 7, replace=False)]  # noqa: NPY002
+  gallery += [*np.random.choice(retain, 7, replace=False)]  # noqa: NPY002
   vectors = dict(zip(gallery, world.texts(gallery), strict=True))
   own = world.texts(table["text"])
   ranks = []
@@ -94,6 +112,69 @@ def test_retrieval_ranks_equal_loops_over_the_drawn_gallery(world, results):
   assert found["R@1"] == np.mean(np.array(ranks) == 0)
   np.testing.assert_allclose(found["MRR"], np.mean(1 / (1 + np.array(ranks))))
   assert world.evaluator.gallery_size() == 15
+
+
+def test_the_probe_goes_on_with_the_gallerys_generator(world, results):
+  table = release.columns(world.release, "forget")
+  image, text = world.images("forget"), world.texts(table["text"])
+  np.random.seed(42)  # noqa: NPY002
+  np.random.permutation(12), np.random.permutation(20)  # noqa: NPY002
+  x = np.concatenate([image * text, image * text[np.random.permutation(12)]])  # noqa: NPY002
+  y = np.arange(24) < 12
+  train_x, test_x, train_y, test_y = train_test_split(
+    x.astype(np.float32), y, test_size=0.5, stratify=y
+  )
+  probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(train_x, train_y)
+  assert results["efficacy"]["1.3_ACS"]["acs_accuracy"] == probe.score(test_x, test_y)
+  assert 0 <= results["additional"]["ACS_in_halves"] <= 1
+
+
+@pytest.mark.parametrize("candidates, people", [("forget", range(4)), ("all", range(6))])
+def test_naming_may_choose_among_more_people(world, candidates, people):
+  settings = SETTINGS.copy_and_resolve_references()
+  settings.name_candidates = candidates
+  z = world.evaluator.embed(world.params)
+  found = world.evaluator.score(z, settings)["efficacy"]["1.4_IdZSC"]
+  prompts = world.texts([f"a photo of Person {p}" for p in people])
+  hits = [
+    np.argmax(prompts @ image) == i // 4 for i, image in enumerate(world.images("forget")[:8])
+  ]
+  assert found["identity_classification_accuracy"] == np.mean(hits)
+
+
+def test_the_study_of_readings_scores_each_from_one_embedding(world, results):
+  values = readings.measure(world.evaluator, SETTINGS, world.params)
+  assert len(values) == len(readings.readings()) == 15
+  found = dict(zip(map(str, readings.readings()), values, strict=True))
+  flat = scores.flatten(results)
+  for metric in readings.OPEN:
+    (first, *_) = [reading for reading in readings.readings() if reading[0] == metric]
+    assert found[str(first)] == flat[metric]
+    assert all(SETTINGS[field] == value for field, value in first[1].items() if "." not in field)
+  prompt = {"name_candidates": "all", "name_prompt": "{}"}
+  hits = world.texts([f"Person {p}" for p in range(6)]) @ world.images("forget")[:8].T
+  expected = np.mean(hits.argmax(axis=0) == np.arange(8) // 4)
+  assert found[str(("IdZSC", prompt))] == expected
+
+
+def test_class_weights_are_embedded_once_a_checkpoint(world, results, monkeypatch):
+  kept = {file: file.stat().st_mtime_ns for file in world.cache.iterdir()}
+  embedded = []
+  monkeypatch.setattr(
+    zero_shot, "texts", lambda known, whole=zero_shot.texts: embedded.append(1) or whole(known)
+  )
+  assert world.evaluator.run(world.params) == results
+  assert {file: file.stat().st_mtime_ns for file in world.cache.iterdir()} == kept
+  calls = len(embedded)
+  world.evaluator.run(jax.tree.map(lambda x: x * 1.01, world.params))
+  assert len(embedded) == 2 * calls + 1  # The count for the bar each time, the embedding once more.
+  assert len(list(world.cache.iterdir())) == len(kept) + 1
+
+
+def test_a_checkpoints_digest_is_of_its_weights_whatever_their_layout(world):
+  same = checkpoint.digest(world.params)
+  assert same == checkpoint.digest(clip.stack_layers(world.params))
+  assert same != checkpoint.digest(jax.tree.map(lambda x: x + 1e-7, world.params))
 
 
 def test_core_association_is_the_better_of_both_orders(world, results):

@@ -42,6 +42,24 @@ def test_only_the_compromised_model_may_see_the_whole_sensitive_set(opened, purp
   assert len(pipeline.open_training(opened[1], "compromised", ("sensitive",))) == 24
 
 
+def test_training_reads_the_whole_retain_base_once_however_it_is_cut():
+  both = ("forget", "retain_synth", "retain_real", "sensitive", "holdout_identity", "zero_shot")
+  assert pipeline.training_splits("clean", both) == ("retain_synth", "retain_real")
+  assert pipeline.training_splits("compromised", both) == (
+    "retain_synth",
+    "retain_real",
+    "sensitive",
+  )
+  assert pipeline.training_splits("forget", both) == ("forget",)
+  published = (*release.BENCHMARK_SPLITS, "forget_target")
+  assert pipeline.training_splits("retain", published) == ("retain_synth",)
+  assert pipeline.training_splits("retain", (*published, "retain", "sensitive")) == ("retain",)
+  assert pipeline.training_splits("compromised", (*published, "retain", "sensitive")) == (
+    "retain",
+    "sensitive",
+  )
+
+
 def test_records_hold_the_releases_rows_in_order_with_their_generic_captions(opened):
   source, rows = opened
   for split in source.shards:
@@ -65,7 +83,7 @@ def test_every_row_comes_once_an_epoch_in_an_order_that_changes(opened):
 
 
 def test_same_seed_gives_the_same_batches_and_another_seed_others(opened):
-  rows = pipeline.open_training(opened[1], "retain", pipeline.READABLE["retain"])
+  rows = pipeline.open_training(opened[1], "retain", ("retain_synth", "retain_real"))
   make = lambda seed: pipeline.training_batches(
     rows, WORDS, image_size=16, batch_size=4, seed=seed, area=0.5, flip=0.5
   )

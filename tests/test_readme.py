@@ -4,9 +4,13 @@ import json
 import pathlib
 import re
 
+import numpy as np
+
 from configs import methods
 from experiments.mini import tabulate, tune
+from experiments.published import readings
 from salmu_jax.evaluate import scores
+from salmu_jax.report import published as published_table
 from salmu_jax.report.results import read_results
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -16,6 +20,25 @@ README = (ROOT / "README.md").read_text()
 
 def test_the_table_is_what_the_kept_results_say():
   assert tabulate.replaced(README, tabulate.section()) == README
+
+
+def test_the_tables_of_readings_and_of_published_values_are_made_from_their_data():
+  assert readings.replaced(README, readings.section()) == README
+  part = README.split("<!-- published: begin -->\n")[1].split("<!-- published: end -->")[0]
+  assert part == published_table.published_markdown()
+
+
+def test_a_reading_that_comes_close_is_named_in_the_table(tmp_path):
+  rows = [
+    {"metric": metric, "fields": fields, "clean": value, "compromised": value}
+    for (metric, fields), value in zip(readings.readings(), np.linspace(0, 1, 15), strict=True)
+  ]
+  rows[3] |= {"clean": 0.60194, "compromised": 0.955}
+  path = tmp_path / "readings.json"
+  path.write_text(json.dumps({"release": "x", "readings": rows}))
+  table = readings.section(path).splitlines()[2:]
+  assert [i for i, line in enumerate(table) if "reproduces it" in line] == [3]
+  assert "0.60194 / 0.95500, reproduces it" in table[3] and "not run yet" not in "".join(table)
 
 
 def test_every_file_that_readme_links_is_there():

@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from handmade import SCHEMA, row, splits, write
 
-from salmu_jax.data import release
+from salmu_jax import files
+from salmu_jax.data import records, release
 from salmu_jax.errors import InputError
 
 
@@ -93,10 +94,131 @@ def without_generic_caption(path):
   file.write_text(json.dumps(captions))
 
 
+def stranger_among_captions(path):
+  file = path / "sensitive_set_captions_metadata.json"
+  captions = json.loads(file.read_text())
+  file.write_text(json.dumps({**captions, "nobody.jpg": {"caption": "x", "data_field": "city"}}))
+
+
+def stranger_among_generic_captions(path):
+  file = path / "sensitive_set_generic_captions.json"
+  file.write_text(json.dumps({**json.loads(file.read_text()), "a.jpg": "x", "b.jpg": "y"}))
+
+
+def leak_of_an_unknown_field(path):
+  file = path / "sensitive_set_captions_metadata.json"
+  captions = json.loads(file.read_text())
+  captions["00000401_000_ar-1.00.jpg"]["data_field"] = "shoe_size"
+  file.write_text(json.dumps(captions))
+
+
+def person_with_a_nested_value(path):
+  file = path / "identities_metadata.json"
+  people = json.loads(file.read_text())
+  people["00000001"]["city"] = {"name": "Douala"}
+  file.write_text(json.dumps(people))
+
+
+def numbers_for_text(path):
+  file = shard(path, "forget")
+  table = pq.read_table(file)
+  at = table.schema.get_field_index("text")
+  pq.write_table(table.set_column(at, "text", pa.array(range(len(table)))), file)
+
+
+def pixels_for_image(path):
+  file = shard(path, "forget")
+  table = pq.read_table(file)
+  pq.write_table(table.set_column(0, "image", pa.array([[1, 2]] * len(table))), file)
+
+
 def without_column(path):
   file = shard(path, "forget")
   table = pq.read_table(file).drop_columns(["text"])
   pq.write_table(table, file)
+
+
+def test_the_published_benchmark_alone_opens_without_training_splits(tmp_path):
+  path = write(tmp_path / "r", {"sensitive": None, "retain_real": None, "zero_shot": None})
+  opened = release.open_release(path)
+  assert set(opened.counts) == set(release.BENCHMARK_SPLITS)
+  with pytest.raises(InputError, match="lacks the split 'sensitive'"):
+    release.open_release(path, (*release.BENCHMARK_SPLITS, "sensitive"))
+
+
+def test_a_split_that_nothing_uses_is_carried_and_counted(tmp_path):
+  rows = [{"image": {"bytes": b"?", "path": "x"}, "text": None, "identity_id": "no one"}] * 3
+  names = [{**r, "file_name": "same.jpg"} for r in rows]
+  opened = release.open_release(write(tmp_path / "r", {"forget_target": names}))
+  assert opened.counts["forget_target"] == 3
+  assert [r["image"] for r in release.rows(opened, "forget_target")] == [b"?"] * 3
+  built = records.build(opened, tmp_path / "records")
+  assert "forget_target" not in built and len(built["forget"]) == 12
+
+
+def training_release(path):
+  write(path, dict.fromkeys([*release.BENCHMARK_SPLITS, "retain_real", "zero_shot"]))
+  rows = [*splits()["retain_synth"], *splits()["retain_real"]]
+  for index, part in enumerate((rows[:10], rows[10:])):
+    table = pa.Table.from_pylist(part, SCHEMA)
+    pq.write_table(table, path / "data" / f"retain-{index:05d}-of-00002.parquet")
+  return path
+
+
+def test_benchmark_and_training_releases_are_read_as_one(tmp_path):
+  alone = {"sensitive": None, "retain_real": None, "zero_shot": None}
+  path = write(tmp_path / "benchmark", alone)
+  training = training_release(tmp_path / "training")
+  opened = release.open_release(str(path), training=str(training))
+  assert opened.counts["retain"] == 38 and opened.counts["sensitive"] == 24
+  assert [r["file_name"] for r in release.rows(opened, "sensitive")] == [
+    r["file_name"] for r in splits()["sensitive"]
+  ]
+  assert opened.digest != release.open_release(path).digest
+  with pytest.raises(InputError, match=r"Both config\.release .* have the split 'sensitive'"):
+    release.open_release(write(tmp_path / "whole", {"retain_real": None}), training=str(training))
+
+
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_other_kinds_of_strings_are_read_alike(tmp_path, kind):
+  path = write(tmp_path / "r")
+  before = release.columns(release.open_release(path), "forget")
+  file = shard(path, "forget")
+  table = pq.read_table(file)
+  at = table.schema.get_field_index("text")
+  pq.write_table(table.set_column(at, "text", table["text"].cast(pa.string()).cast(kind)), file)
+  after = release.columns(release.open_release(path), "forget")
+  assert list(after["text"]) == list(before["text"])
+
+
+def test_a_shard_in_which_nobody_is_named_may_have_no_type_for_identities(tmp_path):
+  path = write(tmp_path / "r")
+  file = shard(path, "retain_synth", 1)
+  table = pq.read_table(file)
+  at = table.schema.get_field_index("identity_id")
+  pq.write_table(table.set_column(at, "identity_id", pa.nulls(len(table))), file)
+  assert set(release.columns(release.open_release(path), "retain_synth")["identity_id"]) == {
+    "",
+    "00000000",
+  }
+
+
+def test_a_release_without_a_manifest_is_hashed_once_and_again_where_it_changed(
+  tmp_path, monkeypatch
+):
+  path, known = write(tmp_path / "r"), tmp_path / "hashes.json"
+  first = release.open_release(path, known_hashes=known)
+  hashed = []
+  monkeypatch.setattr(
+    files, "sha256", lambda file, whole=files.sha256: hashed.append(file.name) or whole(file)
+  )
+  assert release.open_release(path, known_hashes=known).digest == first.digest
+  assert hashed == []
+  rows = splits()["retain_real"][:8]
+  rows[0]["text"] = "another caption"
+  pq.write_table(pa.Table.from_pylist(rows, SCHEMA), shard(path, "retain_real"))
+  assert release.open_release(path, known_hashes=known).digest != first.digest
+  assert hashed == ["retain_real-00000-of-00002.parquet"]
 
 
 def fragile_stranger(path):
@@ -117,6 +239,12 @@ def fragile_stranger(path):
     (unknown_identity, "has the identity '00000003'"),
     (without_generic_caption, "no entry for '00000401_000_ar-1.00.jpg'"),
     (without_column, "has no column 'text'"),
+    (numbers_for_text, r"column 'text' of .*forget-00000.* holds int64; it must hold string"),
+    (pixels_for_image, r"column 'image' of .*forget-00000.* holds list.*it must hold struct"),
+    (leak_of_an_unknown_field, r"00000401_000_ar-1\.00\.jpg.* leaks the field 'shoe_size'"),
+    (person_with_a_nested_value, r"has \{'name': 'Douala'\} as 'city' of '00000001'"),
+    (stranger_among_captions, r"captions_metadata\.json lists 'nobody\.jpg' and 0 more"),
+    (stranger_among_generic_captions, r"generic_captions\.json lists 'a\.jpg' and 1 more"),
   ],
 )
 def test_damage_is_named_before_anything_is_read(tmp_path, damage, message):
@@ -132,6 +260,14 @@ def test_doubled_file_names_are_named_with_their_rows(tmp_path):
     {"retain_real": [row(1, "a"), row(2, "b"), row(3, "c", name=row(1, "")["file_name"])]},
   )
   with pytest.raises(InputError, match=r"Rows 0 and 2 of split 'retain_real'.*00000001_000"):
+    release.open_release(path)
+
+
+def test_a_leak_of_nobody_is_refused(tmp_path):
+  rows = splits()["forget"]
+  rows[3]["identity_id"] = None
+  path = write(tmp_path / "r", {"forget": rows})
+  with pytest.raises(InputError, match=r"00000003_000_ar-1\.00\.jpg.* has no identity_id"):
     release.open_release(path)
 
 
@@ -198,14 +334,15 @@ def test_a_fragile_set_with_unknown_names_is_refused(tmp_path):
     release.read_fragile(release.open_release(path))
 
 
-def test_image_bytes_are_streamed_not_held(tmp_path):
+@pytest.mark.parametrize("rows_of_a_group", [20, 300])
+def test_image_bytes_are_streamed_not_held(tmp_path, rows_of_a_group):
   picture = {"bytes": bytes(20_000), "path": "x"}
   rows = [{**row(i, "a picture"), "image": picture} for i in range(300)]
   path = write(tmp_path / "r")
   pq.write_table(
     pa.Table.from_pylist(rows, SCHEMA),
     shard(path, "retain_real"),
-    row_group_size=20,
+    row_group_size=rows_of_a_group,
     compression="none",
   )
   shard(path, "retain_real", 1).unlink()

@@ -1,4 +1,4 @@
-"""Leaderboard and plots from made-up results with realistic numbers."""
+"""Leaderboard and plots from made-up results with realistic numbers; published values beside."""
 
 import csv
 import io
@@ -18,6 +18,7 @@ from salmu_jax.evaluate.diagnosis import diagnose
 from salmu_jax.evaluate.scores import METRICS, flatten
 from salmu_jax.report import __main__ as command
 from salmu_jax.report import leaderboard, plots
+from salmu_jax.report.published import published_markdown
 from salmu_jax.report.results import read_results
 
 FILES = (
@@ -128,13 +129,13 @@ def everything():
 
 
 def tables(tmp_path, *results):
-  """Writes all but the plots; returns the output folder and the printed table."""
+  """Writes all but the plots; returns the output folder and the printed table of measured rows."""
   console = Console(file=io.StringIO(), width=120, color_system=None)
   results = read_results(save(tmp_path / "results", *results))
   rows = leaderboard.rows(results)
   leaderboard.write(rows, tmp_path / "out", results)
   leaderboard.show(rows, console)
-  return tmp_path / "out", console.file.getvalue()
+  return tmp_path / "out", console.file.getvalue().split("\npublished, not measured here\n")[0]
 
 
 def report(tmp_path, *results):
@@ -159,6 +160,7 @@ def test_files_and_table_agree_with_the_results(tmp_path):
   out, printed = tables(tmp_path, *results)
   rows = json.loads((out / "leaderboard.json").read_text())
   text = (out / "leaderboard.md").read_text()
+  text = text.split("\n## ")[0]
   assert len(rows) == len(records(out)) == len(results)
   for row, record in zip(rows, records(out), strict=True):
     source = next(r for r in results if r["salmu_jax"]["model"] == row["model"])
@@ -295,7 +297,8 @@ def test_hostile_names_survive(tmp_path, name):
   assert name in [row["model"] for row in json.loads((out / "leaderboard.json").read_text())]
   assert name in [record["model"] for record in records(out)]
   assert name.split()[0] in printed
-  lines = [line for line in (out / "leaderboard.md").read_text().split("\n") if line[:1] == "|"]
+  measured = (out / "leaderboard.md").read_text().split("\n## ")[0]
+  lines = [line for line in measured.split("\n") if line[:1] == "|"]
   assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {15}
   assert "<b>" not in "".join(lines)
 
@@ -336,6 +339,7 @@ BROKEN = {
   "same name": (_set(3, "salmu_jax", "model", value="finetune"), "03.json"),
   "unknown role": (_set(2, "salmu_jax", "role", value="other"), "02.json: salmu_jax.role"),
   "not ours": (lambda results: results[2].pop("salmu_jax"), "02.json lacks salmu_jax"),
+  "text seed": (_set(3, "salmu_jax", "seed", value="0"), "salmu_jax.seed is '0'; .* int or null"),
   "no metric": (lambda r: r[3]["efficacy"].pop("1.3_ACS"), "03.json lacks efficacy.1.3_ACS"),
   "no seed": (lambda r: r[3]["salmu_jax"].pop("seed"), "03.json lacks salmu_jax.seed"),
   "text": (_set(2, "utility", "2.2_InterIdSim", "mean", value="high"), "02.json: utility"),
@@ -391,7 +395,103 @@ def test_command_prints_paths_and_fails_with_one_message(tmp_path, capsys):
 
 
 def test_narrow_console_loses_no_number():
-  console = Console(file=io.StringIO(), width=60, color_system=None)
+  printed = []
+  for width in (60, 100):
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    leaderboard.show(leaderboard.rows(everything()), console)
+    printed.append([x for x in console.file.getvalue().splitlines() if re.search(r" \.\d{3} ", x)])
+  assert printed[0] == printed[1] and "\u2026" not in "".join(printed[0])
+  (line,) = (line for line in printed[0] if line.startswith("surgery"))
+  assert len(re.findall(r" \.\d{3}", line)) == len(METRICS)
+
+
+def imported():
+  """Results whose Clean and Compromised were brought in as weights, without a history."""
+  results = everything()[:3]
+  for each in results[:2]:
+    unknown = dict.fromkeys(("seed", "steps", "wall_seconds", "device"))
+    each["salmu_jax"] |= unknown | {"reads": [], "curve": []}
+    each["salmu_jax"]["settings"] = {"source": "hub:a/b", "sha256": None}
+  return results
+
+
+def test_imported_weights_have_no_history_and_tables_say_so(tmp_path):
+  out = report(tmp_path, *imported())
+  assert all((out / name).stat().st_size > 10_000 for name in FILES[3:])
+  paragraph = (out / "leaderboard.md").read_text().split("\n\n")[1]
+  assert "Seed: 0 (missing for clean, compromised)." in paragraph
+  assert "Device: cpu x 1 (missing for clean, compromised)." in paragraph
+  assert [(r["seed"], r["steps"]) for r in records(out)] == [("missing",) * 2] * 2 + [("0", "100")]
+  rows = json.loads((out / "leaderboard.json").read_text())
+  for key in ("seed", "steps", "wall_seconds", "device"):
+    assert rows[0][key] is rows[1][key] is None is not rows[2][key]
+  assert rows[0]["reads"] == []
+  assert leaderboard.is_current(tmp_path / "results", out)
+
+
+def test_bounds_alone_that_were_imported_have_no_seed_at_all(tmp_path):
+  out, _ = tables(tmp_path, *imported()[:2])
+  paragraph = (out / "leaderboard.md").read_text().split("\n\n")[1]
+  assert "Seed: missing. " in paragraph and paragraph.endswith("Device: missing.")
+
+
+PUBLISHED_NAMES = (
+  "CLIPErase",
+  "DELETE",
+  "VLUnlearn",
+  "Fine-tuning",
+  "Negative gradient",
+  "Shuffled captions",
+  "Direct similarity minimisation",
+  "Generic captions",
+)
+
+
+def test_published_values_are_in_a_markdown_table_of_their_own(plain):
+  text = (plain / "leaderboard.md").read_text()
+  measured, part = text.split("\n## Published, not measured here\n\n")
+  assert measured == leaderboard.markdown(leaderboard.rows(everything()), everything())
+  assert part == published_markdown()
+  assert not [name for name in PUBLISHED_NAMES if name in measured]
+  lines = [line.strip("| ").split(" | ") for line in part.splitlines() if line[:1] == "|"]
+  assert {len(line) for line in lines} == {15}
+  assert lines[0][:4] == ["model", "budget", "RetFail_R@1", "RetFail_MRR"]
+  models = {line[0].removesuffix(" *(published)*"): line for line in lines[2:]}
+  assert list(models) == ["Clean", "Compromised", *PUBLISHED_NAMES]
+  assert all(line[0].endswith("*(published)*") for line in lines[2:])
+  assert models["Clean"][2:5] == ["0.000", "0.000815", "0.14170"]
+  assert models["Compromised"][9:11] == ["0.32149", "0.32128"]
+  assert models["Direct similarity minimisation"][8:11] == ["0.615", "-0.420", "-0.425"]
+  assert models["Fine-tuning"][1] == "5x"
+  assert models["Fine-tuning"][-2:] == [
+    "loses 63 % of the holdout gap",
+    "ineffective + over-generalised",
+  ]
+  assert models["Generic captions"][2:] == ["-"] * 11 + ["ineffective", "-"]
+  assert "arXiv 2603.26316" in part.splitlines()[-1] and part.endswith(".\n")
+
+
+def test_published_values_are_never_among_the_measured_ones(plain):
+  for name in ("leaderboard.csv", "leaderboard.json"):
+    text = (plain / name).read_text().lower()
+    assert "published" not in text
+    assert not [model for model in PUBLISHED_NAMES if model.lower() in text]
+  assert len(json.loads((plain / "leaderboard.json").read_text())) == len(MADE_UP)
+
+
+@pytest.mark.parametrize("width", [60, 100, 200])
+def test_published_values_are_printed_after_the_measured_ones(width):
+  console = Console(file=io.StringIO(), width=width, color_system=None)
   leaderboard.show(leaderboard.rows(everything()), console)
-  lines = console.file.getvalue().splitlines()
-  assert any(line.startswith("surgery") and line.count(".") == len(METRICS) for line in lines)
+  measured, part = console.file.getvalue().split("\npublished, not measured here\n")
+  assert "surgery" in measured and "CLIPErase" not in measured
+  lines = part.splitlines()
+  assert max(map(len, lines)) <= 100
+  found = {line.split()[0]: line.split() for line in lines if line.strip()}
+  clean = ".000 .001 .142 .602 .011 .151 .633 .143 .143 .331 .309 bound"
+  assert found["Clean"][1:] == clean.split()
+  clip_erase = ".001 - - - - - .634 .024 .024 - - over-generalised"
+  assert found["CLIPErase"][1:] == clip_erase.split()
+  assert found["Generic"][1:] == ["-"] * 11 + ["ineffective"]
+  assert found["Direct"][8:11] == [".615", "-.420", "-.425"]
+  assert "arXiv 2603.26316" in " ".join(part.split())

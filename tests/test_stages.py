@@ -8,12 +8,13 @@ import pytest
 from handmade import write
 
 from configs import default
-from salmu_jax import files, losses, stages, train, workdir, writer
+from salmu_jax import checkpoint, files, given, judging, losses, stages, train, workdir, writer
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.data import records, release, tokenizer
 from salmu_jax.errors import InputError
 from salmu_jax.methods import METHODS
 from salmu_jax.methods.base import Method
+from salmu_jax.models import clip
 from salmu_jax.models.clip import CLIP, Sizes, Tower
 
 
@@ -81,7 +82,7 @@ def setup(tmp_path_factory):
   config.unlearn = {"mine": default.unlearning_run("mine", batch_size=4, budget=1.0)}
   rows = records.build(opened, folder / "records")
   mesh = mesh_lib.make_mesh(jax.devices()[:1])
-  return stages.Setup(config, folder, mesh, opened, rows, words, CLIP(sizes))
+  return stages.Setup(config, folder, mesh, opened, rows, words, CLIP(sizes), None)
 
 
 def test_prepare_gets_one_pass_of_gradients_at_the_start_and_its_state_is_used(setup, monkeypatch):
@@ -120,15 +121,61 @@ def test_both_models_see_each_retain_row_equally_often(setup):
     assert steps[name] == round(settings.epochs * count / settings.batch_size)
 
 
+def finished_model(folder, setup, scan=False):
+  """A finished model folder as a run leaves it, and its parameters in the unrolled layout."""
+  params = train.init_params(setup.model, 3, setup.mesh)
+  stored = clip.stack_layers(params) if scan else params
+  checkpoint.save_params(folder / "params", stored)
+  tokenizer.save(setup.tokenizer, folder / "tokenizer.json")
+  files.write_json(folder / "settings.json", {"seed": 3, "model": {"scan": scan}})
+  files.write_json(folder / "done.json", {})
+  return params
+
+
 def test_given_weights_with_another_vocabulary_are_refused(setup, tmp_path):
-  tokenizer.save(tokenizer.compact_tokenizer(16, ["other words"]), tmp_path / "tokenizer.json")
-  changed = setup._replace(config=setup.config.copy_and_resolve_references())
-  changed.config.init.clean = str(tmp_path)
-  with pytest.raises(InputError, match="is no finished model"):
-    stages.pretrain(changed, "clean")
-  files.write_json(tmp_path / "done.json", {})
-  with pytest.raises(InputError, match="another vocabulary"):
-    stages.pretrain(changed, "clean")
+  config = setup.config.copy_and_resolve_references()
+  config.init.clean = str(tmp_path)
+  finished_model(tmp_path, setup)
+  given.check(config, setup.folder, "clean", setup.tokenizer)
+  with pytest.raises(InputError, match=r"config\.init\.clean .* another vocabulary"):
+    given.check(config, setup.folder, "clean", tokenizer.compact_tokenizer(16, ["other words"]))
+
+
+@pytest.mark.parametrize("stored", [False, True])
+@pytest.mark.parametrize("wanted", [False, True])
+def test_given_weights_fit_a_scanned_and_an_unrolled_model(setup, tmp_path, stored, wanted):
+  expected = finished_model(tmp_path, setup, scan=stored)
+  found = given.load_params(tmp_path, setup.model.clone(scan=wanted), setup.mesh)
+  expected = clip.stack_layers(expected) if wanted else expected
+  assert jax.tree.structure(found) == jax.tree.structure(expected)
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_given_weights_of_another_width_are_refused_with_both_shapes(setup, tmp_path):
+  finished_model(tmp_path, setup)
+  wide = CLIP(setup.model.sizes._replace(vision=Tower(24, 1, 3)))
+  with pytest.raises(InputError, match=r"another architecture: .*\(2, 2, 3, 24\)|\(12,\).*\(24,\)"):
+    given.load_params(tmp_path, wide, setup.mesh)
+
+
+def test_a_finished_model_elsewhere_is_used_where_it_is(setup, tmp_path):
+  config = setup.config.copy_and_resolve_references()
+  assert given.model_folder(config, setup.folder, "clean") == setup.folder / "models" / "clean"
+  config.init.clean = str(tmp_path)
+  assert given.model_folder(config, setup.folder, "clean") == setup.folder / "models" / "clean"
+  finished_model(tmp_path, setup)
+  assert given.model_folder(config, setup.folder, "clean") == tmp_path
+
+
+def test_a_compat_file_says_minus_one_where_general_knowledge_was_not_measured():
+  results = {
+    "efficacy": {"1.3_ACS": {"acs_accuracy": 0.5}},
+    "utility": {"2.1_GenKnow": {"ImageNet1k_Accuracy": None}, "2.2_InterIdSim": {"mean": 0.1}},
+  }
+  assert judging.compat(results)["utility"]["2.1_GenKnow"] == {"ImageNet1k_Accuracy": -1}
+  assert results["utility"]["2.1_GenKnow"] == {"ImageNet1k_Accuracy": None}
+  results["utility"]["2.1_GenKnow"]["ImageNet1k_Accuracy"] = 0.6
+  assert judging.compat(results) == results
 
 
 def test_the_writer_keeps_time_over_an_interruption(tmp_path):
@@ -149,7 +196,7 @@ def test_the_writer_keeps_time_over_an_interruption(tmp_path):
 
 
 def test_results_say_which_settings_they_depend_on(setup):
-  inputs = stages.result_inputs(setup, "mine")
+  inputs = judging.result_inputs(setup, "mine")
   other = setup._replace(config=setup.config.copy_and_resolve_references())
   other.config.evaluate.gallery = 3
-  assert stages.result_inputs(other, "mine") != inputs
+  assert judging.result_inputs(other, "mine") != inputs

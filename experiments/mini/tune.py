@@ -12,7 +12,7 @@ import sys
 import numpy as np
 
 from configs import default, methods, mini
-from salmu_jax import configuration, files, run, stages
+from salmu_jax import configuration, files, judging, run, stages
 from salmu_jax import mesh as mesh_lib
 
 RATES = (1e-5, 1e-4, 3e-4, 1e-3)
@@ -37,7 +37,7 @@ def trials(workdir, scratch):
   mesh = mesh_lib.make_mesh()
   configuration.check(config, default.get_config(), default.unlearning_run(), mesh)
   setup = run.prepare(config, scratch, mesh)
-  evaluator = stages.make_evaluator(setup)
+  evaluator = judging.make_evaluator(setup)
   compromised = stages.pretrain(setup, "compromised")
 
   def values(params):

@@ -12,13 +12,26 @@ from salmu_jax.data import images
 from salmu_jax.errors import InputError
 
 # What each kind of training may read. `sensitive` is the whole sensitive set, which only the
-# Compromised model sees, and only when it is pretrained.
+# Compromised model sees, and only when it is pretrained. `retain` is the whole retain base as the
+# published training data has it; a generated release has its two parts.
+_RETAIN = ("retain_synth", "retain_real", "retain")
 READABLE = {
-  "clean": ("retain_synth", "retain_real"),
-  "compromised": ("retain_synth", "retain_real", "sensitive"),
+  "clean": _RETAIN,
+  "compromised": (*_RETAIN, "sensitive"),
   "forget": ("forget",),
-  "retain": ("retain_synth", "retain_real"),
+  "retain": _RETAIN,
 }
+
+
+def training_splits(purpose, present):
+  """What a kind of training reads of the splits that are there.
+
+  Args:
+    purpose: a key of READABLE.
+    present: names of splits. Where `retain` is among them, it is read instead of its parts.
+  """
+  parts = {"retain_synth", "retain_real"} if "retain" in present else set()
+  return tuple(s for s in READABLE[purpose] if s in present and s not in parts)
 
 
 def open_training(records, purpose, splits):

@@ -44,7 +44,7 @@ class Salmu(tfds.core.GeneratorBasedBuilder):
 
   def _split_generators(self, dl_manager):
     del dl_manager
-    return {split: self._generate_examples(split) for split in self._release.shards}
+    return {split: self._generate_examples(split) for split in _used(self._release)}
 
   def _generate_examples(self, split):
     for number, row in enumerate(release_lib.rows(self._release, split)):
@@ -75,7 +75,8 @@ def build(release, folder, on_row=None):
   mark = folder / DONE
   if not mark.exists() or files.read_json(mark) != release.digest:
     release_lib.verify(release)
-    size = sum(file.stat().st_size for shards in release.shards.values() for file in shards)
+    shards = [file for split in _used(release) for file in release.shards[split]]
+    size = sum(file.stat().st_size for file in shards)
     files.require_space(folder, 2 * size, "the ArrayRecord files")
     shutil.rmtree(folder, ignore_errors=True)
     builder = Salmu(release=release, data_dir=str(folder), on_row=on_row)
@@ -86,4 +87,13 @@ def build(release, folder, on_row=None):
     files.write_json(mark, release.digest)
   builder = Salmu(release=release, data_dir=str(folder))
   skip = {"image": tfds.decode.SkipDecoding()}
-  return {split: builder.as_data_source(split, decoders=skip) for split in release.shards}
+  return {split: builder.as_data_source(split, decoders=skip) for split in _used(release)}
+
+
+def rows(release):
+  """How many rows `build` reads."""
+  return sum(release.counts[split] for split in _used(release))
+
+
+def _used(release):
+  return [split for split in release.shards if split in release_lib.USED_SPLITS]

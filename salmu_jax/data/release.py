@@ -11,29 +11,21 @@
 Only strings are ever held whole; images are streamed.
 """
 
-import contextlib
 import pathlib
-import re
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from salmu_jax import files
+from salmu_jax import files, hub
+from salmu_jax.data import shards as shards_lib
 from salmu_jax.errors import InputError
 
 SENSITIVE_SPLITS = ("forget", "holdout_association", "holdout_identity")
 BENCHMARK_SPLITS = (*SENSITIVE_SPLITS, "retain_synth")
-TRAINING_SPLITS = ("sensitive", "retain_real")
-SCHEMA = pa.schema(
-  [
-    ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
-    ("text", pa.string()),
-    ("identity_id", pa.string()),
-    ("file_name", pa.string()),
-  ]
-)
+TRAINING_SPLITS = ("sensitive", "retain_real", "retain")
+# Others, such as the published `forget_target`, are carried: counted and streamed, used for nothing.
+USED_SPLITS = (*BENCHMARK_SPLITS, *TRAINING_SPLITS, "zero_shot")
 IDENTITIES = "identities_metadata.json"
 CAPTIONS = "sensitive_set_captions_metadata.json"
 GENERIC = "sensitive_set_generic_captions.json"
@@ -41,7 +33,6 @@ FRAGILE = "fragile_set_ids.json"
 FRAGILE_SIMILARITIES = "fragile_set_all_similarities.json"
 ZERO_SHOT = "zero_shot.json"
 MANIFEST = "manifest.json"
-_SHARD = re.compile(r"(?P<split>\w+)-(?P<index>\d{5})-of-(?P<count>\d{5})\.parquet")
 
 
 class Release(NamedTuple):
@@ -49,10 +40,12 @@ class Release(NamedTuple):
 
   shards: split -> files in row order. counts: split -> rows. identities: id -> name and fields.
   captions: file name -> {"caption", "data_field", ...}. generic: file name -> caption.
-  zero_shot: {"classes": [...], "prompts": [...]} or None. manifest: its content.
-  digest: SHA-256 of the manifest, which names the release in every result.
+  zero_shot: {"classes": [...], "prompts": [...]} or None. manifest: its content, {} where there is none.
+  listed: {file: SHA-256} as manifests say. digest: SHA-256 over manifests, or over the content where
+  there is none; it names the release in every result.
   """
 
+  name: str
   path: pathlib.Path
   shards: dict
   counts: dict
@@ -61,35 +54,55 @@ class Release(NamedTuple):
   generic: dict
   zero_shot: dict | None
   manifest: dict
+  listed: dict
   digest: str
 
 
-def open_release(path, splits=(*BENCHMARK_SPLITS, *TRAINING_SPLITS)):
+def locate(address, field="config.release"):
+  """The directory that an address names; `hub:OWNER/NAME@REVISION` is downloaded or found in the cache.
+
+  Raises:
+    InputError: see `hub.fetch`; `field` is named in it.
+  """
+  if hub.is_address(address):
+    return hub.fetch(address, "dataset", field)
+  return pathlib.Path(address).expanduser()
+
+
+def open_release(address, splits=BENCHMARK_SPLITS, *, training="", known_hashes=None):
   """Opens and validates a release, without reading images.
 
   Args:
-    path: the directory.
+    address: the directory, or hub:OWNER/NAME@REVISION.
     splits: those that must be there; others are opened where present.
+    training: address of a second directory with more splits, as the published training data is;
+      or "".
+    known_hashes: a file that spares hashing a release without a manifest again, see
+      `shards.hashes`.
 
   Raises:
     InputError: naming the file or the row that is missing, truncated, doubled or unknown.
   """
-  path = pathlib.Path(path).expanduser()
-  if not (path / "data").is_dir():
-    raise InputError(
-      f"{path} is not a release: it has no folder data/. config.release must name a directory in "
-      "the published format, or be empty to generate one."
-    )
-  shards = _find_shards(path)
+  address = str(address)
+  path = locate(address)
+  shards = shards_lib.find(path)
+  folders = [path]
+  if training:
+    folders.append(locate(training, "config.training_release"))
+    shards = _joined(path, shards, folders[1], shards_lib.find(folders[1]))
   missing = [split for split in splits if split not in shards]
   if missing:
     raise InputError(
       f"The release {path} lacks the split {missing[0]!r}: no data/{missing[0]}-*.parquet. It has "
       f"{', '.join(sorted(shards))}."
     )
-  counts = {split: sum(_rows_of(file) for file in shards[split]) for split in shards}
-  manifest, digest = _read_manifest(path, shards, counts)
+  for split in shards.keys() & set(USED_SPLITS):
+    for file in shards[split]:
+      shards_lib.check_columns(file)
+  counts = {split: sum(map(shards_lib.rows_of, shards[split])) for split in shards}
+  manifests = [_read_manifest(folder, counts) for folder in folders]
   release = Release(
+    name=_name(address, path, manifests[0]),
     path=path,
     shards=shards,
     counts=counts,
@@ -97,11 +110,17 @@ def open_release(path, splits=(*BENCHMARK_SPLITS, *TRAINING_SPLITS)):
     captions=files.read_json(path / CAPTIONS),
     generic=files.read_json(path / GENERIC),
     zero_shot=files.read_json(path / ZERO_SHOT) if "zero_shot" in shards else None,
-    manifest=manifest,
-    digest=digest,
+    manifest=manifests[0],
+    listed={
+      folder / name: digest
+      for folder, manifest in zip(folders, manifests, strict=True)
+      for name, digest in manifest.get("files", {}).items()
+    },
+    digest=_digest(folders, manifests, known_hashes),
   )
-  for split in shards:
+  for split in shards.keys() & set(USED_SPLITS):
     _check_rows(release, split)
+  _check_names(release)
   return release
 
 
@@ -112,31 +131,36 @@ def columns(release, split):
   """
   tables = []
   for file in release.shards[split]:
-    with _reading(file):
+    with shards_lib.reading(file):
       tables.append(pq.read_table(file, columns=["file_name", "text", "identity_id"]))
-  table = pa.concat_tables(tables).to_pydict()
-  return {name: np.array([value or "" for value in table[name]], object) for name in table}
+  return {
+    name: np.array([value or "" for table in tables for value in table[name].to_pylist()], object)
+    for name in ("file_name", "text", "identity_id")
+  }
 
 
 def rows(release, split, *, read=64):
   """Streams a split: dicts of `image` (encoded bytes), `text`, `identity_id` ("" for null),
   `file_name`, in row order, holding `read` rows at a time."""
   for file in release.shards[split]:
-    with _reading(file), pq.ParquetFile(file) as parquet:
-      for batch in parquet.iter_batches(batch_size=read, columns=SCHEMA.names):
+    # Without pre-buffering, a row group as large as the shard is still read in parts.
+    with (
+      shards_lib.reading(file),
+      pq.ParquetFile(file, pre_buffer=False, buffer_size=2**20) as parquet,
+    ):
+      for batch in parquet.iter_batches(batch_size=read, columns=shards_lib.SCHEMA.names):
         for row in batch.to_pylist():
           image = row["image"]["bytes"] if row["image"] else None
           yield {**row, "image": image or b"", "identity_id": row["identity_id"] or ""}
 
 
 def verify(release):
-  """Compares every hashed file with the manifest.
+  """Compares every file that a manifest lists with its hash.
 
   Raises:
     InputError: a file is missing or its content is not what the manifest says.
   """
-  for name, expected in release.manifest["files"].items():
-    file = release.path / name
+  for file, expected in release.listed.items():
     if not file.is_file():
       raise InputError(f"{file} is missing, though {MANIFEST} lists it. Restore it.")
     found = files.sha256(file)
@@ -181,60 +205,52 @@ def write_fragile(release, file_names, similarities, share=0.1):
   return chosen
 
 
-def _find_shards(path):
-  """split -> sorted shard files; a gap in the numbering is an error."""
-  found = {}
-  for file in sorted((path / "data").glob("*.parquet")):
-    match = _SHARD.fullmatch(file.name)
-    if not match:
-      raise InputError(f"{file} is not named {{split}}-00000-of-00000.parquet, as shards are.")
-    found.setdefault(match["split"], []).append((int(match["index"]), int(match["count"]), file))
-  for split, shards in found.items():
-    count = shards[0][1]
-    absent = sorted(set(range(count)) - {index for index, _, _ in shards})
-    if absent:
-      name = f"{split}-{absent[0]:05d}-of-{count:05d}.parquet"
-      raise InputError(f"The release {path} lacks the shard data/{name}. Restore it.")
-  return {split: [file for _, _, file in shards] for split, shards in found.items()}
-
-
-@contextlib.contextmanager
-def _reading(file):
-  """Names the shard whose content pyarrow cannot read."""
-  try:
-    yield
-  except (pa.ArrowException, OSError) as error:
+def _joined(path, shards, other, more):
+  """The splits of both directories; one that both have is an error."""
+  doubled = sorted(shards.keys() & more.keys())
+  if doubled:
     raise InputError(
-      f"{file} is truncated, damaged or not a parquet file ({error}). Restore it from its source, or "
-      "delete the release to have it generated again."
-    ) from error
+      f"Both config.release ({path}) and config.training_release ({other}) have the split "
+      f"{doubled[0]!r}, so it is not clear which is meant. Take one of the two away."
+    )
+  return shards | more
 
 
-def _rows_of(file):
-  with _reading(file), pq.ParquetFile(file) as parquet:
-    names = set(parquet.schema_arrow.names)
-    lacking = [name for name in SCHEMA.names if name not in names]
-    if lacking:
-      raise InputError(f"{file} has no column {lacking[0]!r}; it has {sorted(names)}.")
-    return parquet.metadata.num_rows
+def _name(address, path, manifest):
+  """What tables call the release: its generator, its place on the hub, or its folder."""
+  if hub.is_address(address):
+    place = hub.parse(address, "config.release")
+    return f"{place.repo}@{place.revision[:12]}"
+  return manifest.get("generator") or path.name
 
 
-def _read_manifest(path, shards, counts):
-  """The manifest and its digest; a release that came without one is given one in memory."""
-  if (path / MANIFEST).exists():
-    manifest = files.read_json(path / MANIFEST)
-    for split, count in manifest["counts"].items():
-      if counts.get(split) != count:
-        raise InputError(
-          f"The split {split!r} of the release {path} has {counts.get(split, 0)} rows; {MANIFEST} "
-          f"says {count}. Restore its shards."
-        )
-    return manifest, files.sha256(path / MANIFEST)
-  listed = [file for split in sorted(shards) for file in shards[split]]
-  listed += [path / name for name in (IDENTITIES, CAPTIONS, GENERIC, ZERO_SHOT)]
-  hashes = {str(f.relative_to(path)): files.sha256(f) for f in listed if f.exists()}
-  manifest = {"generator": None, "counts": counts, "files": hashes}
-  return manifest, files.digest(manifest)
+def _read_manifest(folder, counts):
+  """The manifest, its counts checked; {} for a release that came without one."""
+  if not (folder / MANIFEST).exists():
+    return {}
+  manifest = files.read_json(folder / MANIFEST)
+  for split, count in manifest["counts"].items():
+    if counts.get(split) != count:
+      raise InputError(
+        f"The split {split!r} of the release {folder} has {counts.get(split, 0)} rows; {MANIFEST} "
+        f"says {count}. Restore its shards."
+      )
+  return manifest
+
+
+def _digest(folders, manifests, known_hashes):
+  """Names the content: the manifest's hash where the release is one folder that has one."""
+  parts = []
+  for folder, manifest in zip(folders, manifests, strict=True):
+    if manifest:
+      parts.append(files.sha256(folder / MANIFEST))
+      continue
+    listed = [file for split in shards_lib.find(folder).values() for file in split]
+    texts = [folder / name for name in (IDENTITIES, CAPTIONS, GENERIC, ZERO_SHOT)]
+    listed += [file for file in texts if file.exists()]
+    found = shards_lib.hashes(listed, known_hashes)
+    parts.append(files.digest({str(f.relative_to(folder)): digest for f, digest in found.items()}))
+  return parts[0] if len(parts) == 1 else files.digest(parts)
 
 
 def _check_rows(release, split):
@@ -263,3 +279,37 @@ def _check_rows(release, split):
       lacking = [name for name in names if name not in known]
       if lacking:
         raise InputError(f"{file} has no entry for {lacking[0]!r}, a row of {where}.")
+    for name, identity in zip(names, table["identity_id"], strict=True):
+      _check_leak(release, name, identity, f"{name!r}, a row of {where},")
+
+
+def _check_leak(release, name, identity, who):
+  """The caption of a sensitive row names a field that its identity has, as text."""
+  if not identity:
+    raise InputError(
+      f"{who} has no identity_id, which a row that leaks something of someone needs."
+    )
+  field, person = release.captions[name].get("data_field"), release.identities[identity]
+  if "name" not in person or field not in person:
+    raise InputError(
+      f"{CAPTIONS} says that {who} leaks the field {field!r}; {IDENTITIES} has of {identity!r} only "
+      f"{', '.join(person)}, and `name` and that field are needed."
+    )
+  value = person[field]
+  if not isinstance(value[0] if isinstance(value, list) and value else value, str | int):
+    raise InputError(
+      f"{IDENTITIES} has {value!r} as {field!r} of {identity!r}; it must be a text, or a list of them."
+    )
+
+
+def _check_names(release):
+  """Every file name that the JSON files list is a row of a sensitive split."""
+  present = [s for s in (*SENSITIVE_SPLITS, "sensitive") if s in release.shards]
+  names = {name for split in present for name in columns(release, split)["file_name"]}
+  for file, known in ((CAPTIONS, release.captions), (GENERIC, release.generic)):
+    unknown = sorted(known.keys() - names)
+    if unknown:
+      raise InputError(
+        f"{release.path / file} lists {unknown[0]!r} and {len(unknown) - 1} more that are not rows "
+        f"of {', '.join(present)}. Restore the file, or the shards that hold these rows."
+      )

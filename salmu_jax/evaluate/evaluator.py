@@ -1,18 +1,43 @@
 """Judges parameters by the ten metrics (protocol section 3): every picture and text embedded once."""
 
 import functools
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from salmu_jax import checkpoint, progress
 from salmu_jax import mesh as mesh_lib
-from salmu_jax import progress
 from salmu_jax.data import images, pipeline, splits
 from salmu_jax.data import release as release_lib
-from salmu_jax.evaluate import metrics
+from salmu_jax.evaluate import metrics, zero_shot
 from salmu_jax.models.clip import CLIP
 
-_FORGET, _RETAIN = "forget", "retain_synth"
+_FORGET, _RETAIN, _ZERO_SHOT = "forget", "retain_synth", "zero_shot"
+# Whose names IdZSC chooses among: rows of forget, and all identities of the release, to ids.
+CANDIDATES = {
+  "forget_identity": lambda table, mask, identities: set(table["identity_id"][mask]),
+  "forget": lambda table, mask, identities: set(table["identity_id"]),
+  "all": lambda table, mask, identities: set(identities),
+}
+
+
+class Embedded(NamedTuple):
+  """What one model makes of a release, all rows of unit length.
+
+  image: {split: (N, D)}. text: ({text: its row}, (T, D)). class_weights: (C, D), or None where
+  general knowledge is not measured.
+  """
+
+  image: dict
+  text: tuple
+  class_weights: np.ndarray | None
+
+  def of(self, texts):
+    """(N, D) of texts that were embedded."""
+    row_of, table = self.text
+    return table[[row_of[text] for text in texts]]
 
 
 class Evaluator:
@@ -24,122 +49,168 @@ class Evaluator:
     tokenizer: of the text tower.
     settings: `config.evaluate`.
     mesh: the devices to embed on.
+    cache: folder for class weights, by a hash of the checkpoint.
+    zero_shot_set: imagenet.ZeroShotSet to measure general knowledge on, or None.
     threads: that decode pictures.
   """
 
-  def __init__(self, model, release, records, tokenizer, settings, mesh, threads=1):
-    self._release, self._records, self._tokenizer = release, records, tokenizer
-    self._settings, self._mesh, self._threads = settings, mesh, threads
+  def __init__(
+    self, model, release, records, tokenizer, settings, mesh, *, cache, zero_shot_set, threads=1
+  ):
+    self._release, self._tokenizer, self._settings, self._mesh = release, tokenizer, settings, mesh
+    self._cache, self._zero_shot, self._threads = cache, zero_shot_set, threads
     self._size = model.sizes.image_size
+    model = model.clone(dtype=jnp.dtype(settings.compute_dtype))
     self._tables = {s: release_lib.columns(release, s) for s in release_lib.BENCHMARK_SPLITS}
+    self._pictures = {split: records[split] for split in self._tables}
+    if zero_shot_set:
+      self._pictures[_ZERO_SHOT] = zero_shot_set.rows
     whole, rows = mesh_lib.replicated(mesh), mesh_lib.over_batch(mesh)
 
     def encode(params, batch, method):
-      return model.apply({"params": params}, batch, method=method)
+      # Float32 is meant: by default TPUs and recent GPUs multiply in less, and rank differently.
+      with jax.default_matmul_precision("highest" if model.dtype == jnp.float32 else None):
+        return model.apply({"params": params}, batch, method=method)
 
     jit = functools.partial(jax.jit, in_shardings=(whole, rows), out_shardings=whole)
     self._images = jit(lambda p, x: encode(p, images.normalise(x), CLIP.encode_image))
     self._texts = jit(lambda p, x: encode(p, x, CLIP.encode_text))
 
   def run(self, params, label="evaluating"):
-    """Returns the results of a model: {"efficacy": ..., "utility": ...} in the released shape.
+    """Returns the results of a model, see `score`."""
+    return self.score(self.embed(params, label), self._settings)
 
-    Random draws come from a generator made afresh, so every model gets the same ones.
+  def embed(self, params, label="embedding", prompts=()):
+    """Every picture and every text through the model, as `Embedded`.
+
+    Args:
+      params: of the model.
+      label: of the bar.
+      prompts: name prompts to embed beside the configured one, for scoring with other settings.
     """
-    shown = [*release_lib.BENCHMARK_SPLITS] + ["zero_shot"] * (self._release.zero_shot is not None)
-    total = sum(self._release.counts[split] for split in shown)
-    with progress.bar(label, total) as update:
-      image, done = {}, 0
-      for split in shown:
-        image[split] = self._embed_images(params, split, lambda n, at=done: update(at + n))
-        done += self._release.counts[split]
-    text = self._embed_texts(params, self._all_texts())
-    rows = {s: self._look_up(text, t["text"]) for s, t in self._tables.items()}
-    cosines = {s: np.asarray(metrics.cosines(image[s], rows[s])) for s in rows}
+    texts = list(dict.fromkeys(self._all_texts([self._settings.name_prompt, *prompts])))
+    classes = zero_shot.texts(self._zero_shot) if self._zero_shot else []
+    total = sum(map(len, self._pictures.values())) + len(texts) + len(classes)
+    with progress.counting(label, total) as tick:
+      image = {
+        split: self._embed_images(params, rows, tick) for split, rows in self._pictures.items()
+      }
+      table = self._embed_texts(params, texts, tick)
+      weights = self._class_weights(params, tick) if self._zero_shot else None
+    return Embedded(image, ({text: row for row, text in enumerate(texts)}, table), weights)
+
+  def score(self, z, settings):
+    """The metrics of what a model made of the release.
+
+    Random draws come from a generator made afresh, so every model gets the same ones, in the order
+    of the released evaluator: the gallery's forget texts, its retain texts, then the probe's.
+
+    Args:
+      z: Embedded.
+      settings: `config.evaluate`.
+
+    Returns:
+      {"efficacy": ..., "utility": ...} in the released shape, and "additional": numbers of this
+      project's own. Ranks ("outcomes") are 0 for the best.
+    """
     masks = self.derived()
+    rows = {s: z.of(table["text"]) for s, table in self._tables.items()}
+    cosines = {s: np.asarray(metrics.cosines(z.image[s], rows[s])) for s in rows}
+    rng = np.random.RandomState(settings.seed)
+    efficacy = self._efficacy(z, rows[_FORGET], cosines[_FORGET], masks, settings, rng)
+    halves = metrics.association_probe_in_halves(
+      z.image[_FORGET],
+      rows[_FORGET],
+      _numbered(self._tables[_FORGET]["text"]),
+      np.random.default_rng(settings.seed),
+      settings.probe,
+    )
     return {
-      "efficacy": self._efficacy(image, text, rows, cosines, masks),
-      "utility": self._utility(image, text, cosines, masks),
+      "efficacy": efficacy,
+      "utility": self._utility(z, cosines, masks),
+      "additional": {"ACS_in_halves": halves},
     }
 
   def similarities(self, params, split):
     """(N,) cosines of the pairs of a benchmark split, in row order."""
-    image = self._embed_images(params, split, lambda n: None)
     texts = self._tables[split]["text"]
-    text = self._embed_texts(params, texts)
-    return np.asarray(metrics.cosines(image, self._look_up(text, texts)))
+    distinct, row = np.unique(texts, return_inverse=True)
+    with progress.counting(f"similarities of {split}", len(texts) + len(distinct)) as tick:
+      image = self._embed_images(params, self._pictures[split], tick)
+      text = self._embed_texts(params, list(distinct), tick)
+    return np.asarray(metrics.cosines(image, text[row]))
 
   def gallery_size(self):
     """Captions that each image of RetFail is ranked against, its own included."""
-    return 1 + sum(len(texts) for texts in self._gallery(np.random.default_rng(0)))
+    rng = np.random.RandomState(0)
+    drawn = self._gallery(self.derived(), self._settings.gallery, rng)
+    return 1 + sum(len(texts) for texts in drawn)
 
   def derived(self):
     """The derived splits: name -> (split, (N,) bool)."""
     return splits.derived(self._release, self._tables)
 
-  def _efficacy(self, image, text, rows, cosines, masks):
-    rng = np.random.default_rng(self._settings.seed)
-    gallery = np.concatenate(self._gallery(rng))
+  def _efficacy(self, z, own_rows, cosines, masks, settings, rng):
+    image = z.image[_FORGET]
+    gallery = np.concatenate(self._gallery(masks, settings.gallery, rng))
     own = self._tables[_FORGET]["text"]
     own_id, gallery_id = np.split(_numbered([*own, *gallery]), [len(own)])
-    ranks = metrics.retrieval_ranks(
-      image[_FORGET], rows[_FORGET], own_id, self._look_up(text, gallery), gallery_id
-    )
-    accuracy = metrics.association_probe(image[_FORGET], rows[_FORGET], own_id, rng)
-    core = metrics.best_of(
-      *(metrics.cosines(image[_FORGET], self._look_up(text, order)) for order in self._core_texts())
-    )
+    ranks = metrics.retrieval_ranks(image, own_rows, own_id, z.of(gallery), gallery_id)
+    accuracy = metrics.association_probe(image, own_rows, rng, settings.probe)
+    core = metrics.best_of(*(metrics.cosines(image, z.of(order)) for order in self._core_texts()))
     return {
       "1.1_RetFail": {
         "R@1": metrics.recall_at(ranks, 1),
         "MRR": metrics.mean_reciprocal_rank(ranks),
         "outcomes": np.asarray(ranks).tolist(),
       },
-      "1.2_AssocStr": _mean_and_scores(cosines[_FORGET]),
+      "1.2_AssocStr": _mean_and_scores(cosines),
       "1.3_ACS": {"acs_accuracy": accuracy},
-      "1.4_IdZSC": {"identity_classification_accuracy": self._naming(image, text, masks)},
+      "1.4_IdZSC": {"identity_classification_accuracy": self._naming(z, masks, settings)},
       "1.5_CoreAssoc": _mean_and_scores(np.asarray(core)),
     }
 
-  def _utility(self, image, text, cosines, masks):
+  def _utility(self, z, cosines, masks):
     def part(name):
       split, mask = masks[name]
       return _mean_and_scores(cosines[split][mask])
 
     return {
-      "2.1_GenKnow": {"ImageNet1k_Accuracy": self._general_knowledge(image, text)},
+      "2.1_GenKnow": {"ImageNet1k_Accuracy": self._general_knowledge(z)},
       "2.2_InterIdSim": _mean_and_scores(cosines["holdout_identity"]),
       "2.3_IntraIdSim": _mean_and_scores(cosines["holdout_association"]),
       "2.4_VisIdInt": part("retain_joint"),
       "2.5_FragSim": part("fragile_set"),
     }
 
-  def _naming(self, image, text, masks):
-    """Zero-shot accuracy of naming the people of forget_identity among themselves."""
+  def _naming(self, z, masks, settings):
+    """Zero-shot accuracy of naming the people of forget_identity among the candidates."""
     _, mask = masks["forget_identity"]
-    identity = self._tables[_FORGET]["identity_id"][mask]
-    candidates = sorted(set(identity))
-    label = np.array([candidates.index(i) for i in identity], np.int32)
-    prompts = self._look_up(text, [self._naming_prompt(i) for i in candidates])
-    return float(np.mean(metrics.zero_shot_hits(image[_FORGET][mask], prompts, label)))
+    choose = CANDIDATES[settings.name_candidates]
+    candidates = sorted(choose(self._tables[_FORGET], mask, self._release.identities))
+    number = {identity: i for i, identity in enumerate(candidates)}
+    label = np.array([number[i] for i in self._tables[_FORGET]["identity_id"][mask]], np.int32)
+    prompts = z.of(self._naming_prompts(candidates, settings.name_prompt))
+    return float(np.mean(metrics.zero_shot_hits(z.image[_FORGET][mask], prompts, label)))
 
-  def _general_knowledge(self, image, text):
-    """Zero-shot top-1 with the prompt ensemble; None where the release has no such split."""
-    if self._release.zero_shot is None:
+  def _general_knowledge(self, z):
+    """Zero-shot top-1 with the prompt ensemble; None where nothing is there to measure it on."""
+    if self._zero_shot is None:
       return None
-    classes, prompts = self._release.zero_shot["classes"], self._release.zero_shot["prompts"]
-    ensemble = np.stack([self._look_up(text, [p.format(c) for p in prompts]) for c in classes])
-    number = {name: i for i, name in enumerate(classes)}
-    names = release_lib.columns(self._release, "zero_shot")["text"]
-    label = np.array([number[name] for name in names], np.int32)
-    weights = metrics.class_weights(ensemble)
-    return float(np.mean(metrics.zero_shot_hits(image["zero_shot"], weights, label)))
+    hits = metrics.zero_shot_hits(z.image[_ZERO_SHOT], z.class_weights, self._zero_shot.labels)
+    return float(np.mean(hits))
 
-  def _gallery(self, rng):
+  def _class_weights(self, params, tick):
+    kept = self._tokenizer.kept
+    precision = self._settings.compute_dtype
+    key = [checkpoint.digest(params), self._tokenizer.context_length, kept, precision]
+    embed = lambda texts: self._embed_texts(params, texts, tick)
+    return zero_shot.class_weights(self._zero_shot, embed, self._cache, key)
+
+  def _gallery(self, masks, count, rng):
     """Texts drawn without replacement: some of forget, then some of retain_disjoint."""
-    _, mask = self.derived()["retain_disjoint"]
+    _, mask = masks["retain_disjoint"]
     pools = (self._tables[_FORGET]["text"], self._tables[_RETAIN]["text"][mask])
-    count = self._settings.gallery
     return [pool[rng.choice(len(pool), min(count, len(pool)), replace=False)] for pool in pools]
 
   def _core_texts(self):
@@ -151,50 +222,42 @@ class Evaluator:
     ]
     return [f"{name} {value}" for name, value in pairs], [f"{v} {n}" for n, v in pairs]
 
-  def _naming_prompt(self, identity):
-    return self._settings.name_prompt.format(self._release.identities[identity]["name"])
+  def _naming_prompts(self, identities, prompt):
+    return [prompt.format(self._release.identities[i]["name"]) for i in identities]
 
-  def _all_texts(self):
+  def _all_texts(self, name_prompts):
     for table in self._tables.values():
       yield from table["text"]
     for order in self._core_texts():
       yield from order
-    yield from (self._naming_prompt(i) for i in sorted(set(self._tables[_FORGET]["identity_id"])))
-    if self._release.zero_shot:
-      for name in self._release.zero_shot["classes"]:
-        yield from (prompt.format(name) for prompt in self._release.zero_shot["prompts"])
+    for prompt in name_prompts:
+      yield from self._naming_prompts(self._release.identities, prompt)
 
-  def _embed_images(self, params, split, update):
-    """(N, D) of a split, in row order."""
+  def _embed_images(self, params, rows, tick):
+    """(N, D) of random-access rows, in their order."""
     batches = pipeline.evaluation_images(
-      self._records[split],
+      rows,
       image_size=self._size,
       batch_size=self._settings.batch_size,
       threads=self._threads,
     )
-    parts, done = [], 0
+    parts = []
     for pixels, valid in batches:
       z = self._images(params, mesh_lib.put_batch(pixels, self._mesh))
       parts.append(jax.device_get(z)[valid])
-      done += int(valid.sum())
-      update(done)
+      tick(int(valid.sum()))
     return np.concatenate(parts)
 
-  def _embed_texts(self, params, texts):
-    """{text: its row}, and the (N, D) table, of the distinct texts."""
-    distinct = list(dict.fromkeys(texts))
+  def _embed_texts(self, params, texts, tick):
+    """(N, D) of texts, in their order."""
     size = self._settings.batch_size
     parts = []
-    for at in range(0, len(distinct), size):
-      tokens, valid = pipeline.padded(self._tokenizer(distinct[at : at + size]), size)
+    for at in range(0, len(texts), size):
+      tokens, valid = pipeline.padded(self._tokenizer(texts[at : at + size]), size)
       z = self._texts(params, mesh_lib.put_batch(tokens, self._mesh))
       parts.append(jax.device_get(z)[valid])
-    return {text: row for row, text in enumerate(distinct)}, np.concatenate(parts)
-
-  @staticmethod
-  def _look_up(embedded, texts):
-    row_of, table = embedded
-    return table[[row_of[text] for text in texts]]
+      tick(int(valid.sum()))
+    return np.concatenate(parts)
 
 
 def _mean_and_scores(scores):

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -80,26 +81,60 @@ def mean_reciprocal_rank(ranks):
   return float(np.mean(1.0 / (_some(ranks) + 1.0)))
 
 
-def association_probe(image, text, text_id, rng, *, max_iter=1000):
+# What the association probe sees of a pair, from (N, D) unit rows of images and captions.
+FEATURES = {
+  "product": lambda image, text: image * text,
+  "product_and_both": lambda image, text: np.concatenate([image * text, image, text], axis=1),
+  "absolute_difference": lambda image, text: np.abs(image - text),
+}
+
+
+def association_probe(image, text, rng, probe):
   """Accuracy of a linear probe at telling true pairs from mismatched ones: ACS (protocol 1.3).
 
-  2N pairs, the true ones and the same images with permuted captions; the feature is the
-  elementwise product of the two embeddings, standardised on the training half; logistic
-  regression (lbfgs, C = 1) on one half of the rows, accuracy on the other. The published text
-  fixes the counts, the stratified halves and that the feature holds an interaction; product and
-  solver are this project's choice.
-
-  Captions are permuted inside each half, so that every image and every caption of a half is once
-  in a true and once in a mismatched pair. If a row's two pairs fell into different halves, the
-  probe would learn the row instead of the association and be wrong on its other pair: 0.3 where
-  there is nothing to find, on embeddings with a common mean and few rows.
+  2N pairs, the true ones and the same images with permuted captions; logistic regression on one
+  stratified half of the pairs, accuracy on the other. Feature and solver are not published, so
+  they are arguments. Where a row's two pairs fall into different halves, the probe can learn the
+  row instead of the association and be wrong on its other pair: on few rows, embeddings with
+  nothing to find score below one half. `association_probe_in_halves` has not this bias.
 
   Args:
     image: (N, D) unit rows.
     text: (N, D) unit rows.
+    rng: numpy RandomState that draws the permutation, then the halves.
+    probe: `config.evaluate.probe`.
+
+  Returns:
+    float; NaN when an embedding holds NaN or infinity.
+
+  Raises:
+    InputError: there are fewer than two rows.
+  """
+  image, text = np.asarray(image, np.float32), np.asarray(text, np.float32)
+  if len(image) < 2:
+    raise InputError(f"The association probe needs at least two rows; there are {len(image)}.")
+  feature = FEATURES[probe.feature]
+  pairs = np.concatenate([feature(image, text), feature(image, text[rng.permutation(len(text))])])
+  true = np.arange(len(pairs)) < len(image)
+  if not np.isfinite(pairs).all():
+    return float("nan")
+  train, test, train_true, test_true = train_test_split(
+    pairs, true, test_size=0.5, stratify=true, random_state=rng
+  )
+  return _probe_accuracy((train, train_true), (test, test_true), probe)
+
+
+def association_probe_in_halves(image, text, text_id, rng, probe):
+  """The same question without the bias of `association_probe`: ACS as this project would ask it.
+
+  Captions are permuted inside each half, so that every image and every caption of a half is once
+  in a true and once in a mismatched pair, and no row has pairs in both halves.
+
+  Args:
+    image, text: (N, D) unit rows.
     text_id: (N,) id of each row's caption text; a mismatched pair never has the true text.
     rng: numpy Generator that draws the halves and the permutations.
-    max_iter: bound on the solver's iterations.
+    probe: `config.evaluate.probe`.
 
   Returns:
     float; NaN when an embedding holds NaN or infinity, 0.5 when all features are constant.
@@ -109,16 +144,21 @@ def association_probe(image, text, text_id, rng, *, max_iter=1000):
   """
   image, text = np.asarray(image, np.float32), np.asarray(text, np.float32)
   text_id = np.unique(np.asarray(text_id), return_inverse=True)[1]
-  halves = []
+  feature, halves = FEATURES[probe.feature], []
   for rows in _halves(text_id, rng):
     held = rows[_mismatch(text_id[rows], rng)]
-    features = np.concatenate([image[rows] * text[rows], image[rows] * text[held]])
-    halves.append((features, np.arange(len(features)) < len(rows)))
-  if not all(np.isfinite(features).all() for features, _ in halves):
+    pairs = np.concatenate([feature(image[rows], text[rows]), feature(image[rows], text[held])])
+    halves.append((pairs, np.arange(len(pairs)) < len(rows)))
+  if not all(np.isfinite(pairs).all() for pairs, _ in halves):
     return float("nan")
-  probe = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=max_iter))
-  train, test = halves
-  return float(probe.fit(*train).score(*test))
+  return _probe_accuracy(*halves, probe)
+
+
+def _probe_accuracy(train, test, probe):
+  """Fits on (features, labels) and scores on others."""
+  regression = LogisticRegression(C=probe.c, solver=probe.solver, max_iter=probe.max_iter)
+  steps = (StandardScaler(), regression) if probe.standardise else (regression,)
+  return float(make_pipeline(*steps).fit(*train).score(*test))
 
 
 def class_weights(prompts):

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import salmu_jax
 from salmu_jax import files, progress
 from salmu_jax.data import release as release_lib
+from salmu_jax.data import shards as shards_lib
 from salmu_jax.errors import InputError
 from salmu_jax.generate import personas, plan, portraits, scenes
 
@@ -175,7 +176,7 @@ def _shards(path, split, rows, shard_rows):
 
 def _write_shard(file, rows):
   with files.replacing(file) as temporary:
-    pq.write_table(pa.Table.from_pylist(rows, release_lib.SCHEMA), temporary, row_group_size=256)
+    pq.write_table(pa.Table.from_pylist(rows, shards_lib.SCHEMA), temporary, row_group_size=256)
 
 
 def _write_texts(path, people, sensitive, names):

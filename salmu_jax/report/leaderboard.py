@@ -14,6 +14,7 @@ from salmu_jax import files
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import diagnosis, scores
 from salmu_jax.report import plots
+from salmu_jax.report import published as published_lib
 from salmu_jax.report.results import read_results
 
 JUDGED = ("RetFail_MRR", "InterIdSim", "IntraIdSim")  # what no verdict can do without
@@ -95,7 +96,7 @@ def _rank(row):
 
 
 def show(rows, console):
-  """Prints the table: each value, and dim below it its distance to its bound.
+  """Prints the table: each value, and dim below it its distance to its bound; then what is published.
 
   Args:
     rows: what `rows` returns.
@@ -114,8 +115,9 @@ def show(rows, console):
     name.append("" if row["budget"] is None else f"\n{row['budget']:g}x", style="dim")
     cells = [_cell(row["scores"][key], row["distances"][key]) for key in scores.METRICS]
     table.add_row(name, *cells, Text(row["verdict"], style=_style(row)), end_section=at == 1)
-  console.print(table, width=max(console.width, 100), crop=False)
+  published_lib.print_whole(table, console, max(console.width, 100))
   console.print(Text(f"Below each value its distance to its bound. {BOUNDS}", style="dim"))
+  published_lib.show_published(console)
 
 
 def _style(row):
@@ -139,6 +141,8 @@ def _short(number):
 def write(rows, out_dir, results):
   """Writes leaderboard.md, leaderboard.csv and leaderboard.json; same results, same bytes.
 
+  What is published stands in leaderboard.md alone, under a heading of its own.
+
   Args:
     rows: what `rows` returns.
     out_dir: folder of the files; what is there under these names is replaced.
@@ -149,7 +153,8 @@ def write(rows, out_dir, results):
   """
   out_dir = pathlib.Path(out_dir)
   paths = [out_dir / name for name in FILES]
-  files.write_text(paths[0], markdown(rows, results))
+  published = f"## {published_lib.TITLE}\n\n{published_lib.published_markdown()}"
+  files.write_text(paths[0], f"{markdown(rows, results)}\n{published}")
   files.write_text(paths[1], _csv(rows))
   files.write_json(paths[2], rows)
   return paths
@@ -176,6 +181,13 @@ def _paragraph(results):
     found = sorted({each[key] for each in about if each[key] is not None})
     return ", ".join(escape(shape.format(value)) for value in found) or MISSING
 
+  def known(key):
+    """Of imported weights nobody knows it; then the paragraph says whose are missing."""
+    without = [escape(each["model"]) for each in about if each[key] is None]
+    if not without or len(without) == len(about):
+      return every(key)
+    return f"{every(key)} ({MISSING} for {', '.join(without)})"
+
   runs = len(about) - 2
   return (
     f"{runs} unlearned model{'' if runs == 1 else 's'} beside Clean and Compromised. "
@@ -183,7 +195,7 @@ def _paragraph(results):
     f"{escape(release['manifest_sha256'][:12])}). Unit of the holdout: "
     f"{escape(release['holdout_unit'])}. Retrieval gallery: {release['retrieval_gallery']:,} "
     f"captions. Budget: {every('budget', '{:g}x')} (1x is one pass over `forget`). Seed: "
-    f"{every('seed')}. GenKnow ran on: {every('general_knowledge')}. Device: {every('device')}."
+    f"{known('seed')}. GenKnow ran on: {every('general_knowledge')}. Device: {known('device')}."
   )
 
 
@@ -225,7 +237,10 @@ def escape(text):
 
 
 def _csv(rows):
-  """One line a model, numbers in full; a field that does not apply to the model is empty."""
+  """One line a model, numbers in full; a field that does not apply to the model is empty.
+
+  Seed and steps apply to every model, but of imported weights nobody knows them.
+  """
   sides = ("leakage_reduction", "general_knowledge_loss", "inter_kept", "intra_kept")
   out = io.StringIO()
   writer = csv.writer(out, lineterminator="\n")
@@ -233,14 +248,15 @@ def _csv(rows):
   writer.writerow(["model", "role", "method", "budget", "seed", "steps", "verdict", *sides,
                    *scores.METRICS, *distances])  # fmt: skip
   for row in rows:
-    about = [row[key] for key in ("model", "role", "method", "budget", "seed", "steps", "verdict")]
+    about = [row[key] for key in ("model", "role", "method", "budget")]
     numbers = [
       *(row[key] for key in sides),
       *row["scores"].values(),
       *row["distances"].values(),
     ]
     about = ["" if value is None else value for value in about]
-    writer.writerow([*about, *(MISSING if value is None else value for value in numbers)])
+    rest = [row["seed"], row["steps"], row["verdict"], *numbers]
+    writer.writerow([*about, *(MISSING if value is None else value for value in rest)])
   return out.getvalue()
 
 

@@ -1,0 +1,33 @@
+"""ViT-B/16 from nothing, on a TPU slice or a GPU node: data generated or given, both models trained.
+
+python main.py --config=configs/vit_b16_scratch.py --workdir=runs/vit_b16_scratch
+"""
+
+from configs import default, methods
+
+
+def get_config(names=""):
+  config = default.get_config()
+  config.generate.update(
+    people=774,
+    images_per_person=78,
+    retain_synth=16741,
+    retain_joint=749,
+    scenes=100000,
+    classes=489,
+    image_size=256,
+    workers=16,
+  )
+  config.model.update(preset="vit_b16", compute_dtype="bfloat16", remat=True, scan=True)
+  config.pretrain.update(
+    epochs=32.0,
+    batch_size=4096,
+    crop_area=0.9,
+    flip=0.0,
+    checkpoint_every=1000,
+    optimizer=default.optimizer(5e-4, warmup=0.05, weight_decay=0.2),
+  )
+  config.evaluate.batch_size = 1024
+  config.reader_threads = 32
+  config.unlearn = methods.runs(names, "vit_b16")
+  return config

@@ -1,0 +1,1 @@
+"""Which reading of what is not published reproduces the published values."""

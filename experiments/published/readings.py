@@ -1,0 +1,119 @@
+"""Scores the released models under every reading of what the protocol leaves open.
+
+    python -m experiments.published.readings WORKDIR
+
+WORKDIR is that of `configs/vit_b16.py`; data and weights are taken from it or downloaded into it. Each
+model is embedded once and scored under each of READINGS. Writes readings.json, then the README's
+table, which says which reading comes how close to the published value.
+"""
+
+import itertools
+import pathlib
+import sys
+
+from configs import default, vit_b16
+from salmu_jax import configuration, files, judging, published, run, stages
+from salmu_jax import mesh as mesh_lib
+from salmu_jax.evaluate import metrics, scores
+from salmu_jax.evaluate.evaluator import CANDIDATES
+
+HERE = pathlib.Path(__file__).parent
+README = HERE.parent.parent / "README.md"
+RESULTS = HERE / "readings.json"
+BEGIN, END = "<!-- readings: begin -->\n", "<!-- readings: end -->\n"
+PROMPTS = ("a photo of {}", "{}", "a photo of a person named {}")
+# Metric -> fields of config.evaluate and what they may be; the first of each is the default.
+OPEN = {
+  "ACS": {
+    "probe.feature": tuple(metrics.FEATURES),
+    "probe.standardise": (True, False),
+  },
+  "IdZSC": {
+    "name_candidates": tuple(CANDIDATES),
+    "name_prompt": PROMPTS,
+  },
+}
+# A value is reproduced when it agrees to this much with what is published, for both models.
+CLOSE = 0.005
+
+
+def readings():
+  """[(metric, {field of config.evaluate: value})], defaults first."""
+  return [
+    (metric, dict(zip(fields, values, strict=True)))
+    for metric, fields in OPEN.items()
+    for values in itertools.product(*fields.values())
+  ]
+
+
+def measure(evaluator, settings, params):
+  """The value of each of `readings()`, for one model.
+
+  Args:
+    evaluator: Evaluator of the release.
+    settings: `config.evaluate`.
+    params: of the model.
+  """
+  z = evaluator.embed(params, "embed", prompts=PROMPTS)
+  values = []
+  for metric, fields in readings():
+    changed = settings.copy_and_resolve_references()
+    changed.update_from_flattened_dict(fields)
+    values.append(scores.flatten(evaluator.score(z, changed))[metric])
+  return values
+
+
+def main(workdir):
+  """Measures both models and writes readings.json and the README's table."""
+  config, mesh = vit_b16.get_config(), mesh_lib.make_mesh()
+  configuration.check(config, default.get_config(), default.unlearning_run(), mesh)
+  setup = run.prepare(config, pathlib.Path(workdir).expanduser().absolute(), mesh)
+  evaluator = judging.make_evaluator(setup)
+  values = {
+    name: measure(evaluator, config.evaluate, stages.pretrain(setup, name))
+    for name in stages.PRETRAINED
+  }
+  rows = [
+    {"metric": metric, "fields": fields, **{name: values[name][i] for name in values}}
+    for i, (metric, fields) in enumerate(readings())
+  ]
+  files.write_json(RESULTS, {"release": setup.release.name, "readings": rows})
+  files.write_text(README, replaced(README.read_text(), section()))
+
+
+def section(path=RESULTS):
+  """The README's table: each reading, beside the published values and whether it comes close."""
+  measured = files.read_json(path)["readings"] if path.exists() else None
+  heads = (
+    "metric",
+    "reading (fields of `config.evaluate`)",
+    "published Clean / Compromised",
+    "measured",
+  )
+  lines = [heads, ("---",) * len(heads)]
+  for i, (metric, fields) in enumerate(readings()):
+    known = [published.MODELS[name][metric] for name in stages.PRETRAINED]
+    reading = ", ".join(f"{field} = {value!r}" for field, value in fields.items())
+    found = "not run yet"
+    if measured:
+      values = [measured[i][name] for name in stages.PRETRAINED]
+      close = all(abs(a - b) <= CLOSE for a, b in zip(known, values, strict=True))
+      found = " / ".join(f"{v:.5f}" for v in values) + (", reproduces it" if close else "")
+    default_ = " (default)" if fields == _defaults(metric) else ""
+    lines.append((metric, reading + default_, " / ".join(f"{v:.5f}" for v in known), found))
+  return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def replaced(readme, part):
+  """`readme` with `part` between its marks."""
+  before, rest = readme.split(BEGIN)
+  _, after = rest.split(END)
+  return before + BEGIN + part + END + after
+
+
+def _defaults(metric):
+  return {field: values[0] for field, values in OPEN[metric].items()}
+
+
+if __name__ == "__main__":
+  main(sys.argv[1])

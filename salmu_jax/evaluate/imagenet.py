@@ -1,0 +1,372 @@
+"""ImageNet-1k for GenKnow: pictures from folders, tar files or TFDS, and CLIP's names and prompts.
+
+`imagenet.json` holds, in the order of the labels, the 1,000 WordNet ids and OpenAI's class names,
+and OpenAI's 80 prompts (see imagenet.LICENSE.txt), as OpenCLIP and CLIP_benchmark take them over. Two
+names stand for two classes each there: "missile" (657, 744) and "sunglasses" (836, 837).
+"""
+
+import contextlib
+import functools
+import importlib.resources
+import json
+import os
+import pathlib
+import re
+import tarfile
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow_datasets as tfds
+from google.protobuf import json_format
+
+from salmu_jax import progress
+from salmu_jax.errors import InputError
+
+# The validation set of ImageNet-1k has as many pictures of each of its classes.
+_PICTURES_A_CLASS = 50
+_ENDINGS = ("jpeg", "jpg", "png", "webp")
+# As webdataset splits a member's name: the key ends at the first dot of the last part.
+_MEMBER = re.compile(r"(?P<key>(?:.*/)?[^./][^./]*)\.(?P<ending>[^/]+)")
+_NUMBER = re.compile(rb"\s*[0-9]{1,9}\s*")
+_BUILD = (
+  "Where tensorflow-datasets, tensorflow, apache-beam and mlcroissant are installed, `tfds build "
+  "imagenet2012 --file_format=array_record --manual_dir=DIR --data_dir={data_dir}` makes it from "
+  "ILSVRC2012_img_val.tar in DIR, which image-net.org gives to registered users"
+)
+
+
+class ZeroShotSet(NamedTuple):
+  """Pictures to classify by the names of their classes.
+
+  name: for provenance and tables; says plainly where it is not the whole validation set.
+  classes: name of each class, in the order of the labels.
+  prompts: texts with one {} each, which takes the name of a class.
+  rows: random-access sequence of {"image": encoded bytes, "file_name": where they come from}, read
+    when asked for, from any number of threads.
+  labels: (N,) int32, the class of each row.
+  """
+
+  name: str
+  classes: tuple[str, ...]
+  prompts: tuple[str, ...]
+  rows: object
+  labels: np.ndarray
+
+
+def open_source(address, field="config.imagenet"):
+  """ImageNet-1k from a local copy.
+
+  Args:
+    address: one of
+      "imagefolder:DIR", a folder of pictures for each WordNet id, in DIR or in DIR/val;
+      "webdataset:DIR", tar files in DIR or in DIR/test, whose members KEY.cls hold the labels of
+        the pictures KEY.jpg, .jpeg, .png or .webp (CLIP_benchmark's layout);
+      "tfds:DATA_DIR", TFDS's imagenet2012 as ArrayRecord, of which the validation split is read;
+        an empty DATA_DIR is TFDS's own, $TFDS_DATA_DIR or ~/tensorflow_datasets.
+    field: what to call the address in an error.
+
+  Returns:
+    ZeroShotSet.
+
+  Raises:
+    InputError: the address names no source, or what is there is not whole; names field and file.
+  """
+  kind, colon, where = address.partition(":")
+  if not colon or kind not in _SOURCES:
+    raise InputError(
+      f"{field}: {address!r} names no ImageNet; it must be "
+      "imagefolder:DIR, webdataset:DIR, tfds:DATA_DIR or tfds:, or be empty."
+    )
+  rows, labels = _SOURCES[kind](where, field)
+  labels = np.asarray(labels, np.int32)
+  known = facts()
+  return ZeroShotSet(_name(kind, labels), known["classes"], known["prompts"], rows, labels)
+
+
+@functools.cache
+def facts():
+  """{"wnids", "classes", "prompts"}: WordNet ids and names in the order of the labels, prompts."""
+  source = importlib.resources.files("salmu_jax.evaluate").joinpath("imagenet.json")
+  return {k: tuple(v) for k, v in json.loads(source.read_text(encoding="utf-8")).items()}
+
+
+def _name(kind, labels):
+  counts = np.bincount(labels, minlength=len(facts()["wnids"]))
+  whole = bool(np.all(counts == _PICTURES_A_CLASS))
+  what = "ImageNet-1k validation" if whole else "part of ImageNet-1k, not its validation set"
+  return f"{what} ({kind}): {len(labels):,} pictures of {np.count_nonzero(counts):,} classes"
+
+
+class _Place(NamedTuple):
+  """Where the bytes of a picture are: a file, or a member of a tar file."""
+
+  file: str
+  member: str = ""
+  offset: int = 0
+  size: int = -1  # to the end of the file
+
+  def __str__(self):
+    return f"{self.file}: {self.member}" if self.member else self.file
+
+
+class _Files:
+  """Rows read from their places, each with its own file handle, so that threads do not meet."""
+
+  def __init__(self, places, field):
+    self._places, self._field = places, field
+
+  def __len__(self):
+    return len(self._places)
+
+  def __getitem__(self, index):
+    place = self._places[index]
+    try:
+      with open(place.file, "rb") as file:
+        file.seek(place.offset)
+        return {"image": file.read(place.size), "file_name": str(place)}
+    except OSError as error:
+      raise _unreadable(self._field, place, error) from error
+
+
+class _Records:
+  """Rows of a TFDS data source that leaves pictures encoded."""
+
+  def __init__(self, source, folder, field):
+    self._source, self._folder, self._field = source, folder, field
+
+  def __len__(self):
+    return len(self._source)
+
+  def __getitem__(self, index):
+    with _reading_records(self._folder, self._field):
+      row = self._source[index]
+    return {"image": row["image"], "file_name": f"{self._folder}: {row['file_name'].decode()}"}
+
+
+def _image_folder(where, field):
+  """Pictures in the order of WordNet ids, then of file names."""
+  root = _directory(where, "imagefolder", field)
+  if (root / "val").is_dir():
+    root = root / "val"
+  folders = [entry for entry in _visible(root, field) if entry.is_dir()]
+  if not folders:
+    raise InputError(
+      f"{field}: {root} holds no folders of pictures; it must hold one for each class, named by its "
+      "WordNet id (n01440764, ...), in which the pictures of that class are."
+    )
+  number = {wnid: i for i, wnid in enumerate(facts()["wnids"])}
+  places, labels = [], []
+  for folder in folders:
+    if folder.name not in number:
+      raise InputError(
+        f"{field}: the folder {folder.path} is not named by a WordNet id of ImageNet-1k "
+        "(n01440764, ...); each folder must hold the pictures of one class and have its id as name."
+      )
+    pictures = [
+      _Place(file.path) for file in _visible(folder.path, field) if _is_picture(file.name)
+    ]
+    if not pictures:
+      raise InputError(
+        f"{field}: the folder {folder.path} holds no pictures (.{', .'.join(_ENDINGS)}). Restore "
+        "them, or remove the folder."
+      )
+    places += pictures
+    labels += [number[folder.name]] * len(pictures)
+  return _Files(places, field), labels
+
+
+def _web_dataset(where, field):
+  """Pictures in the order of the tar files and of their members; each tar is indexed once."""
+  root = _directory(where, "webdataset", field)
+  tars = sorted(root.glob("*.tar"), key=_natural)
+  if not tars:
+    root = root / "test"
+    tars = sorted(root.glob("*.tar"), key=_natural)
+  if not tars:
+    raise InputError(f"{field}: there are no .tar files in {root.parent}, nor in its folder test/.")
+  _check_count(tars, root / "nshards.txt", field)
+  samples = []
+  with progress.counting("indexing ImageNet's tar files", len(tars)) as tick:
+    for tar in tars:
+      samples += _samples(tar, field)
+      tick()
+  if not samples:
+    raise InputError(f"{field}: the {len(tars)} .tar files in {root} hold no pictures.")
+  places, labels = zip(*samples, strict=True)
+  return _Files(places, field), labels
+
+
+def _check_count(tars, note, field):
+  """CLIP_benchmark notes beside the tar files how many there are."""
+  if not note.exists():
+    return
+  noted = note.read_bytes()
+  if not _NUMBER.fullmatch(noted) or int(noted) != len(tars):
+    raise InputError(
+      f"{field}: {note} says that there are {noted.decode(errors='replace').strip()} tar files, but "
+      f"{len(tars)} are there. Restore those that are missing."
+    )
+
+
+def _samples(tar, field):
+  """[(place, label)] of the pictures of a tar file, in the order of the file."""
+  pictures, labels = {}, {}
+  with _reading_tar(tar, field) as archive:
+    for member in archive:
+      name = _MEMBER.fullmatch(member.name)
+      ending = name["ending"].lower() if name and member.isfile() else ""
+      if ending in _ENDINGS:
+        if name["key"] in pictures:
+          raise InputError(f"{field}: {tar} holds two pictures with the key {name['key']!r}.")
+        place = _Place(str(tar), member.name, member.offset_data, member.size)
+        pictures[name["key"]] = place
+      elif ending == "cls":
+        labels[name["key"]] = _label(archive.extractfile(member).read(), member.name, tar, field)
+  for key in pictures.keys() ^ labels.keys():
+    has, lacks = ("a picture", ".cls") if key in pictures else (".cls", "a picture")
+    raise InputError(
+      f"{field}: {tar} holds {has} with the key {key!r}, but {lacks} with that key is missing; every "
+      f"picture (.{', .'.join(_ENDINGS)}) needs a .cls with its label. Restore the tar file."
+    )
+  return [(place, labels[key]) for key, place in pictures.items()]
+
+
+@contextlib.contextmanager
+def _reading_tar(tar, field):
+  """Yields the opened tar file; afterwards it must have been read to its end mark."""
+  try:
+    with tarfile.open(tar, "r:") as archive:
+      yield archive
+      # tarfile takes a damaged header, and a file cut between two members, for the end.
+      archive.fileobj.seek(archive.offset)
+      if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+        raise tarfile.ReadError("no end mark")
+  except (tarfile.TarError, OSError) as error:
+    raise InputError(
+      f"{field}: {tar} is truncated, damaged or not an uncompressed tar file ({error}). Restore it "
+      "from its source."
+    ) from error
+
+
+def _label(content, member, tar, field):
+  classes = len(facts()["wnids"])
+  if not _NUMBER.fullmatch(content) or int(content) >= classes:
+    raise InputError(
+      f"{field}: {member} in {tar} holds {content[:20]!r}; it must hold the label of its picture, an "
+      f"integer from 0 to {classes - 1}."
+    )
+  return int(content)
+
+
+def _tfds(where, field):
+  """Rows of the validation split, in the order of the records."""
+  data_dir = where or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+  data_dir = pathlib.Path(data_dir).expanduser()
+  folder = _newest_version(data_dir, field)
+  try:
+    builder = tfds.builder_from_directory(folder)
+  except (OSError, ValueError, KeyError, json_format.ParseError) as error:
+    raise InputError(
+      f"{field}: {folder} is not a whole TFDS dataset ({error}). "
+      f"{_BUILD.format(data_dir='ANOTHER_DIR')}."
+    ) from error
+  _check_builder(builder, folder, field)
+  skip = {"image": tfds.decode.SkipDecoding()}
+  with _reading_records(folder, field):
+    source = builder.as_data_source("validation", decoders=skip)
+  return _Records(source, folder, field), _record_labels(source, folder, field)
+
+
+def _newest_version(data_dir, field):
+  found = (data_dir / "imagenet2012").glob("*.*.*")
+  versions = [path for path in found if re.fullmatch(r"\d+\.\d+\.\d+", path.name)]
+  if not versions:
+    raise InputError(
+      f"{field}: there is no version of imagenet2012 in the local directory {data_dir}. "
+      f"{_BUILD.format(data_dir=data_dir)}."
+    )
+  return max(versions, key=_natural)
+
+
+def _check_builder(builder, folder, field):
+  """Raises InputError unless it is ImageNet's validation split, with our labels, as ArrayRecord."""
+  splits, formats = builder.info.splits, builder.info.available_file_formats()
+  if "validation" not in splits:
+    raise InputError(
+      f"{field}: {folder} has no split 'validation'; it has {', '.join(sorted(splits)) or 'none'}. "
+      f"{_BUILD.format(data_dir='ANOTHER_DIR')}."
+    )
+  if "array_record" not in {found.value for found in formats}:
+    raise InputError(
+      f"{field}: {folder} is prepared as {', '.join(sorted(found.value for found in formats))}, which "
+      f"has no random access. {_BUILD.format(data_dir='ANOTHER_DIR')}; another directory, as TFDS "
+      "leaves alone what it finds prepared. Then name that directory."
+    )
+  features = builder.info.features
+  absent = [name for name in ("image", "label", "file_name") if name not in features]
+  if absent or tuple(getattr(features["label"], "names", None) or ()) != facts()["wnids"]:
+    raise InputError(
+      f"{field}: {folder} is not ImageNet-1k: "
+      + (f"its rows have no {absent[0]!r}." if absent else "its labels are not the WordNet ids.")
+    )
+
+
+def _record_labels(source, folder, field):
+  """(N,) labels; all rows are read for them once, which takes about as long as copying the files."""
+  labels, block = [], 256
+  with progress.counting("reading ImageNet's labels", len(source)) as tick:
+    for start in range(0, len(source), block):
+      with _reading_records(folder, field):
+        rows = source.__getitems__(list(range(start, min(start + block, len(source)))))
+      labels += [int(row["label"]) for row in rows]
+      tick(len(rows))
+  classes = len(facts()["wnids"])
+  for row, label in enumerate(labels):
+    if not 0 <= label < classes:
+      raise InputError(f"{field}: row {row} of {folder} has the label {label}, which is no class.")
+  return labels
+
+
+@contextlib.contextmanager
+def _reading_records(folder, field):
+  """Names the records that TFDS or ArrayRecord cannot read."""
+  try:
+    yield
+  except (OSError, RuntimeError, ValueError, IndexError) as error:
+    raise _unreadable(field, folder, error) from error
+
+
+def _unreadable(field, what, error):
+  return InputError(f"{field}: {what} cannot be read ({error}). Restore it from its source.")
+
+
+def _directory(where, kind, field):
+  root = pathlib.Path(where).expanduser()
+  if not where or not root.is_dir():
+    raise InputError(
+      f"{field}: {kind}:{where} names no directory on this machine; it must be {kind}:DIR."
+    )
+  return root
+
+
+def _visible(folder, field):
+  """Entries of a folder that are not hidden, in the order of their names."""
+  try:
+    with os.scandir(folder) as entries:
+      return sorted((e for e in entries if e.name[0] != "."), key=lambda entry: entry.name)
+  except OSError as error:
+    raise _unreadable(field, folder, error) from error
+
+
+def _is_picture(name):
+  return pathlib.PurePath(name).suffix[1:].lower() in _ENDINGS
+
+
+def _natural(path):
+  """A key that sorts 2.tar before 10.tar."""
+  return [
+    (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)
+  ]
+
+
+_SOURCES = {"imagefolder": _image_folder, "webdataset": _web_dataset, "tfds": _tfds}

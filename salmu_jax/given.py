@@ -1,0 +1,81 @@
+"""Weights that `config.init` names instead of pretraining: found, brought in, checked, loaded."""
+
+import pathlib
+
+import jax
+
+from salmu_jax import checkpoint, files, hub, workdir
+from salmu_jax import mesh as mesh_lib
+from salmu_jax.data import tokenizer as tokenizer_lib
+from salmu_jax.errors import InputError
+from salmu_jax.models import clip, convert
+
+
+def model_folder(config, folder, name):
+  """Where a model is: a finished model of another run, or its place in this workdir.
+
+  Args:
+    config: the whole config.
+    folder: the workdir.
+    name: of the model.
+  """
+  place = config.init.get(name, "")
+  return pathlib.Path(place).expanduser() if _is_ours(place) else folder / "models" / name
+
+
+def bring(config, folder, name):
+  """Makes what config.init names a finished model of this workdir, unless it is one elsewhere.
+
+  An OpenCLIP or Hugging Face file or folder, or one on the hub, becomes WORKDIR/models/<name>.
+
+  Raises:
+    InputError: not there, unreadable, or of another architecture than config.model.preset.
+  """
+  place = config.init[name]
+  if place and not _is_ours(place):
+    target = model_folder(config, folder, name)
+    convert.bring(place, config.model.preset, target, f"config.init.{name}")
+
+
+def check(config, folder, name, words):
+  """Raises InputError if the model that config.init names reads other words than `words`."""
+  theirs = model_folder(config, folder, name) / "tokenizer.json"
+  if not theirs.exists() or tokenizer_lib.load(theirs).kept != words.kept:
+    raise InputError(
+      f"config.init.{name} = {config.init[name]!r} has no tokenizer.json, or another vocabulary than "
+      "this release gives: its weights would read other words. Use the release that it was trained "
+      "on."
+    )
+
+
+def digest(folder):
+  """Names a finished model: by its weights where they were brought in, else by how it was made."""
+  settings = files.read_json(folder / workdir.SETTINGS)
+  if "imported" in settings:
+    return files.read_json(folder / workdir.DONE)["weights"]["sha256"]
+  return files.digest(settings)
+
+
+def load_params(folder, model, mesh):
+  """The weights of a finished model, on the mesh, in the layout of `model`.
+
+  Raises:
+    InputError: they are of another architecture; the differences are listed.
+  """
+  scanned = files.read_json(folder / workdir.SETTINGS)["model"]["scan"]
+  stored = model.clone(scan=scanned)
+  whole = mesh_lib.replicated(mesh)
+  like = jax.eval_shape(lambda: clip.init(stored, 0))
+  like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), like)
+  params = checkpoint.load_params(folder / "params", like)
+  if scanned == model.scan:
+    return params
+  change = clip.stack_layers if model.scan else clip.unstack_layers
+  return jax.jit(change, out_shardings=whole)(params)
+
+
+def _is_ours(place):
+  """Whether a value of config.init is the folder of a finished model of this project."""
+  if not place or hub.is_address(place):
+    return False
+  return (pathlib.Path(place).expanduser() / workdir.DONE).exists()

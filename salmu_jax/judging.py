@@ -1,0 +1,158 @@
+"""Judging: every model through the one evaluator, and what its results file says of its making."""
+
+import time
+
+import jax
+from clu import parameter_overview
+
+from salmu_jax import checkpoint, files, hub, progress, stages, workdir, writer
+from salmu_jax.data import release as release_lib
+from salmu_jax.errors import InputError
+from salmu_jax.evaluate.evaluator import Evaluator
+from salmu_jax.models import clip
+from salmu_jax.stages import PRETRAINED
+
+_TRAINING_FACTS = ("reads", "moves", "steps", "wall_seconds", "device", "versions")
+
+
+def make_evaluator(setup):
+  """The one evaluator that judges every model."""
+  return Evaluator(
+    setup.model,
+    setup.release,
+    setup.records,
+    setup.tokenizer,
+    setup.config.evaluate,
+    setup.mesh,
+    cache=setup.folder / "class_weights",
+    zero_shot_set=setup.zero_shot,
+    threads=setup.config.reader_threads,
+  )
+
+
+def store_fragile_set(setup, evaluator, compromised):
+  """Completes a release that has no fragile set yet, as Compromised judges it (protocol: Data).
+
+  Raises:
+    InputError: the release is on the hub, where nothing is written.
+  """
+  if release_lib.read_fragile(setup.release) is None:
+    if hub.is_address(setup.config.release):
+      raise InputError(
+        f"The release {setup.release.name} has no {release_lib.FRAGILE}, and one on the hub is not "
+        "completed here. Copy it to a directory and name that in config.release."
+      )
+    split, mask = evaluator.derived()["retain_disjoint"]
+    names = release_lib.columns(setup.release, split)["file_name"]
+    cosines = evaluator.similarities(compromised, split)
+    release_lib.write_fragile(setup.release, names[mask], cosines[mask])
+
+
+def is_evaluated(setup, name):
+  """Whether results/<name>.json is there.
+
+  Raises:
+    InputError: it is, but was made with another config.
+  """
+  path = _result_path(setup, name)
+  if not path.exists():
+    return False
+  if files.read_json(path).get("salmu_jax", {}).get("inputs") != result_inputs(setup, name):
+    raise InputError(
+      f"{path} was made with another config. Choose another --workdir, or delete that file to have "
+      "the model evaluated again."
+    )
+  return True
+
+
+def evaluate(setup, evaluator, name, params):
+  """Writes results/<name>.json, and compat/<name>.json for other readers, unless they are there."""
+  if is_evaluated(setup, name):
+    return
+  began = time.monotonic()
+  results = evaluator.run(params, f"evaluate {name}")
+  about = _provenance(setup, evaluator, name)
+  about |= {
+    "additional": results.pop("additional"),
+    "weights_sha256": checkpoint.digest(params),
+    "inputs": result_inputs(setup, name),
+    "evaluation_seconds": time.monotonic() - began,
+  }
+  # The results come last: where they are, so is the other.
+  files.write_json(setup.folder / "compat" / f"{name}.json", compat(results))
+  files.write_json(_result_path(setup, name), {**results, "salmu_jax": about})
+  progress.console.print(f"evaluate {name}: {workdir.minutes(time.monotonic() - began)}")
+
+
+def compat(results):
+  """A results file in exactly the released evaluator's layout; GenKnow is -1 where not measured."""
+  measured = results["utility"]["2.1_GenKnow"]["ImageNet1k_Accuracy"]
+  known = {"ImageNet1k_Accuracy": -1 if measured is None else measured}
+  return {
+    "efficacy": results["efficacy"],
+    "utility": {**results["utility"], "2.1_GenKnow": known},
+  }
+
+
+def _result_path(setup, name):
+  return setup.folder / "results" / f"{name}.json"
+
+
+def result_inputs(setup, name):
+  """A digest of all that a model's results depend on."""
+  if name in PRETRAINED:
+    made = stages.start_digest(setup, name)
+  else:
+    made = stages.unlearn_settings(setup, name)
+  judged = [setup.release.digest, setup.config.evaluate.to_dict(), setup.config.imagenet]
+  return files.digest([made, *judged])
+
+
+def _provenance(setup, evaluator, name):
+  """What a result says of where it comes from; of training, what the training itself noted."""
+  config, release, folder = setup.config, setup.release, setup.model_folder(name)
+  facts = files.read_json(folder / workdir.DONE)
+  made = files.read_json(folder / workdir.SETTINGS)
+  run = None if name in PRETRAINED else config.unlearn[name]
+  return {
+    "model": name,
+    "role": name if run is None else "unlearned",
+    "method": None if run is None else run.method,
+    "settings": run.to_dict() if run else made.get("pretrain") or made["imported"],
+    "budget": None if run is None else float(run.budget),
+    "start": stages.start_digest(setup, name if run is None else "compromised"),
+    "seed": made["seed"],
+    **{key: facts[key] for key in _TRAINING_FACTS},
+    "architecture": config.model.to_dict(),
+    "parameters": parameter_count(setup),
+    "release": {
+      "name": release.name,
+      "manifest_sha256": release.digest,
+      "holdout_unit": release.manifest.get("settings", {}).get("holdout_unit", "pair"),
+      "retrieval_gallery": evaluator.gallery_size(),
+      "fragile_set_sha256": files.digest(release_lib.read_fragile(release)),
+      "counts": release.counts,
+      "derived": {k: int(m.sum()) for k, (_, m) in evaluator.derived().items()},
+    },
+    "evaluation": config.evaluate.to_dict(),
+    "general_knowledge": _general_knowledge(setup),
+    "curve": _curve(folder / "metrics.jsonl"),
+  }
+
+
+def _general_knowledge(setup):
+  if setup.zero_shot:
+    return setup.zero_shot.name
+  return "not measured: config.imagenet names no ImageNet, and the release has no zero-shot split"
+
+
+def _curve(path):
+  """The training metrics of a model; weights that were brought in have none."""
+  rows = writer.read(path) if path.exists() else []
+  return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+
+
+def parameter_count(setup):
+  """Number of scalars in the model."""
+  shapes = jax.eval_shape(lambda: clip.init(setup.model, 0))
+  return int(parameter_overview.count_parameters(shapes))

@@ -1,0 +1,263 @@
+"""Models in and out of the PyTorch world: OpenCLIP and Hugging Face folders to model folders and back.
+
+    python -m salmu_jax.models.convert SRC DST
+
+A finished model folder of this project (runs/vit_b16/models/vlunlearn) is exported, with a model card;
+anything else is read in: a weights file, a folder with its config, or hub:OWNER/NAME@REVISION.
+"""
+
+import argparse
+import importlib.metadata
+import os
+import pathlib
+import shutil
+import sys
+
+import jax
+import numpy as np
+import safetensors.numpy
+
+import salmu_jax
+from salmu_jax import checkpoint, files, hub, names, workdir
+from salmu_jax.data import tokenizer as tokenizer_lib
+from salmu_jax.errors import InputError
+from salmu_jax.models import card, clip, modelconfig, statedict, weights
+from salmu_jax.models.presets import PRESETS
+
+TOKENIZER = "salmu_jax_tokenizer.json"
+# Weights by file name, the first that is there: never a pickle where there is something better.
+WEIGHTS = (
+  "open_clip_model.safetensors",
+  "model.safetensors",
+  "open_clip_pytorch_model.bin",
+  "pytorch_model.bin",
+)
+_OURS = "finished model folder of this project (it has done.json and params/)"
+
+
+def bring(place, preset, folder, field):
+  """Makes foreign weights a finished model folder, unless that was done before.
+
+  Args:
+    place: a file, a folder, or an address on the hub.
+    preset: a key of PRESETS.
+    folder: the model folder to make.
+    field: what an error names, as "config.init.clean".
+
+  Raises:
+    InputError: see `import_model` and `hub.fetch`; or `folder` holds something else.
+  """
+  folder, place = pathlib.Path(folder), str(place)
+  remote = hub.is_address(place)
+  if remote:
+    address = hub.parse(place, field)
+    place = f"{hub.PREFIX}{address.repo}@{address.revision}"
+  imported = {"source": place, "sha256": None}
+  source = None
+  # A commit names its content: what was brought in from there once needs no network again.
+  if not remote or not (folder / workdir.DONE).exists():
+    source = hub.fetch(place, "model", field) if remote else pathlib.Path(place).expanduser()
+    imported["sha256"] = None if remote else files.sha256(weights_file(source, field))
+  before = folder / workdir.SETTINGS
+  unfinished = before.exists() and not (folder / workdir.DONE).exists()
+  if unfinished and "imported" in files.read_json(before):
+    shutil.rmtree(folder)  # Cut short; it takes seconds to do again.
+  settings = {"imported": imported, "model": {"preset": preset, "scan": False}, "seed": None}
+  workdir.run_stage(
+    folder,
+    f"bring in {folder.name}",
+    settings,
+    lambda _: import_model(source, PRESETS[preset], folder, field),
+  )
+
+
+def import_model(source, sizes, folder, field="SRC"):
+  """Writes params/ and tokenizer.json of a model folder from foreign weights.
+
+  Args:
+    source: a weights file, or a folder with one and perhaps its config, which is compared.
+    sizes: of the model; a vocabulary of 0 is filled in from the folder's own tokenizer.
+    folder: the model folder.
+    field: what an error names.
+
+  Returns:
+    Facts for the folder's done.json.
+
+  Raises:
+    InputError: nothing to read, a config that differs, or tensors that do not fit.
+  """
+  file = weights_file(source, field)
+  modelconfig.check(file.parent, sizes)
+  tensors = weights.read_tensors(file)
+  words = _tokenizer_beside(file, sizes)
+  full = sizes._replace(vocab_size=_full_vocabulary())
+  params = statedict.from_tensors(tensors, full, f"{field}: {file}")
+  if words.kept is not None:
+    table = params["text"]["token_embedding"]["embedding"]
+    params["text"]["token_embedding"]["embedding"] = table[np.asarray(words.kept)]
+  tokenizer_lib.save(words, folder / "tokenizer.json")
+  checkpoint.save_params(folder / "params", params)
+  packages = ("jax", "flax", "safetensors")
+  return {
+    "reads": [],
+    "moves": "nothing",
+    "steps": None,
+    "wall_seconds": None,
+    "device": None,
+    "versions": {
+      "salmu_jax": salmu_jax.__version__,
+      **{package: importlib.metadata.version(package) for package in packages},
+    },
+    "weights": {
+      "file": file.name,
+      "sha256": files.sha256(file),
+      "layout": statedict.recognise(tensors),
+    },
+  }
+
+
+def export_model(folder, out, layout="openclip"):
+  """Writes a finished model folder as one that OpenCLIP or Hugging Face loads, with a model card.
+
+  A compacted vocabulary is spread over CLIP's: kept ids get their rows, the others zeros, so texts
+  of kept tokens are read as here; the tokenizer's own file goes along and undoes it on import.
+
+  Args:
+    folder: the model folder.
+    out: the folder to make; it appears whole or not at all.
+    layout: a key of statedict.LAYOUTS.
+
+  Returns:
+    The path of the weights.
+
+  Raises:
+    InputError: `folder` is no finished model, or `out` is there and not empty.
+  """
+  folder, out = pathlib.Path(folder), pathlib.Path(out)
+  if not is_finished(folder):
+    raise InputError(f"{folder} is no {_OURS}. Name one such as WORKDIR/models/vlunlearn.")
+  if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    raise InputError(f"{out} is there already and is not an empty folder. Name another DST.")
+  params, sizes, words = _read_ours(folder)
+  partial = out.with_name(f".{out.name}.partial")
+  shutil.rmtree(partial, ignore_errors=True)
+  name = modelconfig.WEIGHTS[layout]
+  with files.replacing(partial / name) as temporary:
+    tensors = statedict.to_tensors(params, sizes, layout)
+    safetensors.numpy.save_file(tensors, temporary, metadata={"format": "pt"})
+  modelconfig.write(partial, sizes, layout)
+  if words.kept is not None:
+    tokenizer_lib.save(words, partial / TOKENIZER)
+  files.write_text(partial / "README.md", card.text(folder, sizes, layout, words))
+  if out.exists():
+    out.rmdir()
+  os.replace(partial, out)
+  return out / name
+
+
+def weights_file(source, field):
+  """The file of weights that a file or folder means.
+
+  Raises:
+    InputError: there is none.
+  """
+  source = pathlib.Path(source)
+  if source.is_file():
+    return source
+  for name in WEIGHTS:
+    if (source / name).is_file():
+      return source / name
+  raise InputError(
+    f"{field}: {source} is neither a file of weights, nor a folder with {', '.join(WEIGHTS)}, nor a "
+    f"{_OURS}."
+  )
+
+
+def is_finished(folder):
+  """Whether a path is a finished model folder of this project."""
+  folder = pathlib.Path(folder)
+  return (folder / workdir.DONE).exists() and (folder / "params").is_dir()
+
+
+def _read_ours(folder):
+  """(params in the unrolled layout and the full vocabulary, their sizes, the tokenizer)."""
+  settings = files.read_json(folder / workdir.SETTINGS)["model"]
+  words = tokenizer_lib.load(folder / "tokenizer.json")
+  sizes = PRESETS[settings["preset"]]._replace(vocab_size=words.vocab_size)
+  like = jax.eval_shape(lambda: clip.init(clip.CLIP(sizes, scan=settings["scan"]), 0))
+  one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), like)
+  params = jax.device_get(clip.unstack_layers(checkpoint.load_params(folder / "params", like)))
+  if words.kept is not None:
+    table = params["text"]["token_embedding"]["embedding"]
+    spread = np.zeros((_full_vocabulary(), table.shape[1]), np.float32)
+    spread[np.asarray(words.kept)] = table
+    params["text"]["token_embedding"]["embedding"] = spread
+  return params, sizes._replace(vocab_size=_full_vocabulary()), words
+
+
+def _tokenizer_beside(file, sizes):
+  """The tokenizer in the folder of the weights where the preset leaves it open, else CLIP's."""
+  if sizes.vocab_size:
+    return tokenizer_lib.clip_tokenizer(sizes.context_length)
+  path = file.parent / TOKENIZER
+  if not path.exists():
+    raise InputError(
+      f"{file} has no {TOKENIZER} beside it, which says what words a model with a compacted "
+      "vocabulary knows. Keep the folder together as it was exported."
+    )
+  return tokenizer_lib.load(path)
+
+
+def _full_vocabulary():
+  return tokenizer_lib.clip_tokenizer().vocab_size
+
+
+def main(argv=None):
+  """Exports or reads in; returns the exit code."""
+  parser = argparse.ArgumentParser(
+    prog="python -m salmu_jax.models.convert",
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  parser.add_argument("src", help="a finished model folder, or foreign weights")
+  parser.add_argument("dst", help="the folder to make")
+  parser.add_argument(
+    "--preset", help=f"of foreign weights that come without a config: {', '.join(PRESETS)}"
+  )
+  parser.add_argument(
+    "--layout", default="openclip", choices=statedict.LAYOUTS, help="of an export"
+  )
+  args = parser.parse_args(argv)
+  try:
+    if not hub.is_address(args.src) and is_finished(args.src):
+      file = export_model(args.src, args.dst, args.layout)
+      size = file.stat().st_size / 2**20
+      print(f"{file.parent}: {args.layout} weights of {size:,.1f} MiB, config and model card")
+    else:
+      preset = args.preset or _preset_of(args.src)
+      if preset not in PRESETS:
+        raise InputError(names.unknown("--preset", preset, list(PRESETS)))
+      bring(args.src, preset, args.dst, "SRC")
+      print(f"{args.dst}: a model folder for config.init, preset {preset}")
+  except InputError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+  return 0
+
+
+def _preset_of(place):
+  """The preset that the config beside foreign weights describes."""
+  source = hub.fetch(place, "model", "SRC") if hub.is_address(place) else pathlib.Path(place)
+  folder = weights_file(source, "SRC").parent
+  for name, sizes in PRESETS.items():
+    if modelconfig.describes(folder, sizes):
+      return name
+  raise InputError(
+    f"{folder} has no config that fits one of the presets {', '.join(PRESETS)}; say with --preset "
+    "which it is."
+  )
+
+
+if __name__ == "__main__":
+  sys.exit(main())

@@ -1,0 +1,292 @@
+"""Models in and out: folders that PyTorch's libraries load, the way back to the bit, bad files refused."""
+
+import json
+import pathlib
+import pickle
+import sys
+
+import jax
+import numpy as np
+import pytest
+import safetensors.numpy
+
+from salmu_jax import checkpoint, files
+from salmu_jax.data import tokenizer as tokenizer_lib
+from salmu_jax.errors import InputError
+from salmu_jax.models import clip, convert, modelconfig, statedict, weights
+from salmu_jax.models.presets import PRESETS
+
+WORDS = tokenizer_lib.compact_tokenizer(40, ["a portrait of Ana Sousa, blood type A+", "a cat"])
+TINY = PRESETS["tiny"]._replace(vocab_size=WORDS.vocab_size)
+NARROW = PRESETS["vit_b16_narrow"]
+INIT = jax.jit(clip.init, static_argnums=(0, 1))
+FACTS = {
+  "reads": ["forget", "retain"],
+  "moves": "all parameters",
+  "steps": 30,
+  "wall_seconds": 12.3,
+  "device": "cpu x 1",
+  "versions": {"jax": "0.0"},
+}
+
+
+def model_folder(folder, preset="tiny", scan=False, **settings):
+  """A finished model folder as a run leaves it."""
+  words = WORDS if preset == "tiny" else tokenizer_lib.clip_tokenizer()
+  sizes = PRESETS[preset]._replace(vocab_size=words.vocab_size)
+  checkpoint.save_params(folder / "params", INIT(clip.CLIP(sizes, scan=scan), 0))
+  tokenizer_lib.save(words, folder / "tokenizer.json")
+  settings = {"seed": 0, "model": {"preset": preset, "scan": scan}, **settings}
+  files.write_json(folder / "settings.json", settings)
+  files.write_json(folder / "done.json", FACTS)
+  return folder
+
+
+def params_of(folder, preset, sizes):
+  like = jax.eval_shape(lambda: clip.init(clip.CLIP(sizes), 0))
+  one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), like)
+  return jax.device_get(checkpoint.load_params(folder / "params", like))
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory):
+  return model_folder(tmp_path_factory.mktemp("run") / "models" / "vlunlearn")
+
+
+@pytest.fixture(scope="module")
+def exported(ours):
+  out = ours.parent.parent / "out"
+  convert.export_model(ours, out)
+  return out
+
+
+@pytest.mark.parametrize("layout", statedict.LAYOUTS)
+@pytest.mark.parametrize("scan", [False, True])
+def test_export_then_import_is_bitwise(tmp_path, layout, scan):
+  folder = model_folder(tmp_path / "model", scan=scan)
+  convert.export_model(folder, tmp_path / "out", layout)
+  convert.bring(tmp_path / "out", "tiny", tmp_path / "back", "SRC")
+  expected = INIT(clip.CLIP(TINY, scan=scan), 0)
+  expected = jax.device_get(clip.unstack_layers(expected))
+  found = params_of(tmp_path / "back", "tiny", TINY)
+  assert jax.tree.structure(found) == jax.tree.structure(expected)
+  jax.tree.map(np.testing.assert_array_equal, found, expected)
+  assert tokenizer_lib.load(tmp_path / "back" / "tokenizer.json").kept == WORDS.kept
+
+
+def test_an_exported_compact_vocabulary_reads_as_here_under_clips_own_tokens(exported):
+  tensors = weights.read_tensors(exported / "open_clip_model.safetensors")
+  full = TINY._replace(vocab_size=49408)
+  params = statedict.from_tensors(tensors, full, "x")
+  texts = ["a portrait of Ana", "a cat", "Sousa, A+", "blood type"]
+
+  def embed(sizes, params, words):
+    model = clip.CLIP(sizes)
+    apply = jax.jit(lambda p, t: model.apply({"params": p}, t, method=clip.CLIP.encode_text))
+    return apply(params, words(texts))
+
+  mine = embed(TINY, INIT(clip.CLIP(TINY), 0), WORDS)
+  np.testing.assert_allclose(embed(full, params, tokenizer_lib.clip_tokenizer(40)), mine, atol=1e-6)
+
+
+def test_an_exported_folder_has_openclips_files_and_the_models_sizes(exported):
+  assert {p.name for p in exported.iterdir()} == {
+    "open_clip_model.safetensors",
+    "open_clip_config.json",
+    "README.md",
+    "salmu_jax_tokenizer.json",
+  }
+  config = json.loads((exported / "open_clip_config.json").read_text())
+  assert config["model_cfg"] == {
+    "embed_dim": 128,
+    "vision_cfg": {
+      "image_size": 64,
+      "layers": 3,
+      "width": 128,
+      "head_width": 32,
+      "patch_size": 16,
+    },
+    "text_cfg": {"context_length": 40, "vocab_size": 49408, "width": 64, "heads": 4, "layers": 2},
+  }
+  assert config["preprocess_cfg"]["interpolation"] == "bicubic"
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("layout", statedict.LAYOUTS)
+def test_a_written_config_describes_its_preset_and_no_other(tmp_path, preset, layout):
+  sizes = PRESETS[preset]
+  written = sizes._replace(vocab_size=sizes.vocab_size or 49408)
+  modelconfig.write(tmp_path, written, layout)
+  found = [name for name, each in PRESETS.items() if modelconfig.describes(tmp_path, each)]
+  assert found == [preset]
+  modelconfig.write(tmp_path, written._replace(quick_gelu=True), layout)
+  assert not modelconfig.describes(tmp_path, sizes)
+
+
+def openclip_folder(folder, **changes):
+  """A folder as OpenCLIP publishes a model; `changes` are of its config's sections."""
+  folder.mkdir()
+  params = jax.device_get(INIT(clip.CLIP(NARROW), 1))
+  tensors = statedict.to_tensors(params, NARROW, "openclip")
+  safetensors.numpy.save_file(tensors, folder / "open_clip_model.safetensors")
+  modelconfig.write(folder, NARROW, "openclip")
+  path = folder / "open_clip_config.json"
+  config = json.loads(path.read_text())
+  sections = {"model_cfg": config["model_cfg"], "preprocess_cfg": config["preprocess_cfg"]}
+  sections |= {key: config["model_cfg"][key] for key in ("vision_cfg", "text_cfg")}
+  for section, values in changes.items():
+    sections[section].update(values)
+  path.write_text(json.dumps(config))
+  return folder
+
+
+@pytest.mark.parametrize(
+  "section, key, value, message",
+  [
+    ("vision_cfg", "width", 128, r"vision\.width is 128 there and 64 in the preset"),
+    ("text_cfg", "layers", 3, r"text\.layers is 3 there and 2 in the preset"),
+    ("model_cfg", "quick_gelu", True, "quick_gelu is True there and False in the preset"),
+    (
+      "vision_cfg",
+      "timm_model_name",
+      "vit",
+      r"vision_cfg\.timm_model_name is 'vit'; it must be None",
+    ),
+    ("text_cfg", "pool_type", "last", r"text_cfg\.pool_type is 'last'; it must be 'argmax'"),
+    ("text_cfg", "no_causal_mask", True, r"no_causal_mask is True; it must be False"),
+    ("vision_cfg", "rope", 1, r"vision_cfg\.rope is 1; nothing here corresponds"),
+    ("preprocess_cfg", "mean", [0.5, 0.5, 0.5], r"preprocess_cfg\.mean is \[0\.5"),
+    ("preprocess_cfg", "resize_mode", "squash", r"resize_mode is 'squash'; it must be 'shortest'"),
+  ],
+)
+def test_a_config_that_differs_is_refused_by_its_field(tmp_path, section, key, value, message):
+  source = openclip_folder(tmp_path / "src", **{section: {key: value}})
+  with pytest.raises(InputError, match=message):
+    convert.bring(source, "vit_b16_narrow", tmp_path / "dst", "SRC")
+  assert not (tmp_path / "dst" / "done.json").exists()
+
+
+def test_a_corrected_import_goes_through_after_a_refused_one(tmp_path):
+  bad = openclip_folder(tmp_path / "bad", vision_cfg={"width": 128})
+  good = openclip_folder(tmp_path / "good")
+  with pytest.raises(InputError):
+    convert.bring(bad, "vit_b16_narrow", tmp_path / "dst", "SRC")
+  convert.bring(good, "vit_b16_narrow", tmp_path / "dst", "SRC")
+  done = json.loads((tmp_path / "dst" / "done.json").read_text())
+  assert done["weights"]["layout"] == "openclip" and done["steps"] is None
+  other = openclip_folder(tmp_path / "other", model_cfg={"quick_gelu": False})
+  (other / "open_clip_model.safetensors").unlink()
+  safetensors.numpy.save_file(
+    statedict.to_tensors(jax.device_get(INIT(clip.CLIP(NARROW), 2)), NARROW, "openclip"),
+    other / "open_clip_model.safetensors",
+  )
+  with pytest.raises(InputError, match=r"imported\.s.* was "):
+    convert.bring(other, "vit_b16_narrow", tmp_path / "dst", "SRC")
+
+
+def truncated(path):
+  path.write_bytes(path.read_bytes()[:-100])
+
+
+def garbage(path):
+  path.write_bytes(b"garbage " * 40)
+
+
+def empty(path):
+  path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [truncated, garbage, empty])
+def test_a_damaged_file_is_refused_by_name(tmp_path, damage):
+  source = openclip_folder(tmp_path / "src")
+  damage(source / "open_clip_model.safetensors")
+  with pytest.raises(InputError, match=r"open_clip_model\.safetensors is truncated, damaged"):
+    convert.bring(source, "vit_b16_narrow", tmp_path / "dst", "SRC")
+
+
+class Malicious:
+  """Unpickled, it would leave a file."""
+
+  def __init__(self, mark):
+    self.mark = mark
+
+  def __reduce__(self):
+    return pathlib.Path.touch, (self.mark,)
+
+
+def test_without_torch_a_pickle_is_refused_unread_with_the_way_round(tmp_path, monkeypatch):
+  monkeypatch.setitem(sys.modules, "torch", None)
+  file, mark = tmp_path / "open_clip_pytorch_model.bin", tmp_path / "executed"
+  file.write_bytes(pickle.dumps(Malicious(mark)))
+  with pytest.raises(InputError, match=r"torch is not installed here.*salmu_jax\.models\.convert"):
+    convert.bring(tmp_path, "vit_b16_narrow", tmp_path / "dst", "SRC")
+  assert not mark.exists()
+
+
+def test_what_is_not_there_or_no_weights_at_all_is_said(tmp_path):
+  with pytest.raises(InputError, match=r"config\.init\.clean: .*nowhere is neither a file"):
+    convert.bring(tmp_path / "nowhere", "vit_b16", tmp_path / "dst", "config.init.clean")
+  (tmp_path / "notes.txt").write_text("x")
+  with pytest.raises(InputError, match=r"notes\.txt is no file of weights"):
+    convert.bring(tmp_path / "notes.txt", "vit_b16", tmp_path / "dst", "SRC")
+  assert not (tmp_path / "dst" / "done.json").exists()
+
+
+def test_safetensors_are_preferred_to_a_pickle_beside_them(tmp_path):
+  source = openclip_folder(tmp_path / "src")
+  (source / "open_clip_pytorch_model.bin").write_bytes(b"never read")
+  convert.bring(source, "vit_b16_narrow", tmp_path / "dst", "SRC")
+
+
+def test_an_export_never_overwrites(ours, exported, tmp_path):
+  before = {p: p.read_bytes() for p in exported.iterdir()}
+  with pytest.raises(InputError, match="is there already and is not an empty folder"):
+    convert.export_model(ours, exported)
+  assert {p: p.read_bytes() for p in exported.iterdir()} == before
+  (tmp_path / "empty").mkdir()
+  convert.export_model(ours, tmp_path / "empty")
+  with pytest.raises(InputError, match="is no finished model folder"):
+    convert.export_model(tmp_path, tmp_path / "out")
+
+
+def test_an_unlearned_models_card_says_method_budget_data_and_metrics(tmp_path):
+  run = {
+    "method": "vlunlearn",
+    "args": {"forget": 2.0},
+    "budget": 5.0,
+    "batch_size": 16,
+    "start": "abc",
+    "release": "def",
+    "optimizer": {"learning_rate": 1e-5},
+  }
+  folder = model_folder(tmp_path / "models" / "my_run", **run)
+  convert.export_model(folder, tmp_path / "bare")
+  card = (tmp_path / "bare" / "README.md").read_text()
+  assert card.startswith("---\nlibrary_name: open_clip\n")
+  for words in ("vlunlearn", "5x", "forget 2.0", "forget, retain", "1e-05", "Not evaluated."):
+    assert words in card, words
+  kept = pathlib.Path(__file__).parent.parent / "experiments" / "mini" / "results"
+  results = tmp_path / "results"
+  results.mkdir()
+  (results / "my_run.json").write_text((kept / "vlunlearn.json").read_text())
+  convert.export_model(folder, tmp_path / "judged", "huggingface")
+  card = (tmp_path / "judged" / "README.md").read_text()
+  value = json.loads((kept / "vlunlearn.json").read_text())["utility"]["2.2_InterIdSim"]["mean"]
+  assert f"{value:.5f}" in card and "library_name: transformers" in card
+
+
+def test_the_command_goes_both_ways_and_teaches(ours, tmp_path, capsys):
+  assert convert.main([str(ours), str(tmp_path / "out")]) == 0
+  assert "config and model card" in capsys.readouterr().out
+  assert convert.main([str(tmp_path / "out"), str(tmp_path / "back")]) == 0
+  assert "preset tiny" in capsys.readouterr().out
+  assert convert.main([str(tmp_path / "out"), str(tmp_path / "back")]) == 0
+  assert convert.main([str(ours), str(tmp_path / "out")]) == 1
+  assert "error: " in capsys.readouterr().err
+  file = tmp_path / "alone.safetensors"
+  file.write_bytes((tmp_path / "out" / "open_clip_model.safetensors").read_bytes())
+  assert convert.main([str(file), str(tmp_path / "x")]) == 1
+  assert "has no config" in capsys.readouterr().err
+  assert convert.main([str(file), str(tmp_path / "x"), "--preset", "vit_b61"]) == 1
+  assert "Did you mean 'vit_b16'" in capsys.readouterr().err

@@ -1,0 +1,112 @@
+"""Our parameters as PyTorch's tensors: there and back to the bit, and every tensor accounted for."""
+
+import jax
+import ml_dtypes
+import numpy as np
+import pytest
+from little import PARAMS, SIZES
+
+from salmu_jax.errors import InputError
+from salmu_jax.models import clip, statedict
+
+PLAIN = jax.device_get(PARAMS)
+
+
+def same(a, b):
+  assert jax.tree.map(np.shape, a) == jax.tree.map(np.shape, b)
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.parametrize("layout", statedict.LAYOUTS)
+def test_there_and_back_gives_the_same_bits_scanned_or_not(layout):
+  tensors = statedict.to_tensors(PLAIN, SIZES, layout)
+  assert statedict.recognise(tensors) == layout
+  assert {value.dtype for value in tensors.values()} == {np.dtype("float32")}
+  same(statedict.from_tensors(tensors, SIZES, "x"), PLAIN)
+  stacked = jax.device_get(clip.stack_layers(PLAIN))
+  again = statedict.to_tensors(stacked, SIZES, layout)
+  for name, value in tensors.items():
+    np.testing.assert_array_equal(again[name], value)
+
+
+def test_tensors_mean_what_pytorchs_layers_mean():
+  tensors = statedict.to_tensors(PLAIN, SIZES, "openclip")
+  kernel = PLAIN["visual"]["conv1"]["kernel"]
+  assert tensors["visual.conv1.weight"].shape == (12, 3, 8, 8)
+  assert tensors["visual.conv1.weight"][5, 2, 3, 4] == kernel[3, 4, 2, 5]
+  block = PLAIN["text"]["transformer"]["block_0"]
+  name = "transformer.resblocks.0.attn.in_proj_weight"
+  x = np.random.default_rng(0).normal(size=8).astype(np.float32)
+  np.testing.assert_allclose(tensors[name] @ x, x @ block["in_proj"]["kernel"], atol=1e-6)
+  assert tensors["text_projection"].shape == (8, 8) and tensors["logit_scale"].shape == ()
+
+
+def test_separate_projections_of_huggingface_are_the_thirds_of_ours():
+  theirs = statedict.to_tensors(PLAIN, SIZES, "huggingface")
+  joined = statedict.to_tensors(PLAIN, SIZES, "openclip")
+  for kind, whole in (("weight", "in_proj_weight"), ("bias", "in_proj_bias")):
+    parts = [
+      theirs[f"vision_model.encoder.layers.0.self_attn.{part}_proj.{kind}"] for part in "qkv"
+    ]
+    expected = joined[f"visual.transformer.resblocks.0.attn.{whole}"]
+    np.testing.assert_array_equal(np.concatenate(parts), expected)
+  np.testing.assert_array_equal(theirs["text_projection.weight"], joined["text_projection"].T)
+
+
+def test_prefixes_buffers_and_half_precision_of_other_versions_are_read():
+  tensors = statedict.to_tensors(PLAIN, SIZES, "openclip")
+  text = ("token_embedding", "positional_embedding", "transformer", "ln_final", "text_projection")
+  custom = {f"text.{k}" if k.startswith(text) else k: v for k, v in tensors.items()}
+  custom |= {"attn_mask": np.zeros((7, 7)), "logit_scale": tensors["logit_scale"].reshape(1)}
+  same(statedict.from_tensors({f"module.{k}": v for k, v in custom.items()}, SIZES, "x"), PLAIN)
+  theirs = statedict.to_tensors(PLAIN, SIZES, "huggingface")
+  theirs["text_model.embeddings.position_ids"] = np.arange(7)[None]
+  same(statedict.from_tensors(theirs, SIZES, "x"), PLAIN)
+  for dtype in (np.float16, ml_dtypes.bfloat16):
+    half = {name: value.astype(dtype) for name, value in tensors.items()}
+    read = statedict.from_tensors(half, SIZES, "x")
+    expected = jax.tree.map(lambda x, d=dtype: x.astype(d).astype(np.float32), PLAIN)
+    same(read, expected)
+
+
+def damaged(name, change):
+  tensors = statedict.to_tensors(PLAIN, SIZES, "openclip")
+  return {**tensors, name: change(tensors[name])}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused_by_name(value):
+  tensors = damaged("ln_final.bias", lambda x: np.full_like(x, value))
+  with pytest.raises(InputError, match=r"file\.bin .*: ln_final\.bias holds NaN or infinity"):
+    statedict.from_tensors(tensors, SIZES, "file.bin")
+
+
+def test_a_wrong_width_is_refused_with_both_shapes_and_a_count_of_the_rest():
+  wide = SIZES._replace(vision=SIZES.vision._replace(width=24))
+  with pytest.raises(
+    InputError, match=r"visual\.\S+ is \(12,\), this model has \(24,\).*and \d+ more"
+  ):
+    statedict.from_tensors(statedict.to_tensors(PLAIN, SIZES, "openclip"), wide, "x")
+
+
+def test_missing_and_extra_tensors_are_both_listed():
+  tensors = statedict.to_tensors(PLAIN, SIZES, "openclip")
+  del tensors["visual.proj"], tensors["ln_final.weight"]
+  tensors["visual.attn_pool.probe"] = np.zeros(3)
+  with pytest.raises(InputError) as error:
+    statedict.from_tensors(tensors, SIZES, "x")
+  for words in ("visual.proj is missing", "ln_final.weight is missing", "attn_pool.probe belongs"):
+    assert words in str(error.value)
+
+
+def test_another_number_of_layers_is_refused():
+  deep = SIZES._replace(text=SIZES.text._replace(layers=2))
+  with pytest.raises(InputError, match=r"transformer\.resblocks\.1\.ln_1\.weight is missing"):
+    statedict.from_tensors(statedict.to_tensors(PLAIN, SIZES, "openclip"), deep, "x")
+
+
+def test_nothing_of_the_model_is_left_out():
+  count = sum(x.size for x in jax.tree.leaves(PLAIN))
+  for layout in statedict.LAYOUTS:
+    tensors = statedict.to_tensors(PLAIN, SIZES, layout)
+    assert sum(value.size for value in tensors.values()) == count
