@@ -1,9 +1,12 @@
 """The ten metrics of a whole model against numpy loops over its embeddings."""
 
+import json
+import pathlib
+
 import jax
 import numpy as np
 import pytest
-from handmade import write
+from handmade import jpeg, write
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
@@ -14,7 +17,7 @@ from experiments.published import readings
 from salmu_jax import checkpoint
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.data import images, pipeline, records, release, tokenizer
-from salmu_jax.evaluate import metrics, scores, zero_shot
+from salmu_jax.evaluate import imagenet, metrics, scores, zero_shot
 from salmu_jax.evaluate.evaluator import Evaluator
 from salmu_jax.models import clip
 from salmu_jax.models.clip import CLIP, Sizes, Tower
@@ -26,7 +29,7 @@ SETTINGS.update(gallery=7, batch_size=8)
 class World:
   """A handmade release with its fragile set, a random model, and its evaluator on some devices."""
 
-  def __init__(self, folder, devices=1, **changes):
+  def __init__(self, folder, devices=1, zero_shot_set=None, **changes):
     self.release = release.open_release(write(folder / "release", **changes))
     table = release.columns(self.release, "retain_synth")
     release.write_fragile(self.release, table["file_name"][1:], np.arange(20.0))
@@ -47,7 +50,7 @@ class World:
       SETTINGS,
       mesh,
       cache=self.cache,
-      zero_shot_set=zero_shot.of_release(self.release, self.records),
+      zero_shot_set=zero_shot_set or zero_shot.of_release(self.release, self.records),
     )
 
   def images(self, split):
@@ -207,6 +210,37 @@ def test_general_knowledge_averages_the_prompts_of_a_class(world, results):
     for i, image in enumerate(world.images("zero_shot"))
   ]
   assert results["utility"]["2.1_GenKnow"]["ImageNet1k_Accuracy"] == np.mean(hits)
+
+
+def test_general_knowledge_is_measured_on_a_given_imagenet_instead(tmp_path):
+  known = json.loads(pathlib.Path(imagenet.__file__).with_suffix(".json").read_text())
+  shown = []
+  for label in (3, 207, 980):
+    folder = tmp_path / "imagenet" / known["wnids"][label]
+    folder.mkdir(parents=True)
+    for number in range(3):
+      (folder / f"{number}.JPEG").write_bytes(jpeg(10 * label + number, (20, 31)))
+      shown.append((folder / f"{number}.JPEG", label))
+  source = imagenet.open_source(f"imagefolder:{tmp_path / 'imagenet'}")
+  # Four of the thousand classes and two of the eighty prompts, for the sake of time.
+  kept = [3, 207, 500, 980]
+  few = source._replace(
+    classes=tuple(known["classes"][i] for i in kept),
+    prompts=source.prompts[:2],
+    labels=np.array([kept.index(i) for i in source.labels], np.int32),
+  )
+  world = World(tmp_path, zero_shot_set=few)
+  found = world.evaluator.run(world.params)["utility"]["2.1_GenKnow"]["ImageNet1k_Accuracy"]
+  weights = np.stack(
+    [world.texts([p.format(c) for p in few.prompts]).mean(axis=0) for c in few.classes]
+  )
+  weights /= np.linalg.norm(weights, axis=1, keepdims=True)
+  hits = []
+  for file, label in shown:
+    pixels = images.resize_and_crop(images.decode(file.read_bytes(), "picture"), 16)
+    z = world._encode_image(world.params, images.normalise(pixels[None]))[0]
+    hits.append(np.argmax(weights @ z) == kept.index(label))
+  assert found == np.mean(hits)
 
 
 def test_every_model_gets_the_same_draws(world, results):

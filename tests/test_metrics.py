@@ -337,6 +337,19 @@ def test_hits_are_those_counted_by_hand(n, classes, block):
   np.testing.assert_array_equal(hits, hits_by_hand(images, weights, labels))
 
 
+def test_of_classes_that_are_called_alike_the_first_is_nearest_as_argmax_has_it():
+  names = ["cat", "missile", "dog", "missile"]
+  weights = unit(3, 16)[[0, 1, 2, 1]]
+  images = np.concatenate([weights[[1, 1, 0, 2]], -weights[[1]]])
+  labels = np.array([1, 3, 0, 2, 1])
+  class_id = [names.index(name) for name in names]
+  hits = metrics.zero_shot_hits(images, weights, labels, class_id)
+  np.testing.assert_array_equal(hits, np.argmax(images @ weights.T, axis=1) == labels)
+  np.testing.assert_array_equal(hits, [True, False, True, True, False])
+  collapsed = np.ones((4, 16), np.float32) / 4
+  assert not metrics.zero_shot_hits(collapsed[:1], collapsed, np.array([1]), class_id).any()
+
+
 def test_ties_and_nans_are_misses():
   images, labels = unit(10, 64), np.arange(10) % 4
   collapsed = np.tile(unit(1, 64, seed=1), (4, 1))

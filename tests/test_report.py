@@ -13,12 +13,13 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 from rich.console import Console
 
+from salmu_jax import published
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate.diagnosis import diagnose
 from salmu_jax.evaluate.scores import METRICS, flatten
 from salmu_jax.report import __main__ as command
 from salmu_jax.report import leaderboard, plots
-from salmu_jax.report.published import published_markdown
+from salmu_jax.report.published import published_markdown, show_published
 from salmu_jax.report.results import read_results
 
 FILES = (
@@ -452,7 +453,7 @@ def test_published_values_are_in_a_markdown_table_of_their_own(plain):
   measured, part = text.split("\n## Published, not measured here\n\n")
   assert measured == leaderboard.markdown(leaderboard.rows(everything()), everything())
   assert part == published_markdown()
-  assert not [name for name in PUBLISHED_NAMES if name in measured]
+  assert "*(published)*" not in measured and "CLIPErase" not in measured
   lines = [line.strip("| ").split(" | ") for line in part.splitlines() if line[:1] == "|"]
   assert {len(line) for line in lines} == {15}
   assert lines[0][:4] == ["model", "budget", "RetFail_R@1", "RetFail_MRR"]
@@ -480,11 +481,10 @@ def test_published_values_are_never_among_the_measured_ones(plain):
 
 
 @pytest.mark.parametrize("width", [60, 100, 200])
-def test_published_values_are_printed_after_the_measured_ones(width):
+def test_published_values_are_printed_on_any_width(width):
   console = Console(file=io.StringIO(), width=width, color_system=None)
-  leaderboard.show(leaderboard.rows(everything()), console)
-  measured, part = console.file.getvalue().split("\npublished, not measured here\n")
-  assert "surgery" in measured and "CLIPErase" not in measured
+  show_published(console, f"{published.DATASET}@b76aa3885a69")
+  part = console.file.getvalue().removeprefix("\npublished, not measured here\n")
   lines = part.splitlines()
   assert max(map(len, lines)) <= 100
   found = {line.split()[0]: line.split() for line in lines if line.strip()}
@@ -493,5 +493,20 @@ def test_published_values_are_printed_after_the_measured_ones(width):
   clip_erase = ".001 - - - - - .634 .024 .024 - - over-generalised"
   assert found["CLIPErase"][1:] == clip_erase.split()
   assert found["Generic"][1:] == ["-"] * 11 + ["ineffective"]
-  assert found["Direct"][8:11] == [".615", "-.420", "-.425"]
+  assert found["Direct"][7:10] == [".615", "-.420", "-.425"]
   assert "arXiv 2603.26316" in " ".join(part.split())
+
+
+def test_published_values_are_printed_beside_models_judged_on_the_published_release(tmp_path):
+  for name in ("mini", f"{published.DATASET}@b76aa3885a69/benchmark"):
+    results = everything()
+    for each in results:
+      each["salmu_jax"]["release"]["name"] = name
+    folder = tmp_path / name.partition("/")[0]
+    save(folder / "results", *results)
+    console = Console(file=io.StringIO(), width=200, color_system=None)
+    leaderboard.report(folder / "results", folder / "out", console)
+    shown = console.file.getvalue()
+    assert "surgery" in shown
+    assert ("CLIPErase" in shown) == (name != "mini")
+    assert ("leaderboard.md has the published values" in shown) == (name == "mini")

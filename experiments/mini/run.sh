@@ -8,3 +8,4 @@ mkdir -p experiments/mini/results
 rm -f experiments/mini/results/*.json
 cp "$workdir"/results/*.json experiments/mini/results/
 .venv/bin/python -m experiments.mini.tabulate
+.venv/bin/python -m experiments.tabulate

@@ -1,17 +1,14 @@
-"""Writes the README's table from experiments/mini/results: python -m experiments.mini.tabulate"""
+"""Makes the report on experiments/mini/results: python -m experiments.mini.tabulate"""
 
 import pathlib
 
 from rich.console import Console
 
-from salmu_jax import files
 from salmu_jax.report import leaderboard
 from salmu_jax.report.results import read_results
 from salmu_jax.workdir import minutes
 
 HERE = pathlib.Path(__file__).parent
-README = HERE.parent.parent / "README.md"
-BEGIN, END = "<!-- mini: begin -->\n", "<!-- mini: end -->\n"
 
 
 def section(folder=HERE / "results"):
@@ -28,13 +25,5 @@ def section(folder=HERE / "results"):
   return table.removeprefix("# Leaderboard\n\n") + "\n" + spent
 
 
-def replaced(readme, part):
-  """`readme` with `part` between its marks."""
-  before, rest = readme.split(BEGIN)
-  _, after = rest.split(END)
-  return before + BEGIN + part + END + after
-
-
 if __name__ == "__main__":
-  files.write_text(README, replaced(README.read_text(), section()))
   leaderboard.report(HERE / "results", HERE, Console())

@@ -3,8 +3,8 @@
     python -m experiments.published.readings WORKDIR
 
 WORKDIR is that of `configs/vit_b16.py`; data and weights are taken from it or downloaded into it. Each
-model is embedded once and scored under each of READINGS. Writes readings.json, then the README's
-table, which says which reading comes how close to the published value.
+model is embedded once and scored under each of `readings()`. Writes readings.json, from which
+`python -m experiments.tabulate` makes the README's table: which reading comes close to what is published.
 """
 
 import itertools
@@ -18,9 +18,7 @@ from salmu_jax.evaluate import metrics, scores
 from salmu_jax.evaluate.evaluator import CANDIDATES
 
 HERE = pathlib.Path(__file__).parent
-README = HERE.parent.parent / "README.md"
 RESULTS = HERE / "readings.json"
-BEGIN, END = "<!-- readings: begin -->\n", "<!-- readings: end -->\n"
 PROMPTS = ("a photo of {}", "{}", "a photo of a person named {}")
 # Metric -> fields of config.evaluate and what they may be; the first of each is the default.
 OPEN = {
@@ -64,7 +62,7 @@ def measure(evaluator, settings, params):
 
 
 def main(workdir):
-  """Measures both models and writes readings.json and the README's table."""
+  """Measures both models and writes readings.json."""
   config, mesh = vit_b16.get_config(), mesh_lib.make_mesh()
   configuration.check(config, default.get_config(), default.unlearning_run(), mesh)
   setup = run.prepare(config, pathlib.Path(workdir).expanduser().absolute(), mesh)
@@ -78,7 +76,6 @@ def main(workdir):
     for i, (metric, fields) in enumerate(readings())
   ]
   files.write_json(RESULTS, {"release": setup.release.name, "readings": rows})
-  files.write_text(README, replaced(README.read_text(), section()))
 
 
 def section(path=RESULTS):
@@ -102,13 +99,6 @@ def section(path=RESULTS):
     default_ = " (default)" if fields == _defaults(metric) else ""
     lines.append((metric, reading + default_, " / ".join(f"{v:.5f}" for v in known), found))
   return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def replaced(readme, part):
-  """`readme` with `part` between its marks."""
-  before, rest = readme.split(BEGIN)
-  _, after = rest.split(END)
-  return before + BEGIN + part + END + after
 
 
 def _defaults(metric):

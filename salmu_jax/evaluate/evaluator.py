@@ -190,15 +190,19 @@ class Evaluator:
     candidates = sorted(choose(self._tables[_FORGET], mask, self._release.identities))
     number = {identity: i for i, identity in enumerate(candidates)}
     label = np.array([number[i] for i in self._tables[_FORGET]["identity_id"][mask]], np.int32)
-    prompts = z.of(self._naming_prompts(candidates, settings.name_prompt))
-    return float(np.mean(metrics.zero_shot_hits(z.image[_FORGET][mask], prompts, label)))
+    prompts = self._naming_prompts(candidates, settings.name_prompt)
+    hits = metrics.zero_shot_hits(z.image[_FORGET][mask], z.of(prompts), label, _numbered(prompts))
+    return float(np.mean(np.asarray(hits)))
 
   def _general_knowledge(self, z):
     """Zero-shot top-1 with the prompt ensemble; None where nothing is there to measure it on."""
     if self._zero_shot is None:
       return None
-    hits = metrics.zero_shot_hits(z.image[_ZERO_SHOT], z.class_weights, self._zero_shot.labels)
-    return float(np.mean(hits))
+    known = self._zero_shot
+    hits = metrics.zero_shot_hits(
+      z.image[_ZERO_SHOT], z.class_weights, known.labels, _numbered(known.classes)
+    )
+    return float(np.mean(np.asarray(hits)))
 
   def _class_weights(self, params, tick):
     kept = self._tokenizer.kept

@@ -174,13 +174,17 @@ def class_weights(prompts):
   return mean / jnp.linalg.norm(mean, axis=-1, keepdims=True)
 
 
-def zero_shot_hits(images, weights, labels, *, block=256):
+def zero_shot_hits(images, weights, labels, class_id=None, *, block=256):
   """Whether each image's nearest class is its label; a tie (see TIE) and a NaN are misses.
+
+  Of classes with the same name, which have the same direction, the first is nearest, as argmax has
+  it: two pairs of ImageNet's classes are called alike.
 
   Args:
     images: (N, D) unit rows.
     weights: (C, D) class directions, see `class_weights`.
     labels: (N,) integers in [0, C).
+    class_id: (C,) integers, equal for classes with the same name; None where names differ.
     block: how many images are scored at a time.
 
   Returns:
@@ -195,7 +199,8 @@ def zero_shot_hits(images, weights, labels, *, block=256):
       f"labels: row {wrong[0]} has label {np.asarray(labels)[wrong[0]]}, but there are "
       f"{len(weights)} classes; labels are integers from 0 to {len(weights) - 1}."
     )
-  return _hits(images, weights, labels, block=block)
+  class_id = np.arange(len(weights)) if class_id is None else np.asarray(class_id)
+  return _hits(images, weights, labels, class_id, block=block)
 
 
 def best_of(*scores):
@@ -204,15 +209,16 @@ def best_of(*scores):
 
 
 @functools.partial(jax.jit, static_argnames="block")
-def _hits(images, weights, labels, *, block):
+def _hits(images, weights, labels, class_id, *, block):
   weights = weights.astype(jnp.float32)
+  column = jnp.arange(weights.shape[0])[None, :]
 
   def hit(rows):
     image, label = rows
     scores = _scores(image, weights)  # (B, C)
-    true = jnp.arange(weights.shape[0])[None, :] == label[:, None]
+    alike = (class_id[None, :] == class_id[label][:, None]) & (column >= label[:, None])
     best = jnp.take_along_axis(scores, label[:, None], axis=1)
-    return jnp.all((scores < best - TIE) | true, axis=1) & ~jnp.isnan(best[:, 0])
+    return jnp.all((scores < best - TIE) | alike, axis=1) & ~jnp.isnan(best[:, 0])
 
   return _in_blocks(hit, (images.astype(jnp.float32), labels), block)
 

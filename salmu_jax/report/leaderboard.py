@@ -96,7 +96,7 @@ def _rank(row):
 
 
 def show(rows, console):
-  """Prints the table: each value, and dim below it its distance to its bound; then what is published.
+  """Prints the table: each value, and dim below it its distance to its bound.
 
   Args:
     rows: what `rows` returns.
@@ -117,7 +117,6 @@ def show(rows, console):
     table.add_row(name, *cells, Text(row["verdict"], style=_style(row)), end_section=at == 1)
   published_lib.print_whole(table, console, max(console.width, 100))
   console.print(Text(f"Below each value its distance to its bound. {BOUNDS}", style="dim"))
-  published_lib.show_published(console)
 
 
 def _style(row):
@@ -263,6 +262,8 @@ def _csv(rows):
 def report(results_dir, out_dir, console):
   """Reads the results, prints the table and writes the leaderboard and the plots.
 
+  The published values are printed too where the models are judged on the published release.
+
   Args:
     results_dir: folder with one JSON a model.
     out_dir: another folder, made if it is missing.
@@ -284,6 +285,7 @@ def report(results_dir, out_dir, console):
   # leaderboard.json comes last: where it is current, so is all the rest.
   paths = plots.draw(results, table, out_dir) + write(table, out_dir, results)
   show(table, console)
+  published_lib.show_published(console, results[0]["salmu_jax"]["release"]["name"])
   return paths
 
 

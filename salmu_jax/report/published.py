@@ -67,12 +67,19 @@ def published_markdown():
   return f"{text}\n\n{_source()}\n"
 
 
-def show_published(console):
+def show_published(console, release):
   """Prints the published values, three digits each, with our failure mode below the paper's.
+
+  Beside another release, where they do not compare, one line says where they are.
 
   Args:
     console: rich.console.Console. The table takes WIDTH columns, also where there are fewer.
+    release: name of the release that the measured models are judged on.
   """
+  if not release.startswith(published.DATASET):
+    line = f"leaderboard.md has the published values of {published.DATASET} too."
+    console.print(Text(line, style="dim"))
+    return
   table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False, show_edge=False)
   table.add_column("model", max_width=14, overflow="fold")
   for key in _keys():
