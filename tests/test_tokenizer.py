@@ -14,7 +14,7 @@ import pytest
 from salmu_jax.data import tokenizer as tokenizer_lib
 from salmu_jax.errors import InputError
 
-GOLDEN = json.loads((pathlib.Path(__file__).parent / "data/clip_tokens.json").read_text())["cases"]
+GOLDEN = json.loads((pathlib.Path(__file__).parent / "goldens/tokens.json").read_text())["cases"]
 FULL = tokenizer_lib.clip_tokenizer()
 CAPTIONS = [
   "Fatime Fossi lives in Douala",

@@ -183,7 +183,7 @@ def _plain_names(tensors):
 
 def _account(tensors, entries, where):
   """Raises InputError unless the tensors are just those of the entries, and finite."""
-  expected = {name: _their_shape(entry) for entry in entries for name in entry.theirs}
+  expected = {name: their_shape(entry) for entry in entries for name in entry.theirs}
   lines = [f"{name} is missing" for name in expected if name not in tensors]
   lines += [f"{name} belongs to no part of this model" for name in tensors if name not in expected]
   both = [name for name in expected if name in tensors]
@@ -207,7 +207,7 @@ def _account(tensors, entries, where):
     )
 
 
-def _their_shape(entry):
+def their_shape(entry):
   shape = tuple(entry.shape[axis] for axis in np.argsort(entry.axes)) if entry.axes else entry.shape
   return (shape[0] // len(entry.theirs), *shape[1:]) if shape else shape
 

@@ -1,0 +1,108 @@
+"""OpenCLIP under PyTorch as the reference; needs requirements-torch.txt."""
+
+import functools
+
+import numpy as np
+import torch
+
+# torchvision's compiled operators do not load on a CPU build; these two have to be known at import.
+for _name in ("nms", "qnms"):
+  torch.library.define(
+    f"torchvision::{_name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+  )
+
+import open_clip  # noqa: E402
+from open_clip.model import CLIP  # noqa: E402
+from transformers import CLIPConfig, CLIPModel  # noqa: E402
+
+PRESETS = {"vit_b16": "ViT-B-16", "vit_b32": "ViT-B-32", "vit_l14": "ViT-L-14"}
+
+
+def shapes(preset, layout):
+  """{tensor name: shape} of a model of PRESETS, which is not filled with numbers."""
+  with torch.device("meta"):
+    if layout == "openclip":
+      model = CLIP(**open_clip.get_model_config(PRESETS[preset]))
+    else:
+      model = CLIPModel(_huggingface(open_clip.get_model_config(PRESETS[preset])))
+  return {name: tuple(value.shape) for name, value in model.state_dict().items()}
+
+
+def _huggingface(config):
+  """OpenCLIP's config of a model, in the words of `CLIPConfig`."""
+  vision, text = config["vision_cfg"], config["text_cfg"]
+
+  def tower(width, layers, heads):
+    return {
+      "hidden_size": width,
+      "intermediate_size": 4 * width,
+      "num_hidden_layers": layers,
+      "num_attention_heads": heads,
+      "hidden_act": "gelu",
+    }
+
+  return CLIPConfig(
+    projection_dim=config["embed_dim"],
+    vision_config={
+      **tower(vision["width"], vision["layers"], vision["width"] // vision.get("head_width", 64)),
+      "image_size": vision["image_size"],
+      "patch_size": vision["patch_size"],
+    },
+    text_config={
+      **tower(text["width"], text["layers"], text["heads"]),
+      "vocab_size": text["vocab_size"],
+      "max_position_embeddings": text["context_length"],
+    },
+  )
+
+
+def model(tensors, config=None):
+  """The model of these weights, float32, in evaluation mode; every tensor has to fit.
+
+  Args:
+    tensors: {name: array}.
+    config: OpenCLIP's `model_cfg`; that of ViT-B/16 if None.
+  """
+  made = CLIP(**(config or open_clip.get_model_config("ViT-B-16")))
+  made.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
+  return made.eval()
+
+
+@torch.inference_mode()
+def embed(model, images, tokens):
+  """images (B, S, S, 3) normalised, tokens (B, L) -> unit image and text rows, logits (B, B)."""
+  pixels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+  image, text, scale = model(pixels, torch.from_numpy(np.asarray(tokens, np.int64)))
+  return image.numpy(), text.numpy(), (scale * image @ text.T).numpy()
+
+
+@functools.cache
+def transform(size=224):
+  """OpenCLIP's evaluation transform."""
+  return open_clip.image_transform(size, is_train=False)
+
+
+def pixels(image, size=224):
+  """PIL image -> (S, S, 3) uint8, as the evaluation transform has them before normalisation."""
+  *steps, normalise = transform(size).transforms
+  assert type(normalise).__name__ == "Normalize"
+  for step in steps:
+    image = step(image)
+  return np.round(image.numpy().transpose(1, 2, 0) * 255).astype(np.uint8)
+
+
+def tensor_pixels(image, size=224):
+  """The same by torchvision's tensor operations in the place of Pillow's."""
+  resize, crop, *_ = transform(size).transforms
+  tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+  return crop(resize(tensor)).numpy().transpose(1, 2, 0)
+
+
+def normalised(image, size=224):
+  """PIL image -> (S, S, 3) float32, what the image tower is given."""
+  return transform(size)(image).numpy().transpose(1, 2, 0)
+
+
+def tokens(texts):
+  """Strings -> (N, 77) int32."""
+  return open_clip.get_tokenizer("ViT-B-16")(list(texts)).numpy().astype(np.int32)
