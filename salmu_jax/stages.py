@@ -1,6 +1,7 @@
 """The long stages of training: pretraining and unlearning. Each can be killed and started again."""
 
 import importlib.metadata
+import itertools
 import pathlib
 from typing import NamedTuple
 
@@ -105,17 +106,17 @@ def pretrain(setup, name):
   def work(folder):
     tx = train.make_optimizer(config.pretrain.optimizer, schedule.total_steps)
     params = train.init_params(setup.model, config.seed, setup.mesh)
-    batches = pipeline.training_batches(
+    examples = pipeline.training_examples(
       pipeline.open_training(setup.records, name, setup.splits(name)),
       setup.tokenizer,
       image_size=setup.model.sizes.image_size,
-      batch_size=config.pretrain.batch_size,
       seed=_order(config.seed, _PRETRAIN_ORDER),
       area=config.pretrain.crop_area,
       flip=config.pretrain.flip,
     )
     step = train.jitted_pretrain_step(setup.model, tx, setup.mesh)
     state = train.start_state(params, tx, setup.mesh)
+    batches = pipeline.start(examples, config.pretrain.batch_size, threads=config.reader_threads)
     facts = _train(setup, folder, name, step, state, batches, schedule)
     return {**facts, "reads": list(setup.splits(name))}
 
@@ -141,11 +142,11 @@ def unlearn(setup, name, compromised):
   def work(folder):
     method = make_method(setup, name)
     state = train.start_state(compromised, method.tx, setup.mesh)
-    batches = _unlearning_batches(setup, run)
     if method.prepare:
-      state = state.replace(opt_state=_prepared(setup, run, method, state, compromised, batches))
+      state = state.replace(opt_state=_prepared(setup, run, method, state, compromised))
     jitted = train.jitted_unlearn_step(setup.model, method, setup.mesh)
     step = lambda state, batch: jitted(state, compromised, batch)
+    batches = _unlearning_batches(setup, run)
     facts = _train(setup, folder, name, step, state, batches, schedule)
     return {**facts, "reads": list(method.reads)}
 
@@ -155,28 +156,29 @@ def unlearn(setup, name, compromised):
 
 
 def _unlearning_batches(setup, run):
-  """{"forget": half, "retain": half}; the order is the same for every method of a batch size."""
+  """Batches {"forget": half, "retain": half}; their order is the same for every method."""
   halves = {
-    half: pipeline.training_batches(
+    half: pipeline.training_examples(
       pipeline.open_training(setup.records, half, setup.splits(half)),
       setup.tokenizer,
       image_size=setup.model.sizes.image_size,
-      batch_size=run.batch_size,
       seed=_order(setup.config.seed, order),
       texts=("text", "generic") if half == "forget" else ("text",),
     )
     for half, order in (("forget", _FORGET_ORDER), ("retain", _RETAIN_ORDER))
   }
-  return pipeline.side_by_side(halves)
+  threads = setup.config.reader_threads
+  return pipeline.start(pipeline.side_by_side(halves), run.batch_size, threads=threads)
 
 
-def _prepared(setup, run, method, state, params, batches):
+def _prepared(setup, run, method, state, params):
   """The optimizer's state after `method.prepare`, from one pass over forget."""
   jitted = train.jitted_gradients(setup.model, method, setup.mesh)
+  steps = setup.release.counts["forget"] // run.batch_size
 
   def gradients():
-    for number in range(setup.release.counts["forget"] // run.batch_size):
-      yield jitted(params, mesh_lib.put_batch(batches[number], setup.mesh))
+    for batch in itertools.islice(_unlearning_batches(setup, run), steps):
+      yield jitted(params, mesh_lib.put_batch(batch, setup.mesh))
 
   return method.prepare(state.opt_state, gradients)
 
@@ -191,7 +193,7 @@ def _train(setup, folder, label, step, state, batches, schedule):
     state = train.fit(
       step,
       state,
-      pipeline.start(batches, threads=setup.config.reader_threads),
+      batches,
       schedule,
       mesh=setup.mesh,
       checkpoints=checkpoints,

@@ -1,5 +1,7 @@
 """Stages: done once, refused with other settings, and a method's `prepare` gets what it is promised."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,18 @@ import pytest
 from handmade import write
 
 from configs import default
-from salmu_jax import checkpoint, files, given, judging, losses, stages, train, workdir, writer
+from salmu_jax import (
+  checkpoint,
+  files,
+  given,
+  judging,
+  losses,
+  run,
+  stages,
+  train,
+  workdir,
+  writer,
+)
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.data import records, release, tokenizer
 from salmu_jax.errors import InputError
@@ -92,7 +105,7 @@ def test_prepare_gets_one_pass_of_gradients_at_the_start_and_its_state_is_used(s
   end = stages.unlearn(setup, "mine", start)
   (found,) = seen
   assert len(found) == 3  # 12 rows of forget, 4 at a time
-  batches = stages._unlearning_batches(setup, setup.config.unlearn.mine)
+  batches = list(itertools.islice(stages._unlearning_batches(setup, setup.config.unlearn.mine), 2))
 
   def loss(params, half):
     return losses.contrastive(train.embed(setup.model, params, half))
@@ -200,3 +213,9 @@ def test_results_say_which_settings_they_depend_on(setup):
   other = setup._replace(config=setup.config.copy_and_resolve_references())
   other.config.evaluate.gallery = 3
   assert judging.result_inputs(other, "mine") != inputs
+
+
+def test_a_batch_larger_than_the_data_is_refused_before_anything_is_trained():
+  with pytest.raises(InputError, match=r"unlearn\.mine\.batch_size = 13 .* the 12 rows"):
+    run._check_rows("unlearn.mine", default.unlearning_run(batch_size=13), 12)
+  run._check_rows("unlearn.mine", default.unlearning_run(batch_size=12), 12)

@@ -23,11 +23,16 @@ STEP = train.jitted_pretrain_step(MODEL, TX, ONE)
 def batches():
   import grain
 
-  return grain.MapDataset.range(1000).seed(0).shuffle().map(lambda i: _pair(int(i)))
+  examples = grain.MapDataset.range(8000).seed(0).shuffle().map(_example)
+  return pipeline.start(examples, 8)
 
 
-def _pair(seed):
-  batch = half(seed, rows=8)
+def _example(seed):
+  return jax.tree.map(lambda rows: rows[0], _pair(int(seed), rows=1))
+
+
+def _pair(seed, rows=8):
+  batch = half(seed, rows)
   return {"image": batch["image"], "text": batch["text"]}
 
 
@@ -39,7 +44,7 @@ def fit(folder, step=STEP, schedule=SCHEDULE, tx=TX):
     return train.fit(
       step,
       train.start_state(PARAMS, tx, ONE),
-      pipeline.start(batches()),
+      batches(),
       schedule,
       mesh=ONE,
       checkpoints=checkpoints,

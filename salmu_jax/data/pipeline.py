@@ -64,26 +64,19 @@ def open_training(records, purpose, splits):
   return grain.MapDataset.concatenate([grain.MapDataset.source(records[s]) for s in splits])
 
 
-def training_batches(
-  rows, tokenizer, *, image_size, batch_size, seed, texts=("text",), area=1.0, flip=0.0
-):
-  """Endless batches; every row comes once an epoch, in an order that `seed` and the epoch decide.
+def training_examples(rows, tokenizer, *, image_size, seed, texts=("text",), area=1.0, flip=0.0):
+  """Endless examples; every row comes once an epoch, in an order that `seed` and the epoch decide.
 
   Args:
     rows: from `open_training`.
-    batch_size: over all processes, each of which gets an equal part.
     seed: of order and augmentation; the same on all processes.
     texts: columns to tokenise, of "text" and "generic".
     area, flip: see `images.random_crop`.
 
   Returns:
-    A grain MapDataset of {"image" (b, S, S, 3) uint8, and the texts, each (b, L) int32}; batch k of
-    all processes together holds rows k B to (k + 1) B of the stream.
+    A grain MapDataset of this process's share of {"image" (S, S, 3) uint8, and the texts, each (L,)
+    int32}: of P processes, the p-th gets examples p, p + P, ... of the stream.
   """
-  if len(rows) < batch_size:
-    raise InputError(
-      f"A batch of {batch_size} rows is larger than the {len(rows)} rows there are to train on."
-    )
 
   def example(row, rng):
     image = images.decode(row["image"], repr(_text(row["file_name"])))
@@ -91,19 +84,27 @@ def training_batches(
     return {"image": pixels, **{name: tokenizer([_text(row[name])])[0] for name in texts}}
 
   stream = rows.seed(seed).shuffle().repeat()[jax.process_index() :: jax.process_count()]
-  return stream.random_map(example).batch(batch_size // jax.process_count(), drop_remainder=True)
+  return stream.random_map(example)
 
 
 def side_by_side(halves):
-  """{name: endless batches} -> endless {name: batch}."""
+  """{name: endless examples} -> endless {name: example}."""
   both = grain.experimental.ZipMapDataset(list(halves.values()))
-  return both.map(lambda batches: dict(zip(halves, batches, strict=True)))
+  return both.map(lambda examples: dict(zip(halves, examples, strict=True)))
 
 
-def start(batches, *, threads=1, ahead=4):
-  """A checkpointable iterator that prepares `ahead` batches in `threads` threads."""
-  options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=ahead)
-  return iter(batches.to_iter_dataset(options))
+def start(examples, batch_size, *, threads=1, ahead=4):
+  """A checkpointable iterator of batches, whose rows `threads` threads prepare.
+
+  Args:
+    examples: of this process, see `training_examples`.
+    batch_size: over all processes, each of which gets an equal part: batch k of all together holds
+      examples k B to (k + 1) B of the stream.
+    threads: each prepares one row at a time, so they are busy whatever the batch size.
+    ahead: batches that are prepared before they are asked for.
+  """
+  share = batch_size // jax.process_count()
+  return iter(_ahead(examples, share, threads, ahead).batch(share, drop_remainder=True))
 
 
 def evaluation_images(rows, *, image_size, batch_size, threads=1, ahead=4):
@@ -117,8 +118,14 @@ def evaluation_images(rows, *, image_size, batch_size, threads=1, ahead=4):
       images.decode(row["image"], repr(_text(row["file_name"]))), image_size
     )
   )
-  for batch in start(pictures.batch(batch_size), threads=threads, ahead=ahead):
+  for batch in _ahead(pictures, batch_size, threads, ahead).batch(batch_size):
     yield padded(batch, batch_size)
+
+
+def _ahead(examples, batch_size, threads, ahead):
+  """The examples in order, `ahead` batches of them prepared in advance."""
+  size = max(threads, ahead * batch_size)
+  return examples.to_iter_dataset(grain.ReadOptions(threads, prefetch_buffer_size=size))
 
 
 def padded(batch, size):
