@@ -36,10 +36,37 @@ def replacing(path):
     finally:
       temporary.unlink(missing_ok=True)
   except OSError as error:
-    raise InputError(
-      f"Cannot write {path}: {error.strerror or error}. What was there before is unchanged. "
-      "Free some space or choose another --workdir, then start the same command again."
-    ) from error
+    raise _unwritable(path, error) from error
+
+
+@contextlib.contextmanager
+def replacing_folder(folder):
+  """Yields a temporary folder beside `folder`, which takes its place if the block succeeds.
+
+  Args:
+    folder: the folder to make, absent or empty. Parent folders are made.
+
+  Raises:
+    InputError: it cannot be written.
+  """
+  folder = pathlib.Path(folder)
+  partial = folder.with_name(f".{folder.name}.partial")
+  try:
+    shutil.rmtree(partial, ignore_errors=True)  # What a killed process left.
+    partial.mkdir(parents=True)
+    yield partial
+    os.replace(partial, folder)
+  except OSError as error:
+    raise _unwritable(folder, error) from error
+  finally:
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def _unwritable(path, error):
+  return InputError(
+    f"Cannot write {path}: {error.strerror or error}. What was there before is unchanged. "
+    "Free some space or choose another place, then start the same command again."
+  )
 
 
 def write_text(path, text):

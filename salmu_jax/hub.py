@@ -11,13 +11,11 @@ from typing import NamedTuple
 
 from salmu_jax import published
 from salmu_jax.errors import InputError
+from salmu_jax.models import weights
 
 PREFIX = "hub:"
-# What is downloaded; of the pickles only the one in which published weights come.
-PATTERNS = {
-  "dataset": ("data/*.parquet", "*.json"),
-  "model": ("*.json", "*.safetensors", "open_clip_pytorch_model.bin"),
-}
+# What is downloaded; of a model's weights the first of these that it has.
+PATTERNS = {"dataset": ("data/*.parquet", "*.json"), "model": ("*.json", *weights.NAMES)}
 # The hub's rules for names: letters, digits, _ . -, none of the last two at an end or in a row.
 _REPO = re.compile(r"(?!.*(?:--|\.\.))(?!.*\.git$)\w(?:[\w.-]*\w)?/\w(?:[\w.-]*\w)?", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -87,14 +85,21 @@ def fetch(address, kind, field):
   """
   place = parse(address, field)
   try:
-    folder = _snapshot(place, kind)
-    _check_sizes(folder, place, kind)
+    patterns = PATTERNS[kind]
+    if kind == "model":
+      # The configs come with the listing, which tells the weights that are worth a download.
+      _snapshot(place, kind, "*.json")
+      listed = _listed(place, kind, weights.NAMES) or {}
+      first = next((name for name in weights.NAMES if name in listed), None)
+      patterns = ("*.json", first) if first else patterns
+    folder = _snapshot(place, kind, patterns)
+    _check_sizes(folder, place, kind, patterns)
   except InputError as error:
     raise InputError(f"{field} = {address!r}: {error}") from error
   return folder
 
 
-def _snapshot(place, kind):
+def _snapshot(place, kind, patterns):
   """The snapshot folder; every failure of the library, the network or the disk is an InputError."""
   from huggingface_hub import errors, snapshot_download
 
@@ -102,10 +107,10 @@ def _snapshot(place, kind):
     "repo_id": place.repo,
     "repo_type": kind,
     "revision": place.revision,
-    "allow_patterns": PATTERNS[kind],
+    "allow_patterns": patterns,
   }
   # Only with a listing does the library know whether the cache is whole; then it needs no network.
-  if _listed(place, kind) is not None:
+  if _listed(place, kind, patterns) is not None:
     with contextlib.suppress(errors.LocalEntryNotFoundError):
       return pathlib.Path(snapshot_download(**wanted, local_files_only=True))
   unreachable = _unreachable()
@@ -134,8 +139,8 @@ def _unreachable():
   return None
 
 
-def _listed(place, kind):
-  """{path: bytes} of the wanted files, from the listing in the cache; None where there is none."""
+def _listed(place, kind, patterns):
+  """{path: bytes} of the files that patterns name, from the listing in the cache; None where there is none."""
   from huggingface_hub import errors, get_cached_repo_tree
   from huggingface_hub.utils import filter_repo_objects
 
@@ -143,13 +148,13 @@ def _listed(place, kind):
     tree = get_cached_repo_tree(place.repo, repo_type=kind, revision=place.revision)
   except errors.CachedRepoTreeNotFoundError:
     return None
-  wanted = filter_repo_objects(tree, allow_patterns=PATTERNS[kind], key=lambda file: file.path)
+  wanted = filter_repo_objects(tree, allow_patterns=patterns, key=lambda file: file.path)
   return {file.path: file.size for file in wanted}
 
 
-def _check_sizes(folder, place, kind):
+def _check_sizes(folder, place, kind, patterns):
   """Checks a snapshot against its listing; one without, of an older library, is taken as it is."""
-  listed = _listed(place, kind)
+  listed = _listed(place, kind, patterns)
   if listed == {}:
     raise InputError(
       f"this {kind} has no files {' or '.join(PATTERNS[kind])}. Name the {kind} that is meant."
@@ -171,7 +176,9 @@ def _explain_absence(unreachable, error, place, kind):
   lacks = f"the cache {constants.HF_HUB_CACHE} does not have this revision"
   if isinstance(error, errors.IncompleteSnapshotError):
     folder = pathlib.Path(error.snapshot_path)
-    missing = [path for path in _listed(place, kind) if not (folder / path).exists()]
+    missing = [
+      path for path in _listed(place, kind, PATTERNS[kind]) if not (folder / path).exists()
+    ]
     more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
     lacks = f"the download in the cache is not finished; {', '.join(missing[:3])}{more} missing"
   include = " ".join(f"--include '{pattern}'" for pattern in PATTERNS[kind])

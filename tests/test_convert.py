@@ -3,6 +3,7 @@
 import json
 import pathlib
 import pickle
+import subprocess
 import sys
 
 import jax
@@ -16,6 +17,7 @@ from salmu_jax.errors import InputError
 from salmu_jax.models import clip, convert, modelconfig, statedict, weights
 from salmu_jax.models.presets import PRESETS
 
+ROOT = pathlib.Path(__file__).parent.parent
 WORDS = tokenizer_lib.compact_tokenizer(40, ["a portrait of Ana Sousa, blood type A+", "a cat"])
 TINY = PRESETS["tiny"]._replace(vocab_size=WORDS.vocab_size)
 NARROW = PRESETS["vit_b16_narrow"]
@@ -181,8 +183,71 @@ def test_a_corrected_import_goes_through_after_a_refused_one(tmp_path):
     statedict.to_tensors(jax.device_get(INIT(clip.CLIP(NARROW), 2)), NARROW, "openclip"),
     other / "open_clip_model.safetensors",
   )
-  with pytest.raises(InputError, match=r"imported\.s.* was "):
+  with pytest.raises(InputError, match=r"imported\.sha256 was "):
     convert.bring(other, "vit_b16_narrow", tmp_path / "dst", "SRC")
+
+
+def contents(folder):
+  return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("left", ["thesis.txt", "settings.json", "params/x"])
+def test_a_folder_that_holds_something_else_is_never_touched(tmp_path, left):
+  source, target = openclip_folder(tmp_path / "src"), tmp_path / "dst"
+  (target / left).parent.mkdir(parents=True)
+  (target / left).write_text('{"imported": {}}')
+  for preset in ("vit_b32", "vit_b16_narrow"):
+    with pytest.raises(InputError, match=r"dst is there already.*Nothing in it was touched"):
+      convert.bring(source, preset, target, "SRC")
+  assert contents(target) == {pathlib.Path(left): b'{"imported": {}}'}
+
+
+def test_weights_are_not_brought_into_their_own_folder(tmp_path):
+  source = openclip_folder(tmp_path / "src")
+  before = contents(source)
+  for _ in range(2):
+    with pytest.raises(InputError, match="is there already"):
+      convert.bring(source, "vit_b16_narrow", source, "SRC")
+  assert contents(source) == before
+
+
+def test_a_refused_import_leaves_nothing_behind(tmp_path):
+  source = openclip_folder(tmp_path / "src", vision_cfg={"width": 128})
+  with pytest.raises(InputError):
+    convert.bring(source, "vit_b16_narrow", tmp_path / "models" / "dst", "SRC")
+  assert not list((tmp_path / "models").iterdir())
+
+
+def test_weights_are_known_by_their_content_and_not_needed_twice(tmp_path, monkeypatch):
+  source = openclip_folder(tmp_path / "src")
+  target = tmp_path / "dst"
+  convert.bring(source, "vit_b16_narrow", target, "SRC")
+  before = contents(target)
+  monkeypatch.chdir(tmp_path)
+  convert.bring("src", "vit_b16_narrow", target, "SRC")
+  moved = source.rename(tmp_path / "moved")
+  convert.bring(moved, "vit_b16_narrow", target, "SRC")
+  convert.bring(source, "vit_b16_narrow", target, "SRC")
+  assert contents(target) == before
+  with pytest.raises(InputError, match="nowhere is neither a file"):
+    convert.bring(tmp_path / "nowhere", "vit_b16_narrow", target, "SRC")
+  with pytest.raises(InputError, match=r"model\.preset was 'vit_b16_narrow'"):
+    convert.bring(source, "vit_b16", target, "SRC")
+
+
+def test_an_export_that_the_disk_cannot_take_is_said_and_leaves_nothing(ours, tmp_path):
+  program = (
+    "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)); "
+    "from salmu_jax.models import convert; sys.exit(convert.main(sys.argv[1:]))"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", program, ours, tmp_path / "out"],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 1 and done.stderr.startswith("error: Cannot write"), done.stderr
+  assert not list(tmp_path.iterdir())
 
 
 def truncated(path):
@@ -266,7 +331,7 @@ def test_an_unlearned_models_card_says_method_budget_data_and_metrics(tmp_path):
   assert card.startswith("---\nlibrary_name: open_clip\n")
   for words in ("vlunlearn", "5x", "forget 2.0", "forget, retain", "1e-05", "Not evaluated."):
     assert words in card, words
-  kept = pathlib.Path(__file__).parent.parent / "experiments" / "mini" / "results"
+  kept = ROOT / "experiments" / "mini" / "results"
   results = tmp_path / "results"
   results.mkdir()
   (results / "my_run.json").write_text((kept / "vlunlearn.json").read_text())

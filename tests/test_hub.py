@@ -13,6 +13,7 @@ import pytest
 
 from salmu_jax import hub, published
 from salmu_jax.errors import InputError
+from salmu_jax.models import weights
 
 ROOT = pathlib.Path(__file__).parent.parent
 REPO = "someone/a-release_v1.0"
@@ -173,14 +174,26 @@ def test_a_release_is_downloaded_once_and_then_needs_no_network(tmp_path):
   assert contents(fetch(tmp_path)).keys() == WANTED
 
 
-def test_of_a_model_weights_and_settings_come_and_no_other_pickle(tmp_path):
-  wanted = {"open_clip_config.json", "open_clip_model.safetensors", "open_clip_pytorch_model.bin"}
-  names = [*wanted, "pytorch_model.bin", "training_args.bin", "evil.pkl", "x.pt", "a/evil.pickle"]
+@pytest.mark.parametrize("best", range(len(weights.NAMES)))
+def test_of_a_models_weights_only_the_best_file_comes_and_no_other_pickle(tmp_path, best):
+  wanted = {"open_clip_config.json", weights.NAMES[best]}
+  others = ["training_args.bin", "evil.pkl", "x.pt", "a/model.safetensors"]
+  names = ["open_clip_config.json", *weights.NAMES[best:], *others]
   repo = fake_hub.Repo("model", COMMIT, {name: name.encode() for name in names})
   with fake_hub.serve({REPO: repo}) as server:
     done = fetch(tmp_path, server.endpoint, kind="model")
     assert contents(done).keys() == wanted
-    assert set(files_asked(server)) == wanted
+    assert sorted(files_asked(server)) == sorted(wanted)
+    server.requests.clear()
+    assert contents(fetch(tmp_path, server.endpoint, kind="model")).keys() == wanted
+    assert server.requests == []
+
+
+def test_a_model_without_weights_is_refused(tmp_path):
+  repo = fake_hub.Repo("model", COMMIT, {"notes.txt": b"no weights"})
+  with fake_hub.serve({REPO: repo}) as server:
+    said = failure(fetch(tmp_path, server.endpoint, kind="model"))
+  assert "no files *.json or open_clip_model.safetensors" in said
 
 
 def test_a_file_goes_on_where_the_connection_broke(tmp_path):

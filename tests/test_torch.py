@@ -186,9 +186,50 @@ def test_a_malicious_pickle_is_refused_and_not_executed(openclip, tmp_path, writ
     file.write_bytes(pickle.dumps(Malicious(mark)))
   else:
     openclip.torch.save({"ln_final.bias": Malicious(mark)}, file)
-  with pytest.raises(InputError, match=r"open_clip_pytorch_model\.bin .*not executed"):
+  with pytest.raises(InputError, match=r"open_clip_pytorch_model\.bin .*not executed") as caught:
     convert.bring(tmp_path, "vit_b16_narrow", tmp_path / "model", "SRC")
   assert not mark.exists()
+  # PyTorch's own words would send the user to the unrestricted reader.
+  assert "weights_only" not in str(caught.value) and "\x1b" not in str(caught.value)
+
+
+def damaged(path, number):
+  """The file cut or with one byte changed, as `number` says."""
+  whole = path.read_bytes()
+  rng = np.random.default_rng(number)
+  at = int(rng.integers(len(whole)))
+  change = bytes([whole[at] ^ (1 + rng.integers(255))]) + whole[at + 1 :] if number % 2 else b""
+  path.write_bytes(whole[:at] + change)
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_a_damaged_pytorch_file_is_refused_whatever_the_damage(openclip, tmp_path, new):
+  path, refused = tmp_path / "x.bin", 0
+  for number in range(60):
+    tensors = {"a": openclip.torch.ones(3), "b": openclip.torch.zeros(2, 2)}
+    openclip.torch.save(tensors, path, _use_new_zipfile_serialization=new)
+    damaged(path, number)
+    try:
+      weights.read_tensors(path)  # A changed byte of a number is no damage that shows.
+    except InputError as error:
+      refused += str(path) in str(error)
+  assert refused > 30
+
+
+def test_trainable_parameters_are_read_and_what_are_no_weights_is_refused(openclip, tmp_path):
+  torch, path = openclip.torch, tmp_path / "x.pt"
+  torch.save(dict(torch.nn.Linear(2, 3).named_parameters()), path)
+  assert {k: v.shape for k, v in weights.read_tensors(path).items()} == {
+    "weight": (3, 2),
+    "bias": (3,),
+  }
+  for value in (torch.ones(2, dtype=torch.complex64), torch.eye(2).to_sparse()):
+    torch.save({"odd": value}, path)
+    with pytest.raises(InputError, match=r"x\.pt: odd is complex or sparse"):
+      weights.read_tensors(path)
+  torch.save([torch.ones(2)], path)
+  with pytest.raises(InputError, match="holds no state dict"):
+    weights.read_tensors(path)
 
 
 def test_tokens_of_thousands_of_odd_strings_are_openclips(openclip):

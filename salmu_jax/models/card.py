@@ -53,8 +53,8 @@ def _about(made, results):
       f"A CLIP model from which pairs of faces and private attributes were to be unlearned, by the "
       f"method `{escape(made['method'])}`, for SALMUBench.\n"
     )
-  role = results["salmu_jax"]["role"] if results else "a pretrained"
-  return f"The {escape(role)} model of a SALMUBench experiment.\n"
+  role = f"{results['salmu_jax']['role']} " if results else ""
+  return f"The {escape(role)}model of a SALMUBench experiment.\n"
 
 
 def _making(made, facts, results):
@@ -69,7 +69,7 @@ def _making(made, facts, results):
     "data read": ", ".join(facts["reads"]) or None,
     "parameters that moved": facts["moves"],
     "start model": made.get("start"),
-    "brought in from": made["imported"]["source"] if "imported" in made else None,
+    "brought in from": facts.get("weights", {}).get("source"),
     "release": about.get("release", {}).get("name"),
     "release digest": made.get("release"),
     "seed": made.get("seed"),

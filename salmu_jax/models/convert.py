@@ -7,15 +7,13 @@ anything else is read in: a weights file, a folder with its config, or hub:OWNER
 """
 
 import argparse
+import contextlib
 import importlib.metadata
-import os
 import pathlib
-import shutil
 import sys
 
 import jax
 import numpy as np
-import safetensors.numpy
 
 import salmu_jax
 from salmu_jax import checkpoint, files, hub, names, workdir
@@ -25,18 +23,13 @@ from salmu_jax.models import card, clip, modelconfig, statedict, weights
 from salmu_jax.models.presets import PRESETS
 
 TOKENIZER = "salmu_jax_tokenizer.json"
-# Weights by file name, the first that is there: never a pickle where there is something better.
-WEIGHTS = (
-  "open_clip_model.safetensors",
-  "model.safetensors",
-  "open_clip_pytorch_model.bin",
-  "pytorch_model.bin",
-)
 _OURS = "finished model folder of this project (it has done.json and params/)"
 
 
 def bring(place, preset, folder, field):
   """Makes foreign weights a finished model folder, unless that was done before.
+
+  The folder appears whole or not at all, and nothing that is there already is touched.
 
   Args:
     place: a file, a folder, or an address on the hub.
@@ -45,48 +38,58 @@ def bring(place, preset, folder, field):
     field: what an error names, as "config.init.clean".
 
   Raises:
-    InputError: see `import_model` and `hub.fetch`; or `folder` holds something else.
+    InputError: see `import_model` and `hub.fetch`; or `folder` is there and holds something else.
   """
-  folder, place = pathlib.Path(folder), str(place)
+  folder, place = pathlib.Path(folder).absolute(), str(place)
+  done = files.read_json(folder / workdir.DONE) if is_finished(folder) else None
+  _check_vacant(folder, done)
   remote = hub.is_address(place)
   if remote:
     address = hub.parse(place, field)
     place = f"{hub.PREFIX}{address.repo}@{address.revision}"
-  imported = {"source": place, "sha256": None}
-  source = None
-  # A commit names its content: what was brought in from there once needs no network again.
-  if not remote or not (folder / workdir.DONE).exists():
-    source = hub.fetch(place, "model", field) if remote else pathlib.Path(place).expanduser()
-    imported["sha256"] = None if remote else files.sha256(weights_file(source, field))
-  before = folder / workdir.SETTINGS
-  unfinished = before.exists() and not (folder / workdir.DONE).exists()
-  if unfinished and "imported" in files.read_json(before):
-    shutil.rmtree(folder)  # Cut short; it takes seconds to do again.
+  else:
+    place = str(pathlib.Path(place).expanduser().absolute())
+  if done and done["weights"]["source"] == place and (remote or not pathlib.Path(place).exists()):
+    # A commit names its content; and what is gone since it was brought in is not needed again.
+    imported = files.read_json(folder / workdir.SETTINGS)["imported"]
+    file = None
+  else:
+    file = weights_file(hub.fetch(place, "model", field) if remote else place, field)
+    imported = {"sha256": files.sha256(file)}
   settings = {"imported": imported, "model": {"preset": preset, "scan": False}, "seed": None}
-  workdir.run_stage(
-    folder,
-    f"bring in {folder.name}",
-    settings,
-    lambda _: import_model(source, PRESETS[preset], folder, field),
-  )
+  about = {"source": place, **imported}
+  work = lambda into: import_model(file, PRESETS[preset], into, about, field)
+  with contextlib.nullcontext(folder) if done else files.replacing_folder(folder) as into:
+    workdir.run_stage(into, f"bring in {folder.name}", settings, work)
 
 
-def import_model(source, sizes, folder, field="SRC"):
+def _check_vacant(folder, done):
+  """Raises InputError where `folder` is neither a model that was brought in nor free for one."""
+  if done and "weights" in done:
+    return
+  if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    raise InputError(
+      f"{folder} is there already and is no model that was brought in from elsewhere, nor an empty "
+      "folder. Nothing in it was touched. Name another place, or move away what is there."
+    )
+
+
+def import_model(file, sizes, folder, about, field="SRC"):
   """Writes params/ and tokenizer.json of a model folder from foreign weights.
 
   Args:
-    source: a weights file, or a folder with one and perhaps its config, which is compared.
-    sizes: of the model; a vocabulary of 0 is filled in from the folder's own tokenizer.
+    file: of weights; a config beside it is compared.
+    sizes: of the model; a vocabulary of 0 is filled in from the tokenizer beside the file.
     folder: the model folder.
+    about: facts about the weights to keep: where they are from, their SHA-256.
     field: what an error names.
 
   Returns:
     Facts for the folder's done.json.
 
   Raises:
-    InputError: nothing to read, a config that differs, or tensors that do not fit.
+    InputError: a damaged file, a config that differs, or tensors that do not fit.
   """
-  file = weights_file(source, field)
   modelconfig.check(file.parent, sizes)
   tensors = weights.read_tensors(file)
   words = _tokenizer_beside(file, sizes)
@@ -108,11 +111,7 @@ def import_model(source, sizes, folder, field="SRC"):
       "salmu_jax": salmu_jax.__version__,
       **{package: importlib.metadata.version(package) for package in packages},
     },
-    "weights": {
-      "file": file.name,
-      "sha256": files.sha256(file),
-      "layout": statedict.recognise(tensors),
-    },
+    "weights": {**about, "file": file.name, "layout": statedict.recognise(tensors)},
   }
 
 
@@ -133,25 +132,20 @@ def export_model(folder, out, layout="openclip"):
   Raises:
     InputError: `folder` is no finished model, or `out` is there and not empty.
   """
-  folder, out = pathlib.Path(folder), pathlib.Path(out)
+  folder, out = pathlib.Path(folder), pathlib.Path(out).absolute()
   if not is_finished(folder):
     raise InputError(f"{folder} is no {_OURS}. Name one such as WORKDIR/models/vlunlearn.")
   if out.exists() and (not out.is_dir() or any(out.iterdir())):
     raise InputError(f"{out} is there already and is not an empty folder. Name another DST.")
   params, sizes, words = _read_ours(folder)
-  partial = out.with_name(f".{out.name}.partial")
-  shutil.rmtree(partial, ignore_errors=True)
   name = modelconfig.WEIGHTS[layout]
-  with files.replacing(partial / name) as temporary:
+  with files.replacing_folder(out) as partial:
     tensors = statedict.to_tensors(params, sizes, layout)
-    safetensors.numpy.save_file(tensors, temporary, metadata={"format": "pt"})
-  modelconfig.write(partial, sizes, layout)
-  if words.kept is not None:
-    tokenizer_lib.save(words, partial / TOKENIZER)
-  files.write_text(partial / "README.md", card.text(folder, sizes, layout, words))
-  if out.exists():
-    out.rmdir()
-  os.replace(partial, out)
+    weights.write_tensors(partial / name, tensors)
+    modelconfig.write(partial, sizes, layout)
+    if words.kept is not None:
+      tokenizer_lib.save(words, partial / TOKENIZER)
+    files.write_text(partial / "README.md", card.text(folder, sizes, layout, words))
   return out / name
 
 
@@ -164,11 +158,11 @@ def weights_file(source, field):
   source = pathlib.Path(source)
   if source.is_file():
     return source
-  for name in WEIGHTS:
+  for name in weights.NAMES:
     if (source / name).is_file():
       return source / name
   raise InputError(
-    f"{field}: {source} is neither a file of weights, nor a folder with {', '.join(WEIGHTS)}, nor a "
+    f"{field}: {source} is neither a file of weights, nor a folder with {', '.join(weights.NAMES)}, nor a "
     f"{_OURS}."
   )
 

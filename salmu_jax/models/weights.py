@@ -2,12 +2,19 @@
 
 import importlib
 import pathlib
-import pickle
 
 import safetensors.numpy
 
+from salmu_jax import files
 from salmu_jax.errors import InputError
 
+# Of a folder, the first that is there: never a pickle where there is something better.
+NAMES = (
+  "open_clip_model.safetensors",
+  "model.safetensors",
+  "open_clip_pytorch_model.bin",
+  "pytorch_model.bin",
+)
 _PICKLES = (".bin", ".pt", ".pth")
 
 
@@ -32,6 +39,15 @@ def read_tensors(path):
   )
 
 
+def write_tensors(path, tensors):
+  """Writes {name: float32 array} as .safetensors, atomically, marked as PyTorch's libraries expect."""
+  with files.replacing(path) as temporary:
+    try:
+      safetensors.numpy.save_file(tensors, temporary, metadata={"format": "pt"})
+    except safetensors.SafetensorError as error:  # How that library says that the disk is full.
+      raise OSError(str(error)) from error
+
+
 def _read_safetensors(path):
   try:
     return safetensors.numpy.load_file(path)
@@ -53,14 +69,20 @@ def _read_pickle(path):
     ) from error
   try:
     found = torch.load(path, map_location="cpu", weights_only=True)
-  except (pickle.UnpicklingError, RuntimeError, OSError, ValueError, EOFError, KeyError) as error:
+  except Exception as error:  # A damaged pickle can raise anything; here nothing else happens.
+    # PyTorch's own words advise to unpickle without restriction.
     raise InputError(
       f"{path} is damaged, or holds more than tensors, which is not executed "
-      f"({str(error).splitlines()[0] if str(error) else type(error).__name__}). Give a plain state "
-      "dict, or better a .safetensors file."
+      f"({type(error).__name__}). Give a plain state dict, or better a .safetensors file."
     ) from error
   found = found.get("state_dict", found) if isinstance(found, dict) else found
   if not isinstance(found, dict) or not all(isinstance(v, torch.Tensor) for v in found.values()):
     raise InputError(f"{path} holds no state dict, that is names with a tensor each.")
+  for name, value in found.items():
+    if value.is_complex() or value.layout is not torch.strided:
+      raise InputError(
+        f"{path}: {name} is complex or sparse ({value.dtype}, {value.layout}); weights are real "
+        "numbers, stored whole."
+      )
   # Whole numbers and halves become float32 too: numpy has no bfloat16 to take from torch.
-  return {name: value.float().numpy() for name, value in found.items()}
+  return {name: value.detach().float().numpy() for name, value in found.items()}

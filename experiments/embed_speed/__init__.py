@@ -1,0 +1,1 @@
+"""Our ViT-B/16 against OpenCLIP's in seconds."""
