@@ -122,7 +122,7 @@ def test_a_written_config_describes_its_preset_and_no_other(tmp_path, preset, la
   modelconfig.write(tmp_path, written, layout)
   found = [name for name, each in PRESETS.items() if modelconfig.describes(tmp_path, each)]
   assert found == [preset]
-  modelconfig.write(tmp_path, written._replace(quick_gelu=True), layout)
+  modelconfig.write(tmp_path, written._replace(quick_gelu=not sizes.quick_gelu), layout)
   assert not modelconfig.describes(tmp_path, sizes)
 
 
@@ -149,6 +149,8 @@ def openclip_folder(folder, **changes):
     ("vision_cfg", "width", 128, r"vision\.width is 128 there and 64 in the preset"),
     ("text_cfg", "layers", 3, r"text\.layers is 3 there and 2 in the preset"),
     ("model_cfg", "quick_gelu", True, "quick_gelu is True there and False in the preset"),
+    ("vision_cfg", "head_width", 0, "is no config of a CLIP model: ZeroDivisionError"),
+    ("preprocess_cfg", "mean", [[0.5], 0.5], "is no config of a CLIP model: ValueError"),
     (
       "vision_cfg",
       "timm_model_name",
@@ -167,6 +169,31 @@ def test_a_config_that_differs_is_refused_by_its_field(tmp_path, section, key, v
   with pytest.raises(InputError, match=message):
     convert.bring(source, "vit_b16_narrow", tmp_path / "dst", "SRC")
   assert not (tmp_path / "dst" / "done.json").exists()
+
+
+@pytest.mark.parametrize(
+  "key, value",
+  [
+    ("image_mean", [0.5, 0.5, 0.5]),
+    ("resample", 2),
+    ("size", {"height": 256, "width": 256}),
+    ("size", 336),
+    ("crop_size", 336),
+    ("do_center_crop", False),
+    ("do_resize", False),
+    ("do_normalize", False),
+  ],
+)
+def test_a_preprocessor_that_does_otherwise_is_refused_by_its_field(tmp_path, key, value):
+  modelconfig.write(tmp_path, NARROW, "huggingface")
+  path = tmp_path / "preprocessor_config.json"
+  about = json.loads(path.read_text())
+  # As older versions write it.
+  path.write_text(json.dumps({**about, "size": 224, "crop_size": 224}))
+  modelconfig.check(tmp_path, NARROW)
+  path.write_text(json.dumps({**about, key: value}))
+  with pytest.raises(InputError, match=rf"preprocessor_config\.json: {key} is "):
+    modelconfig.check(tmp_path, NARROW)
 
 
 def test_a_corrected_import_goes_through_after_a_refused_one(tmp_path):

@@ -89,13 +89,22 @@ def test_a_wrong_width_is_refused_with_both_shapes_and_a_count_of_the_rest():
     statedict.from_tensors(statedict.to_tensors(PLAIN, SIZES, "openclip"), wide, "x")
 
 
-def test_missing_and_extra_tensors_are_both_listed():
+def test_every_kind_of_fault_is_listed_however_many_there_are_of_another():
   tensors = statedict.to_tensors(PLAIN, SIZES, "openclip")
-  del tensors["visual.proj"], tensors["ln_final.weight"]
-  tensors["visual.attn_pool.probe"] = np.zeros(3)
+  renamed = [name for name in tensors if "resblocks" in name]
+  for name in renamed:
+    tensors[name.replace("resblocks", "blocks")] = tensors.pop(name)
+  tensors["visual.proj"] = np.zeros((2, 3), np.float32)
+  tensors["ln_final.weight"] = np.full(8, np.nan, np.float32)
   with pytest.raises(InputError) as error:
     statedict.from_tensors(tensors, SIZES, "x")
-  for words in ("visual.proj is missing", "ln_final.weight is missing", "attn_pool.probe belongs"):
+  for words in (
+    "resblocks.0.ln_1.weight is missing",
+    "blocks.0.ln_1.weight belongs to no part",
+    f"and {len(renamed) - 5} more like that",
+    "visual.proj is (2, 3), this model has (12, 8)",
+    "ln_final.weight holds NaN",
+  ):
     assert words in str(error.value)
 
 

@@ -7,6 +7,7 @@ import pickle
 import jax
 import numpy as np
 import pytest
+from test_images import MODES, encoded
 
 from experiments.parity import inputs
 from salmu_jax import checkpoint, files
@@ -242,6 +243,16 @@ def test_every_pixel_is_within_one_step_of_torchvisions(openclip, size):
   for name, crop in inputs.crops():
     ours = images.resize_and_crop(crop, size).astype(int)
     assert np.abs(ours - openclip.pixels(crop, size)).max() <= 1, name
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_pictures_of_any_mode_are_those_of_torchvisions_loader(openclip, tmp_path, mode):
+  from torchvision.datasets.folder import pil_loader
+
+  path = tmp_path / "picture"
+  path.write_bytes(encoded(mode, (300, 260)))
+  ours = images.resize_and_crop(images.decode(path.read_bytes(), "row"), 224)
+  np.testing.assert_array_equal(ours, openclip.pixels(pil_loader(str(path))))
 
 
 def test_preprocessing_moves_no_embedding(openclip):

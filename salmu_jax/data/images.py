@@ -12,9 +12,12 @@ from salmu_jax.errors import InputError
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
+# What Pillow raises for bytes that are no picture, or one that is too large to be meant.
+_NO_IMAGE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
 
 def decode(data, where):
-  """Encoded bytes -> PIL RGB image.
+  """Encoded bytes -> PIL RGB image, as torchvision's ImageFolder and webdataset's "pilrgb" load it.
 
   Args:
     data: what a row of a release holds.
@@ -23,7 +26,7 @@ def decode(data, where):
   try:
     with Image.open(io.BytesIO(data)) as image:
       return image.convert("RGB")
-  except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+  except _NO_IMAGE as error:
     raise InputError(
       f"The image of {where} cannot be decoded ({error}). Restore the release from its source, or "
       "remove the row."

@@ -102,7 +102,7 @@ def read(folder):
     if path.exists():
       try:
         return reader(files.read_json(path), path), path
-      except (KeyError, TypeError, AttributeError) as error:
+      except (KeyError, TypeError, AttributeError, ValueError, ZeroDivisionError) as error:
         raise InputError(
           f"{path} is no config of a CLIP model: {type(error).__name__} {error}. Restore it from its "
           "source."
@@ -136,21 +136,23 @@ def write(folder, sizes, layout):
     files.write_json(folder / OPENCLIP, _openclip(sizes))
     return
   files.write_json(folder / HUGGINGFACE, _huggingface(sizes))
-  files.write_json(
-    folder / PREPROCESSOR,
-    {
-      "image_processor_type": "CLIPImageProcessor",
-      "do_resize": True,
-      "size": {"shortest_edge": sizes.image_size},
-      "resample": 3,  # Bicubic, as Pillow numbers it.
-      "do_center_crop": True,
-      "crop_size": {"height": sizes.image_size, "width": sizes.image_size},
-      "do_convert_rgb": True,
-      "do_normalize": True,
-      "image_mean": list(images.MEAN),
-      "image_std": list(images.STD),
-    },
-  )
+  files.write_json(folder / PREPROCESSOR, _preprocessor(sizes.image_size))
+
+
+def _preprocessor(size):
+  """What a `CLIPImageProcessor` has to be told to prepare pictures as here."""
+  return {
+    "image_processor_type": "CLIPImageProcessor",
+    "do_resize": True,
+    "size": {"shortest_edge": size},
+    "resample": 3,  # Bicubic, as Pillow numbers it.
+    "do_center_crop": True,
+    "crop_size": {"height": size, "width": size},
+    "do_convert_rgb": True,
+    "do_normalize": True,
+    "image_mean": list(images.MEAN),
+    "image_std": list(images.STD),
+  }
 
 
 def _different(found, sizes):
@@ -239,11 +241,8 @@ def _read_huggingface(config, path):
     if part.get("intermediate_size", wide) != 4 * width:
       raise InputError(f"{path}: {name}_config.intermediate_size must be four times hidden_size.")
     _check_close(path, f"{name}_config.layer_norm_eps", part.get("layer_norm_eps", 1e-5), _EPSILON)
-  preprocessor = path.with_name(PREPROCESSOR)
-  if preprocessor.exists():
-    about = files.read_json(preprocessor)
-    for key, ours in (("image_mean", images.MEAN), ("image_std", images.STD)):
-      _check_close(preprocessor, key, about.get(key, ours), ours)
+  if path.with_name(PREPROCESSOR).exists():
+    _check_preprocessor(path.with_name(PREPROCESSOR), vision.get("image_size", 224))
   return {
     "embed_dim": config.get("projection_dim", 512),
     "image_size": vision.get("image_size", 224),
@@ -258,6 +257,19 @@ def _read_huggingface(config, path):
     "vocab_size": text.get("vocab_size", 49408),
     "quick_gelu": acts == {"quick_gelu"},
   }
+
+
+def _check_preprocessor(path, size):
+  about = files.read_json(path)
+  expected = _preprocessor(size)
+  del expected["image_processor_type"]  # Several classes do the same.
+  for key in ("image_mean", "image_std"):
+    _check_close(path, key, about.get(key, expected[key]), expected.pop(key))
+  for key, ours in expected.items():
+    found = about.get(key, ours)
+    # Older versions write sizes as one number.
+    if found != ours and not (isinstance(ours, dict) and found == size):
+      raise InputError(f"{path}: {key} is {found!r}; pictures are prepared with {ours!r} here.")
 
 
 def _huggingface(sizes):

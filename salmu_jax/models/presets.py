@@ -6,10 +6,15 @@ from salmu_jax.models.clip import Sizes, Tower
 # so vocab_size is set when the tokenizer is made.
 # `vit_b16_narrow` reads what ViT-B/16 reads, at a width and depth that a laptop runs: for trying a
 # config before it goes to an accelerator.
+# `..._quickgelu` are the sizes of OpenAI's own weights, which have another activation.
 PRESETS = {
   "tiny": Sizes(128, 64, 16, Tower(128, 3, 4), Tower(64, 2, 4), context_length=40, vocab_size=0),
   "vit_b16_narrow": Sizes(64, 224, 16, Tower(64, 2, 2), Tower(64, 2, 2)),
   "vit_b32": Sizes(512, 224, 32, Tower(768, 12, 12), Tower(512, 12, 8)),
   "vit_b16": Sizes(512, 224, 16, Tower(768, 12, 12), Tower(512, 12, 8)),
   "vit_l14": Sizes(768, 224, 14, Tower(1024, 24, 16), Tower(768, 12, 12)),
+}
+PRESETS |= {
+  f"{name}_quickgelu": PRESETS[name]._replace(quick_gelu=True)
+  for name in ("vit_b32", "vit_b16", "vit_l14")
 }

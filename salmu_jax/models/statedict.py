@@ -184,27 +184,35 @@ def _plain_names(tensors):
 def _account(tensors, entries, where):
   """Raises InputError unless the tensors are just those of the entries, and finite."""
   expected = {name: their_shape(entry) for entry in entries for name in entry.theirs}
-  lines = [f"{name} is missing" for name in expected if name not in tensors]
-  lines += [f"{name} belongs to no part of this model" for name in tensors if name not in expected]
   both = [name for name in expected if name in tensors]
-  lines += [
-    f"{name} is {np.shape(tensors[name])}, this model has {expected[name]}"
-    for name in both
-    if np.shape(tensors[name]) != expected[name]
-    # Some versions store the scale as one element of a vector.
-    and (np.size(tensors[name]), expected[name]) != (1, ())
+  faults = [
+    [f"{name} is missing" for name in expected if name not in tensors],
+    [f"{name} belongs to no part of this model" for name in tensors if name not in expected],
+    [
+      f"{name} is {np.shape(tensors[name])}, this model has {expected[name]}"
+      for name in both
+      if np.shape(tensors[name]) != expected[name]
+      # Some versions store the scale as one element of a vector.
+      and (np.size(tensors[name]), expected[name]) != (1, ())
+    ],
+    [
+      f"{name} holds NaN or infinity"
+      for name in both
+      if not np.isfinite(np.asarray(tensors[name], np.float32)).all()
+    ],
   ]
-  lines += [
-    f"{name} holds NaN or infinity"
-    for name in both
-    if not np.isfinite(np.asarray(tensors[name], np.float32)).all()
-  ]
-  if lines:
-    more = f"; and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+  if any(faults):
     raise InputError(
-      f"{where} does not hold the weights of this model: {'; '.join(lines[:_SHOWN])}{more}. Give weights "
-      "of the architecture that config.model.preset (or --preset) names, or change the preset."
+      f"{where} does not hold the weights of this model: {'; '.join(map(_listed, filter(None, faults)))}. "
+      "Give weights of the architecture that config.model.preset (or --preset) names, or change the "
+      "preset."
     )
+
+
+def _listed(lines):
+  """The first faults of one kind, and how many more of it there are."""
+  more = f"; and {len(lines) - _SHOWN} more like that" if len(lines) > _SHOWN else ""
+  return "; ".join(lines[:_SHOWN]) + more
 
 
 def their_shape(entry):
