@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from handmade import write
+from tensorflow_datasets.core import shuffle
 
 from salmu_jax.data import images, pipeline, records, release, tokenizer
 from salmu_jax.errors import InputError
@@ -78,6 +79,22 @@ def test_records_hold_the_releases_rows_in_order_with_their_generic_captions(ope
       assert mine["file_name"].decode() == theirs["file_name"]
       assert mine["text"].decode() == theirs["text"]
       assert mine["generic"].decode() == source.generic.get(theirs["file_name"], "")
+
+
+def test_a_split_larger_than_the_buffer_is_sorted_in_small_parts(opened, tmp_path, monkeypatch):
+  parts, read = [], shuffle._Bucket.read_values
+
+  def watched(bucket):
+    parts.append(list(read(bucket)))
+    return parts[-1]
+
+  monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 1000)
+  monkeypatch.setattr(shuffle._Bucket, "read_values", watched)
+  rows = records.build(opened[0], tmp_path / "records")
+  assert max(map(len, parts)) == 1 and sum(map(len, parts)) == sum(opened[0].counts.values())
+  for split in opened[0].shards:
+    names = [row["file_name"].decode() for row in rows[split]]
+    assert names == list(release.columns(opened[0], split)["file_name"])
 
 
 def test_every_row_comes_once_an_epoch_in_an_order_that_changes(opened):

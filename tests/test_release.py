@@ -225,9 +225,34 @@ def fragile_stranger(path):
   (path / "fragile_set_ids.json").write_text('["nobody.jpg"]')
 
 
+def holding(name, change):
+  """Damages a JSON file: `change` of its content is written in its place."""
+
+  def damage(path):
+    file = path / name
+    content = json.loads(file.read_text()) if file.exists() else None
+    file.write_text(json.dumps(change(content)))
+
+  return damage
+
+
+CAPTIONS, GENERIC = "sensitive_set_captions_metadata.json", "sensitive_set_generic_captions.json"
+
+
 @pytest.mark.parametrize(
   "damage, message",
   [
+    (fragile_stranger, r"fragile_set_ids\.json names 'nobody\.jpg'"),
+    (holding("fragile_set_ids.json", lambda _: None), "must hold a list of file names"),
+    (holding("fragile_set_ids.json", lambda _: [["x"]]), "must hold a list of file names"),
+    (holding("identities_metadata.json", list), r"identities_metadata\.json holds a list"),
+    (holding(CAPTIONS, lambda c: {k: v["caption"] for k, v in c.items()}), "must be an object"),
+    (holding(GENERIC, list), r"generic_captions\.json holds a list"),
+    (holding(GENERIC, lambda c: dict.fromkeys(c)), r"has None for '.*'; it must be a text"),
+    (holding("zero_shot.json", list), r"zero_shot\.json must hold an object with two lists"),
+    (holding("zero_shot.json", lambda z: {**z, "prompts": []}), "must hold an object with two"),
+    (holding("manifest.json", lambda _: {"version": 1}), r"manifest\.json is no manifest"),
+    (holding("manifest.json", lambda _: [1]), r"manifest\.json is no manifest"),
     (without_data, "no folder data/"),
     (without_split, "lacks the split 'forget'"),
     (without_shard, r"lacks the shard data/forget-00001-of-00002\.parquet"),

@@ -106,10 +106,10 @@ def open_release(address, splits=BENCHMARK_SPLITS, *, training="", known_hashes=
     path=path,
     shards=shards,
     counts=counts,
-    identities=files.read_json(path / IDENTITIES),
-    captions=files.read_json(path / CAPTIONS),
-    generic=files.read_json(path / GENERIC),
-    zero_shot=files.read_json(path / ZERO_SHOT) if "zero_shot" in shards else None,
+    identities=_read_table(path / IDENTITIES, dict),
+    captions=_read_table(path / CAPTIONS, dict),
+    generic=_read_table(path / GENERIC, str),
+    zero_shot=_read_zero_shot(path / ZERO_SHOT) if "zero_shot" in shards else None,
     manifest=manifests[0],
     listed={
       folder / name: digest
@@ -121,6 +121,7 @@ def open_release(address, splits=BENCHMARK_SPLITS, *, training="", known_hashes=
   for split in shards.keys() & set(USED_SPLITS):
     _check_rows(release, split)
   _check_names(release)
+  read_fragile(release)
   return release
 
 
@@ -175,12 +176,14 @@ def read_fragile(release):
   """File names of the fragile set, a sorted list, or None where no Compromised has judged yet.
 
   Raises:
-    InputError: a name in the list is not a row of retain_synth.
+    InputError: it is no list, or a name in it is not a row of retain_synth.
   """
   path = release.path / FRAGILE
   if not path.exists():
     return None
   names = files.read_json(path)
+  if not _is_texts(names):
+    raise InputError(f"{path} must hold a list of file names. Restore it from its source.")
   unknown = sorted(set(names) - set(columns(release, "retain_synth")["file_name"]))
   if unknown:
     raise InputError(f"{path} names {unknown[0]!r}, which is not a file_name of retain_synth.")
@@ -224,11 +227,50 @@ def _name(address, path, manifest):
   return manifest.get("generator") or path.name
 
 
+def _read_table(path, kind):
+  """A JSON object with a value of `kind`, dict or str, for each of its keys."""
+  table, what = files.read_json(path), {dict: "an object", str: "a text"}[kind]
+  if not isinstance(table, dict):
+    raise InputError(
+      f"{path} holds a {type(table).__name__}; it must be a JSON object with {what} for each key. "
+      "Restore it from its source."
+    )
+  for key, value in table.items():
+    if not isinstance(value, kind):
+      raise InputError(
+        f"{path} has {value!r} for {key!r}; it must be {what}. Restore it from its source."
+      )
+  return table
+
+
+def _read_zero_shot(path):
+  found = files.read_json(path)
+  lists = [found.get(key) for key in ("classes", "prompts")] if isinstance(found, dict) else [None]
+  if not all(_is_texts(texts) and texts for texts in lists):
+    raise InputError(
+      f"{path} must hold an object with two lists of texts, `classes` and `prompts`. Restore it from "
+      "its source."
+    )
+  return found
+
+
+def _is_texts(value):
+  return isinstance(value, list) and all(isinstance(text, str) for text in value)
+
+
 def _read_manifest(folder, counts):
   """The manifest, its counts checked; {} for a release that came without one."""
   if not (folder / MANIFEST).exists():
     return {}
   manifest = files.read_json(folder / MANIFEST)
+  parts = (
+    [manifest.get(key) for key in ("counts", "files")] if isinstance(manifest, dict) else [None]
+  )
+  if not all(isinstance(part, dict) for part in parts):
+    raise InputError(
+      f"{folder / MANIFEST} is no manifest of a release: it must be an object with the objects "
+      "`counts` and `files`. Restore it, or take it away: a release is read without one too."
+    )
   for split, count in manifest["counts"].items():
     if counts.get(split) != count:
       raise InputError(
