@@ -8,8 +8,8 @@ import grain
 import jax
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from handmade import write
-from tensorflow_datasets.core import shuffle
 
 from salmu_jax.data import images, pipeline, records, release, tokenizer
 from salmu_jax.errors import InputError
@@ -81,20 +81,40 @@ def test_records_hold_the_releases_rows_in_order_with_their_generic_captions(ope
       assert mine["generic"].decode() == source.generic.get(theirs["file_name"], "")
 
 
-def test_a_split_larger_than_the_buffer_is_sorted_in_small_parts(opened, tmp_path, monkeypatch):
-  parts, read = [], shuffle._Bucket.read_values
+def test_records_are_written_as_they_are_read_in_several_files(opened, tmp_path, monkeypatch):
+  source, held, seen = opened[0], [], []
+  write = tfds.core.SequentialWriter.add_examples
 
-  def watched(bucket):
-    parts.append(list(read(bucket)))
-    return parts[-1]
+  def watched(writer, examples):
+    (part,) = examples.values()
+    held.append(len(part))
+    write(writer, examples)
 
-  monkeypatch.setattr(shuffle, "MAX_MEM_BUFFER_SIZE", 1000)
-  monkeypatch.setattr(shuffle._Bucket, "read_values", watched)
-  rows = records.build(opened[0], tmp_path / "records")
-  assert max(map(len, parts)) == 1 and sum(map(len, parts)) == sum(opened[0].counts.values())
-  for split in opened[0].shards:
+  monkeypatch.setattr(tfds.core.SequentialWriter, "add_examples", watched)
+  monkeypatch.setattr(records, "_PART_ROWS", 4)
+  monkeypatch.setattr(records, "_SHARD_ROWS", 7)
+  rows = records.build(source, tmp_path / "records", lambda: seen.append(1))
+  total = sum(source.counts.values())
+  assert max(held) == 4 and sum(held) == len(seen) == records.rows(source) == total
+  assert len(list((tmp_path / "records").rglob("*sensitive*array_record*"))) == 4  # 7 + 7 + 7 + 3
+  for split in source.shards:
     names = [row["file_name"].decode() for row in rows[split]]
-    assert names == list(release.columns(opened[0], split)["file_name"])
+    assert names == list(release.columns(source, split)["file_name"])
+
+
+def test_a_split_without_rows_is_no_obstacle(tmp_path):
+  source = release.open_release(write(tmp_path / "release", {"retain_real": []}))
+  assert "retain_real" not in records.build(source, tmp_path / "records")
+
+
+def test_records_that_were_cut_short_are_written_anew(opened, tmp_path, monkeypatch):
+  def stop():
+    raise KeyboardInterrupt
+
+  with pytest.raises(KeyboardInterrupt):
+    records.build(opened[0], tmp_path / "records", stop)
+  rows = records.build(opened[0], tmp_path / "records")
+  assert {split: len(each) for split, each in rows.items()} == opened[0].counts
 
 
 def test_every_row_comes_once_an_epoch_in_an_order_that_changes(opened):
