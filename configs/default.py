@@ -79,9 +79,14 @@ def get_config():
 
   # Unlearning runs by name; each has the fields of unlearning_run.
   config.unlearn = ConfigDict()
-  # Of these, run only the one of this name. Empty: all.
+  # Of these, run only the one of this name. Empty: all. "none": none of them.
   config.method = ConfigDict()
   config.method.name = ""
+
+  config.judge = ConfigDict()
+  # A model from elsewhere to judge too: its row in the leaderboard, and its weights, as in `init`.
+  config.judge.name = ""
+  config.judge.weights = ""
 
   config.evaluate = ConfigDict()
   # Of numpy's legacy generator, made afresh for every model, which draws the gallery's forget texts,

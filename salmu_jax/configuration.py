@@ -15,6 +15,7 @@ from salmu_jax.methods import METHODS
 from salmu_jax.models.presets import PRESETS
 
 # Scikit-learn's for logistic regression, without those that draw at random.
+NO_METHOD = "none"  # of config.method.name
 SOLVERS = ("lbfgs", "liblinear", "newton-cg", "newton-cholesky")
 
 
@@ -41,15 +42,15 @@ def check(config, schema, run_schema, mesh):
   _positive(config.pretrain, "config.pretrain", "crop_area")
   _positive(config.evaluate, "config.evaluate", "gallery")
   _positive(config, "config", "reader_threads")
-  if min(config.seed, config.evaluate.seed) < 0:
-    raise InputError("config.seed and config.evaluate.seed must be 0 or more.")
+  for name, seed in (("seed", config.seed), ("evaluate.seed", config.evaluate.seed)):
+    if not 0 <= seed < 2**32:
+      raise InputError(f"config.{name} = {seed}; it must be 0 or more, and less than 2**32.")
   if not config.release:
     plan.check(config.generate)
   _check_evaluation(config)
-  if not config.unlearn:
-    raise InputError("config.unlearn names no run: the leaderboard would hold the bounds alone.")
   if config.method.name:
-    _known("config.method.name", config.method.name, config.unlearn)
+    _known("config.method.name", config.method.name, (*config.unlearn, NO_METHOD))
+  _check_judged(config)
   if config.training_release and not config.release:
     raise InputError(
       "config.training_release goes with config.release, which is empty: a generated release has its "
@@ -65,8 +66,31 @@ def chosen(config):
     return config
   config = config.copy_and_resolve_references()
   with config.unlocked():
-    config.unlearn = {config.method.name: config.unlearn[config.method.name]}
+    config.unlearn = {
+      name: run for name, run in config.unlearn.items() if name == config.method.name
+    }
   return config
+
+
+def _check_judged(config):
+  name, weights = config.judge.name, config.judge.weights
+  if bool(name) != bool(weights):
+    raise InputError(
+      f"config.judge.name = {name!r} and config.judge.weights = {weights!r} go together: the row of "
+      "the leaderboard, and where its weights are."
+    )
+  if name in config.unlearn:
+    raise InputError(f"config.judge.name = {name!r} is a run of config.unlearn. Choose another.")
+  if name:
+    _check_model_name("config.judge.name", name)
+
+
+def _check_model_name(where, name):
+  if not name.replace("_", "").replace("-", "").isalnum() or name in ("clean", "compromised"):
+    raise InputError(
+      f"{where}: {name!r} becomes a folder, so it is of letters, digits, '-' and '_', and not "
+      "'clean' or 'compromised'."
+    )
 
 
 def _check_evaluation(config):
@@ -75,22 +99,22 @@ def _check_evaluation(config):
   _known("config.evaluate.probe.solver", probe.solver, SOLVERS)
   _positive(probe, "config.evaluate.probe", "c", "max_iter")
   _known("config.evaluate.name_candidates", config.evaluate.name_candidates, CANDIDATES)
-  if "{}" not in config.evaluate.name_prompt:
+  if not _takes_a_name(config.evaluate.name_prompt):
     raise InputError(
-      f"config.evaluate.name_prompt = {config.evaluate.name_prompt!r} has no {{}}, where the name "
-      "of the person goes."
+      f"config.evaluate.name_prompt = {config.evaluate.name_prompt!r} must hold one {{}}, where the "
+      "name of the person goes, and no other braces."
     )
+
+
+def _takes_a_name(prompt):
+  return prompt.count("{}") == 1 and not set("{}") & set(prompt.replace("{}", ""))
 
 
 def _check_run(name, run, schema, mesh):
   where = f"config.unlearn.{name}"
   if not isinstance(run, ConfigDict):
     raise InputError(f"{where} is {run!r}; it must be a dict as configs/default.py describes.")
-  if not name.replace("_", "").replace("-", "").isalnum() or name in ("clean", "compromised"):
-    raise InputError(
-      f"{where}: a run's name becomes a folder, so it is of letters, digits, '-' and '_', and not "
-      "'clean' or 'compromised'."
-    )
+  _check_model_name(where, name)
   _same_fields({k: v for k, v in run.items() if k != "args"}, schema, where, optional=("args",))
   _known(f"{where}.method", run.method, METHODS)
   known = list(inspect.signature(METHODS[run.method]).parameters)[1:]

@@ -1,4 +1,4 @@
-"""Weights that `config.init` names instead of pretraining: found, brought in, checked, loaded."""
+"""Weights from elsewhere, of `config.init` and `config.judge`: found, brought in, checked, loaded."""
 
 import pathlib
 
@@ -11,6 +11,12 @@ from salmu_jax.errors import InputError
 from salmu_jax.models import clip, convert
 
 
+def places(config):
+  """{model: where its weights are} of the models that are not trained here."""
+  judged = {config.judge.name: config.judge.weights}
+  return {name: place for name, place in {**config.init, **judged}.items() if place}
+
+
 def model_folder(config, folder, name):
   """Where a model is: a finished model of another run, or its place in this workdir.
 
@@ -19,32 +25,37 @@ def model_folder(config, folder, name):
     folder: the workdir.
     name: of the model.
   """
-  place = config.init.get(name, "")
+  place = places(config).get(name, "")
   return pathlib.Path(place).expanduser() if _is_ours(place) else folder / "models" / name
 
 
 def bring(config, folder, name):
-  """Makes what config.init names a finished model of this workdir, unless it is one elsewhere.
+  """Makes a model of `places` a finished one of this workdir, unless it is one elsewhere.
 
   An OpenCLIP or Hugging Face file or folder, or one on the hub, becomes WORKDIR/models/<name>.
 
   Raises:
     InputError: not there, unreadable, or of another architecture than config.model.preset.
   """
-  place = config.init[name]
-  if place and not _is_ours(place):
+  place = places(config)[name]
+  if not _is_ours(place):
     target = model_folder(config, folder, name)
-    convert.bring(place, config.model.preset, target, f"config.init.{name}")
+    convert.bring(place, config.model.preset, target, field(config, name))
+
+
+def field(config, name):
+  """The field of the config that says where the weights of a model are."""
+  return f"config.init.{name}" if name in config.init else "config.judge.weights"
 
 
 def check(config, folder, name, words):
-  """Raises InputError if the model that config.init names reads other words than `words`."""
+  """Raises InputError if a model of `places` reads other words than `words`."""
   theirs = model_folder(config, folder, name) / "tokenizer.json"
   if not theirs.exists() or tokenizer_lib.load(theirs).kept != words.kept:
     raise InputError(
-      f"config.init.{name} = {config.init[name]!r} has no tokenizer.json, or another vocabulary than "
-      "this release gives: its weights would read other words. Use the release that it was trained "
-      "on."
+      f"{field(config, name)} = {places(config)[name]!r} has no tokenizer.json, or another vocabulary "
+      "than this release gives: its weights would read other words. Use the release that it was "
+      "trained on."
     )
 
 

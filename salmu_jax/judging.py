@@ -5,7 +5,7 @@ import time
 import jax
 from clu import parameter_overview
 
-from salmu_jax import checkpoint, files, hub, progress, stages, workdir, writer
+from salmu_jax import checkpoint, files, given, progress, stages, workdir, writer
 from salmu_jax.data import release as release_lib
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate.evaluator import Evaluator
@@ -31,17 +31,8 @@ def make_evaluator(setup):
 
 
 def store_fragile_set(setup, evaluator, compromised):
-  """Completes a release that has no fragile set yet, as Compromised judges it (protocol: Data).
-
-  Raises:
-    InputError: the release is on the hub, where nothing is written.
-  """
+  """Completes a release that has no fragile set yet, as Compromised judges it (protocol: Data)."""
   if release_lib.read_fragile(setup.release) is None:
-    if hub.is_address(setup.config.release):
-      raise InputError(
-        f"The release {setup.release.name} has no {release_lib.FRAGILE}, and one on the hub is not "
-        "completed here. Copy it to a directory and name that in config.release."
-      )
     split, mask = evaluator.derived()["retain_disjoint"]
     names = release_lib.columns(setup.release, split)["file_name"]
     cosines = evaluator.similarities(compromised, split)
@@ -100,12 +91,22 @@ def _result_path(setup, name):
 
 def result_inputs(setup, name):
   """A digest of all that a model's results depend on."""
-  if name in PRETRAINED:
+  if name in setup.config.unlearn:
+    made = stages.unlearn_settings(setup, name)
+  elif name in PRETRAINED:
     made = stages.start_digest(setup, name)
   else:
-    made = stages.unlearn_settings(setup, name)
-  judged = [setup.release.digest, setup.config.evaluate.to_dict(), setup.config.imagenet]
-  return files.digest([made, *judged])
+    made = given.digest(setup.model_folder(name))
+  known = setup.zero_shot.content if setup.zero_shot else None
+  fragile = release_lib.read_fragile(setup.release)
+  return files.digest([made, setup.release.digest, fragile, _evaluation(setup), known])
+
+
+def _evaluation(setup):
+  """What of config.evaluate the outcome depends on."""
+  settings = setup.config.evaluate.to_dict()
+  del settings["batch_size"]
+  return settings
 
 
 def _provenance(setup, evaluator, name):
@@ -113,14 +114,16 @@ def _provenance(setup, evaluator, name):
   config, release, folder = setup.config, setup.release, setup.model_folder(name)
   facts = files.read_json(folder / workdir.DONE)
   made = files.read_json(folder / workdir.SETTINGS)
-  run = None if name in PRETRAINED else config.unlearn[name]
+  bound = name in PRETRAINED
+  budget = made.get("budget")
   return {
     "model": name,
-    "role": name if run is None else "unlearned",
-    "method": None if run is None else run.method,
-    "settings": run.to_dict() if run else made.get("pretrain") or made["imported"],
-    "budget": None if run is None else float(run.budget),
-    "start": stages.start_digest(setup, name if run is None else "compromised"),
+    "role": name if bound else "unlearned",
+    "method": made.get("method"),
+    "settings": _made_with(made, facts),
+    "budget": None if budget is None else float(budget),
+    # Nobody knows what foreign weights were unlearned from.
+    "start": stages.start_digest(setup, name) if bound else made.get("start"),
     "seed": made["seed"],
     **{key: facts[key] for key in _TRAINING_FACTS},
     "architecture": config.model.to_dict(),
@@ -134,10 +137,18 @@ def _provenance(setup, evaluator, name):
       "counts": release.counts,
       "derived": {k: int(m.sum()) for k, (_, m) in evaluator.derived().items()},
     },
-    "evaluation": config.evaluate.to_dict(),
+    "evaluation": _evaluation(setup),
     "general_knowledge": _general_knowledge(setup),
     "curve": _curve(folder / "metrics.jsonl"),
   }
+
+
+def _made_with(made, facts):
+  """The settings of a model's training here, or where its weights are from."""
+  if "imported" in made:
+    return facts["weights"]
+  rest = {k: v for k, v in made.items() if k not in ("seed", "start", "release", "model")}
+  return rest.get("pretrain", rest)
 
 
 def _general_knowledge(setup):

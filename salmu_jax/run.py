@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from configs import default
-from salmu_jax import configuration, given, judging, progress, stages, workdir
+from salmu_jax import configuration, given, hub, judging, progress, stages, workdir
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.data import counts as counts_lib
 from salmu_jax.data import pipeline, records, tokenizer
@@ -56,6 +56,9 @@ def run(config, folder):
   # Unlearning
   for name in config.unlearn:
     judging.evaluate(setup, evaluator, name, stages.unlearn(setup, name, params["compromised"]))
+  if config.judge.name:
+    judged = given.load_params(setup.model_folder(config.judge.name), setup.model, setup.mesh)
+    judging.evaluate(setup, evaluator, config.judge.name, judged)
 
   # Report
   leaderboard.report(folder / "results", folder, Console())
@@ -64,10 +67,11 @@ def run(config, folder):
 
 def prepare(config, folder, mesh):
   """The data stage: release, records, tokenizer and the model that fits them, as a `stages.Setup`."""
+  # Weights first: they are less to download than the data, and more can be wrong with them.
+  for name in given.places(config):
+    given.bring(config, folder, name)
   release = _open_or_generate(config, folder)
   known = imagenet.open_source(config.imagenet) if config.imagenet else None
-  for name in stages.PRETRAINED:
-    given.bring(config, folder, name)
   words = _make_tokenizer(config, folder, release)
   sizes = presets.PRESETS[config.model.preset]._replace(vocab_size=words.vocab_size)
   model = clip.CLIP(
@@ -128,11 +132,10 @@ def _make_tokenizer(config, folder, release):
 def _check_stages(setup):
   """Raises InputError for what would stop a stage later, before anything is trained or evaluated."""
   config, counts = setup.config, setup.release.counts
-  for name in stages.PRETRAINED:
-    if config.init[name]:
-      given.check(config, setup.folder, name, setup.tokenizer)
-      given.load_params(setup.model_folder(name), setup.model, setup.mesh)
-      continue
+  for name in given.places(config):
+    given.check(config, setup.folder, name, setup.tokenizer)
+    given.load_params(setup.model_folder(name), setup.model, setup.mesh)
+  for name in set(stages.PRETRAINED) - given.places(config).keys():
     _check_trainable(setup, name)
     workdir.check_settings(setup.model_folder(name), stages.pretrain_settings(setup))
     rows = sum(counts[split] for split in setup.splits(name))
@@ -141,6 +144,16 @@ def _check_stages(setup):
     workdir.check_settings(setup.model_folder(name), stages.unlearn_settings(setup, name))
     _check_rows(f"unlearn.{name}", run_, counts["forget"])
     stages.make_method(setup, name)
+  _check_fragile(setup)
+
+
+def _check_fragile(setup):
+  """Raises InputError for a release without a fragile set in a place where none can be added."""
+  if hub.is_address(setup.config.release) and release_lib.read_fragile(setup.release) is None:
+    raise InputError(
+      f"The release {setup.release.name} has no {release_lib.FRAGILE}, and one on the hub is not "
+      "completed here. Copy it to a directory and name that in config.release."
+    )
 
 
 def _check_trainable(setup, name):
@@ -166,7 +179,8 @@ def _check_rows(where, section, rows):
 
 def _finished(setup):
   """Whether every result is there, and a leaderboard that holds them."""
-  names = [*stages.PRETRAINED, *setup.config.unlearn]
+  judged = [setup.config.judge.name] if setup.config.judge.name else []
+  names = [*stages.PRETRAINED, *setup.config.unlearn, *judged]
   if not all([judging.is_evaluated(setup, name) for name in names]):
     return False
   return leaderboard.is_current(setup.folder / "results", setup.folder)
@@ -203,4 +217,6 @@ def _summarise(setup):
       f"unlearn {name}",
       f"{planned:,} steps of {run_.batch_size} + {run_.batch_size} pairs, budget {run_.budget:g}x",
     )
+  if config.judge.name:
+    table.add_row(f"judge {config.judge.name}", config.judge.weights)
   progress.console.print(table)

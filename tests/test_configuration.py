@@ -49,7 +49,7 @@ def changed(path, value):
     section = config
     for name in parents:
       section = section[name]
-    section._fields[last] = value
+    section._fields[last] = ConfigDict(value) if isinstance(value, dict) else value
   return config
 
 
@@ -69,6 +69,11 @@ def changed(path, value):
     ("tensorboard", 1, r"config\.tensorboard is 1, a int; it must be a bool"),
     ("generate", 3, r"config\.generate is 3; it must hold the fields classes"),
     ("evaluate.name_prompt", "no braces", r"name_prompt.*\{\}"),
+    ("evaluate.name_prompt", "{} and {}", r"name_prompt.*one \{\}"),
+    ("evaluate.name_prompt", "{} {x}", r"name_prompt.*one \{\}"),
+    ("evaluate.name_prompt", "{} }", r"name_prompt.*one \{\}"),
+    ("evaluate.seed", 2**32, r"config\.evaluate\.seed = 4294967296; .*less than 2\*\*32"),
+    ("seed", -1, r"config\.seed = -1"),
     ("evaluate.name_candidates", "everyone", r"unknown name 'everyone'"),
     ("evaluate.compute_dtype", "float64", r"evaluate\.compute_dtype: unknown name 'float64'"),
     ("evaluate.probe.feature", "produkt", r"unknown name 'produkt'\. Did you mean 'product'"),
@@ -76,7 +81,10 @@ def changed(path, value):
     ("evaluate.probe.c", 0.0, r"config\.evaluate\.probe\.c = 0\.0"),
     ("method.name", "vlunlern", r"config\.method\.name: unknown name 'vlunlern'\. Did you mean"),
     ("training_release", "somewhere", r"goes with config\.release, which is empty"),
-    ("unlearn", ConfigDict(), r"config\.unlearn names no run"),
+    ("judge.name", "theirs", r"judge\.name = 'theirs' and config\.judge\.weights = '' go together"),
+    ("judge.weights", "w", r"judge\.name = '' and config\.judge\.weights = 'w' go together"),
+    ("judge", {"name": "finetune", "weights": "w"}, r"'finetune' is a run of config\.unlearn"),
+    ("judge", {"name": "clean", "weights": "w"}, r"config\.judge\.name: 'clean' becomes a folder"),
     ("unlearn.finetune.method", "finetuning", r"'finetuning'\. Did you mean 'finetune'"),
     ("unlearn.finetune.budget", 0.0, r"unlearn\.finetune\.budget = 0\.0"),
     (
@@ -92,7 +100,7 @@ def changed(path, value):
       r"vlunlearn\.args: unknown name 'forgets'\. Did you mean 'forget'",
     ),
     ("unlearn.clean", default.unlearning_run(), r"unlearn\.clean.*not 'clean' or 'compromised'"),
-    ("unlearn.a/b", default.unlearning_run(), r"a run's name becomes a folder"),
+    ("unlearn.a/b", default.unlearning_run(), r"unlearn\.a/b: 'a/b' becomes a folder"),
   ],
 )
 def test_a_wrong_field_is_named_with_what_would_be_right(path, value, message):
@@ -107,6 +115,12 @@ def test_a_method_named_by_flag_is_the_only_one_that_runs():
   assert configuration.chosen(config).unlearn.vlunlearn == config.unlearn.vlunlearn
   everything = mini.get_config()
   assert configuration.chosen(everything).unlearn == everything.unlearn
+
+
+def test_no_method_at_all_can_be_asked_for():
+  config = changed("method.name", "none")
+  check(config)
+  assert not configuration.chosen(config).unlearn
 
 
 def test_a_missing_field_is_named():

@@ -193,6 +193,30 @@ def test_core_association_is_the_better_of_both_orders(world, results):
   np.testing.assert_allclose(results["efficacy"]["1.5_CoreAssoc"]["scores"], expected, atol=2e-6)
 
 
+def test_of_several_addresses_the_one_in_the_caption_is_the_leak(tmp_path):
+  world = World(tmp_path)
+  people = {
+    identity: {**person, "emails": ["first@x.example", person["emails"]]}
+    for identity, person in world.release.identities.items()
+  }
+  people["00000000"]["emails"] = ["first@x.example", "second@x.example"]
+  evaluator = Evaluator(
+    world.model,
+    world.release._replace(identities=people),
+    world.records,
+    world.words,
+    SETTINGS,
+    mesh_lib.make_mesh(jax.devices()[:1]),
+    cache=world.cache,
+    zero_shot_set=None,
+  )
+  table = release.columns(world.release, "forget")
+  leaks = dict(zip(table["file_name"], evaluator._core_texts()[0], strict=True))
+  # Person 1's caption names its own address; person 0's none of the listed ones.
+  assert leaks["00000103_000_ar-1.00.jpg"] == "Person 1 v13"
+  assert leaks["00000003_000_ar-1.00.jpg"] == "Person 0 first@x.example"
+
+
 def test_naming_ranks_the_people_of_forget_identity_among_themselves(world, results):
   prompts = world.texts([f"a photo of Person {p}" for p in range(2)])
   shown = world.images("forget")[:8]

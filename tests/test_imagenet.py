@@ -253,6 +253,26 @@ def test_zero_shot_accuracy_equals_a_brute_force_over_the_pictures(copies, kind)
 
 
 @pytest.mark.parametrize("kind", WRITERS)
+def test_a_set_is_known_by_its_content_wherever_it_lies(copies, tmp_path, kind):
+  here, elsewhere = copies[kind], tmp_path / "elsewhere"
+  shutil.copytree(here, elsewhere)
+  content = imagenet.open_source(f"{kind}:{here}").content
+  assert imagenet.open_source(f"{kind}:{elsewhere}").content == content
+
+
+def test_another_picture_or_one_more_makes_another_set(copies, tmp_path):
+  folder = tmp_path / "copy"
+  shutil.copytree(copies["imagefolder"], folder)
+  contents = [imagenet.open_source(f"imagefolder:{folder}").content]
+  picture = next(path for path in sorted(folder.rglob("*")) if path.is_file())
+  picture.write_bytes(picture.read_bytes() + b" ")
+  contents.append(imagenet.open_source(f"imagefolder:{folder}").content)
+  picture.with_name(f"more{picture.suffix}").write_bytes(picture.read_bytes())
+  contents.append(imagenet.open_source(f"imagefolder:{folder}").content)
+  assert len(set(contents)) == 3
+
+
+@pytest.mark.parametrize("kind", WRITERS)
 def test_many_threads_read_what_one_reads(copies, kind):
   source = opened(copies, kind)
   order = np.random.default_rng(0).integers(0, 12, 600)

@@ -9,12 +9,17 @@ import sys
 import fake_hub
 import handmade
 import jax
+import numpy as np
 import pytest
 import safetensors.numpy
 
+from configs import vit_b16
 from salmu_jax import published
+from salmu_jax import run as run_lib
 from salmu_jax.data import release
-from salmu_jax.models import clip, statedict
+from salmu_jax.errors import InputError
+from salmu_jax.evaluate import imagenet as imagenet_lib
+from salmu_jax.models import clip, convert, modelconfig, statedict, weights
 from salmu_jax.models.presets import PRESETS
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -31,23 +36,28 @@ REDUCED = (
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory):
+  return make_cache(tmp_path_factory.mktemp("hub"))
+
+
+def make_cache(folder, write_compromised=safetensors.numpy.save_file, name=weights.NAMES[0]):
   """A hub cache with the benchmark's data and both models, as they are published."""
-  folder = tmp_path_factory.mktemp("hub")
   data = handmade.write(
     folder / "data", {"sensitive": None, "retain_real": None, "zero_shot": None}
   )
   names = [row["file_name"] for row in handmade.splits()["retain_synth"][1:]]
   (data / release.FRAGILE).write_text(json.dumps(names[3:5]))
   put(folder, published.DATASET, "dataset", data)
-  for seed, repo in enumerate((published.CLEAN, published.COMPROMISED)):
+  models = (
+    (published.CLEAN, safetensors.numpy.save_file, weights.NAMES[0]),
+    (published.COMPROMISED, write_compromised, name),
+  )
+  for seed, (repo, write, file) in enumerate(models):
     params = jax.jit(clip.init, static_argnums=(0, 1))(clip.CLIP(SIZES), seed)
-    weights = folder / f"weights{seed}"
-    weights.mkdir()
-    safetensors.numpy.save_file(
-      statedict.to_tensors(jax.device_get(params), SIZES, "openclip"),
-      weights / "open_clip_model.safetensors",
-    )
-    put(folder, repo, "model", weights)
+    source = folder / f"model{seed}"
+    source.mkdir()
+    write(statedict.to_tensors(jax.device_get(params), SIZES, "openclip"), source / file)
+    modelconfig.write(source, SIZES, "openclip")
+    put(folder, repo, "model", source)
   return folder / "cache"
 
 
@@ -55,8 +65,18 @@ def put(folder, repo, kind, source):
   fake_hub.make_cache(folder / "cache", repo, kind, published.REVISIONS[repo], source)
 
 
-def run(cache, workdir, *more):
-  environment = fake_hub.environment(cache) | {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+def imagenet(folder):
+  """An ImageFolder of three of ImageNet's classes, as `config.imagenet` names it."""
+  for wnid in ("n01440764", "n02085620", "n15075141"):
+    (folder / wnid).mkdir(parents=True)
+    for i in range(4):
+      (folder / wnid / f"{i}.JPEG").write_bytes(handmade.jpeg(int(wnid[1:]) + i))
+  return f"imagefolder:{folder}"
+
+
+def run(cache, workdir, *more, **environment):
+  flags = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+  environment = fake_hub.environment(cache) | flags | environment
   return subprocess.run(
     [sys.executable, "main.py", "--config=configs/vit_b16.py", f"--workdir={workdir}", *more],
     cwd=ROOT,
@@ -119,10 +139,68 @@ def test_the_compat_file_has_the_released_layout_and_nothing_else(finished):
     assert found["efficacy"] == ours["efficacy"]
 
 
-def test_a_second_start_needs_neither_the_weights_nor_work(finished, cache):
+def test_a_second_start_needs_neither_the_weights_nor_work(finished, cache, tmp_path):
   workdir, _ = finished
-  done = run(cache, workdir, "--config.method.name=vlunlearn", *REDUCED)
+  for model in cache.glob("models--*"):
+    model.rename(tmp_path / model.name)
+  try:
+    done = run(cache, workdir, "--config.method.name=vlunlearn", *REDUCED)
+  finally:
+    for model in tmp_path.iterdir():
+      model.rename(cache / model.name)
   assert done.returncode == 0 and "Nothing to do" in done.stderr, done.stderr
+
+
+def test_models_from_elsewhere_are_judged_without_unlearning_and_on_imagenet(
+  finished, cache, tmp_path, monkeypatch
+):
+  fake_hub.use_cache(monkeypatch, cache)
+  # All 80 prompts of all classes are 80,000 texts, for each of three models.
+  few = {**imagenet_lib.facts(), "prompts": ("a photo of a {}.", "art of a {}.")}
+  monkeypatch.setattr(imagenet_lib, "facts", lambda: few)
+  export, workdir = tmp_path / "export", tmp_path / "work"
+  convert.export_model(finished[0] / "models" / "vlunlearn", export)
+  config = vit_b16.get_config()
+  config.model.preset = "vit_b16_narrow"
+  config.method.name = "none"
+  config.evaluate.update(batch_size=64, gallery=7)
+  config.reader_threads = 1
+  config.judge.update(name="theirs", weights=str(export))
+  config.imagenet = imagenet(tmp_path / "imagenet")
+  run_lib.run(config, workdir)
+  found = {p.stem: json.loads(p.read_text()) for p in (workdir / "results").iterdir()}
+  assert found.keys() == {"clean", "compromised", "theirs"}
+  mine = json.loads((finished[0] / "results" / "vlunlearn.json").read_text())
+  for metric, scored in mine["utility"].items():
+    if "scores" in scored:
+      theirs = found["theirs"]["utility"][metric]["scores"]
+      np.testing.assert_allclose(theirs, scored["scores"], atol=1e-5)
+  about = found["theirs"]["salmu_jax"]
+  assert (about["role"], about["method"], about["start"]) == ("unlearned", None, None)
+  assert about["settings"]["source"] == str(export)
+  assert about["general_knowledge"].startswith("part of ImageNet-1k")
+  compat = json.loads((workdir / "compat" / "theirs.json").read_text())
+  knowledge = compat["utility"]["2.1_GenKnow"]["ImageNet1k_Accuracy"]
+  assert knowledge in {hits / 12 for hits in range(13)}
+  assert "theirs" in (workdir / "leaderboard.md").read_text()
+  # One more picture is another test: what was measured before is stale.
+  (tmp_path / "imagenet" / "n01440764" / "4.JPEG").write_bytes(handmade.jpeg(1))
+  with pytest.raises(InputError, match="was made with another config"):
+    run_lib.run(config, workdir)
+
+
+def test_a_finished_model_of_another_run_is_judged_with_its_history(finished, cache, tmp_path):
+  model = finished[0] / "models" / "vlunlearn"
+  asked = ["--config.method.name=none", "--config.judge.name=again", *REDUCED]
+  done = run(cache, tmp_path, *asked, f"--config.judge.weights={model}")
+  assert done.returncode == 0, done.stderr
+  again, mine = (
+    json.loads((folder / "results" / f"{name}.json").read_text())
+    for folder, name in ((tmp_path, "again"), (finished[0], "vlunlearn"))
+  )
+  assert again["efficacy"] == mine["efficacy"]
+  for key in ("method", "budget", "settings", "reads", "steps", "start"):
+    assert again["salmu_jax"][key] == mine["salmu_jax"][key], key
 
 
 def test_an_unlearned_model_is_handed_back_with_its_card(finished, tmp_path):
@@ -145,5 +223,36 @@ def test_an_unlearned_model_is_handed_back_with_its_card(finished, tmp_path):
 def test_weights_that_are_not_the_presets_are_refused_before_anything_runs(cache, tmp_path):
   done = run(cache, tmp_path / "work", *REDUCED[1:])
   assert done.returncode != 0 and "Traceback" not in done.stderr
-  assert "config.init.clean" in done.stderr and "visual.transformer.resblocks.2" in done.stderr
+  assert "config.init.clean" in done.stderr and "embed_dim is 64 there and 512" in done.stderr
   assert not (tmp_path / "work" / "records").exists()
+
+
+def write_pickle(tensors, path):
+  import torch
+
+  torch.save({name: torch.from_numpy(value.copy()) for name, value in tensors.items()}, path)
+
+
+@pytest.mark.torch
+def test_a_compromised_that_comes_as_pytorchs_file_gives_the_same_results(finished, tmp_path):
+  cache = make_cache(tmp_path, write_pickle, "open_clip_pytorch_model.bin")
+  done = run(cache, tmp_path / "work", "--config.method.name=none", *REDUCED)
+  assert done.returncode == 0, done.stderr
+  found, expected = (
+    json.loads((folder / "compat" / "compromised.json").read_text())
+    for folder in (tmp_path / "work", finished[0])
+  )
+  assert found == expected
+
+
+def test_without_pytorch_its_file_ends_in_the_way_round_before_the_data_is_opened(tmp_path):
+  cache = make_cache(
+    tmp_path, lambda _, path: path.write_bytes(b"\x80"), "open_clip_pytorch_model.bin"
+  )
+  for data in cache.glob("datasets--*"):
+    data.rename(tmp_path / "data_elsewhere")
+  (tmp_path / "torch.py").write_text("raise ImportError('not installed')")
+  paths = {"PYTHONPATH": str(tmp_path)}
+  done = run(cache, tmp_path / "work", "--config.method.name=none", *REDUCED, **paths)
+  assert done.returncode != 0 and "Traceback" not in done.stderr, done.stderr
+  assert "torch is not installed here" in done.stderr and "requirements-torch" in done.stderr

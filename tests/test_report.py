@@ -371,6 +371,23 @@ def test_unusable_results_are_refused_by_file_and_field(tmp_path, change, messag
   assert not (tmp_path / "out").exists()
 
 
+def test_foreign_weights_and_a_release_read_from_elsewhere_are_judged_like_the_rest(tmp_path):
+  theirs = result("finetune", model="theirs")
+  theirs["salmu_jax"] |= {"start": None, "method": None, "budget": None, "reads": []}
+  theirs["salmu_jax"]["release"]["name"] = "a copy of mini"
+  out, printed = tables(tmp_path, *everything(), theirs)
+  mine, other = (next(r for r in records(out) if r["model"] == n) for n in ("finetune", "theirs"))
+  assert other["verdict"] == mine["verdict"] and "theirs" in printed
+
+
+def test_models_without_general_knowledge_are_not_judged_but_listed(tmp_path):
+  results = everything()
+  results[1]["utility"]["2.1_GenKnow"]["ImageNet1k_Accuracy"] = 0.0
+  out, _ = tables(tmp_path, *results)
+  verdicts = {row["verdict"] for row in records(out)[2:]}
+  assert verdicts == {"not judged, Compromised has no GenKnow to lose"}
+
+
 def test_broken_json_is_refused_by_file(tmp_path):
   folder = save(tmp_path / "results", *everything())
   (folder / "03.json").write_text('{"efficacy": ')

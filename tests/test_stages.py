@@ -1,6 +1,7 @@
 """Stages: done once, refused with other settings, and a method's `prepare` gets what it is promised."""
 
 import itertools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,7 @@ from salmu_jax import (
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.data import records, release, tokenizer
 from salmu_jax.errors import InputError
+from salmu_jax.evaluate import imagenet
 from salmu_jax.methods import METHODS
 from salmu_jax.methods.base import Method
 from salmu_jax.models import clip
@@ -213,6 +215,20 @@ def test_results_say_which_settings_they_depend_on(setup):
   other = setup._replace(config=setup.config.copy_and_resolve_references())
   other.config.evaluate.gallery = 3
   assert judging.result_inputs(other, "mine") != inputs
+  other.config.evaluate.update(gallery=setup.config.evaluate.gallery, batch_size=1)
+  assert judging.result_inputs(other, "mine") == inputs
+
+
+def test_another_fragile_set_or_other_pictures_to_classify_make_results_stale(setup):
+  inputs = judging.result_inputs(setup, "mine")
+  known = imagenet.ZeroShotSet("x", ("a",), ("{}",), [], np.zeros(0, np.int32), "digest")
+  assert judging.result_inputs(setup._replace(zero_shot=known), "mine") != inputs
+  path = setup.release.path / release.FRAGILE
+  path.write_text(json.dumps([release.columns(setup.release, "retain_synth")["file_name"][3]]))
+  try:
+    assert judging.result_inputs(setup, "mine") != inputs
+  finally:
+    path.unlink()
 
 
 def test_a_batch_larger_than_the_data_is_refused_before_anything_is_trained():

@@ -80,7 +80,7 @@ def main(workdir):
 
 def section(path=RESULTS):
   """The README's table: each reading, beside the published values and whether it comes close."""
-  measured = files.read_json(path)["readings"] if path.exists() else None
+  measured = files.read_json(path)["readings"] if path.exists() else []
   heads = (
     "metric",
     "reading (fields of `config.evaluate`)",
@@ -88,12 +88,13 @@ def section(path=RESULTS):
     "measured",
   )
   lines = [heads, ("---",) * len(heads)]
-  for i, (metric, fields) in enumerate(readings()):
+  for metric, fields in readings():
     known = [published.MODELS[name][metric] for name in stages.PRETRAINED]
     reading = ", ".join(f"{field} = {value!r}" for field, value in fields.items())
     found = "not run yet"
-    if measured:
-      values = [measured[i][name] for name in stages.PRETRAINED]
+    row = next((r for r in measured if (r["metric"], r["fields"]) == (metric, fields)), None)
+    if row:
+      values = [row[name] for name in stages.PRETRAINED]
       close = all(abs(a - b) <= CLOSE for a, b in zip(known, values, strict=True))
       found = " / ".join(f"{v:.5f}" for v in values) + (", reproduces it" if close else "")
     default_ = " (default)" if fields == _defaults(metric) else ""

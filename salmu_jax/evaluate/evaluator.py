@@ -219,10 +219,11 @@ class Evaluator:
 
   def _core_texts(self):
     """The bare leaks of the forget rows, in both orders."""
-    table, known = self._tables[_FORGET], self._release.identities
+    known, captions = self._release.identities, self._release.captions
+    columns = (self._tables[_FORGET][key] for key in ("identity_id", "file_name", "text"))
     pairs = [
-      (known[identity]["name"], _value(known[identity], self._release.captions[name]))
-      for identity, name in zip(table["identity_id"], table["file_name"], strict=True)
+      (known[identity]["name"], _leaked(known[identity][captions[name]["data_field"]], text))
+      for identity, name, text in zip(*columns, strict=True)
     ]
     return [f"{name} {value}" for name, value in pairs], [f"{v} {n}" for n, v in pairs]
 
@@ -274,7 +275,8 @@ def _numbered(texts):
   return np.array([known[text] for text in texts], np.int32)
 
 
-def _value(identity, caption):
-  """The private value a caption leaks; a list of e-mail addresses is represented by its first."""
-  value = identity[caption["data_field"]]
-  return value[0] if isinstance(value, list) else str(value)
+def _leaked(value, text):
+  """The private value in a caption: of several, as e-mail addresses, the one it holds, else the first."""
+  if isinstance(value, list):
+    return next((each for each in value if each in text), value[0])
+  return str(value)

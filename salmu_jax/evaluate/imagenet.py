@@ -19,7 +19,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from google.protobuf import json_format
 
-from salmu_jax import progress
+from salmu_jax import files, progress
 from salmu_jax.errors import InputError
 
 # The validation set of ImageNet-1k has as many pictures of each of its classes.
@@ -44,6 +44,7 @@ class ZeroShotSet(NamedTuple):
   rows: random-access sequence of {"image": encoded bytes, "file_name": where they come from}, read
     when asked for, from any number of threads.
   labels: (N,) int32, the class of each row.
+  content: digest that tells this set of pictures from another, wherever it lies.
   """
 
   name: str
@@ -51,6 +52,7 @@ class ZeroShotSet(NamedTuple):
   prompts: tuple[str, ...]
   rows: object
   labels: np.ndarray
+  content: str
 
 
 def open_source(address, field="config.imagenet"):
@@ -80,7 +82,8 @@ def open_source(address, field="config.imagenet"):
   rows, labels = _SOURCES[kind](where, field)
   labels = np.asarray(labels, np.int32)
   known = facts()
-  return ZeroShotSet(_name(kind, labels), known["classes"], known["prompts"], rows, labels)
+  content = files.digest([labels.tolist(), rows.sizes()])
+  return ZeroShotSet(_name(kind, labels), known["classes"], known["prompts"], rows, labels, content)
 
 
 @functools.cache
@@ -118,6 +121,10 @@ class _Files:
   def __len__(self):
     return len(self._places)
 
+  def sizes(self):
+    """Bytes of each picture."""
+    return [p.size if p.size >= 0 else os.path.getsize(p.file) for p in self._places]
+
   def __getitem__(self, index):
     place = self._places[index]
     try:
@@ -136,6 +143,10 @@ class _Records:
 
   def __len__(self):
     return len(self._source)
+
+  def sizes(self):
+    """Bytes of all records together; those of a picture are not known before it is read."""
+    return [sum(file.stat().st_size for file in self._folder.glob("*validation*"))]
 
   def __getitem__(self, index):
     with _reading_records(self._folder, self._field):

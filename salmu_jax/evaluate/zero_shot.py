@@ -34,6 +34,7 @@ def of_release(release, records):
     prompts=tuple(prompts),
     rows=records["zero_shot"],
     labels=np.array([number[name] for name in names], np.int32),
+    content=release.digest,
   )
 
 

@@ -90,9 +90,12 @@ def import_model(file, sizes, folder, about, field="SRC"):
   Raises:
     InputError: a damaged file, a config that differs, or tensors that do not fit.
   """
-  modelconfig.check(file.parent, sizes)
-  tensors = weights.read_tensors(file)
-  words = _tokenizer_beside(file, sizes)
+  try:
+    modelconfig.check(file.parent, sizes)
+    tensors = weights.read_tensors(file)
+    words = _tokenizer_beside(file, sizes)
+  except InputError as error:
+    raise InputError(f"{field}: {error}") from error
   full = sizes._replace(vocab_size=_full_vocabulary())
   params = statedict.from_tensors(tensors, full, f"{field}: {file}")
   if words.kept is not None:
@@ -103,7 +106,7 @@ def import_model(file, sizes, folder, about, field="SRC"):
   packages = ("jax", "flax", "safetensors")
   return {
     "reads": [],
-    "moves": "nothing",
+    "moves": None,
     "steps": None,
     "wall_seconds": None,
     "device": None,

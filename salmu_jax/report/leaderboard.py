@@ -83,7 +83,10 @@ def _obstacle(values, clean, compromised):
   if any(table[key] is None for table in (values, clean, compromised) for key in JUDGED):
     return NOT_JUDGED
   level = [key for key in JUDGED if compromised[key] <= clean[key]]
-  return f"not judged, Compromised is not above Clean in {level[0]}" if level else ""
+  if level:
+    return f"not judged, Compromised is not above Clean in {level[0]}"
+  ignorant = compromised["GenKnow"] is not None and compromised["GenKnow"] <= 0
+  return "not judged, Compromised has no GenKnow to lose" if ignorant else ""
 
 
 def _rank(row):

@@ -17,7 +17,7 @@ FIELDS = {  # key of `salmu_jax` in a results file -> types its value may have
   "settings": (dict,),
   "budget": (int, float, type(None)),
   "reads": (list,),
-  # Imported weights say nothing of these four.
+  # Imported weights say nothing of these four, nor of `start`.
   "seed": (int, type(None)),
   "steps": (int, type(None)),
   "wall_seconds": (int, float, type(None)),
@@ -25,11 +25,10 @@ FIELDS = {  # key of `salmu_jax` in a results file -> types its value may have
   "release": (dict,),
   "general_knowledge": (str, type(None)),
   "curve": (list,),
-  "start": (str,),
+  "start": (str, type(None)),
   "evaluation": (dict,),
 }
 SAME = {  # key of `salmu_jax.release` -> types; equal in all files
-  "name": (str,),
   "manifest_sha256": (str,),
   "holdout_unit": (str,),
   "retrieval_gallery": (int,),
@@ -81,7 +80,7 @@ def _check(path, result):
     raise InputError(f"{path} holds a {type(result).__name__}; a results file is a JSON object.")
   for key, types in FIELDS.items():
     _value(path, result, ("salmu_jax", key), types)
-  for key, types in SAME.items():
+  for key, types in {"name": (str,), **SAME}.items():
     _value(path, result, ("salmu_jax", "release", key), types)
   for metric in scores.METRICS.values():
     value = _value(path, result, metric.path, (int, float, type(None)))
@@ -156,7 +155,7 @@ def _check_starts(pairs):
   starts = {r["salmu_jax"]["role"]: r["salmu_jax"]["start"] for _, r in pairs}
   for path, result in pairs:
     about = result["salmu_jax"]
-    if about["role"] == "unlearned" and about["start"] != starts["compromised"]:
+    if about["role"] == "unlearned" and about["start"] not in (starts["compromised"], None):
       raise InputError(
         f"{path} was unlearned from another Compromised model than the one in this folder, so its "
         "bounds are not these. Unlearn from this one, or take the file away."
