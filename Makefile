@@ -2,6 +2,8 @@
 PYTHON ?= python3
 WORKDIR ?= runs/mini
 BIN = .venv/bin
+# Large pages where glibc can: XLA on the CPU asks for its buffers anew in every step, and faults cost.
+export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
 .PHONY: mini smoke test test-torch lint clean
 

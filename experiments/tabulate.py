@@ -2,7 +2,9 @@
 
 import pathlib
 
+from experiments.embed_speed import measure as embed_speed
 from experiments.mini import tabulate as mini
+from experiments.parity import measure as parity
 from experiments.published import readings
 from salmu_jax import files
 from salmu_jax.report import published
@@ -11,6 +13,8 @@ README = pathlib.Path(__file__).parent.parent / "README.md"
 # Name between `<!-- name: begin -->` and `<!-- name: end -->` -> what makes the text there.
 SECTIONS = {
   "mini": mini.section,
+  "parity": parity.section,
+  "embed_speed": embed_speed.section,
   "readings": readings.section,
   "published": published.published_markdown,
 }

@@ -148,7 +148,7 @@ def unlearn(setup, name, compromised):
     step = lambda state, batch: jitted(state, compromised, batch)
     batches = _unlearning_batches(setup, run)
     facts = _train(setup, folder, name, step, state, batches, schedule)
-    return {**facts, "reads": list(method.reads)}
+    return {**facts, "reads": [split for half in method.reads for split in setup.splits(half)]}
 
   folder = setup.model_folder(name)
   workdir.run_stage(folder, f"unlearn {name}", unlearn_settings(setup, name), work)

@@ -14,6 +14,7 @@ import pytest
 import safetensors.numpy
 
 from configs import vit_b16
+from experiments.published import readings
 from salmu_jax import published
 from salmu_jax import run as run_lib
 from salmu_jax.data import release
@@ -74,6 +75,16 @@ def imagenet(folder):
   return f"imagefolder:{folder}"
 
 
+def reduced():
+  """The config of REDUCED without a method, for a run in this process on its eight devices."""
+  config = vit_b16.get_config()
+  config.model.preset = "vit_b16_narrow"
+  config.method.name = "none"
+  config.evaluate.update(batch_size=64, gallery=7)
+  config.reader_threads = 1
+  return config
+
+
 def run(cache, workdir, *more, **environment):
   flags = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
   environment = fake_hub.environment(cache) | flags | environment
@@ -101,7 +112,7 @@ def test_one_command_downloads_converts_unlearns_evaluates_and_adds_the_row(fini
   leaderboard = (workdir / "leaderboard.md").read_text()
   assert "vlunlearn" in leaderboard and "Published, not measured here" in leaderboard
   about = json.loads((workdir / "results" / "vlunlearn.json").read_text())["salmu_jax"]
-  assert about["reads"] == ["forget", "retain"]
+  assert about["reads"] == ["forget", "retain_synth"]
   assert about["release"]["name"].startswith(f"{published.DATASET}@b76aa3885a69")
   assert about["release"]["holdout_unit"] == "pair"
   assert about["steps"] == 3
@@ -160,11 +171,7 @@ def test_models_from_elsewhere_are_judged_without_unlearning_and_on_imagenet(
   monkeypatch.setattr(imagenet_lib, "facts", lambda: few)
   export, workdir = tmp_path / "export", tmp_path / "work"
   convert.export_model(finished[0] / "models" / "vlunlearn", export)
-  config = vit_b16.get_config()
-  config.model.preset = "vit_b16_narrow"
-  config.method.name = "none"
-  config.evaluate.update(batch_size=64, gallery=7)
-  config.reader_threads = 1
+  config = reduced()
   config.judge.update(name="theirs", weights=str(export))
   config.imagenet = imagenet(tmp_path / "imagenet")
   run_lib.run(config, workdir)
@@ -187,6 +194,27 @@ def test_models_from_elsewhere_are_judged_without_unlearning_and_on_imagenet(
   (tmp_path / "imagenet" / "n01440764" / "4.JPEG").write_bytes(handmade.jpeg(1))
   with pytest.raises(InputError, match="was made with another config"):
     run_lib.run(config, workdir)
+
+
+def test_the_study_of_readings_runs_on_the_released_models(finished, cache, tmp_path, monkeypatch):
+  fake_hub.use_cache(monkeypatch, cache)
+  monkeypatch.setattr(readings, "RESULTS", tmp_path / "readings.json")
+  config = reduced()
+  readings.study(config, tmp_path / "work")
+  rows = json.loads((tmp_path / "readings.json").read_text())["readings"]
+  assert [(row["metric"], row["fields"]) for row in rows] == readings.readings()
+  for name in ("clean", "compromised"):
+    found = json.loads((finished[0] / "compat" / f"{name}.json").read_text())["efficacy"]
+    assert rows[0][name] == pytest.approx(found["1.3_ACS"]["acs_accuracy"], abs=0.1)
+    naming = next(row for row in rows if row["metric"] == "IdZSC")
+    assert naming[name] == found["1.4_IdZSC"]["identity_classification_accuracy"]
+  assert "not run yet" not in readings.section(tmp_path / "readings.json")
+  monkeypatch.setattr(readings, "study", lambda config, workdir: refuse())
+  assert readings.main([str(tmp_path)]) == 1
+
+
+def refuse():
+  raise InputError("no network")
 
 
 def test_a_finished_model_of_another_run_is_judged_with_its_history(finished, cache, tmp_path):

@@ -103,7 +103,7 @@ def test_a_run_leaves_results_leaderboard_plots_and_logs(unbroken):
 
 def test_results_state_budget_data_read_and_steps(unbroken):
   about = results(unbroken[0], "finetune")["salmu_jax"]
-  assert about["budget"] == 5.0 and about["reads"] == ["retain"]
+  assert about["budget"] == 5.0 and about["reads"] == ["retain_synth", "retain_real"]
   forget = about["release"]["counts"]["forget"]
   assert about["steps"] == round(5 * forget / about["settings"]["batch_size"])
   assert results(unbroken[0], "compromised")["salmu_jax"]["reads"][-1] == "sensitive"

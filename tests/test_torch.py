@@ -147,6 +147,22 @@ def test_transformers_loads_an_exported_folder(openclip, exports):
   agree(embed(params, NARROW), reference)
 
 
+def test_transformers_own_processor_comes_with_an_exported_folder(openclip, exports):
+  from transformers import CLIPProcessor
+
+  processor = CLIPProcessor.from_pretrained(exports[0]["huggingface"])
+  crop = dict(inputs.crops())[inputs.SHOWN[0]]
+  found = processor(
+    text=list(inputs.TEXTS), images=[crop], padding="max_length", return_tensors="np"
+  )
+  # It pads with the end of text, where CLIP has zeros; the text tower reads its first place.
+  ends = np.argmax(found["input_ids"] == WORDS.end_of_text, axis=1)
+  padding = np.arange(WORDS.context_length) > ends[:, None]
+  np.testing.assert_array_equal(np.where(padding, 0, found["input_ids"]), WORDS(inputs.TEXTS))
+  pixels = found["pixel_values"][0].transpose(1, 2, 0)
+  np.testing.assert_allclose(pixels, openclip.normalised(crop), atol=1.01 / 255 / min(images.STD))
+
+
 def test_a_full_width_vit_b16_loads_as_pretrained_weights_and_agrees(openclip, tmp_path):
   sizes = PRESETS["vit_b16"]
   params = drawn(sizes)

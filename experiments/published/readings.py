@@ -7,6 +7,7 @@ model is embedded once and scored under each of `readings()`. Writes readings.js
 `python -m experiments.tabulate` makes the README's table: which reading comes close to what is published.
 """
 
+import argparse
 import itertools
 import pathlib
 import sys
@@ -14,6 +15,7 @@ import sys
 from configs import default, vit_b16
 from salmu_jax import configuration, files, judging, published, run, stages
 from salmu_jax import mesh as mesh_lib
+from salmu_jax.errors import InputError
 from salmu_jax.evaluate import metrics, scores
 from salmu_jax.evaluate.evaluator import CANDIDATES
 
@@ -61,10 +63,28 @@ def measure(evaluator, settings, params):
   return values
 
 
-def main(workdir):
-  """Measures both models and writes readings.json."""
-  config, mesh = vit_b16.get_config(), mesh_lib.make_mesh()
+def main(argv=None):
+  """Measures both models and writes readings.json; returns the exit code."""
+  parser = argparse.ArgumentParser(prog="python -m experiments.published.readings")
+  parser.add_argument("workdir", help="of configs/vit_b16.py")
+  parser.add_argument("--batch-size", type=int, help="pictures embedded at once, over all devices")
+  args = parser.parse_args(argv)
+  config = vit_b16.get_config()
+  config.method.name = configuration.NO_METHOD
+  config.evaluate.batch_size = args.batch_size or config.evaluate.batch_size
+  try:
+    study(config, args.workdir)
+  except InputError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+  return 0
+
+
+def study(config, workdir):
+  """Scores both models of `config` under every reading, and writes readings.json."""
+  mesh = mesh_lib.make_mesh()
   configuration.check(config, default.get_config(), default.unlearning_run(), mesh)
+  config = configuration.chosen(config)
   setup = run.prepare(config, pathlib.Path(workdir).expanduser().absolute(), mesh)
   evaluator = judging.make_evaluator(setup)
   values = {
@@ -107,4 +127,4 @@ def _defaults(metric):
 
 
 if __name__ == "__main__":
-  main(sys.argv[1])
+  sys.exit(main())

@@ -40,11 +40,13 @@ _WORDS = regex.compile(
 
 
 class _Vocabulary(NamedTuple):
-  """byte_tokens[byte] inside a word; merges {(left, right): token}; parts[token - 512]."""
+  """byte_tokens[byte] inside a word; merges {(left, right): token}; parts[token - 512]; names[token],
+  as the published table writes it."""
 
   byte_tokens: tuple[int, ...]
   merges: dict[tuple[int, int], int]
   parts: tuple[tuple[int, int], ...]
+  names: tuple[str, ...]
 
 
 @functools.cache
@@ -65,7 +67,7 @@ def _vocabulary() -> _Vocabulary:
     parts.append((tokens[left], tokens[right]))
   byte_tokens = np.argsort(printable + rest).tolist()
   merges = {pair: _FIRST_MERGED + n for n, pair in enumerate(parts)}
-  return _Vocabulary(tuple(byte_tokens), merges, tuple(parts))
+  return _Vocabulary(tuple(byte_tokens), merges, tuple(parts), tuple(tokens))
 
 
 def clean(text: str) -> str:
@@ -199,6 +201,26 @@ def save(tokenizer: Tokenizer, path: str | os.PathLike) -> None:
   """Writes the tokenizer as JSON, {"context_length": int, "kept": [original ids] or null}."""
   record = {"context_length": tokenizer.context_length, "kept": tokenizer.kept}
   files.write_text(path, json.dumps(record) + "\n")
+
+
+def write_huggingface(folder: str | os.PathLike, context_length: int) -> None:
+  """Writes the full vocabulary as Hugging Face's `CLIPTokenizer` reads it, whose cleaning is its own."""
+  folder, vocabulary = pathlib.Path(folder), _vocabulary()
+  special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>"}
+  names = [*vocabulary.names, *special.values()]
+  merges = [" ".join(vocabulary.names[token] for token in pair) for pair in vocabulary.parts]
+  files.write_json(folder / "vocab.json", {name: token for token, name in enumerate(names)})
+  files.write_text(folder / "merges.txt", "\n".join(["#version: 0.2", *merges, ""]))
+  files.write_json(
+    folder / "tokenizer_config.json",
+    {
+      "tokenizer_class": "CLIPTokenizer",
+      **special,
+      "unk_token": special["eos_token"],
+      "pad_token": special["eos_token"],
+      "model_max_length": context_length,
+    },
+  )
 
 
 def load(path: str | os.PathLike) -> Tokenizer:

@@ -11,7 +11,10 @@ _LOAD = {
     'import open_clip\n\nmodel, _, preprocess = open_clip.create_model_and_transforms("local-dir:.")\n'
     'tokenizer = open_clip.get_tokenizer("local-dir:.")'
   ),
-  "huggingface": 'from transformers import CLIPModel\n\nmodel = CLIPModel.from_pretrained(".")',
+  "huggingface": (
+    'from transformers import CLIPModel, CLIPProcessor\n\nmodel = CLIPModel.from_pretrained(".")\n'
+    'processor = CLIPProcessor.from_pretrained(".")'
+  ),
 }
 _LIBRARY = {"openclip": "open_clip", "huggingface": "transformers"}
 

@@ -9,7 +9,7 @@ import pathlib
 import numpy as np
 
 from salmu_jax import files
-from salmu_jax.data import images
+from salmu_jax.data import images, tokenizer
 from salmu_jax.errors import InputError
 
 OPENCLIP, HUGGINGFACE = "open_clip_config.json", "config.json"
@@ -130,13 +130,14 @@ def describes(folder, sizes):
 
 
 def write(folder, sizes, layout):
-  """Writes the config, and what says how pictures are prepared, beside exported weights."""
+  """Writes the config, and what says how pictures and texts are prepared, beside exported weights."""
   folder = pathlib.Path(folder)
   if layout == "openclip":
     files.write_json(folder / OPENCLIP, _openclip(sizes))
     return
   files.write_json(folder / HUGGINGFACE, _huggingface(sizes))
   files.write_json(folder / PREPROCESSOR, _preprocessor(sizes.image_size))
+  tokenizer.write_huggingface(folder, sizes.context_length)
 
 
 def _preprocessor(size):
