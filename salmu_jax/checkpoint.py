@@ -25,7 +25,7 @@ class Checkpoints:
     self._manager.save(
       step,
       args=ocp.args.Composite(
-        state=ocp.args.StandardSave(state), input=grain.checkpoint.CheckpointSave(iterator)
+        state=ocp.args.StandardSave(state), rows=grain.checkpoint.CheckpointSave(iterator)
       ),
     )
     self._manager.check_for_errors()
@@ -42,10 +42,10 @@ class Checkpoints:
       step,
       args=ocp.args.Composite(
         state=ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, state)),
-        input=grain.checkpoint.CheckpointRestore(iterator),
+        rows=grain.checkpoint.CheckpointRestore(iterator),
       ),
     )
-    return restored.state, restored.input
+    return restored.state, restored.rows
 
   def wait(self):
     """Returns when everything that was saved is on disk."""

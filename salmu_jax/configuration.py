@@ -15,8 +15,10 @@ from salmu_jax.methods import METHODS
 from salmu_jax.models.presets import PRESETS
 
 # Scikit-learn's for logistic regression, without those that draw at random.
-NO_METHOD = "none"  # of config.method.name
 SOLVERS = ("lbfgs", "liblinear", "newton-cg", "newton-cholesky")
+
+
+NO_METHOD = "none"  # of config.method.name
 
 
 def check(config, schema, run_schema, mesh):

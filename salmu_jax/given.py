@@ -49,7 +49,13 @@ def field(config, name):
 
 
 def check(config, folder, name, words):
-  """Raises InputError if a model of `places` reads other words than `words`."""
+  """Raises InputError if a model of `places` is of another preset, or reads other words than `words`."""
+  made = files.read_json(model_folder(config, folder, name) / workdir.SETTINGS)
+  if made["model"]["preset"] != config.model.preset:
+    raise InputError(
+      f"{field(config, name)} = {places(config)[name]!r} is a model of the preset "
+      f"{made['model']['preset']!r}, and config.model.preset is {config.model.preset!r}. Make them one."
+    )
   theirs = model_folder(config, folder, name) / "tokenizer.json"
   if not theirs.exists() or tokenizer_lib.load(theirs).kept != words.kept:
     raise InputError(

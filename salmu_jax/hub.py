@@ -118,7 +118,7 @@ def _snapshot(place, kind, patterns):
     return pathlib.Path(snapshot_download(**wanted, local_files_only=unreachable is not None))
   except (errors.HTTPError, OSError, RuntimeError, ValueError) as error:
     if unreachable:
-      raise InputError(_explain_absence(unreachable, error, place, kind)) from error
+      raise InputError(_explain_absence(unreachable, error, place, kind, patterns)) from error
     raise InputError(_explain_failure(error, place, kind)) from error
 
 
@@ -169,16 +169,14 @@ def _check_sizes(folder, place, kind, patterns):
       )
 
 
-def _explain_absence(unreachable, error, place, kind):
+def _explain_absence(unreachable, error, place, kind, patterns):
   """Says what the cache lacks, and how to do without the network."""
   from huggingface_hub import constants, errors
 
   lacks = f"the cache {constants.HF_HUB_CACHE} does not have this revision"
   if isinstance(error, errors.IncompleteSnapshotError):
     folder = pathlib.Path(error.snapshot_path)
-    missing = [
-      path for path in _listed(place, kind, PATTERNS[kind]) if not (folder / path).exists()
-    ]
+    missing = [path for path in _listed(place, kind, patterns) if not (folder / path).exists()]
     more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
     lacks = f"the download in the cache is not finished; {', '.join(missing[:3])}{more} missing"
   include = " ".join(f"--include '{pattern}'" for pattern in PATTERNS[kind])

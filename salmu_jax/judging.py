@@ -99,7 +99,8 @@ def result_inputs(setup, name):
     made = given.digest(setup.model_folder(name))
   known = setup.zero_shot.content if setup.zero_shot else None
   fragile = release_lib.read_fragile(setup.release)
-  return files.digest([made, setup.release.digest, fragile, _evaluation(setup), known])
+  preset = setup.config.model.preset
+  return files.digest([made, preset, setup.release.digest, fragile, _evaluation(setup), known])
 
 
 def _evaluation(setup):

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from configs import default
-from salmu_jax import configuration, given, hub, judging, progress, stages, workdir
+from salmu_jax import configuration, files, given, hub, judging, progress, stages, workdir
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.data import counts as counts_lib
 from salmu_jax.data import pipeline, records, tokenizer
@@ -135,16 +135,32 @@ def _check_stages(setup):
   for name in given.places(config):
     given.check(config, setup.folder, name, setup.tokenizer)
     given.load_params(setup.model_folder(name), setup.model, setup.mesh)
-  for name in set(stages.PRETRAINED) - given.places(config).keys():
+  for name in [name for name in stages.PRETRAINED if name not in given.places(config)]:
     _check_trainable(setup, name)
     workdir.check_settings(setup.model_folder(name), stages.pretrain_settings(setup))
     rows = sum(counts[split] for split in setup.splits(name))
-    _check_rows("pretrain", config.pretrain, rows)
+    _check_rows("pretrain", config.pretrain, name, rows)
   for name, run_ in config.unlearn.items():
     workdir.check_settings(setup.model_folder(name), stages.unlearn_settings(setup, name))
-    _check_rows(f"unlearn.{name}", run_, counts["forget"])
+    for half in ("forget", "retain"):
+      _check_rows(f"unlearn.{name}", run_, half, sum(counts[split] for split in setup.splits(half)))
     stages.make_method(setup, name)
   _check_fragile(setup)
+  _check_judged_start(setup)
+
+
+def _check_judged_start(setup):
+  """Raises InputError for a judged model of another run that was not unlearned from our Compromised."""
+  name = setup.config.judge.name
+  if not name:
+    return
+  start = files.read_json(setup.model_folder(name) / workdir.SETTINGS).get("start")
+  if start not in (None, stages.start_digest(setup)):
+    raise InputError(
+      f"config.judge.weights = {setup.config.judge.weights!r} was unlearned from another Compromised than "
+      "this config's, so it would be judged against wrong bounds. Name that Compromised in "
+      "config.init.compromised."
+    )
 
 
 def _check_fragile(setup):
@@ -169,11 +185,12 @@ def _check_trainable(setup, name):
       )
 
 
-def _check_rows(where, section, rows):
+def _check_rows(where, section, what, rows):
+  """Raises InputError for a batch that would hold a row twice."""
   if section.batch_size > rows:
     raise InputError(
-      f"config.{where}.batch_size = {section.batch_size} is larger than the {rows} rows there are to "
-      "train on."
+      f"config.{where}.batch_size = {section.batch_size} is larger than the {rows} rows of {what} that "
+      "there are to train on."
     )
 
 

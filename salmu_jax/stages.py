@@ -1,5 +1,6 @@
 """The long stages of training: pretraining and unlearning. Each can be killed and started again."""
 
+import contextlib
 import importlib.metadata
 import itertools
 import pathlib
@@ -42,7 +43,8 @@ class Setup(NamedTuple):
 
   def splits(self, purpose):
     """The splits that a kind of training reads of this release, see `pipeline.READABLE`."""
-    return pipeline.training_splits(purpose, self.release.shards)
+    present = [split for split, rows in self.release.counts.items() if rows]
+    return pipeline.training_splits(purpose, present)
 
 
 def pretrain_schedule(setup, name):
@@ -116,8 +118,9 @@ def pretrain(setup, name):
     )
     step = train.jitted_pretrain_step(setup.model, tx, setup.mesh)
     state = train.start_state(params, tx, setup.mesh)
-    batches = pipeline.start(examples, config.pretrain.batch_size, threads=config.reader_threads)
-    facts = _train(setup, folder, name, step, state, batches, schedule)
+    size, threads = config.pretrain.batch_size, config.reader_threads
+    with contextlib.closing(pipeline.start(examples, size, threads=threads)) as batches:
+      facts = _train(setup, folder, name, step, state, batches, schedule)
     return {**facts, "reads": list(setup.splits(name))}
 
   workdir.run_stage(folder, f"pretrain {name}", pretrain_settings(setup), work)
@@ -146,8 +149,8 @@ def unlearn(setup, name, compromised):
       state = state.replace(opt_state=_prepared(setup, run, method, state, compromised))
     jitted = train.jitted_unlearn_step(setup.model, method, setup.mesh)
     step = lambda state, batch: jitted(state, compromised, batch)
-    batches = _unlearning_batches(setup, run)
-    facts = _train(setup, folder, name, step, state, batches, schedule)
+    with contextlib.closing(_unlearning_batches(setup, run)) as batches:
+      facts = _train(setup, folder, name, step, state, batches, schedule)
     return {**facts, "reads": [split for half in method.reads for split in setup.splits(half)]}
 
   folder = setup.model_folder(name)
@@ -177,8 +180,9 @@ def _prepared(setup, run, method, state, params):
   steps = setup.release.counts["forget"] // run.batch_size
 
   def gradients():
-    for batch in itertools.islice(_unlearning_batches(setup, run), steps):
-      yield jitted(params, mesh_lib.put_batch(batch, setup.mesh))
+    with contextlib.closing(_unlearning_batches(setup, run)) as batches:
+      for batch in itertools.islice(batches, steps):
+        yield jitted(params, mesh_lib.put_batch(batch, setup.mesh))
 
   return method.prepare(state.opt_state, gradients)
 

@@ -200,6 +200,7 @@ def test_of_several_addresses_the_one_in_the_caption_is_the_leak(tmp_path):
     for identity, person in world.release.identities.items()
   }
   people["00000000"]["emails"] = ["first@x.example", "second@x.example"]
+  people["00000001"]["emails"] = ["13", "v13", "3"]
   evaluator = Evaluator(
     world.model,
     world.release._replace(identities=people),

@@ -272,6 +272,14 @@ def test_another_picture_or_one_more_makes_another_set(copies, tmp_path):
   assert len(set(contents)) == 3
 
 
+def test_a_link_that_leads_nowhere_is_named(copies, tmp_path):
+  folder = tmp_path / "copy"
+  shutil.copytree(copies["imagefolder"], folder)
+  picture = next(path for path in sorted(folder.rglob("*")) if path.is_file())
+  picture.with_name("link.jpg").symlink_to(tmp_path / "nowhere")
+  assert "link.jpg cannot be read" in refusal(f"imagefolder:{folder}")
+
+
 @pytest.mark.parametrize("kind", WRITERS)
 def test_many_threads_read_what_one_reads(copies, kind):
   source = opened(copies, kind)

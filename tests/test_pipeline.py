@@ -1,5 +1,6 @@
 """Records and batches: every row once an epoch, the same on any number of processes, holdouts shut."""
 
+import contextlib
 import itertools
 import threading
 import time
@@ -11,6 +12,7 @@ import pytest
 import tensorflow_datasets as tfds
 from handmade import write
 
+from salmu_jax import stages
 from salmu_jax.data import images, pipeline, records, release, tokenizer
 from salmu_jax.errors import InputError
 
@@ -31,8 +33,9 @@ def examples(opened, purpose="forget", names=("forget",), **changes):
   return pipeline.training_examples(rows, WORDS, **settings)
 
 
-def first_batches(count, stream, batch_size=4):
-  return list(itertools.islice(pipeline.start(stream, batch_size), count))
+def first_batches(count, stream, batch_size=4, **changes):
+  with contextlib.closing(pipeline.start(stream, batch_size, **changes)) as batches:
+    return list(itertools.islice(batches, count))
 
 
 @pytest.mark.parametrize("purpose", pipeline.READABLE)
@@ -102,9 +105,11 @@ def test_records_are_written_as_they_are_read_in_several_files(opened, tmp_path,
     assert names == list(release.columns(source, split)["file_name"])
 
 
-def test_a_split_without_rows_is_no_obstacle(tmp_path):
+def test_a_training_split_without_rows_is_no_obstacle(tmp_path):
   source = release.open_release(write(tmp_path / "release", {"retain_real": []}))
   assert "retain_real" not in records.build(source, tmp_path / "records")
+  setup = stages.Setup(None, None, None, source, {}, None, None, None)
+  assert setup.splits("clean") == ("retain_synth",)
 
 
 def test_records_that_were_cut_short_are_written_anew(opened, tmp_path, monkeypatch):
@@ -149,15 +154,16 @@ def test_processes_together_read_what_one_process_reads(opened, monkeypatch):
 
 def test_iterator_restored_from_its_state_goes_on_with_the_same_batches(opened):
   halves = {"forget": examples(opened, texts=("text", "generic")), "retain": examples(opened)}
-  iterator = pipeline.start(pipeline.side_by_side(halves), 4, threads=3)
-  for _ in range(4):
-    next(iterator)
-  state = iterator.get_state()
-  expected = [next(iterator) for _ in range(3)]
-  again = pipeline.start(pipeline.side_by_side(halves), 4)
-  again.set_state(state)
-  for batch in expected:
-    jax.tree.map(np.testing.assert_array_equal, batch, next(again))
+  stream = pipeline.side_by_side(halves)
+  with contextlib.closing(pipeline.start(stream, 4, threads=3)) as iterator:
+    for _ in range(4):
+      next(iterator)
+    state = iterator.get_state()
+    expected = [next(iterator) for _ in range(3)]
+  with contextlib.closing(pipeline.start(stream, 4)) as again:
+    again.set_state(state)
+    for batch in expected:
+      jax.tree.map(np.testing.assert_array_equal, batch, next(again))
   assert set(expected[0]["forget"]) == {"image", "text", "generic"}
 
 
@@ -200,9 +206,11 @@ def test_pipelines_hold_a_few_batches_at_most(opened):
   rows = Watched(opened[1]["forget"])
   source = grain.MapDataset.source(rows)
   stream = pipeline.training_examples(source, WORDS, image_size=16, seed=0)
-  next(pipeline.start(stream, 4, ahead=3))
-  time.sleep(0.5)
-  assert 4 <= rows.reads <= 4 * (1 + 3 + 1)
+  with contextlib.closing(pipeline.start(stream, 4, ahead=3)) as batches:
+    next(batches)
+    time.sleep(0.5)
+    # One given, three ready, one at the door, and two rows before it.
+    assert 4 * 4 <= rows.reads <= 4 * (1 + 3 + 1) + 2
 
 
 def test_all_threads_prepare_rows_of_one_batch_and_the_outcome_is_the_same(opened):
@@ -214,9 +222,12 @@ def test_all_threads_prepare_rows_of_one_batch_and_the_outcome_is_the_same(opene
     return pipeline.training_examples(source, WORDS, image_size=16, seed=0)
 
   rows = slow()
-  many = next(pipeline.start(stream(rows), 16, threads=8, ahead=1))
+  (many,) = first_batches(1, stream(rows), 16, threads=8, ahead=1)
   assert rows.most == 8
-  jax.tree.map(np.testing.assert_array_equal, many, next(pipeline.start(stream(slow()), 16)))
+  (alone,) = first_batches(1, stream(slow()), 16)
+  jax.tree.map(np.testing.assert_array_equal, many, alone)
   rows = slow()
-  next(pipeline.evaluation_images(rows, image_size=16, batch_size=16, threads=8))
+  batches = pipeline.evaluation_images(rows, image_size=16, batch_size=16, threads=8)
+  with contextlib.closing(batches):
+    next(batches)
   assert rows.most == 8

@@ -225,6 +225,14 @@ def fragile_stranger(path):
   (path / "fragile_set_ids.json").write_text('["nobody.jpg"]')
 
 
+def without_rows(split):
+  def damage(path):
+    for file in (path / "data").glob(f"{split}-*"):
+      pq.write_table(pq.read_table(file)[:0], file)
+
+  return damage
+
+
 def holding(name, change):
   """Damages a JSON file: `change` of its content is written in its place."""
 
@@ -253,6 +261,8 @@ CAPTIONS, GENERIC = "sensitive_set_captions_metadata.json", "sensitive_set_gener
     (holding("zero_shot.json", lambda z: {**z, "prompts": []}), "must hold an object with two"),
     (holding("manifest.json", lambda _: {"version": 1}), r"manifest\.json is no manifest"),
     (holding("manifest.json", lambda _: [1]), r"manifest\.json is no manifest"),
+    (without_rows("forget"), "The split 'forget' .* has no rows"),
+    (without_rows("zero_shot"), "The split 'zero_shot' .* has no rows.*or take them away"),
     (without_data, "no folder data/"),
     (without_split, "lacks the split 'forget'"),
     (without_shard, r"lacks the shard data/forget-00001-of-00002\.parquet"),

@@ -211,13 +211,13 @@ def test_a_damaged_release_is_refused_before_training(unbroken, environment, tmp
   assert not (workdir / "models").exists()
 
 
-def test_weights_with_another_vocabulary_are_refused(unbroken, environment, tmp_path):
+def test_weights_of_another_preset_are_refused(unbroken, environment, tmp_path):
   given = f"--config.init.compromised={unbroken[0] / 'models' / 'compromised'}"
   release = f"--config.release={unbroken[0] / 'release'}"
   wide = "--config.model.preset=vit_b16_narrow"
   clean = f"--config.init.clean={unbroken[0] / 'models' / 'clean'}"
   done = main(environment, tmp_path, CONFIG, release, given, clean, wide)
-  refused(done, "config.init.clean", "another vocabulary")
+  refused(done, "config.init.clean", "is a model of the preset 'tiny'")
 
 
 def test_given_weights_replace_pretraining(unbroken, environment, tmp_path):

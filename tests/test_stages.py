@@ -1,5 +1,6 @@
 """Stages: done once, refused with other settings, and a method's `prepare` gets what it is promised."""
 
+import contextlib
 import itertools
 import json
 
@@ -107,7 +108,8 @@ def test_prepare_gets_one_pass_of_gradients_at_the_start_and_its_state_is_used(s
   end = stages.unlearn(setup, "mine", start)
   (found,) = seen
   assert len(found) == 3  # 12 rows of forget, 4 at a time
-  batches = list(itertools.islice(stages._unlearning_batches(setup, setup.config.unlearn.mine), 2))
+  with contextlib.closing(stages._unlearning_batches(setup, setup.config.unlearn.mine)) as stream:
+    batches = list(itertools.islice(stream, 2))
 
   def loss(params, half):
     return losses.contrastive(train.embed(setup.model, params, half))
@@ -142,7 +144,7 @@ def finished_model(folder, setup, scan=False):
   stored = clip.stack_layers(params) if scan else params
   checkpoint.save_params(folder / "params", stored)
   tokenizer.save(setup.tokenizer, folder / "tokenizer.json")
-  files.write_json(folder / "settings.json", {"seed": 3, "model": {"scan": scan}})
+  files.write_json(folder / "settings.json", {"seed": 3, "model": {"preset": "tiny", "scan": scan}})
   files.write_json(folder / "done.json", {})
   return params
 
@@ -154,6 +156,45 @@ def test_given_weights_with_another_vocabulary_are_refused(setup, tmp_path):
   given.check(config, setup.folder, "clean", setup.tokenizer)
   with pytest.raises(InputError, match=r"config\.init\.clean .* another vocabulary"):
     given.check(config, setup.folder, "clean", tokenizer.compact_tokenizer(16, ["other words"]))
+
+
+def test_given_weights_of_another_preset_are_refused_though_their_shapes_fit(setup, tmp_path):
+  config = setup.config.copy_and_resolve_references()
+  config.init.clean = str(tmp_path)
+  config.model.preset = "vit_b16"
+  finished_model(tmp_path, setup)
+  path = tmp_path / "settings.json"
+  made = files.read_json(path)
+  files.write_json(path, {**made, "model": {**made["model"], "preset": "vit_b16_quickgelu"}})
+  with pytest.raises(InputError, match=r"of the preset 'vit_b16_quickgelu'"):
+    given.check(config, setup.folder, "clean", setup.tokenizer)
+
+
+def test_a_judged_model_unlearned_from_another_compromised_is_refused_at_once(setup, tmp_path):
+  finished_model(tmp_path, setup)
+  path = tmp_path / "settings.json"
+  made = files.read_json(path)
+  config = setup.config.copy_and_resolve_references()
+  config.judge.update(name="theirs", weights=str(tmp_path))
+  other = setup._replace(config=config)
+  for start in (None, stages.start_digest(setup)):
+    files.write_json(path, {**made, "start": start})
+    run._check_judged_start(other)
+  files.write_json(path, {**made, "start": "another"})
+  with pytest.raises(InputError, match=r"config\.judge\.weights .* another Compromised"):
+    run._check_judged_start(other)
+
+
+def test_a_batch_larger_than_either_half_of_the_data_is_refused(setup):
+  config = setup.config.copy_and_resolve_references()
+  config.unlearn.mine.method = "finetune"
+  config.pretrain.batch_size = 2
+  few = setup._replace(config=config, folder=setup.folder / "elsewhere")
+  run._check_stages(few)
+  counts = {**setup.release.counts, "retain_real": 0, "retain_synth": 3}
+  short = few._replace(release=setup.release._replace(counts=counts))
+  with pytest.raises(InputError, match=r"batch_size = 4 is larger than the 3 rows of retain"):
+    run._check_stages(short)
 
 
 @pytest.mark.parametrize("stored", [False, True])
@@ -233,5 +274,5 @@ def test_another_fragile_set_or_other_pictures_to_classify_make_results_stale(se
 
 def test_a_batch_larger_than_the_data_is_refused_before_anything_is_trained():
   with pytest.raises(InputError, match=r"unlearn\.mine\.batch_size = 13 .* the 12 rows"):
-    run._check_rows("unlearn.mine", default.unlearning_run(batch_size=13), 12)
-  run._check_rows("unlearn.mine", default.unlearning_run(batch_size=12), 12)
+    run._check_rows("unlearn.mine", default.unlearning_run(batch_size=13), "forget", 12)
+  run._check_rows("unlearn.mine", default.unlearning_run(batch_size=12), "forget", 12)

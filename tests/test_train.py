@@ -1,5 +1,6 @@
 """The loop: resumes to the same bits, stops at a NaN with the good checkpoint kept, never retraces."""
 
+import contextlib
 import json
 
 import jax
@@ -41,16 +42,17 @@ def fit(folder, step=STEP, schedule=SCHEDULE, tx=TX):
   checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
   log = writer.Writer(folder, tensorboard=False)
   try:
-    return train.fit(
-      step,
-      train.start_state(PARAMS, tx, ONE),
-      batches(),
-      schedule,
-      mesh=ONE,
-      checkpoints=checkpoints,
-      writer=log,
-      progress=lambda done, row: None,
-    )
+    with contextlib.closing(batches()) as stream:
+      return train.fit(
+        step,
+        train.start_state(PARAMS, tx, ONE),
+        stream,
+        schedule,
+        mesh=ONE,
+        checkpoints=checkpoints,
+        writer=log,
+        progress=lambda done, row: None,
+      )
   finally:
     checkpoints.close()
     log.close()

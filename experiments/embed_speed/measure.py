@@ -1,7 +1,7 @@
 """Speed of our ViT-B/16 beside OpenCLIP's under PyTorch: python -m experiments.embed_speed.measure
 
 Images a second, texts a second and one training step, on the CPU, float32, the same weights, inputs
-and batch. Each side is a process of its own, so that neither has the other's threads and memory beside it,
+and batch. Each side is a process of its own, so that neither works among the other's threads and memory,
 and the two take turns; a turn begins with a call that is not counted, since memory that lay idle is slow to
 get back. Needs requirements-torch.txt and an otherwise idle machine; a quarter of an hour on two cores. Writes
 results.json.
@@ -34,6 +34,7 @@ def main():
   for name, make in (("salmu_jax", ours), ("open_clip", theirs)):
     sides[name], other_end = fresh.Pipe()
     fresh.Process(target=serve, args=(make, other_end), daemon=True).start()
+    other_end.close()  # So that a side that died is noticed.
   rows = [compare(what, sides) for what in BATCH]
   for side in sides.values():
     side.send(None)

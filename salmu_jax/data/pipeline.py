@@ -4,6 +4,8 @@ Training code gets its rows from `open_training` alone, which refuses every hold
 trains on them voids the result (protocol: Data).
 """
 
+import contextlib
+
 import grain
 import jax
 import numpy as np
@@ -102,9 +104,12 @@ def start(examples, batch_size, *, threads=1, ahead=4):
       examples k B to (k + 1) B of the stream.
     threads: each prepares one row at a time, so they are busy whatever the batch size.
     ahead: batches that are prepared before they are asked for.
+
+  Returns:
+    The iterator; `close` it to end its threads.
   """
   share = batch_size // jax.process_count()
-  return iter(_ahead(examples, share, threads, ahead).batch(share, drop_remainder=True))
+  return _batches(examples, share, threads, ahead, drop_remainder=True)
 
 
 def evaluation_images(rows, *, image_size, batch_size, threads=1, ahead=4):
@@ -118,14 +123,19 @@ def evaluation_images(rows, *, image_size, batch_size, threads=1, ahead=4):
       images.decode(row["image"], repr(_text(row["file_name"]))), image_size
     )
   )
-  for batch in _ahead(pictures, batch_size, threads, ahead).batch(batch_size):
-    yield padded(batch, batch_size)
+  with contextlib.closing(_batches(pictures, batch_size, threads, ahead)) as batches:
+    for batch in batches:
+      yield padded(batch, batch_size)
 
 
-def _ahead(examples, batch_size, threads, ahead):
-  """The examples in order, `ahead` batches of them prepared in advance."""
-  size = max(threads, ahead * batch_size)
-  return examples.to_iter_dataset(grain.ReadOptions(threads, prefetch_buffer_size=size))
+def _batches(examples, size, threads, ahead, *, drop_remainder=False):
+  """Batches of the examples in order; threads prepare rows, and one more thread batches ahead.
+
+  Whole batches wait, not their rows: grain looks through all the rows that wait for each row it gives.
+  """
+  rows = examples.to_iter_dataset(grain.ReadOptions(threads, prefetch_buffer_size=2 * threads))
+  batches = rows.batch(size, drop_remainder=drop_remainder)
+  return iter(grain.experimental.ThreadPrefetchIterDataset(batches, prefetch_buffer_size=ahead))
 
 
 def padded(batch, size):

@@ -118,10 +118,7 @@ def open_release(address, splits=BENCHMARK_SPLITS, *, training="", known_hashes=
     },
     digest=_digest(folders, manifests, known_hashes),
   )
-  for split in shards.keys() & set(USED_SPLITS):
-    _check_rows(release, split)
-  _check_names(release)
-  read_fragile(release)
+  _check_content(release)
   return release
 
 
@@ -293,6 +290,20 @@ def _digest(folders, manifests, known_hashes):
     found = shards_lib.hashes(listed, known_hashes)
     parts.append(files.digest({str(f.relative_to(folder)): digest for f, digest in found.items()}))
   return parts[0] if len(parts) == 1 else files.digest(parts)
+
+
+def _check_content(release):
+  """Raises InputError for rows, and names in the JSON files, that do not belong together."""
+  for split in (*BENCHMARK_SPLITS, "zero_shot"):
+    if release.counts.get(split) == 0:
+      raise InputError(
+        f"The split {split!r} of the release {release.path} has no rows. Restore its shards"
+        + (", or take them away." if split == "zero_shot" else ".")
+      )
+  for split in release.shards.keys() & set(USED_SPLITS):
+    _check_rows(release, split)
+  _check_names(release)
+  read_fragile(release)
 
 
 def _check_rows(release, split):

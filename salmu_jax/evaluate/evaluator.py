@@ -59,7 +59,7 @@ class Evaluator:
   ):
     self._release, self._tokenizer, self._settings, self._mesh = release, tokenizer, settings, mesh
     self._cache, self._zero_shot, self._threads = cache, zero_shot_set, threads
-    self._size = model.sizes.image_size
+    self._size, self._quick_gelu = model.sizes.image_size, model.sizes.quick_gelu
     model = model.clone(dtype=jnp.dtype(settings.compute_dtype))
     self._tables = {s: release_lib.columns(release, s) for s in release_lib.BENCHMARK_SPLITS}
     self._pictures = {split: records[split] for split in self._tables}
@@ -207,7 +207,9 @@ class Evaluator:
   def _class_weights(self, params, tick):
     kept = self._tokenizer.kept
     precision = self._settings.compute_dtype
-    key = [checkpoint.digest(params), self._tokenizer.context_length, kept, precision]
+    # The activation is no parameter, and changes what the same parameters say.
+    gelu = self._quick_gelu
+    key = [checkpoint.digest(params), self._tokenizer.context_length, kept, precision, gelu]
     embed = lambda texts: self._embed_texts(params, texts, tick)
     return zero_shot.class_weights(self._zero_shot, embed, self._cache, key)
 
@@ -278,5 +280,6 @@ def _numbered(texts):
 def _leaked(value, text):
   """The private value in a caption: of several, as e-mail addresses, the one it holds, else the first."""
   if isinstance(value, list):
-    return next((each for each in value if each in text), value[0])
+    # One address may end in another.
+    return max((each for each in value if each in text), key=len, default=value[0])
   return str(value)

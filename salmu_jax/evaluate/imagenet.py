@@ -123,7 +123,13 @@ class _Files:
 
   def sizes(self):
     """Bytes of each picture."""
-    return [p.size if p.size >= 0 else os.path.getsize(p.file) for p in self._places]
+    return [self._size(place) for place in self._places]
+
+  def _size(self, place):
+    try:
+      return place.size if place.size >= 0 else os.path.getsize(place.file)
+    except OSError as error:
+      raise _unreadable(self._field, place, error) from error
 
   def __getitem__(self, index):
     place = self._places[index]

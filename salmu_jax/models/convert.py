@@ -49,7 +49,9 @@ def bring(place, preset, folder, field):
     place = f"{hub.PREFIX}{address.repo}@{address.revision}"
   else:
     place = str(pathlib.Path(place).expanduser().absolute())
-  if done and done["weights"]["source"] == place and (remote or not pathlib.Path(place).exists()):
+  if (
+    done and done["weights"].get("source") == place and (remote or not pathlib.Path(place).exists())
+  ):
     # A commit names its content; and what is gone since it was brought in is not needed again.
     imported = files.read_json(folder / workdir.SETTINGS)["imported"]
     file = None
