@@ -208,6 +208,9 @@ def test_pipelines_hold_a_few_batches_at_most(opened):
   stream = pipeline.training_examples(source, WORDS, image_size=16, seed=0)
   with contextlib.closing(pipeline.start(stream, 4, ahead=3)) as batches:
     next(batches)
+    patience = time.monotonic() + 10
+    while rows.reads < 4 * 4 and time.monotonic() < patience:
+      time.sleep(0.05)
     time.sleep(0.5)
     # One given, three ready, one at the door, and two rows before it.
     assert 4 * 4 <= rows.reads <= 4 * (1 + 3 + 1) + 2
@@ -215,7 +218,7 @@ def test_pipelines_hold_a_few_batches_at_most(opened):
 
 def test_all_threads_prepare_rows_of_one_batch_and_the_outcome_is_the_same(opened):
   def slow():
-    return Watched(opened[1]["forget"], moment=0.01)
+    return Watched(opened[1]["forget"], moment=0.05)
 
   def stream(rows):
     source = grain.MapDataset.source(rows)
