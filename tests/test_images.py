@@ -1,4 +1,4 @@
-"""Pictures from bytes: every mode becomes RGB, what is no picture is named."""
+"""Pictures: decoded from any mode, resized, cropped and normalised; what is no picture is named."""
 
 import io
 
@@ -46,3 +46,34 @@ def test_a_picture_too_large_to_be_meant_is_named_by_its_row(monkeypatch):
   monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
   with pytest.raises(InputError, match="The image of row 3 cannot be decoded"):
     images.decode(encoded("RGB"), "row 3")
+
+
+@pytest.mark.parametrize("size", [(64, 64), (64, 80), (171, 512), (512, 171), (33, 100)])
+def test_resize_and_crop_keeps_the_centre_of_the_picture(size):
+  """Against the definition: shorter side to 16, then the central 16 x 16."""
+  pixels = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), np.uint8)
+  picture = Image.fromarray(pixels)
+  short = min(size)
+  scaled = picture.resize(tuple(int(16 * s / short) for s in size), Image.Resampling.BICUBIC)
+  top, left = round((scaled.height - 16) / 2), round((scaled.width - 16) / 2)
+  expected = np.asarray(scaled)[top : top + 16, left : left + 16]
+  np.testing.assert_array_equal(images.resize_and_crop(picture, 16), expected)
+
+
+def test_random_crop_without_randomness_is_the_central_square():
+  pixels = np.random.default_rng(0).integers(0, 255, (20, 16, 3), np.uint8)
+  crop = images.random_crop(
+    Image.fromarray(pixels), 16, np.random.default_rng(0), area=1.0, flip=0.0
+  )
+  np.testing.assert_array_equal(crop, pixels[2:18])
+  mirrored = images.random_crop(
+    Image.fromarray(pixels), 16, np.random.default_rng(0), area=1.0, flip=1.0
+  )
+  np.testing.assert_array_equal(mirrored, pixels[2:18, ::-1])
+
+
+def test_normalise_gives_clips_statistics():
+  flat = np.full((1, 2, 2, 3), 128, np.uint8)
+  out = images.normalise(flat)
+  expected = (128 / 255 - np.array(images.MEAN)) / np.array(images.STD)
+  np.testing.assert_allclose(out[0, 0, 0], expected, rtol=1e-5)

@@ -10,10 +10,10 @@ import jax
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from handmade import write
+from handmade import row, write
 
 from salmu_jax import stages
-from salmu_jax.data import images, pipeline, records, release, tokenizer
+from salmu_jax.data import images, pipeline, records, release, splits, tokenizer
 from salmu_jax.errors import InputError
 
 
@@ -234,3 +234,44 @@ def test_all_threads_prepare_rows_of_one_batch_and_the_outcome_is_the_same(opene
   with contextlib.closing(batches):
     next(batches)
   assert rows.most == 8
+
+
+def test_records_are_built_once_and_again_only_for_another_release(tmp_path):
+  source = release.open_release(write(tmp_path / "one"))
+  counted = []
+  records.build(source, tmp_path / "records", lambda: counted.append(1))
+  assert len(counted) == sum(source.counts.values())
+  records.build(source, tmp_path / "records", lambda: counted.append(1))
+  assert len(counted) == sum(source.counts.values())
+  other = release.open_release(
+    write(tmp_path / "two", {"retain_real": [row(i, f"other {i}") for i in range(9)]})
+  )
+  assert len(records.build(other, tmp_path / "records")["retain_real"]) == 9
+
+
+def test_a_corrupt_image_stops_the_build_and_is_named(tmp_path):
+  broken = row(7, "a picture")
+  broken["image"]["bytes"] = broken["image"]["bytes"][:100]
+  path = write(tmp_path / "release", {"retain_real": [row(6, "fine"), broken]})
+  with pytest.raises(
+    InputError, match=r"row 1 \('00000007_000_ar-1.00.jpg'\) of split 'retain_real'"
+  ):
+    records.build(release.open_release(path), tmp_path / "records")
+
+
+def test_an_empty_caption_stops_the_build_and_is_named(tmp_path):
+  path = write(tmp_path / "release", {"retain_real": [row(6, "fine"), row(7, "")]})
+  with pytest.raises(InputError, match="The text of row 1"):
+    records.build(release.open_release(path), tmp_path / "records")
+
+
+def test_derived_splits_follow_from_identities_and_the_stored_fragile_set(opened):
+  source, _ = opened
+  tables = {s: release.columns(source, s) for s in release.BENCHMARK_SPLITS}
+  masks = splits.derived(source, tables)
+  assert "fragile_set" not in masks
+  names = lambda key: list(tables[masks[key][0]]["identity_id"][masks[key][1]])
+  assert names("forget_identity") == ["00000000"] * 4 + ["00000001"] * 4
+  assert names("forget_association") == ["00000002"] * 2 + ["00000003"] * 2
+  assert names("retain_joint") == ["00000000"]
+  assert names("retain_disjoint") == [""] * 20

@@ -89,6 +89,16 @@ def test_a_wrong_width_is_refused_with_both_shapes_and_a_count_of_the_rest():
     statedict.from_tensors(statedict.to_tensors(PLAIN, SIZES, "openclip"), wide, "x")
 
 
+def test_missing_and_extra_tensors_are_both_listed():
+  tensors = statedict.to_tensors(PLAIN, SIZES, "openclip")
+  del tensors["visual.proj"], tensors["ln_final.weight"]
+  tensors["visual.attn_pool.probe"] = np.zeros(3)
+  with pytest.raises(InputError) as error:
+    statedict.from_tensors(tensors, SIZES, "x")
+  for words in ("visual.proj is missing", "ln_final.weight is missing", "attn_pool.probe belongs"):
+    assert words in str(error.value)
+
+
 def test_every_kind_of_fault_is_listed_however_many_there_are_of_another():
   tensors = statedict.to_tensors(PLAIN, SIZES, "openclip")
   renamed = [name for name in tensors if "resblocks" in name]
