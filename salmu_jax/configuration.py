@@ -16,8 +16,6 @@ from salmu_jax.models.presets import PRESETS
 
 # Scikit-learn's for logistic regression, without those that draw at random.
 SOLVERS = ("lbfgs", "liblinear", "newton-cg", "newton-cholesky")
-
-
 NO_METHOD = "none"  # of config.method.name
 
 

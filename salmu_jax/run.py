@@ -177,7 +177,7 @@ def _check_trainable(setup, name):
   needed = {"clean": [("retain_real", "retain")]}
   needed["compromised"] = [*needed["clean"], ("sensitive",)]
   for either in needed[name]:
-    if not set(either) & setup.release.shards.keys():
+    if not set(either) & set(setup.splits(name)):
       raise InputError(
         f"The release {setup.release.path} has no split {' or '.join(map(repr, either))}, so "
         f"{name.capitalize()} cannot be trained on it. Give weights in config.init.{name}, or name "

@@ -22,16 +22,11 @@ def golden():
     return dict(arrays)
 
 
-def shapes(preset, layout):
-  entries = statedict.LAYOUTS[layout](PRESETS[preset])
-  return {name: statedict.their_shape(entry) for entry in entries for name in entry.theirs}
-
-
 @pytest.mark.parametrize("layout", statedict.LAYOUTS)
 @pytest.mark.parametrize("preset", ["vit_b16", "vit_b32", "vit_l14"])
 def test_tensors_have_the_names_and_shapes_of_the_originals(preset, layout):
   recorded = json.loads((FOLDER / "names.json").read_text())
-  assert inputs.summary(shapes(preset, layout)) == recorded[preset][layout]
+  assert inputs.summary(statedict.shapes(PRESETS[preset], layout)) == recorded[preset][layout]
 
 
 def test_pixels_are_those_of_torchvisions_transform(golden):
@@ -40,7 +35,7 @@ def test_pixels_are_those_of_torchvisions_transform(golden):
 
 
 def test_a_full_width_vit_b16_has_openclips_embeddings_and_logits(golden):
-  tensors = inputs.draw(shapes("vit_b16", "openclip"), inputs.SEED)
+  tensors = inputs.draw(statedict.shapes(SIZES, "openclip"), inputs.SEED)
   params = clip.stack_layers(statedict.from_tensors(tensors, SIZES, "drawn"))
   crops = dict(inputs.crops())
   pixels = np.stack([images.resize_and_crop(crops[name], 224) for name in inputs.SHOWN])

@@ -170,6 +170,15 @@ def test_given_weights_of_another_preset_are_refused_though_their_shapes_fit(set
     given.check(config, setup.folder, "clean", setup.tokenizer)
 
 
+@pytest.mark.parametrize("split", ["sensitive", "retain_real"])
+def test_a_training_split_without_rows_is_as_good_as_missing(setup, split):
+  counts = {**setup.release.counts, split: 0}
+  empty = setup._replace(release=setup.release._replace(counts=counts))
+  run._check_trainable(setup, "compromised")
+  with pytest.raises(InputError, match=f"has no split .*{split}.*cannot be trained"):
+    run._check_trainable(empty, "compromised")
+
+
 def test_a_judged_model_unlearned_from_another_compromised_is_refused_at_once(setup, tmp_path):
   finished_model(tmp_path, setup)
   path = tmp_path / "settings.json"
@@ -191,7 +200,7 @@ def test_a_batch_larger_than_either_half_of_the_data_is_refused(setup):
   config.pretrain.batch_size = 2
   few = setup._replace(config=config, folder=setup.folder / "elsewhere")
   run._check_stages(few)
-  counts = {**setup.release.counts, "retain_real": 0, "retain_synth": 3}
+  counts = {**setup.release.counts, "retain_real": 1, "retain_synth": 2}
   short = few._replace(release=setup.release._replace(counts=counts))
   with pytest.raises(InputError, match=r"batch_size = 4 is larger than the 3 rows of retain"):
     run._check_stages(short)

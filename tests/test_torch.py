@@ -7,6 +7,7 @@ import pickle
 import jax
 import numpy as np
 import pytest
+from test_convert import Malicious
 from test_images import MODES, encoded
 
 from experiments.parity import inputs
@@ -35,11 +36,6 @@ def openclip():
   return openclip
 
 
-def names_of(sizes, layout="openclip"):
-  entries = statedict.LAYOUTS[layout](sizes)
-  return {name: statedict.their_shape(entry) for entry in entries for name in entry.theirs}
-
-
 def pixels():
   crops = dict(inputs.crops())
   return np.stack([images.resize_and_crop(crops[name], 224) for name in inputs.SHOWN])
@@ -65,7 +61,9 @@ def agree(ours, reference):
 
 
 def drawn(sizes, seed=1):
-  return statedict.from_tensors(inputs.draw(names_of(sizes), seed), sizes, "drawn")
+  return statedict.from_tensors(
+    inputs.draw(statedict.shapes(sizes, "openclip"), seed), sizes, "drawn"
+  )
 
 
 def model_folder(folder, params, preset):
@@ -106,7 +104,7 @@ def test_the_goldens_are_what_pytorch_gives_today():
 @pytest.mark.parametrize("layout", statedict.LAYOUTS)
 @pytest.mark.parametrize("preset", ["vit_b16", "vit_b32", "vit_l14"])
 def test_every_tensor_of_the_originals_has_its_place(openclip, preset, layout):
-  assert names_of(PRESETS[preset], layout) == openclip.shapes(preset, layout)
+  assert statedict.shapes(PRESETS[preset], layout) == openclip.shapes(preset, layout)
 
 
 @pytest.mark.parametrize("quick_gelu", [False, True])
@@ -174,7 +172,7 @@ def test_a_full_width_vit_b16_loads_as_pretrained_weights_and_agrees(openclip, t
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_a_pytorch_file_is_read_in_any_precision(openclip, tmp_path, dtype):
-  torch, tensors = openclip.torch, inputs.draw(names_of(NARROW), 2)
+  torch, tensors = openclip.torch, inputs.draw(statedict.shapes(NARROW, "openclip"), 2)
   state = {k: torch.from_numpy(v).to(getattr(torch, dtype)) for k, v in tensors.items()}
   checkpoint_file = {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}}
   torch.save(state if dtype == "float16" else checkpoint_file, tmp_path / "pytorch_model.bin")
@@ -184,16 +182,6 @@ def test_a_pytorch_file_is_read_in_any_precision(openclip, tmp_path, dtype):
   assert set(found) == set(state)
   for name, value in state.items():
     np.testing.assert_array_equal(found[name], value.float().numpy())
-
-
-class Malicious:
-  """Unpickled, it would leave a file."""
-
-  def __init__(self, mark):
-    self.mark = mark
-
-  def __reduce__(self):
-    return pathlib.Path.touch, (self.mark,)
 
 
 @pytest.mark.parametrize("write", ["pickle", "torch"])

@@ -112,6 +112,11 @@ def huggingface(sizes):
 LAYOUTS = {"openclip": openclip, "huggingface": huggingface}
 
 
+def shapes(sizes, layout):
+  """{tensor name: shape} of a state dict."""
+  return {name: _their_shape(entry) for entry in LAYOUTS[layout](sizes) for name in entry.theirs}
+
+
 def to_tensors(params, sizes, layout):
   """A state dict of our parameters.
 
@@ -153,10 +158,10 @@ def from_tensors(tensors, sizes, where):
     InputError: tensors are missing, not known, of another shape or not finite; they are listed.
   """
   tensors = _plain_names(tensors)
-  entries = LAYOUTS[recognise(tensors)](sizes)
-  _account(tensors, entries, where)
+  layout = recognise(tensors)
+  _account(tensors, shapes(sizes, layout), where)
   params = {}
-  for entry in entries:
+  for entry in LAYOUTS[layout](sizes):
     parts = [np.asarray(tensors[name], np.float32) for name in entry.theirs]
     value = parts[0] if len(parts) == 1 else np.concatenate(parts)
     if entry.axes:
@@ -181,9 +186,8 @@ def _plain_names(tensors):
   return {name: value for name, value in plain.items() if name not in _NOT_PARAMETERS}
 
 
-def _account(tensors, entries, where):
-  """Raises InputError unless the tensors are just those of the entries, and finite."""
-  expected = {name: their_shape(entry) for entry in entries for name in entry.theirs}
+def _account(tensors, expected, where):
+  """Raises InputError unless the tensors are just the expected ones, of these shapes, and finite."""
   both = [name for name in expected if name in tensors]
   faults = [
     [f"{name} is missing" for name in expected if name not in tensors],
@@ -215,7 +219,7 @@ def _listed(lines):
   return "; ".join(lines[:_SHOWN]) + more
 
 
-def their_shape(entry):
+def _their_shape(entry):
   shape = tuple(entry.shape[axis] for axis in np.argsort(entry.axes)) if entry.axes else entry.shape
   return (shape[0] // len(entry.theirs), *shape[1:]) if shape else shape
 
