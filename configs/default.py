@@ -79,9 +79,17 @@ def get_config():
 
   # Unlearning runs by name; each has the fields of unlearning_run.
   config.unlearn = ConfigDict()
-  # Of these, run only the one of this name. Empty: all. "none": none of them.
   config.method = ConfigDict()
+  # Of the runs above, do only the one of this name. Empty: all. "none": none of them.
   config.method.name = ""
+  # Or compose a method and run it alone, under the name above, else one made of its parts: a key of
+  # FORGET_LOSSES, one of RETAIN_LOSSES, and keys of CHAIN, all in salmu_jax/methods/compose.py. One
+  # with arguments is a pair, as ("keep_salient", {"fraction": 0.3}).
+  config.method.loss = ""
+  config.method.retain_loss = "contrastive"
+  config.method.chain = ()
+  # How the composed method is run.
+  config.method.run = unlearning_run("compose")
 
   config.judge = ConfigDict()
   # A model from elsewhere to judge too: its row in the leaderboard, and its weights, as in `init`.
@@ -115,14 +123,26 @@ def get_config():
   return config
 
 
-def optimizer(learning_rate, *, warmup=0.1, end=0.0, weight_decay=0.0, b1=0.9, b2=0.98, eps=1e-6):
-  """AdamW with linear warm-up and cosine decay.
+def optimizer(
+  learning_rate,
+  *,
+  name="adamw",
+  warmup=0.1,
+  end=0.0,
+  weight_decay=0.0,
+  b1=0.9,
+  b2=0.98,
+  eps=1e-6,
+):
+  """An optimizer with linear warm-up and cosine decay.
 
-  learning_rate is the peak; warmup the share of the steps that lead up to it; end the share of the
-  peak that is left at the last step.
+  name is a key of salmu_jax.train.OPTIMIZERS: "adamw", or "sgd", whose momentum is b1 and which does
+  not read b2 and eps. learning_rate is the peak; warmup the share of the steps that lead up to it; end
+  the share of the peak that is left at the last step.
   """
   return ConfigDict(
     dict(
+      name=name,
       learning_rate=learning_rate,
       warmup=warmup,
       end=end,
@@ -138,13 +158,13 @@ def unlearning_run(method="finetune", *, learning_rate=1e-4, args=None, **change
   """One unlearning run.
 
   Args:
-    method: a key of salmu_jax.methods.METHODS.
+    method: a key of salmu_jax.methods.MAKERS.
     learning_rate: the peak.
     args: arguments of the method's `make`.
     **changes: other values for the fields below.
   """
   run = ConfigDict()
-  # A key of salmu_jax.methods.METHODS, and arguments of its `make`.
+  # A key of salmu_jax.methods.MAKERS, and arguments of its `make`.
   run.method = method
   run.args = ConfigDict(args or {})
   # Passes over forget. One step reads batch_size rows of forget and as many of retain.

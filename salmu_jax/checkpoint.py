@@ -56,6 +56,11 @@ class Checkpoints:
     self._manager.close()
 
 
+def any_in(folder):
+  """Whether a folder of `Checkpoints` holds a finished one."""
+  return any(path.name.isdigit() for path in pathlib.Path(folder).glob("*"))
+
+
 def save_params(folder, params):
   """Writes parameters alone, as the weights that a finished run hands on."""
   with ocp.StandardCheckpointer() as checkpointer:

@@ -1,17 +1,16 @@
 """Checks a config against the schema (`configs/default.py`) before anything is computed."""
 
-import inspect
 import numbers
 
 from ml_collections import ConfigDict
 
 from salmu_jax import mesh as mesh_lib
-from salmu_jax import names
+from salmu_jax import names, train
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import metrics
 from salmu_jax.evaluate.evaluator import CANDIDATES
 from salmu_jax.generate import plan
-from salmu_jax.methods import METHODS
+from salmu_jax.methods import MAKERS, base, compose
 from salmu_jax.models.presets import PRESETS
 
 # Scikit-learn's for logistic regression, without those that draw at random.
@@ -27,8 +26,9 @@ def check(config, schema, run_schema, mesh):
     schema: `configs.default.get_config()`; run_schema: `configs.default.unlearning_run()`.
     mesh: the devices it is to run on.
   """
-  rest = {name: value for name, value in config.items() if name != "unlearn"}
-  _same_fields(rest, {k: v for k, v in schema.items() if k != "unlearn"}, "config")
+  own = ("unlearn", "method")  # have rules of their own, below
+  rest = {name: value for name, value in config.items() if name not in own}
+  _same_fields(rest, {k: v for k, v in schema.items() if k not in own}, "config")
   _known("config.model.preset", config.model.preset, PRESETS)
   for section in ("model", "evaluate"):
     dtype = config[section].compute_dtype
@@ -48,8 +48,7 @@ def check(config, schema, run_schema, mesh):
   if not config.release:
     plan.check(config.generate)
   _check_evaluation(config)
-  if config.method.name:
-    _known("config.method.name", config.method.name, (*config.unlearn, NO_METHOD))
+  _check_method(config, schema)
   _check_judged(config)
   if config.training_release and not config.release:
     raise InputError(
@@ -57,19 +56,60 @@ def check(config, schema, run_schema, mesh):
       "own splits to train on."
     )
   for name, run in config.unlearn.items():
-    _check_run(name, run, run_schema, mesh)
+    _check_run(f"config.unlearn.{name}", name, run, run_schema, mesh)
+  for name, run in _composed(config, schema).items():
+    _check_run("config.method.run", name, run, run_schema, mesh)
 
 
-def chosen(config):
-  """The config with only the run that config.method.name chooses; all of them where it is empty."""
-  if not config.method.name:
+def chosen(config, schema):
+  """The config with just the runs that config.method asks for: all, one, none, or a composed one.
+
+  Args:
+    config: that `check` has found right.
+    schema: `configs.default.get_config()`, for what config.method leaves out.
+  """
+  name = config.method.get("name", "")
+  composed = _composed(config, schema)
+  if not name and not composed:
     return config
   config = config.copy_and_resolve_references()
   with config.unlocked():
-    config.unlearn = {
-      name: run for name, run in config.unlearn.items() if name == config.method.name
-    }
+    config.unlearn = composed or {k: run for k, run in config.unlearn.items() if k == name}
   return config
+
+
+def _composed(config, schema):
+  """{name: run} of the method that config.method composes; empty where it composes none."""
+  asked = {k: config.method.get(k, schema.method[k]) for k in schema.method}
+  if not asked["loss"]:
+    return {}
+  parts = (asked["loss"], *asked["chain"])
+  names = [part if isinstance(part, str) else str(part[0]) for part in parts]
+  run = schema.method.run.copy_and_resolve_references()
+  with run.unlocked():
+    run.update(asked["run"])
+    run.method = "compose"
+    run.args = ConfigDict({k: asked[k] for k in ("loss", "retain_loss", "chain")})
+  return {asked["name"] or "-".join(names): run}
+
+
+def _check_method(config, schema):
+  asked = {k: v for k, v in config.method.items() if k != "loss"}
+  _same_fields(asked, schema.method, "config.method", optional=tuple(schema.method))
+  name, loss = config.method.get("name", ""), config.method.get("loss", "")
+  if not loss:
+    if config.method.get("chain"):
+      raise InputError(
+        f"config.method.chain = {config.method.chain!r} needs a config.method.loss to work on. Known: "
+        f"{', '.join(compose.FORGET_LOSSES)}."
+      )
+    if name:
+      _known("config.method.name", name, (*config.unlearn, NO_METHOD))
+  elif name in (NO_METHOD, *config.unlearn):
+    raise InputError(
+      f"config.method.name = {name!r} is taken, so it cannot name the method that config.method.loss "
+      "composes. Choose another, or leave it empty."
+    )
 
 
 def _check_judged(config):
@@ -110,20 +150,23 @@ def _takes_a_name(prompt):
   return prompt.count("{}") == 1 and not set("{}") & set(prompt.replace("{}", ""))
 
 
-def _check_run(name, run, schema, mesh):
-  where = f"config.unlearn.{name}"
+def _check_run(where, name, run, schema, mesh):
   if not isinstance(run, ConfigDict):
     raise InputError(f"{where} is {run!r}; it must be a dict as configs/default.py describes.")
   _check_model_name(where, name)
   _same_fields({k: v for k, v in run.items() if k != "args"}, schema, where, optional=("args",))
-  _known(f"{where}.method", run.method, METHODS)
-  known = list(inspect.signature(METHODS[run.method]).parameters)[1:]
+  _known(f"{where}.method", run.method, MAKERS)
+  known = base.arguments(MAKERS[run.method])
   if not isinstance(run.get("args"), ConfigDict):
     raise InputError(f"{where}.args must be a dict of the method's arguments; it may be empty.")
   for argument in run.args:
     _known(f"{where}.args", argument, known)
   _positive(run, where, "budget", "log_every", "checkpoint_every")
-  mesh_lib.check_batch(mesh, f"unlearn.{name}.batch_size", run.batch_size)
+  mesh_lib.check_batch(mesh, f"{where.removeprefix('config.')}.batch_size", run.batch_size)
+  if run.batch_size < 2:
+    raise InputError(
+      f"{where}.batch_size = 1; losses compare the pairs of a batch, so it is 2 or more."
+    )
   _optimizer(f"{where}.optimizer", run.optimizer)
   _logs_before_saving(where, run)
 
@@ -168,6 +211,7 @@ def _positive(section, where, *names):
 
 
 def _optimizer(where, settings):
+  _known(f"{where}.name", settings.name, train.OPTIMIZERS)
   _positive(settings, where, "learning_rate")
   _shares(settings, where, "warmup", "end")
 

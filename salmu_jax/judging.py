@@ -127,6 +127,7 @@ def _provenance(setup, evaluator, name):
     "start": stages.start_digest(setup, name) if bound else made.get("start"),
     "seed": made["seed"],
     **{key: facts[key] for key in _TRAINING_FACTS},
+    "prepare_passes": facts.get("prepare_passes", 0),
     "architecture": config.model.to_dict(),
     "parameters": parameter_count(setup),
     "release": {

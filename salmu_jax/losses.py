@@ -1,12 +1,17 @@
 """Losses on embeddings: `loss(z, reference) -> ()`, mathematics on matrices with unit rows.
 
 `z` and `reference` are `salmu_jax.models.clip.Embeddings` of the same batch, under the parameters in
-training and under those the run started from. A loss that ignores `reference` costs no forward pass
-of it: the compiler drops what nothing reads.
+training and under those the run started from. A loss that ignores `reference` has None as its default
+and costs no forward pass of it: the compiler drops what nothing reads. Unlearning descends on every
+loss here, so one that is to rise has its sign turned: `ascent` is the contrastive loss turned round.
+
+Below, S is the (B, B) matrix of cosines, p the in-batch matching probabilities softmax(scale S), over
+captions for each image and over images for each caption; index 0 marks the reference.
 """
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import xlogy
 
 _PRECISION = jax.lax.Precision.HIGHEST
 
@@ -16,24 +21,60 @@ def similarities(image, text):
   return jnp.dot(image, text.T, precision=_PRECISION)
 
 
-def _matching(logits):
-  """Symmetric cross-entropy of the diagonal. logits (B, B) -> ()."""
-  diagonal = jnp.diagonal(logits)
-  rows = jax.nn.logsumexp(logits, axis=1) - diagonal
-  columns = jax.nn.logsumexp(logits, axis=0) - diagonal
-  return jnp.mean(rows + columns) / 2
+def _log_matching(z):
+  """log p of captions for each image and of images for each caption: two (B, B)."""
+  logits = z.scale * similarities(z.image, z.text)
+  return jax.nn.log_softmax(logits, axis=1), jax.nn.log_softmax(logits, axis=0)
+
+
+def _matching(z):
+  """log p of the true pairs: (2, B), by image and by caption."""
+  logits = z.scale * similarities(z.image, z.text)
+  return jnp.stack([jnp.diagonal(logits) - jax.nn.logsumexp(logits, axis=k) for k in (1, 0)])
+
+
+def _mismatched(rows):
+  """Rows moved on by one: in a shuffled batch, a permutation without fixed points."""
+  return jnp.roll(rows, 1, axis=0)
 
 
 def contrastive(z, reference=None):
   """CLIP's loss: symmetric in-batch InfoNCE (Radford et al. 2021, figure 3)."""
   del reference
-  return _matching(z.scale * similarities(z.image, z.text))
+  return -jnp.mean(_matching(z))
 
 
 def contrastive_generic(z, reference=None):
   """CLIP's loss on the same images with their captions free of private values."""
-  del reference
-  return _matching(z.scale * similarities(z.image, z.generic))
+  return contrastive(z._replace(text=z.generic), reference)
+
+
+def contrastive_shuffled(z, reference=None):
+  """CLIP's loss on the same images with each other's captions."""
+  return contrastive(z._replace(text=_mismatched(z.text)), reference)
+
+
+def ascent(z, reference=None):
+  """CLIP's loss turned round: descending on it is the negative gradient. Unbounded below."""
+  return -contrastive(z, reference)
+
+
+def bounded_ascent(margin=0.0):
+  """Ascent that stops pair by pair, once a pair looks like a mismatched one.
+
+    -mean_i [S_ii > t_i] l_i,    t_i = mean_{j != i} S0_ij + margin
+
+  with l_i the contrastive loss of pair i. A pair at or below its target no longer pulls.
+  """
+
+  def loss(z, reference):
+    known = similarities(reference.image, reference.text)
+    others = known.shape[0] - 1
+    target = (jnp.sum(known, axis=1) - jnp.diagonal(known)) / others + margin
+    active = jnp.sum(z.image * z.text, axis=-1) > target
+    return jnp.mean(jnp.where(active, jnp.mean(_matching(z), axis=0), 0.0))
+
+  return loss
 
 
 def pair_similarity(z, reference=None):
@@ -42,16 +83,105 @@ def pair_similarity(z, reference=None):
   return jnp.mean(jnp.sum(z.image * z.text, axis=-1))
 
 
+def zero_similarity(z, reference=None):
+  """Mean of S^2 over all B x B: forget images and captions become orthogonal."""
+  del reference
+  return jnp.mean(jnp.square(similarities(z.image, z.text)))
+
+
 def decoupling(z, reference):
   """MultiDelete's modality decoupling: pairs should look as mismatched pairs did at the start.
 
-    mean (S_theta(u, v) - S_theta0(u, v'))^2
+    mean (S(u, v) - S0(u, v'))^2,    v' the captions moved on by one row
 
-  with v' the captions moved on by one row: in a shuffled batch, a permutation without fixed points.
   Cheng and Amiri, MultiDelete for Multimodal Machine Unlearning (arXiv 2311.12047), section 3.2.
   """
-  mismatched = similarities(reference.image, jnp.roll(reference.text, 1, axis=0))
+  mismatched = similarities(reference.image, _mismatched(reference.text))
   return jnp.mean(jnp.square(similarities(z.image, z.text) - mismatched))
+
+
+def excluded_pair(z, reference):
+  """DELETE: the starting model's matching with the true pair left out is the teacher.
+
+    KL(p0' to p), both ways, p0' = softmax(scale0 S0 with -inf in place of the true pair)
+
+  Zhou et al., Decoupled Distillation to Erase (arXiv 2503.23751). In-batch matching takes the place
+  of the paper's classes; the student's softmax is over all captions, the true one included.
+  """
+  logits = reference.scale * similarities(reference.image, reference.text)
+  logits = jnp.where(jnp.eye(logits.shape[0], dtype=bool), -jnp.inf, logits)
+  teachers = jax.nn.softmax(logits, axis=1), jax.nn.softmax(logits, axis=0)
+  return _divergence(teachers, _log_matching(z))
+
+
+def npo(beta=0.1):
+  """Negative preference optimisation: an ascent that slows down where a pair is forgotten.
+
+    (2 / beta) mean softplus(beta (log p - log p0)) over the true pairs, both ways
+
+  Zhang et al., Negative Preference Optimization (arXiv 2404.05868), equation 3; in-batch matching
+  probabilities take the place of the likelihoods. At the start its gradient is that of `ascent`.
+  """
+
+  def loss(z, reference):
+    ratio = _matching(z) - _matching(reference)
+    return 2 / beta * jnp.mean(jax.nn.softplus(beta * ratio))
+
+  return loss
+
+
+def anchored_ascent(anchors=1.0, perturbation=0.5):
+  """L2UL's ascent with adversarial anchors, which need no retain data.
+
+    ascent + anchors x CE(u', V, i') + anchors x CE(v', U, i'),   u'_i = unit(u0_i + e (v0_i' - v0_i))
+
+  u' is the starting embedding of an image pushed towards the caption i' of another row, v' likewise
+  for captions; both should go on matching what they were pushed to. Cha et al., Learning to Unlearn
+  (arXiv 2301.11578), equation 5. There the adversary perturbs pixels; here embeddings, for losses see
+  no pixels.
+  """
+
+  def loss(z, reference):
+    image, text = reference.image, reference.text
+    push_text, push_image = _mismatched(text) - text, _mismatched(image) - image
+    pushed_image = _unit(image + perturbation * push_text)
+    pushed_text = _unit(text + perturbation * push_image)
+    to_text = _one_way(z.scale, pushed_image, _mismatched(z.text))
+    to_image = _one_way(z.scale, pushed_text, _mismatched(z.image))
+    return ascent(z) + anchors * (to_text + to_image)
+
+  return loss
+
+
+def _one_way(scale, queries, answers):
+  """Mean cross-entropy of row i of `queries` with row i of `answers`. (B, D), (B, D) -> ()."""
+  return -jnp.mean(jnp.diagonal(jax.nn.log_softmax(scale * similarities(queries, answers), axis=1)))
+
+
+def divergence(z, reference):
+  """KL(p0 to p), both ways, mean over rows: how far the matching moved (CLIPErase, SCRUB)."""
+  teachers = tuple(jnp.exp(log_p) for log_p in _log_matching(reference))
+  return _divergence(teachers, _log_matching(z))
+
+
+def _divergence(teachers, students):
+  """Mean over both directions and all rows of KL(teacher to student); log p of the students."""
+  both = [
+    jnp.sum(xlogy(p, p) - p * log_q) / p.shape[0]
+    for p, log_q in zip(teachers, students, strict=True)
+  ]
+  return sum(both) / 2
+
+
+def similarity_retention(z, reference):
+  """Mean of (S - S0)^2 over all B x B."""
+  moved = similarities(z.image, z.text) - similarities(reference.image, reference.text)
+  return jnp.mean(jnp.square(moved))
+
+
+def embedding_retention(z, reference):
+  """Mean squared error, over all B x D entries, of u, plus that of v."""
+  return sum(jnp.mean(jnp.square(x)) for x in (z.image - reference.image, z.text - reference.text))
 
 
 def retention(z, reference):
@@ -60,18 +190,22 @@ def retention(z, reference):
   Mean squared error, over all B x D entries, of the normalised (u + v) / 2, of u and of v.
   Cheng and Amiri, MultiDelete (arXiv 2311.12047), sections 3.3 and 3.4, weights 1.
   """
-  moved = [
-    _fuse(z) - _fuse(reference),
-    z.image - reference.image,
-    z.text - reference.text,
-  ]
-  return sum(jnp.mean(jnp.square(x)) for x in moved)
+  fused = jnp.mean(jnp.square(_fuse(z) - _fuse(reference)))
+  return fused + embedding_retention(z, reference)
+
+
+def weighted(*terms):
+  """The loss sum_k w_k loss_k of pairs (w_k, loss_k)."""
+  return lambda z, reference: sum(weight * loss(z, reference) for weight, loss in terms)
 
 
 def _fuse(z):
   """The normalised mean of both modes, (B, D)."""
-  mean = (z.image + z.text) / 2
-  return mean * jax.lax.rsqrt(jnp.sum(jnp.square(mean), axis=-1, keepdims=True) + 1e-12)
+  return _unit((z.image + z.text) / 2)
+
+
+def _unit(rows):
+  return rows * jax.lax.rsqrt(jnp.sum(jnp.square(rows), axis=-1, keepdims=True) + 1e-12)
 
 
 def matching_accuracy(z):

@@ -36,8 +36,9 @@ def run(config, folder):
   began = time.monotonic()
   folder = pathlib.Path(folder).expanduser().absolute()
   mesh = mesh_lib.make_mesh()
-  configuration.check(config, default.get_config(), default.unlearning_run(), mesh)
-  config = configuration.chosen(config)
+  schema = default.get_config()
+  configuration.check(config, schema, default.unlearning_run(), mesh)
+  config = configuration.chosen(config, schema)
 
   setup = prepare(config, folder, mesh)
   if _finished(setup):
@@ -142,11 +143,20 @@ def _check_stages(setup):
     _check_rows("pretrain", config.pretrain, name, rows)
   for name, run_ in config.unlearn.items():
     workdir.check_settings(setup.model_folder(name), stages.unlearn_settings(setup, name))
-    for half in ("forget", "retain"):
-      _check_rows(f"unlearn.{name}", run_, half, sum(counts[split] for split in setup.splits(half)))
-    stages.make_method(setup, name)
+    _check_unlearning(setup, name, run_)
   _check_fragile(setup)
   _check_judged_start(setup)
+
+
+def _check_unlearning(setup, name, run_):
+  """Raises InputError for a method that cannot be made, or lacks the data that it reads."""
+  method = stages.make_method(setup, name)
+  # Limits by name look for their parameters here.
+  jax.eval_shape(lambda: method.tx.init(clip.init(setup.model, 0)))
+  for half in ("forget", "retain"):
+    rows = sum(setup.release.counts[split] for split in setup.splits(half))
+    if rows or half in method.reads:
+      _check_rows(f"unlearn.{name}", run_, half, rows)
 
 
 def _check_judged_start(setup):
@@ -187,6 +197,8 @@ def _check_trainable(setup, name):
 
 def _check_rows(where, section, what, rows):
   """Raises InputError for a batch that would hold a row twice."""
+  if not rows:
+    raise InputError(f"config.{where} reads {what}, and the release has no rows for it.")
   if section.batch_size > rows:
     raise InputError(
       f"config.{where}.batch_size = {section.batch_size} is larger than the {rows} rows of {what} that "

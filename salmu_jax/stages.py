@@ -16,8 +16,9 @@ from salmu_jax import mesh as mesh_lib
 from salmu_jax.data import pipeline
 from salmu_jax.data import release as release_lib
 from salmu_jax.data import tokenizer as tokenizer_lib
+from salmu_jax.errors import InputError
 from salmu_jax.evaluate.imagenet import ZeroShotSet
-from salmu_jax.methods import METHODS
+from salmu_jax.methods import MAKERS, base
 from salmu_jax.models import clip
 
 PRETRAINED = ("clean", "compromised")
@@ -121,17 +122,25 @@ def pretrain(setup, name):
     size, threads = config.pretrain.batch_size, config.reader_threads
     with contextlib.closing(pipeline.start(examples, size, threads=threads)) as batches:
       facts = _train(setup, folder, name, step, state, batches, schedule)
-    return {**facts, "reads": list(setup.splits(name))}
+    return {**facts, "reads": list(setup.splits(name)), "moves": "all parameters"}
 
   workdir.run_stage(folder, f"pretrain {name}", pretrain_settings(setup), work)
   return given.load_params(folder, setup.model, setup.mesh)
 
 
 def make_method(setup, name):
-  """The Method of an unlearning run, with its optimizer."""
-  run = setup.config.unlearn[name]
-  optimizer = train.make_optimizer(run.optimizer, unlearn_schedule(setup, name).total_steps)
-  return METHODS[run.method](optimizer, **run.args.to_dict())
+  """The Method of an unlearning run, with its optimizer.
+
+  Raises:
+    InputError: an argument is out of its range; names the field.
+  """
+  run, steps = setup.config.unlearn[name], unlearn_schedule(setup, name).total_steps
+  optimizer = train.make_optimizer(run.optimizer, steps)
+  args = run.args.to_dict()
+  try:
+    return base.build(MAKERS[run.method], optimizer, args, steps=steps, seed=setup.config.seed)
+  except InputError as error:
+    raise InputError(f"config.unlearn.{name}.args: {error}") from error
 
 
 def unlearn(setup, name, compromised):
@@ -145,21 +154,39 @@ def unlearn(setup, name, compromised):
   def work(folder):
     method = make_method(setup, name)
     state = train.start_state(compromised, method.tx, setup.mesh)
-    if method.prepare:
-      state = state.replace(opt_state=_prepared(setup, run, method, state, compromised))
+    # A checkpoint holds what was measured before it.
+    if method.prepare and not checkpoint.any_in(folder / "checkpoints"):
+      state = state.replace(opt_state=_prepared(setup, name, method, state, compromised))
     jitted = train.jitted_unlearn_step(setup.model, method, setup.mesh)
     step = lambda state, batch: jitted(state, compromised, batch)
-    with contextlib.closing(_unlearning_batches(setup, run)) as batches:
+    with contextlib.closing(unlearning_batches(setup, run)) as batches:
       facts = _train(setup, folder, name, step, state, batches, schedule)
-    return {**facts, "reads": [split for half in method.reads for split in setup.splits(half)]}
+    unlearned = given.load_params(folder, setup.model, setup.mesh)
+    return {
+      **facts,
+      "reads": [split for half in method.reads for split in setup.splits(half)],
+      "prepare_passes": 1 if method.prepare else 0,
+      "moves": moved(compromised, unlearned),
+    }
 
   folder = setup.model_folder(name)
   workdir.run_stage(folder, f"unlearn {name}", unlearn_settings(setup, name), work)
   return given.load_params(folder, setup.model, setup.mesh)
 
 
-def _unlearning_batches(setup, run):
-  """Batches {"forget": half, "retain": half}; their order is the same for every method."""
+def moved(before, after):
+  """Which parameters changed, in words."""
+  flags = [np.asarray(a != b) for a, b in zip(*map(jax.tree.leaves, (before, after)), strict=True)]
+  arrays, entries = sum(x.any() for x in flags), sum(x.sum() for x in flags)
+  share = entries / sum(x.size for x in flags)
+  return f"{arrays} of {len(flags)} arrays, {share:.1%} of all parameters"
+
+
+def unlearning_batches(setup, run):
+  """Batches {"forget": half, "retain": half}; their order is the same for every method.
+
+  A half that the release has no rows for is left out.
+  """
   halves = {
     half: pipeline.training_examples(
       pipeline.open_training(setup.records, half, setup.splits(half)),
@@ -169,20 +196,26 @@ def _unlearning_batches(setup, run):
       texts=("text", "generic") if half == "forget" else ("text",),
     )
     for half, order in (("forget", _FORGET_ORDER), ("retain", _RETAIN_ORDER))
+    if setup.splits(half)
   }
   threads = setup.config.reader_threads
   return pipeline.start(pipeline.side_by_side(halves), run.batch_size, threads=threads)
 
 
-def _prepared(setup, run, method, state, params):
+def _prepared(setup, name, method, state, params):
   """The optimizer's state after `method.prepare`, from one pass over forget."""
+  run = setup.config.unlearn[name]
   jitted = train.jitted_gradients(setup.model, method, setup.mesh)
-  steps = setup.release.counts["forget"] // run.batch_size
+  steps = max(1, setup.release.counts["forget"] // run.batch_size)
 
   def gradients():
-    with contextlib.closing(_unlearning_batches(setup, run)) as batches:
+    with (
+      contextlib.closing(unlearning_batches(setup, run)) as batches,
+      progress.counting(f"measuring for {name}", steps) as tick,
+    ):
       for batch in itertools.islice(batches, steps):
         yield jitted(params, mesh_lib.put_batch(batch, setup.mesh))
+        tick()
 
   return method.prepare(state.opt_state, gradients)
 
@@ -216,7 +249,6 @@ def _train(setup, folder, label, step, state, batches, schedule):
       "salmu_jax": salmu_jax.__version__,
       **{package: importlib.metadata.version(package) for package in _VERSIONS},
     },
-    "moves": "all parameters",
   }
 
 

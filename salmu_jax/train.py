@@ -4,6 +4,7 @@ What the trainer runs is what `jitted_pretrain_step` and `jitted_unlearn_step` r
 and compile checks lower the very same programs.
 """
 
+import inspect
 from typing import NamedTuple
 
 import flax.struct
@@ -40,20 +41,28 @@ class Schedule(NamedTuple):
 
 
 def make_optimizer(settings, total_steps):
-  """AdamW with linear warm-up and cosine decay.
+  """The optimizer of a run, with linear warm-up and cosine decay of its learning rate.
 
   Args:
-    settings: `learning_rate` (peak), `warmup` and `end` (the share of the steps spent on warm-up,
-      the share of the peak left at the end), `weight_decay`, `b1`, `b2`, `eps`.
+    settings: `name`, a key of OPTIMIZERS; `learning_rate` (peak), `warmup` and `end` (the share of the
+      steps spent on warm-up, the share of the peak left at the end), `weight_decay`, `b1`, `b2`, `eps`.
     total_steps: of the run.
   """
-  rate = optax.warmup_cosine_decay_schedule(
+  return OPTIMIZERS[settings.name](settings, make_schedule(settings, total_steps))
+
+
+def make_schedule(settings, total_steps):
+  """Learning rate by number of steps taken, see `make_optimizer`."""
+  return optax.warmup_cosine_decay_schedule(
     init_value=0.0,
     peak_value=settings.learning_rate,
     warmup_steps=min(round(settings.warmup * total_steps), total_steps - 1),
     decay_steps=total_steps,
     end_value=settings.end * settings.learning_rate,
   )
+
+
+def _adamw(settings, rate):
   return optax.adamw(
     rate,
     b1=settings.b1,
@@ -62,6 +71,16 @@ def make_optimizer(settings, total_steps):
     weight_decay=settings.weight_decay,
     mask=_decayed,
   )
+
+
+def _sgd(settings, rate):
+  """As in PyTorch: the decay is part of the gradient that the momentum `b1` sums up."""
+  decay = optax.add_decayed_weights(settings.weight_decay, mask=_decayed)
+  return optax.chain(decay, optax.sgd(rate, momentum=settings.b1))
+
+
+# Name -> optimizer(settings, learning rate by step).
+OPTIMIZERS = {"adamw": _adamw, "sgd": _sgd}
 
 
 def _decayed(params):
@@ -100,32 +119,59 @@ def make_pretrain_step(model, tx):
 def make_unlearn_step(model, method):
   """Returns step(state, reference, batch) -> (state, metrics).
 
-  batch = {"forget": half, "retain": half}; `reference` holds the parameters the run started from.
+  batch = {"forget": half, "retain": half}; `reference` holds the parameters the run started from. A
+  half that the method does not read may be absent.
   """
 
-  def loss_and_grad(loss, params, reference, half):
-    target = embed(model, reference, half)
-    return jax.value_and_grad(lambda p: loss(embed(model, p, half), target))(params)
-
   def step(state, reference, batch):
-    forget_loss, forget_grads = loss_and_grad(
-      method.forget_loss, state.params, reference, batch["forget"]
-    )
-    retain_loss, retain_grads = loss_and_grad(
-      method.retain_loss, state.params, reference, batch["retain"]
-    )
+    values, grads = gradients_of(model, method, state.params, reference, batch)
     tx = optax.with_extra_args_support(method.tx)
     updates, opt_state = tx.update(
-      forget_grads, state.opt_state, state.params, retain_grads=retain_grads
+      grads["forget"], state.opt_state, state.params, retain_grads=grads["retain"]
     )
-    metrics = {
-      "forget_loss": forget_loss,
-      "retain_loss": retain_loss,
-      "update_norm": optax.tree.norm(updates),
-    }
+    metrics = {f"{half}_loss": values[half] for half in values}
+    metrics["update_norm"] = optax.tree.norm(updates)
     return _advance(state, updates, opt_state), metrics
 
   return step
+
+
+def gradients_of(model, method, params, reference, batch):
+  """Losses and gradients of both halves: two dicts by half; zeros for the gradient of an absent one.
+
+  Raises:
+    InputError: a half that the method reads is absent, or the reference of a loss that compares.
+  """
+  values, grads = {}, {}
+  for half, loss in (("forget", method.forget_loss), ("retain", method.retain_loss)):
+    if half not in batch:
+      _refuse_absent(half, method)
+      grads[half] = jax.tree.map(jnp.zeros_like, params)
+      continue
+    target = embed(model, reference, batch[half]) if reference else _refuse_unreferenced(half, loss)
+    loss_of = lambda p, loss=loss, half=half, t=target: loss(embed(model, p, batch[half]), t)
+    values[half], grads[half] = jax.value_and_grad(loss_of)(params)
+  return values, grads
+
+
+def _refuse_absent(half, method):
+  if half in method.reads:
+    raise InputError(
+      f"The method reads {half}, and the batch has no {half!r} half; give it one, or take a method that "
+      f"reads {' and '.join({'forget', 'retain'} - {half})} alone."
+    )
+
+
+def _refuse_unreferenced(half, loss):
+  """None as the reference of a loss that needs none; raises InputError for the others."""
+  if "reference" not in inspect.signature(loss).parameters or (
+    inspect.signature(loss).parameters["reference"].default is inspect.Parameter.empty
+  ):
+    raise InputError(
+      f"The {half} loss compares with the starting model, and no reference was given; pass the "
+      "parameters that the run starts from."
+    )
+  return None
 
 
 def _advance(state, updates, opt_state):
@@ -157,16 +203,7 @@ def jitted_unlearn_step(model, method, mesh):
 def jitted_gradients(model, method, mesh):
   """gradients(params, batch) -> {"forget": tree, "retain": tree} at params, for `prepare`."""
   whole, rows = mesh_lib.replicated(mesh), mesh_lib.over_batch(mesh)
-
-  def gradients(params, batch):
-    out = {}
-    for half, loss in (("forget", method.forget_loss), ("retain", method.retain_loss)):
-      target = embed(model, params, batch[half])
-      out[half] = jax.grad(
-        lambda p, loss=loss, half=half, target=target: loss(embed(model, p, batch[half]), target)
-      )(params)
-    return out
-
+  gradients = lambda params, batch: gradients_of(model, method, params, params, batch)[1]
   return jax.jit(gradients, in_shardings=(whole, rows), out_shardings=whole)
 
 

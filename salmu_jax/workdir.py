@@ -1,5 +1,6 @@
 """Stages in a workdir: each has a folder, the settings it was made with, and a mark when it is done."""
 
+import json
 import pathlib
 import time
 
@@ -46,7 +47,8 @@ def check_settings(folder, settings):
   path = pathlib.Path(folder) / SETTINGS
   if not path.exists():
     return
-  before, now = _flat(files.read_json(path)), _flat(settings)
+  # Through JSON, as what was kept: it makes lists of tuples.
+  before, now = _flat(files.read_json(path)), _flat(json.loads(json.dumps(settings)))
   different = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k)]
   if different:
     shown = "; ".join(f"{k} was {before.get(k)!r} and is {now.get(k)!r}" for k in different[:4])

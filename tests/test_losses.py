@@ -97,3 +97,153 @@ def test_matching_accuracy_counts_ties_as_misses():
   assert losses.matching_accuracy(z) == np.mean(hits, dtype=np.float32)
   flat = Embeddings(np.ones((4, 1), np.float32), np.ones((4, 1), np.float32), jnp.float32(1.0))
   assert losses.matching_accuracy(flat) == 0.0
+
+
+# A 3 x 3 case by hand: unit rows in the plane, scale 1; S and S0 are their cosines.
+ANGLES = (np.array([0, 60, 120]), np.array([60, 120, 240]))
+ANGLES_0 = (np.array([0, 90, 180]), np.array([0, 90, 270]))
+
+
+def plane(angles, scale=1.0):
+  u, v = (np.stack([np.cos(np.radians(a)), np.sin(np.radians(a))], 1) for a in angles)
+  return Embeddings(u.astype(np.float32), v.astype(np.float32), jnp.float32(scale))
+
+
+Z, Z0 = plane(ANGLES), plane(ANGLES_0)
+S = np.array([[0.5, -0.5, -0.5], [1.0, 0.5, -1.0], [0.5, 1.0, -0.5]])
+S0 = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, -1.0], [-1.0, 0.0, 0.0]])
+
+
+def softmax(x, axis):
+  return np.exp(x) / np.exp(x).sum(axis=axis, keepdims=True)
+
+
+P = [softmax(S, 1), softmax(S, 0)]
+P0 = [softmax(S0, 1), softmax(S0, 0)]
+
+
+def kl(p, q):
+  return np.mean(
+    [
+      np.sum(np.where(a > 0, a * np.log(np.where(a > 0, a, 1) / b), 0)) / 3
+      for a, b in zip(p, q, strict=True)
+    ]
+  )
+
+
+def test_the_hand_made_cosines_are_those_of_the_embeddings():
+  np.testing.assert_allclose(losses.similarities(Z.image, Z.text), S, atol=1e-6)
+  np.testing.assert_allclose(losses.similarities(Z0.image, Z0.text), S0, atol=1e-6)
+
+
+def shuffled(s):
+  return s[:, [2, 0, 1]]  # the caption before one's own
+
+
+LOG = np.array([np.diagonal(np.log(p)) for p in P])
+RATIO = LOG - np.array([np.diagonal(np.log(p)) for p in P0])
+FUSED = [(a + b) / np.linalg.norm(a + b, axis=1, keepdims=True) for a, b in ((Z.image, Z.text),)]
+TARGETS = np.array([0.0, -0.5, -0.5])  # mean of S0 over the other captions
+BY_HAND = {
+  "contrastive": (losses.contrastive, -LOG.mean()),
+  "ascent": (losses.ascent, LOG.mean()),
+  "contrastive_shuffled": (
+    losses.contrastive_shuffled,
+    -np.mean([np.diagonal(np.log(softmax(shuffled(S), k))) for k in (1, 0)]),
+  ),
+  "pair_similarity": (losses.pair_similarity, (0.5 + 0.5 - 0.5) / 3),
+  "zero_similarity": (losses.zero_similarity, (5 * 0.25 + 0.25 + 3 * 1.0) / 9),
+  "decoupling": (losses.decoupling, np.mean((S - shuffled(S0)) ** 2)),
+  "similarity_retention": (losses.similarity_retention, (0.75 + 1.25 + 3.5) / 9),
+  "embedding_retention": (
+    losses.embedding_retention,
+    # Squared chords, 2 - 2 cos: 0, 30 and 60 degrees apart; 60, 30 and 30. Over three rows of two.
+    (0 + 2 * (2 - np.sqrt(3)) / 2 * 1 + 1) / 6 + (1 + 2 * (2 - np.sqrt(3))) / 6,
+  ),
+  "divergence": (losses.divergence, kl(P0, P)),
+  "delete": (
+    losses.excluded_pair,
+    kl([softmax(np.where(np.eye(3), -np.inf, S0), k) for k in (1, 0)], P),
+  ),
+  "npo": (losses.npo(0.5), 4 * np.mean(np.log1p(np.exp(0.5 * RATIO)))),
+  # Pairs 1 and 2 are above their targets, the third is at its target and does not count.
+  "bounded_ascent": (losses.bounded_ascent(), LOG.mean(axis=0)[:2].sum() / 3),
+  "weighted": (
+    losses.weighted((2.0, losses.pair_similarity), (3.0, losses.zero_similarity)),
+    2 * 0.5 / 3 + 3 * 4.5 / 9,
+  ),
+}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_losses_of_the_three_by_three_case_are_the_hand_computed_values(name):
+  loss, expected = BY_HAND[name]
+  np.testing.assert_allclose(loss(Z, Z0), expected, rtol=2e-5)
+
+
+def test_the_adversarial_anchors_push_each_embedding_to_its_wrong_partner():
+  u0, v0, total = Z0.image, Z0.text, 0.0
+  for a, b, answers in ((u0, v0, Z.text), (v0, u0, Z.image)):
+    pushed = a + 0.4 * (np.roll(b, 1, 0) - b)
+    pushed = pushed / np.linalg.norm(pushed, axis=1, keepdims=True)
+    total += -np.mean(np.diagonal(np.log(softmax(pushed @ np.roll(answers, 1, 0).T, 1))))
+  loss = losses.anchored_ascent(anchors=2.0, perturbation=0.4)
+  np.testing.assert_allclose(loss(Z, Z0), LOG.mean() + 2 * total, rtol=1e-5)
+
+
+COMPARING = {
+  "bounded_ascent": losses.bounded_ascent(),
+  "delete": losses.excluded_pair,
+  "npo": losses.npo(),
+  "anchored_ascent": losses.anchored_ascent(),
+  "divergence": losses.divergence,
+  "decoupling": losses.decoupling,
+}
+
+
+@pytest.mark.parametrize("name", COMPARING)
+def test_comparing_losses_have_finite_values_and_gradients_at_the_largest_scale(name):
+  z, reference = embeddings(scale=100.0), embeddings(scale=100.0)
+  value, slope = jax.value_and_grad(COMPARING[name])(z._replace(generic=None), reference)
+  assert np.isfinite(value)
+  assert all(np.isfinite(x).all() for x in jax.tree.leaves(slope))
+
+
+def test_npos_gradient_at_the_start_is_that_of_the_ascent_and_fades_where_pairs_are_forgotten():
+  slope = lambda loss, z, z0: jax.grad(lambda u: loss(z._replace(image=u), z0))(z.image)
+  for beta in (0.1, 2.0):
+    start = slope(losses.npo(beta), Z0, Z0)
+    np.testing.assert_allclose(start, slope(losses.ascent, Z0, Z0), rtol=1e-4, atol=1e-6)
+  remembered = plane((np.array([0, 90, 180]), np.array([0, 90, 180])), scale=30.0)
+  forgotten = plane((np.array([0, 90, 180]), np.array([180, 0, 90])), scale=30.0)
+  faded = slope(losses.npo(2.0), forgotten, remembered)
+  assert np.abs(faded).max() < 1e-3 * np.abs(slope(losses.ascent, forgotten, remembered)).max()
+
+
+def test_deletes_teacher_gives_the_true_pair_no_mass():
+  z, reference = embeddings(), embeddings()
+  # Without mass on the true pair, less of it is always better: no minimum keeps it.
+  slope = jax.grad(lambda scale: losses.excluded_pair(z._replace(scale=scale), reference))
+  assert np.isfinite(slope(4.0))
+  apart = plane((np.array([0, 180]), np.array([180, 0])), scale=50.0)  # only the other pair matches
+  np.testing.assert_allclose(losses.excluded_pair(apart, apart), 0.0, atol=1e-6)
+  together = plane((np.array([0, 180]), np.array([0, 180])), scale=50.0)
+  assert losses.excluded_pair(together, together) > 90
+
+
+def test_the_bounded_ascent_stops_pair_by_pair_at_its_target():
+  slope = lambda margin, z: jax.grad(
+    lambda u: losses.bounded_ascent(margin)(z._replace(image=u), Z0)
+  )(z.image)
+  assert np.any(slope(0.0, Z))
+  np.testing.assert_array_equal(slope(2.0, Z), 0.0)  # everything is below a target of 1.5 and more
+  np.testing.assert_allclose(
+    losses.bounded_ascent(0.6)(Z, Z0), LOG.mean(axis=0)[1] / 3, rtol=1e-5
+  )  # targets .6, .1, .1: only the second pair, at .5, is above its own
+
+
+def test_divergence_is_zero_with_zero_gradient_at_the_start():
+  z = embeddings()
+  value, slope = jax.value_and_grad(losses.divergence)(z._replace(generic=None), z)
+  np.testing.assert_allclose(value, 0.0, atol=1e-6)
+  np.testing.assert_allclose(slope.image, 0.0, atol=1e-5)

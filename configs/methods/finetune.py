@@ -4,7 +4,7 @@ from configs.default import unlearning_run
 
 
 def mini():
-  return unlearning_run("finetune", learning_rate=1e-3)
+  return unlearning_run("finetune")
 
 
 def vit_b16():

@@ -4,7 +4,7 @@ from configs.default import unlearning_run
 
 
 def mini():
-  return unlearning_run("generic_captions", learning_rate=3e-4)
+  return unlearning_run("generic_captions")
 
 
 def vit_b16():

@@ -1,10 +1,10 @@
-"""Gradient ascent on forget."""
+"""Gradient ascent on forget, clipped."""
 
 from configs.default import unlearning_run
 
 
 def mini():
-  return unlearning_run("negative_gradient", learning_rate=1e-5)
+  return unlearning_run("negative_gradient")
 
 
 def vit_b16():

@@ -1,10 +1,10 @@
-"""VLUnlearn (MultiDelete). The authors train with 16 + 16 rows a step, AdamW 1e-5, decay 0.02."""
+"""VLUnlearn (MultiDelete). The authors train with 16 + 16 rows a step, AdamW 1e-5 to 1e-6, decay 0.02."""
 
 from configs.default import optimizer, unlearning_run
 
 
 def mini():
-  return unlearning_run("vlunlearn", learning_rate=1e-5)
+  return unlearning_run("vlunlearn")
 
 
 def vit_b16():

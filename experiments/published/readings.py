@@ -83,8 +83,9 @@ def main(argv=None):
 def study(config, workdir):
   """Scores both models of `config` under every reading, and writes readings.json."""
   mesh = mesh_lib.make_mesh()
-  configuration.check(config, default.get_config(), default.unlearning_run(), mesh)
-  config = configuration.chosen(config)
+  schema = default.get_config()
+  configuration.check(config, schema, default.unlearning_run(), mesh)
+  config = configuration.chosen(config, schema)
   setup = run.prepare(config, pathlib.Path(workdir).expanduser().absolute(), mesh)
   evaluator = judging.make_evaluator(setup)
   values = {

@@ -1,9 +1,17 @@
 """What an unlearning method is: two losses and a gradient transformation."""
 
+import inspect
+import math
+import numbers
 from collections.abc import Callable
 from typing import NamedTuple
 
 import optax
+
+from salmu_jax.errors import InputError
+
+# Arguments of a `make` that come from the run and not from `args`: its number of steps and its seed.
+OF_THE_RUN = ("steps", "seed")
 
 
 class Method(NamedTuple):
@@ -13,7 +21,7 @@ class Method(NamedTuple):
     retain half of a batch (`salmu_jax.losses`).
   tx: an optax transformation. It gets the gradient of the forget loss as the update and the
     gradient of the retain loss as the extra argument `retain_grads`; its output is added to the
-    parameters, so an optimizer ends the chain.
+    parameters, so an optimizer ends the chain, or is followed by what limits its update.
   reads: which of "forget" and "retain" the update depends on; stated in every result. The loss of a
     half that is not read is still computed for the log.
   prepare: None, or `prepare(opt_state, gradients) -> opt_state`, run once before the first step to put
@@ -26,3 +34,51 @@ class Method(NamedTuple):
   tx: optax.GradientTransformationExtraArgs
   reads: tuple[str, ...] = ("forget", "retain")
   prepare: Callable | None = None
+
+
+def build(make, optimizer, args, *, steps, seed):
+  """Calls a method's `make`, with what it wants of the run beside its own arguments."""
+  of_the_run = {"steps": steps, "seed": seed}
+  wanted = {k: v for k, v in of_the_run.items() if k in inspect.signature(make).parameters}
+  return make(optimizer, **args, **wanted)
+
+
+def arguments(make):
+  """Names of the arguments of a method that a config gives."""
+  return [name for name in list(inspect.signature(make).parameters)[1:] if name not in OF_THE_RUN]
+
+
+def together(*prepares):
+  """A `prepare` that runs several, one after another; None where there are none.
+
+  Each goes over the same batches once more, at the same parameters: more time, no more data.
+  """
+
+  def prepare(opt_state, gradients):
+    for each in prepares:
+      opt_state = each(opt_state, gradients)
+    return opt_state
+
+  return prepare if prepares else None
+
+
+def check_within(name, value, low, high=math.inf):
+  """Raises InputError unless the argument `name` is a number from `low` to `high`."""
+  number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+  if not number or not low <= value <= high:
+    right = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+    raise InputError(f"{name} = {value!r}; it must be a number {right}.")
+
+
+def check_positive(name, value):
+  """Raises InputError unless the argument `name` is a finite number above 0."""
+  number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+  if not number or not 0 < value < math.inf:
+    raise InputError(f"{name} = {value!r}; it must be a finite number above 0.")
+
+
+def check_count(name, value, high=math.inf):
+  """Raises InputError unless the argument `name` is a whole number from 1 to `high`."""
+  if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= high:
+    right = "of at least 1" if high == math.inf else f"from 1 to {high:g}"
+    raise InputError(f"{name} = {value!r}; it must be a whole number {right}.")

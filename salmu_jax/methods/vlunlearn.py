@@ -3,14 +3,16 @@
 import optax
 
 from salmu_jax import losses, transforms
-from salmu_jax.methods.base import Method
+from salmu_jax.methods.base import Method, check_within
 
 
 def make(optimizer, *, forget=1.0, retain=1.0):
   """Descends on forget x decoupling + retain x retention.
 
-  Cheng and Amiri, MultiDelete for Multimodal Machine Unlearning, arXiv 2311.12047; the authors
-  weigh all terms 1. Reads forget, retain and the starting model.
+  Cheng and Amiri, MultiDelete for Multimodal Machine Unlearning (arXiv 2311.12047), section 3; the
+  authors weigh all terms 1. Reads forget, retain and the starting model. Moves all parameters.
   """
+  check_within("forget", forget, 0)
+  check_within("retain", retain, 0)
   tx = optax.chain(optax.scale(forget), transforms.add_retain(retain), optimizer)
   return Method(losses.decoupling, losses.retention, tx)

@@ -1,0 +1,11 @@
+"""Ascent that stops pair by pair. This project's own, so nobody's settings but ours."""
+
+from configs.default import unlearning_run
+
+
+def mini():
+  return unlearning_run("bounded_ascent")
+
+
+def vit_b16():
+  return unlearning_run("bounded_ascent", learning_rate=1e-6, batch_size=256)

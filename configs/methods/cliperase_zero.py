@@ -1,0 +1,12 @@
+"""CLIPErase as its code has it: AdamW 1e-7, cosine, decay 1e-3, 16 + 16 rows a step."""
+
+from configs.default import optimizer, unlearning_run
+
+
+def mini():
+  return unlearning_run("cliperase_zero")
+
+
+def vit_b16():
+  settings = optimizer(1e-7, warmup=0.0, weight_decay=1e-3, b2=0.999, eps=1e-8)
+  return unlearning_run("cliperase_zero", batch_size=16, optimizer=settings)

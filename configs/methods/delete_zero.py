@@ -1,0 +1,12 @@
+"""DELETE with target similarity 0; settings as cliperase_zero."""
+
+from configs.default import optimizer, unlearning_run
+
+
+def mini():
+  return unlearning_run("delete_zero")
+
+
+def vit_b16():
+  settings = optimizer(1e-7, warmup=0.0, weight_decay=1e-3, b2=0.999, eps=1e-8)
+  return unlearning_run("delete_zero", batch_size=16, optimizer=settings)

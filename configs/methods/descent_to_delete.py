@@ -1,0 +1,11 @@
+"""Descent-to-Delete: fine-tuning on retain, then noise."""
+
+from configs.default import unlearning_run
+
+
+def mini():
+  return unlearning_run("descent_to_delete")
+
+
+def vit_b16():
+  return unlearning_run("descent_to_delete", learning_rate=1e-6, batch_size=256)

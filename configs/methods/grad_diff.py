@@ -1,0 +1,11 @@
+"""Gradient difference. The authors' weights are 1 and 1."""
+
+from configs.default import unlearning_run
+
+
+def mini():
+  return unlearning_run("grad_diff")
+
+
+def vit_b16():
+  return unlearning_run("grad_diff", learning_rate=1e-6, batch_size=256)

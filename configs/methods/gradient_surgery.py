@@ -1,0 +1,11 @@
+"""Gradient surgery (PCGrad)."""
+
+from configs.default import unlearning_run
+
+
+def mini():
+  return unlearning_run("gradient_surgery")
+
+
+def vit_b16():
+  return unlearning_run("gradient_surgery", learning_rate=1e-6, batch_size=256)

@@ -1,0 +1,11 @@
+"""L2UL. In-batch adversarial anchors; weights are ours."""
+
+from configs.default import unlearning_run
+
+
+def mini():
+  return unlearning_run("l2ul")
+
+
+def vit_b16():
+  return unlearning_run("l2ul", learning_rate=1e-6, batch_size=256)

@@ -1,0 +1,11 @@
+"""MUNBa: bargaining between forget and retain."""
+
+from configs.default import unlearning_run
+
+
+def mini():
+  return unlearning_run("munba")
+
+
+def vit_b16():
+  return unlearning_run("munba", learning_rate=1e-6, batch_size=256)

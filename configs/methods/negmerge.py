@@ -1,0 +1,11 @@
+"""NegMerge: task vectors merged by sign, negated."""
+
+from configs.default import unlearning_run
+
+
+def mini():
+  return unlearning_run("negmerge")
+
+
+def vit_b16():
+  return unlearning_run("negmerge", learning_rate=1e-6, batch_size=256)

@@ -1,0 +1,11 @@
+"""Negative preference optimisation. The authors' beta is 0.1."""
+
+from configs.default import unlearning_run
+
+
+def mini():
+  return unlearning_run("npo")
+
+
+def vit_b16():
+  return unlearning_run("npo", learning_rate=1e-6, batch_size=256)

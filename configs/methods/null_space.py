@@ -1,0 +1,11 @@
+"""Ascent in the null space of retain gradients."""
+
+from configs.default import unlearning_run
+
+
+def mini():
+  return unlearning_run("null_space")
+
+
+def vit_b16():
+  return unlearning_run("null_space", learning_rate=1e-6, batch_size=256)

@@ -1,0 +1,11 @@
+"""SalUn. The authors keep half of the weights."""
+
+from configs.default import unlearning_run
+
+
+def mini():
+  return unlearning_run("salun")
+
+
+def vit_b16():
+  return unlearning_run("salun", learning_rate=1e-6, batch_size=256)

@@ -1,0 +1,11 @@
+"""Forget images with each other's captions."""
+
+from configs.default import unlearning_run
+
+
+def mini():
+  return unlearning_run("shuffled_captions")
+
+
+def vit_b16():
+  return unlearning_run("shuffled_captions", learning_rate=1e-5, batch_size=256)

@@ -1,0 +1,11 @@
+"""SLUG: a single layer."""
+
+from configs.default import unlearning_run
+
+
+def mini():
+  return unlearning_run("slug")
+
+
+def vit_b16():
+  return unlearning_run("slug", learning_rate=1e-6, batch_size=256)

@@ -1,0 +1,11 @@
+"""Selective synaptic dampening: one pass. The authors' alpha is 10, lambda 1."""
+
+from configs.default import unlearning_run
+
+
+def mini():
+  return unlearning_run("ssd", budget=1.0)
+
+
+def vit_b16():
+  return unlearning_run("ssd", budget=1.0, batch_size=256)

@@ -1,0 +1,11 @@
+"""A task vector, negated."""
+
+from configs.default import unlearning_run
+
+
+def mini():
+  return unlearning_run("task_vector")
+
+
+def vit_b16():
+  return unlearning_run("task_vector", learning_rate=1e-6, batch_size=256)

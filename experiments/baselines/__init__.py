@@ -1,0 +1,1 @@
+"""Every baseline, tuned on a validation cut and untuned, at several budgets."""

@@ -1,0 +1,142 @@
+"""The validation cut: what tuning sees. It is made of forget and retain rows; no holdout is opened.
+
+Forget is cut by person: methods are tuned on three quarters of the forget people, whose pairs they are
+to forget, and the rest stand by as people whom nobody asked to forget. Of retain, a tenth of the rows
+is kept from training, to see what is left of everything else.
+"""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from salmu_jax.data import pipeline
+from salmu_jax.data import release as release_lib
+from salmu_jax.evaluate import metrics
+
+FORGET_SHARE, RETAIN_SHARE = 0.75, 0.9
+_GALLERY = 1000
+
+
+class Rows:
+  """Some rows of a random-access source, as a random-access source."""
+
+  def __init__(self, source, chosen):
+    self._source, self._chosen = source, [int(row) for row in chosen]
+
+  def __len__(self):
+    return len(self._chosen)
+
+  def __getitem__(self, index):
+    return self._source[self._chosen[index]]
+
+
+class Pairs(NamedTuple):
+  """Pictures (N, S, S, 3), tokens (N, L) and texts of some rows."""
+
+  image: np.ndarray
+  tokens: np.ndarray
+  text: list
+
+
+class Cut(NamedTuple):
+  """records: split -> rows that tuning trains on. forget: those pairs again, to see whether they leak.
+
+  spared: pairs of the other people in forget. retain: pairs kept from training.
+  """
+
+  records: dict
+  forget: Pairs
+  spared: Pairs
+  retain: Pairs
+
+
+def make(setup, seed):
+  """The cut of a release; the same for every method. `seed` draws people and rows."""
+  rng = np.random.default_rng([seed, 4])
+  identity = release_lib.columns(setup.release, "forget")["identity_id"]
+  people = rng.permutation(np.unique(identity))
+  tuned = np.isin(identity, people[: round(FORGET_SHARE * len(people))])
+  records = {"forget": Rows(setup.records["forget"], np.flatnonzero(tuned))}
+  kept = []
+  for split in setup.splits("retain"):
+    order = rng.permutation(len(setup.records[split]))
+    cut = round(RETAIN_SHARE * len(order))
+    records[split] = Rows(setup.records[split], np.sort(order[:cut]))
+    kept.append(Rows(setup.records[split], np.sort(order[cut:])))
+  spared = Rows(setup.records["forget"], np.flatnonzero(~tuned))
+  return Cut(
+    records,
+    _pairs(setup, [records["forget"]]),
+    _pairs(setup, [spared]),
+    _pairs(setup, kept),
+  )
+
+
+def _pairs(setup, sources):
+  size = setup.model.sizes.image_size
+  images, texts = [], []
+  for rows in sources:
+    parts = pipeline.evaluation_images(rows, image_size=size, batch_size=256)
+    images += [pixels[valid] for pixels, valid in parts]
+    texts += [row["text"].decode() for row in (rows[i] for i in range(len(rows)))]
+  return Pairs(np.concatenate(images), setup.tokenizer(texts), texts)
+
+
+def measure(embed, cut):
+  """What a model does on the cut.
+
+  Args:
+    embed: embed({"image": (B, S, S, 3), "text": (B, L)}) -> Embeddings.
+
+  Returns:
+    {"leak": MRR of each forget image's own caption among forget and retain captions; "kept": MRR of
+    each retain image's caption among the retain captions; "forget", "spared", "retain": mean cosines}.
+  """
+  parts = {name: _embedded(embed, getattr(cut, name)) for name in ("forget", "spared", "retain")}
+  leak_gallery = [_distinct(cut, name)[:_GALLERY] for name in ("forget", "retain")]
+  out = {name: float(np.mean(np.sum(u * v, axis=1))) for name, (u, v) in parts.items()}
+  chosen = [("forget", i) for i in leak_gallery[0]] + [("retain", i) for i in leak_gallery[1]]
+  out["leak"] = _mrr(cut, parts, "forget", chosen)
+  out["kept"] = _mrr(cut, parts, "retain", [("retain", i) for i in _distinct(cut, "retain")])
+  return out
+
+
+def _embedded(embed, pairs, size=256):
+  """(N, D) of pictures and of captions; the last batch is filled up, so that all have one shape."""
+  images, texts = [], []
+  for at in range(0, len(pairs.image), size):
+    image, valid = pipeline.padded(pairs.image[at : at + size], size)
+    tokens, _ = pipeline.padded(pairs.tokens[at : at + size], size)
+    z = jax.device_get(embed({"image": image, "text": tokens}))
+    images.append(z.image[valid])
+    texts.append(z.text[valid])
+  return np.concatenate(images), np.concatenate(texts)
+
+
+def _distinct(cut, name):
+  """Rows of the first of each text, in an order that is drawn once and for all."""
+  texts = np.array(getattr(cut, name).text)
+  _, first = np.unique(texts, return_index=True)
+  return np.random.default_rng(0).permutation(first)
+
+
+def _mrr(cut, parts, name, gallery):
+  image, own = parts[name]
+  texts = getattr(cut, name).text
+  gallery_texts = [getattr(cut, part).text[row] for part, row in gallery]
+  rows = np.stack([parts[part][1][row] for part, row in gallery])
+  number = {text: i for i, text in enumerate(dict.fromkeys([*texts, *gallery_texts]))}
+  own_id, gallery_id = ([number[t] for t in each] for each in (texts, gallery_texts))
+  ranks = metrics.retrieval_ranks(image, own, np.array(own_id), rows, np.array(gallery_id))
+  return metrics.mean_reciprocal_rank(ranks)
+
+
+def criterion(values, start):
+  """The weaker of leakage removed and retain kept, each counted up to its target.
+
+  Leakage removed is 1 - leak / leak at the start, with 99 % for a target; retain kept is kept / kept at
+  the start. Neither Clean nor a holdout is asked.
+  """
+  removed = 1 - values["leak"] / start["leak"]
+  return min(removed / 0.99, values["kept"] / start["kept"], 1.0)

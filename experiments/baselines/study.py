@@ -1,0 +1,191 @@
+"""Tunes and runs every baseline: python -m experiments.baselines.study WORKDIR [NAME ...]
+
+WORKDIR holds a finished mini run. For each method: a search on the validation cut (`cut`, `space`), the
+chosen settings at every budget, and the untuned ones of configs/methods/NAME.vit_b16(), each judged as
+main.py judges. A method's part goes to results/NAME.json when it is done; what is there is not run again.
+"""
+
+import argparse
+import contextlib
+import importlib
+import itertools
+import pathlib
+import time
+
+import jax
+
+from configs import default, mini
+from experiments.baselines import cut as cut_lib
+from experiments.baselines import space
+from experiments.baselines.engine import Engine, Program
+from salmu_jax import configuration, files, judging, progress, run, stages
+from salmu_jax import mesh as mesh_lib
+from salmu_jax.evaluate import scores
+from salmu_jax.methods import METHODS
+
+HERE = pathlib.Path(__file__).parent
+RESULTS = HERE / "results"
+
+
+class Study:
+  """Data, programs and judge, shared by all methods.
+
+  Args:
+    workdir: of a finished mini run. scratch: a folder for records and caches.
+  """
+
+  def __init__(self, workdir, scratch):
+    config = mini.get_config("finetune")
+    config.release, config.tensorboard = str(workdir / "release"), False
+    for name in stages.PRETRAINED:
+      config.init[name] = str(workdir / "models" / name)
+    mesh = mesh_lib.make_mesh(jax.devices()[:1])
+    configuration.check(config, default.get_config(), default.unlearning_run(), mesh)
+    self.setup = run.prepare(config, scratch, mesh)
+    self.evaluator = judging.make_evaluator(self.setup)
+    self.bounds = {name: stages.pretrain(self.setup, name) for name in stages.PRETRAINED}
+    self.engine = Engine(self.setup.model, self.bounds["compromised"], mesh)
+    self.cut = cut_lib.make(self.setup, config.seed)
+    self.start = self.measure(self.bounds["compromised"])
+    self._batches = {}
+
+  def measure(self, params):
+    """What parameters do on the cut, see `cut.measure`."""
+    return cut_lib.measure(lambda half: self.engine.embed(params, half), self.cut)
+
+  def judge(self, params):
+    """The metrics of parameters, by the keys of `scores.METRICS`."""
+    return scores.flatten(self.evaluator.run(params))
+
+  def train(self, name, settings, *, on_cut):
+    """The parameters after a run with `settings` (as config.unlearn.NAME), and its steps."""
+    setup = self.setup._replace(records=self.cut.records) if on_cut else self.setup
+    rows, size = len(setup.records["forget"]), settings.batch_size
+    steps = max(1, round(settings.budget * rows / size))
+    batches, references = self._prefix(setup, settings, steps)
+    program = Program(name, settings.args.to_dict(), settings.optimizer, steps, setup.config.seed)
+    one_pass = max(1, rows // size)
+    return self.engine.run(program, settings.optimizer, batches, references, one_pass), steps
+
+  def _prefix(self, setup, settings, steps):
+    """The first `steps` batches of the one stream that all runs read, and their references."""
+    key = settings.batch_size, setup is self.setup
+    known = self._batches.get(key, ([], []))
+    if len(known[0]) < steps:
+      with contextlib.closing(stages.unlearning_batches(setup, settings)) as stream:
+        batches = list(itertools.islice(stream, steps))
+      self._batches[key] = known = batches, self.engine.reference(batches)
+    return known[0][:steps], known[1][:steps]
+
+
+def mini_settings(name, rate, args, budget=space.SEARCH_BUDGET):
+  """A run on mini as `configs/methods/NAME.mini()` describes one."""
+  budget = 1.0 if name in space.ONE_PASS else budget
+  return default.unlearning_run(name, learning_rate=rate, args=args, budget=budget)
+
+
+def search(study, name):
+  """Every trial of a method on the cut: rates from below until past the best, then its knob."""
+  trials = []
+
+  def attempt(rate, args):
+    params, _ = study.train(name, mini_settings(name, rate, args), on_cut=True)
+    values = study.measure(params)
+    trials.append(
+      {
+        "learning_rate": rate,
+        "args": args,
+        **values,
+        "criterion": cut_lib.criterion(values, study.start),
+      }
+    )
+    return trials[-1]["criterion"]
+
+  best = -float("inf")
+  for rate in space.RATES[:1] if name in space.ONE_PASS else space.RATES:
+    reached = attempt(rate, {})
+    if reached < best - space.PAST:
+      break
+    best = max(best, reached)
+  rate = chosen(trials)["learning_rate"]
+  if space.KNOBS[name]:
+    knob, values = space.KNOBS[name]
+    for value in values:
+      attempt(rate, {knob: value})
+  return trials
+
+
+def chosen(trials):
+  """The trial with the best criterion; NaN is no candidate."""
+  return max((t for t in trials if t["criterion"] == t["criterion"]), key=lambda t: t["criterion"])
+
+
+def tuned(study, name, choice):
+  """{budget: metrics} of the chosen settings on the whole of forget and retain."""
+  budgets = (1.0,) if name in space.ONE_PASS else space.BUDGETS
+  out = {}
+  for budget in budgets:
+    settings = mini_settings(name, choice["learning_rate"], choice["args"], budget)
+    out[f"{budget:g}"] = _judged(study, name, settings)
+  return out
+
+
+def untuned(study, name):
+  """The metrics of what configs/methods/NAME.vit_b16() says, on mini."""
+  settings = importlib.import_module(f"configs.methods.{name}").vit_b16()
+  return {"settings": settings.to_dict(), **_judged(study, name, settings)}
+
+
+def _judged(study, name, settings):
+  began = time.monotonic()
+  params, steps = study.train(name, settings, on_cut=False)
+  jax.block_until_ready(params)
+  seconds = time.monotonic() - began
+  return {"steps": steps, "train_seconds": seconds, "scores": study.judge(params)}
+
+
+def study_method(study, name):
+  """All of a method's part, as it goes to results/NAME.json."""
+  began = time.monotonic()
+  trials = search(study, name)
+  choice = chosen(trials)
+  return {
+    "method": name,
+    "knob": space.KNOBS[name] and space.KNOBS[name][0],
+    "start": study.start,
+    "trials": trials,
+    "chosen": {"learning_rate": choice["learning_rate"], "args": choice["args"]},
+    "tuned": tuned(study, name, choice),
+    "untuned": untuned(study, name),
+    "seconds": time.monotonic() - began,
+  }
+
+
+def bounds(study):
+  """The metrics of Clean and Compromised, and what they were judged on."""
+  return {
+    "release": study.setup.release.digest,
+    "seed": study.setup.config.seed,
+    "device": f"{jax.devices()[0].device_kind} x {study.setup.mesh.size}",
+    **{name: study.judge(params) for name, params in study.bounds.items()},
+  }
+
+
+def main(argv=None):
+  """Studies the methods that have no result yet."""
+  parser = argparse.ArgumentParser(prog="python -m experiments.baselines.study")
+  parser.add_argument("workdir", type=pathlib.Path, help="of a finished mini run")
+  parser.add_argument("names", nargs="*", help="methods; all if none is named")
+  args = parser.parse_args(argv)
+  workdir = args.workdir.absolute()
+  waiting = [n for n in args.names or METHODS if not (RESULTS / f"{n}.json").exists()]
+  study = Study(workdir, workdir / "baselines")
+  files.write_json(RESULTS / "bounds.json", bounds(study))
+  for name in waiting:
+    part = study_method(study, name)
+    files.write_json(RESULTS / f"{name}.json", part)
+    progress.console.print(f"{name}: {part['chosen']} after {part['seconds']:.0f} s")
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,23 @@
+"""Descent-to-Delete: fine-tuning on retain, then noise that hides what is left."""
+
+import optax
+
+from salmu_jax import losses, transforms
+from salmu_jax.methods.base import Method, check_within
+
+
+def make(optimizer, *, steps, seed, sigma=1e-3):
+  """Descends on the contrastive loss of retain; the last step adds sigma x N(0, 1) to the weights.
+
+  Neel et al., Descent-to-Delete (arXiv 2007.02923), algorithm 1. There sigma follows from constants of
+  strong convexity, which a CLIP model does not have, and certifies deletion; here it is a setting and
+  certifies nothing. Reads retain. Moves all parameters.
+  """
+  check_within("sigma", sigma, 0)
+  tx = optax.chain(
+    optax.set_to_zero(),
+    transforms.add_retain(),
+    optimizer,
+    transforms.add_noise(sigma, steps, seed),
+  )
+  return Method(losses.contrastive, losses.contrastive, tx, reads=("retain",))

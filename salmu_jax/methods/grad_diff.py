@@ -1,0 +1,18 @@
+"""Gradient difference: up on forget, down on retain."""
+
+import optax
+
+from salmu_jax import losses, transforms
+from salmu_jax.methods.base import Method, check_within
+
+
+def make(optimizer, *, forget=1.0, retain=1.0):
+  """Descends on retain x L_CLIP(retain) - forget x L_CLIP(forget).
+
+  Liu et al., Continual Learning and Private Unlearning (arXiv 2203.12817), weights 1. Unclipped, and
+  unbounded below. Reads forget and retain. Moves all parameters.
+  """
+  check_within("forget", forget, 0)
+  check_within("retain", retain, 0)
+  tx = optax.chain(optax.scale(forget), transforms.add_retain(retain), optimizer)
+  return Method(losses.ascent, losses.contrastive, tx)

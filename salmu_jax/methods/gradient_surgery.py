@@ -1,0 +1,20 @@
+"""Gradient surgery: ascent on forget without what would hurt retain."""
+
+import optax
+
+from salmu_jax import losses, transforms
+from salmu_jax.methods.base import Method, check_within
+
+
+def make(optimizer, *, forget=1.0, retain=1.0):
+  """Descends on -forget x L_CLIP(forget), less its part against the retain gradient, + retain x L_CLIP.
+
+  Yu et al., Gradient Surgery for Multi-Task Learning (arXiv 2001.06782). Reads forget and retain. Moves
+  all parameters.
+  """
+  check_within("forget", forget, 0)
+  check_within("retain", retain, 0)
+  tx = optax.chain(
+    optax.scale(forget), transforms.project_conflicts(), transforms.add_retain(retain), optimizer
+  )
+  return Method(losses.ascent, losses.contrastive, tx)

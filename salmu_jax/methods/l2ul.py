@@ -1,0 +1,25 @@
+"""L2UL: ascent on forget, held back by adversarial anchors and a weighted pull to the start."""
+
+import optax
+
+from salmu_jax import losses, transforms
+from salmu_jax.methods.base import Method, check_within
+
+
+def make(optimizer, *, anchors=1.0, perturbation=0.5, penalty=1.0):
+  """Descends on ascent + anchors x adversarial matching + penalty x importance-weighted L2.
+
+  Cha et al., Learning to Unlearn (arXiv 2301.11578), equations 5 to 7. It needs no retain data:
+  anchors are forget embeddings pushed by `perturbation` towards a wrong partner (the paper perturbs
+  pixels), and weights that forget does not need are pulled to where they were. Reads forget, once more
+  before the first step, and the starting model. Moves all parameters.
+  """
+  for name, value in (
+    ("anchors", anchors),
+    ("perturbation", perturbation),
+    ("penalty", penalty),
+  ):
+    check_within(name, value, 0)
+  loss = losses.anchored_ascent(anchors, perturbation)
+  tx = optax.chain(transforms.hold_unimportant(penalty), optimizer)
+  return Method(loss, losses.contrastive, tx, ("forget",), transforms.measure_freedom())

@@ -1,0 +1,22 @@
+"""NegMerge: several task vectors, negated where they agree in sign."""
+
+from salmu_jax import losses, transforms
+from salmu_jax.errors import InputError
+from salmu_jax.methods.base import Method, check_count, check_within
+
+
+def make(optimizer, *, steps, coefficient=1.0, legs=4, spread=2.0):
+  """theta0 - coefficient x the mean of `legs` task vectors, where all have one sign.
+
+  Kim et al., NegMerge (arXiv 2410.05583); there 10 to 30 fine-tuned models differ in several
+  hyper-parameters. Here they share one budget, so each gets a part of it, and they differ in learning
+  rate (by a factor of up to `spread` both ways) and in the rows they see. Reads forget. Moves the
+  weights with one sign.
+  """
+  check_within("coefficient", coefficient, 0)
+  check_count("legs", legs)
+  check_within("spread", spread, 1)
+  if steps < legs:
+    raise InputError(f"legs = {legs}; the run has {steps} steps, and every leg needs one.")
+  tx = transforms.reflect_merged(optimizer, coefficient, legs, steps, spread)
+  return Method(losses.contrastive, losses.contrastive, tx, reads=("forget",))

@@ -1,0 +1,20 @@
+"""Ascent on forget inside the null space of retain gradients."""
+
+import optax
+
+from salmu_jax import losses, transforms
+from salmu_jax.methods.base import Method, check_count, check_positive
+
+
+def make(optimizer, *, rank=8, max_norm=1.0):
+  """Ascends on forget; what of an update lies in the span of `rank` retain gradients is taken out.
+
+  After Saha et al., Gradient Projection Memory (arXiv 2103.09762): to first order the retain loss stays
+  as it was. The state holds `rank` copies of the parameters. Clipped as `negative_gradient`. Reads
+  forget, and retain once before the first step. Moves all parameters.
+  """
+  check_count("rank", rank)
+  check_positive("max_norm", max_norm)
+  clip = optax.clip_by_global_norm(max_norm)
+  tx = optax.chain(clip, optimizer, transforms.project_out(rank))
+  return Method(losses.ascent, losses.contrastive, tx, prepare=transforms.find_basis(rank))

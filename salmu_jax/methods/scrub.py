@@ -1,0 +1,23 @@
+"""SCRUB: a student that leaves its teacher on forget and follows it on retain."""
+
+import optax
+
+from salmu_jax import losses, transforms
+from salmu_jax.methods.base import Method, check_within
+
+
+def make(optimizer, *, steps, alpha=0.5, task=1.0, ascent=0.5):
+  """Alternates ascent on KL(p0 to p) of forget with descent on alpha x KL + task x L_CLIP of retain.
+
+  Kurmanji et al., Towards Unbounded Machine Unlearning (arXiv 2302.09880), equation 3 and algorithm
+  1, in which max steps come only at first: here in the share `ascent` of the run's steps, taking turns
+  with min steps. The authors' alpha is 0.01 to 0.5. At the start the KL has no gradient, so the first
+  step does nothing. Reads forget, retain and the starting model. Moves all parameters.
+  """
+  check_within("alpha", alpha, 0)
+  check_within("task", task, 0)
+  check_within("ascent", ascent, 0, 1)
+  leave = losses.weighted((-1.0, losses.divergence))
+  follow = losses.weighted((alpha, losses.divergence), (task, losses.contrastive))
+  tx = optax.chain(transforms.alternate(round(ascent * steps)), optimizer)
+  return Method(leave, follow, tx)

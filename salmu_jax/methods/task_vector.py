@@ -1,0 +1,18 @@
+"""Task arithmetic: learn the forget pairs even better, then go as far the other way."""
+
+import optax
+
+from salmu_jax import losses, transforms
+from salmu_jax.methods.base import Method, check_within
+
+
+def make(optimizer, *, steps, coefficient=1.0):
+  """theta0 - coefficient x (theta_ft - theta0), theta_ft fine-tuned on L_CLIP of forget.
+
+  Ilharco et al., Editing Models with Task Arithmetic (arXiv 2212.04089), section 3; the authors
+  choose the coefficient by validation. The edit comes with the last step. Reads forget. Moves all
+  parameters.
+  """
+  check_within("coefficient", coefficient, 0)
+  tx = optax.chain(optimizer, transforms.reflect(coefficient, steps))
+  return Method(losses.contrastive, losses.contrastive, tx, reads=("forget",))

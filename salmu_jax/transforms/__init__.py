@@ -1,0 +1,50 @@
+"""Unlearning as optax gradient transformations.
+
+The update that enters a chain is the gradient of the forget loss; the gradient of the retain loss
+rides along as the keyword-only extra argument `retain_grads`, a tree like the updates. All keep the
+tree's shape and the updates' dtypes, and swallow extra arguments meant for others.
+
+`mixing` weighs the two gradients against each other and goes before the optimizer; `limits` and
+`measured` and `layers` restrict where an update may go and work after it (with weight decay or momentum, a limit
+before the optimizer would leak); `edits` and `merging` change the weights once, at the end of their own budget.
+"""
+
+from salmu_jax.transforms.edits import add_noise, add_noise_by_importance, dampen, reflect
+from salmu_jax.transforms.layers import find_layers, select_layers
+from salmu_jax.transforms.limits import train_only, trust_region
+from salmu_jax.transforms.measured import (
+  divide_by_importance,
+  find_basis,
+  find_salient,
+  hold_unimportant,
+  keep_salient,
+  measure_freedom,
+  measure_importance,
+  project_out,
+)
+from salmu_jax.transforms.merging import reflect_merged
+from salmu_jax.transforms.mixing import add_retain, alternate, munba, project_conflicts
+
+__all__ = [
+  "add_noise",
+  "add_noise_by_importance",
+  "add_retain",
+  "alternate",
+  "dampen",
+  "divide_by_importance",
+  "find_basis",
+  "find_layers",
+  "find_salient",
+  "hold_unimportant",
+  "keep_salient",
+  "measure_freedom",
+  "measure_importance",
+  "munba",
+  "project_conflicts",
+  "project_out",
+  "reflect",
+  "reflect_merged",
+  "select_layers",
+  "train_only",
+  "trust_region",
+]

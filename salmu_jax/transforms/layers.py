@@ -1,0 +1,108 @@
+"""SLUG's limit: a single layer, which the data chooses. After the optimizer."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from salmu_jax.transforms.measured import filled, mean_gradients
+
+_MATRICES = ("kernel", "proj", "text_projection")
+
+
+class SelectLayersState(NamedTuple):
+  """norm: of each layer at the start. chosen: bool, whether it is updated; broadcast over the layer."""
+
+  norm: optax.Params
+  chosen: optax.Params
+
+
+def select_layers():
+  """Updates only the weight matrices that `find_layers` chose; the others keep their bits.
+
+  References:
+    Cai et al., Single Layer Unlearning Gradient (SLUG, arXiv 2407.11867), section 4.
+  """
+
+  def init(params):
+    norm = _norms(params)
+    return SelectLayersState(norm, jax.tree.map(lambda x: jnp.ones(x.shape, bool), norm))
+
+  def update(updates, state, params=None, **extra_args):
+    del params, extra_args
+    keep = lambda u, chosen: jnp.where(chosen, u, jnp.zeros_like(u))
+    return jax.tree.map(keep, updates, state.chosen), state
+
+  return optax.GradientTransformationExtraArgs(init, update)
+
+
+def find_layers(count=1):
+  """Chooses matrices with much to gain on forget and little to lose on retain.
+
+  importance |g_forget| / |theta| and alignment |cos(g_forget, g_retain)|, per weight matrix; of those
+  that no other beats in both, the `count` most important. Gradients are means over the pass.
+
+  Returns:
+    prepare(opt_state, gradients).
+  """
+
+  def prepare(opt_state, gradients):
+    mean = mean_gradients(gradients, ["forget", "retain"])
+    choose = lambda state: state._replace(
+      chosen=_choose(state.norm, mean["forget"], mean["retain"], count)
+    )
+    return filled(opt_state, SelectLayersState, choose)
+
+  return prepare
+
+
+def _choose(norm, forget, retain, count):
+  """A tree like `norm`, true for the chosen layers."""
+  ratio = lambda a, b: jnp.abs(a) / jnp.maximum(b, 1e-30)
+  importance = jax.tree.map(ratio, _norms(forget), norm)
+  lengths = jax.tree.map(jnp.multiply, _norms(forget), _norms(retain))
+  alignment = jax.tree.leaves(jax.tree.map(ratio, _dots(forget, retain), lengths))
+  leaves = jax.tree_util.tree_leaves_with_path(importance)
+  layers = [
+    (float(gain), float(loss), array, layer)
+    for array, (path, gains) in enumerate(leaves)
+    if path[-1].key in _MATRICES
+    for layer, (gain, loss) in enumerate(zip(gains.ravel(), alignment[array].ravel(), strict=True))
+  ]
+  chosen = {(array, layer) for *_, array, layer in _front(layers)[:count]}
+  flags = [
+    jnp.array([(array, layer) in chosen for layer in range(x.size)]).reshape(x.shape)
+    for array, (_, x) in enumerate(leaves)
+  ]
+  return jax.tree.unflatten(jax.tree.structure(norm), flags)
+
+
+def _front(layers):
+  """Of (gain, loss, ...), those that none beats in both, the largest gain first."""
+  front = []
+  for layer in sorted(layers, key=lambda each: (-each[0], each[1])):
+    if not front or layer[1] < front[-1][1]:
+      front.append(layer)
+  return front
+
+
+def _layer_axes(path, x):
+  """The axes of one layer: all, or all but the first where blocks are scanned."""
+  scanned = any(key.key == "blocks" for key in path)
+  return tuple(range(1 if scanned else 0, x.ndim))
+
+
+def _norms(tree):
+  """The norm of every layer, float32, axes kept at length one."""
+  return jax.tree.map(jnp.sqrt, _dots(tree, tree))
+
+
+def _dots(a, b):
+  """The inner product of every layer of two trees, float32, axes kept at length one."""
+
+  def dot(path, x, y):
+    product = x.astype(jnp.float32) * y.astype(jnp.float32)
+    return jnp.sum(product, axis=_layer_axes(path, x), keepdims=True)
+
+  return jax.tree_util.tree_map_with_path(dot, a, b)

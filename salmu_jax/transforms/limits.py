@@ -1,0 +1,95 @@
+"""Where an update may go: some of the parameters, or not far from the start. After the optimizer."""
+
+import re
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from salmu_jax.errors import InputError
+
+
+def paths(params):
+  """A tree like `params` of names such as "visual/transformer/block_0/ln_1/scale"."""
+  return jax.tree_util.tree_map_with_path(
+    lambda path, _: jax.tree_util.keystr(path, simple=True, separator="/"), params
+  )
+
+
+def train_only(patterns):
+  """Updates only the parameters whose name one of the patterns matches; the rest keep their bits.
+
+  Args:
+    patterns: one regular expression or several, searched for in names such as
+      "text/transformer/block_0/in_proj/kernel": "^visual/" and "^text/" are the towers.
+
+  Raises:
+    InputError: from `init`, if a pattern is no regular expression or matches nothing.
+  """
+  patterns = [patterns] if isinstance(patterns, str) else patterns
+  compiled = [_compiled(pattern) for pattern in patterns]
+
+  def init(params):
+    names = jax.tree.leaves(paths(params))
+    for pattern in compiled:
+      if not any(pattern.search(name) for name in names):
+        raise InputError(
+          f"train_only: {pattern.pattern!r} matches no parameter. Names are like {names[0]!r}; the "
+          f"first parts are {', '.join(sorted({name.split('/')[0] for name in names}))}."
+        )
+    return optax.EmptyState()
+
+  def update(updates, state, params=None, **extra_args):
+    del params, extra_args
+    kept = jax.tree.map(
+      lambda name, u: u if any(p.search(name) for p in compiled) else jnp.zeros_like(u),
+      paths(updates),
+      updates,
+    )
+    return kept, state
+
+  return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _compiled(pattern):
+  try:
+    return re.compile(pattern)
+  except (re.error, TypeError) as error:
+    raise InputError(f"train_only: {pattern!r} is no regular expression: {error}.") from None
+
+
+class TrustRegionState(NamedTuple):
+  """start: the parameters the run started from."""
+
+  start: optax.Params
+
+
+def trust_region(radius):
+  """Keeps the parameters within a ball around the start.
+
+    theta + u <- theta0 + min(1, R / |theta + u - theta0|) (theta + u - theta0),   R = radius |theta0|
+
+  An update that stays inside is left alone. Norms run over the whole tree.
+
+  Args:
+    radius: of the ball, as a share of the norm of the starting parameters.
+  """
+
+  def init(params):
+    return TrustRegionState(jax.tree.map(jnp.copy, params))
+
+  def update(updates, state, params, **extra_args):
+    del extra_args
+    wide = lambda x: x.astype(jnp.float32)
+    moved = jax.tree.map(lambda p, u, s: wide(p) + wide(u) - wide(s), params, updates, state.start)
+    limit = radius * optax.tree.norm(jax.tree.map(wide, state.start))
+    size = optax.tree.norm(moved)
+
+    def pulled_back(p, u, s, m):
+      back = (wide(s) + limit / size * m - wide(p)).astype(u.dtype)
+      return jnp.where(size > limit, back, u)
+
+    return jax.tree.map(pulled_back, params, updates, state.start, moved), state
+
+  return optax.GradientTransformationExtraArgs(init, update)

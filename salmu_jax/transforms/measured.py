@@ -1,0 +1,240 @@
+"""Limits that the data decides: which weights matter for forget, and which for retain.
+
+Each transformation keeps what it needs in its state; until the `find_...` or `measure_...` beside it
+has filled that from one pass over the data, it changes nothing. Those are `prepare(opt_state,
+gradients) -> opt_state`, see `salmu_jax.methods.base.Method`. All go after the optimizer in a chain:
+Adam undoes any constant factor on a weight's gradient, and its decay moves masked weights.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from salmu_jax.errors import InputError
+
+
+def _wide_zeros(params):
+  return jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), params)
+
+
+def mean_gradients(gradients, halves, of=lambda x: x):
+  """{half: the mean of of(gradient), in float32}, over the batches of one pass."""
+  total, count = None, 0
+  for each in gradients():
+    part = jax.tree.map(lambda x: of(x.astype(jnp.float32)), {half: each[half] for half in halves})
+    total, count = part if total is None else jax.tree.map(jnp.add, total, part), count + 1
+  return jax.tree.map(lambda x: x / count, total)
+
+
+def filled(opt_state, kind, fill):
+  """`opt_state` with fill(state) in the place of every state of type `kind`."""
+  ours = lambda x: isinstance(x, kind)
+  if not any(map(ours, jax.tree.leaves(opt_state, is_leaf=ours))):
+    raise InputError(f"The chain has no transformation with a {kind.__name__} to fill.")
+  return jax.tree.map(lambda x: fill(x) if ours(x) else x, opt_state, is_leaf=ours)
+
+
+class KeepSalientState(NamedTuple):
+  """mask: a tree of bool arrays like the parameters, true where an update passes."""
+
+  mask: optax.Params
+
+
+def keep_salient():
+  """Updates only the weights that `find_salient` marked; the others keep their bits.
+
+  References:
+    Fan et al., SalUn: Empowering Machine Unlearning via Gradient-based Weight Saliency (ICLR 2024),
+    equations 4 and 5.
+  """
+
+  def init(params):
+    return KeepSalientState(jax.tree.map(lambda x: jnp.ones(x.shape, bool), params))
+
+  def update(updates, state, params=None, **extra_args):
+    del params, extra_args
+    zero_out = lambda u, keep: jnp.where(keep, u, jnp.zeros_like(u))
+    return jax.tree.map(zero_out, updates, state.mask), state
+
+  return optax.GradientTransformationExtraArgs(init, update)
+
+
+def find_salient(fraction=0.5):
+  """Marks the weights with the largest |sum of forget gradients|.
+
+  Args:
+    fraction: share of all weights to mark, over the whole tree; the authors' default is 0.5.
+
+  Returns:
+    prepare(opt_state, gradients).
+  """
+
+  def prepare(opt_state, gradients):
+    saliency = jax.tree.map(jnp.abs, mean_gradients(gradients, ["forget"])["forget"])
+    flat = np.concatenate([np.asarray(x).ravel() for x in jax.tree.leaves(saliency)])
+    rank = max(flat.size - math.ceil(fraction * flat.size), 0)
+    threshold = np.partition(flat, rank)[rank] if rank < flat.size else np.inf
+    mask = jax.tree.map(lambda x: x >= threshold, saliency)
+    return filled(opt_state, KeepSalientState, lambda _: KeepSalientState(mask))
+
+  return prepare
+
+
+class ProjectOutState(NamedTuple):
+  """basis: a tree like the parameters with a leading axis of K orthonormal directions, or zeros."""
+
+  basis: optax.Params
+
+
+def project_out(rank=8):
+  """Projects the update out of the span of retain gradients that `find_basis` measured.
+
+    u <- u - sum_k <u, b_k> b_k
+
+  so a step leaves the retain loss at the start unchanged to first order, whatever the optimizer did
+  to the gradient. Inner products run over the whole tree; the state holds `rank` copies of the
+  parameters.
+
+  References:
+    Saha et al., Gradient Projection Memory for Continual Learning (arXiv 2103.09762), with gradients in
+    the place of layer inputs.
+  """
+
+  def init(params):
+    return ProjectOutState(jax.tree.map(lambda x: jnp.zeros((rank, *x.shape), jnp.float32), params))
+
+  def update(updates, state, params=None, **extra_args):
+    del params, extra_args
+    along = lambda u, b: jnp.tensordot(b, u.astype(jnp.float32), axes=u.ndim, precision="highest")
+    parts = sum(jax.tree.leaves(jax.tree.map(along, updates, state.basis)))
+    remove = lambda u, b: (
+      u.astype(jnp.float32) - jnp.tensordot(parts, b, axes=1, precision="highest")
+    ).astype(u.dtype)
+    return jax.tree.map(remove, updates, state.basis), state
+
+  return optax.GradientTransformationExtraArgs(init, update)
+
+
+def find_basis(rank=8):
+  """Orthonormalises `rank` sums of retain gradients, over every rank-th batch of the pass each.
+
+  Directions that are linearly dependent to rounding are left out (zeros).
+
+  Returns:
+    prepare(opt_state, gradients).
+  """
+
+  def prepare(opt_state, gradients):
+    sums = [None] * rank
+    for number, each in enumerate(gradients()):
+      part = jax.tree.map(lambda x: x.astype(jnp.float32), each["retain"])
+      k = number % rank
+      sums[k] = part if sums[k] is None else jax.tree.map(jnp.add, sums[k], part)
+    filler = jax.tree.map(jnp.zeros_like, sums[0])
+    rows = jax.tree.map(lambda *xs: jnp.stack(xs), *[filler if s is None else s for s in sums])
+    gram = sum(
+      np.einsum("ia,ja->ij", *[np.asarray(x, np.float64).reshape(rank, -1)] * 2)
+      for x in jax.tree.leaves(rows)
+    )
+    values, vectors = np.linalg.eigh(gram)
+    used = values > 1e-10 * values.max()
+    whiten = (vectors * np.where(used, 1 / np.sqrt(np.where(used, values, 1)), 0)).T
+    whiten = jnp.asarray(whiten, jnp.float32)
+    basis = jax.tree.map(lambda x: jnp.tensordot(whiten, x, axes=1, precision="highest"), rows)
+    return filled(opt_state, ProjectOutState, lambda _: ProjectOutState(basis))
+
+  return prepare
+
+
+class ImportanceState(NamedTuple):
+  """importance: a tree like the parameters, squared gradients over their mean; zeros at first."""
+
+  importance: optax.Params
+
+
+def divide_by_importance(strength=1.0):
+  """Slows down the weights that retain needs, u <- u / (1 + strength F / mean F).
+
+  F is the diagonal of the empirical Fisher information of retain, from `measure_importance`; its mean
+  runs over the whole tree. Strength 0 is the identity.
+
+  References:
+    Kirkpatrick et al., Overcoming catastrophic forgetting (arXiv 1612.00796), for F as importance.
+  """
+
+  def init(params):
+    return ImportanceState(_wide_zeros(params))
+
+  def update(updates, state, params=None, **extra_args):
+    del params, extra_args
+    divide = lambda u, f: (u / (1 + strength * f)).astype(u.dtype)
+    return jax.tree.map(divide, updates, state.importance), state
+
+  return optax.GradientTransformationExtraArgs(init, update)
+
+
+def measure_importance():
+  """Fills the state of `divide_by_importance` with the squared retain gradients, over their mean.
+
+  Gradients are those of batches, as in the usual implementations, not of single rows.
+
+  Returns:
+    prepare(opt_state, gradients).
+  """
+
+  def prepare(opt_state, gradients):
+    squares = mean_gradients(gradients, ["retain"], jnp.square)["retain"]
+    entries = sum(x.size for x in jax.tree.leaves(squares))
+    mean = sum(jnp.sum(x) for x in jax.tree.leaves(squares)) / entries
+    relative = jax.tree.map(lambda x: x / jnp.maximum(mean, jnp.finfo(jnp.float32).tiny), squares)
+    return filled(opt_state, ImportanceState, lambda _: ImportanceState(relative))
+
+  return prepare
+
+
+class HoldUnimportantState(NamedTuple):
+  """start: the starting parameters. freedom: like them, in [0, 1], 1 for what forget needs most."""
+
+  start: optax.Params
+  freedom: optax.Params
+
+
+def hold_unimportant(weight):
+  """Adds the pull of an L2 penalty towards the start, on the weights that forget does not need.
+
+    u <- u + weight (1 - freedom) (theta - theta0)
+
+  Unlike the others here it belongs before the optimizer: it is the gradient of a penalty.
+
+  References:
+    Cha et al., Learning to Unlearn (L2UL, arXiv 2301.11578), equation 7.
+  """
+
+  def init(params):
+    return HoldUnimportantState(jax.tree.map(jnp.copy, params), _wide_zeros(params))
+
+  def update(updates, state, params, **extra_args):
+    del extra_args
+    pull = lambda u, p, s, f: (u + weight * (1 - f) * (p - s)).astype(u.dtype)
+    return jax.tree.map(pull, updates, params, state.start, state.freedom), state
+
+  return optax.GradientTransformationExtraArgs(init, update)
+
+
+def measure_freedom():
+  """Fills `hold_unimportant`: |mean forget gradient| over the largest of its array, as in L2UL.
+
+  Returns:
+    prepare(opt_state, gradients).
+  """
+
+  def prepare(opt_state, gradients):
+    size = jax.tree.map(jnp.abs, mean_gradients(gradients, ["forget"])["forget"])
+    freedom = jax.tree.map(lambda x: x / jnp.maximum(jnp.max(x), 1e-30), size)
+    return filled(opt_state, HoldUnimportantState, lambda s: s._replace(freedom=freedom))
+
+  return prepare

@@ -1,0 +1,90 @@
+"""NegMerge: a weight edit from several short runs inside one budget."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+class ReflectMergedState(NamedTuple):
+  """count: (), steps taken. start: the starting parameters. inner: of the optimizer.
+
+  total, low, high: sum, least and largest of the task vectors of the legs that are done.
+  """
+
+  count: jax.Array
+  start: optax.Params
+  inner: optax.OptState
+  total: optax.Params
+  low: optax.Params
+  high: optax.Params
+
+
+def reflect_merged(optimizer, coefficient, legs, steps, spread=2.0):
+  """NegMerge: task vectors of several runs, merged where they agree in sign, negated.
+
+    theta <- theta0 - coefficient mean_k tau_k [all tau_k have one sign]
+
+  The run is cut into legs of steps // legs updates. Each starts from theta0 with a fresh optimizer, so
+  with the warm-up and the first part of its schedule, and its updates scaled by a factor of its own,
+  evenly in the logarithm from 1 / spread to spread. The last step makes the edit; left-over steps
+  before it rest at the start.
+
+  Args:
+    optimizer: of every leg. coefficient, legs: see above.
+    steps: of the run, at least `legs`.
+    spread: of the legs' learning rates.
+
+  References:
+    Kim et al., NegMerge (arXiv 2410.05583), equations 3 and 4. There runs differ in more than their
+    learning rate and order of data.
+  """
+  length = steps // legs
+  exponents = jnp.linspace(-1.0, 1.0, legs) if legs > 1 else jnp.zeros(1)
+
+  def init(params):
+    zeros = [_zeros(params) for _ in range(3)]
+    return ReflectMergedState(
+      jnp.zeros((), jnp.int32), jax.tree.map(jnp.copy, params), optimizer.init(params), *zeros
+    )
+
+  def update(updates, state, params, **extra_args):
+    leg, at = state.count // length, state.count % length
+    ends, last = (leg < legs) & (at == length - 1), state.count + 1 == steps
+    first = lambda fresh, old: jnp.where(at == 0, fresh, old)
+    inner = jax.tree.map(first, optimizer.init(state.start), state.inner)
+    stepped, inner = optimizer.update(updates, inner, params, **extra_args)
+    factor = jnp.where(leg < legs, jnp.power(spread, exponents[jnp.minimum(leg, legs - 1)]), 0.0)
+    stepped = jax.tree.map(lambda u: factor.astype(u.dtype) * u, stepped)
+    state = _gathered(state, stepped, params, leg, ends)._replace(inner=inner)
+
+    def edit(u, p, s, total, low, high):
+      merged = jnp.where((low > 0) | (high < 0), total / legs, 0)
+      back = s - jnp.where(last, coefficient, 0.0) * merged - p
+      return jnp.where(last | ends, back, u).astype(u.dtype)
+
+    trees = (state.start, state.total, state.low, state.high)
+    return jax.tree.map(edit, stepped, params, *trees), state
+
+  return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _gathered(state, updates, params, leg, ends):
+  """The state after this step; the task vector counts where the leg ends."""
+  tau = jax.tree.map(lambda p, u, s: (p + u - s).astype(jnp.float32), params, updates, state.start)
+
+  def fold(pick, old):
+    new = lambda o, t: jnp.where(ends, jnp.where(leg == 0, t, pick(o, t)), o)
+    return jax.tree.map(new, old, tau)
+
+  return state._replace(
+    count=state.count + 1,
+    total=fold(jnp.add, state.total),
+    low=fold(jnp.minimum, state.low),
+    high=fold(jnp.maximum, state.high),
+  )
+
+
+def _zeros(params):
+  return jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), params)
