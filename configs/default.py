@@ -120,6 +120,16 @@ def get_config():
   # Rows embedded at once, over all devices, and the precision of the towers.
   config.evaluate.batch_size = 256
   config.evaluate.compute_dtype = "float32"
+
+  config.diagnosis = ConfigDict()
+  # A model is ineffective below this share of the leak closed: of RetFail's MRR, from Compromised's to
+  # Clean's. As published.
+  config.diagnosis.leakage_reduction = 0.99
+  # Catastrophic above this share of Compromised's GenKnow lost. As published.
+  config.diagnosis.general_knowledge_loss = 0.01
+  # Over-generalised above this share of the gap between Compromised and Clean lost in InterIdSim or
+  # IntraIdSim. Not published.
+  config.diagnosis.holdout_gap_lost = 0.05
   return config
 
 

@@ -2,6 +2,7 @@
 
 import numbers
 
+import optax
 from ml_collections import ConfigDict
 
 from salmu_jax import mesh as mesh_lib
@@ -42,6 +43,7 @@ def check(config, schema, run_schema, mesh):
   _positive(config.pretrain, "config.pretrain", "crop_area")
   _positive(config.evaluate, "config.evaluate", "gallery")
   _positive(config, "config", "reader_threads")
+  _shares(config.diagnosis, "config.diagnosis", *config.diagnosis)
   for name, seed in (("seed", config.seed), ("evaluate.seed", config.evaluate.seed)):
     if not 0 <= seed < 2**32:
       raise InputError(f"config.{name} = {seed}; it must be 0 or more, and less than 2**32.")
@@ -57,8 +59,10 @@ def check(config, schema, run_schema, mesh):
     )
   for name, run in config.unlearn.items():
     _check_run(f"config.unlearn.{name}", name, run, run_schema, mesh)
+    _check_makeable(f"config.unlearn.{name}.args", run)
   for name, run in _composed(config, schema).items():
     _check_run("config.method.run", name, run, run_schema, mesh)
+    _check_makeable("config.method", run)
 
 
 def chosen(config, schema):
@@ -169,6 +173,14 @@ def _check_run(where, name, run, schema, mesh):
     )
   _optimizer(f"{where}.optimizer", run.optimizer)
   _logs_before_saving(where, run)
+
+
+def _check_makeable(where, run):
+  """Makes the method, for a run of any length, so that its own checks come before all else."""
+  try:
+    base.build(MAKERS[run.method], optax.identity(), run.args.to_dict(), steps=10**6, seed=0)
+  except InputError as error:
+    raise InputError(f"{where}.{error}") from error
 
 
 def _same_fields(given, schema, where, optional=()):

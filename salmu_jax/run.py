@@ -18,7 +18,7 @@ from salmu_jax.errors import InputError
 from salmu_jax.evaluate import imagenet, zero_shot
 from salmu_jax.generate import release as generated
 from salmu_jax.models import clip, presets
-from salmu_jax.report import leaderboard
+from salmu_jax.report import leaderboard, report
 from salmu_jax.report.results import read_results
 
 
@@ -43,7 +43,8 @@ def run(config, folder):
   setup = prepare(config, folder, mesh)
   if _finished(setup):
     progress.console.print(f"Nothing to do: every stage in {folder} is done.")
-    leaderboard.show(leaderboard.rows(read_results(folder / "results")), Console())
+    results = read_results(folder / "results")
+    leaderboard.show(leaderboard.rows(results, config.diagnosis.to_dict()), Console())
     return
 
   # Models
@@ -62,7 +63,7 @@ def run(config, folder):
     judging.evaluate(setup, evaluator, config.judge.name, judged)
 
   # Report
-  leaderboard.report(folder / "results", folder, Console())
+  report.report(folder / "results", folder, Console(), config.diagnosis.to_dict())
   progress.console.print(f"Done in {workdir.minutes(time.monotonic() - began)}; see {folder}")
 
 
@@ -212,7 +213,8 @@ def _finished(setup):
   names = [*stages.PRETRAINED, *setup.config.unlearn, *judged]
   if not all([judging.is_evaluated(setup, name) for name in names]):
     return False
-  return leaderboard.is_current(setup.folder / "results", setup.folder)
+  thresholds = setup.config.diagnosis.to_dict()
+  return report.is_current(setup.folder / "results", setup.folder, thresholds)
 
 
 def _summarise(setup):

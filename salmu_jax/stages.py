@@ -140,7 +140,7 @@ def make_method(setup, name):
   try:
     return base.build(MAKERS[run.method], optimizer, args, steps=steps, seed=setup.config.seed)
   except InputError as error:
-    raise InputError(f"config.unlearn.{name}.args: {error}") from error
+    raise InputError(f"config.unlearn.{name}.args.{error}") from error
 
 
 def unlearn(setup, name, compromised):
@@ -156,7 +156,7 @@ def unlearn(setup, name, compromised):
     state = train.start_state(compromised, method.tx, setup.mesh)
     # A checkpoint holds what was measured before it.
     if method.prepare and not checkpoint.any_in(folder / "checkpoints"):
-      state = state.replace(opt_state=_prepared(setup, name, method, state, compromised))
+      state = _prepared(setup, name, method, state, compromised)
     jitted = train.jitted_unlearn_step(setup.model, method, setup.mesh)
     step = lambda state, batch: jitted(state, compromised, batch)
     with contextlib.closing(unlearning_batches(setup, run)) as batches:
@@ -203,7 +203,7 @@ def unlearning_batches(setup, run):
 
 
 def _prepared(setup, name, method, state, params):
-  """The optimizer's state after `method.prepare`, from one pass over forget."""
+  """The state after `method.prepare`, from one pass over forget."""
   run = setup.config.unlearn[name]
   jitted = train.jitted_gradients(setup.model, method, setup.mesh)
   steps = max(1, setup.release.counts["forget"] // run.batch_size)
@@ -217,7 +217,7 @@ def _prepared(setup, name, method, state, params):
         yield jitted(params, mesh_lib.put_batch(batch, setup.mesh))
         tick()
 
-  return method.prepare(state.opt_state, gradients)
+  return train.prepared(state, method, gradients, setup.mesh)
 
 
 def _train(setup, folder, label, step, state, batches, schedule):

@@ -214,6 +214,12 @@ def start_state(params, tx, mesh):
   return jax.device_put(state, mesh_lib.replicated(mesh))
 
 
+def prepared(state, method, gradients, mesh):
+  """The state with what `method.prepare` measures of `gradients`, laid out as a step leaves it."""
+  opt_state = method.prepare(state.opt_state, gradients)
+  return state.replace(opt_state=jax.device_put(opt_state, mesh_lib.replicated(mesh)))
+
+
 def fit(step, state, iterator, schedule, *, mesh, checkpoints, writer, progress):
   """Runs steps up to `schedule.total_steps`, from the newest checkpoint where there is one.
 

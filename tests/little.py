@@ -37,3 +37,8 @@ def unlearning_batch(seed=0, rows=16):
 
 def optimizer_settings(learning_rate=1e-2):
   return ConfigDict(default.optimizer(learning_rate))
+
+
+def sgd_settings(learning_rate=1e-2):
+  """Without Adam, which would blow up the rounding of gradients that are zero but for it."""
+  return ConfigDict(default.optimizer(learning_rate, name="sgd"))

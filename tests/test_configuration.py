@@ -19,6 +19,10 @@ def check(config, mesh=ONE):
   configuration.check(config, default.get_config(), default.unlearning_run(), mesh)
 
 
+def chosen(config):
+  return configuration.chosen(config, default.get_config())
+
+
 @pytest.mark.parametrize("module", [mini, smoke, vit_b16, vit_b16_scratch])
 @pytest.mark.parametrize("devices", [1, 2, 4, 8])
 def test_the_configs_we_ship_are_valid_on_one_to_eight_devices(module, devices):
@@ -28,6 +32,7 @@ def test_the_configs_we_ship_are_valid_on_one_to_eight_devices(module, devices):
 def test_names_after_the_colon_choose_the_methods():
   assert set(mini.get_config("vlunlearn,finetune").unlearn) == {"vlunlearn", "finetune"}
   assert set(mini.get_config().unlearn) == set(methods.BASELINES)
+  assert set(mini.get_config("all").unlearn) == set(METHODS)
 
 
 def test_an_unknown_method_after_the_colon_is_refused_with_the_known_ones():
@@ -99,6 +104,41 @@ def changed(path, value):
       1.0,
       r"vlunlearn\.args: unknown name 'forgets'\. Did you mean 'forget'",
     ),
+    ("unlearn.finetune.optimizer.name", "adam", r"optimizer\.name: unknown name 'adam'.*'adamw'"),
+    ("unlearn.finetune.batch_size", 1, r"batch_size = 1; losses compare the pairs of a batch"),
+    (
+      "unlearn.vlunlearn.args.forget",
+      -1.0,
+      r"unlearn\.vlunlearn\.args\.forget = -1\.0; .*at least 0",
+    ),
+    ("unlearn.vlunlearn.args.forget", "x", r"unlearn\.vlunlearn\.args\.forget = 'x'; .*a number"),
+    ("method.chain", ("add_retain",), r"config\.method\.chain = .*needs a config\.method\.loss"),
+    (
+      "method.retain",
+      "contrastive",
+      r"config\.method: unknown name 'retain'. Did you mean 'retain_l",
+    ),
+    (
+      "method",
+      {"loss": "delet"},
+      r"config\.method\.loss: unknown name 'delet'.*Did you mean 'delete'",
+    ),
+    (
+      "method",
+      {"loss": "delete", "chain": ("keep_saliant",)},
+      r"config\.method\.chain: .*'keep_salient'",
+    ),
+    (
+      "method",
+      {"loss": "delete", "retain_loss": "x"},
+      r"config\.method\.retain_loss: unknown name 'x'",
+    ),
+    (
+      "method",
+      {"loss": "delete", "name": "finetune"},
+      r"config\.method\.name = 'finetune' is taken",
+    ),
+    ("method", {"loss": "delete", "run": {"budget": 0.0}}, r"config\.method\.run\.budget = 0\.0"),
     ("unlearn.clean", default.unlearning_run(), r"unlearn\.clean.*not 'clean' or 'compromised'"),
     ("unlearn.a/b", default.unlearning_run(), r"unlearn\.a/b: 'a/b' becomes a folder"),
   ],
@@ -111,16 +151,36 @@ def test_a_wrong_field_is_named_with_what_would_be_right(path, value, message):
 def test_a_method_named_by_flag_is_the_only_one_that_runs():
   config = changed("method.name", "vlunlearn")
   check(config)
-  assert list(configuration.chosen(config).unlearn) == ["vlunlearn"]
-  assert configuration.chosen(config).unlearn.vlunlearn == config.unlearn.vlunlearn
+  assert list(chosen(config).unlearn) == ["vlunlearn"]
+  assert chosen(config).unlearn.vlunlearn == config.unlearn.vlunlearn
   everything = mini.get_config()
-  assert configuration.chosen(everything).unlearn == everything.unlearn
+  assert chosen(everything).unlearn == everything.unlearn
+
+
+def test_a_composed_method_runs_alone_under_a_name_of_its_parts():
+  asked = {"loss": "delete", "chain": ("project_conflicts", ("keep_salient", {"fraction": 0.3}))}
+  config = changed("method", asked)
+  check(config)
+  ((name, run),) = chosen(config).unlearn.items()
+  assert name == "delete-project_conflicts-keep_salient"
+  assert run.method == "compose" and run.args.loss == "delete"
+  assert run.budget == default.unlearning_run().budget
+  named = changed("method", asked | {"name": "mine", "run": {"budget": 2.0}})
+  check(named)
+  assert chosen(named).unlearn.mine.budget == 2.0
+
+
+def test_a_composed_method_may_stand_among_the_runs_of_a_config():
+  config = mini.get_config()
+  with config.unlocked():
+    config.unlearn.mine = default.unlearning_run("compose", args=dict(loss="npo", chain=("munba",)))
+  check(config)
 
 
 def test_no_method_at_all_can_be_asked_for():
   config = changed("method.name", "none")
   check(config)
-  assert not configuration.chosen(config).unlearn
+  assert not chosen(config).unlearn
 
 
 def test_a_missing_field_is_named():

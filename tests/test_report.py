@@ -19,6 +19,7 @@ from salmu_jax.evaluate.diagnosis import diagnose
 from salmu_jax.evaluate.scores import METRICS, flatten
 from salmu_jax.report import __main__ as command
 from salmu_jax.report import leaderboard, plots
+from salmu_jax.report import report as report_lib
 from salmu_jax.report.published import published_markdown, show_published
 from salmu_jax.report.results import read_results
 
@@ -29,6 +30,9 @@ FILES = (
   "forgetting.png",
   "similarity.png",
   "training.png",
+  "breakdown.png",
+  "diagnosis.md",
+  "diagnosis.json",
 )
 HASH = "ab" * 32
 # RetFail median rank, AssocStr, ACS, IdZSC, CoreAssoc, GenKnow, InterId, IntraId, VisId, Frag.
@@ -64,6 +68,38 @@ def _curve(name, role):
   ]
 
 
+def _breakdown(median, assoc, inter, intra):
+  """Two fields, a style, and people; "city" of forget stays as Compromised had it."""
+  kinds = {"field": ("city", "job"), "style": ("web",), "identity": ("00000001", "00000002")}
+  forget = {
+    kind: {
+      label: {
+        "rows": 10,
+        "similarity": assoc,
+        "MRR": 1 / (9 if label in ("city", "00000002") and median > 10 else median),
+      }
+      for label in names
+    }
+    for kind, names in kinds.items()
+  }
+  if median == MADE_UP["clean"][0] and assoc == MADE_UP["clean"][1]:
+    for names in forget.values():
+      for each in names.values():
+        each["MRR"] = 1 / median
+  holdout = lambda cosine, people: {
+    kind: {
+      label: {"rows": 5, "similarity": cosine}
+      for label in (people if kind == "identity" else names)
+    }
+    for kind, names in kinds.items()
+  }
+  return {
+    "forget": forget,
+    "holdout_identity": holdout(inter, ("00000009",)),
+    "holdout_association": holdout(intra, ("00000001",)),
+  }
+
+
 def result(name, numbers=None, model=None):
   """One results file's content, with per-row scores that agree with the means."""
   rng = np.random.default_rng([7, len(name)])
@@ -92,6 +128,7 @@ def result(name, numbers=None, model=None):
       "2.5_FragSim": _spread(rng, frag, 60),
     },
     "salmu_jax": {
+      "additional": {"breakdown": _breakdown(median, assoc, inter, intra)},
       "model": model or name,
       "role": role,
       "method": name if unlearned else None,
@@ -142,7 +179,7 @@ def tables(tmp_path, *results):
 def report(tmp_path, *results):
   """Writes everything; returns the output folder."""
   folder = save(tmp_path / "results", *results)
-  leaderboard.report(folder, tmp_path / "out", Console(file=io.StringIO(), width=120))
+  report_lib.report(folder, tmp_path / "out", Console(file=io.StringIO(), width=120))
   return tmp_path / "out"
 
 
@@ -247,7 +284,7 @@ def test_plots_have_content_and_the_same_bytes_every_time(tmp_path, plain):
   again = report(tmp_path, *everything())
   for name in FILES:
     assert (plain / name).read_bytes() == (again / name).read_bytes()
-  for name in FILES[3:]:
+  for name in FILES[3:6]:
     with Image.open(plain / name) as image:
       assert image.format == "PNG" and "Software" not in image.info
       assert image.width == 1500 and 500 < image.height < 2000
@@ -264,7 +301,7 @@ def test_plots_react_to_the_numbers_they_show(tmp_path, plain):
   results[2] = result("finetune", (1450, 0.1, 0.64, 0.02, 0.16, 0.638, 0.05, 0.05, 0.306, 0.282))
   results[2]["salmu_jax"]["curve"][50]["retain_loss"] = 9.0
   changed = report(tmp_path, *results)
-  for name in FILES[3:]:
+  for name in FILES[3:6]:
     assert (plain / name).read_bytes() != (changed / name).read_bytes()
 
 
@@ -309,12 +346,12 @@ def test_plots_draw_any_name_and_methods_without_curves_or_scores(tmp_path):
   results[2]["salmu_jax"]["curve"] = [{"step": 1, "forget_loss": None}]
   results[3]["utility"]["2.5_FragSim"]["scores"] = [None] * 60
   out = report(tmp_path, *results)
-  assert all((out / name).stat().st_size > 10_000 for name in FILES[3:])
+  assert all((out / name).stat().st_size > 10_000 for name in FILES[3:6])
 
 
 def test_references_alone_are_drawn(tmp_path):
   out = report(tmp_path, *everything()[:2])
-  assert all((out / name).stat().st_size > 10_000 for name in FILES[3:])
+  assert all((out / name).stat().st_size > 10_000 for name in FILES[3:6])
 
 
 def broken(change):
@@ -400,7 +437,7 @@ def test_empty_folder_and_report_into_the_results_are_refused(tmp_path):
     read_results(tmp_path)
   folder = save(tmp_path / "results", *everything())
   with pytest.raises(InputError, match="Name another folder"):
-    leaderboard.report(folder, folder, Console(file=io.StringIO()))
+    report_lib.report(folder, folder, Console(file=io.StringIO()))
 
 
 def test_command_prints_paths_and_fails_with_one_message(tmp_path, capsys):
@@ -435,7 +472,7 @@ def imported():
 
 def test_imported_weights_have_no_history_and_tables_say_so(tmp_path):
   out = report(tmp_path, *imported())
-  assert all((out / name).stat().st_size > 10_000 for name in FILES[3:])
+  assert all((out / name).stat().st_size > 10_000 for name in FILES[3:6])
   paragraph = (out / "leaderboard.md").read_text().split("\n\n")[1]
   assert "Seed: 0 (missing for clean, compromised)." in paragraph
   assert "Device: cpu x 1 (missing for clean, compromised)." in paragraph
@@ -444,7 +481,7 @@ def test_imported_weights_have_no_history_and_tables_say_so(tmp_path):
   for key in ("seed", "steps", "wall_seconds", "device"):
     assert rows[0][key] is rows[1][key] is None is not rows[2][key]
   assert rows[0]["reads"] == []
-  assert leaderboard.is_current(tmp_path / "results", out)
+  assert report_lib.is_current(tmp_path / "results", out)
 
 
 def test_bounds_alone_that_were_imported_have_no_seed_at_all(tmp_path):
@@ -522,7 +559,7 @@ def test_published_values_are_printed_beside_models_judged_on_the_published_rele
     folder = tmp_path / name.partition("/")[0]
     save(folder / "results", *results)
     console = Console(file=io.StringIO(), width=200, color_system=None)
-    leaderboard.report(folder / "results", folder / "out", console)
+    report_lib.report(folder / "results", folder / "out", console)
     shown = console.file.getvalue()
     assert "surgery" in shown
     assert ("CLIPErase" in shown) == (name != "mini")

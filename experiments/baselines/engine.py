@@ -49,14 +49,15 @@ class Engine:
     """
     schedule = train.make_schedule(settings, len(batches))
     rates = schedule(jnp.arange(len(batches)))
-    # Laid out as the update leaves it, or the second step would compile it anew.
-    opt_state = jax.device_put(program.init(self.start), self._layout)
+    opt_state = program.init(self.start)
     if program.method.prepare:
       pairs = list(zip(batches, references, strict=True))[:prepare_batches]
       passing = lambda: (
         self._gradients(program, self.start, *pair, prepared=True) for pair in pairs
       )
       opt_state = program.method.prepare(opt_state, passing)
+    # Laid out as the update leaves it, or the second step would compile it anew.
+    opt_state = jax.device_put(opt_state, self._layout)
     params = jax.tree.map(jnp.copy, self.start)
     for batch, reference in zip(batches, references, strict=True):
       grads = self._gradients(program, params, batch, reference)

@@ -4,7 +4,7 @@ import pathlib
 
 from rich.console import Console
 
-from salmu_jax.report import leaderboard
+from salmu_jax.report import leaderboard, report
 from salmu_jax.report.results import read_results
 from salmu_jax.workdir import minutes
 
@@ -26,4 +26,4 @@ def section(folder=HERE / "results"):
 
 
 if __name__ == "__main__":
-  leaderboard.report(HERE / "results", HERE, Console())
+  report.report(HERE / "results", HERE, Console())

@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 from salmu_jax.errors import InputError
+from salmu_jax.evaluate import breakdown
 
 # "Utility-efficient" forgetting is more than 99 % leakage reduction at less than 1 % loss of
 # general knowledge (arXiv 2603.26316). The share of the holdout gap is this project's choice: the
@@ -73,6 +74,61 @@ def diagnose(scores, clean, compromised, thresholds=THRESHOLDS, *, leakage="RetF
   if loss is None:
     word += ", general knowledge not measured"
   return Verdict(word, failures, 1 - kept, loss, inter, intra, leakage)
+
+
+class Group(NamedTuple):
+  """How one group of rows fares, as shares of the gap between Compromised and Clean.
+
+  Attributes:
+    kind: "field", "style" or "identity". label: which one. rows: how many of forget it has.
+    leakage_left: in RetFail's MRR on forget; 0 at Clean's, 1 at Compromised's.
+    inter_gap_lost, intra_gap_lost: in the similarity of holdout_identity and holdout_association.
+      None where the group has no such rows, or Compromised is not above Clean on them.
+  """
+
+  kind: str
+  label: str
+  rows: int
+  leakage_left: float | None
+  inter_gap_lost: float | None
+  intra_gap_lost: float | None
+
+
+def by_group(model, clean, compromised):
+  """Where a model fails: its groups by private field, caption style and person.
+
+  Args:
+    model, clean, compromised: breakdowns of results, see `breakdown.measure`.
+
+  Returns:
+    [Group], kinds in the order of `breakdown.KINDS`, labels in alphabetical order.
+  """
+  tables = model, clean, compromised
+  kinds = [kind for kind in breakdown.KINDS if any(kind in table["forget"] for table in tables)]
+  out = []
+  for kind in kinds:
+    known = sorted({label for split in model.values() for label in split.get(kind, {})})
+    for label in known:
+      left, inter, intra = (
+        _kept_of_group([table[split].get(kind, {}).get(label, {}).get(key) for table in tables])
+        for split, key in (
+          ("forget", "MRR"),
+          ("holdout_identity", "similarity"),
+          ("holdout_association", "similarity"),
+        )
+      )
+      rows = model["forget"].get(kind, {}).get(label, {}).get("rows", 0)
+      lost = [None if kept is None else 1 - kept for kept in (inter, intra)]
+      out.append(Group(kind, label, rows, left, *lost))
+  return out
+
+
+def _kept_of_group(values):
+  """Where the first of (model, Clean, Compromised) lies between the others; None if it cannot be said."""
+  if any(value is None for value in values) or values[2] <= values[1]:
+    return None
+  value, low, high = values
+  return (value - low) / (high - low)
 
 
 def describe(verdict):

@@ -11,7 +11,7 @@ from salmu_jax import checkpoint, progress
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.data import images, pipeline, splits
 from salmu_jax.data import release as release_lib
-from salmu_jax.evaluate import metrics, zero_shot
+from salmu_jax.evaluate import breakdown, metrics, zero_shot
 from salmu_jax.models.clip import CLIP
 
 _FORGET, _RETAIN, _ZERO_SHOT = "forget", "retain_synth", "zero_shot"
@@ -125,11 +125,10 @@ class Evaluator:
       np.random.default_rng(settings.seed),
       settings.probe,
     )
-    return {
-      "efficacy": efficacy,
-      "utility": self._utility(z, cosines, masks),
-      "additional": {"ACS_in_halves": halves},
-    }
+    results = {"efficacy": efficacy, "utility": self._utility(z, cosines, masks)}
+    groups = breakdown.labels(self._release, self._tables)
+    additional = {"ACS_in_halves": halves, "breakdown": breakdown.measure(results, groups)}
+    return {**results, "additional": additional}
 
   def similarities(self, params, split):
     """(N,) cosines of the pairs of a benchmark split, in row order."""

@@ -1,14 +1,12 @@
 """What an unlearning method is: two losses and a gradient transformation."""
 
 import inspect
-import math
-import numbers
 from collections.abc import Callable
 from typing import NamedTuple
 
 import optax
 
-from salmu_jax.errors import InputError
+from salmu_jax.methods import ranges
 
 # Arguments of a `make` that come from the run and not from `args`: its number of steps and its seed.
 OF_THE_RUN = ("steps", "seed")
@@ -37,7 +35,12 @@ class Method(NamedTuple):
 
 
 def build(make, optimizer, args, *, steps, seed):
-  """Calls a method's `make`, with what it wants of the run beside its own arguments."""
+  """Calls a method's `make`, with what it wants of the run beside its own arguments.
+
+  Raises:
+    InputError: an argument is out of its range; names it.
+  """
+  ranges.check(args)
   of_the_run = {"steps": steps, "seed": seed}
   wanted = {k: v for k, v in of_the_run.items() if k in inspect.signature(make).parameters}
   return make(optimizer, **args, **wanted)
@@ -60,25 +63,3 @@ def together(*prepares):
     return opt_state
 
   return prepare if prepares else None
-
-
-def check_within(name, value, low, high=math.inf):
-  """Raises InputError unless the argument `name` is a number from `low` to `high`."""
-  number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-  if not number or not low <= value <= high:
-    right = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
-    raise InputError(f"{name} = {value!r}; it must be a number {right}.")
-
-
-def check_positive(name, value):
-  """Raises InputError unless the argument `name` is a finite number above 0."""
-  number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-  if not number or not 0 < value < math.inf:
-    raise InputError(f"{name} = {value!r}; it must be a finite number above 0.")
-
-
-def check_count(name, value, high=math.inf):
-  """Raises InputError unless the argument `name` is a whole number from 1 to `high`."""
-  if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= high:
-    right = "of at least 1" if high == math.inf else f"from 1 to {high:g}"
-    raise InputError(f"{name} = {value!r}; it must be a whole number {right}.")

@@ -3,7 +3,7 @@
 import optax
 
 from salmu_jax import losses, transforms
-from salmu_jax.methods.base import Method, check_within
+from salmu_jax.methods.base import Method
 
 
 def make(optimizer, *, margin=0.0, retain=1.0):
@@ -13,7 +13,5 @@ def make(optimizer, *, margin=0.0, retain=1.0):
   batch, plus `margin`. This project's own: what negative_gradient and grad_diff lack is a place to
   stop. Reads forget, retain and the starting model. Moves all parameters.
   """
-  check_within("margin", margin, -2, 2)
-  check_within("retain", retain, 0)
   tx = optax.chain(transforms.add_retain(retain), optimizer)
   return Method(losses.bounded_ascent(margin), losses.contrastive, tx)

@@ -3,7 +3,7 @@
 import optax
 
 from salmu_jax import losses, transforms
-from salmu_jax.methods.base import Method, check_within
+from salmu_jax.methods.base import Method
 
 
 def make(optimizer, *, forget=3.0, retain=1.0, consistency=3.0):
@@ -14,8 +14,6 @@ def make(optimizer, *, forget=3.0, retain=1.0, consistency=3.0):
   forget term, which pulls similarities to 0: `cliperase_zero`. Reads forget, retain and the starting
   model. Moves all parameters.
   """
-  for name, weight in (("forget", forget), ("retain", retain), ("consistency", consistency)):
-    check_within(name, weight, 0)
   kept = losses.weighted((retain, losses.contrastive), (consistency, losses.divergence))
   tx = optax.chain(optax.scale(forget), transforms.add_retain(), optimizer)
   return Method(losses.pair_similarity, kept, tx)

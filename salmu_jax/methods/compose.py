@@ -6,6 +6,7 @@ import optax
 
 from salmu_jax import losses, transforms
 from salmu_jax.errors import InputError
+from salmu_jax.methods import ranges
 from salmu_jax.methods.base import Method, together
 from salmu_jax.names import unknown
 
@@ -151,6 +152,7 @@ def _made(table, where, name, args, given):
 
 
 def _called(where, name, maker, args, given):
+  ranges.check(args)
   wanted = inspect.signature(maker).parameters
   known = [k for k in wanted if k not in given]
   for arg in args:

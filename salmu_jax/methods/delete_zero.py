@@ -3,7 +3,7 @@
 import optax
 
 from salmu_jax import losses, transforms
-from salmu_jax.methods.base import Method, check_within
+from salmu_jax.methods.base import Method
 
 
 def make(optimizer, *, forget=1.0, retain=1.0):
@@ -12,7 +12,5 @@ def make(optimizer, *, forget=1.0, retain=1.0):
   `delete` has no target similarity; this has 0, where the published run of DELETE ends (InterIdSim
   .023, arXiv 2603.26316). Reads forget, retain and the starting model. Moves all parameters.
   """
-  check_within("forget", forget, 0)
-  check_within("retain", retain, 0)
   tx = optax.chain(optax.scale(forget), transforms.add_retain(retain), optimizer)
   return Method(losses.zero_similarity, losses.similarity_retention, tx)

@@ -3,7 +3,7 @@
 import optax
 
 from salmu_jax import losses, transforms
-from salmu_jax.methods.base import Method, check_within
+from salmu_jax.methods.base import Method
 
 
 def make(optimizer, *, steps, seed, sigma=1e-3):
@@ -13,7 +13,6 @@ def make(optimizer, *, steps, seed, sigma=1e-3):
   strong convexity, which a CLIP model does not have, and certifies deletion; here it is a setting and
   certifies nothing. Reads retain. Moves all parameters.
   """
-  check_within("sigma", sigma, 0)
   tx = optax.chain(
     optax.set_to_zero(),
     transforms.add_retain(),

@@ -1,7 +1,7 @@
 """Fisher forgetting: noise on what retain does not need."""
 
 from salmu_jax import losses, transforms
-from salmu_jax.methods.base import Method, check_within
+from salmu_jax.methods.base import Method
 
 
 def make(optimizer, *, steps, seed, alpha=1e-8, limit=0.1):
@@ -12,7 +12,5 @@ def make(optimizer, *, steps, seed, alpha=1e-8, limit=0.1):
   the budget is one pass (1x). Reads retain. Moves all parameters.
   """
   del optimizer
-  check_within("alpha", alpha, 0)
-  check_within("limit", limit, 0)
   tx = transforms.add_noise_by_importance(alpha, steps, seed, limit)
   return Method(losses.contrastive, losses.contrastive, tx, reads=("retain",))

@@ -3,7 +3,7 @@
 import optax
 
 from salmu_jax import losses, transforms
-from salmu_jax.methods.base import Method, check_within
+from salmu_jax.methods.base import Method
 
 
 def make(optimizer, *, forget=1.0, retain=1.0):
@@ -12,7 +12,5 @@ def make(optimizer, *, forget=1.0, retain=1.0):
   Liu et al., Continual Learning and Private Unlearning (arXiv 2203.12817), weights 1. Unclipped, and
   unbounded below. Reads forget and retain. Moves all parameters.
   """
-  check_within("forget", forget, 0)
-  check_within("retain", retain, 0)
   tx = optax.chain(optax.scale(forget), transforms.add_retain(retain), optimizer)
   return Method(losses.ascent, losses.contrastive, tx)

@@ -3,7 +3,7 @@
 import optax
 
 from salmu_jax import losses, transforms
-from salmu_jax.methods.base import Method, check_within
+from salmu_jax.methods.base import Method
 
 
 def make(optimizer, *, forget=1.0, retain=1.0):
@@ -12,8 +12,6 @@ def make(optimizer, *, forget=1.0, retain=1.0):
   Yu et al., Gradient Surgery for Multi-Task Learning (arXiv 2001.06782). Reads forget and retain. Moves
   all parameters.
   """
-  check_within("forget", forget, 0)
-  check_within("retain", retain, 0)
   tx = optax.chain(
     optax.scale(forget), transforms.project_conflicts(), transforms.add_retain(retain), optimizer
   )

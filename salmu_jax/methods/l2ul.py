@@ -3,7 +3,7 @@
 import optax
 
 from salmu_jax import losses, transforms
-from salmu_jax.methods.base import Method, check_within
+from salmu_jax.methods.base import Method
 
 
 def make(optimizer, *, anchors=1.0, perturbation=0.5, penalty=1.0):
@@ -14,12 +14,6 @@ def make(optimizer, *, anchors=1.0, perturbation=0.5, penalty=1.0):
   pixels), and weights that forget does not need are pulled to where they were. Reads forget, once more
   before the first step, and the starting model. Moves all parameters.
   """
-  for name, value in (
-    ("anchors", anchors),
-    ("perturbation", perturbation),
-    ("penalty", penalty),
-  ):
-    check_within(name, value, 0)
   loss = losses.anchored_ascent(anchors, perturbation)
   tx = optax.chain(transforms.hold_unimportant(penalty), optimizer)
   return Method(loss, losses.contrastive, tx, ("forget",), transforms.measure_freedom())

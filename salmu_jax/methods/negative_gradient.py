@@ -3,7 +3,7 @@
 import optax
 
 from salmu_jax import losses
-from salmu_jax.methods.base import Method, check_positive
+from salmu_jax.methods.base import Method
 
 
 def make(optimizer, *, max_norm=1.0):
@@ -13,6 +13,5 @@ def make(optimizer, *, max_norm=1.0):
   Golatkar et al., Eternal Sunshine of the Spotless Net (arXiv 1911.04933), as a baseline. Reads
   forget. Moves all parameters.
   """
-  check_positive("max_norm", max_norm)
   tx = optax.chain(optax.clip_by_global_norm(max_norm), optimizer)
   return Method(losses.ascent, losses.contrastive, tx, reads=("forget",))

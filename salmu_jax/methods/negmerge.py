@@ -2,7 +2,7 @@
 
 from salmu_jax import losses, transforms
 from salmu_jax.errors import InputError
-from salmu_jax.methods.base import Method, check_count, check_within
+from salmu_jax.methods.base import Method
 
 
 def make(optimizer, *, steps, coefficient=1.0, legs=4, spread=2.0):
@@ -13,9 +13,6 @@ def make(optimizer, *, steps, coefficient=1.0, legs=4, spread=2.0):
   rate (by a factor of up to `spread` both ways) and in the rows they see. Reads forget. Moves the
   weights with one sign.
   """
-  check_within("coefficient", coefficient, 0)
-  check_count("legs", legs)
-  check_within("spread", spread, 1)
   if steps < legs:
     raise InputError(f"legs = {legs}; the run has {steps} steps, and every leg needs one.")
   tx = transforms.reflect_merged(optimizer, coefficient, legs, steps, spread)

@@ -3,7 +3,7 @@
 import optax
 
 from salmu_jax import losses, transforms
-from salmu_jax.methods.base import Method, check_positive, check_within
+from salmu_jax.methods.base import Method
 
 
 def make(optimizer, *, beta=0.1, retain=1.0):
@@ -13,7 +13,5 @@ def make(optimizer, *, beta=0.1, retain=1.0):
   in-batch matching in the place of likelihoods; the authors' beta is 0.1. With retain = 0 it is plain
   NPO. Reads forget, retain and the starting model. Moves all parameters.
   """
-  check_positive("beta", beta)
-  check_within("retain", retain, 0)
   tx = optax.chain(transforms.add_retain(retain), optimizer)
   return Method(losses.npo(beta), losses.contrastive, tx)

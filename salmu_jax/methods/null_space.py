@@ -3,7 +3,7 @@
 import optax
 
 from salmu_jax import losses, transforms
-from salmu_jax.methods.base import Method, check_count, check_positive
+from salmu_jax.methods.base import Method
 
 
 def make(optimizer, *, rank=8, max_norm=1.0):
@@ -13,8 +13,6 @@ def make(optimizer, *, rank=8, max_norm=1.0):
   as it was. The state holds `rank` copies of the parameters. Clipped as `negative_gradient`. Reads
   forget, and retain once before the first step. Moves all parameters.
   """
-  check_count("rank", rank)
-  check_positive("max_norm", max_norm)
   clip = optax.clip_by_global_norm(max_norm)
   tx = optax.chain(clip, optimizer, transforms.project_out(rank))
   return Method(losses.ascent, losses.contrastive, tx, prepare=transforms.find_basis(rank))

@@ -3,7 +3,7 @@
 import optax
 
 from salmu_jax import losses, transforms
-from salmu_jax.methods.base import Method, check_positive, check_within
+from salmu_jax.methods.base import Method
 
 
 def make(optimizer, *, fraction=0.5, retain=1.0):
@@ -13,9 +13,6 @@ def make(optimizer, *, fraction=0.5, retain=1.0):
   is the `fraction` of weights with the largest |sum of gradients| of that forget loss. Reads forget,
   once more before the first step, and retain. Moves the salient weights.
   """
-  check_positive("fraction", fraction)
-  check_within("fraction", fraction, 0, 1)
-  check_within("retain", retain, 0)
   tx = optax.chain(transforms.add_retain(retain), optimizer, transforms.keep_salient())
   prepare = transforms.find_salient(fraction)
   return Method(losses.contrastive_shuffled, losses.contrastive, tx, prepare=prepare)

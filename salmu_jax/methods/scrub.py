@@ -3,7 +3,7 @@
 import optax
 
 from salmu_jax import losses, transforms
-from salmu_jax.methods.base import Method, check_within
+from salmu_jax.methods.base import Method
 
 
 def make(optimizer, *, steps, alpha=0.5, task=1.0, ascent=0.5):
@@ -14,9 +14,6 @@ def make(optimizer, *, steps, alpha=0.5, task=1.0, ascent=0.5):
   with min steps. The authors' alpha is 0.01 to 0.5. At the start the KL has no gradient, so the first
   step does nothing. Reads forget, retain and the starting model. Moves all parameters.
   """
-  check_within("alpha", alpha, 0)
-  check_within("task", task, 0)
-  check_within("ascent", ascent, 0, 1)
   leave = losses.weighted((-1.0, losses.divergence))
   follow = losses.weighted((alpha, losses.divergence), (task, losses.contrastive))
   tx = optax.chain(transforms.alternate(round(ascent * steps)), optimizer)

@@ -3,7 +3,7 @@
 import optax
 
 from salmu_jax import losses, transforms
-from salmu_jax.methods.base import Method, check_count, check_positive
+from salmu_jax.methods.base import Method
 
 
 def make(optimizer, *, layers=1, max_norm=1.0):
@@ -14,8 +14,6 @@ def make(optimizer, *, layers=1, max_norm=1.0):
   budget, so that the search over learning rates, the same for every method, finds the length. Reads
   forget, and both halves once before the first step. Moves the chosen layers.
   """
-  check_count("layers", layers)
-  check_positive("max_norm", max_norm)
   clip = optax.clip_by_global_norm(max_norm)
   tx = optax.chain(clip, optimizer, transforms.select_layers())
   return Method(losses.ascent, losses.contrastive, tx, prepare=transforms.find_layers(layers))

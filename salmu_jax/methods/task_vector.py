@@ -3,7 +3,7 @@
 import optax
 
 from salmu_jax import losses, transforms
-from salmu_jax.methods.base import Method, check_within
+from salmu_jax.methods.base import Method
 
 
 def make(optimizer, *, steps, coefficient=1.0):
@@ -13,6 +13,5 @@ def make(optimizer, *, steps, coefficient=1.0):
   choose the coefficient by validation. The edit comes with the last step. Reads forget. Moves all
   parameters.
   """
-  check_within("coefficient", coefficient, 0)
   tx = optax.chain(optimizer, transforms.reflect(coefficient, steps))
   return Method(losses.contrastive, losses.contrastive, tx, reads=("forget",))

@@ -3,7 +3,7 @@
 import optax
 
 from salmu_jax import losses, transforms
-from salmu_jax.methods.base import Method, check_within
+from salmu_jax.methods.base import Method
 
 
 def make(optimizer, *, forget=1.0, retain=1.0):
@@ -12,7 +12,5 @@ def make(optimizer, *, forget=1.0, retain=1.0):
   Cheng and Amiri, MultiDelete for Multimodal Machine Unlearning (arXiv 2311.12047), section 3; the
   authors weigh all terms 1. Reads forget, retain and the starting model. Moves all parameters.
   """
-  check_within("forget", forget, 0)
-  check_within("retain", retain, 0)
   tx = optax.chain(optax.scale(forget), transforms.add_retain(retain), optimizer)
   return Method(losses.decoupling, losses.retention, tx)

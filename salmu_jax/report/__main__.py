@@ -1,4 +1,4 @@
-"""`python -m salmu_jax.report RESULTS_DIR OUT_DIR`: table, leaderboard files and plots."""
+"""`python -m salmu_jax.report RESULTS_DIR OUT_DIR`: table, leaderboard, diagnosis and plots."""
 
 import argparse
 import sys
@@ -6,18 +6,23 @@ import sys
 from rich.console import Console
 
 from salmu_jax.errors import InputError
-from salmu_jax.report import leaderboard
+from salmu_jax.evaluate.diagnosis import THRESHOLDS
+from salmu_jax.report import report
 
 
 def main(argv=None):
   """Runs the report; returns the exit code."""
   parser = argparse.ArgumentParser(prog="python -m salmu_jax.report", description=__doc__)
   parser.add_argument("results_dir", help="folder with one results JSON a model")
-  parser.add_argument("out_dir", help="folder for leaderboard.{md,csv,json} and the plots")
+  parser.add_argument("out_dir", help="folder for leaderboard.*, diagnosis.* and the plots")
+  for name, value in THRESHOLDS.items():
+    flag = f"--{name.replace('_', '-')}"
+    parser.add_argument(flag, type=float, default=value, help=f"of the verdicts; default {value}")
   args = parser.parse_args(argv)
+  thresholds = {name: getattr(args, name) for name in THRESHOLDS}
   try:
     console = Console(width=None if sys.stdout.isatty() else 120)
-    paths = leaderboard.report(args.results_dir, args.out_dir, console)
+    paths = report.report(args.results_dir, args.out_dir, console, thresholds)
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)
     return 1

@@ -11,11 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from salmu_jax import files
-from salmu_jax.errors import InputError
 from salmu_jax.evaluate import diagnosis, scores
-from salmu_jax.report import plots
 from salmu_jax.report import published as published_lib
-from salmu_jax.report.results import read_results
 
 JUDGED = ("RetFail_MRR", "InterIdSim", "IntraIdSim")  # what no verdict can do without
 ABOUT = ("model", "role", "method", "budget", "seed", "steps", "wall_seconds", "device", "reads")
@@ -34,7 +31,7 @@ FILES = ("leaderboard.md", "leaderboard.csv", "leaderboard.json")
 NOT_JUDGED = "not judged, numbers missing"
 
 
-def rows(results):
+def rows(results, thresholds=diagnosis.THRESHOLDS):
   """The table: one dict a model, in the leaderboard's order.
 
   Clean and Compromised come first. Methods follow by the number of their failure modes, so what
@@ -44,6 +41,7 @@ def rows(results):
 
   Args:
     results: what `read_results` returns.
+    thresholds: see `diagnosis.THRESHOLDS`.
 
   Returns:
     Dicts with the keys of ABOUT, "settings", "verdict", "failures", "leakage_reduction",
@@ -53,18 +51,18 @@ def rows(results):
   values = [scores.flatten(result) for result in results]
   clean, compromised = values[:2]
   table = [
-    _row(result["salmu_jax"], numbers, clean, compromised)
+    _row(result["salmu_jax"], numbers, clean, compromised, thresholds)
     for result, numbers in zip(results, values, strict=True)
   ]
   return table[:2] + sorted(table[2:], key=_rank)
 
 
-def _row(about, values, clean, compromised):
+def _row(about, values, clean, compromised, thresholds):
   row = {key: about[key] for key in (*ABOUT, "settings")}
-  obstacle = _obstacle(values, clean, compromised)
-  verdict = None if obstacle else diagnosis.diagnose(values, clean, compromised)
+  why_not = obstacle(values, clean, compromised)
+  verdict = None if why_not else diagnosis.diagnose(values, clean, compromised, thresholds)
   bound = about["role"] != "unlearned"
-  row["verdict"] = "bound" if bound else obstacle or verdict.word
+  row["verdict"] = "bound" if bound else why_not or verdict.word
   row["failures"] = list(verdict.failures) if verdict and not bound else []
   row["leakage_reduction"] = verdict.leakage_reduction if verdict else None
   row["general_knowledge_loss"] = verdict.general_knowledge_loss if verdict else None
@@ -78,7 +76,7 @@ def _row(about, values, clean, compromised):
   return row
 
 
-def _obstacle(values, clean, compromised):
+def obstacle(values, clean, compromised):
   """Why no verdict can be given, in words; empty where one can."""
   if any(table[key] is None for table in (values, clean, compromised) for key in JUDGED):
     return NOT_JUDGED
@@ -140,7 +138,7 @@ def _short(number):
   return re.sub(r"(?<!\d)0\.", ".", number)
 
 
-def write(rows, out_dir, results):
+def write(rows, out_dir, results, thresholds=diagnosis.THRESHOLDS):
   """Writes leaderboard.md, leaderboard.csv and leaderboard.json; same results, same bytes.
 
   What is published stands in leaderboard.md alone, under a heading of its own.
@@ -156,13 +154,13 @@ def write(rows, out_dir, results):
   out_dir = pathlib.Path(out_dir)
   paths = [out_dir / name for name in FILES]
   published = f"## {published_lib.TITLE}\n\n{published_lib.published_markdown()}"
-  files.write_text(paths[0], f"{markdown(rows, results)}\n{published}")
+  files.write_text(paths[0], f"{markdown(rows, results, thresholds)}\n{published}")
   files.write_text(paths[1], _csv(rows))
   files.write_json(paths[2], rows)
   return paths
 
 
-def markdown(rows, results):
+def markdown(rows, results, thresholds=diagnosis.THRESHOLDS):
   """The table as GitHub-flavoured Markdown, between how it was made and how to read it."""
   bounds = {key: metric.bound.capitalize() for key, metric in scores.METRICS.items()}
   heads = ["model", "budget", *(f"{key} ({bounds[key]})" for key in scores.METRICS), "failure mode"]
@@ -172,7 +170,7 @@ def markdown(rows, results):
     cells = [_pair(row["scores"][key], row["distances"][key]) for key in scores.METRICS]
     lines.append([escape(row["model"]), budget, *cells, row["verdict"]])
   table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-  return f"# Leaderboard\n\n{_paragraph(results)}\n\n{table}\n\n{_legend()}\n"
+  return f"# Leaderboard\n\n{_paragraph(results)}\n\n{table}\n\n{_legend(thresholds)}\n"
 
 
 def _paragraph(results):
@@ -201,8 +199,7 @@ def _paragraph(results):
   )
 
 
-def _legend():
-  limits = diagnosis.THRESHOLDS
+def _legend(limits):
   metrics = (f"- `{key}`: {m.name}; {ADVICE[m.better]}" for key, m in scores.METRICS.items())
   return "\n".join(
     [
@@ -260,42 +257,3 @@ def _csv(rows):
     rest = [row["seed"], row["steps"], row["verdict"], *numbers]
     writer.writerow([*about, *(MISSING if value is None else value for value in rest)])
   return out.getvalue()
-
-
-def report(results_dir, out_dir, console):
-  """Reads the results, prints the table and writes the leaderboard and the plots.
-
-  The published values are printed too where the models are judged on the published release.
-
-  Args:
-    results_dir: folder with one JSON a model.
-    out_dir: another folder, made if it is missing.
-    console: rich.console.Console.
-
-  Returns:
-    The paths written.
-
-  Raises:
-    InputError: see `read_results`; or the two folders are the same.
-  """
-  if pathlib.Path(results_dir).resolve() == pathlib.Path(out_dir).resolve():
-    raise InputError(
-      f"The report cannot go into {results_dir}, the folder of the results: leaderboard.json would "
-      "be read as a model's results next time. Name another folder."
-    )
-  results = read_results(results_dir)
-  table = rows(results)
-  # leaderboard.json comes last: where it is current, so is all the rest.
-  paths = plots.draw(results, table, out_dir) + write(table, out_dir, results)
-  show(table, console)
-  published_lib.show_published(console, results[0]["salmu_jax"]["release"]["name"])
-  return paths
-
-
-def is_current(results_dir, out_dir):
-  """Whether `out_dir` holds a whole report on just the results in `results_dir`."""
-  out_dir = pathlib.Path(out_dir)
-  outputs = [out_dir / name for name in (*FILES, *plots.FILES)]
-  if not all(path.exists() for path in outputs):
-    return False
-  return files.read_json(out_dir / "leaderboard.json") == rows(read_results(results_dir))

@@ -69,33 +69,41 @@ LOOKS = (  # Clean, Compromised, a method
 )
 
 
-def draw(results, rows, out_dir):
+def draw(results, rows, out_dir, thresholds=THRESHOLDS):
   """Writes forgetting.png, similarity.png and training.png.
 
   Args:
     results: results as `results.read_results` returns them.
     rows: the leaderboard's rows of the same models.
     out_dir: folder of the plots.
+    thresholds: of the verdicts, see `diagnosis.THRESHOLDS`.
 
   Returns:
     The three paths.
   """
-  out_dir = pathlib.Path(out_dir)
   order = [row["model"] for row in rows]
   results = sorted(results, key=lambda result: order.index(result["salmu_jax"]["model"]))
-  paths = []
+  makers = (
+    lambda: forgetting(rows, thresholds),
+    lambda: similarity(results),
+    lambda: training(results),
+  )
+  return [
+    save(make, pathlib.Path(out_dir) / name) for name, make in zip(FILES, makers, strict=True)
+  ]
+
+
+def save(make, path):
+  """Writes the figure that `make` makes, in the style of all plots; returns the path."""
   with matplotlib.rc_context():
     matplotlib.rcdefaults()
     matplotlib.rcParams.update(STYLE)
-    figures = (forgetting(rows), similarity(results), training(results))
-    for name, figure in zip(FILES, figures, strict=True):
-      with files.replacing(out_dir / name) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
-      paths.append(out_dir / name)
-  return paths
+    with files.replacing(path) as temporary:
+      make().savefig(temporary, format="png", dpi=DPI, metadata={"Software": None})
+  return path
 
 
-def _figure(height):
+def blank_figure(height):
   figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
   FigureCanvasAgg(figure)
   return figure
@@ -116,7 +124,7 @@ def label(name, width=26):
 def similarity(results):
   """One panel a split, one line a method, each over the distributions of the two references."""
   references, methods = _by_role(results)
-  figure = _figure(1.9 + 0.62 * max(len(methods), 1))
+  figure = blank_figure(1.9 + 0.62 * max(len(methods), 1))
   panels = figure.subplots(1, len(SPLITS), sharex=True, sharey=True)
   edges = _edges(results)
   for panel, (title, path) in zip(panels, SPLITS, strict=True):
@@ -191,7 +199,7 @@ def training(results):
   references, methods = _by_role(results)
   columns = 3 if len(methods) in (1, 2, 3, 5, 6) else 4
   lines = math.ceil(len(methods) / columns)
-  figure = _figure(3.0 + 2.5 * lines)
+  figure = blank_figure(3.0 + 2.5 * lines)
   grid = figure.add_gridspec(1 + lines, 1, height_ratios=[2.6] + [2.5] * lines, hspace=0.08)
   top = grid[0].subgridspec(1, 2)
   for at, (key, title) in enumerate((("loss", "Training loss"), ("accuracy", "Batch accuracy"))):
@@ -237,9 +245,9 @@ def _curve(panel, result, key, colour, name=None):
     panel.set_yticks([])
 
 
-def forgetting(rows):
+def forgetting(rows, thresholds=THRESHOLDS):
   """Leakage removed against holdout kept, one labelled point a model."""
-  figure = _figure(6.8)
+  figure = blank_figure(6.8)
   panel = figure.subplots()
   shown = [row for row in rows if row["leakage_reduction"] is not None]
   left = [100 * (1 - row["leakage_reduction"]) for row in shown]
@@ -249,7 +257,7 @@ def forgetting(rows):
   heights = [max(FLOOR, value) for pair in kept for value in pair]
   panel.set_ylim(min([0, *heights]) - 12, max([100, *heights]) + 14)
   _axes(panel)
-  limits = {key: 100 * value for key, value in THRESHOLDS.items()}
+  limits = {key: 100 * value for key, value in thresholds.items()}
   corner = 100 - limits["leakage_reduction"], 100 - limits["holdout_gap_lost"]
   panel.fill_between(
     [corner[0], panel.get_xlim()[1]], corner[1], panel.get_ylim()[1], color=PASS, alpha=0.13, lw=0

@@ -1,0 +1,148 @@
+"""Any loss goes with any chain, and what makes no sense is refused with the reason."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from little import MODEL, PARAMS, sgd_settings, unlearning_batch
+
+from salmu_jax import mesh as mesh_lib
+from salmu_jax import train
+from salmu_jax.errors import InputError
+from salmu_jax.methods import METHODS, base, compose
+
+ONE = mesh_lib.make_mesh(jax.devices()[:1])
+BATCH = unlearning_batch()
+# Arguments of the parts that cannot do without.
+NEEDED = {
+  "scale": {"step_size": 0.5}, "clip": {"max_norm": 1.0}, "alternate": {"until": 2},
+  "hold_unimportant": {"weight": 0.1}, "train_only": {"patterns": "^text/"},
+  "trust_region": {"radius": 0.1}, "reflect": {"coefficient": 1.0}, "add_noise": {"sigma": 0.1},
+  "dampen": {"alpha": 1.0, "strength": 1.0}, "add_noise_by_importance": {"alpha": 1e-6},
+}  # fmt: skip
+
+
+def make(loss, *chain, **others):
+  chain = [(name, NEEDED[name]) if name in NEEDED else name for name in chain]
+  optimizer = train.make_optimizer(sgd_settings(), 4)
+  args = {"loss": loss, "chain": tuple(chain), **others}
+  return base.build(compose.make, optimizer, args, steps=4, seed=0)
+
+
+def fits(loss, name):
+  """Whether a loss and one transformation are a method."""
+  if loss == "learn":
+    return name in ("reflect", *compose.EDITS)
+  if loss == "none":
+    return name in ("add_retain", "add_noise_by_importance")
+  return name != "reflect"
+
+
+@pytest.mark.parametrize("name", compose.CHAIN)
+@pytest.mark.parametrize("loss", compose.FORGET_LOSSES)
+def test_every_loss_goes_with_every_transformation_or_is_refused_with_a_reason(loss, name):
+  if not fits(loss, name):
+    with pytest.raises(InputError, match=loss if loss in ("none", "learn") else "reflect"):
+      make(loss, name)
+    return
+  method = make(loss, name)
+  state = jax.eval_shape(lambda: train.start_state(PARAMS, method.tx, ONE))
+  after, metrics = jax.eval_shape(train.make_unlearn_step(MODEL, method), state, PARAMS, BATCH)
+  kinds = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+  assert kinds(after) == kinds(state)
+  assert "forget_loss" in metrics
+  retain = "retain" in method.reads
+  assert retain == (name in compose._READ_RETAIN)
+
+
+def test_a_long_chain_runs_measures_and_limits_what_moves():
+  method = make("delete", "project_conflicts", "add_retain", "keep_salient", "divide_by_importance",
+                "train_only")  # fmt: skip
+  gradients = train.jitted_gradients(MODEL, method, ONE)
+  state = train.start_state(PARAMS, method.tx, ONE)
+  state = train.prepared(state, method, lambda: iter([gradients(PARAMS, BATCH)]), ONE)
+  step = train.jitted_unlearn_step(MODEL, method, ONE)
+  for _ in range(2):
+    state, _ = step(state, PARAMS, BATCH)
+  changed = jax.tree.map(lambda a, b: bool(np.any(a != b)), PARAMS, state.params)
+  assert not any(jax.tree.leaves(changed["visual"])) and any(jax.tree.leaves(changed["text"]))
+
+
+def test_the_optimizer_stands_between_mixing_and_limits_whatever_the_order_in_the_config():
+  a, b = make("ascent", "add_retain", "keep_salient"), make("ascent", "keep_salient", "add_retain")
+  grads = jax.tree.map(jnp.ones_like, PARAMS)
+  outs = []
+  for method in (a, b):
+    updates, _ = method.tx.update(grads, method.tx.init(PARAMS), PARAMS, retain_grads=grads)
+    outs.append(updates)
+  jax.tree.map(np.testing.assert_array_equal, *outs)
+
+
+def test_a_composed_method_equals_the_named_one():
+  grads = jax.tree.map(lambda x: jnp.full_like(x, 0.1), PARAMS)
+  retain = jax.tree.map(lambda x: jnp.full_like(x, -0.3), PARAMS)
+  for name, composed in (
+    ("grad_diff", make("ascent", "add_retain")),
+    ("gradient_surgery", make("ascent", "project_conflicts", "add_retain")),
+    ("munba", make("ascent", "munba")),
+    ("finetune", make("none", "add_retain")),
+  ):
+    optimizer = train.make_optimizer(sgd_settings(), 4)
+    named = base.build(METHODS[name], optimizer, {}, steps=4, seed=0)
+    assert named.reads == composed.reads
+    out = [
+      m.tx.update(grads, m.tx.init(PARAMS), PARAMS, retain_grads=retain)[0]
+      for m in (named, composed)
+    ]
+    jax.tree.map(np.testing.assert_array_equal, *out)
+
+
+@pytest.mark.parametrize(
+  ("args", "message"),
+  [
+    ({"loss": "npq"}, r"loss: unknown name 'npq'\. Did you mean 'npo'"),
+    ({"loss": ("npo", {"bet": 1.0})}, r"loss: npo: unknown name 'bet'\. Did you mean 'beta'"),
+    ({"loss": 3}, r"loss: 3 is neither a name nor a pair"),
+    ({"retain_loss": "kl"}, r"retain_loss: unknown name 'kl'"),
+    ({"chain": "add_retain"}, r"chain = 'add_retain'; it must be a tuple"),
+    ({"chain": ("pcgrad",)}, r"chain: unknown name 'pcgrad'"),
+    (
+      {"chain": (("keep_salient", {"share": 0.5}),)},
+      r"keep_salient: unknown name 'share'.*fraction",
+    ),
+    ({"chain": (("keep_salient", 0.5),)}, r"neither a name nor a pair"),
+    (
+      {"chain": ("trust_region",)},
+      r"trust_region needs radius; write \('trust_region', \{'radius'",
+    ),
+    ({"chain": (("train_only", {"patterns": "("}),)}, r"train_only: '\(' is no regular expression"),
+    ({"chain": ("add_retain", "add_retain")}, r"add_retain is there 2 times"),
+    ({"chain": ("munba", "add_retain")}, r"munba and add_retain contradict each other"),
+    (
+      {"chain": (("dampen", {"alpha": 1.0, "strength": 1.0}), "add_retain")},
+      r"dampen edits the weights once and trains nothing, so add_retain beside it",
+    ),
+    (
+      {"loss": "none", "chain": ("keep_salient",)},
+      r"no forget gradient, and keep_salient works on",
+    ),
+    ({"loss": "none"}, r"leaves nothing to learn from"),
+    ({"loss": "learn"}, r"the opposite of unlearning"),
+    ({"chain": (("reflect", {"coefficient": 1.0}),)}, r"reflect goes back from what was learnt"),
+    (
+      {"chain": (("keep_salient", {"fraction": 1.5}),)},
+      r"fraction = 1\.5; it must be a number above 0",
+    ),
+    ({"chain": (("project_out", {"rank": 0}),)}, r"rank = 0; it must be a whole number"),
+    (
+      {"chain": (("add_retain", {"weight": -1.0}),)},
+      r"weight = -1\.0; it must be a number of at least 0",
+    ),
+    ({"loss": ("npo", {"beta": 0.0})}, r"beta = 0\.0; it must be a number above 0"),
+  ],
+)
+def test_nonsense_is_refused_with_the_reason(args, message):
+  given = {"loss": "ascent", "chain": (), **args}
+  with pytest.raises(InputError, match=message):
+    base.build(compose.make, optax.sgd(0.1), given, steps=4, seed=0)

@@ -1,0 +1,162 @@
+"""Where models fail: groups of rows by hand, the diagnosis files and the heat map."""
+
+import io
+import json
+import types
+
+import matplotlib
+import numpy as np
+import pytest
+from rich.console import Console
+from test_report import everything, save
+
+from salmu_jax.evaluate import breakdown, diagnosis
+from salmu_jax.evaluate.diagnosis import THRESHOLDS
+from salmu_jax.report import __main__ as command
+from salmu_jax.report import diagnoses, heatmap, plots
+from salmu_jax.report import report as report_lib
+
+
+RELEASE = types.SimpleNamespace(
+  captions={
+    "a": {"data_field": "city", "style": "web"},
+    "b": {"data_field": "city", "style": "form"},
+    "c": {"data_field": "job", "style": "web"},
+    "d": {"data_field": "job"},
+  }
+)
+
+
+TABLES = {
+  "forget": {"file_name": ["a", "b", "c"], "identity_id": ["1", "1", "2"]},
+  "holdout_identity": {"file_name": ["d"], "identity_id": ["9"]},
+  "holdout_association": {"file_name": ["c", "a"], "identity_id": ["1", "1"]},
+}
+RESULTS = {
+  "efficacy": {
+    "1.1_RetFail": {"outcomes": [0, 1, 3]},
+    "1.2_AssocStr": {"scores": [0.2, 0.4, 0.9]},
+  },
+  "utility": {"2.2_InterIdSim": {"scores": [0.5]}, "2.3_IntraIdSim": {"scores": [0.1, 0.3]}},
+}
+
+
+def test_groups_are_measured_on_their_rows_alone():
+  found = breakdown.measure(RESULTS, breakdown.labels(RELEASE, TABLES))
+  city = found["forget"]["field"]["city"]
+  assert city["rows"] == 2
+  assert city["similarity"] == pytest.approx(0.3)
+  assert city["MRR"] == pytest.approx((1 + 1 / 2) / 2)
+  assert found["forget"]["style"]["web"]["MRR"] == pytest.approx((1 + 1 / 4) / 2)
+  assert found["forget"]["identity"]["2"] == {"rows": 1, "similarity": 0.9, "MRR": 0.25}
+  assert found["holdout_association"]["identity"]["1"]["similarity"] == pytest.approx(0.2)
+  assert "MRR" not in found["holdout_association"]["field"]["job"]
+
+
+def test_a_kind_that_the_metadata_does_not_tell_for_every_row_is_left_out():
+  groups = breakdown.labels(RELEASE, TABLES)
+  assert set(groups["forget"]) == {"field", "style", "identity"}
+  assert set(groups["holdout_identity"]) == {"field", "identity"}
+
+
+def table(mrr, inter, intra):
+  part = lambda **numbers: {"field": {"city": {"rows": 4, **numbers}}}
+  return {
+    "forget": part(MRR=mrr, similarity=0.0),
+    "holdout_identity": part(similarity=inter),
+    "holdout_association": part(similarity=intra),
+  }
+
+
+def test_groups_are_placed_between_the_bounds_and_left_open_where_there_is_no_gap():
+  clean, compromised = table(0.0, 0.2, 0.5), table(0.4, 0.6, 0.5)
+  (group,) = diagnosis.by_group(table(0.1, 0.3, 0.1), clean, compromised)
+  assert group[:3] == ("field", "city", 4)
+  assert group.leakage_left == pytest.approx(0.25)
+  assert group.inter_gap_lost == pytest.approx(0.75)
+  assert group.intra_gap_lost is None
+  del compromised["holdout_identity"]["field"]["city"]
+  assert diagnosis.by_group(table(0.1, 0.3, 0.1), clean, compromised)[0].inter_gap_lost is None
+
+
+def test_the_rows_of_all_groups_of_a_kind_average_to_the_whole():
+  rng = np.random.default_rng(0)
+  cosines, ranks = rng.normal(size=60), rng.integers(0, 50, 60)
+  groups = {"forget": {"field": list(rng.choice(["x", "y", "z"], 60))}}
+  results = {"efficacy": {"1.1_RetFail": {"outcomes": ranks.tolist()},
+                          "1.2_AssocStr": {"scores": cosines.tolist()}},
+             "utility": {"2.2_InterIdSim": {"scores": []}, "2.3_IntraIdSim": {"scores": []}}}  # fmt: skip
+  groups |= {"holdout_identity": {}, "holdout_association": {}}
+  parts = breakdown.measure(results, groups)["forget"]["field"].values()
+  mean = lambda key: sum(p["rows"] * p[key] for p in parts) / 60
+  assert mean("similarity") == pytest.approx(cosines.mean())
+  assert mean("MRR") == pytest.approx(np.mean(1 / (1 + ranks)))
+
+
+def out_of(tmp_path, results, thresholds=THRESHOLDS):
+  folder = save(tmp_path / "results", *results)
+  report_lib.report(folder, tmp_path / "out", Console(file=io.StringIO(), width=120), thresholds)
+  return tmp_path / "out"
+
+
+def test_the_diagnosis_names_the_failure_its_numbers_and_where_it_leaks(tmp_path):
+  out = out_of(tmp_path, everything())
+  text = (out / "diagnosis.md").read_text()
+  section = text.split("## surgery")[1].split("## ")[0]
+  assert "Passes: leakage (RetFail_MRR) reduced by" in section
+  assert "| city | 10 | 100.0% |" in section and "| job | 10 | 0.0% |" in section
+  assert (
+    "Of 2 people to forget, 1 leak more than 1% of what they did. Most: 00000002 (100%)" in section
+  )
+  found = json.loads((out / "diagnosis.json").read_text())
+  by_model = {each["model"]: each for each in found}
+  assert by_model["surgery"]["verdict"]["failures"] == []
+  kinds = [group["kind"] for group in by_model["finetune"]["groups"]]
+  assert kinds == sorted(kinds, key=breakdown.KINDS.index)
+
+
+def test_results_without_a_breakdown_are_diagnosed_all_the_same(tmp_path):
+  results = everything()
+  for each in results:
+    del each["salmu_jax"]["additional"]
+  out = out_of(tmp_path, results)
+  text = (out / "diagnosis.md").read_text()
+  assert "Passes" in text and "| private field" not in text
+  assert (out / "breakdown.png").stat().st_size > 1000
+
+
+def test_thresholds_decide_verdicts_in_every_file_and_stale_reports_are_made_anew(tmp_path):
+  lax = dict(THRESHOLDS, holdout_gap_lost=0.7, leakage_reduction=0.9)
+  out = out_of(tmp_path, everything(), lax)
+  rows = {row["model"]: row for row in json.loads((out / "leaderboard.json").read_text())}
+  assert rows["finetune"]["verdict"] == "passes"
+  assert "more than 70% of the gap" in (out / "leaderboard.md").read_text()
+  assert "more than 70%" in (out / "diagnosis.md").read_text()
+  assert report_lib.is_current(tmp_path / "results", out, lax)
+  assert not report_lib.is_current(tmp_path / "results", out)
+
+
+def test_the_command_takes_thresholds(tmp_path, capsys):
+  folder = save(tmp_path / "results", *everything())
+  command.main(
+    [str(folder), str(tmp_path / "out"), "--holdout-gap-lost=0.7", "--leakage-reduction=0.9"]
+  )
+  capsys.readouterr()
+  rows = json.loads((tmp_path / "out" / "leaderboard.json").read_text())
+  assert {r["model"]: r["verdict"] for r in rows}["finetune"] == "passes"
+
+
+def test_the_heat_map_shows_each_number_once_fields_before_styles():
+  results = everything()
+  results.sort(key=lambda r: ("clean", "compromised").index(r["salmu_jax"]["role"])
+               if r["salmu_jax"]["role"] != "unlearned" else 2)  # fmt: skip
+  found = diagnoses.diagnoses(results, THRESHOLDS)
+  with matplotlib.rc_context(plots.STYLE):
+    figure = heatmap.breakdown(found)
+  panels = figure.axes
+  assert len(panels) == len(heatmap.PANELS)
+  labels = [text.get_text() for text in panels[-1].get_xticklabels()]
+  assert labels == ["city", "job", "web"]
+  shown = np.array([text.get_text() for text in panels[0].texts]).reshape(len(found), 3)
+  names = [text.get_text() for text in panels[0].get_yticklabels()]
+  assert shown[names.index("surgery")].tolist() == ["100", "0", "0"]
