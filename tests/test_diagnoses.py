@@ -16,7 +16,6 @@ from salmu_jax.report import __main__ as command
 from salmu_jax.report import diagnoses, heatmap, plots
 from salmu_jax.report import report as report_lib
 
-
 RELEASE = types.SimpleNamespace(
   captions={
     "a": {"data_field": "city", "style": "web"},
