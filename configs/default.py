@@ -82,11 +82,11 @@ def get_config():
   config.method = ConfigDict()
   # Of the runs above, do only the one of this name. Empty: all. "none": none of them.
   config.method.name = ""
-  # Or compose a method and run it alone, under the name above, else one made of its parts: a key of
-  # FORGET_LOSSES, one of RETAIN_LOSSES, and keys of CHAIN, all in salmu_jax/methods/compose.py. One
-  # with arguments is a pair, as ("keep_salient", {"fraction": 0.3}).
+  # Or compose a method and run it alone, under the name above, else one made of its parts. A forget and
+  # a retain loss: keys of FORGET_LOSSES and of RETAIN_LOSSES in salmu_jax/methods/compose.py.
   config.method.loss = ""
   config.method.retain_loss = "contrastive"
+  # And transformations: keys of CHAIN there, one with arguments as ("keep_salient", {"fraction": 0.3}).
   config.method.chain = ()
   # How the composed method is run.
   config.method.run = unlearning_run("compose")

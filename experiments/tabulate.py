@@ -1,7 +1,8 @@
-"""Writes the README's tables, each from the JSON that its study kept: python -m experiments.tabulate"""
+"""Writes the tables of the READMEs, each from the JSON that its study kept: python -m experiments.tabulate"""
 
 import pathlib
 
+from experiments.baselines import tabulate as baselines
 from experiments.embed_speed import measure as embed_speed
 from experiments.mini import tabulate as mini
 from experiments.parity import measure as parity
@@ -9,26 +10,38 @@ from experiments.published import readings
 from salmu_jax import files
 from salmu_jax.report import published
 
-README = pathlib.Path(__file__).parent.parent / "README.md"
-# Name between `<!-- name: begin -->` and `<!-- name: end -->` -> what makes the text there.
+HERE = pathlib.Path(__file__).parent
+# File -> {name between `<!-- name: begin -->` and `<!-- name: end -->`: what makes the text there}.
 SECTIONS = {
-  "mini": mini.section,
-  "parity": parity.section,
-  "embed_speed": embed_speed.section,
-  "readings": readings.section,
-  "published": published.published_markdown,
+  HERE.parent / "README.md": {
+    "mini": mini.section,
+    "baselines": baselines.tuned,
+    "parity": parity.section,
+    "embed_speed": embed_speed.section,
+    "readings": readings.section,
+    "published": published.published_markdown,
+  },
+  HERE / "baselines" / "README.md": {
+    "cost": baselines.cost,
+    "picture": baselines.picture,
+    "tuned": baselines.tuned,
+    "untuned": baselines.untuned,
+    "budgets": baselines.budgets,
+  },
 }
 
 
-def filled(readme):
-  """`readme` with every section made anew."""
-  for name, make in SECTIONS.items():
+def filled(path):
+  """The text of a file of SECTIONS with every section made anew."""
+  text = path.read_text()
+  for name, make in SECTIONS[path].items():
     begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
-    before, rest = readme.split(begin)
+    before, rest = text.split(begin)
     _, after = rest.split(end)
-    readme = before + begin + make() + end + after
-  return readme
+    text = before + begin + make() + end + after
+  return text
 
 
 if __name__ == "__main__":
-  files.write_text(README, filled(README.read_text()))
+  for file in SECTIONS:
+    files.write_text(file, filled(file))

@@ -98,8 +98,11 @@ def _composed(config, schema):
 
 
 def _check_method(config, schema):
-  asked = {k: v for k, v in config.method.items() if k != "loss"}
+  # A loss may be a pair; what is given of `run` is checked once it is completed.
+  asked = {k: v for k, v in config.method.items() if k not in ("loss", "run")}
   _same_fields(asked, schema.method, "config.method", optional=tuple(schema.method))
+  if not isinstance(config.method.get("run", schema.method.run), ConfigDict):
+    raise InputError(f"config.method.run is {config.method.run!r}; it must hold fields of a run.")
   name, loss = config.method.get("name", ""), config.method.get("loss", "")
   if not loss:
     if config.method.get("chain"):

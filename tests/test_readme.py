@@ -5,12 +5,15 @@ import pathlib
 import re
 
 import numpy as np
+import pytest
 
 from configs import methods
 from experiments import tabulate
-from experiments.mini import tune
+from experiments.baselines import cut, space, study
+from experiments.baselines import tabulate as baselines
 from experiments.published import readings
 from salmu_jax.evaluate import scores
+from salmu_jax.methods import METHODS
 from salmu_jax.report.results import read_results
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -18,8 +21,9 @@ RESULTS = ROOT / "experiments" / "mini" / "results"
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_tables_are_what_the_kept_results_say():
-  assert tabulate.filled(README) == README
+@pytest.mark.parametrize("path", tabulate.SECTIONS, ids=lambda path: path.parent.name)
+def test_the_tables_are_what_the_kept_results_say(path):
+  assert tabulate.filled(path) == path.read_text()
 
 
 def test_a_reading_that_comes_close_is_named_in_the_table(tmp_path):
@@ -51,9 +55,9 @@ def test_every_make_target_and_config_that_readme_names_is_there():
     assert (ROOT / config).exists(), config
 
 
-def test_every_baseline_is_described_in_readme():
-  for name in methods.BASELINES:
-    assert f"`{name}`" in README
+def test_every_method_is_described_in_readme():
+  for name in METHODS:
+    assert f"| `{name}` |" in README
 
 
 def test_the_kept_results_show_what_the_benchmark_promises():
@@ -67,17 +71,45 @@ def test_the_kept_results_show_what_the_benchmark_promises():
   assert abs(clean["GenKnow"] - compromised["GenKnow"]) <= 0.03
 
 
-def test_the_methods_learning_rates_are_those_the_recorded_search_chose():
-  tuning = json.loads((RESULTS.parent / "tuning.json").read_text())
-  for name in methods.BASELINES:
-    assert (
-      tune.choose(tuning["trials"][name], tuning["start"])["learning_rate"]
-      == tuning["chosen"][name]
-    )
+def test_the_configs_for_mini_carry_what_the_recorded_search_chose():
+  assert set(baselines.studies()) == set(METHODS)
+  for name, found in baselines.studies().items():
+    best = study.chosen(found["trials"], found["start"])
+    choice = {"learning_rate": best["learning_rate"], "args": best["args"]}
+    assert found["chosen"] == choice
     (run,) = methods.runs(name, "mini").values()
-    assert run.optimizer.learning_rate == tuning["chosen"][name]
+    assert (
+      run.to_dict() == study.mini_settings(name, choice["learning_rate"], choice["args"]).to_dict()
+    )
+
+
+def test_the_kept_results_of_mini_are_of_the_settings_in_the_configs():
+  for name in methods.BASELINES:
+    (run,) = methods.runs(name, "mini").values()
     kept = json.loads((RESULTS / f"{name}.json").read_text())["salmu_jax"]["settings"]
-    assert kept["optimizer"]["learning_rate"] == tuning["chosen"][name]
+    assert kept == json.loads(json.dumps(run.to_dict()))
+
+
+def test_the_search_tried_the_same_rates_for_every_method_and_no_more_than_its_space():
+  for name, found in baselines.studies().items():
+    rates = [trial["learning_rate"] for trial in found["trials"] if not trial["args"]]
+    expected = space.RATES[:1] if name in space.ONE_PASS else space.RATES
+    assert tuple(rates) == expected[: len(rates)]
+    weaker = lambda trial, start=found["start"]: min(cut.shares(trial, start))
+    past = [weaker(trial) for trial in found["trials"] if not trial["args"]]
+    assert len(rates) == len(expected) or past[-1] < max(past) - space.PAST
+    tried = [trial["args"] for trial in found["trials"] if trial["args"]]
+    knob = space.KNOBS[name]
+    assert tried == ([{knob[0]: value} for value in knob[1]] if knob else [])
+
+
+def test_the_study_and_the_benchmark_agree_on_what_a_tuned_method_does():
+  for name in methods.BASELINES:
+    ours = baselines.studies()[name]["tuned"]["5"]["scores"]
+    result = json.loads((RESULTS / f"{name}.json").read_text())
+    theirs = scores.flatten(result)
+    for key in ("AssocStr", "InterIdSim", "IntraIdSim"):
+      assert ours[key] == pytest.approx(theirs[key], abs=0.03), (name, key)
 
 
 def test_requirements_are_pinned_exactly():

@@ -15,6 +15,7 @@ from salmu_jax.data import release as release_lib
 from salmu_jax.evaluate import metrics
 
 FORGET_SHARE, RETAIN_SHARE = 0.75, 0.9
+TARGET, FLOOR = 0.99, 0.8  # of leakage to remove, of retain to keep
 _GALLERY = 1000
 
 
@@ -132,11 +133,20 @@ def _mrr(cut, parts, name, gallery):
   return metrics.mean_reciprocal_rank(ranks)
 
 
-def criterion(values, start):
-  """The weaker of leakage removed and retain kept, each counted up to its target.
+def shares(values, start):
+  """(leakage removed, retain kept) of a trial; neither Clean nor a holdout is asked.
 
-  Leakage removed is 1 - leak / leak at the start, with 99 % for a target; retain kept is kept / kept at
-  the start. Neither Clean nor a holdout is asked.
+  Leakage removed is 1 - leak / leak at the start, counted up to TARGET; retain kept is kept / kept at
+  the start. A model of NaN has ranks like any other: last ones.
   """
-  removed = 1 - values["leak"] / start["leak"]
-  return min(removed / 0.99, values["kept"] / start["kept"], 1.0)
+  return min(1 - values["leak"] / start["leak"], TARGET), values["kept"] / start["kept"]
+
+
+def preference(values, start):
+  """What the best trial has the most of, as a tuple to compare: forgetting first.
+
+  Of the trials that keep FLOOR of retain, the one that removes most leakage, and of those that remove
+  TARGET the one that keeps most of retain. If none keeps FLOOR, the one that keeps most.
+  """
+  removed, kept = shares(values, start)
+  return (True, removed, kept) if kept >= FLOOR else (False, kept, removed)

@@ -13,6 +13,7 @@ import pathlib
 import time
 
 import jax
+import numpy as np
 
 from configs import default, mini
 from experiments.baselines import cut as cut_lib
@@ -20,6 +21,7 @@ from experiments.baselines import space
 from experiments.baselines.engine import Engine, Program
 from salmu_jax import configuration, files, judging, progress, run, stages
 from salmu_jax import mesh as mesh_lib
+from salmu_jax.data import release as release_lib
 from salmu_jax.evaluate import scores
 from salmu_jax.methods import METHODS
 
@@ -54,8 +56,9 @@ class Study:
     return cut_lib.measure(lambda half: self.engine.embed(params, half), self.cut)
 
   def judge(self, params):
-    """The metrics of parameters, by the keys of `scores.METRICS`."""
-    return scores.flatten(self.evaluator.run(params))
+    """The metrics of parameters, by the keys of `scores.METRICS`; None where a run has diverged."""
+    values = scores.flatten(self.evaluator.run(params))
+    return {k: v if v is not None and np.isfinite(v) else None for k, v in values.items()}
 
   def train(self, name, settings, *, on_cut):
     """The parameters after a run with `settings` (as config.unlearn.NAME), and its steps."""
@@ -95,11 +98,11 @@ def search(study, name):
       {
         "learning_rate": rate,
         "args": args,
-        **values,
-        "criterion": cut_lib.criterion(values, study.start),
+        **{key: value if np.isfinite(value) else None for key, value in values.items()},
       }
     )
-    return trials[-1]["criterion"]
+    # The weaker side, which rises and falls again as rates grow.
+    return min(cut_lib.shares(values, study.start))
 
   best = -float("inf")
   for rate in space.RATES[:1] if name in space.ONE_PASS else space.RATES:
@@ -107,7 +110,7 @@ def search(study, name):
     if reached < best - space.PAST:
       break
     best = max(best, reached)
-  rate = chosen(trials)["learning_rate"]
+  rate = chosen(trials, study.start)["learning_rate"]
   if space.KNOBS[name]:
     knob, values = space.KNOBS[name]
     for value in values:
@@ -115,9 +118,9 @@ def search(study, name):
   return trials
 
 
-def chosen(trials):
-  """The trial with the best criterion; NaN is no candidate."""
-  return max((t for t in trials if t["criterion"] == t["criterion"]), key=lambda t: t["criterion"])
+def chosen(trials, start):
+  """The trial that `cut.preference` prefers, the first of equals."""
+  return max(trials, key=lambda trial: cut_lib.preference(trial, start))
 
 
 def tuned(study, name, choice):
@@ -148,7 +151,7 @@ def study_method(study, name):
   """All of a method's part, as it goes to results/NAME.json."""
   began = time.monotonic()
   trials = search(study, name)
-  choice = chosen(trials)
+  choice = chosen(trials, study.start)
   return {
     "method": name,
     "knob": space.KNOBS[name] and space.KNOBS[name][0],
@@ -161,9 +164,18 @@ def study_method(study, name):
   }
 
 
+def mismatched(study):
+  """Mean cosine under Compromised of forget images and captions of different people."""
+  z = study.evaluator.embed(study.bounds["compromised"])
+  columns = release_lib.columns(study.setup.release, "forget")
+  other = columns["identity_id"][:, None] != columns["identity_id"][None, :]
+  return float(np.mean((z.image["forget"] @ z.of(columns["text"]).T)[other]))
+
+
 def bounds(study):
   """The metrics of Clean and Compromised, and what they were judged on."""
   return {
+    "mismatched": mismatched(study),
     "release": study.setup.release.digest,
     "seed": study.setup.config.seed,
     "device": f"{jax.devices()[0].device_kind} x {study.setup.mesh.size}",
