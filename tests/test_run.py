@@ -95,7 +95,7 @@ def test_a_run_leaves_results_leaderboard_plots_and_logs(unbroken):
     assert list((workdir / "models" / model / "tensorboard").iterdir())
   for name in ("leaderboard.md", "leaderboard.csv", "leaderboard.json"):
     assert "vlunlearn" in (workdir / name).read_text()
-  for name in ("forgetting", "similarity", "training"):
+  for name in ("forgetting", "similarity", "training", "breakdown"):
     assert (workdir / f"{name}.png").stat().st_size > 10_000
   assert "vlunlearn" in done.stdout
   assert "budget 5x" in done.stderr and "parameters" in done.stderr
@@ -166,6 +166,23 @@ def test_a_deleted_stage_is_redone_alone(copy, unbroken, environment):
   assert results(copy, "vlunlearn") == results(unbroken[0], "vlunlearn")
 
 
+def test_a_composed_method_joins_a_finished_workdir(copy, environment):
+  chain = "--config.method.chain=('project_conflicts', ('keep_salient', {'fraction': 0.25}))"
+  kept = states(copy / "models")
+  done = main(environment, copy, CONFIG, "--config.method.loss=delete", chain,
+              "--config.method.run.batch_size=16")  # fmt: skip
+  assert done.returncode == 0, done.stderr
+  about = results(copy, "delete-project_conflicts-keep_salient")["salmu_jax"]
+  assert about["method"] == "compose" and about["prepare_passes"] == 1
+  assert about["settings"]["args"]["loss"] == "delete"
+  share = float(re.search(r"([\d.]+)% of all parameters", about["moves"])[1])
+  assert 20 < share <= 25.1
+  assert all(states(copy / "models")[path] == when for path, when in kept.items())
+  for name in ("leaderboard.md", "diagnosis.md"):
+    text = (copy / name).read_text()
+    assert "delete-project_conflicts-keep_salient" in text and "vlunlearn" in text
+
+
 def refused(done, *fragments):
   assert done.returncode not in (0, None)
   assert "Traceback" not in done.stderr, done.stderr
@@ -196,6 +213,8 @@ def test_flags_that_name_unknown_things_teach(environment, tmp_path):
   refused(main(environment, tmp_path, "configs/smoke.py:finetun"), "Did you mean 'finetune'")
   refused(main(environment, tmp_path, CONFIG, "--config.pretrain.batch_size=0"), "batch_size = 0")
   refused(main(environment, tmp_path, CONFIG, "--config.pretrain.epoch=3.0"), 'mean "epochs"')
+  delet = "--config.method.loss=delet"
+  refused(main(environment, tmp_path, CONFIG, delet), "config.method.loss", "Did you mean 'delete'")
   assert not list(tmp_path.iterdir())
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import re
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +29,7 @@ from salmu_jax import mesh as mesh_lib
 from salmu_jax.data import records, release, tokenizer
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import imagenet
-from salmu_jax.methods import METHODS
+from salmu_jax.methods import MAKERS
 from salmu_jax.methods.base import Method
 from salmu_jax.models import clip
 from salmu_jax.models.clip import CLIP, Sizes, Tower
@@ -103,12 +104,12 @@ def setup(tmp_path_factory):
 
 def test_prepare_gets_one_pass_of_gradients_at_the_start_and_its_state_is_used(setup, monkeypatch):
   seen = []
-  monkeypatch.setitem(METHODS, "mine", mean_gradient_first(seen))
+  monkeypatch.setitem(MAKERS, "mine", mean_gradient_first(seen))
   start = train.init_params(setup.model, 0, setup.mesh)
   end = stages.unlearn(setup, "mine", start)
   (found,) = seen
   assert len(found) == 3  # 12 rows of forget, 4 at a time
-  with contextlib.closing(stages._unlearning_batches(setup, setup.config.unlearn.mine)) as stream:
+  with contextlib.closing(stages.unlearning_batches(setup, setup.config.unlearn.mine)) as stream:
     batches = list(itertools.islice(stream, 2))
 
   def loss(params, half):
@@ -120,6 +121,48 @@ def test_prepare_gets_one_pass_of_gradients_at_the_start_and_its_state_is_used(s
   mean = jax.tree.map(lambda *g: sum(g) / 3, *(row["retain"] for row in found))
   for a, b, g in zip(*map(jax.tree.leaves, (end, start, mean)), strict=True):
     np.testing.assert_allclose(a, b - 3 * 0.01 * g, rtol=1e-4, atol=1e-6)
+
+
+def test_results_say_which_parameters_moved_and_that_a_pass_was_spent_on_measuring(setup):
+  facts = workdir.files.read_json(setup.model_folder("mine") / workdir.DONE)
+  arrays = len(
+    jax.tree.leaves(jax.eval_shape(lambda: train.init_params(setup.model, 0, setup.mesh)))
+  )
+  assert facts["prepare_passes"] == 1
+  assert re.fullmatch(rf"\d+ of {arrays} arrays, \d+\.\d% of all parameters", facts["moves"])
+  start = {"a": jnp.zeros(4), "b": jnp.zeros(12)}
+  end = {"a": jnp.array([0.0, 0, 0, 1]), "b": jnp.zeros(12)}
+  assert stages.moved(start, end) == "1 of 2 arrays, 6.2% of all parameters"
+
+
+def test_a_run_that_goes_on_from_a_checkpoint_measures_nothing_again(setup, monkeypatch):
+  seen = []
+  monkeypatch.setitem(MAKERS, "mine", mean_gradient_first(seen))
+  folder = setup.model_folder("mine")
+  (folder / workdir.DONE).unlink()  # killed after the last checkpoint
+  before = given.load_params(folder, setup.model, setup.mesh)
+  after = stages.unlearn(setup, "mine", train.init_params(setup.model, 0, setup.mesh))
+  assert seen == []
+  jax.tree.map(np.testing.assert_array_equal, after, before)
+
+
+def test_a_method_runs_without_retain_rows_only_if_it_reads_none(setup):
+  class Bare(type(setup)):
+    def splits(self, purpose):
+      return () if purpose == "retain" else super().splits(purpose)
+
+  bare = Bare(*setup)
+  for name in ("grad_diff", "delete"):
+    bare.config.unlearn[name] = default.unlearning_run(name, batch_size=4, budget=1.0)
+  with contextlib.closing(stages.unlearning_batches(bare, bare.config.unlearn.delete)) as stream:
+    assert set(next(stream)) == {"forget"}
+  run._check_unlearning(bare, "delete", bare.config.unlearn.delete)
+  with pytest.raises(
+    InputError, match=r"unlearn\.grad_diff reads retain, and the release has no rows"
+  ):
+    run._check_unlearning(bare, "grad_diff", bare.config.unlearn.grad_diff)
+  for name in ("grad_diff", "delete"):
+    del bare.config.unlearn[name]
 
 
 def test_budget_counts_passes_over_forget_whatever_the_batch(setup):

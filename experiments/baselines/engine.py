@@ -17,6 +17,10 @@ from salmu_jax import mesh as mesh_lib
 from salmu_jax.methods import MAKERS, base
 
 
+_MEASURED_ONLY = {("null_space", "retain"), ("slug", "retain")}
+_LONGEST = 4096  # steps of a run
+
+
 class Engine:
   """The programs of one architecture and one start.
 
@@ -48,7 +52,8 @@ class Engine:
       prepare_batches: how many of them are one pass over forget, for `prepare`.
     """
     schedule = train.make_schedule(settings, len(batches))
-    rates = schedule(jnp.arange(len(batches)))
+    # One length for all runs, or each would compile the update anew.
+    rates = schedule(jnp.arange(_LONGEST))
     opt_state = program.init(self.start)
     if program.method.prepare:
       pairs = list(zip(batches, references, strict=True))[:prepare_batches]
@@ -116,4 +121,5 @@ class Program:
       "forget": _Loss(self.method.forget_loss),
       "retain": _Loss(self.method.retain_loss),
     }
-    self.steps_on = self.method.reads
+    # Retain that only `prepare` reads needs no gradient in the steps.
+    self.steps_on = [half for half in self.method.reads if (name, half) not in _MEASURED_ONLY]

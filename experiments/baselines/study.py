@@ -8,7 +8,9 @@ main.py judges. A method's part goes to results/NAME.json when it is done; what 
 import argparse
 import contextlib
 import importlib
+import inspect
 import itertools
+import json
 import pathlib
 import time
 
@@ -23,7 +25,7 @@ from salmu_jax import configuration, files, judging, progress, run, stages
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.data import release as release_lib
 from salmu_jax.evaluate import scores
-from salmu_jax.methods import METHODS
+from salmu_jax.methods import MAKERS, METHODS
 
 HERE = pathlib.Path(__file__).parent
 RESULTS = HERE / "results"
@@ -49,7 +51,7 @@ class Study:
     self.engine = Engine(self.setup.model, self.bounds["compromised"], mesh)
     self.cut = cut_lib.make(self.setup, config.seed)
     self.start = self.measure(self.bounds["compromised"])
-    self._batches = {}
+    self._batches, self._programs = {}, {}
 
   def measure(self, params):
     """What parameters do on the cut, see `cut.measure`."""
@@ -66,9 +68,22 @@ class Study:
     rows, size = len(setup.records["forget"]), settings.batch_size
     steps = max(1, round(settings.budget * rows / size))
     batches, references = self._prefix(setup, settings, steps)
-    program = Program(name, settings.args.to_dict(), settings.optimizer, steps, setup.config.seed)
+    program = self._program(name, settings, steps)
     one_pass = max(1, rows // size)
     return self.engine.run(program, settings.optimizer, batches, references, one_pass), steps
+
+  def _program(self, name, settings, steps):
+    """The method's program; runs that differ in learning rate alone share it, and in length where it may."""
+    args, optimizer = settings.args.to_dict(), settings.optimizer.to_dict()
+    del optimizer["learning_rate"]
+    length = steps if "steps" in inspect.signature(MAKERS[name]).parameters else None
+    key = json.dumps([name, args, optimizer, length])
+    if key not in self._programs:
+      # Of one method at a time: compiled programs take memory.
+      self._programs = {k: v for k, v in self._programs.items() if json.loads(k)[0] == name}
+      seed = self.setup.config.seed
+      self._programs[key] = Program(name, args, settings.optimizer, steps, seed)
+    return self._programs[key]
 
   def _prefix(self, setup, settings, steps):
     """The first `steps` batches of the one stream that all runs read, and their references."""
