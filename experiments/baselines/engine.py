@@ -16,7 +16,6 @@ from salmu_jax import losses, train
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.methods import MAKERS, base
 
-
 _MEASURED_ONLY = {("null_space", "retain"), ("slug", "retain")}
 _LONGEST = 4096  # steps of a run
 
