@@ -60,19 +60,19 @@ def ascent(z, reference=None):
 
 
 def bounded_ascent(margin=0.0):
-  """Ascent that stops pair by pair, once a pair looks like a mismatched one.
+  """Ascent on the pairs' similarity that stops pair by pair, where a pair looks mismatched.
 
-    -mean_i [S_ii > t_i] l_i,    t_i = mean_{j != i} S0_ij + margin
+    mean_i max(S_ii - t_i, 0),    t_i = mean_{j != i} S0_ij + margin
 
-  with l_i the contrastive loss of pair i. A pair at or below its target no longer pulls.
+  A pair at or below its target no longer pulls. The contrastive loss is no base for this: each pair's
+  pulls on all others of the batch, and drags them past their targets.
   """
 
   def loss(z, reference):
     known = similarities(reference.image, reference.text)
     others = known.shape[0] - 1
     target = (jnp.sum(known, axis=1) - jnp.diagonal(known)) / others + margin
-    active = jnp.sum(z.image * z.text, axis=-1) > target
-    return jnp.mean(jnp.where(active, jnp.mean(_matching(z), axis=0), 0.0))
+    return jnp.mean(jax.nn.relu(jnp.sum(z.image * z.text, axis=-1) - target))
 
   return loss
 
@@ -103,7 +103,7 @@ def decoupling(z, reference):
 def excluded_pair(z, reference):
   """DELETE: the starting model's matching with the true pair left out is the teacher.
 
-    KL(p0' to p), both ways, p0' = softmax(scale0 S0 with -inf in place of the true pair)
+    KL(p0' to p), the mean of both ways, p0' = softmax(scale0 S0, -inf in place of the true pair)
 
   Zhou et al., Decoupled Distillation to Erase (arXiv 2503.23751). In-batch matching takes the place
   of the paper's classes; the student's softmax is over all captions, the true one included.
@@ -159,7 +159,7 @@ def _one_way(scale, queries, answers):
 
 
 def divergence(z, reference):
-  """KL(p0 to p), both ways, mean over rows: how far the matching moved (CLIPErase, SCRUB)."""
+  """KL(p0 to p), mean over rows and over both ways: how far the matching moved (CLIPErase, SCRUB)."""
   teachers = tuple(jnp.exp(log_p) for log_p in _log_matching(reference))
   return _divergence(teachers, _log_matching(z))
 

@@ -1,20 +1,21 @@
 """The study of the baselines: its engine against the trainer's step, its cut, its choice."""
 
-import jax
+import itertools
+
+import numpy as np
 import optax
 import pytest
-from little import MODEL, PARAMS, optimizer_settings, unlearning_batch
+from handmade import write
+from little import MODEL, PARAMS, sgd_settings
+from methodruns import BATCHES, MEASURED, ONE, STEPS, whole_run
 
+from configs import default
+from experiments.baselines import cut, space, study
 from experiments.baselines.engine import Engine, Program
-from salmu_jax import mesh as mesh_lib
-from salmu_jax import train
-from salmu_jax.methods import METHODS, base
-
-ONE = mesh_lib.make_mesh(jax.devices()[:1])
-BATCHES = [unlearning_batch(seed) for seed in range(4)]
-# Not Adam: the gradient of a key's bias is zero but for rounding, which Adam would blow up.
-SETTINGS = optimizer_settings(1e-2)
-SETTINGS.name = "sgd"
+from salmu_jax import stages
+from salmu_jax.data import records, release, tokenizer
+from salmu_jax.methods import METHODS
+from salmu_jax.models.clip import CLIP, Embeddings, Sizes, Tower
 
 
 @pytest.fixture(scope="module")
@@ -26,20 +27,164 @@ def engine():
 @pytest.mark.parametrize("name", METHODS)
 def test_the_studys_runs_end_where_the_trainers_do(name, engine):
   engine, references = engine
-  program = Program(name, {}, SETTINGS, len(BATCHES), seed=0)
-  ours = engine.run(program, SETTINGS, BATCHES, references, 2)
+  program = Program(name, {}, sgd_settings(), STEPS, seed=0)
+  ours = engine.run(program, sgd_settings(), BATCHES, references, len(MEASURED))
+  _, theirs, _ = whole_run(name)
+  moved = optax.tree.norm(optax.tree.sub(theirs.params, PARAMS))
+  apart = optax.tree.norm(optax.tree.sub(theirs.params, ours))
+  assert apart <= 2e-3 * moved
 
-  optimizer = train.make_optimizer(SETTINGS, len(BATCHES))
-  method = base.build(METHODS[name], optimizer, {}, steps=len(BATCHES), seed=0)
-  state = train.start_state(PARAMS, method.tx, ONE)
-  if method.prepare:
-    gradients = train.jitted_gradients(MODEL, method, ONE)
-    passing = lambda: (gradients(PARAMS, batch) for batch in BATCHES[:2])
-    state = state.replace(opt_state=method.prepare(state.opt_state, passing))
-  step = train.jitted_unlearn_step(MODEL, method, ONE)
-  for batch in BATCHES:
-    state, _ = step(state, PARAMS, batch)
 
-  moved = optax.tree.norm(optax.tree.sub(state.params, PARAMS))
-  apart = optax.tree.norm(optax.tree.sub(state.params, ours))
-  assert apart <= 2e-3 * moved + 1e-6
+def test_runs_that_differ_in_learning_rate_or_length_share_one_compilation(engine):
+  engine, references = engine
+  program = Program("grad_diff", {}, sgd_settings(), STEPS, seed=0)
+  for rate, steps in ((1e-2, 4), (1e-3, 4), (1e-2, 2)):
+    engine.run(program, sgd_settings(rate), BATCHES[:steps], references[:steps], 2)
+  assert program.update._cache_size() == 1
+
+
+@pytest.fixture(scope="module")
+def setup(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("baselines")
+  opened = release.open_release(write(folder / "release"))
+  words = tokenizer.compact_tokenizer(16, ["a picture of a thing"])
+  sizes = Sizes(8, 16, 8, Tower(12, 1, 3), Tower(8, 1, 2), 16, words.vocab_size)
+  rows = records.build(opened, folder / "records")
+  return stages.Setup(default.get_config(), folder, ONE, opened, rows, words, CLIP(sizes), None)
+
+
+def names(rows):
+  return {rows[i]["file_name"] for i in range(len(rows))}
+
+
+def test_the_cut_opens_forget_and_retain_alone_and_parts_people_and_rows(setup):
+  readable = {"forget", *setup.splits("retain")}
+  # Without the others there, reading one would be a KeyError.
+  made = cut.make(setup._replace(records={s: setup.records[s] for s in readable}), seed=0)
+  assert set(made.records) == readable
+  identity = dict(
+    zip(
+      *(release.columns(setup.release, "forget")[k] for k in ("file_name", "identity_id")),
+      strict=True,
+    )
+  )
+  tuned = {name.decode() for name in names(made.records["forget"])}
+  people = {identity[name] for name in tuned}
+  assert len(people) == round(0.75 * len(set(identity.values())))
+  assert {identity[name] for name in identity if name not in tuned} == set(
+    identity.values()
+  ) - people
+  assert len(made.forget.text) == len(tuned) and len(made.spared.text) == len(identity) - len(tuned)
+  for split in setup.splits("retain"):
+    assert len(made.records[split]) == round(0.9 * len(setup.records[split]))
+  whole = sum(len(setup.records[split]) for split in setup.splits("retain"))
+  assert len(made.retain.text) == whole - sum(len(made.records[s]) for s in setup.splits("retain"))
+
+
+def test_the_cut_is_the_same_for_the_same_seed_and_another_for_another(setup):
+  made = [names(cut.make(setup, seed).records["forget"]) for seed in (0, 0, 1, 2)]
+  assert made[0] == made[1] and (made[2] != made[0] or made[3] != made[0])
+
+
+def pairs(*texts):
+  """Pictures and tokens that carry the number of their row."""
+  rows = np.arange(len(texts))
+  return cut.Pairs(
+    np.broadcast_to(rows[:, None, None, None], (len(texts), 2, 2, 3)), rows[:, None], list(texts)
+  )
+
+
+CUT = cut.Cut({}, pairs("a", "b", "c"), pairs("x"), pairs("p", "q", "p"))
+
+
+def embed_by(image_of, text_of):
+  eye = np.eye(4, dtype=np.float32)
+
+  def embed(half):
+    image, text = half["image"][:, 0, 0, 0], half["text"][:, 0]
+    return Embeddings(eye[image_of(image)], eye[text_of(text)], np.float32(1.0))
+
+  return embed
+
+
+def test_a_model_that_matches_everything_leaks_and_keeps_all_and_a_collapsed_one_nothing():
+  perfect = cut.measure(embed_by(lambda i: i, lambda i: i), CUT)
+  assert perfect["forget"] == perfect["spared"] == perfect["retain"] == 1.0
+  # Forget and retain captions of one number are one point here, and ties rank above: 1/2, 1/2, and 1.
+  assert perfect["leak"] == pytest.approx((1 / 2 + 1 / 2 + 1) / 3)
+  collapsed = cut.measure(embed_by(lambda i: 0 * i, lambda i: 0 * i), CUT)
+  assert collapsed["kept"] == pytest.approx(1 / 2)  # the other of two distinct captions ranks above
+  assert collapsed["leak"] == pytest.approx(1 / 5)
+
+
+START = {"leak": 0.4, "kept": 0.5}
+
+
+def trial(removed, kept, rate=1e-4):
+  return {"learning_rate": rate, "leak": 0.4 * (1 - removed), "kept": 0.5 * kept}
+
+
+@pytest.mark.parametrize(
+  ("trials", "best"),
+  [
+    ([trial(0.5, 1.0), trial(0.9, 0.85)], 1),  # forgetting first
+    ([trial(0.5, 1.0), trial(0.9, 0.75)], 0),  # but not below the floor of retain
+    ([trial(0.992, 0.9), trial(0.999, 0.85)], 0),  # beyond the target what is kept decides
+    ([trial(0.99, 0.5), trial(0.4, 0.7)], 1),  # none keeps enough: the most kept
+    ([trial(0.5, 0.9), trial(0.5, 0.9)], 0),  # the first of equals
+  ],
+)
+def test_the_choice_is_forgetting_first_above_a_floor_of_retain(trials, best):
+  assert study.chosen(trials, START) is trials[best]
+
+
+class FakeStudy:
+  """Answers a search with trials made up by learning rate and argument."""
+
+  start = START
+
+  def __init__(self, answer):
+    self.answer, self.asked = answer, []
+
+  def train(self, name, settings, *, on_cut):
+    assert on_cut
+    self.asked.append((settings.optimizer.learning_rate, settings.args.to_dict()))
+    return self.asked[-1], 1
+
+  def measure(self, params):
+    removed, kept = self.answer(*params)
+    return {
+      "forget": 0.0,
+      "spared": 0.0,
+      "retain": 0.0,
+      **{k: v for k, v in trial(removed, kept).items() if k != "learning_rate"},
+    }
+
+
+def test_the_search_goes_up_until_past_the_best_then_tries_the_knob_there():
+  fake = FakeStudy(lambda rate, args: (min(1.0, rate * 1e4), 1.0 if rate < 2e-4 else 0.3))
+  trials = study.search(fake, "npo")
+  assert fake.asked == [
+    *((rate, {}) for rate in space.RATES[:4]), (1e-4, {"beta": 0.01}), (1e-4, {"beta": 1.0})
+  ]  # fmt: skip
+  assert [t["args"] for t in trials] == [args for _, args in fake.asked]
+
+
+def test_a_method_without_a_knob_or_a_learning_rate_searches_what_it_has():
+  fake = FakeStudy(lambda rate, args: (0.1, 1.0))
+  study.search(fake, "finetune")
+  assert fake.asked == [(rate, {}) for rate in space.RATES]
+  fake.asked.clear()
+  study.search(fake, "ssd")
+  assert fake.asked == [
+    (space.RATES[0], {}),
+    *((space.RATES[0], {"alpha": a}) for a in space.KNOBS["ssd"][1]),
+  ]
+
+
+def test_every_method_has_its_place_in_the_space_and_its_knob_is_an_argument_in_range():
+  assert set(space.KNOBS) == set(METHODS)
+  for name, knob in space.KNOBS.items():
+    for value in itertools.chain(knob[1] if knob else ()):
+      settings = study.mini_settings(name, 1e-4, {knob[0]: value})
+      Program(name, settings.args.to_dict(), settings.optimizer, 40, seed=0)

@@ -9,22 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from little import MODEL, PARAMS, half, optimizer_settings, sgd_settings, unlearning_batch
+from little import MODEL, PARAMS, half, optimizer_settings, sgd_settings
+from methodruns import BATCHES, ONE, STEPS, Run, make, whole_run
 
 from salmu_jax import checkpoint, losses, train
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.data import pipeline
 from salmu_jax.errors import InputError
-from salmu_jax.methods import MAKERS, METHODS, base
+from salmu_jax.methods import METHODS, base
 
-ONE = mesh_lib.make_mesh(jax.devices()[:1])
 EIGHT = mesh_lib.make_mesh()
-STEPS = 4
-BATCHES = [unlearning_batch(seed) for seed in range(STEPS)]
-
-
-def make(name, optimizer, **args):
-  return base.build(MAKERS[name], optimizer, args, steps=STEPS, seed=0)
 
 
 def types(tree):
@@ -35,49 +29,9 @@ def equal(a, b):
   jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-class Run:
-  """A method under SGD: Adam would blow up the rounding of gradients that are zero but for it."""
-
-  def __init__(self, name, mesh):
-    self.method = make(name, train.make_optimizer(sgd_settings(), STEPS))
-    self.mesh, self.reference = mesh, jax.device_put(PARAMS, mesh_lib.replicated(mesh))
-    self.step = train.jitted_unlearn_step(MODEL, self.method, mesh)
-    self.fresh = train.start_state(PARAMS, self.method.tx, mesh)
-    self.start = self.fresh
-    if self.method.prepare:
-      gradients = train.jitted_gradients(MODEL, self.method, mesh)
-      passing = lambda: (gradients(self.reference, self.put(batch)) for batch in BATCHES[:2])
-      self.start = train.prepared(self.fresh, self.method, passing, mesh)
-
-  def put(self, batch):
-    return mesh_lib.put_batch(batch, self.mesh)
-
-  def walk(self, state, batches):
-    """The state after the batches, and the metrics of each step; `state` is not donated."""
-    state, rows = jax.tree.map(jnp.copy, state), []
-    for batch in batches:
-      state, metrics = self.step(state, self.reference, self.put(batch))
-      rows.append(jax.device_get(metrics))
-    return state, rows
-
-
-@pytest.fixture(scope="module")
-def runs():
-  """name -> (Run on one device, its state after all steps, the metrics of each)."""
-  known = {}
-
-  def run(name):
-    if name not in known:
-      alone = Run(name, ONE)
-      known[name] = (alone, *alone.walk(alone.start, BATCHES))
-    return known[name]
-
-  return run
-
-
 @pytest.mark.parametrize("name", METHODS)
-def test_the_step_compiles_once_keeps_the_states_types_moves_and_stays_finite(name, runs):
-  run, after, metrics = runs(name)
+def test_the_step_compiles_once_keeps_the_states_types_moves_and_stays_finite(name):
+  run, after, metrics = whole_run(name)
   assert run.step._cache_size() == 1
   assert types(after) == types(run.start) == types(run.fresh)
   moved = optax.tree.norm(optax.tree.sub(after.params, PARAMS))
@@ -86,9 +40,9 @@ def test_the_step_compiles_once_keeps_the_states_types_moves_and_stays_finite(na
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_eight_devices_give_what_one_gives(name, runs):
+def test_eight_devices_give_what_one_gives(name):
   assert EIGHT.size == 8
-  _, alone, metrics = runs(name)
+  _, alone, metrics = whole_run(name)
   run = Run(name, EIGHT)
   together, same_metrics = run.walk(run.start, BATCHES)
   for a, b in zip(metrics, same_metrics, strict=True):
@@ -98,8 +52,8 @@ def test_eight_devices_give_what_one_gives(name, runs):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_run_resumed_from_a_checkpoint_ends_with_the_same_bits(name, runs, tmp_path):
-  run, whole, _ = runs(name)
+def test_a_run_resumed_from_a_checkpoint_ends_with_the_same_bits(name, tmp_path):
+  run, whole, _ = whole_run(name)
   half, _ = run.walk(run.start, BATCHES[:2])
   checkpoints = checkpoint.Checkpoints(tmp_path)
   with contextlib.closing(pipeline.start(grain.MapDataset.range(8), 2)) as rows:
@@ -273,9 +227,9 @@ def test_an_edit_of_no_strength_returns_the_start(name, argument, value):
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), params, tree(0))
 
 
-def test_salun_and_slug_leave_what_they_do_not_choose_bit_equal(runs):
+def test_salun_and_slug_leave_what_they_do_not_choose_bit_equal():
   for name, most in (("salun", 0.51), ("slug", 0.2)):
-    _, after, _ = runs(name)
+    _, after, _ = whole_run(name)
     same = [
       np.asarray(a == b) for a, b in zip(*map(jax.tree.leaves, (PARAMS, after.params)), strict=True)
     ]

@@ -50,6 +50,8 @@ class Engine:
       batches: [{"forget": half, "retain": half}], one a step. references: `reference(batches)`.
       prepare_batches: how many of them are one pass over forget, for `prepare`.
     """
+    if len(batches) > _LONGEST:
+      raise ValueError(f"A run of {len(batches)} steps; the learning rates here end at {_LONGEST}.")
     schedule = train.make_schedule(settings, len(batches))
     # One length for all runs, or each would compile the update anew.
     rates = schedule(jnp.arange(_LONGEST))

@@ -26,6 +26,7 @@ from salmu_jax import mesh as mesh_lib
 from salmu_jax.data import release as release_lib
 from salmu_jax.evaluate import scores
 from salmu_jax.methods import MAKERS, METHODS
+from salmu_jax.names import unknown
 
 HERE = pathlib.Path(__file__).parent
 RESULTS = HERE / "results"
@@ -103,7 +104,7 @@ def mini_settings(name, rate, args, budget=space.SEARCH_BUDGET):
 
 
 def search(study, name):
-  """Every trial of a method on the cut: rates from below until past the best, then its knob."""
+  """Every trial of a method on the cut: rates from below until past the best, lower ones, then its knob."""
   trials = []
 
   def attempt(rate, args):
@@ -125,6 +126,11 @@ def search(study, name):
     if reached < best - space.PAST:
       break
     best = max(best, reached)
+  if name not in space.ONE_PASS:
+    for rate in space.LOWER:
+      if chosen(trials, study.start)["learning_rate"] > rate * 4:
+        break
+      attempt(rate, {})
   rate = chosen(trials, study.start)["learning_rate"]
   if space.KNOBS[name]:
     knob, values = space.KNOBS[name]
@@ -202,8 +208,11 @@ def main(argv=None):
   """Studies the methods that have no result yet."""
   parser = argparse.ArgumentParser(prog="python -m experiments.baselines.study")
   parser.add_argument("workdir", type=pathlib.Path, help="of a finished mini run")
-  parser.add_argument("names", nargs="*", help="methods; all if none is named")
+  parser.add_argument("names", nargs="*", metavar="NAME", help="methods; all if none is named")
   args = parser.parse_args(argv)
+  for name in args.names:
+    if name not in METHODS:
+      parser.error(unknown("methods", name, list(METHODS)))
   workdir = args.workdir.absolute()
   waiting = [n for n in args.names or METHODS if not (RESULTS / f"{n}.json").exists()]
   study = Study(workdir, workdir / "baselines")

@@ -1,4 +1,4 @@
-"""Gradient difference whose ascent stops, pair by pair, where the pair looks mismatched."""
+"""Forget pairs are pushed apart until each looks mismatched, and no further; retain is kept."""
 
 import optax
 
@@ -7,11 +7,11 @@ from salmu_jax.methods.base import Method
 
 
 def make(optimizer, *, margin=0.0, retain=1.0):
-  """Ascends on each forget pair down to the similarity of mismatched pairs, and descends on retain.
+  """Descends on mean max(S_ii - t_i, 0) of forget + retain x L_CLIP of retain.
 
-  The target of a pair is the mean starting similarity of its image to the other captions of the
-  batch, plus `margin`. This project's own: what negative_gradient and grad_diff lack is a place to
-  stop. Reads forget, retain and the starting model. Moves all parameters.
+  The target t_i of a pair is the mean starting similarity of its image to the other captions of the
+  batch, plus `margin`. This project's own: what negative_gradient, direct_similarity and grad_diff lack
+  is a place to stop. Reads forget, retain and the starting model. Moves all parameters.
   """
   tx = optax.chain(transforms.add_retain(retain), optimizer)
   return Method(losses.bounded_ascent(margin), losses.contrastive, tx)

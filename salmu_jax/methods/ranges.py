@@ -21,6 +21,7 @@ NUMBERS = {
   "max_norm": (0, _INF),
   "penalty": (0, _INF),
   "perturbation": (0, _INF),
+  "power": (0, 1),
   "radius": (0, _INF),
   "retain": (0, _INF),
   "sigma": (0, _INF),
@@ -31,9 +32,7 @@ NUMBERS = {
   "weight": (0, _INF),
 }
 COUNTS = ("count", "layers", "legs", "rank", "until")
-_ABOVE = ("beta", "fraction", "max_norm")
-# Infinity dampens nothing, which is what SSD's alpha means by it.
-_MAY_BE_INFINITE = ("alpha",)
+_ABOVE = ("beta", "fraction", "max_norm", "radius", "step_size")
 
 
 def check(args):
@@ -54,8 +53,8 @@ def _check_number(name, value):
   low, high = NUMBERS[name]
   number = isinstance(value, numbers.Real) and not isinstance(value, bool)
   above = number and (value > low if name in _ABOVE else value >= low)
-  finite = number and (math.isfinite(value) or name in _MAY_BE_INFINITE)
+  finite = number and math.isfinite(value)
   if not (above and finite and value <= high):
     least = f"above {low:g}" if name in _ABOVE else f"of at least {low:g}"
     most = "" if high == _INF else f" and at most {high:g}"
-    raise InputError(f"{name} = {value!r}; it must be a number {least}{most}.")
+    raise InputError(f"{name} = {value!r}; it must be a finite number {least}{most}.")

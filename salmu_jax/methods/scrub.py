@@ -11,8 +11,8 @@ def make(optimizer, *, steps, alpha=0.5, task=1.0, ascent=0.5):
 
   Kurmanji et al., Towards Unbounded Machine Unlearning (arXiv 2302.09880), equation 3 and algorithm
   1, in which max steps come only at first: here in the share `ascent` of the run's steps, taking turns
-  with min steps. The authors' alpha is 0.01 to 0.5. At the start the KL has no gradient, so the first
-  step does nothing. Reads forget, retain and the starting model. Moves all parameters.
+  with min steps, of which one is the first: at the start the KL has no gradient. The authors' alpha is
+  0.01 to 0.5. Reads forget, retain and the starting model. Moves all parameters.
   """
   leave = losses.weighted((-1.0, losses.divergence))
   follow = losses.weighted((alpha, losses.divergence), (task, losses.contrastive))

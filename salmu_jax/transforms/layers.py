@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from salmu_jax.transforms import trees
 from salmu_jax.transforms.measured import filled, mean_gradients
 
 _MATRICES = ("kernel", "proj", "text_projection")
@@ -41,7 +42,8 @@ def find_layers(count=1):
   """Chooses matrices with much to gain on forget and little to lose on retain.
 
   importance |g_forget| / |theta| and alignment |cos(g_forget, g_retain)|, per weight matrix; of those
-  that no other beats in both, the `count` most important. Gradients are means over the pass.
+  that no other beats in both, the `count` most important; fewer where fewer are unbeaten. Gradients
+  are means over the pass.
 
   Returns:
     prepare(opt_state, gradients).
@@ -87,12 +89,6 @@ def _front(layers):
   return front
 
 
-def _layer_axes(path, x):
-  """The axes of one layer: all, or all but the first where blocks are scanned."""
-  scanned = any(key.key == "blocks" for key in path)
-  return tuple(range(1 if scanned else 0, x.ndim))
-
-
 def _norms(tree):
   """The norm of every layer, float32, axes kept at length one."""
   return jax.tree.map(jnp.sqrt, _dots(tree, tree))
@@ -100,9 +96,5 @@ def _norms(tree):
 
 def _dots(a, b):
   """The inner product of every layer of two trees, float32, axes kept at length one."""
-
-  def dot(path, x, y):
-    product = x.astype(jnp.float32) * y.astype(jnp.float32)
-    return jnp.sum(product, axis=_layer_axes(path, x), keepdims=True)
-
-  return jax.tree_util.tree_map_with_path(dot, a, b)
+  dot = lambda axes, x, y: jnp.sum(x * y, axis=axes, keepdims=True)
+  return trees.map_layers(dot, trees.wide(a), trees.wide(b))

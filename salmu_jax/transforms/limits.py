@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from salmu_jax.errors import InputError
+from salmu_jax.transforms import trees
 
 
 def paths(params):
@@ -27,8 +28,7 @@ def train_only(patterns):
   Raises:
     InputError: from `init`, if a pattern is no regular expression or matches nothing.
   """
-  patterns = [patterns] if isinstance(patterns, str) else patterns
-  compiled = [_compiled(pattern) for pattern in patterns]
+  compiled = [_compiled(pattern) for pattern in _listed(patterns)]
 
   def init(params):
     names = jax.tree.leaves(paths(params))
@@ -50,6 +50,16 @@ def train_only(patterns):
     return kept, state
 
   return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _listed(patterns):
+  listed = [patterns] if isinstance(patterns, str) else patterns
+  if not isinstance(listed, list | tuple) or not listed:
+    raise InputError(
+      f"train_only: patterns = {patterns!r}; it must be a regular expression or several, such as "
+      "'^text/'."
+    )
+  return listed
 
 
 def _compiled(pattern):
@@ -77,13 +87,13 @@ def trust_region(radius):
   """
 
   def init(params):
-    return TrustRegionState(jax.tree.map(jnp.copy, params))
+    return TrustRegionState(trees.copy(params))
 
   def update(updates, state, params, **extra_args):
     del extra_args
     wide = lambda x: x.astype(jnp.float32)
     moved = jax.tree.map(lambda p, u, s: wide(p) + wide(u) - wide(s), params, updates, state.start)
-    limit = radius * optax.tree.norm(jax.tree.map(wide, state.start))
+    limit = radius * optax.tree.norm(trees.wide(state.start))
     size = optax.tree.norm(moved)
 
     def pulled_back(p, u, s, m):

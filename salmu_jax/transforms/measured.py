@@ -1,9 +1,10 @@
 """Limits that the data decides: which weights matter for forget, and which for retain.
 
-Each transformation keeps what it needs in its state; until the `find_...` or `measure_...` beside it
-has filled that from one pass over the data, it changes nothing. Those are `prepare(opt_state,
-gradients) -> opt_state`, see `salmu_jax.methods.base.Method`. All go after the optimizer in a chain:
-Adam undoes any constant factor on a weight's gradient, and its decay moves masked weights.
+Each transformation keeps what it needs in its state, which the `find_...` or `measure_...` beside it
+fills from one pass over the data. Those give `prepare(opt_state, gradients) -> opt_state`, see
+`salmu_jax.methods.base.Method`. All but `hold_unimportant` change nothing before that, and go after the
+optimizer in a chain: Adam undoes any constant factor on a weight's gradient, and its decay moves masked
+weights.
 """
 
 import math
@@ -15,10 +16,7 @@ import numpy as np
 import optax
 
 from salmu_jax.errors import InputError
-
-
-def _wide_zeros(params):
-  return jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), params)
+from salmu_jax.transforms import trees
 
 
 def mean_gradients(gradients, halves, of=lambda x: x):
@@ -67,7 +65,8 @@ def find_salient(fraction=0.5):
   """Marks the weights with the largest |sum of forget gradients|.
 
   Args:
-    fraction: share of all weights to mark, over the whole tree; the authors' default is 0.5.
+    fraction: share of all weights to mark, over the whole tree; the authors' default is 0.5. Weights
+      without any gradient, as those of words that do not occur, are never marked.
 
   Returns:
     prepare(opt_state, gradients).
@@ -76,9 +75,9 @@ def find_salient(fraction=0.5):
   def prepare(opt_state, gradients):
     saliency = jax.tree.map(jnp.abs, mean_gradients(gradients, ["forget"])["forget"])
     flat = np.concatenate([np.asarray(x).ravel() for x in jax.tree.leaves(saliency)])
-    rank = max(flat.size - math.ceil(fraction * flat.size), 0)
-    threshold = np.partition(flat, rank)[rank] if rank < flat.size else np.inf
-    mask = jax.tree.map(lambda x: x >= threshold, saliency)
+    rank = flat.size - math.ceil(fraction * flat.size)
+    threshold = np.partition(flat, rank)[rank]
+    mask = jax.tree.map(lambda x: (x >= threshold) & (x > 0), saliency)
     return filled(opt_state, KeepSalientState, lambda _: KeepSalientState(mask))
 
   return prepare
@@ -122,32 +121,36 @@ def project_out(rank=8):
 def find_basis(rank=8):
   """Orthonormalises `rank` sums of retain gradients, over every rank-th batch of the pass each.
 
-  Directions that are linearly dependent to rounding are left out (zeros).
+  Directions that are linearly dependent to rounding are left out (zeros). While it measures, it holds
+  `rank` sums, and then as many directions, beside the state's.
 
   Returns:
     prepare(opt_state, gradients).
   """
 
   def prepare(opt_state, gradients):
-    sums = [None] * rank
+    sums = []
     for number, each in enumerate(gradients()):
-      part = jax.tree.map(lambda x: x.astype(jnp.float32), each["retain"])
-      k = number % rank
-      sums[k] = part if sums[k] is None else jax.tree.map(jnp.add, sums[k], part)
-    filler = jax.tree.map(jnp.zeros_like, sums[0])
-    rows = jax.tree.map(lambda *xs: jnp.stack(xs), *[filler if s is None else s for s in sums])
-    gram = sum(
-      np.einsum("ia,ja->ij", *[np.asarray(x, np.float64).reshape(rank, -1)] * 2)
-      for x in jax.tree.leaves(rows)
-    )
-    values, vectors = np.linalg.eigh(gram)
-    used = values > 1e-10 * values.max()
-    whiten = (vectors * np.where(used, 1 / np.sqrt(np.where(used, values, 1)), 0)).T
-    whiten = jnp.asarray(whiten, jnp.float32)
-    basis = jax.tree.map(lambda x: jnp.tensordot(whiten, x, axes=1, precision="highest"), rows)
+      part = trees.wide(each["retain"])
+      if number < rank:
+        sums.append(part)
+      else:
+        sums[number % rank] = jax.tree.map(jnp.add, sums[number % rank], part)
+    gram = np.array([[float(optax.tree.vdot(a, b)) for b in sums] for a in sums])
+    whiten = jnp.asarray(_whitening(gram, rank), jnp.float32)
+    project = lambda *parts: jnp.tensordot(whiten, jnp.stack(parts), axes=1, precision="highest")
+    basis = jax.tree.map(project, *sums)
     return filled(opt_state, ProjectOutState, lambda _: ProjectOutState(basis))
 
   return prepare
+
+
+def _whitening(gram, rank):
+  """(rank, K) that makes K vectors with these inner products orthonormal; rows of zeros to spare."""
+  values, vectors = np.linalg.eigh(gram)
+  used = values > 1e-6 * values.max()
+  rows = (vectors * np.where(used, 1 / np.sqrt(np.where(used, values, 1)), 0)).T
+  return np.pad(rows, ((0, rank - len(rows)), (0, 0)))
 
 
 class ImportanceState(NamedTuple):
@@ -167,7 +170,7 @@ def divide_by_importance(strength=1.0):
   """
 
   def init(params):
-    return ImportanceState(_wide_zeros(params))
+    return ImportanceState(trees.wide_zeros(params))
 
   def update(updates, state, params=None, **extra_args):
     del params, extra_args
@@ -190,7 +193,7 @@ def measure_importance():
     squares = mean_gradients(gradients, ["retain"], jnp.square)["retain"]
     entries = sum(x.size for x in jax.tree.leaves(squares))
     mean = sum(jnp.sum(x) for x in jax.tree.leaves(squares)) / entries
-    relative = jax.tree.map(lambda x: x / jnp.maximum(mean, jnp.finfo(jnp.float32).tiny), squares)
+    relative = jax.tree.map(lambda x: x / jnp.maximum(mean, trees.TINY), squares)
     return filled(opt_state, ImportanceState, lambda _: ImportanceState(relative))
 
   return prepare
@@ -215,7 +218,7 @@ def hold_unimportant(weight):
   """
 
   def init(params):
-    return HoldUnimportantState(jax.tree.map(jnp.copy, params), _wide_zeros(params))
+    return HoldUnimportantState(trees.copy(params), trees.wide_zeros(params))
 
   def update(updates, state, params, **extra_args):
     del extra_args
@@ -226,7 +229,9 @@ def hold_unimportant(weight):
 
 
 def measure_freedom():
-  """Fills `hold_unimportant`: |mean forget gradient| over the largest of its array, as in L2UL.
+  """Fills `hold_unimportant`: |mean forget gradient| over the largest of its layer.
+
+  The authors' code takes the gradient of the outputs' norm in the place of the loss's.
 
   Returns:
     prepare(opt_state, gradients).
@@ -234,7 +239,8 @@ def measure_freedom():
 
   def prepare(opt_state, gradients):
     size = jax.tree.map(jnp.abs, mean_gradients(gradients, ["forget"])["forget"])
-    freedom = jax.tree.map(lambda x: x / jnp.maximum(jnp.max(x), 1e-30), size)
+    share = lambda axes, x: x / jnp.maximum(jnp.max(x, axis=axes, keepdims=True), 1e-30)
+    freedom = trees.map_layers(share, size)
     return filled(opt_state, HoldUnimportantState, lambda s: s._replace(freedom=freedom))
 
   return prepare

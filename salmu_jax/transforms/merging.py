@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from salmu_jax.transforms import trees
+
 
 class ReflectMergedState(NamedTuple):
   """count: (), steps taken. start: the starting parameters. inner: of the optimizer.
@@ -44,9 +46,9 @@ def reflect_merged(optimizer, coefficient, legs, steps, spread=2.0):
   exponents = jnp.linspace(-1.0, 1.0, legs) if legs > 1 else jnp.zeros(1)
 
   def init(params):
-    zeros = [_zeros(params) for _ in range(3)]
+    zeros = [trees.wide_zeros(params) for _ in range(3)]
     return ReflectMergedState(
-      jnp.zeros((), jnp.int32), jax.tree.map(jnp.copy, params), optimizer.init(params), *zeros
+      jnp.zeros((), jnp.int32), trees.copy(params), optimizer.init(params), *zeros
     )
 
   def update(updates, state, params, **extra_args):
@@ -84,7 +86,3 @@ def _gathered(state, updates, params, leg, ends):
     low=fold(jnp.minimum, state.low),
     high=fold(jnp.maximum, state.high),
   )
-
-
-def _zeros(params):
-  return jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), params)

@@ -6,11 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-_TINY = jnp.finfo(jnp.float32).tiny
-
-
-def _float32(tree):
-  return optax.tree.cast(tree, jnp.float32)
+from salmu_jax.transforms import trees
 
 
 def add_retain(weight=1.0):
@@ -69,10 +65,10 @@ def project_conflicts():
 
   def update(updates, state, params=None, *, retain_grads, **extra_args):
     del state, params, extra_args
-    u, r = _float32(updates), _float32(retain_grads)
+    u, r = trees.wide(updates), trees.wide(retain_grads)
     dot, square = optax.tree.vdot(u, r), optax.tree.norm(r, squared=True)
-    coefficient = jnp.minimum(dot, 0.0) / jnp.maximum(square, _TINY)
-    cosine = dot / jnp.maximum(optax.tree.norm(u) * jnp.sqrt(square), _TINY)
+    coefficient = jnp.minimum(dot, 0.0) / jnp.maximum(square, trees.TINY)
+    cosine = dot / jnp.maximum(optax.tree.norm(u) * jnp.sqrt(square), trees.TINY)
     projected = jax.tree.map(lambda x, a, b: (a - coefficient * b).astype(x.dtype), updates, u, r)
     return projected, ProjectConflictsState(cosine)
 
@@ -107,7 +103,7 @@ def munba():
 
   def update(updates, state, params=None, *, retain_grads, **extra_args):
     del state, params, extra_args
-    f, r = _float32(updates), _float32(retain_grads)
+    f, r = trees.wide(updates), trees.wide(retain_grads)
     norms = jnp.maximum(jnp.stack([optax.tree.norm(f), optax.tree.norm(r)]), 1e-12)
     cosine = jnp.maximum(optax.tree.vdot(f, r) / norms[0] / norms[1], -0.99)
     a = 1 / (norms * jnp.sqrt(1 + cosine))
@@ -124,10 +120,13 @@ class AlternateState(NamedTuple):
 
 
 def alternate(until):
-  """The forget gradient in even steps, the retain gradient in odd ones and from step `until` on.
+  """The retain gradient in even steps, the forget gradient in odd ones, from step `until` on retain alone.
+
+  It begins with retain: a loss that compares with the starting model has no gradient there, and Adam
+  would make a step of the rounding of nothing.
 
   Args:
-    until: the first step, counted from 0, from which only the retain gradient is followed.
+    until: the step, counted from 0, from which on only the retain gradient is followed.
 
   Extra args:
     retain_grads: a tree like the updates.
@@ -143,7 +142,7 @@ def alternate(until):
 
   def update(updates, state, params=None, *, retain_grads, **extra_args):
     del params, extra_args
-    forget = (state.count % 2 == 0) & (state.count < until)
+    forget = (state.count % 2 == 1) & (state.count < until)
     chosen = jax.tree.map(
       lambda u, r: jnp.where(forget, u, r.astype(u.dtype)), updates, retain_grads
     )

@@ -1,0 +1,35 @@
+"""What several transformations do to whole trees of parameters."""
+
+import jax
+import jax.numpy as jnp
+
+TINY = jnp.finfo(jnp.float32).tiny
+
+
+def copy(params):
+  """The same tree in buffers of its own: a step donates what it is given."""
+  return jax.tree.map(jnp.copy, params)
+
+
+def wide(tree):
+  """The tree in float32."""
+  return jax.tree.map(lambda x: x.astype(jnp.float32), tree)
+
+
+def wide_zeros(params):
+  """Zeros like the tree, in float32."""
+  return jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), params)
+
+
+def map_layers(reduce, *trees):
+  """reduce(axes, *arrays) for every array; `axes` are those of one layer.
+
+  All axes, or all but the first where blocks are scanned (config.model.scan) and an array holds every
+  layer, so that what is counted by layer does not depend on how layers are stored.
+  """
+
+  def one(path, x, *others):
+    scanned = any(getattr(key, "key", None) == "blocks" for key in path)
+    return reduce(tuple(range(1 if scanned else 0, x.ndim)), x, *others)
+
+  return jax.tree_util.tree_map_with_path(one, *trees)

@@ -1,0 +1,52 @@
+"""Short runs of every method by the trainer's step, compiled once for all test files."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from little import MODEL, PARAMS, sgd_settings, unlearning_batch
+
+from salmu_jax import mesh as mesh_lib
+from salmu_jax import train
+from salmu_jax.methods import MAKERS, base
+
+ONE = mesh_lib.make_mesh(jax.devices()[:1])
+STEPS = 4
+BATCHES = [unlearning_batch(seed) for seed in range(STEPS)]
+MEASURED = BATCHES[:2]  # what `prepare` sees
+
+
+def make(name, optimizer, **args):
+  return base.build(MAKERS[name], optimizer, args, steps=STEPS, seed=0)
+
+
+class Run:
+  """A method on a mesh, its step compiled."""
+
+  def __init__(self, name, mesh):
+    self.method = make(name, train.make_optimizer(sgd_settings(), STEPS))
+    self.mesh, self.reference = mesh, jax.device_put(PARAMS, mesh_lib.replicated(mesh))
+    self.step = train.jitted_unlearn_step(MODEL, self.method, mesh)
+    self.fresh = self.start = train.start_state(PARAMS, self.method.tx, mesh)
+    if self.method.prepare:
+      gradients = train.jitted_gradients(MODEL, self.method, mesh)
+      passing = lambda: (gradients(self.reference, self.put(batch)) for batch in MEASURED)
+      self.start = train.prepared(self.fresh, self.method, passing, mesh)
+
+  def put(self, batch):
+    return mesh_lib.put_batch(batch, self.mesh)
+
+  def walk(self, state, batches):
+    """The state after the batches, and the metrics of each step; `state` is not donated."""
+    state, rows = jax.tree.map(jnp.copy, state), []
+    for batch in batches:
+      state, metrics = self.step(state, self.reference, self.put(batch))
+      rows.append(jax.device_get(metrics))
+    return state, rows
+
+
+@functools.cache
+def whole_run(name):
+  """(Run on one device, its state after all steps, the metrics of each)."""
+  alone = Run(name, ONE)
+  return alone, *alone.walk(alone.start, BATCHES)
