@@ -1,5 +1,7 @@
 """Checks a config against the schema (`configs/default.py`) before anything is computed."""
 
+import inspect
+import math
 import numbers
 
 import optax
@@ -61,8 +63,9 @@ def check(config, schema, run_schema, mesh):
     _check_run(f"config.unlearn.{name}", name, run, run_schema, mesh)
     _check_makeable(f"config.unlearn.{name}.args", run)
   for name, run in _composed(config, schema).items():
-    _check_run("config.method.run", name, run, run_schema, mesh)
     _check_makeable("config.method", run)
+    _check_model_name("config.method.name", name)
+    _check_run("config.method.run", name, run, run_schema, mesh)
 
 
 def chosen(config, schema):
@@ -87,14 +90,12 @@ def _composed(config, schema):
   asked = {k: config.method.get(k, schema.method[k]) for k in schema.method}
   if not asked["loss"]:
     return {}
-  parts = (asked["loss"], *asked["chain"])
-  names = [part if isinstance(part, str) else str(part[0]) for part in parts]
   run = schema.method.run.copy_and_resolve_references()
   with run.unlocked():
     run.update(asked["run"])
     run.method = "compose"
     run.args = ConfigDict({k: asked[k] for k in ("loss", "retain_loss", "chain")})
-  return {asked["name"] or "-".join(names): run}
+  return {asked["name"] or compose.label(asked["loss"], asked["chain"]): run}
 
 
 def _check_method(config, schema):
@@ -104,19 +105,34 @@ def _check_method(config, schema):
   if not isinstance(config.method.get("run", schema.method.run), ConfigDict):
     raise InputError(f"config.method.run is {config.method.run!r}; it must hold fields of a run.")
   name, loss = config.method.get("name", ""), config.method.get("loss", "")
-  if not loss:
-    if config.method.get("chain"):
-      raise InputError(
-        f"config.method.chain = {config.method.chain!r} needs a config.method.loss to work on. Known: "
-        f"{', '.join(compose.FORGET_LOSSES)}."
-      )
-    if name:
-      _known("config.method.name", name, (*config.unlearn, NO_METHOD))
-  elif name in (NO_METHOD, *config.unlearn):
+  if loss:
+    _check_composed_fields(name, config)
+    return
+  given = [k for k, v in config.method.items() if k != "name" and v != schema.method[k]]
+  if given:
+    raise InputError(
+      f"config.method.{given[0]} is of a composed method, and config.method.loss names none. Known losses: "
+      f"{', '.join(compose.FORGET_LOSSES)}. A run of config.unlearn has fields of its own."
+    )
+  if name:
+    _known("config.method.name", name, (*config.unlearn, NO_METHOD))
+
+
+def _check_composed_fields(name, config):
+  if name in (NO_METHOD, *config.unlearn, *MAKERS):
     raise InputError(
       f"config.method.name = {name!r} is taken, so it cannot name the method that config.method.loss "
       "composes. Choose another, or leave it empty."
     )
+  run = config.method.get("run", {})
+  if run.get("method", "compose") != "compose" or run.get("args"):
+    raise InputError(
+      "config.method.run.method and .args follow from config.method.loss and .chain; leave them as they are."
+    )
+  try:
+    compose.label(config.method.loss, config.method.get("chain", ()))
+  except InputError as error:
+    raise InputError(f"config.method.{error}") from error
 
 
 def _check_judged(config):
@@ -180,6 +196,11 @@ def _check_run(where, name, run, schema, mesh):
 
 def _check_makeable(where, run):
   """Makes the method, for a run of any length, so that its own checks come before all else."""
+  needed = inspect.signature(MAKERS[run.method]).parameters.values()
+  for argument in needed:
+    if argument.default is argument.empty and argument.name in base.arguments(MAKERS[run.method]):
+      if argument.name not in run.args:
+        raise InputError(f"{where} lacks {argument.name!r}, which the method {run.method} needs.")
   try:
     base.build(MAKERS[run.method], optax.identity(), run.args.to_dict(), steps=10**6, seed=0)
   except InputError as error:
@@ -221,14 +242,21 @@ def _known(where, name, known):
 
 def _positive(section, where, *names):
   for name in names:
-    if not section[name] > 0:
-      raise InputError(f"{where}.{name} = {section[name]!r}; it must be more than 0.")
+    if not 0 < section[name] < math.inf:
+      raise InputError(f"{where}.{name} = {section[name]!r}; it must be more than 0, and finite.")
 
 
 def _optimizer(where, settings):
   _known(f"{where}.name", settings.name, train.OPTIMIZERS)
-  _positive(settings, where, "learning_rate")
-  _shares(settings, where, "warmup", "end")
+  _positive(settings, where, "learning_rate", "eps")
+  _shares(settings, where, "warmup", "end", "b1", "b2")
+  for name in ("b1", "b2"):
+    if settings[name] == 1:
+      raise InputError(f"{where}.{name} = 1; nothing new would ever count. It must be less than 1.")
+  if not 0 <= settings.weight_decay < math.inf:
+    raise InputError(
+      f"{where}.weight_decay = {settings.weight_decay!r}; it must be 0 or more, and finite."
+    )
 
 
 def _shares(section, where, *names):

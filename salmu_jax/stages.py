@@ -155,7 +155,7 @@ def unlearn(setup, name, compromised):
     method = make_method(setup, name)
     state = train.start_state(compromised, method.tx, setup.mesh)
     # A checkpoint holds what was measured before it.
-    if method.prepare and not checkpoint.any_in(folder / "checkpoints"):
+    if method.prepares and not checkpoint.any_in(folder / "checkpoints"):
       state = _prepared(setup, name, method, state, compromised)
     jitted = train.jitted_unlearn_step(setup.model, method, setup.mesh)
     step = lambda state, batch: jitted(state, compromised, batch)
@@ -165,7 +165,7 @@ def unlearn(setup, name, compromised):
     return {
       **facts,
       "reads": [split for half in method.reads for split in setup.splits(half)],
-      "prepare_passes": 1 if method.prepare else 0,
+      "prepare_passes": len(method.prepares),  # over the same rows, however many parts measure
       "moves": moved(compromised, unlearned),
     }
 
@@ -203,7 +203,7 @@ def unlearning_batches(setup, run):
 
 
 def _prepared(setup, name, method, state, params):
-  """The state after `method.prepare`, from one pass over forget."""
+  """The state after `method.prepares`, each of which sees one pass over forget."""
   run = setup.config.unlearn[name]
   jitted = train.jitted_gradients(setup.model, method, setup.mesh)
   steps = max(1, setup.release.counts["forget"] // run.batch_size)

@@ -201,7 +201,7 @@ def jitted_unlearn_step(model, method, mesh):
 
 
 def jitted_gradients(model, method, mesh):
-  """gradients(params, batch) -> {"forget": tree, "retain": tree} at params, for `prepare`."""
+  """gradients(params, batch) -> {"forget": tree, "retain": tree} at params, for `prepares`."""
   whole, rows = mesh_lib.replicated(mesh), mesh_lib.over_batch(mesh)
   gradients = lambda params, batch: gradients_of(model, method, params, params, batch)[1]
   return jax.jit(gradients, in_shardings=(whole, rows), out_shardings=whole)
@@ -215,8 +215,10 @@ def start_state(params, tx, mesh):
 
 
 def prepared(state, method, gradients, mesh):
-  """The state with what `method.prepare` measures of `gradients`, laid out as a step leaves it."""
-  opt_state = method.prepare(state.opt_state, gradients)
+  """The state with what `method.prepares` measure of `gradients`, laid out as a step leaves it."""
+  opt_state = state.opt_state
+  for prepare in method.prepares:
+    opt_state = prepare(opt_state, gradients)
   return state.replace(opt_state=jax.device_put(opt_state, mesh_lib.replicated(mesh)))
 
 

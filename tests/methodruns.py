@@ -13,10 +13,26 @@ from salmu_jax.methods import MAKERS, base
 ONE = mesh_lib.make_mesh(jax.devices()[:1])
 STEPS = 4
 BATCHES = [unlearning_batch(seed) for seed in range(STEPS)]
-MEASURED = BATCHES[:2]  # what `prepare` sees
+MEASURED = BATCHES[:2]  # what `prepares` see
+
+
+# Transformations that no named method has, under the same contract.
+COMPOSED = {
+  "limits": dict(
+    loss="ascent",
+    chain=("add_retain", "divide_by_importance", ("trust_region", {"radius": 1e-4}),
+           ("train_only", {"patterns": ("^text/", "proj")})),
+  ),
+  "every way to measure": dict(
+    loss=("bounded_ascent", {"margin": 0.1}),
+    chain=("project_conflicts", "project_out", ("keep_salient", {"fraction": 0.4}), "select_layers"),
+  ),
+}  # fmt: skip
 
 
 def make(name, optimizer, **args):
+  if name in COMPOSED:
+    return base.build(MAKERS["compose"], optimizer, COMPOSED[name], steps=STEPS, seed=0)
   return base.build(MAKERS[name], optimizer, args, steps=STEPS, seed=0)
 
 
@@ -28,7 +44,7 @@ class Run:
     self.mesh, self.reference = mesh, jax.device_put(PARAMS, mesh_lib.replicated(mesh))
     self.step = train.jitted_unlearn_step(MODEL, self.method, mesh)
     self.fresh = self.start = train.start_state(PARAMS, self.method.tx, mesh)
-    if self.method.prepare:
+    if self.method.prepares:
       gradients = train.jitted_gradients(MODEL, self.method, mesh)
       passing = lambda: (gradients(self.reference, self.put(batch)) for batch in MEASURED)
       self.start = train.prepared(self.fresh, self.method, passing, mesh)

@@ -37,6 +37,8 @@ def fits(loss, name):
     return name in ("reflect", *compose.EDITS)
   if loss == "none":
     return name in ("add_retain", "add_noise_by_importance")
+  if loss == "leave_reference":
+    return name in ("add_retain", "munba", "alternate")
   return name != "reflect"
 
 
@@ -44,12 +46,55 @@ def fits(loss, name):
 @pytest.mark.parametrize("loss", compose.FORGET_LOSSES)
 def test_every_loss_goes_with_every_transformation_or_is_refused_with_a_reason(loss, name):
   if not fits(loss, name):
-    with pytest.raises(InputError, match=loss if loss in ("none", "learn") else "reflect"):
+    with pytest.raises(InputError, match=f"{loss}|{name}"):
       make(loss, name)
     return
   method = make(loss, name)
-  assert ("retain" in method.reads) == (name in compose._READ_RETAIN)
-  assert ("forget" in method.reads) == (loss != "none" and name != "add_noise_by_importance")
+  call = lambda p: method.tx.update(p, method.tx.init(p), p, retain_grads=p)
+  updates, _ = jax.eval_shape(call, SMALL)
+  assert jax.tree.structure(updates) == jax.tree.structure(SMALL)
+
+
+def draw(seed):
+  rng = np.random.default_rng(seed)
+  return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), SMALL)
+
+
+def outcome(method, forget, retain):
+  """The parameters after four steps with these gradients, and a pass of them for `prepares`."""
+  params = draw(0)
+  state = method.tx.init(params)
+  for prepare in method.prepares:
+    state = prepare(state, lambda: iter([{"forget": forget, "retain": retain}]))
+  for _ in range(4):
+    updates, state = method.tx.update(forget, state, params, retain_grads=retain)
+    params = optax.apply_updates(params, updates)
+  return np.concatenate([np.ravel(x) for x in jax.tree.leaves(params)])
+
+
+@pytest.mark.parametrize("name", compose.CHAIN)
+def test_a_composed_method_says_truly_which_halves_its_outcome_depends_on(name):
+  method = make("learn" if name == "reflect" else "ascent", name)
+  usual = outcome(method, draw(1), draw(2))
+  for half, others in (
+    ("forget", [outcome(method, draw(seed), draw(2)) for seed in range(3, 9)]),
+    ("retain", [outcome(method, draw(1), draw(seed)) for seed in range(3, 9)]),
+  ):
+    depends = any(not np.allclose(usual, other, rtol=1e-6) for other in others)
+    assert depends == (half in method.reads), half
+
+
+@pytest.mark.parametrize("second", compose.CHAIN)
+@pytest.mark.parametrize("first", compose.CHAIN)
+def test_every_pair_of_transformations_gives_an_update_or_is_refused_with_a_reason(first, second):
+  try:
+    method = make("learn" if "reflect" in (first, second) else "ascent", first, second)
+  except InputError as error:
+    assert first in str(error) or second in str(error)
+    assert {first, second} & {"munba", "alternate", "add_retain", "reflect", *compose.EDITS} or (
+      first == second
+    )
+    return
   call = lambda p: method.tx.update(p, method.tx.init(p), p, retain_grads=p)
   updates, _ = jax.eval_shape(call, SMALL)
   assert jax.tree.structure(updates) == jax.tree.structure(SMALL)
@@ -57,8 +102,11 @@ def test_every_loss_goes_with_every_transformation_or_is_refused_with_a_reason(l
 
 @pytest.mark.parametrize("loss", compose.FORGET_LOSSES)
 @pytest.mark.parametrize("retain_loss", compose.RETAIN_LOSSES)
-def test_every_pair_of_losses_gives_a_step(loss, retain_loss):
-  method = make(loss, "reflect" if loss == "learn" else "add_retain", retain_loss=retain_loss)
+def test_every_pair_of_losses_is_a_method_whose_losses_are_numbers(loss, retain_loss):
+  if loss == "learn":
+    method = make(loss, "reflect")
+  else:
+    method = make(loss, "add_retain", retain_loss=retain_loss)
   z = jax.eval_shape(lambda: train.embed(MODEL, PARAMS, BATCH["forget"]))
   for each in (method.forget_loss, method.retain_loss):
     assert jax.eval_shape(each, z, z).shape == ()
@@ -135,19 +183,54 @@ def test_a_composed_method_equals_the_named_one():
       {"loss": "none", "chain": ("keep_salient",)},
       r"no forget gradient, and keep_salient works on",
     ),
+    ({"chain": (3,)}, r"chain: 3 is neither a name nor a pair"),
+    ({"chain": ((),)}, r"chain: \(\) is neither a name nor a pair"),
+    (
+      {"chain": (("train_only", {"patterns": 5}),)},
+      r"patterns = 5; it must be a regular expression",
+    ),
+    ({"chain": (("train_only", {"patterns": ()}),)}, r"patterns = \(\); it must be"),
+    ({"retain_loss": ["contrastive"]}, r"retain_loss: unknown name"),
+    ({"retain_loss": "divergence"}, r"retain_loss = 'divergence' is read by nothing in the chain"),
+    (
+      {
+        "retain_loss": "similarity_retention",
+        "chain": (("dampen", {"alpha": 1.0, "strength": 1.0}),),
+      },
+      r"compares with the start, where its gradient is zero, and dampen measures",
+    ),
+    (
+      {"loss": "leave_reference", "chain": ("add_retain", "keep_salient")},
+      r"keep_salient measures",
+    ),
+    ({"loss": "leave_reference"}, r"has no gradient at the start, so it needs one of munba"),
+    (
+      {"loss": "learn", "chain": ("add_retain", ("reflect", {"coefficient": 1.0}))},
+      r"retain would be learnt too",
+    ),
+    (
+      {"loss": "learn", "chain": (("reflect", {"coefficient": 1.0}), "divide_by_importance")},
+      r"which divide_by_importance after it would cut",
+    ),
+    (
+      {"chain": ("munba", ("clip", {"max_norm": 1.0}))},
+      r"munba brings both gradients to length one",
+    ),
+    ({"chain": (("scale", {"step_size": 0.0}),)}, r"chain: scale: step_size = 0\.0; .*above 0"),
+    ({"chain": (("trust_region", {"radius": 0.0}),)}, r"chain: trust_region: radius = 0\.0"),
     ({"loss": "none"}, r"leaves nothing to learn from"),
     ({"loss": "learn"}, r"the opposite of unlearning"),
     ({"chain": (("reflect", {"coefficient": 1.0}),)}, r"reflect goes back from what was learnt"),
     (
       {"chain": (("keep_salient", {"fraction": 1.5}),)},
-      r"fraction = 1\.5; it must be a number above 0",
+      r"fraction = 1\.5; it must be a finite number above 0",
     ),
     ({"chain": (("project_out", {"rank": 0}),)}, r"rank = 0; it must be a whole number"),
     (
       {"chain": (("add_retain", {"weight": -1.0}),)},
-      r"weight = -1\.0; it must be a number of at least 0",
+      r"weight = -1\.0; it must be a finite number of at least 0",
     ),
-    ({"loss": ("npo", {"beta": 0.0})}, r"beta = 0\.0; it must be a number above 0"),
+    ({"loss": ("npo", {"beta": 0.0})}, r"beta = 0\.0; it must be a finite number above 0"),
   ],
 )
 def test_nonsense_is_refused_with_the_reason(args, message):

@@ -109,9 +109,13 @@ def changed(path, value):
     (
       "unlearn.vlunlearn.args.forget",
       -1.0,
-      r"unlearn\.vlunlearn\.args\.forget = -1\.0; .*at least 0",
+      r"unlearn\.vlunlearn\.args\.forget = -1\.0; .*of at least 0",
     ),
-    ("unlearn.vlunlearn.args.forget", "x", r"unlearn\.vlunlearn\.args\.forget = 'x'; .*a number"),
+    (
+      "unlearn.vlunlearn.args.forget",
+      "x",
+      r"unlearn\.vlunlearn\.args\.forget = 'x'; .*a finite number",
+    ),
     ("method.chain", ("add_retain",), r"config\.method\.chain = .*needs a config\.method\.loss"),
     (
       "method.retain",
@@ -139,6 +143,33 @@ def changed(path, value):
       r"config\.method\.name = 'finetune' is taken",
     ),
     ("method", {"loss": "delete", "run": {"budget": 0.0}}, r"config\.method\.run\.budget = 0\.0"),
+    (
+      "method",
+      {"loss": "delete", "chain": (3,)},
+      r"config\.method\.chain: 3 is neither a name nor",
+    ),
+    ("method", {"loss": "delete", "name": "a/b"}, r"config\.method\.name: 'a/b' becomes a folder"),
+    ("method", {"loss": "delete", "name": "npo"}, r"config\.method\.name = 'npo' is taken"),
+    ("method", {"loss": "delete", "run": {"method": "npo"}}, r"run\.method and \.args follow from"),
+    (
+      "method",
+      {"name": "vlunlearn", "run": {"budget": 9.0}},
+      r"config\.method\.run is of a composed",
+    ),
+    ("method", {"run": 5}, r"config\.method\.run is 5; it must hold fields of a run"),
+    ("unlearn.finetune.method", "compose", r"unlearn\.finetune\.args lacks 'loss'"),
+    ("unlearn.finetune.budget", float("inf"), r"budget = inf; it must be more than 0, and finite"),
+    ("unlearn.finetune.optimizer.b1", 1.5, r"optimizer\.b1 = 1\.5; it is a share"),
+    (
+      "unlearn.finetune.optimizer.weight_decay",
+      -1.0,
+      r"weight_decay = -1\.0; it must be 0 or more",
+    ),
+    (
+      "diagnosis.holdout_gap_lost",
+      5.0,
+      r"config\.diagnosis\.holdout_gap_lost = 5\.0; it is a share",
+    ),
     ("unlearn.clean", default.unlearning_run(), r"unlearn\.clean.*not 'clean' or 'compromised'"),
     ("unlearn.a/b", default.unlearning_run(), r"unlearn\.a/b: 'a/b' becomes a folder"),
   ],
@@ -162,7 +193,7 @@ def test_a_composed_method_runs_alone_under_a_name_of_its_parts():
   config = changed("method", asked)
   check(config)
   ((name, run),) = chosen(config).unlearn.items()
-  assert name == "delete-project_conflicts-keep_salient"
+  assert name == "composed-delete-project_conflicts-keep_salient"
   assert run.method == "compose" and run.args.loss == "delete"
   assert run.budget == default.unlearning_run().budget
   named = changed("method", asked | {"name": "mine", "run": {"budget": 2.0}})

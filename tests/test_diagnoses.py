@@ -105,9 +105,10 @@ def test_the_diagnosis_names_the_failure_its_numbers_and_where_it_leaks(tmp_path
   assert "Passes: leakage (RetFail_MRR) reduced by" in section
   assert "| city | 10 | 100.0% |" in section and "| job | 10 | 0.0% |" in section
   assert (
-    "Of 2 people to forget, 1 leak more than 1% of what they did. Most: 00000002 (100%)" in section
+    "Of the 2 people to forget who leaked, 1 leak more than 1% of what they did. Most: 00000002"
+    in section
   )
-  found = json.loads((out / "diagnosis.json").read_text())
+  found = json.loads((out / "diagnosis.json").read_text())["models"]
   by_model = {each["model"]: each for each in found}
   assert by_model["surgery"]["verdict"]["failures"] == []
   kinds = [group["kind"] for group in by_model["finetune"]["groups"]]
@@ -133,6 +134,8 @@ def test_thresholds_decide_verdicts_in_every_file_and_stale_reports_are_made_ane
   assert "more than 70%" in (out / "diagnosis.md").read_text()
   assert report_lib.is_current(tmp_path / "results", out, lax)
   assert not report_lib.is_current(tmp_path / "results", out)
+  # Also where no verdict changes.
+  assert not report_lib.is_current(tmp_path / "results", out, dict(lax, leakage_reduction=0.91))
 
 
 def test_the_command_takes_thresholds(tmp_path, capsys):

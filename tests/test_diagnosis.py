@@ -118,6 +118,12 @@ def test_thresholds_decide_and_have_to_be_complete():
       diagnose(model(), LOW, HIGH, wrong)
 
 
+@pytest.mark.parametrize("value", [float("nan"), -0.1, 1.5])
+def test_a_threshold_that_is_no_share_is_refused(value):
+  with pytest.raises(InputError, match=r"thresholds: holdout_gap_lost = .*it is a share"):
+    diagnose(model(), LOW, HIGH, dict(THRESHOLDS, holdout_gap_lost=value))
+
+
 def test_unmeasured_general_knowledge_is_said():
   blind = diagnose(model() | {"GenKnow": None}, LOW, HIGH)
   assert blind.word == "passes, general knowledge not measured"

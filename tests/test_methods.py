@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 from little import MODEL, PARAMS, half, optimizer_settings, sgd_settings
-from methodruns import BATCHES, ONE, STEPS, Run, make, whole_run
+from methodruns import BATCHES, COMPOSED, ONE, STEPS, Run, make, whole_run
 
 from salmu_jax import checkpoint, losses, train
 from salmu_jax import mesh as mesh_lib
@@ -29,7 +29,7 @@ def equal(a, b):
   jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", (*METHODS, *COMPOSED))
 def test_the_step_compiles_once_keeps_the_states_types_moves_and_stays_finite(name):
   run, after, metrics = whole_run(name)
   assert run.step._cache_size() == 1
@@ -39,7 +39,7 @@ def test_the_step_compiles_once_keeps_the_states_types_moves_and_stays_finite(na
   assert all(np.isfinite(value) for row in metrics for value in row.values())
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", (*METHODS, *COMPOSED))
 def test_eight_devices_give_what_one_gives(name):
   assert EIGHT.size == 8
   _, alone, metrics = whole_run(name)
@@ -51,7 +51,7 @@ def test_eight_devices_give_what_one_gives(name):
     np.testing.assert_allclose(a, np.asarray(b), rtol=1e-5, atol=5e-6)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", (*METHODS, *COMPOSED))
 def test_a_run_resumed_from_a_checkpoint_ends_with_the_same_bits(name, tmp_path):
   run, whole, _ = whole_run(name)
   half, _ = run.walk(run.start, BATCHES[:2])
@@ -60,14 +60,14 @@ def test_a_run_resumed_from_a_checkpoint_ends_with_the_same_bits(name, tmp_path)
     checkpoints.save(2, half, rows)
     checkpoints.wait()
     assert checkpoint.any_in(tmp_path)
-    # What `prepare` measured comes back with the checkpoint; it is not measured again.
+    # What was measured comes back with the checkpoint; it is not measured again.
     restored, _ = checkpoints.restore(jax.tree.map(jnp.copy, run.fresh), rows)
   checkpoints.close()
   resumed, _ = run.walk(restored, BATCHES[2:])
   equal(resumed, whole)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", (*METHODS, *COMPOSED))
 def test_a_methods_transformation_takes_foreign_arguments_and_keeps_bfloat16(name):
   method = make(name, train.make_optimizer(optimizer_settings(), STEPS))
   tx = optax.with_extra_args_support(method.tx)
@@ -122,12 +122,12 @@ def tree(seed):
 
 
 def outcome(name, forget, retain):
-  """The parameters after two steps with these gradients, and a pass of them for `prepare`."""
+  """The parameters after four steps with these gradients, and a pass of them for `prepares`."""
   method = base.build(METHODS[name], optax.sgd(0.1), {}, steps=4, seed=0)
   tx, params = optax.with_extra_args_support(method.tx), tree(0)
   state = tx.init(params)
-  if method.prepare:
-    state = method.prepare(state, lambda: iter([{"forget": forget, "retain": retain}]))
+  for prepare in method.prepares:
+    state = prepare(state, lambda: iter([{"forget": forget, "retain": retain}]))
   for _ in range(4):
     updates, state = tx.update(forget, state, params, retain_grads=retain)
     params = optax.apply_updates(params, updates)
@@ -199,8 +199,8 @@ def loss_change(name, same_rows):
   gradients = train.jitted_gradients(MODEL, method, ONE)(PARAMS, batch)
   tx = optax.with_extra_args_support(method.tx)
   state = tx.init(PARAMS)
-  if method.prepare:
-    state = method.prepare(state, lambda: iter([gradients]))
+  for prepare in method.prepares:
+    state = prepare(state, lambda: iter([gradients]))
   updates, _ = tx.update(gradients["forget"], state, PARAMS, retain_grads=gradients["retain"])
   loss = lambda p: losses.contrastive(train.embed(MODEL, p, same_rows))
   _, change = jax.jvp(loss, (PARAMS,), (updates,))
@@ -214,8 +214,8 @@ def test_null_space_leaves_the_retain_loss_as_it_was_to_first_order_where_ascent
 
 
 @pytest.mark.parametrize(("name", "argument", "value"), [
-  ("ssd", "alpha", float("inf")), ("task_vector", "coefficient", 0.0), ("negmerge", "coefficient", 0.0),
-  ("fisher_noise", "alpha", 0.0),
+  ("task_vector", "coefficient", 0.0), ("negmerge", "coefficient", 0.0),
+  ("fisher_noise", "alpha", 0.0), ("fisher_noise_quarter", "alpha", 0.0),
 ])  # fmt: skip
 def test_an_edit_of_no_strength_returns_the_start(name, argument, value):
   method = base.build(METHODS[name], optax.sgd(0.1), {argument: value}, steps=4, seed=0)

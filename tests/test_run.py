@@ -172,7 +172,7 @@ def test_a_composed_method_joins_a_finished_workdir(copy, environment):
   done = main(environment, copy, CONFIG, "--config.method.loss=delete", chain,
               "--config.method.run.batch_size=16")  # fmt: skip
   assert done.returncode == 0, done.stderr
-  about = results(copy, "delete-project_conflicts-keep_salient")["salmu_jax"]
+  about = results(copy, "composed-delete-project_conflicts-keep_salient")["salmu_jax"]
   assert about["method"] == "compose" and about["prepare_passes"] == 1
   assert about["settings"]["args"]["loss"] == "delete"
   share = float(re.search(r"([\d.]+)% of all parameters", about["moves"])[1])
@@ -180,7 +180,7 @@ def test_a_composed_method_joins_a_finished_workdir(copy, environment):
   assert all(states(copy / "models")[path] == when for path, when in kept.items())
   for name in ("leaderboard.md", "diagnosis.md"):
     text = (copy / name).read_text()
-    assert "delete-project_conflicts-keep_salient" in text and "vlunlearn" in text
+    assert "composed-delete-project_conflicts-keep_salient" in text and "vlunlearn" in text
 
 
 def refused(done, *fragments):

@@ -85,7 +85,9 @@ def mean_gradient_first(seen):
     return jax.tree.map(lambda *g: sum(g) / len(g), *(row["retain"] for row in found))
 
   tx = optax.GradientTransformationExtraArgs(init, update)
-  return lambda optimizer: Method(losses.pair_similarity, losses.contrastive, tx, prepare=prepare)
+  return lambda optimizer: Method(
+    losses.pair_similarity, losses.contrastive, tx, prepares=(prepare,)
+  )
 
 
 @pytest.fixture(scope="module")

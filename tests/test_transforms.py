@@ -121,14 +121,14 @@ def test_munba_does_not_depend_on_the_gradients_lengths_and_survives_opposite_or
     assert np.isfinite(flat(step(transforms.munba(), updates=updates)[0])).all()
 
 
-def test_alternate_takes_turns_and_then_stays_with_retain():
+def test_alternate_begins_with_retain_takes_turns_and_then_stays_with_it():
   tx, out = transforms.alternate(3), []
   state = tx.init(P)
   for _ in range(6):
     updates, state = step(tx, state=state)
     out.append("f" if np.allclose(flat(updates), flat(F)) else "r")
     assert np.allclose(flat(updates), flat(F)) or np.allclose(flat(updates), flat(R))
-  assert "".join(out) == "frfrrr"
+  assert "".join(out) == "rfrrrr"
 
 
 def test_train_only_keeps_the_bits_of_every_other_parameter():
@@ -187,6 +187,13 @@ def test_salun_keeps_the_share_with_the_largest_summed_gradients_and_the_other_b
   np.testing.assert_array_equal(changed, kept)
   everything = transforms.find_salient(1.0)(tx.init(P), passing(*pairs))
   assert all(np.all(x) for x in jax.tree.leaves(everything[1].mask))
+
+
+def test_weights_without_any_gradient_are_never_salient():
+  zero_text = {"text": times(0.0, F["text"]), "visual": F["visual"]}
+  tx = transforms.keep_salient()
+  state = transforms.find_salient(0.9)(tx.init(P), passing((zero_text, R)))
+  assert not np.any(state.mask["text"]["kernel"]) and np.all(state.mask["visual"]["kernel"])
 
 
 def test_project_out_spares_every_measured_retain_gradient_after_any_optimizer():
@@ -301,6 +308,47 @@ def test_fisher_noise_is_drawn_once_from_its_seed_in_proportion_to_importance():
   )
   assert not np.allclose(flat(walk(make(0.1, 1), 2)), flat(walk(make(0.1), 2)))
   np.testing.assert_array_equal(flat(walk(make(0.0), 2)), flat(P))
+
+
+def test_the_papers_noise_grows_with_the_fourth_root():
+  make = lambda power: transforms.add_noise_by_importance(0.1, 1, 0, power, limit=np.inf)
+  code, paper = (flat(walk(make(power), 1)) - flat(P) for power in (0.5, 0.25))
+  np.testing.assert_allclose(code / paper, (0.1 / flat(R) ** 2) ** 0.25, rtol=1e-3)
+
+
+def stacked(tree):
+  """Two layers apart, and the same two in one array with a leading layer axis."""
+  apart = {"block_0": {"kernel": tree["a"]}, "block_1": {"kernel": tree["b"]}}
+  return apart, {"blocks": {"kernel": jnp.stack([tree["a"], tree["b"]])}}
+
+
+def layer_trees():
+  """Parameters, forget and retain gradients of two layers of different size, each in both layouts."""
+  rng = np.random.default_rng(5)
+  draw = lambda size: jnp.asarray(size * rng.normal(size=(30, 30)), jnp.float32)
+  return zip(*(stacked({"a": draw(1.0), "b": draw(30.0)}) for _ in range(3)), strict=True)
+
+
+def test_l2uls_freedom_and_slugs_layer_are_the_same_for_scanned_and_unrolled_blocks():
+  pulled, chosen = [], []
+  for params, forget, retain in layer_trees():
+    tx = transforms.hold_unimportant(0.5)
+    state = transforms.measure_freedom()(tx.init(params), passing((forget, retain)))
+    pulled.append(flat(tx.update(forget, state, jax.tree.map(lambda x: x + 1, params))[0]))
+    tx = transforms.select_layers()
+    state = transforms.find_layers(1)(tx.init(params), passing((forget, retain)))
+    chosen.append(flat(tx.update(forget, state, params)[0]))
+  np.testing.assert_allclose(*pulled, rtol=1e-5)
+  np.testing.assert_allclose(*chosen, rtol=1e-5)
+  assert 0 < np.count_nonzero(chosen[0]) == chosen[0].size // 2
+
+
+def test_the_limit_of_fisher_noise_is_of_each_layer_scanned_or_not():
+  for params, forget, retain in layer_trees():
+    tx = transforms.add_noise_by_importance(1e12, 1, 0, limit=0.1)
+    moved, _ = tx.update(forget, tx.init(params), params, retain_grads=retain)
+    small, large = np.split(flat(moved), 2)
+    np.testing.assert_allclose([np.std(small), np.std(large)], [0.1, 3.0], rtol=0.1)
 
 
 def test_fisher_noise_on_weights_that_retain_never_reads_stays_within_its_limit():

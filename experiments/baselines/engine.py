@@ -48,7 +48,7 @@ class Engine:
       program: `Program` of the method.
       settings: of the optimizer, as config.unlearn.NAME.optimizer.
       batches: [{"forget": half, "retain": half}], one a step. references: `reference(batches)`.
-      prepare_batches: how many of them are one pass over forget, for `prepare`.
+      prepare_batches: how many of them are one pass over forget, for `prepares`.
     """
     if len(batches) > _LONGEST:
       raise ValueError(f"A run of {len(batches)} steps; the learning rates here end at {_LONGEST}.")
@@ -56,12 +56,10 @@ class Engine:
     # One length for all runs, or each would compile the update anew.
     rates = schedule(jnp.arange(_LONGEST))
     opt_state = program.init(self.start)
-    if program.method.prepare:
-      pairs = list(zip(batches, references, strict=True))[:prepare_batches]
-      passing = lambda: (
-        self._gradients(program, self.start, *pair, prepared=True) for pair in pairs
-      )
-      opt_state = program.method.prepare(opt_state, passing)
+    pairs = list(zip(batches, references, strict=True))[:prepare_batches]
+    passing = lambda: (self._gradients(program, self.start, *pair, prepared=True) for pair in pairs)
+    for prepare in program.method.prepares:
+      opt_state = prepare(opt_state, passing)
     # Laid out as the update leaves it, or the second step would compile it anew.
     opt_state = jax.device_put(opt_state, self._layout)
     params = jax.tree.map(jnp.copy, self.start)
@@ -122,5 +120,5 @@ class Program:
       "forget": _Loss(self.method.forget_loss),
       "retain": _Loss(self.method.retain_loss),
     }
-    # Retain that only `prepare` reads needs no gradient in the steps.
+    # Retain that only `prepares` read needs no gradient in the steps.
     self.steps_on = [half for half in self.method.reads if (name, half) not in _MEASURED_ONLY]

@@ -52,13 +52,16 @@ def diagnose(scores, clean, compromised, thresholds=THRESHOLDS, *, leakage="RetF
 
   Raises:
     InputError: a number is missing or not finite (a missing GenKnow is reported, not raised),
-      Compromised is not above Clean, or a threshold is missing or unknown.
+      Compromised is not above Clean, or a threshold is missing, unknown or no share.
   """
   if set(thresholds) != set(THRESHOLDS):
     raise InputError(
       f"thresholds: found {', '.join(sorted(thresholds)) or 'none'}; give exactly "
       f"{', '.join(sorted(THRESHOLDS))}."
     )
+  for name, value in thresholds.items():
+    if not 0 <= value <= 1:
+      raise InputError(f"thresholds: {name} = {value!r}; it is a share, from 0 to 1.")
   kept = _share_kept(leakage, scores, clean, compromised)
   inter, intra = (
     1 - _share_kept(key, scores, clean, compromised) for key in ("InterIdSim", "IntraIdSim")

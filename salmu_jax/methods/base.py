@@ -22,16 +22,17 @@ class Method(NamedTuple):
     parameters, so an optimizer ends the chain, or is followed by what limits its update.
   reads: which of "forget" and "retain" the update depends on; stated in every result. The loss of a
     half that is not read is still computed for the log.
-  prepare: None, or `prepare(opt_state, gradients) -> opt_state`, run once before the first step to put
+  prepares: functions `prepare(opt_state, gradients) -> opt_state`, run before the first step to put
     statistics of the data into the optimizer's state. `gradients()` yields {"forget": tree,
-    "retain": tree}, at the starting parameters, for every batch of one pass over forget.
+    "retain": tree}, at the starting parameters, for every batch of one pass over forget. Each of them
+    takes a pass, over the same rows.
   """
 
   forget_loss: Callable
   retain_loss: Callable
   tx: optax.GradientTransformationExtraArgs
   reads: tuple[str, ...] = ("forget", "retain")
-  prepare: Callable | None = None
+  prepares: tuple[Callable, ...] = ()
 
 
 def build(make, optimizer, args, *, steps, seed):
@@ -49,17 +50,3 @@ def build(make, optimizer, args, *, steps, seed):
 def arguments(make):
   """Names of the arguments of a method that a config gives."""
   return [name for name in list(inspect.signature(make).parameters)[1:] if name not in OF_THE_RUN]
-
-
-def together(*prepares):
-  """A `prepare` that runs several, one after another; None where there are none.
-
-  Each goes over the same batches once more, at the same parameters: more time, no more data.
-  """
-
-  def prepare(opt_state, gradients):
-    for each in prepares:
-      opt_state = each(opt_state, gradients)
-    return opt_state
-
-  return prepare if prepares else None

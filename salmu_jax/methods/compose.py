@@ -6,8 +6,8 @@ import optax
 
 from salmu_jax import losses, transforms
 from salmu_jax.errors import InputError
-from salmu_jax.methods import ranges
-from salmu_jax.methods.base import Method, together
+from salmu_jax.methods import contradictions, ranges
+from salmu_jax.methods.base import Method
 from salmu_jax.names import unknown
 
 # Name -> what makes the loss of the forget half; descending on each forgets. "none" is no loss.
@@ -19,8 +19,8 @@ FORGET_LOSSES = {
   "delete": lambda: losses.excluded_pair,
   "direct_similarity": lambda: losses.pair_similarity,
   "generic_captions": lambda: losses.contrastive_generic,
-  "leave_reference": lambda: losses.weighted((-1.0, losses.divergence)),
   "learn": lambda: losses.contrastive,
+  "leave_reference": lambda: losses.weighted((-1.0, losses.divergence)),
   "none": lambda: losses.contrastive,
   "npo": losses.npo,
   "shuffled_captions": lambda: losses.contrastive_shuffled,
@@ -54,23 +54,12 @@ AFTER = {
   "reflect": (transforms.reflect, None),
   "add_noise": (transforms.add_noise, None),
 }
-# Use the optimizer's place for an edit of their own.
+# These edit the weights in the optimizer's place.
 EDITS = {
   "dampen": (transforms.dampen, None),
   "add_noise_by_importance": (transforms.add_noise_by_importance, None),
 }
 CHAIN = {**BEFORE, **AFTER, **EDITS}
-_READ_RETAIN = {
-  "project_conflicts", "munba", "alternate", "add_retain", "divide_by_importance", "project_out",
-  "select_layers", "dampen", "add_noise_by_importance",
-}  # fmt: skip
-_MIX = (
-  "munba",
-  "alternate",
-  "add_retain",
-)  # each decides alone what becomes of the retain gradient
-_NEED_FORGET = ("project_conflicts", "munba", "alternate", "keep_salient", "select_layers", "dampen",
-                "hold_unimportant")  # fmt: skip
 
 
 def make(optimizer, *, steps, seed, loss, retain_loss="contrastive", chain=()):
@@ -86,34 +75,37 @@ def make(optimizer, *, steps, seed, loss, retain_loss="contrastive", chain=()):
   Raises:
     InputError: an unknown name or argument, or parts that contradict each other, with the reason.
   """
-  forget_name, forget_args = _part("loss", loss)
+  loss_name, loss_args = _part("loss", loss)
   parts = [_part("chain", each) for each in _listed(chain)]
   names = [name for name, _ in parts]
-  _refuse_contradictions(forget_name, names)
-  given = {"steps": steps, "seed": seed}
-  made = {name: _made(CHAIN, "chain", name, args, given) for name, args in parts}
+  forget_loss = _called("loss", loss_name, _entry(FORGET_LOSSES, "loss", loss_name), loss_args, {})
+  kept = _entry(RETAIN_LOSSES, "retain_loss", retain_loss)()
+  of_the_run = {"steps": steps, "seed": seed}
+  made = {name: _made(name, args, of_the_run) for name, args in parts}
+  contradictions.refuse(loss_name, retain_loss, names)
   txs = lambda table: [made[name][0] for name in names if name in table]
-  prepares = [made[name][1] for name in names if made[name][1]]
-  silence = [optax.set_to_zero()] if forget_name == "none" else []
-  middle = txs(EDITS) or [optimizer]
+  silence = [optax.set_to_zero()] if loss_name == "none" else []
   return Method(
-    _called("loss", forget_name, _entry(FORGET_LOSSES, "loss", forget_name), forget_args, {}),
-    _entry(RETAIN_LOSSES, "retain_loss", retain_loss)(),
-    optax.chain(*silence, *txs(BEFORE), *middle, *txs(AFTER)),
-    _reads(forget_name, names),
-    together(*prepares),
+    forget_loss,
+    kept,
+    optax.chain(*silence, *txs(BEFORE), *(txs(EDITS) or [optimizer]), *txs(AFTER)),
+    contradictions.reads(loss_name, names),
+    tuple(made[name][1] for name in names if made[name][1]),
   )
 
 
-def _reads(loss, names):
-  forget = [] if loss == "none" else ["forget"]
-  if "add_noise_by_importance" in names:
-    forget = []  # overwrites whatever the loss said
-  return (*forget, *(["retain"] if _READ_RETAIN & set(names) else []))
+def label(loss, chain):
+  """The name of a composed run: its parts, so that no two named methods are called alike.
+
+  Raises:
+    InputError: a part is neither a name nor a pair.
+  """
+  parts = [_part("loss", loss), *(_part("chain", each) for each in _listed(chain))]
+  return "-".join(["composed", *(name for name, _ in parts)])
 
 
 def _listed(chain):
-  if isinstance(chain, str) or not hasattr(chain, "__iter__"):
+  if not isinstance(chain, tuple | list):
     raise InputError(f"chain = {chain!r}; it must be a tuple of names, such as ('add_retain',).")
   return chain
 
@@ -132,84 +124,41 @@ def _part(where, given):
 
 
 def _entry(table, where, name):
-  if name not in table:
+  if not isinstance(name, str) or name not in table:
     raise InputError(unknown(where, name, list(table)))
   return table[name]
 
 
-def _made(table, where, name, args, given):
+def _made(name, args, of_the_run):
   """(transformation, its `prepare` or None); arguments go to whichever takes them."""
-  makers = [maker for maker in _entry(table, where, name) if maker]
+  makers = [maker for maker in _entry(CHAIN, "chain", name) if maker]
   takes = [set(inspect.signature(maker).parameters) for maker in makers]
   for arg in args:
     if not any(arg in each for each in takes):
-      raise InputError(unknown(f"{where}: {name}", arg, sorted(set.union(*takes) - {*given})))
+      known = sorted(set.union(*takes) - {*of_the_run})
+      raise InputError(unknown(f"chain: {name}", arg, known))
   out = [
-    _called(where, name, maker, {k: v for k, v in args.items() if k in each}, given)
+    _called("chain", name, maker, {k: v for k, v in args.items() if k in each}, of_the_run)
     for maker, each in zip(makers, takes, strict=True)
   ]
   return out[0], out[1] if len(out) > 1 else None
 
 
-def _called(where, name, maker, args, given):
-  ranges.check(args)
+def _called(where, name, maker, args, of_the_run):
   wanted = inspect.signature(maker).parameters
-  known = [k for k in wanted if k not in given]
   for arg in args:
-    if arg not in known:
+    if arg not in wanted or arg in of_the_run:
+      known = [k for k in wanted if k not in of_the_run]
       raise InputError(unknown(f"{where}: {name}", arg, known))
-  of_the_run = {k: v for k, v in given.items() if k in wanted}
+  try:
+    ranges.check(args)
+  except InputError as error:
+    raise InputError(f"{where}: {name}: {error}") from error
+  given = {k: v for k, v in of_the_run.items() if k in wanted}
   lacking = [
-    k for k, p in wanted.items() if p.default is p.empty and k not in args and k not in of_the_run
+    k for k, p in wanted.items() if p.default is p.empty and k not in args and k not in given
   ]
   if lacking:
     example = {k: ... for k in lacking}
     raise InputError(f"{where}: {name} needs {', '.join(lacking)}; write ({name!r}, {example}).")
-  return maker(**args, **of_the_run)
-
-
-def _refuse_contradictions(loss, names):
-  """Raises InputError for a chain in which a part could do nothing, or undoes another."""
-  mixers = [name for name in names if name in _MIX]
-  edits = [name for name in names if name in EDITS]
-  _refuse_within_chain(names, mixers, edits)
-  if loss == "none":
-    idle = [name for name in names if name in _NEED_FORGET]
-    if idle:
-      raise InputError(
-        f"loss = 'none' has no forget gradient, and {idle[0]} works on one. Name a loss, or leave "
-        f"{idle[0]} out."
-      )
-    if not mixers and not edits:
-      raise InputError(
-        "loss = 'none' without 'add_retain' in the chain leaves nothing to learn from. Add it, or "
-        "name a loss."
-      )
-  if "reflect" in names and loss != "learn":
-    raise InputError(
-      f"chain: reflect goes back from what was learnt, so after loss = {loss!r} it would undo the "
-      "forgetting. It goes with loss = 'learn'."
-    )
-  if loss == "learn" and not edits and "reflect" not in names:
-    raise InputError(
-      "loss = 'learn' teaches the forget pairs; alone it is the opposite of unlearning. It goes with "
-      "reflect or dampen in the chain."
-    )
-
-
-def _refuse_within_chain(names, mixers, edits):
-  """The same for the chain alone."""
-  for name in names:
-    if names.count(name) > 1:
-      raise InputError(f"chain: {name} is there {names.count(name)} times; once is enough.")
-  if len(mixers) > 1:
-    raise InputError(
-      f"chain: {' and '.join(mixers)} contradict each other: each decides what share the retain "
-      "gradient has in the update. Keep one."
-    )
-  idle = [name for name in names if name not in (*edits[:1], "train_only")]
-  if edits and idle:
-    raise InputError(
-      f"chain: {edits[0]} edits the weights once and trains nothing, so {', '.join(idle)} beside it "
-      "would do nothing. Of the others only train_only goes with it."
-    )
+  return maker(**args, **given)

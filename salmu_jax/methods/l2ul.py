@@ -17,4 +17,4 @@ def make(optimizer, *, anchors=1.0, perturbation=0.5, penalty=1.0):
   """
   loss = losses.anchored_ascent(anchors, perturbation)
   tx = optax.chain(transforms.hold_unimportant(penalty), optimizer)
-  return Method(loss, losses.contrastive, tx, ("forget",), transforms.measure_freedom())
+  return Method(loss, losses.contrastive, tx, ("forget",), (transforms.measure_freedom(),))

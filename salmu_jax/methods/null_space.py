@@ -15,4 +15,4 @@ def make(optimizer, *, rank=8, max_norm=1.0):
   """
   clip = optax.clip_by_global_norm(max_norm)
   tx = optax.chain(clip, optimizer, transforms.project_out(rank))
-  return Method(losses.ascent, losses.contrastive, tx, prepare=transforms.find_basis(rank))
+  return Method(losses.ascent, losses.contrastive, tx, prepares=(transforms.find_basis(rank),))

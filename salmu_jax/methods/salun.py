@@ -15,5 +15,5 @@ def make(optimizer, *, fraction=0.5, retain=1.0):
   once more before the first step, and retain. Moves the salient weights.
   """
   tx = optax.chain(transforms.add_retain(retain), optimizer, transforms.keep_salient())
-  prepare = transforms.find_salient(fraction)
-  return Method(losses.contrastive_shuffled, losses.contrastive, tx, prepare=prepare)
+  prepares = (transforms.find_salient(fraction),)
+  return Method(losses.contrastive_shuffled, losses.contrastive, tx, prepares=prepares)

@@ -16,4 +16,4 @@ def make(optimizer, *, layers=1, max_norm=1.0):
   """
   clip = optax.clip_by_global_norm(max_norm)
   tx = optax.chain(clip, optimizer, transforms.select_layers())
-  return Method(losses.ascent, losses.contrastive, tx, prepare=transforms.find_layers(layers))
+  return Method(losses.ascent, losses.contrastive, tx, prepares=(transforms.find_layers(layers),))

@@ -94,6 +94,7 @@ def _people(people, thresholds):
   worst = sorted(people, key=lambda person: (-person.leakage_left, person.label))[:WORST]
   named = ", ".join(f"{leaderboard.escape(p.label)} ({p.leakage_left:.0%})" for p in worst)
   return (
-    f"Of {len(people)} people to forget, {len(leaking)} leak more than {limit:.0%} of what they did. "
+    f"Of the {len(people)} people to forget who leaked, {len(leaking)} leak more than {limit:.0%} of what "
+    "they did. "
     f"Most: {named}.\n"
   )

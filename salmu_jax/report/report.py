@@ -44,7 +44,7 @@ def report(results_dir, out_dir, console, thresholds=THRESHOLDS):
   paths.append(plots.save(lambda: heatmap.breakdown(found), out_dir / heatmap.FILE))
   text, data = (out_dir / name for name in diagnoses.FILES)
   files.write_text(text, diagnoses.markdown(found, thresholds))
-  files.write_json(data, found)
+  files.write_json(data, {"thresholds": dict(thresholds), "models": found})
   paths += [text, data, *leaderboard.write(table, out_dir, results, thresholds)]
   leaderboard.show(table, console)
   published_lib.show_published(console, results[0]["salmu_jax"]["release"]["name"])
@@ -55,6 +55,8 @@ def is_current(results_dir, out_dir, thresholds=THRESHOLDS):
   """Whether `out_dir` holds a whole report on just the results in `results_dir`."""
   out_dir = pathlib.Path(out_dir)
   if not all((out_dir / name).exists() for name in FILES):
+    return False
+  if files.read_json(out_dir / diagnoses.FILES[1])["thresholds"] != dict(thresholds):
     return False
   rows = leaderboard.rows(read_results(results_dir), thresholds)
   return files.read_json(out_dir / "leaderboard.json") == rows
