@@ -128,9 +128,9 @@ def trial(removed, kept, rate=1e-4):
   ("trials", "best"),
   [
     ([trial(0.5, 1.0), trial(0.9, 0.85)], 1),  # forgetting first
-    ([trial(0.5, 1.0), trial(0.9, 0.75)], 0),  # but not below the floor of retain
+    ([trial(0.5, 1.0), trial(0.9, 0.45)], 0),  # but not below the floor of retain
     ([trial(0.992, 0.9), trial(0.999, 0.85)], 0),  # beyond the target what is kept decides
-    ([trial(0.99, 0.5), trial(0.4, 0.7)], 1),  # none keeps enough: the most kept
+    ([trial(0.99, 0.3), trial(0.4, 0.4)], 1),  # none keeps enough: the most kept
     ([trial(0.5, 0.9), trial(0.5, 0.9)], 0),  # the first of equals
   ],
 )
@@ -168,6 +168,24 @@ def test_the_search_goes_up_until_past_the_best_then_tries_the_knob_there():
     *((rate, {}) for rate in space.RATES[:4]), (1e-4, {"beta": 0.01}), (1e-4, {"beta": 1.0})
   ]  # fmt: skip
   assert [t["args"] for t in trials] == [args for _, args in fake.asked]
+
+
+def test_lower_rates_are_tried_where_the_lowest_is_the_best_as_long_as_they_help():
+  fake = FakeStudy(lambda rate, args: (0.9, 0.4 if rate > 3e-6 else 0.9))
+  study.search(fake, "finetune")
+  assert [rate for rate, _ in fake.asked] == [*space.RATES, 3e-6, 1e-6]
+  fake = FakeStudy(lambda rate, args: (0.9, 0.4 if rate > 1e-5 or rate < 5e-6 else 0.9))
+  study.search(fake, "finetune")
+  assert [rate for rate, _ in fake.asked][-1] == 3e-6
+
+
+def test_recorded_trials_are_not_run_again():
+  fake = FakeStudy(lambda rate, args: (0.1, 1.0))
+  first = study.search(fake, "npo")
+  fake.asked.clear()
+  assert study.search(fake, "npo", first) == first and not fake.asked
+  study.search(fake, "npo", first[1:])
+  assert fake.asked == [(space.RATES[0], {})]
 
 
 def test_a_method_without_a_knob_or_a_learning_rate_searches_what_it_has():

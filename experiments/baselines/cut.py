@@ -15,7 +15,7 @@ from salmu_jax.data import release as release_lib
 from salmu_jax.evaluate import metrics
 
 FORGET_SHARE, RETAIN_SHARE = 0.75, 0.9
-TARGET, FLOOR = 0.99, 0.8  # of leakage to remove, of retain to keep
+TARGET, FLOOR = 0.99, 0.5  # of leakage to remove, of retain to keep
 _GALLERY = 1000
 
 

@@ -2,7 +2,8 @@
 
 WORKDIR holds a finished mini run. For each method: a search on the validation cut (`cut`, `space`), the
 chosen settings at every budget, and the untuned ones of configs/methods/NAME.vit_b16(), each judged as
-main.py judges. A method's part goes to results/NAME.json when it is done; what is there is not run again.
+main.py judges. A method's part goes to results/NAME.json when it is done, and is made anew only where
+search or choice have changed.
 """
 
 import argparse
@@ -103,22 +104,25 @@ def mini_settings(name, rate, args, budget=space.SEARCH_BUDGET):
   return default.unlearning_run(name, learning_rate=rate, args=args, budget=budget)
 
 
-def search(study, name):
-  """Every trial of a method on the cut: rates from below until past the best, lower ones, then its knob."""
+def made_with(name):
+  """What a method's part depends on beside its code: where it differs, the part is made anew."""
+  parts = [space.RATES, space.LOWER, space.PAST, space.KNOBS[name], space.SEARCH_BUDGET]
+  cut = [cut_lib.FORGET_SHARE, cut_lib.RETAIN_SHARE, cut_lib.TARGET, cut_lib.FLOOR]
+  return files.digest([*parts, space.BUDGETS, cut])
+
+
+def search(study, name, recorded=()):
+  """Every trial of a method on the cut: rates from below until past the best, lower ones, then its knob.
+
+  Trials that are recorded from an earlier search are not run again.
+  """
   trials = []
 
   def attempt(rate, args):
-    params, _ = study.train(name, mini_settings(name, rate, args), on_cut=True)
-    values = study.measure(params)
-    trials.append(
-      {
-        "learning_rate": rate,
-        "args": args,
-        **{key: value if np.isfinite(value) else None for key, value in values.items()},
-      }
-    )
+    same = [t for t in recorded if (t["learning_rate"], t["args"]) == (rate, args)]
+    trials.append(same[0] if same else _trial(study, name, rate, args))
     # The weaker side, which rises and falls again as rates grow.
-    return min(cut_lib.shares(values, study.start))
+    return min(cut_lib.shares(trials[-1], study.start))
 
   best = -float("inf")
   for rate in space.RATES[:1] if name in space.ONE_PASS else space.RATES:
@@ -139,6 +143,13 @@ def search(study, name):
   return trials
 
 
+def _trial(study, name, rate, args):
+  params, _ = study.train(name, mini_settings(name, rate, args), on_cut=True)
+  values = study.measure(params)
+  finite = {key: value if np.isfinite(value) else None for key, value in values.items()}
+  return {"learning_rate": rate, "args": args, **finite}
+
+
 def chosen(trials, start):
   """The trial that `cut.preference` prefers, the first of equals."""
   return max(trials, key=lambda trial: cut_lib.preference(trial, start))
@@ -155,7 +166,7 @@ def tuned(study, name, choice):
 
 
 def untuned(study, name):
-  """The metrics of what configs/methods/NAME.vit_b16() says, on mini."""
+  """The metrics of what configs/methods/NAME.vit_b16() says, on mini; None where nothing is the authors'."""
   settings = importlib.import_module(f"configs.methods.{name}").vit_b16()
   return {"settings": settings.to_dict(), **_judged(study, name, settings)}
 
@@ -168,20 +179,27 @@ def _judged(study, name, settings):
   return {"steps": steps, "train_seconds": seconds, "scores": study.judge(params)}
 
 
-def study_method(study, name):
-  """All of a method's part, as it goes to results/NAME.json."""
+def study_method(study, name, before):
+  """All of a method's part, as it goes to results/NAME.json.
+
+  Args:
+    before: the part of an earlier study, whose trials, and runs of the same choice, are kept; or {}.
+  """
   began = time.monotonic()
-  trials = search(study, name)
-  choice = chosen(trials, study.start)
+  trials = search(study, name, before.get("trials", ()))
+  best = chosen(trials, study.start)
+  choice = {"learning_rate": best["learning_rate"], "args": best["args"]}
+  same = before.get("chosen") == choice
   return {
     "method": name,
+    "made_with": made_with(name),
     "knob": space.KNOBS[name] and space.KNOBS[name][0],
     "start": study.start,
     "trials": trials,
-    "chosen": {"learning_rate": choice["learning_rate"], "args": choice["args"]},
-    "tuned": tuned(study, name, choice),
-    "untuned": untuned(study, name),
-    "seconds": time.monotonic() - began,
+    "chosen": choice,
+    "tuned": before["tuned"] if same else tuned(study, name, choice),
+    "untuned": before["untuned"] if before else untuned(study, name),
+    "seconds": before.get("seconds", 0.0) + time.monotonic() - began,
   }
 
 
@@ -214,13 +232,19 @@ def main(argv=None):
     if name not in METHODS:
       parser.error(unknown("methods", name, list(METHODS)))
   workdir = args.workdir.absolute()
-  waiting = [n for n in args.names or METHODS if not (RESULTS / f"{n}.json").exists()]
+  before = {name: _read(name) for name in args.names or METHODS}
   study = Study(workdir, workdir / "baselines")
   files.write_json(RESULTS / "bounds.json", bounds(study))
-  for name in waiting:
-    part = study_method(study, name)
-    files.write_json(RESULTS / f"{name}.json", part)
-    progress.console.print(f"{name}: {part['chosen']} after {part['seconds']:.0f} s")
+  for name, part in before.items():
+    if part.get("made_with") != made_with(name):
+      part = study_method(study, name, part)
+      files.write_json(RESULTS / f"{name}.json", part)
+      progress.console.print(f"{name}: {part['chosen']} after {part['seconds']:.0f} s")
+
+
+def _read(name):
+  path = RESULTS / f"{name}.json"
+  return files.read_json(path) if path.exists() else {}
 
 
 if __name__ == "__main__":
