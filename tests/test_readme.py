@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import tomllib
 
 import numpy as np
 import pytest
@@ -110,6 +111,12 @@ def test_the_study_and_the_benchmark_agree_on_what_a_tuned_method_does():
     theirs = scores.flatten(result)
     for key in ("AssocStr", "InterIdSim", "IntraIdSim"):
       assert ours[key] == pytest.approx(theirs[key], abs=0.03), (name, key)
+
+
+def test_an_installed_copy_has_every_package():
+  listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+  there = [p.parent for top in ("salmu_jax", "configs") for p in (ROOT / top).rglob("__init__.py")]
+  assert set(listed) == {".".join(folder.relative_to(ROOT).parts) for folder in there}
 
 
 def test_requirements_are_pinned_exactly():
