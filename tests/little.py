@@ -1,6 +1,7 @@
 """A CLIP of a few thousand parameters, its batches, and the settings of a short run."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -12,6 +13,37 @@ SIZES = Sizes(8, 16, 8, Tower(12, 1, 3), Tower(8, 1, 2), context_length=7, vocab
 MODEL = CLIP(SIZES)
 INIT = jax.jit(clip.init, static_argnums=(0, 1))
 PARAMS = INIT(MODEL, 0)
+
+
+class StandIn:
+  """Two towers of one matrix each, for what does not depend on what a tower is: it compiles at once."""
+
+  def apply(self, variables, picture, text, generic=None):
+    params = variables["params"]
+    pixels = picture.reshape(len(picture), -1)
+    image = jnp.tanh(
+      pixels @ params["visual"]["proj"]["kernel"] + params["visual"]["proj"]["bias"][None]
+    )
+    words = lambda tokens: params["text"]["token_embedding"]["embedding"][tokens].mean(axis=1)
+    texts = lambda tokens: clip.unit(words(tokens) @ params["text"]["text_projection"])
+    scale = jnp.exp(params["logit_scale"])
+    return clip.Embeddings(
+      clip.unit(image), texts(text), scale, None if generic is None else texts(generic)
+    )
+
+
+STAND_IN = StandIn()
+
+
+def stand_in_params(seed=0):
+  """Parameters of the stand-in, under names as CLIP's."""
+  rng = np.random.default_rng(seed)
+  draw = lambda *shape: jnp.asarray(rng.normal(size=shape) * shape[0] ** -0.5, jnp.float32)
+  return {
+    "visual": {"proj": {"kernel": draw(16 * 16 * 3, 8), "bias": draw(8)}},
+    "text": {"token_embedding": {"embedding": draw(20, 12)}, "text_projection": draw(12, 8)},
+    "logit_scale": jnp.float32(1.5),
+  }
 
 
 def half(seed, rows=16):

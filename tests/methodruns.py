@@ -4,12 +4,13 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from little import MODEL, PARAMS, sgd_settings, unlearning_batch
+from little import STAND_IN, sgd_settings, stand_in_params, unlearning_batch
 
 from salmu_jax import mesh as mesh_lib
 from salmu_jax import train
 from salmu_jax.methods import MAKERS, base
 
+PARAMS = stand_in_params()
 ONE = mesh_lib.make_mesh(jax.devices()[:1])
 STEPS = 4
 BATCHES = [unlearning_batch(seed) for seed in range(STEPS)]
@@ -42,10 +43,10 @@ class Run:
   def __init__(self, name, mesh):
     self.method = make(name, train.make_optimizer(sgd_settings(), STEPS))
     self.mesh, self.reference = mesh, jax.device_put(PARAMS, mesh_lib.replicated(mesh))
-    self.step = train.jitted_unlearn_step(MODEL, self.method, mesh)
+    self.step = train.jitted_unlearn_step(STAND_IN, self.method, mesh)
     self.fresh = self.start = train.start_state(PARAMS, self.method.tx, mesh)
     if self.method.prepares:
-      gradients = train.jitted_gradients(MODEL, self.method, mesh)
+      gradients = train.jitted_gradients(STAND_IN, self.method, mesh)
       passing = lambda: (gradients(self.reference, self.put(batch)) for batch in MEASURED)
       self.start = train.prepared(self.fresh, self.method, passing, mesh)
 
@@ -57,7 +58,7 @@ class Run:
     state, rows = jax.tree.map(jnp.copy, state), []
     for batch in batches:
       state, metrics = self.step(state, self.reference, self.put(batch))
-      rows.append(jax.device_get(metrics))
+      rows.append({k: float(v) for k, v in jax.device_get(metrics).items()})
     return state, rows
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import optax
 import pytest
 from handmade import write
-from little import MODEL, PARAMS, sgd_settings
-from methodruns import BATCHES, MEASURED, ONE, STEPS, whole_run
+from little import STAND_IN, sgd_settings
+from methodruns import BATCHES, MEASURED, ONE, PARAMS, STEPS, whole_run
 
 from configs import default
 from experiments.baselines import cut, space, study
@@ -20,7 +20,7 @@ from salmu_jax.models.clip import CLIP, Embeddings, Sizes, Tower
 
 @pytest.fixture(scope="module")
 def engine():
-  engine = Engine(MODEL, PARAMS, ONE)
+  engine = Engine(STAND_IN, PARAMS, ONE)
   return engine, engine.reference(BATCHES)
 
 
@@ -189,7 +189,7 @@ def test_recorded_trials_are_not_run_again():
 
 
 def test_a_method_without_a_knob_or_a_learning_rate_searches_what_it_has():
-  fake = FakeStudy(lambda rate, args: (0.1, 1.0))
+  fake = FakeStudy(lambda rate, args: (100 * rate, 1.0))
   study.search(fake, "finetune")
   assert fake.asked == [(rate, {}) for rate in space.RATES]
   fake.asked.clear()

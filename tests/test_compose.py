@@ -14,7 +14,8 @@ from salmu_jax.methods import METHODS, base, compose
 
 ONE = mesh_lib.make_mesh(jax.devices()[:1])
 BATCH = unlearning_batch()
-SMALL = {"text": {"kernel": jnp.ones((2, 2))}, "visual": {"kernel": jnp.ones(3)}}
+SMALL = {"text": {"kernel": jnp.ones((2, 2))}, "visual": {"kernel": jnp.ones(3)},
+         "other": {"kernel": jnp.ones(4)}}  # fmt: skip
 # Arguments of the parts that cannot do without.
 NEEDED = {
   "scale": {"step_size": 0.5}, "clip": {"max_norm": 1.0}, "alternate": {"until": 2},
@@ -66,8 +67,11 @@ def outcome(method, forget, retain):
   state = method.tx.init(params)
   for prepare in method.prepares:
     state = prepare(state, lambda: iter([{"forget": forget, "retain": retain}]))
+  update = jax.jit(
+    lambda state, params: method.tx.update(forget, state, params, retain_grads=retain)
+  )
   for _ in range(4):
-    updates, state = method.tx.update(forget, state, params, retain_grads=retain)
+    updates, state = update(state, params)
     params = optax.apply_updates(params, updates)
   return np.concatenate([np.ravel(x) for x in jax.tree.leaves(params)])
 

@@ -42,8 +42,9 @@ def find_layers(count=1):
   """Chooses matrices with much to gain on forget and little to lose on retain.
 
   importance |g_forget| / |theta| and alignment |cos(g_forget, g_retain)|, per weight matrix; of those
-  that no other beats in both, the `count` most important; fewer where fewer are unbeaten. Gradients
-  are means over the pass.
+  that no other beats in both, the `count` with the largest importance x (1 - alignment), fewer where
+  fewer are unbeaten. The authors try every unbeaten one and keep the best. Gradients are means over
+  the pass.
 
   Returns:
     prepare(opt_state, gradients).
@@ -72,7 +73,8 @@ def _choose(norm, forget, retain, count):
     if path[-1].key in _MATRICES
     for layer, (gain, loss) in enumerate(zip(gains.ravel(), alignment[array].ravel(), strict=True))
   ]
-  chosen = {(array, layer) for *_, array, layer in _front(layers)[:count]}
+  front = sorted(_front(layers), key=lambda each: -each[0] * (1 - each[1]))
+  chosen = {(array, layer) for *_, array, layer in front[:count]}
   flags = [
     jnp.array([(array, layer) in chosen for layer in range(x.size)]).reshape(x.shape)
     for array, (_, x) in enumerate(leaves)
