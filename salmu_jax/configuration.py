@@ -108,7 +108,9 @@ def _check_method(config, schema):
   if loss:
     _check_composed_fields(name, config)
     return
-  given = [k for k, v in config.method.items() if k != "name" and v != schema.method[k]]
+  # As plain dicts: a locked ConfigDict, as flags make it, equals no other.
+  usual = schema.method.to_dict()
+  given = [k for k, v in config.method.to_dict().items() if k != "name" and v != usual[k]]
   if given:
     raise InputError(
       f"config.method.{given[0]} is of a composed method, and config.method.loss names none. Known losses: "

@@ -29,6 +29,12 @@ def test_the_configs_we_ship_are_valid_on_one_to_eight_devices(module, devices):
   check(module.get_config(), mesh_lib.make_mesh(jax.devices()[:devices]))
 
 
+def test_a_config_that_flags_have_locked_is_as_valid():
+  config = mini.get_config()
+  config.lock()
+  check(config)
+
+
 def test_names_after_the_colon_choose_the_methods():
   assert set(mini.get_config("vlunlearn,finetune").unlearn) == {"vlunlearn", "finetune"}
   assert set(mini.get_config().unlearn) == set(methods.BASELINES)

@@ -4,7 +4,7 @@ from configs.default import optimizer, unlearning_run
 
 
 def mini():
-  return unlearning_run("cliperase")
+  return unlearning_run("cliperase", learning_rate=0.0001)
 
 
 def vit_b16():

@@ -4,7 +4,7 @@ from configs.default import optimizer, unlearning_run
 
 
 def mini():
-  return unlearning_run("cliperase_zero")
+  return unlearning_run("cliperase_zero", learning_rate=0.001, args=dict(retain=10.0))
 
 
 def vit_b16():

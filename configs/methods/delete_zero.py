@@ -4,7 +4,7 @@ from configs.default import optimizer, unlearning_run
 
 
 def mini():
-  return unlearning_run("delete_zero")
+  return unlearning_run("delete_zero", learning_rate=0.001)
 
 
 def vit_b16():

@@ -4,7 +4,7 @@ from configs.default import unlearning_run
 
 
 def mini():
-  return unlearning_run("shuffled_captions")
+  return unlearning_run("shuffled_captions", learning_rate=1e-05)
 
 
 def vit_b16():
