@@ -4,7 +4,7 @@ from configs.default import unlearning_run
 
 
 def mini():
-  return unlearning_run("descent_to_delete", learning_rate=0.0003, args=dict(sigma=0.003))
+  return unlearning_run("descent_to_delete")
 
 
 def vit_b16():

@@ -50,7 +50,7 @@ def _draw(panel, found, columns, key, title):
         table[row, column] = values[group]
   panel.imshow(np.clip(table, 0, 1), cmap=_COLOURS, vmin=0, vmax=1, aspect="auto")
   for (row, column), value in np.ndenumerate(table):
-    text = "-" if np.isnan(value) else f"{100 * value:.0f}"
+    text = "-" if np.isnan(value) else f"{100 * value:z.0f}"
     panel.text(column, row, text, ha="center", va="center", fontsize=7.5)
   panel.set_title(title)
   panel.set_yticks(range(len(found)), [plots.label(each["model"]) for each in found])
