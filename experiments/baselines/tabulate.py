@@ -9,7 +9,7 @@ from salmu_jax.evaluate import diagnosis
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 SHOWN = ("RetFail_MRR", "AssocStr", "GenKnow", "InterIdSim", "IntraIdSim", "VisIdInt")
-NEAR = 0.1  # cosines further apart than this are far in the published picture
+NEAR = 0.1  # cosines no further apart than this are near in the published picture
 
 
 def studies():
@@ -122,12 +122,12 @@ def picture():
     agrees = fails(name, "catastrophic") or inter(name) < clean - NEAR
     rows.append((f"`{name}` is catastrophic, or far below Clean", _said(name, at), agrees))
   for name in ("cliperase_zero", "delete_zero"):
-    agrees = fails(name, "over-generalised") and abs(inter(name)) < abs(inter(name) - mismatched)
-    rows.append((f"`{name}` over-generalises, and ends nearer to similarity 0 than to that of mismatched "
-                 "pairs", _said(name, at), agrees))  # fmt: skip
-  agrees = abs(inter("vlunlearn") - mismatched) < min(abs(inter("vlunlearn")), NEAR)
-  rows.append(("`vlunlearn` ends near the similarity of mismatched pairs, and nearer than to 0",
-               _said("vlunlearn", at), agrees))  # fmt: skip
+    agrees = fails(name, "over-generalised") and abs(inter(name)) <= NEAR
+    claim = f"`{name}` over-generalises, holdout similarity near 0"
+    rows.append((claim, _said(name, at), agrees))
+  agrees = abs(inter("vlunlearn") - mismatched) <= NEAR
+  claim = "`vlunlearn` ends near the similarity of mismatched pairs"
+  rows.append((claim, _said("vlunlearn", at), agrees))
   names = ("generic_captions", "finetune")
   agrees = any(fails(name, "ineffective") for name in names)
   text = "; ".join(_said(name, at) for name in names)

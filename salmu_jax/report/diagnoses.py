@@ -84,7 +84,7 @@ def _table(head, groups):
 
 
 def _share(value):
-  return "-" if value is None else f"{value:.1%}"
+  return "-" if value is None else f"{value:z.1%}"
 
 
 def _people(people, thresholds):
