@@ -4,7 +4,7 @@ from configs.default import unlearning_run
 
 
 def mini():
-  return unlearning_run("fisher_noise", budget=1.0)
+  return unlearning_run("fisher_noise", learning_rate=1e-05, budget=1.0, args=dict(alpha=1e-05))
 
 
 def vit_b16():
