@@ -85,7 +85,7 @@ def _rank(row):
 
 def _setting(choice, name):
   rate = "1x" if name in space.ONE_PASS else f"{choice['learning_rate']:g}"
-  return ", ".join([*filter(None, [rate]), *(f"{k} = {v:g}" for k, v in choice["args"].items())])
+  return ", ".join([rate, *(f"{k} = {v:g}" for k, v in choice["args"].items())])
 
 
 def _untuned_setting(name, settings):

@@ -30,7 +30,7 @@ def refuse(loss, retain_loss, names):
     check(loss, names)
   if retain_loss != "contrastive":
     _flat_start(retain_loss, "retain_loss", names, _AT_THE_START)
-    if not any(name in (*_READ_RETAIN, *_MEASURED_ON_RETAIN) for name in names):
+    if "retain" not in reads(loss, names):
       raise InputError(
         f"retain_loss = {retain_loss!r} is read by nothing in the chain. Add add_retain, or leave it out."
       )

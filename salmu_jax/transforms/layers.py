@@ -32,8 +32,7 @@ def select_layers():
 
   def update(updates, state, params=None, **extra_args):
     del params, extra_args
-    keep = lambda u, chosen: jnp.where(chosen, u, jnp.zeros_like(u))
-    return jax.tree.map(keep, updates, state.chosen), state
+    return trees.zeroed(updates, state.chosen), state
 
   return optax.GradientTransformationExtraArgs(init, update)
 

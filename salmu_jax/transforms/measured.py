@@ -55,8 +55,7 @@ def keep_salient():
 
   def update(updates, state, params=None, **extra_args):
     del params, extra_args
-    zero_out = lambda u, keep: jnp.where(keep, u, jnp.zeros_like(u))
-    return jax.tree.map(zero_out, updates, state.mask), state
+    return trees.zeroed(updates, state.mask), state
 
   return optax.GradientTransformationExtraArgs(init, update)
 

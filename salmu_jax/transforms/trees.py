@@ -21,6 +21,11 @@ def wide_zeros(params):
   return jax.tree.map(lambda x: jnp.zeros(x.shape, jnp.float32), params)
 
 
+def zeroed(updates, keep):
+  """The updates where `keep`, a tree of bool that broadcasts to them, is true; exact zeros elsewhere."""
+  return jax.tree.map(lambda u, k: jnp.where(k, u, jnp.zeros_like(u)), updates, keep)
+
+
 def map_layers(reduce, *trees):
   """reduce(axes, *arrays) for every array; `axes` are those of one layer.
 
