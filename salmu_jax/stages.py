@@ -121,7 +121,7 @@ def pretrain(setup, name):
     state = train.start_state(params, tx, setup.mesh)
     size, threads = config.pretrain.batch_size, config.reader_threads
     with contextlib.closing(pipeline.start(examples, size, threads=threads)) as batches:
-      facts = _train(setup, folder, name, step, state, batches, schedule)
+      facts, _ = _train(setup, folder, name, step, state, batches, schedule)
     return {**facts, "reads": list(setup.splits(name)), "moves": "all parameters"}
 
   workdir.run_stage(folder, f"pretrain {name}", pretrain_settings(setup), work)
@@ -160,8 +160,7 @@ def unlearn(setup, name, compromised):
     jitted = train.jitted_unlearn_step(setup.model, method, setup.mesh)
     step = lambda state, batch: jitted(state, compromised, batch)
     with contextlib.closing(unlearning_batches(setup, run)) as batches:
-      facts = _train(setup, folder, name, step, state, batches, schedule)
-    unlearned = given.load_params(folder, setup.model, setup.mesh)
+      facts, unlearned = _train(setup, folder, name, step, state, batches, schedule)
     return {
       **facts,
       "reads": [split for half in method.reads for split in setup.splits(half)],
@@ -221,7 +220,7 @@ def _prepared(setup, name, method, state, params):
 
 
 def _train(setup, folder, label, step, state, batches, schedule):
-  """Runs the loop with its checkpoints, log and bar; leaves `params`, and returns facts."""
+  """Runs the loop with its checkpoints, log and bar; leaves `params`, and returns facts and them."""
   size = sum(x.nbytes for x in jax.tree.leaves(state))
   files.require_space(folder, 4 * size, f"the checkpoints of {label}")
   checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
@@ -241,7 +240,7 @@ def _train(setup, folder, label, step, state, batches, schedule):
   log.close()
   tokenizer_lib.save(setup.tokenizer, folder / "tokenizer.json")
   checkpoint.save_params(folder / "params", state.params)
-  return {
+  facts = {
     "steps": schedule.total_steps,
     "wall_seconds": log.seconds(),
     "device": f"{jax.devices()[0].device_kind} x {setup.mesh.size}",
@@ -250,6 +249,7 @@ def _train(setup, folder, label, step, state, batches, schedule):
       **{package: importlib.metadata.version(package) for package in _VERSIONS},
     },
   }
+  return facts, state.params
 
 
 def _order(seed, stream):
