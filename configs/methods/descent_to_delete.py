@@ -4,7 +4,7 @@ from configs.default import unlearning_run
 
 
 def mini():
-  return unlearning_run("descent_to_delete")
+  return unlearning_run("descent_to_delete", learning_rate=0.003)
 
 
 def vit_b16():

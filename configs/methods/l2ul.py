@@ -4,7 +4,7 @@ from configs.default import unlearning_run
 
 
 def mini():
-  return unlearning_run("l2ul")
+  return unlearning_run("l2ul", learning_rate=3e-05)
 
 
 def vit_b16():

@@ -4,7 +4,7 @@ from configs.default import unlearning_run
 
 
 def mini():
-  return unlearning_run("munba")
+  return unlearning_run("munba", learning_rate=0.0001)
 
 
 def vit_b16():

@@ -4,7 +4,7 @@ from configs.default import unlearning_run
 
 
 def mini():
-  return unlearning_run("negmerge")
+  return unlearning_run("negmerge", learning_rate=0.001)
 
 
 def vit_b16():

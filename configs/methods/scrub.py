@@ -4,7 +4,7 @@ from configs.default import optimizer, unlearning_run
 
 
 def mini():
-  return unlearning_run("scrub")
+  return unlearning_run("scrub", learning_rate=0.0003)
 
 
 def vit_b16():

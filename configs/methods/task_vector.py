@@ -4,7 +4,7 @@ from configs.default import unlearning_run
 
 
 def mini():
-  return unlearning_run("task_vector")
+  return unlearning_run("task_vector", learning_rate=0.0003)
 
 
 def vit_b16():
