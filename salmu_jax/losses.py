@@ -44,6 +44,19 @@ def contrastive(z, reference=None):
   return -jnp.mean(_matching(z))
 
 
+def sigmoid(z, reference=None):
+  """SigLIP's loss: every image with every caption is a yes or a no of its own.
+
+    -(1/B) sum_ij log sigmoid(y_ij (scale S_ij + bias)),    y_ij = 1 for the true pairs, -1 for others
+
+  Zhai et al., Sigmoid Loss for Language Image Pre-Training (arXiv 2303.15343), equation 1.
+  """
+  del reference
+  logits = z.scale * similarities(z.image, z.text) + z.bias
+  sign = 2 * jnp.eye(logits.shape[0]) - 1
+  return -jnp.mean(jnp.sum(jax.nn.log_sigmoid(sign * logits), axis=1))
+
+
 def contrastive_generic(z, reference=None):
   """CLIP's loss on the same images with their captions free of private values."""
   return contrastive(z._replace(text=z.generic), reference)

@@ -75,7 +75,8 @@ def test_tokens_after_the_end_of_text_change_nothing():
 
 
 @pytest.mark.parametrize(
-  "options", [{"remat": True}, {"scan": True}, {"remat": True, "scan": True}]
+  "options",
+  [{"remat": "blocks"}, {"scan": True}, {"remat": "blocks", "scan": True}, {"remat": "products"}],
 )
 def test_remat_and_scan_change_neither_values_nor_gradients(options):
   other = CLIP(SIZES, **options)

@@ -13,7 +13,15 @@ import numpy as np
 
 LOGIT_SCALE_INIT = np.log(1 / 0.07)
 LOGIT_SCALE_MAX = 100.0
+# Where a model has a bias of logits, these are the start (Zhai et al., arXiv 2303.15343).
+LOGIT_SCALE_INIT_WITH_BIAS, LOGIT_BIAS_INIT = np.log(10), -10.0
 _TOWERS = ("visual", "text")
+# What of a block is kept for the backward pass: everything; its input; the products of matrices too.
+REMAT = {
+  "none": None,
+  "blocks": jax.checkpoint_policies.nothing_saveable,
+  "products": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
 
 
 class Embeddings(NamedTuple):
@@ -21,12 +29,14 @@ class Embeddings(NamedTuple):
 
   image, text: (B, D) unit rows, float32. scale: () inverse temperature, at most 100.
   generic: (B, D) unit rows of the captions without private values; None where a batch has none.
+  bias: () added to the scaled cosines, as SigLIP does; None where the model has none.
   """
 
   image: jax.Array
   text: jax.Array
   scale: jax.Array
   generic: jax.Array | None = None
+  bias: jax.Array | None = None
 
 
 class Tower(NamedTuple):
@@ -108,13 +118,14 @@ class Transformer(nn.Module):
 
   tower: Tower
   dtype: jnp.dtype
-  remat: bool
+  remat: str
   scan: bool
   quick_gelu: bool
 
   @nn.compact
   def __call__(self, x, mask=None):
-    block = nn.remat(Block, prevent_cse=not self.scan) if self.remat else Block
+    keep = REMAT[self.remat]
+    block = nn.remat(Block, policy=keep, prevent_cse=not self.scan) if keep else Block
     options = (self.tower, self.dtype, self.quick_gelu)
     if not self.scan:
       for i in range(self.tower.layers):
@@ -135,7 +146,7 @@ class Vision(nn.Module):
 
   sizes: Sizes
   dtype: jnp.dtype
-  remat: bool
+  remat: str
   scan: bool
 
   @nn.compact
@@ -167,7 +178,7 @@ class Text(nn.Module):
 
   sizes: Sizes
   dtype: jnp.dtype
-  remat: bool
+  remat: str
   scan: bool
 
   @nn.compact
@@ -203,25 +214,31 @@ class CLIP(nn.Module):
   Args:
     sizes: the architecture.
     dtype: of the towers' compute; parameters, embeddings and scores stay float32.
-    remat: recompute each block in the backward pass, to save memory.
+    remat: a key of REMAT: what of a block is kept for the backward pass; the rest is computed again.
     scan: one traced block for all layers; parameters get a leading layer axis.
+    bias: whether there is a learnt bias of logits, which the sigmoid loss needs.
   """
 
   sizes: Sizes
   dtype: jnp.dtype = jnp.float32
-  remat: bool = False
+  remat: str = "none"
   scan: bool = False
+  bias: bool = False
 
   def setup(self):
     options = (self.sizes, self.dtype, self.remat, self.scan)
     self.visual = Vision(*options)
     self.text = Text(*options)
-    self.logit_scale = self.param("logit_scale", nn.initializers.constant(LOGIT_SCALE_INIT), ())
+    scale = LOGIT_SCALE_INIT_WITH_BIAS if self.bias else LOGIT_SCALE_INIT
+    self.logit_scale = self.param("logit_scale", nn.initializers.constant(scale), ())
+    if self.bias:
+      self.logit_bias = self.param("logit_bias", nn.initializers.constant(LOGIT_BIAS_INIT), ())
 
   def __call__(self, image, text, generic=None):
     """image (B, S, S, 3), text and generic (B, L) int32 -> Embeddings."""
     rest = None if generic is None else self.encode_text(generic)
-    return Embeddings(self.encode_image(image), self.encode_text(text), self.scale(), rest)
+    bias = self.logit_bias if self.bias else None
+    return Embeddings(self.encode_image(image), self.encode_text(text), self.scale(), rest, bias)
 
   def encode_image(self, image):
     """image (B, S, S, 3) normalised float -> (B, D) unit rows."""
