@@ -2,6 +2,10 @@
 
 from ml_collections import ConfigDict
 
+# Rules for config.sharding under which parameters, gradients and optimizer states are split over the
+# devices too: matrices by their columns; gains, biases and the logit scale whole.
+FSDP = ((r"(kernel|/embedding|positional_embedding|proj|text_projection)$", ("data",)), (".*", ()))
+
 
 def get_config():
   """Every field with its default; sizes are those of configs/mini.py."""
@@ -14,6 +18,9 @@ def get_config():
   # A second directory or hub address with splits to pretrain on (`sensitive`, and `retain` or
   # `retain_real`), where the release has none, as the published one; not needed with `init`.
   config.training_release = ""
+  # Image-text pairs by the million, to pretrain and retain on as the split retain_real: a directory that
+  # python -m salmu_jax.data wrote. Empty: the release's own.
+  config.retain_pairs = ""
   # ImageNet-1k validation for GenKnow: imagefolder:DIR, webdataset:DIR, tfds: or tfds:DATA_DIR. Empty:
   # the release's own zero-shot split, or not measured where it has none.
   config.imagenet = ""
@@ -21,6 +28,12 @@ def get_config():
   config.tensorboard = True
   # Threads that decode pictures; the outcome does not depend on it. One suits two cores.
   config.reader_threads = 1
+  # How parameters lie on the devices: ordered rules (regex, axes). Each parameter goes by the first whose
+  # regex its path has in it, its last dimensions split over these axes. Here: whole copies; see FSDP above.
+  config.sharding = ((".*", ()),)
+  # Parts that a training batch is embedded in, one after another, to save memory. The loss stays that of
+  # the whole batch, and the outcome the same but for rounding.
+  config.accumulate = 1
 
   config.generate = ConfigDict()
   # Fictitious people whose attributes leak, and pictures of each (at least one per private field).
@@ -52,10 +65,13 @@ def get_config():
   config.model.preset = "tiny"
   # Of the towers: "float32" or "bfloat16". Parameters and embeddings stay float32.
   config.model.compute_dtype = "float32"
-  # Recompute blocks in the backward pass, to save memory.
-  config.model.remat = False
+  # What of a block is kept for the backward pass: "none" recomputed, all of it kept; "products" of matrices
+  # alone kept; "blocks", just their inputs. Saves memory, costs time.
+  config.model.remat = "none"
   # Trace one block for all layers, to save compile time.
   config.model.scan = False
+  # A learnt bias of logits, for the sigmoid losses.
+  config.model.logit_bias = False
 
   config.init = ConfigDict()
   # Weights to use instead of pretraining: a finished model folder (.../models/clean), an OpenCLIP or
@@ -68,6 +84,9 @@ def get_config():
   config.pretrain.epochs = 11.0
   # Over all devices.
   config.pretrain.batch_size = 128
+  # A key of salmu_jax.train.OBJECTIVES: "contrastive" (CLIP's) or "sigmoid" (SigLIP's), and each with
+  # "_ring", the same in memory that does not grow with the devices, for large batches on many.
+  config.pretrain.loss = "contrastive"
   # Least share of a picture that a random crop keeps; probability of mirroring.
   config.pretrain.crop_area = 0.8
   config.pretrain.flip = 0.5

@@ -16,7 +16,7 @@ def get_config(names=""):
   config = default.get_config()
   config.release = f"hub:{published.DATASET}"
   config.init.update(clean=f"hub:{published.CLEAN}", compromised=f"hub:{published.COMPROMISED}")
-  config.model.update(preset="vit_b16", compute_dtype="bfloat16", remat=True, scan=True)
+  config.model.update(preset="vit_b16", compute_dtype="bfloat16", remat="blocks", scan=True)
   config.evaluate.batch_size = 1024
   config.reader_threads = 32
   config.unlearn = methods.runs(names, "vit_b16")

@@ -18,7 +18,7 @@ def get_config(names=""):
     image_size=256,
     workers=16,
   )
-  config.model.update(preset="vit_b16", compute_dtype="bfloat16", remat=True, scan=True)
+  config.model.update(preset="vit_b16", compute_dtype="bfloat16", remat="blocks", scan=True)
   config.pretrain.update(
     epochs=32.0,
     batch_size=4096,

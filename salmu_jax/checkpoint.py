@@ -8,44 +8,55 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from salmu_jax import hosts
 from salmu_jax.errors import InputError
 from salmu_jax.models import clip
 
 
 class Checkpoints:
-  """Saves and restores (state, input iterator) under one folder; the last two steps are kept."""
+  """Saves and restores a run's state, input position and unlogged metrics; the last two steps are kept.
+
+  All processes of a run take part.
+  """
 
   def __init__(self, folder):
     self._manager = ocp.CheckpointManager(
       pathlib.Path(folder).absolute(), options=ocp.CheckpointManagerOptions(max_to_keep=2)
     )
 
-  def save(self, step, state, iterator):
-    """Starts an asynchronous save; both parts become visible together or not at all."""
+  def save(self, step, state, iterator, metrics=()):
+    """Starts an asynchronous save; all parts become visible together or not at all.
+
+    Args:
+      metrics: {name: float} of each step since the last log line.
+    """
     self._manager.save(
       step,
       args=ocp.args.Composite(
-        state=ocp.args.StandardSave(state), rows=grain.checkpoint.CheckpointSave(iterator)
+        state=ocp.args.StandardSave(state),
+        rows=grain.checkpoint.CheckpointSave(iterator),
+        metrics=ocp.args.JsonSave(list(metrics)),
       ),
     )
     self._manager.check_for_errors()
 
   def restore(self, state, iterator):
-    """Returns the newest (state, iterator), or those given where nothing is saved yet.
+    """Returns the newest (state, iterator, metrics), or those given and [] where nothing is saved yet.
 
     Arrays come back with the shardings of `state`.
     """
     step = self._manager.latest_step()
     if step is None:
-      return state, iterator
+      return state, iterator, []
     restored = self._manager.restore(
       step,
       args=ocp.args.Composite(
         state=ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, state)),
         rows=grain.checkpoint.CheckpointRestore(iterator),
+        metrics=ocp.args.JsonRestore(),
       ),
     )
-    return restored.state, restored.rows
+    return restored.state, restored.rows, restored.metrics
 
   def wait(self):
     """Returns when everything that was saved is on disk."""
@@ -100,7 +111,7 @@ def digest(params):
 
 
 def _leaves(tree):
-  leaves, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(tree))
+  leaves, _ = jax.tree_util.tree_flatten_with_path(hosts.on_host(tree))
   return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 

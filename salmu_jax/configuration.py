@@ -1,5 +1,6 @@
 """Checks a config against the schema (`configs/default.py`) before anything is computed."""
 
+import functools
 import inspect
 import math
 import numbers
@@ -14,6 +15,7 @@ from salmu_jax.evaluate import metrics
 from salmu_jax.evaluate.evaluator import CANDIDATES
 from salmu_jax.generate import plan
 from salmu_jax.methods import MAKERS, base, compose
+from salmu_jax.models import clip
 from salmu_jax.models.presets import PRESETS
 
 # Scikit-learn's for logistic regression, without those that draw at random.
@@ -36,7 +38,19 @@ def check(config, schema, run_schema, mesh):
   for section in ("model", "evaluate"):
     dtype = config[section].compute_dtype
     _known(f"config.{section}.compute_dtype", dtype, ("float32", "bfloat16"))
-  mesh_lib.check_batch(mesh, "pretrain.batch_size", config.pretrain.batch_size)
+  _known("config.model.remat", config.model.remat, clip.REMAT)
+  _known("config.pretrain.loss", config.pretrain.loss, train.OBJECTIVES)
+  if "sigmoid" in config.pretrain.loss and not config.model.logit_bias:
+    raise InputError(
+      f"config.pretrain.loss = {config.pretrain.loss!r} needs a bias of logits; set config.model.logit_bias = True."
+    )
+  if config.accumulate < 1:
+    raise InputError(
+      f"config.accumulate = {config.accumulate}; it is a number of parts, 1 or more."
+    )
+  _check_sharding(config.sharding)
+  check_batch = functools.partial(mesh_lib.check_batch, mesh, accumulate=config.accumulate)
+  check_batch("pretrain.batch_size", config.pretrain.batch_size)
   mesh_lib.check_batch(mesh, "evaluate.batch_size", config.evaluate.batch_size)
   _optimizer("config.pretrain.optimizer", config.pretrain.optimizer)
   _positive(config.pretrain, "config.pretrain", "epochs", "log_every", "checkpoint_every")
@@ -60,12 +74,12 @@ def check(config, schema, run_schema, mesh):
       "own splits to train on."
     )
   for name, run in config.unlearn.items():
-    _check_run(f"config.unlearn.{name}", name, run, run_schema, mesh)
+    _check_run(f"config.unlearn.{name}", name, run, run_schema, check_batch)
     _check_makeable(f"config.unlearn.{name}.args", run)
   for name, run in _composed(config, schema).items():
     _check_makeable("config.method", run)
     _check_model_name("config.method.name", name)
-    _check_run("config.method.run", name, run, run_schema, mesh)
+    _check_run("config.method.run", name, run, run_schema, check_batch)
 
 
 def chosen(config, schema):
@@ -175,7 +189,20 @@ def _takes_a_name(prompt):
   return prompt.count("{}") == 1 and not set("{}") & set(prompt.replace("{}", ""))
 
 
-def _check_run(where, name, run, schema, mesh):
+def _check_sharding(rules):
+  for rule in rules:
+    if not (
+      isinstance(rule, (tuple, list))
+      and len(rule) == 2
+      and isinstance(rule[0], str)
+      and isinstance(rule[1], (tuple, list))
+    ):
+      raise InputError(
+        f"config.sharding holds {rule!r}; a rule is (regex, axes), such as ('kernel$', ('data',))."
+      )
+
+
+def _check_run(where, name, run, schema, check_batch):
   if not isinstance(run, ConfigDict):
     raise InputError(f"{where} is {run!r}; it must be a dict as configs/default.py describes.")
   _check_model_name(where, name)
@@ -187,7 +214,7 @@ def _check_run(where, name, run, schema, mesh):
   for argument in run.args:
     _known(f"{where}.args", argument, known)
   _positive(run, where, "budget", "log_every", "checkpoint_every")
-  mesh_lib.check_batch(mesh, f"{where.removeprefix('config.')}.batch_size", run.batch_size)
+  check_batch(f"{where.removeprefix('config.')}.batch_size", run.batch_size)
   if run.batch_size < 2:
     raise InputError(
       f"{where}.batch_size = 1; losses compare the pairs of a batch, so it is 2 or more."

@@ -4,7 +4,9 @@ What the trainer runs is what `jitted_pretrain_step` and `jitted_unlearn_step` r
 and compile checks lower the very same programs.
 """
 
+import functools
 import inspect
+from collections.abc import Callable
 from typing import NamedTuple
 
 import flax.struct
@@ -13,10 +15,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from salmu_jax import losses
+from salmu_jax import losses, sharded_losses
 from salmu_jax import mesh as mesh_lib
+from salmu_jax.accumulate import embed_in_parts, value_and_grad
 from salmu_jax.data import images
-from salmu_jax.errors import InputError
+from salmu_jax.errors import InputError, Stopped
 from salmu_jax.models import clip
 
 # Leaves that AdamW decays: matrices, not gains, biases, the class token or the logit scale.
@@ -93,17 +96,42 @@ def embed(model, params, batch):
   return model.apply({"params": params}, picture, batch["text"], batch.get("generic"))
 
 
-def make_pretrain_step(model, tx):
-  """Returns step(state, batch) -> (state, metrics); batch {"image", "text"} of B rows."""
+class Objective(NamedTuple):
+  """What pretraining descends on, loss(z) -> (), and the share of captions found, accuracy(z) -> ()."""
 
-  def loss_of(params, batch):
-    z = embed(model, params, batch)
-    return losses.contrastive(z), (losses.matching_accuracy(z), z.scale)
+  loss: Callable
+  accuracy: Callable
+
+
+# Name -> Objective on a mesh; see `losses` and `sharded_losses`.
+OBJECTIVES = {
+  "contrastive": lambda mesh: Objective(losses.contrastive, losses.matching_accuracy),
+  "contrastive_ring": lambda mesh: Objective(
+    sharded_losses.contrastive(mesh), sharded_losses.matching_accuracy(mesh)
+  ),
+  "sigmoid": lambda mesh: Objective(losses.sigmoid, losses.matching_accuracy),
+  "sigmoid_ring": lambda mesh: Objective(
+    sharded_losses.sigmoid(mesh), sharded_losses.matching_accuracy(mesh)
+  ),
+}
+
+
+def make_pretrain_step(model, tx, objective, accumulate=1):
+  """Returns step(state, batch) -> (state, metrics); batch {"image", "text"} of B rows.
+
+  Args:
+    objective: an Objective.
+    accumulate: parts that the batch is embedded in, see `salmu_jax.accumulate`.
+  """
+
+  def loss_of(z):
+    return objective.loss(z), (objective.accuracy(z), z.scale)
 
   def step(state, batch):
     batch = {"image": batch["image"], "text": batch["text"]}
-    grad = jax.value_and_grad(loss_of, has_aux=True)
-    (loss, (accuracy, scale)), grads = grad(state.params, batch)
+    (loss, (accuracy, scale)), grads = value_and_grad(
+      loss_of, functools.partial(embed, model), state.params, batch, accumulate
+    )
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     metrics = {
       "loss": loss,
@@ -116,15 +144,16 @@ def make_pretrain_step(model, tx):
   return step
 
 
-def make_unlearn_step(model, method):
+def make_unlearn_step(model, method, accumulate=1):
   """Returns step(state, reference, batch) -> (state, metrics).
 
   batch = {"forget": half, "retain": half}; `reference` holds the parameters the run started from. A
-  half that the method does not read may be absent.
+  half that the method does not read may be absent. Each half is embedded in `accumulate` parts, see
+  `salmu_jax.accumulate`.
   """
 
   def step(state, reference, batch):
-    values, grads = gradients_of(model, method, state.params, reference, batch)
+    values, grads = gradients_of(model, method, state.params, reference, batch, accumulate)
     tx = optax.with_extra_args_support(method.tx)
     updates, opt_state = tx.update(
       grads["forget"], state.opt_state, state.params, retain_grads=grads["retain"]
@@ -136,21 +165,26 @@ def make_unlearn_step(model, method):
   return step
 
 
-def gradients_of(model, method, params, reference, batch):
+def gradients_of(model, method, params, reference, batch, accumulate=1):
   """Losses and gradients of both halves: two dicts by half; zeros for the gradient of an absent one.
 
   Raises:
     InputError: a half that the method reads is absent, or the reference of a loss that compares.
   """
-  values, grads = {}, {}
+  values, grads, embed_ = {}, {}, functools.partial(embed, model)
   for half, loss in (("forget", method.forget_loss), ("retain", method.retain_loss)):
     if half not in batch:
       _refuse_absent(half, method)
       grads[half] = jax.tree.map(jnp.zeros_like, params)
       continue
-    target = embed(model, reference, batch[half]) if reference else _refuse_unreferenced(half, loss)
-    loss_of = lambda p, loss=loss, half=half, t=target: loss(embed(model, p, batch[half]), t)
-    values[half], grads[half] = jax.value_and_grad(loss_of)(params)
+    if reference:
+      target = embed_in_parts(embed_, reference, batch[half], accumulate)
+    else:
+      target = _refuse_unreferenced(half, loss)
+    loss_of = lambda z, loss=loss, target=target: (loss(z, target), ())
+    (values[half], _), grads[half] = value_and_grad(
+      loss_of, embed_, params, batch[half], accumulate
+    )
   return values, grads
 
 
@@ -178,51 +212,113 @@ def _advance(state, updates, opt_state):
   return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
 
 
-def jitted_pretrain_step(model, tx, mesh):
-  """The pretraining step as it runs; the state is donated."""
+def jitted_pretrain_step(model, tx, mesh, objective=None, *, layout=None, accumulate=1):
+  """The pretraining step as it runs; the state is donated.
+
+  Args:
+    objective: a key of OBJECTIVES' value; CLIP's loss as defined, if None.
+    layout: of the state, see `state_layout`; whole copies if None.
+  """
+  objective = objective or OBJECTIVES["contrastive"](mesh)
   whole, rows = mesh_lib.replicated(mesh), mesh_lib.over_batch(mesh)
+  layout = layout or whole
   return jax.jit(
-    make_pretrain_step(model, tx),
+    make_pretrain_step(model, tx, objective, accumulate),
     donate_argnums=0,
-    in_shardings=(whole, rows),
-    out_shardings=(whole, whole),
+    in_shardings=(layout, rows),
+    out_shardings=(layout, whole),
   )
 
 
-def jitted_unlearn_step(model, method, mesh):
+def jitted_unlearn_step(model, method, mesh, *, layout=None, accumulate=1):
   """The unlearning step as it runs; the state is donated, the reference is not."""
   whole, rows = mesh_lib.replicated(mesh), mesh_lib.over_batch(mesh)
+  layout = layout or TrainState(whole, whole, whole)
   return jax.jit(
-    make_unlearn_step(model, method),
+    make_unlearn_step(model, method, accumulate),
     donate_argnums=0,
-    in_shardings=(whole, whole, rows),
-    out_shardings=(whole, whole),
+    in_shardings=(layout, layout.params, rows),
+    out_shardings=(layout, whole),
   )
 
 
-def jitted_gradients(model, method, mesh):
+def jitted_gradients(model, method, mesh, *, layout=None, accumulate=1):
   """gradients(params, batch) -> {"forget": tree, "retain": tree} at params, for `prepares`."""
   whole, rows = mesh_lib.replicated(mesh), mesh_lib.over_batch(mesh)
-  gradients = lambda params, batch: gradients_of(model, method, params, params, batch)[1]
-  return jax.jit(gradients, in_shardings=(whole, rows), out_shardings=whole)
+  params = layout.params if layout else whole
+  gradients = lambda p, batch: gradients_of(model, method, p, p, batch, accumulate)[1]
+  return jax.jit(
+    gradients, in_shardings=(params, rows), out_shardings={"forget": params, "retain": params}
+  )
 
 
-def start_state(params, tx, mesh):
+class Program(NamedTuple):
+  """A step as the trainer runs it.
+
+  step: jitted. tx: what makes the optimizer's state. layout: of the state, a TrainState of NamedSharding.
+  """
+
+  step: Callable
+  tx: optax.GradientTransformation
+  layout: TrainState
+
+
+def pretrain_program(config, model, mesh, total_steps):
+  """The step that pretrains `model` as `config` says."""
+  tx = make_optimizer(config.pretrain.optimizer, total_steps)
+  layout = state_layout(_shapes(model), tx, mesh, config.sharding)
+  objective = OBJECTIVES[config.pretrain.loss](mesh)
+  step = jitted_pretrain_step(
+    model, tx, mesh, objective, layout=layout, accumulate=config.accumulate
+  )
+  return Program(step, tx, layout)
+
+
+def unlearn_program(config, model, mesh, method):
+  """The step that unlearns with `method` as `config` says."""
+  layout = state_layout(_shapes(model), method.tx, mesh, config.sharding)
+  step = jitted_unlearn_step(model, method, mesh, layout=layout, accumulate=config.accumulate)
+  return Program(step, method.tx, layout)
+
+
+def _shapes(model):
+  return jax.eval_shape(lambda: clip.init(model, 0))
+
+
+def state_layout(params, tx, mesh, rules=mesh_lib.REPLICATED):
+  """Where every array of a run's state lies: a TrainState of NamedSharding.
+
+  Args:
+    params: a tree of arrays or shapes. rules: see `mesh.parameter_layout`.
+  """
+  known = mesh_lib.parameter_layout(params, mesh, rules)
+  opt_state = mesh_lib.state_layout(jax.eval_shape(tx.init, params), known, mesh)
+  return TrainState(mesh_lib.replicated(mesh), known, opt_state)
+
+
+def start_state(params, tx, mesh, layout=None):
   """The state before the first step, on the mesh. `params` is copied, for steps donate."""
-  params = jax.tree.map(jnp.copy, params)
-  state = TrainState(jnp.zeros((), jnp.int32), params, tx.init(params))
-  return jax.device_put(state, mesh_lib.replicated(mesh))
+  layout = layout or mesh_lib.replicated(mesh)
+  return jax.jit(lambda p: new_state(p, tx), out_shardings=layout)(params)
 
 
-def prepared(state, method, gradients, mesh):
+def new_state(params, tx):
+  """The state before the first step, of copies of `params`."""
+  return TrainState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.copy, params), tx.init(params))
+
+
+def prepared(state, method, gradients, mesh, layout=None):
   """The state with what `method.prepares` measure of `gradients`, laid out as a step leaves it."""
   opt_state = state.opt_state
   for prepare in method.prepares:
     opt_state = prepare(opt_state, gradients)
-  return state.replace(opt_state=jax.device_put(opt_state, mesh_lib.replicated(mesh)))
+  where = layout.opt_state if layout else mesh_lib.replicated(mesh)
+  return state.replace(opt_state=jax.device_put(opt_state, where))
 
 
-def fit(step, state, iterator, schedule, *, mesh, checkpoints, writer, progress):
+def fit(
+  step, state, iterator, schedule, *, mesh, checkpoints, writer, progress, stop_asked=lambda: False
+):
   """Runs steps up to `schedule.total_steps`, from the newest checkpoint where there is one.
 
   Metrics stay on the device between log steps; each logged value is the mean since the last one.
@@ -233,18 +329,19 @@ def fit(step, state, iterator, schedule, *, mesh, checkpoints, writer, progress)
     iterator: a checkpointable iterator of host batches.
     checkpoints: `checkpoint.Checkpoints`. writer: `writer.Writer`.
     progress: progress(done, metrics), called with the number of finished steps.
+    stop_asked: stop_asked() -> bool, asked after every step; all processes get the same answer.
 
   Returns:
     The final state.
 
   Raises:
     InputError: a metric is not finite; names the step. The last good checkpoint is kept.
+    Stopped: a stop was asked for; the state after the last step is saved.
   """
-  state, iterator = checkpoints.restore(state, iterator)
+  state, iterator, waiting = checkpoints.restore(state, iterator)
   first = int(state.step) + 1
   writer.resume(first - 1)
   progress(first - 1, {})
-  waiting = []
   for now in range(first, schedule.total_steps + 1):
     batch = mesh_lib.put_batch(next(iterator), mesh)
     state, metrics = step(state, batch)
@@ -254,10 +351,25 @@ def fit(step, state, iterator, schedule, *, mesh, checkpoints, writer, progress)
       waiting = []
       writer.write(now, row)
       progress(now, row)
-    if due(now, schedule.checkpoint_every, schedule.total_steps):
+    saved = due(now, schedule.checkpoint_every, schedule.total_steps)
+    if saved:
       checkpoints.save(now, state, iterator)
+    # Always asked: processes count together how often.
+    if stop_asked() and now < schedule.total_steps:
+      _save_and_stop(now, state, iterator, waiting, checkpoints, saved)
   checkpoints.wait()
   return state
+
+
+def _save_and_stop(now, state, iterator, waiting, checkpoints, saved):
+  rows = jax.device_get(waiting)
+  if rows:
+    _mean_of_finite(rows, now, checkpoints)
+  if not saved:
+    metrics = [{name: float(value) for name, value in row.items()} for row in rows]
+    checkpoints.save(now, state, iterator, metrics)
+  checkpoints.wait()
+  raise Stopped(f"after step {now}, which is saved")
 
 
 def due(step, every, last):
@@ -279,6 +391,7 @@ def _mean_of_finite(rows, now, checkpoints):
   return {name: float(np.mean([row[name] for row in rows], dtype=np.float64)) for name in rows[0]}
 
 
-def init_params(model, seed, mesh):
-  """Fresh parameters, born replicated over the mesh."""
-  return jax.jit(lambda: clip.init(model, seed), out_shardings=mesh_lib.replicated(mesh))()
+def init_params(model, seed, mesh, rules=mesh_lib.REPLICATED):
+  """Fresh parameters, born where they lie."""
+  layout = mesh_lib.parameter_layout(_shapes(model), mesh, rules)
+  return jax.jit(lambda: clip.init(model, seed), out_shardings=layout)()
