@@ -6,7 +6,7 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from salmu_jax.errors import InputError
+from salmu_jax.errors import InputError, Stopped
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory for everything that is written.")
 CONFIG = config_flags.DEFINE_config_file(
@@ -16,6 +16,19 @@ CONFIG = config_flags.DEFINE_config_file(
   lock_config=True,
 )
 
+COORDINATOR = flags.DEFINE_string(
+  "coordinator",
+  "",
+  "For a run of several processes: HOST:PORT of the first, or 'auto' where TPU, Slurm, MPI or Kubernetes "
+  "tell it, as on a TPU slice. Every process gets the same command, but for --process.",
+)
+PROCESSES = flags.DEFINE_integer(
+  "processes", None, "How many processes there are; with --coordinator."
+)
+PROCESS = flags.DEFINE_integer(
+  "process", None, "Which of them this is, from 0; with --coordinator."
+)
+
 
 def main(argv):
   if len(argv) > 1:
@@ -23,9 +36,11 @@ def main(argv):
   if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.WARNING)
   # Imported late, so that --help is quick and worker processes do not load what they do not need.
-  from salmu_jax import run
+  from salmu_jax import hosts, progress, run
 
-  run.run(CONFIG.value, WORKDIR.value)
+  hosts.start(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+  progress.console.quiet = not hosts.is_first()
+  run.run(CONFIG.value, WORKDIR.value, hosts.Stop())
 
 
 def parse(argv):
@@ -54,15 +69,40 @@ def start():
   flags.mark_flags_as_required(["config", "workdir"])
   try:
     app.run(main, flags_parser=parse)
-  except InputError as error:
-    sys.exit(f"\nsalmu_jax cannot go on. {error}")
+  except Stopped as stop:
+    print(f"\nStopped {stop}, as asked. The same command goes on from there.", file=sys.stderr)
   except Exception as error:
-    if not disk_is_full(error):
+    message = explained(error)
+    if message is None:
       raise
-    sys.exit(
-      f"\nsalmu_jax cannot go on. The disk of {WORKDIR.value} is full. What was finished before is "
-      "unchanged. Free some space and start the same command again."
+    leave(f"\nsalmu_jax cannot go on. {message}")
+
+
+def explained(error):
+  """What to tell about an error that is no fault of the program's; None for any other."""
+  if isinstance(error, InputError):
+    return str(error)
+  if disk_is_full(error):
+    return (
+      f"The disk of {WORKDIR.value} is full. What was finished before is unchanged. Free some space and "
+      "start the same command again."
     )
+  hosts = sys.modules.get("salmu_jax.hosts")
+  if hosts and hosts.lost_another(error):
+    reason = str(error).splitlines()[0]
+    return (
+      f"Lost another process of this run ({reason}). See what that one says. Start all of them again: they "
+      "go on from the last checkpoint."
+    )
+  return None
+
+
+def leave(message):
+  """Ends with an error message; JAX may not be loaded yet."""
+  hosts = sys.modules.get("salmu_jax.hosts")
+  if hosts:
+    hosts.leave(message)
+  sys.exit(message)
 
 
 def disk_is_full(error):

@@ -1,4 +1,4 @@
-"""The one exception for input that a user can mend."""
+"""Input that a user can mend, and an end that was asked for."""
 
 
 class InputError(ValueError):
@@ -7,3 +7,7 @@ class InputError(ValueError):
   The message is one paragraph that names the field, file or row, says what was found and what
   would be right. `main.py` prints it without a traceback and exits with a non-zero code.
   """
+
+
+class Stopped(Exception):
+  """The run was asked to end, and has saved what there was to save. The message says where it stood."""

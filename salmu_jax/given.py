@@ -73,22 +73,24 @@ def digest(folder):
   return files.digest(settings)
 
 
-def load_params(folder, model, mesh):
-  """The weights of a finished model, on the mesh, in the layout of `model`.
+def load_params(folder, model, mesh, rules=mesh_lib.REPLICATED):
+  """The weights of a finished model, on the mesh as `mesh.parameter_layout` says, for `model`.
 
   Raises:
     InputError: they are of another architecture; the differences are listed.
   """
   scanned = files.read_json(folder / workdir.SETTINGS)["model"]["scan"]
   stored = model.clone(scan=scanned)
-  whole = mesh_lib.replicated(mesh)
-  like = jax.eval_shape(lambda: clip.init(stored, 0))
-  like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), like)
+  shapes = lambda model: jax.eval_shape(lambda: clip.init(model, 0))
+  place = lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where)
+  like = shapes(stored)
+  like = jax.tree.map(place, like, mesh_lib.parameter_layout(like, mesh, rules))
   params = checkpoint.load_params(folder / "params", like)
   if scanned == model.scan:
     return params
   change = clip.stack_layers if model.scan else clip.unstack_layers
-  return jax.jit(change, out_shardings=whole)(params)
+  layout = mesh_lib.parameter_layout(shapes(model), mesh, rules)
+  return jax.jit(change, out_shardings=layout)(params)
 
 
 def _is_ours(place):

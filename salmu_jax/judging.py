@@ -5,7 +5,7 @@ import time
 import jax
 from clu import parameter_overview
 
-from salmu_jax import checkpoint, files, given, progress, stages, workdir, writer
+from salmu_jax import checkpoint, files, given, hosts, progress, stages, workdir, writer
 from salmu_jax.data import release as release_lib
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate.evaluator import Evaluator
@@ -36,7 +36,7 @@ def store_fragile_set(setup, evaluator, compromised):
     split, mask = evaluator.derived()["retain_disjoint"]
     names = release_lib.columns(setup.release, split)["file_name"]
     cosines = evaluator.similarities(compromised, split)
-    release_lib.write_fragile(setup.release, names[mask], cosines[mask])
+    hosts.first_alone(lambda: release_lib.write_fragile(setup.release, names[mask], cosines[mask]))
 
 
 def is_evaluated(setup, name):
@@ -62,10 +62,13 @@ def evaluate(setup, evaluator, name, params):
     return
   began = time.monotonic()
   results = evaluator.run(params, f"evaluate {name}")
+  weights = checkpoint.digest(params)
+  if not hosts.is_first():
+    return
   about = _provenance(setup, evaluator, name)
   about |= {
     "additional": results.pop("additional"),
-    "weights_sha256": checkpoint.digest(params),
+    "weights_sha256": weights,
     "inputs": result_inputs(setup, name),
     "evaluation_seconds": time.monotonic() - began,
   }

@@ -1,5 +1,6 @@
 """The benchmark from nothing to a leaderboard, in time order; each stage skips what is done."""
 
+import functools
 import pathlib
 import time
 
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from configs import default
-from salmu_jax import configuration, files, given, hub, judging, progress, stages, workdir
+from salmu_jax import configuration, files, given, hosts, hub, judging, progress, stages, workdir
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.data import counts as counts_lib
 from salmu_jax.data import pipeline, records, tokenizer
@@ -22,13 +23,14 @@ from salmu_jax.report import leaderboard, report
 from salmu_jax.report.results import read_results
 
 
-def run(config, folder):
+def run(config, folder, stop=None):
   """Runs the benchmark that `config` describes.
 
   Args:
     config: a ConfigDict with the schema of configs/default.py.
     folder: the workdir. Everything is written below it; a second start goes on where the first
-      ended, and does nothing where it was finished.
+      ended, and does nothing where it was finished. All processes of a run see the same.
+    stop: a `hosts.Stop`, to end training between two steps when SIGTERM comes; or None.
 
   Raises:
     InputError: bad input, named, before anything is computed with it.
@@ -39,12 +41,14 @@ def run(config, folder):
   schema = default.get_config()
   configuration.check(config, schema, default.unlearning_run(), mesh)
   config = configuration.chosen(config, schema)
+  hosts.check_same("config or workdir", files.digest([str(folder), config.to_dict()]))
 
-  setup = prepare(config, folder, mesh)
+  setup = prepare(config, folder, mesh)._replace(stop=stop)
   if _finished(setup):
     progress.console.print(f"Nothing to do: every stage in {folder} is done.")
     results = read_results(folder / "results")
-    leaderboard.show(leaderboard.rows(results, config.diagnosis.to_dict()), Console())
+    if hosts.is_first():
+      leaderboard.show(leaderboard.rows(results, config.diagnosis.to_dict()), Console())
     return
 
   # Models
@@ -59,11 +63,13 @@ def run(config, folder):
   for name in config.unlearn:
     judging.evaluate(setup, evaluator, name, stages.unlearn(setup, name, params["compromised"]))
   if config.judge.name:
-    judged = given.load_params(setup.model_folder(config.judge.name), setup.model, setup.mesh)
+    judged = stages.load_params(setup, setup.model_folder(config.judge.name))
     judging.evaluate(setup, evaluator, config.judge.name, judged)
 
   # Report
-  report.report(folder / "results", folder, Console(), config.diagnosis.to_dict())
+  hosts.first_alone(
+    lambda: report.report(folder / "results", folder, Console(), config.diagnosis.to_dict())
+  )
   progress.console.print(f"Done in {workdir.minutes(time.monotonic() - began)}; see {folder}")
 
 
@@ -71,18 +77,47 @@ def prepare(config, folder, mesh):
   """The data stage: release, records, tokenizer and the model that fits them, as a `stages.Setup`."""
   # Weights first: they are less to download than the data, and more can be wrong with them.
   for name in given.places(config):
-    given.bring(config, folder, name)
-  release = _open_or_generate(config, folder)
-  known = imagenet.open_source(config.imagenet) if config.imagenet else None
-  words = _make_tokenizer(config, folder, release)
+    hosts.first_then_all(functools.partial(given.bring, config, folder, name))
+  release = hosts.first_then_all(lambda: _open_or_generate(config, folder))
+  known = None
+  if config.imagenet:
+    known = hosts.first_then_all(lambda: imagenet.open_source(config.imagenet))
+  pairs, pairs_digest = _open_pairs(config, release)
+  words = _make_tokenizer(config, folder, release, pairs or ())
   sizes = presets.PRESETS[config.model.preset]._replace(vocab_size=words.vocab_size)
   model = clip.CLIP(
-    sizes, jnp.dtype(config.model.compute_dtype), config.model.remat, config.model.scan
+    sizes,
+    jnp.dtype(config.model.compute_dtype),
+    config.model.remat,
+    config.model.scan,
+    config.model.logit_bias,
   )
-  setup = stages.Setup(config, folder, mesh, release, {}, words, model, known)
+  counts = release.counts | ({records.PAIRS_SPLIT: len(pairs)} if pairs else {})
+  setup = stages.Setup(
+    config, folder, mesh, release._replace(counts=counts), {}, words, model, known
+  )._replace(retain_pairs=pairs_digest)
   _check_stages(setup)
-  rows = _build_records(release, folder)
-  return setup._replace(records=rows, zero_shot=known or zero_shot.of_release(release, rows))
+  rows = hosts.first_then_all(lambda: _build_records(release, folder))
+  known = known or zero_shot.of_release(release, rows)
+  rows = rows | ({records.PAIRS_SPLIT: pairs} if pairs else {})
+  return setup._replace(records=rows, zero_shot=known)
+
+
+def _open_pairs(config, release):
+  """Rows of config.retain_pairs and their digest; (None, "") where it is empty.
+
+  Raises:
+    InputError: the release has such rows of its own, or see `records.open_pairs`.
+  """
+  if not config.retain_pairs:
+    return None, ""
+  for split in ("retain", records.PAIRS_SPLIT):
+    if release.counts.get(split):
+      raise InputError(
+        f"config.retain_pairs would stand beside the split {split!r} of the release {release.path}. Leave "
+        "one of them out: pairs go with a release that has none of its own, as the published one."
+      )
+  return records.open_pairs(config.retain_pairs)
 
 
 def _open_or_generate(config, folder):
@@ -116,9 +151,9 @@ def _build_records(release, folder):
   return rows
 
 
-def _make_tokenizer(config, folder, release):
+def _make_tokenizer(config, folder, release, pairs):
   """CLIP's own; where the preset leaves its size open, that of given weights, or one compacted to the
-  training texts."""
+  training texts, those of `pairs` (rows of config.retain_pairs) included."""
   sizes = presets.PRESETS[config.model.preset]
   if sizes.vocab_size:
     return tokenizer.clip_tokenizer(sizes.context_length)
@@ -128,15 +163,18 @@ def _make_tokenizer(config, folder, release):
       return tokenizer.load(path)
   splits = pipeline.training_splits("compromised", release.shards)
   texts = [text for split in splits for text in release_lib.columns(release, split)["text"]]
+  texts += [row["text"].decode() for row in pairs]
   return tokenizer.compact_tokenizer(sizes.context_length, [*texts, *release.generic.values()])
 
 
 def _check_stages(setup):
   """Raises InputError for what would stop a stage later, before anything is trained or evaluated."""
   config, counts = setup.config, setup.release.counts
+  shapes = jax.eval_shape(lambda: clip.init(setup.model, 0))
+  mesh_lib.parameter_layout(shapes, setup.mesh, config.sharding)
   for name in given.places(config):
     given.check(config, setup.folder, name, setup.tokenizer)
-    given.load_params(setup.model_folder(name), setup.model, setup.mesh)
+    stages.load_params(setup, setup.model_folder(name))
   for name in [name for name in stages.PRETRAINED if name not in given.places(config)]:
     _check_trainable(setup, name)
     workdir.check_settings(setup.model_folder(name), stages.pretrain_settings(setup))

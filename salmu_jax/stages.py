@@ -7,11 +7,12 @@ import pathlib
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
 import salmu_jax
-from salmu_jax import checkpoint, files, given, progress, train, workdir, writer
+from salmu_jax import checkpoint, files, given, hosts, progress, train, workdir, writer
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.data import pipeline
 from salmu_jax.data import release as release_lib
@@ -37,6 +38,8 @@ class Setup(NamedTuple):
   tokenizer: tokenizer_lib.Tokenizer
   model: clip.CLIP
   zero_shot: ZeroShotSet | None
+  retain_pairs: str = ""  # digest of config.retain_pairs; none where it is empty
+  stop: hosts.Stop | None = None  # of `fit`; None where nothing stops it
 
   def model_folder(self, name):
     """Where a model's checkpoints, metrics and weights are."""
@@ -72,6 +75,7 @@ def pretrain_settings(setup):
   return {
     "seed": config.seed,
     "release": setup.release.digest,
+    "retain_pairs": setup.retain_pairs,
     "model": config.model.to_dict(),
     "pretrain": config.pretrain.to_dict(),
   }
@@ -90,6 +94,7 @@ def unlearn_settings(setup, name):
     "seed": setup.config.seed,
     "start": start_digest(setup),
     "release": setup.release.digest,
+    "retain_pairs": setup.retain_pairs,
     "model": setup.config.model.to_dict(),
     **setup.config.unlearn[name].to_dict(),
   }
@@ -103,12 +108,12 @@ def pretrain(setup, name):
   """
   folder = setup.model_folder(name)
   if setup.config.init[name]:
-    return given.load_params(folder, setup.model, setup.mesh)
+    return load_params(setup, folder)
   config, schedule = setup.config, pretrain_schedule(setup, name)
 
   def work(folder):
-    tx = train.make_optimizer(config.pretrain.optimizer, schedule.total_steps)
-    params = train.init_params(setup.model, config.seed, setup.mesh)
+    step, tx, layout = train.pretrain_program(config, setup.model, setup.mesh, schedule.total_steps)
+    params = train.init_params(setup.model, config.seed, setup.mesh, config.sharding)
     examples = pipeline.training_examples(
       pipeline.open_training(setup.records, name, setup.splits(name)),
       setup.tokenizer,
@@ -117,15 +122,19 @@ def pretrain(setup, name):
       area=config.pretrain.crop_area,
       flip=config.pretrain.flip,
     )
-    step = train.jitted_pretrain_step(setup.model, tx, setup.mesh)
-    state = train.start_state(params, tx, setup.mesh)
+    state = train.start_state(params, tx, setup.mesh, layout)
     size, threads = config.pretrain.batch_size, config.reader_threads
     with contextlib.closing(pipeline.start(examples, size, threads=threads)) as batches:
       facts, _ = _train(setup, folder, name, step, state, batches, schedule)
     return {**facts, "reads": list(setup.splits(name)), "moves": "all parameters"}
 
   workdir.run_stage(folder, f"pretrain {name}", pretrain_settings(setup), work)
-  return given.load_params(folder, setup.model, setup.mesh)
+  return load_params(setup, folder)
+
+
+def load_params(setup, folder):
+  """The weights of a finished model, where config.sharding says that they lie."""
+  return given.load_params(folder, setup.model, setup.mesh, setup.config.sharding)
 
 
 def make_method(setup, name):
@@ -153,11 +162,11 @@ def unlearn(setup, name, compromised):
 
   def work(folder):
     method = make_method(setup, name)
-    state = train.start_state(compromised, method.tx, setup.mesh)
+    jitted, tx, layout = train.unlearn_program(config, setup.model, setup.mesh, method)
+    state = train.start_state(compromised, tx, setup.mesh, layout)
     # A checkpoint holds what was measured before it.
     if method.prepares and not checkpoint.any_in(folder / "checkpoints"):
-      state = _prepared(setup, name, method, state, compromised)
-    jitted = train.jitted_unlearn_step(setup.model, method, setup.mesh)
+      state = _prepared(setup, name, method, state, compromised, layout)
     step = lambda state, batch: jitted(state, compromised, batch)
     with contextlib.closing(unlearning_batches(setup, run)) as batches:
       facts, unlearned = _train(setup, folder, name, step, state, batches, schedule)
@@ -170,15 +179,16 @@ def unlearn(setup, name, compromised):
 
   folder = setup.model_folder(name)
   workdir.run_stage(folder, f"unlearn {name}", unlearn_settings(setup, name), work)
-  return given.load_params(folder, setup.model, setup.mesh)
+  return load_params(setup, folder)
 
 
 def moved(before, after):
   """Which parameters changed, in words."""
-  flags = [np.asarray(a != b) for a, b in zip(*map(jax.tree.leaves, (before, after)), strict=True)]
-  arrays, entries = sum(x.any() for x in flags), sum(x.sum() for x in flags)
-  share = entries / sum(x.size for x in flags)
-  return f"{arrays} of {len(flags)} arrays, {share:.1%} of all parameters"
+  different = jax.jit(lambda a, b: jax.tree.map(lambda x, y: jnp.sum(x != y), a, b))
+  entries = [int(count) for count in jax.tree.leaves(different(before, after))]
+  arrays = sum(count > 0 for count in entries)
+  share = sum(entries) / sum(x.size for x in jax.tree.leaves(before))
+  return f"{arrays} of {len(entries)} arrays, {share:.1%} of all parameters"
 
 
 def unlearning_batches(setup, run):
@@ -201,10 +211,12 @@ def unlearning_batches(setup, run):
   return pipeline.start(pipeline.side_by_side(halves), run.batch_size, threads=threads)
 
 
-def _prepared(setup, name, method, state, params):
+def _prepared(setup, name, method, state, params, layout):
   """The state after `method.prepares`, each of which sees one pass over forget."""
   run = setup.config.unlearn[name]
-  jitted = train.jitted_gradients(setup.model, method, setup.mesh)
+  jitted = train.jitted_gradients(
+    setup.model, method, setup.mesh, layout=layout, accumulate=setup.config.accumulate
+  )
   steps = max(1, setup.release.counts["forget"] // run.batch_size)
 
   def gradients():
@@ -216,7 +228,7 @@ def _prepared(setup, name, method, state, params):
         yield jitted(params, mesh_lib.put_batch(batch, setup.mesh))
         tick()
 
-  return train.prepared(state, method, gradients, setup.mesh)
+  return train.prepared(state, method, gradients, setup.mesh, layout)
 
 
 def _train(setup, folder, label, step, state, batches, schedule):
@@ -225,7 +237,8 @@ def _train(setup, folder, label, step, state, batches, schedule):
   files.require_space(folder, 4 * size, f"the checkpoints of {label}")
   checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
   log = writer.Writer(folder, setup.config.tensorboard)
-  with progress.bar(label, schedule.total_steps) as update:
+  asking = setup.stop.between_steps() if setup.stop else contextlib.nullcontext(lambda: False)
+  with progress.bar(label, schedule.total_steps) as update, asking as stop_asked:
     state = train.fit(
       step,
       state,
@@ -235,10 +248,12 @@ def _train(setup, folder, label, step, state, batches, schedule):
       checkpoints=checkpoints,
       writer=log,
       progress=lambda done, row: update(done, "  ".join(f"{k} {v:.3g}" for k, v in row.items())),
+      stop_asked=stop_asked,
     )
   checkpoints.close()
   log.close()
-  tokenizer_lib.save(setup.tokenizer, folder / "tokenizer.json")
+  if hosts.is_first():
+    tokenizer_lib.save(setup.tokenizer, folder / "tokenizer.json")
   checkpoint.save_params(folder / "params", state.params)
   facts = {
     "steps": schedule.total_steps,

@@ -4,7 +4,7 @@ import json
 import pathlib
 import time
 
-from salmu_jax import files, progress
+from salmu_jax import files, hosts, progress
 from salmu_jax.errors import InputError
 
 SETTINGS = "settings.json"
@@ -13,6 +13,8 @@ DONE = "done.json"
 
 def run_stage(folder, label, settings, work):
   """Runs `work(folder)` unless the stage is done; a stage begun by a killed run is gone on with.
+
+  Of several processes all work, and the first keeps the books.
 
   Args:
     folder: of the stage.
@@ -32,12 +34,14 @@ def run_stage(folder, label, settings, work):
     facts = files.read_json(folder / DONE)
     progress.console.print(f"[dim]{label}: done before ({facts['seconds']:.0f} s then)[/dim]")
     return facts
-  files.write_json(folder / SETTINGS, settings)
+  if hosts.is_first():
+    files.write_json(folder / SETTINGS, settings)
   began = time.monotonic()
   progress.console.print(f"{label} ...")
   facts = work(folder)
   seconds = time.monotonic() - began
-  files.write_json(folder / DONE, {**facts, "seconds": seconds})
+  if hosts.is_first():
+    files.write_json(folder / DONE, {**facts, "seconds": seconds})
   progress.console.print(f"{label}: {minutes(seconds)}")
   return {**facts, "seconds": seconds}
 

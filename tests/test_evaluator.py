@@ -311,8 +311,13 @@ def test_evaluation_holds_embeddings_and_one_batch_of_pictures(world, monkeypatc
   monkeypatch.setattr(pipeline, "evaluation_images", watched)
   world.evaluator.run(world.params)
   assert set(sizes) == {8}
-  assert len(sizes) == sum(
-    -(-n // 8)
-    for s, n in world.release.counts.items()
-    if s in (*release.BENCHMARK_SPLITS, "zero_shot")
-  )
+  counts = {
+    s: n for s, n in world.release.counts.items() if s in (*release.BENCHMARK_SPLITS, "zero_shot")
+  }
+  masks = world.evaluator.derived()
+  looked_at = masks["retain_joint"][1] | masks["fragile_set"][1]
+  assert 0 < looked_at.sum() < counts["retain_synth"]
+  counts["retain_synth"] = looked_at.sum()  # of the others, no metric looks at the picture
+  assert len(sizes) == sum(-(-n // 8) for n in counts.values())
+  image = world.evaluator.embed(world.params).image["retain_synth"]
+  np.testing.assert_array_equal(np.isnan(image).any(axis=1), ~looked_at)

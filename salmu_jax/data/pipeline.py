@@ -76,8 +76,7 @@ def training_examples(rows, tokenizer, *, image_size, seed, texts=("text",), are
     area, flip: see `images.random_crop`.
 
   Returns:
-    A grain MapDataset of this process's share of {"image" (S, S, 3) uint8, and the texts, each (L,)
-    int32}: of P processes, the p-th gets examples p, p + P, ... of the stream.
+    A grain MapDataset of {"image" (S, S, 3) uint8, and the texts, each (L,) int32}.
   """
 
   def example(row, rng):
@@ -85,8 +84,7 @@ def training_examples(rows, tokenizer, *, image_size, seed, texts=("text",), are
     pixels = images.random_crop(image, image_size, rng, area=area, flip=flip)
     return {"image": pixels, **{name: tokenizer([_text(row[name])])[0] for name in texts}}
 
-  stream = rows.seed(seed).shuffle().repeat()[jax.process_index() :: jax.process_count()]
-  return stream.random_map(example)
+  return rows.seed(seed).shuffle().repeat().random_map(example)
 
 
 def side_by_side(halves):
@@ -99,9 +97,9 @@ def start(examples, batch_size, *, threads=1, ahead=4):
   """A checkpointable iterator of batches, whose rows `threads` threads prepare.
 
   Args:
-    examples: of this process, see `training_examples`.
-    batch_size: over all processes, each of which gets an equal part: batch k of all together holds
-      examples k B to (k + 1) B of the stream.
+    examples: of all processes, see `training_examples`.
+    batch_size: B, over all processes. Batch k of all together is examples k B to (k + 1) B, of which
+      the p-th of P processes gets the p-th of P equal parts.
     threads: each prepares one row at a time, so they are busy whatever the batch size.
     ahead: batches that are prepared before they are asked for.
 
@@ -109,20 +107,42 @@ def start(examples, batch_size, *, threads=1, ahead=4):
     The iterator; `close` it to end its threads.
   """
   share = batch_size // jax.process_count()
-  return _batches(examples, share, threads, ahead, drop_remainder=True)
+  own = examples if share == batch_size else _Share(examples, batch_size)
+  return _batches(own, share, threads, ahead, drop_remainder=True)
 
 
-def evaluation_images(rows, *, image_size, batch_size, threads=1, ahead=4):
-  """Batches of pictures in row order, all of one shape.
+class _Share(grain.MapDataset):
+  """This process's part of every batch of an endless dataset, example by example."""
+
+  def __init__(self, parent, batch_size):
+    super().__init__(parent)
+    self._examples, self._batch_size = parent, batch_size
+    self._share = batch_size // jax.process_count()
+    self._first = jax.process_index() * self._share
+
+  def __len__(self):
+    return len(self._examples) // self._batch_size * self._share
+
+  def __getitem__(self, index):
+    batch, place = divmod(index, self._share)
+    return self._examples[batch * self._batch_size + self._first + place]
+
+
+def evaluation_images(rows, *, image_size, batch_size, numbers=None, threads=1, ahead=4):
+  """Batches of pictures in row order, all of one shape; of the rows of these numbers alone, if given.
 
   Yields:
     ((B, S, S, 3) uint8, (B,) bool): the pictures and whether a row is one; false on the filler.
   """
-  pictures = grain.MapDataset.source(rows).map(
-    lambda row: images.resize_and_crop(
+
+  def picture(number):
+    row = rows[int(number)]
+    return images.resize_and_crop(
       images.decode(row["image"], repr(_text(row["file_name"]))), image_size
     )
-  )
+
+  chosen = range(len(rows)) if numbers is None else numbers
+  pictures = grain.MapDataset.source(chosen).map(picture)
   with contextlib.closing(_batches(pictures, batch_size, threads, ahead)) as batches:
     for batch in batches:
       yield padded(batch, batch_size)

@@ -26,7 +26,7 @@ CANDIDATES = {
 class Embedded(NamedTuple):
   """What one model makes of a release, all rows of unit length.
 
-  image: {split: (N, D)}. text: ({text: its row}, (T, D)). class_weights: (C, D), or None where
+  image: {split: (N, D)}; NaN in rows of retain_synth that no metric looks at. text: ({text: its row}, (T, D)). class_weights: (C, D), or None where
   general knowledge is not measured.
   """
 
@@ -65,16 +65,7 @@ class Evaluator:
     self._pictures = {split: records[split] for split in self._tables}
     if zero_shot_set:
       self._pictures[_ZERO_SHOT] = zero_shot_set.rows
-    whole, rows = mesh_lib.replicated(mesh), mesh_lib.over_batch(mesh)
-
-    def encode(params, batch, method):
-      # Float32 is meant: by default TPUs and recent GPUs multiply in less, and rank differently.
-      with jax.default_matmul_precision("highest" if model.dtype == jnp.float32 else None):
-        return model.apply({"params": params}, batch, method=method)
-
-    jit = functools.partial(jax.jit, in_shardings=(whole, rows), out_shardings=whole)
-    self._images = jit(lambda p, x: encode(p, images.normalise(x), CLIP.encode_image))
-    self._texts = jit(lambda p, x: encode(p, x, CLIP.encode_text))
+    self._images, self._texts = jitted_encoders(model, mesh)
 
   def run(self, params, label="evaluating"):
     """Returns the results of a model, see `score`."""
@@ -90,11 +81,11 @@ class Evaluator:
     """
     texts = list(dict.fromkeys(self._all_texts([self._settings.name_prompt, *prompts])))
     classes = zero_shot.texts(self._zero_shot) if self._zero_shot else []
-    total = sum(map(len, self._pictures.values())) + len(texts) + len(classes)
+    asked = {split: np.arange(len(rows)) for split, rows in self._pictures.items()}
+    asked[_RETAIN] = self._looked_at()
+    total = sum(map(len, asked.values())) + len(texts) + len(classes)
     with progress.counting(label, total) as tick:
-      image = {
-        split: self._embed_images(params, rows, tick) for split, rows in self._pictures.items()
-      }
+      image = {split: self._embed_some(params, split, rows, tick) for split, rows in asked.items()}
       table = self._embed_texts(params, texts, tick)
       weights = self._class_weights(params, tick) if self._zero_shot else None
     return Embedded(image, ({text: row for row, text in enumerate(texts)}, table), weights)
@@ -239,17 +230,32 @@ class Evaluator:
     for prompt in name_prompts:
       yield from self._naming_prompts(self._release.identities, prompt)
 
-  def _embed_images(self, params, rows, tick):
-    """(N, D) of random-access rows, in their order."""
+  def _looked_at(self):
+    """Numbers of the rows of retain_synth whose pictures a metric looks at: of the others, texts alone."""
+    masks = self.derived()
+    names = [name for name in ("retain_joint", "fragile_set") if name in masks]
+    return np.flatnonzero(np.any([masks[name][1] for name in names], axis=0))
+
+  def _embed_some(self, params, split, numbers, tick):
+    """(N, D) of a split, NaN but for the rows of these numbers."""
+    rows = self._pictures[split]
+    found = self._embed_images(params, rows, tick, numbers)
+    out = np.full((len(rows), found.shape[1]), np.nan, np.float32)
+    out[numbers] = found
+    return out
+
+  def _embed_images(self, params, rows, tick, numbers=None):
+    """(N, D) of random-access rows, in their order; of those of these numbers, if given."""
     batches = pipeline.evaluation_images(
       rows,
+      numbers=numbers,
       image_size=self._size,
       batch_size=self._settings.batch_size,
       threads=self._threads,
     )
     parts = []
     for pixels, valid in batches:
-      z = self._images(params, mesh_lib.put_batch(pixels, self._mesh))
+      z = self._images(params, mesh_lib.put_known(pixels, self._mesh))
       parts.append(jax.device_get(z)[valid])
       tick(int(valid.sum()))
     return np.concatenate(parts)
@@ -260,10 +266,29 @@ class Evaluator:
     parts = []
     for at in range(0, len(texts), size):
       tokens, valid = pipeline.padded(self._tokenizer(texts[at : at + size]), size)
-      z = self._texts(params, mesh_lib.put_batch(tokens, self._mesh))
+      z = self._texts(params, mesh_lib.put_known(tokens, self._mesh))
       parts.append(jax.device_get(z)[valid])
       tick(int(valid.sum()))
     return np.concatenate(parts)
+
+
+def jitted_encoders(model, mesh):
+  """The embedding steps as they run: images(params, (B, S, S, 3) uint8) and texts(params, (B, L) int32).
+
+  Both return (B, D), whole on every device. Parameters lie as they come.
+  """
+  whole, rows = mesh_lib.replicated(mesh), mesh_lib.over_batch(mesh)
+
+  def encode(params, batch, method):
+    # Float32 is meant: by default TPUs and recent GPUs multiply in less, and rank differently.
+    with jax.default_matmul_precision("highest" if model.dtype == jnp.float32 else None):
+      return model.apply({"params": params}, batch, method=method)
+
+  jit = functools.partial(jax.jit, in_shardings=(None, rows), out_shardings=whole)
+  return (
+    jit(lambda p, x: encode(p, images.normalise(x), CLIP.encode_image)),
+    jit(lambda p, x: encode(p, x, CLIP.encode_text)),
+  )
 
 
 def _mean_and_scores(scores):

@@ -4,7 +4,7 @@ import pathlib
 
 import numpy as np
 
-from salmu_jax import files
+from salmu_jax import files, hosts
 from salmu_jax.data import release as release_lib
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import metrics
@@ -54,11 +54,12 @@ def class_weights(zero_shot, embed, folder, key):
   """
   name = files.digest([key, zero_shot.classes, zero_shot.prompts])
   path = pathlib.Path(folder) / f"{name}.npy"
-  if path.exists():
+  if hosts.agreed(path.exists()):
     return np.load(path, allow_pickle=False)
   rows = embed(texts(zero_shot))
   shape = (len(zero_shot.classes), len(zero_shot.prompts), rows.shape[-1])
   weights = np.asarray(metrics.class_weights(rows.reshape(shape)))
-  with files.replacing(path) as temporary, open(temporary, "wb") as file:
-    np.save(file, weights)
+  if hosts.is_first():
+    with files.replacing(path) as temporary, open(temporary, "wb") as file:
+      np.save(file, weights)
   return weights

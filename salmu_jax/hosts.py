@@ -1,0 +1,188 @@
+"""Several processes as one run: their start, what the first does for all, and a stop at a signal.
+
+Every process runs the same program; they see the same workdir. The first alone writes files, and all
+take part in steps, checkpoints and evaluation.
+"""
+
+import contextlib
+import itertools
+import os
+import signal
+import sys
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from salmu_jax.errors import InputError, Stopped
+
+# Seconds until the others notice that a process is gone, and until an orderly end is given up.
+_HEARTBEAT, _SHUTDOWN = 30, 30
+_step = itertools.count()
+
+
+def start(coordinator, processes, process, *, timeout=300):
+  """Joins this process with the others; to be called before anything of JAX is computed.
+
+  Args:
+    coordinator: "HOST:PORT" of the first process, or "auto" where TPU, Slurm, MPI or Kubernetes tell.
+      Empty: this process is alone.
+    processes, process: how many there are, and which of them this is, from 0; None with "auto".
+    timeout: seconds to wait for the others.
+
+  Raises:
+    InputError: the three do not go together, or not all have come within the timeout.
+  """
+  if not coordinator:
+    if processes is not None or process is not None:
+      raise InputError(
+        "--processes and --process go with --coordinator=HOST:PORT, which is not given."
+      )
+    return
+  asked = {"initialization_timeout": timeout, "heartbeat_timeout_seconds": _HEARTBEAT}
+  asked["shutdown_timeout_seconds"] = _SHUTDOWN
+  if coordinator != "auto":
+    _check_address(coordinator, processes, process)
+    asked |= {
+      "coordinator_address": coordinator,
+      "num_processes": processes,
+      "process_id": process,
+      "cluster_detection_method": "deactivate",
+    }
+  try:
+    jax.distributed.initialize(**asked)
+  except (RuntimeError, ValueError) as error:
+    raise InputError(
+      f"This process could not join the others at --coordinator={coordinator}: {_brief(error)}. Start "
+      "every process with the same --coordinator and --processes, and each with its own --process."
+    ) from error
+
+
+def _check_address(coordinator, processes, process):
+  host, _, port = coordinator.rpartition(":")
+  if not host or not port.isdigit():
+    raise InputError(f"--coordinator={coordinator} is not HOST:PORT or 'auto'.")
+  if processes is None or process is None or not 0 <= process < processes:
+    raise InputError(
+      f"--coordinator={coordinator} needs --processes, their number, and --process, which of them this "
+      f"is, from 0; found --processes={processes} and --process={process}."
+    )
+
+
+def _brief(error):
+  return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def check_same(what, value):
+  """Raises InputError unless all processes have the same `value` (a string), as of their config."""
+  if jax.process_count() == 1:
+    return
+  own = np.frombuffer(value.encode().ljust(64)[:64], np.uint8)
+  everyone = multihost_utils.process_allgather(own)
+  differ = [p for p, row in enumerate(everyone) if (row != everyone[0]).any()]
+  if differ:
+    raise InputError(
+      f"Process {differ[0]} has another {what} than process 0. Start all processes with the same "
+      "command but for --process, and the same version of the code."
+    )
+
+
+def is_first():
+  """Whether this is the process that writes files and talks."""
+  return jax.process_index() == 0
+
+
+def first_alone(work):
+  """Runs `work()` in the first process while the others wait.
+
+  Raises:
+    InputError: it failed; the first process gets its own error, the others are told to look there.
+  """
+  if jax.process_count() == 1:
+    work()
+    return
+  try:
+    if is_first():
+      work()
+  except BaseException:
+    agreed(False)
+    raise
+  if not agreed(True):
+    raise InputError("Process 0 has failed; its own message says why.")
+
+
+def first_then_all(work):
+  """Runs `work()` in the first process, then in the others, who find done what it does once.
+
+  Returns:
+    What it returned in this process.
+  """
+  done = []
+  first_alone(lambda: done.append(work()))
+  return done[0] if done else work()
+
+
+def agreed(flag):
+  """The first process's flag, in all of them, before any goes on."""
+  return bool(multihost_utils.broadcast_one_to_all(np.int32(flag)))
+
+
+def on_host(tree):
+  """Numpy copies of arrays; those that are spread over processes come whole to each."""
+
+  def fetch(leaf):
+    spread = isinstance(leaf, jax.Array) and not (
+      leaf.is_fully_addressable or leaf.is_fully_replicated
+    )
+    return multihost_utils.process_allgather(leaf, tiled=True) if spread else jax.device_get(leaf)
+
+  return jax.tree.map(fetch, tree)
+
+
+def lost_another(error):
+  """Whether an error says that another process of this run is gone."""
+  signs = ("Gloo", "NCCL", "heartbeat", "coordination", "Connection reset", "Socket closed")
+  return jax.process_count() > 1 and any(sign in str(error) for sign in signs)
+
+
+def leave(message):
+  """Ends this process with an error; one of several without waiting for the others, who may hang."""
+  if jax.process_count() == 1:
+    sys.exit(message)
+  print(message, file=sys.stderr, flush=True)
+  sys.stdout.flush()
+  os._exit(1)
+
+
+class Stop:
+  """Whether the run has been asked to end, by SIGTERM, as clouds send it before they take a machine.
+
+  A lone process is stopped at once, but for steps, between which it asks. Several have to agree on
+  the step, and do so with the help of JAX's preemption service.
+  """
+
+  def __init__(self):
+    self._asked = self._in_steps = False
+    if jax.process_count() == 1:
+      signal.signal(signal.SIGTERM, self._on_signal)
+
+  def _on_signal(self, number, frame):
+    del number, frame
+    self._asked = True
+    if not self._in_steps:
+      raise Stopped("between two stages")
+
+  @contextlib.contextmanager
+  def between_steps(self):
+    """Within the block, a signal is only noted; yields asked() -> bool, to be called after every step."""
+    self._in_steps = True
+    try:
+      yield self._reached
+    finally:
+      self._in_steps = False
+
+  def _reached(self):
+    if jax.process_count() == 1:
+      return self._asked
+    # Numbered over all stages: the processes agree on a number that none has reached yet.
+    return multihost_utils.reached_preemption_sync_point(next(_step))

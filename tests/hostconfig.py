@@ -1,0 +1,18 @@
+"""The smoke benchmark with fewer people and steps, for runs of several processes."""
+
+from configs import default, smoke
+
+
+def get_config(names=""):
+  config = smoke.get_config(names or "finetune")
+  config.generate.update(people=8, images_per_person=8, retain_synth=20, retain_joint=4)
+  config.generate.update(scenes=60, classes=10, zero_shot_images=2, image_size=32)
+  config.tensorboard = False
+  # Not Adam: it would blow up the rounding of gradients that are zero but for it.
+  config.pretrain.optimizer = default.optimizer(1e-2, name="sgd")
+  config.pretrain.update(epochs=4.0, batch_size=16, log_every=4, checkpoint_every=8)
+  for run in config.unlearn.values():
+    # Many steps, so that there is time to interrupt them.
+    run.update(budget=15.0, batch_size=8, log_every=2, checkpoint_every=8)
+    run.optimizer = default.optimizer(1e-3, name="sgd")
+  return config
