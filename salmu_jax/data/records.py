@@ -1,10 +1,12 @@
 """A release as ArrayRecord, through TFDS and without TensorFlow: random access by row number."""
 
+import contextlib
 import itertools
 import pathlib
 import shutil
 
 import tensorflow_datasets as tfds
+from array_record.python import array_record_module
 
 from salmu_jax import files
 from salmu_jax.data import images
@@ -12,7 +14,9 @@ from salmu_jax.data import release as release_lib
 from salmu_jax.errors import InputError
 
 DONE = "built_from.json"
-_NAME, _VERSION = "salmu", "1.0.0"
+_NAME, VERSION = "salmu", "1.0.0"
+# What `python -m salmu_jax.data` writes: a dataset of this name with one split.
+PAIRS, PAIRS_SPLIT, COUNTS = "pairs", "retain_real", "counts.json"
 _SHARD_ROWS = 8192
 _PART_ROWS = 64  # encoded and written at once; what is in memory
 
@@ -36,7 +40,7 @@ def build(release, folder, on_row=None):
     InputError: a damaged file, or a row with a corrupt image or no text, named.
   """
   folder = pathlib.Path(folder)
-  mark, data = folder / DONE, folder / _NAME / _VERSION
+  mark, data = folder / DONE, folder / _NAME / VERSION
   if not mark.exists() or files.read_json(mark) != release.digest:
     release_lib.verify(release)
     shards = [file for split in _used(release) for file in release.shards[split]]
@@ -46,8 +50,47 @@ def build(release, folder, on_row=None):
     _write(release, data, on_row or (lambda: None))
     files.write_json(mark, release.digest)
   builder = tfds.builder_from_directory(data)
-  skip = {"image": tfds.decode.SkipDecoding()}
-  return {split: builder.as_data_source(split, decoders=skip) for split in _used(release)}
+  return {split: _source(builder, split) for split in _used(release)}
+
+
+def _source(builder, split):
+  """Random access to the rows of a split, whose files are first seen to hold what the index says."""
+  lengths = builder.info.splits[split].shard_lengths
+  for file, length in zip(builder.info.splits[split].filepaths, lengths, strict=True):
+    found = _record_count(file)
+    if found != length:
+      raise InputError(
+        f"{file} has {found} records, and its index says {length}: it was cut short or changed. Delete "
+        "the folder it is in, to have it made anew."
+      )
+  return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+
+
+def _record_count(file):
+  try:
+    with contextlib.closing(array_record_module.ArrayRecordReader(str(file))) as reader:
+      return reader.num_records()
+  except (RuntimeError, ValueError, OSError) as error:
+    raise InputError(
+      f"{file} cannot be read as ArrayRecord ({str(error).splitlines()[0]}). Delete the folder it is in, "
+      "to have it made anew."
+    ) from error
+
+
+def open_pairs(folder):
+  """Pairs that `python -m salmu_jax.data` wrote: (random access to rows, digest of what they are).
+
+  Raises:
+    InputError: not there, or a file that does not hold what the index says.
+  """
+  folder = pathlib.Path(folder).expanduser()
+  data = folder / PAIRS / VERSION
+  if not (data / "dataset_info.json").exists():
+    raise InputError(
+      f"config.retain_pairs = {str(folder)!r} holds no pairs. Write them with python -m salmu_jax.data."
+    )
+  builder = tfds.builder_from_directory(data)
+  return _source(builder, PAIRS_SPLIT), files.read_json(folder / COUNTS)["digest"]
 
 
 def rows(release):
@@ -55,22 +98,27 @@ def rows(release):
   return sum(release.counts[split] for split in _used(release))
 
 
+def features():
+  """What a row of records is."""
+  text = tfds.features.Text
+  return tfds.features.FeaturesDict(
+    {
+      "image": tfds.features.Image(shape=(None, None, 3)),
+      "text": text(),
+      "generic": text(),
+      "identity_id": text(),
+      "file_name": text(),
+    }
+  )
+
+
 def _write(release, data, on_row):
   data.mkdir(parents=True)
-  text = tfds.features.Text
-  identity = tfds.core.DatasetIdentity(_NAME, tfds.core.Version(_VERSION), str(data), __name__)
+  identity = tfds.core.DatasetIdentity(_NAME, tfds.core.Version(VERSION), str(data), __name__)
   info = tfds.core.DatasetInfo(
     builder=identity,
     description="A SALMUBench release.",
-    features=tfds.features.FeaturesDict(
-      {
-        "image": tfds.features.Image(shape=(None, None, 3)),
-        "text": text(),
-        "generic": text(),
-        "identity_id": text(),
-        "file_name": text(),
-      }
-    ),
+    features=features(),
     disable_shuffling=True,
   )
   writer = tfds.core.SequentialWriter(info, _SHARD_ROWS, file_format="array_record")

@@ -12,6 +12,7 @@ import os
 import pathlib
 import shutil
 import threading
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,13 +28,52 @@ from salmu_jax.generate import personas, plan, portraits, scenes
 _WORKER = {}
 
 
-def generate(settings, seed, path):
+class Story(NamedTuple):
+  """All of a release but its pictures, which follow from it one by one.
+
+  everybody: plan.Cast. sensitive: rows of the leaks. names: of classes. rows: split -> (task, text or
+  None, identity id or None, file name) of those that are rendered.
+  """
+
+  everybody: plan.Cast
+  sensitive: list
+  names: tuple
+  rows: dict
+
+
+def tell(settings, seed):
+  """The Story of a release; settings is `config.generate`.
+
+  Raises:
+    InputError: impossible settings.
+  """
+  names, size = plan.check(settings), settings.image_size
+  everybody = plan.cast(settings, seed)
+  sensitive = plan.sensitive_rows(settings, seed, everybody)
+  portrait = lambda row: (_portrait_task(row, size), row.text, row.identity_id, row.file_name)
+  scene = lambda i: (("scene", i), None, None, f"scene_{i:08d}.jpg")
+  rows = {
+    "sensitive": [portrait(row) for row in sensitive],
+    "retain_synth": [portrait(row) for row in plan.retain_rows(settings, seed, everybody)],
+    "retain_real": [scene(i) for i in range(settings.scenes)],
+    "zero_shot": [
+      (("zero_shot", label, image), name, None, f"zeroshot_{label:04d}_{image:03d}.jpg")
+      for label, name in enumerate(names)
+      for image in range(settings.zero_shot_images)
+    ],
+  }
+  return Story(everybody, sensitive, names, rows)
+
+
+def generate(settings, seed, path, render_before=None):
   """Makes a release directory; one that is there already is left alone.
 
   Args:
     settings: `config.generate`.
     seed: of everything drawn.
     path: the directory to make; it appears whole or not at all.
+    render_before: render_before(folder) writes shards of pictures in its own way, see `render_shard`;
+      those that it leaves out are rendered here.
 
   Returns:
     {"counts": {split: rows}}.
@@ -45,7 +85,7 @@ def generate(settings, seed, path):
   facts = {"seed": seed, "settings": {k: v for k, v in settings.items() if k != "workers"}}
   if path.exists():
     return _generated_before(path, facts)
-  names = plan.check(settings)
+  story = tell(settings, seed)
   partial = path.with_name(path.name + ".partial")
   files.require_space(path.parent, _size(settings), "the generated release")
   if (
@@ -53,11 +93,11 @@ def generate(settings, seed, path):
   ):
     shutil.rmtree(partial, ignore_errors=True)
     files.write_json(partial / "settings.json", facts)
-  everybody = plan.cast(settings, seed)
-  sensitive = plan.sensitive_rows(settings, seed, everybody)
-  with _renderer(settings, seed, everybody.identities, names) as render:
-    counts = _write_splits(partial, settings, seed, everybody, sensitive, names, render)
-  _write_texts(partial, everybody.people[: settings.people], sensitive, names)
+  if render_before:
+    render_before(partial)
+  with _renderer(settings, seed, story) as render:
+    counts = _write_splits(partial, settings, seed, story, render)
+  _write_texts(partial, story.everybody.people[: settings.people], story.sensitive, story.names)
   (partial / "settings.json").unlink()
   for leftover in partial.rglob(".*"):
     leftover.unlink()
@@ -93,55 +133,47 @@ def _size(settings):
   return (portraits_ + others) * (settings.image_size**2 + 2000)
 
 
-def _write_splits(path, settings, seed, everybody, sensitive, names, render):
+def _write_splits(path, settings, seed, story, render):
   """Writes all parquet shards; returns split -> rows."""
-  size = settings.image_size
-  leaks = [
-    (_portrait_task(row, size), row.text, row.identity_id, row.file_name) for row in sensitive
-  ]
-  plain = [
-    (_portrait_task(row, size), row.text, row.identity_id, row.file_name)
-    for row in plan.retain_rows(settings, seed, everybody)
-  ]
-  real = [(("scene", i), None, None, f"scene_{i:08d}.jpg") for i in range(settings.scenes)]
-  shown = [
-    (("zero_shot", label, image), name, None, f"zeroshot_{label:04d}_{image:03d}.jpg")
-    for label, name in enumerate(names)
-    for image in range(settings.zero_shot_images)
-  ]
-  rendered = {"sensitive": leaks, "retain_synth": plain, "retain_real": real, "zero_shot": shown}
-  for split, rows in rendered.items():
-    _write_rendered(path, split, rows, settings.shard_rows, render)
+  for split, rows in story.rows.items():
+    with progress.counting(f"rendering {split}", len(rows)) as tick:
+      for shard in _shards(path, split, len(rows), settings.shard_rows):
+        render_shard(shard, rows, render, tick)
   split_by_name = {
-    row.file_name: plan.split_of(settings, seed, everybody, row) for row in sensitive
+    row.file_name: plan.split_of(settings, seed, story.everybody, row) for row in story.sensitive
   }
-  counts = {split: len(rows) for split, rows in rendered.items()}
+  counts = {split: len(rows) for split, rows in story.rows.items()}
   for split in release_lib.SENSITIVE_SPLITS:
-    members = [row.file_name for row in sensitive if split_by_name[row.file_name] == split]
+    members = [row.file_name for row in story.sensitive if split_by_name[row.file_name] == split]
     _copy_from_sensitive(path, split, set(members), settings.shard_rows)
     counts[split] = len(members)
   return counts
 
 
-def _write_rendered(path, split, rows, shard_rows, render):
-  """Renders rows of (task, text, identity id, file name) shard by shard."""
-  shards = _shards(path, split, len(rows), shard_rows)
-  with progress.counting(f"rendering {split}", len(rows)) as tick:
-    for file, start, stop in shards:
-      chunk = rows[start:stop]
-      if file.exists():
-        for _ in chunk:
-          tick()
-        continue
-      out = []
-      for (_, text, identity, name), (image, drawn_text) in zip(
-        chunk, render([row[0] for row in chunk]), strict=True
-      ):
-        struct = {"bytes": image, "path": name}
-        text = drawn_text if text is None else text
-        out.append({"image": struct, "text": text, "identity_id": identity, "file_name": name})
-        tick()
-      _write_shard(file, out)
+def shards(path, settings, story):
+  """[(split, (file, first row, past the last row))] of all that is rendered."""
+  return [
+    (split, shard)
+    for split, rows in story.rows.items()
+    for shard in _shards(path, split, len(rows), settings.shard_rows)
+  ]
+
+
+def render_shard(shard, rows, render, tick=lambda: None):
+  """Renders a shard of the `rows` of a split, unless it is there; tick() after each row."""
+  file, start, stop = shard
+  chunk, out = rows[start:stop], []
+  if file.exists():
+    for _ in chunk:
+      tick()
+    return
+  pictures = render([row[0] for row in chunk])
+  for (_, text, identity, name), (image, drawn_text) in zip(chunk, pictures, strict=True):
+    struct = {"bytes": image, "path": name}
+    text = drawn_text if text is None else text
+    out.append({"image": struct, "text": text, "identity_id": identity, "file_name": name})
+    tick()
+  _write_shard(file, out)
 
 
 def _copy_from_sensitive(path, split, members, shard_rows):
@@ -211,25 +243,34 @@ def _portrait_task(row, size):
   return ("portrait", row.person, row.image, width, height)
 
 
-@contextlib.contextmanager
-def _renderer(settings, seed, identities, names):
-  """Yields render(tasks) -> iterator of (JPEG bytes, text or None), in the order of the tasks."""
-  known = {
+def renderer_here(settings, seed, story):
+  """render(tasks) -> iterator of (JPEG bytes, text or None), in the order of the tasks."""
+  _start_worker(_known(settings, seed, story))
+  return lambda tasks: map(_draw, tasks)
+
+
+def _known(settings, seed, story):
+  """What a worker needs to draw any task."""
+  return {
     "seed": seed,
-    "identities": identities,
-    "names": names,
+    "identities": story.everybody.identities,
+    "names": story.names,
     "size": settings.image_size,
     "portrait_nuisance": settings.portrait_nuisance,
     "scene_nuisance": settings.scene_nuisance,
   }
+
+
+@contextlib.contextmanager
+def _renderer(settings, seed, story):
+  """Yields `renderer_here`, or the same in as many processes as asked for."""
   if settings.workers == 1:
-    _start_worker(known)
-    yield lambda tasks: map(_draw, tasks)
+    yield renderer_here(settings, seed, story)
     return
   # Forking a process that runs JAX's threads can deadlock, so workers start afresh.
   context = multiprocessing.get_context("spawn")
   with concurrent.futures.ProcessPoolExecutor(
-    settings.workers, context, _start_worker, (known,)
+    settings.workers, context, _start_worker, (_known(settings, seed, story),)
   ) as pool:
     yield lambda tasks: pool.map(_draw, tasks, chunksize=32)
 

@@ -1,0 +1,36 @@
+"""python -m salmu_jax.generate --config=configs/vit_b16_scratch.py --output=DIR: a release, by Apache Beam."""
+
+import importlib.util
+import pathlib
+import sys
+
+from absl import app, flags
+from ml_collections import config_flags
+
+from salmu_jax.errors import InputError
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, as for main.py.")
+OUTPUT = flags.DEFINE_string(
+  "output", None, "Directory to make; name it in config.release afterwards."
+)
+BEAM = flags.DEFINE_multi_string("beam", [], "Options for Beam: --beam=--runner=FlinkRunner ...")
+
+
+def main(argv):
+  if len(argv) > 1:
+    raise app.UsageError(f"Unknown argument {argv[1]!r}; options are written --name=value.")
+  if importlib.util.find_spec("apache_beam") is None:
+    raise InputError("Apache Beam is not installed: pip install -r requirements-beam.txt.")
+  from salmu_jax.generate import beam
+
+  output = pathlib.Path(OUTPUT.value).expanduser()
+  counts = beam.generate(CONFIG.value.generate, CONFIG.value.seed, output, BEAM.value)["counts"]
+  print(f"{output}: " + ", ".join(f"{split} {rows:,}" for split, rows in sorted(counts.items())))
+
+
+if __name__ == "__main__":
+  flags.mark_flags_as_required(["config", "output"])
+  try:
+    app.run(main)
+  except InputError as error:
+    sys.exit(f"\nsalmu_jax cannot go on. {error}")

@@ -1,0 +1,221 @@
+"""Pairs by the million, in small: what is kept and skipped and why, and how training reads what is left."""
+
+import io
+import itertools
+import json
+import subprocess
+import sys
+import tarfile
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from handmade import jpeg
+from PIL import Image
+
+pytest.importorskip("apache_beam")
+
+from configs import smoke
+from salmu_jax import files
+from salmu_jax.data import pairs, pipeline, records
+from salmu_jax.errors import InputError
+from salmu_jax.generate import beam as generated
+from salmu_jax.generate import release
+
+
+def members(number, *, text=True, image=None, about=None):
+  """The parts of one sample, as img2dataset writes them."""
+  key = f"{number:09d}"
+  parts = {"jpg": jpeg(number, (60, 40)) if image is None else image}
+  if text:
+    parts["txt"] = f"caption {number}".encode()
+  if about is not None:
+    parts["json"] = json.dumps(about).encode()
+  return [(f"{key}.{kind}", data) for kind, data in parts.items() if data]
+
+
+def tar(path, samples):
+  with tarfile.open(path, "w") as out:
+    for name, data in itertools.chain(*samples):
+      info = tarfile.TarInfo(name)
+      info.size = len(data)
+      out.addfile(info, io.BytesIO(data))
+  return path
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+  """Two tars and a parquet file: 30 rows that are right, and one of each wrong kind."""
+  folder = tmp_path_factory.mktemp("tars")
+  tar(folder / "a.tar", [members(i) for i in range(12)])
+  wrong = [
+    members(100, text=False),
+    members(101, image=b"no picture"),
+    members(102, image=b""),
+    members(103, text=False, about={"caption": "from the json"}),
+    members(104, text=False, about=["no", "dict"]),
+  ]
+  tar(folder / "b.tar", [*(members(i) for i in range(12, 20)), *wrong])
+  table = pa.table(
+    {
+      "key": [f"{i}" for i in range(20, 29)],
+      "jpg": [jpeg(i) for i in range(20, 29)],
+      "caption": [f"caption {i}" for i in range(20, 29)],
+    }
+  )
+  pq.write_table(table, folder / "c.parquet")
+  return folder
+
+
+@pytest.fixture(scope="module")
+def converted(source, tmp_path_factory):
+  output = tmp_path_factory.mktemp("pairs")
+  found = pairs.convert([f"{source}/*"], output, image_size=32, max_skipped=0.2)
+  return output, found
+
+
+def test_rows_are_kept_or_skipped_for_a_reason_and_counted(converted):
+  output, found = converted
+  assert found["kept"] == 30
+  assert found["skipped"] == {
+    "without caption": 2,
+    "whose image cannot be decoded": 1,
+    "without image": 1,
+  }
+  assert json.loads((output / "counts.json").read_text()) == found
+
+
+def test_every_row_is_there_once_with_its_caption_and_no_larger_than_asked_for(converted):
+  rows, _ = records.open_pairs(converted[0])
+  texts = sorted(row["text"].decode() for row in rows)
+  assert texts == sorted([*(f"caption {i}" for i in range(29)), "from the json"])
+  sizes = {Image.open(io.BytesIO(row["image"])).size for row in rows}
+  assert sizes == {(48, 32), (24, 24)}  # shrunk by the shorter side; as it was
+  small = next(row for row in rows if row["text"] == b"caption 20")
+  assert small["image"] == jpeg(20) and small["file_name"] == b"c.parquet/20"
+
+
+def test_the_same_files_give_the_same_records_whatever_the_workers_and_the_digest_says_so(
+  source, converted, tmp_path
+):
+  options = ["--direct_num_workers=2", "--direct_running_mode=multi_threading"]
+  found = pairs.convert(
+    [f"{source}/{name}" for name in ("c.parquet", "b.tar", "a.tar")],
+    tmp_path / "again", image_size=32, max_skipped=0.2, options=options,
+  )  # fmt: skip
+  assert found == converted[1]
+  listed = lambda folder: sorted(folder.rglob("*.array_record*"))
+  one, other = (listed(folder) for folder in (converted[0], tmp_path / "again"))
+  assert [files.sha256(f) for f in one] == [files.sha256(f) for f in other]
+  changed = pairs.convert([f"{source}/a.tar"], tmp_path / "less", image_size=32)
+  assert changed["digest"] != found["digest"]
+
+
+def test_more_unreadable_rows_than_allowed_are_an_error_that_says_why(source, tmp_path):
+  with pytest.raises(InputError, match=r"4 of 34 rows.*max_skipped=0\.1.*2 without caption"):
+    pairs.convert([f"{source}/*"], tmp_path, image_size=32, max_skipped=0.1)
+  with pytest.raises(InputError, match="holds no pairs"):
+    records.open_pairs(tmp_path)
+  pairs.convert([f"{source}/*"], tmp_path, image_size=32, max_skipped=0.2)
+
+
+def test_a_tar_that_is_cut_short_is_read_to_where_it_breaks_and_counted(tmp_path):
+  whole = tar(tmp_path / "whole.tar", [members(i) for i in range(10)]).read_bytes()
+  (tmp_path / "cut.tar").write_bytes(whole[: len(whole) // 2])
+  found = pairs.convert([f"{tmp_path}/cut.tar"], tmp_path / "out", image_size=0, max_skipped=0.5)
+  assert 3 <= found["kept"] < 10
+  assert list(found["skipped"].values()) == [1] and "broken" in next(iter(found["skipped"]))
+
+
+@pytest.mark.parametrize(
+  "names, message",
+  [
+    (["nothing*.tar"], "No file matches"),
+    (["x.zip"], "neither a .tar nor a .parquet"),
+    (["a.tar", "sub/a.tar"], "have the same name"),
+  ],
+)
+def test_files_that_cannot_be_told_apart_or_read_are_refused(names, message, tmp_path):
+  (tmp_path / "sub").mkdir()
+  for name in ("x.zip", "a.tar", "sub/a.tar"):
+    (tmp_path / name).write_bytes(b"")
+  with pytest.raises(InputError, match=message):
+    pairs.convert([str(tmp_path / name) for name in names], tmp_path / "out", image_size=32)
+
+
+def test_pairs_are_not_written_over(converted, source):
+  with pytest.raises(InputError, match="holds pairs already"):
+    pairs.convert([f"{source}/*"], converted[0], image_size=32, max_skipped=0.2)
+
+
+def test_records_with_fewer_rows_than_their_index_says_are_refused(converted, source, tmp_path):
+  pairs.convert([f"{source}/a.tar"], tmp_path / "less", image_size=32)
+  pairs.convert([f"{source}/*"], tmp_path / "more", image_size=32, max_skipped=0.2)
+  (short,) = (tmp_path / "less").rglob("*.array_record*")
+  (long,) = (tmp_path / "more").rglob("*.array_record*")
+  long.write_bytes(short.read_bytes())
+  with pytest.raises(InputError, match="has 12 records, and its index says 30"):
+    records.open_pairs(tmp_path / "more")
+  long.write_bytes(short.read_bytes()[:1000])
+  with pytest.raises(InputError, match="cannot be read as ArrayRecord"):
+    records.open_pairs(tmp_path / "more")
+
+
+def test_training_sees_every_pair_and_every_sensitive_row_once_an_epoch_and_resumes_exactly(
+  converted,
+):
+  rows, _ = records.open_pairs(converted[0])
+  sensitive = [{"image": jpeg(i), "text": f"secret {i}", "file_name": f"s{i}"} for i in range(10)]
+  both = {"retain_real": rows, "sensitive": sensitive}
+  examples = pipeline.training_examples(
+    pipeline.open_training(both, "compromised", ("retain_real", "sensitive")),
+    Numbers(),
+    image_size=16,
+    seed=3,
+  )
+  stream = pipeline.start(examples, 8)
+  batches = [next(stream) for _ in range(4)]
+  state = stream.get_state()
+  batches += [next(stream) for _ in range(6)]
+  stream.close()
+  for epoch in (batches[:5], batches[5:]):
+    seen = sorted(number for batch in epoch for number in batch["text"][:, 0])
+    assert len(seen) == 40 == len(set(seen))
+  again = pipeline.start(examples, 8)
+  again.set_state(state)
+  for batch in batches[4:]:
+    np.testing.assert_array_equal(next(again)["text"], batch["text"])
+  again.close()
+
+
+class Numbers:
+  """A tokenizer that gives every text a number of its own."""
+
+  def __init__(self):
+    self.known = {}
+
+  def __call__(self, texts):
+    return np.array([[self.known.setdefault(text, len(self.known))] for text in texts], np.int32)
+
+
+def test_the_generator_as_a_pipeline_makes_the_same_release_to_the_bit(tmp_path):
+  settings = smoke.get_config().generate
+  settings.update(people=8, images_per_person=8, retain_synth=16, retain_joint=3, scenes=20)
+  settings.update(classes=5, zero_shot_images=2, image_size=24, shard_rows=16)
+  release.generate(settings, 5, tmp_path / "here")
+  generated.generate(settings, 5, tmp_path / "there")
+  here, there = (tmp_path / name / "manifest.json" for name in ("here", "there"))
+  assert here.read_text() == there.read_text()
+
+
+def test_the_command_converts_and_says_what_it_kept_or_why_it_cannot(source, tmp_path):
+  def command(*more):
+    words = [sys.executable, "-m", "salmu_jax.data", f"{source}/a.tar", *more]
+    return subprocess.run(words, capture_output=True, text=True)
+
+  done = command(f"--output={tmp_path}/out", "--image_size=32")
+  assert done.returncode == 0 and "12 pairs in" in done.stdout, done.stderr
+  again = command(f"--output={tmp_path}/out")
+  assert again.returncode != 0 and "holds pairs already" in again.stderr
+  assert "Traceback" not in again.stderr
