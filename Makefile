@@ -5,7 +5,7 @@ BIN = .venv/bin
 # Large pages where glibc can: XLA on the CPU asks for its buffers anew in every step, and faults cost.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: mini smoke test test-torch lint clean
+.PHONY: mini smoke test test-torch test-tpu lint clean
 
 mini: .venv/ready
 	$(BIN)/python main.py --config=configs/mini.py --workdir=$(WORKDIR)
@@ -19,6 +19,11 @@ test: .venv/ready-dev
 # Parity with PyTorch, OpenCLIP and transformers, live; `make test` checks against kept goldens.
 test-torch: .venv/ready-torch
 	$(BIN)/python -m pytest -m torch
+
+# The steps compiled for TPU slices, without one; in an environment of its own, for JAX looks for a TPU at
+# every start where the compiler is installed.
+test-tpu: .venv-tpu/ready
+	JAX_PLATFORMS=cpu .venv-tpu/bin/python -m pytest -m tpu_backend
 
 lint: .venv/ready-dev
 	$(BIN)/ruff check .
@@ -43,5 +48,10 @@ lint: .venv/ready-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-torch-nodeps.txt
 	@touch $@
 
+.venv-tpu/ready: requirements.txt requirements-dev.txt requirements-tpu.txt
+	$(PYTHON) -m venv .venv-tpu
+	.venv-tpu/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -r requirements-tpu.txt
+	@touch $@
+
 clean:
-	rm -rf .venv runs
+	rm -rf .venv .venv-tpu runs

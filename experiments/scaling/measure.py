@@ -1,0 +1,102 @@
+"""Memory and traffic of a ViT-B/16 pretraining step on v5e slices: python -m experiments.scaling.measure
+
+Compiles the trainer's step ahead of time (`salmu_jax.aot.slices`) for every batch, slice and loss below, and
+writes results.json after each. Needs requirements-tpu.txt, no TPU. JAX_OPTIMIZATION_LEVEL=O0 is what
+the kept results were compiled at, in a quarter of an hour on two cores; the default takes ten times that.
+"""
+
+import importlib.metadata
+import os
+import pathlib
+import time
+
+import jax
+
+from configs import vit_b16_scratch
+from salmu_jax import files, progress
+from salmu_jax.aot import slices
+from salmu_jax.models import presets
+
+RESULTS = pathlib.Path(__file__).parent / "results.json"
+SLICES = ("v5e:2x4", "v5e:8x8", "v5e:16x16")
+BATCHES = (4096, 16384, 65536)
+LOSSES = ("contrastive", "contrastive_ring")
+# Pairs that a chip embeds at once; a larger share of the batch is embedded in parts.
+AT_ONCE = 256
+
+
+def main():
+  """Compiles what is not in results.json yet."""
+  jax.config.update("jax_platforms", "cpu")
+  level = os.environ.get("JAX_OPTIMIZATION_LEVEL", "default")
+  versions = {name: importlib.metadata.version(name) for name in ("jax", "libtpu")}
+  about = {"preset": "vit_b16", "level": level, "versions": versions}
+  rows = []
+  if RESULTS.exists():
+    kept = files.read_json(RESULTS)
+    rows = kept["rows"] if {k: kept[k] for k in about} == about else []
+  done = [(row["slice"], row["batch"], row["loss"]) for row in rows]
+  for topology in SLICES:
+    mesh = slices.describe(topology)
+    for batch in BATCHES:
+      for loss in LOSSES:
+        if (topology, batch, loss) not in done:
+          rows.append(measure(topology, mesh, batch, loss))
+          progress.console.print(rows[-1])
+          files.write_json(RESULTS, {**about, "rows": rows})
+
+
+def measure(topology, mesh, batch, loss):
+  """One row of the results."""
+  config = vit_b16_scratch.get_config("finetune")
+  accumulate = max(1, batch // mesh.size // AT_ONCE)
+  config.pretrain.update(batch_size=batch, loss=loss)
+  config.accumulate = accumulate
+  began = time.monotonic()
+  found = slices.compile_step(slices.steps(config, mesh)["pretrain"])
+  row = {
+    "slice": topology,
+    "chips": mesh.size,
+    "batch": batch,
+    "loss": loss,
+    "accumulate": accumulate,
+    "compile_seconds": time.monotonic() - began,
+    "fits": found is not None,
+  }
+  return row | (found._asdict() if found else {})
+
+
+def section(path=RESULTS):
+  """README's table: GiB a chip, of it scratch, by batch and slice, plain and ring."""
+  found = files.read_json(path)
+  cells = {(row["batch"], row["chips"], row["loss"]): row for row in found["rows"]}
+  chips = sorted({row["chips"] for row in found["rows"]})
+  heads = [f"{count} chips, {name}" for count in chips for name in ("plain", "ring")]
+  lines = [["batch", *heads], ["---:"] * (1 + len(heads))]
+  for batch in sorted({row["batch"] for row in found["rows"]}):
+    row = [_cell(cells.get((batch, count, loss))) for count in chips for loss in LOSSES]
+    lines.append([f"{batch:,}", *row])
+  table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+  hbm = slices.CHIPS[found["rows"][0]["slice"].split(":")[0]].hbm / 2**30
+  return (
+    f"{table}\n\nGiB of memory that a pretraining step of {presets_name(found)} takes on each v5e chip, which has "
+    f"{hbm:.0f}; in brackets the parts that the batch is embedded in where a chip's share is over {AT_ONCE} pairs. "
+    f"Compiled ahead of time by libtpu {found['versions']['libtpu']} at optimisation level {found['level']}.\n"
+  )
+
+
+def presets_name(found):
+  """ "ViT-B/16" for people."""
+  sizes = presets.PRESETS[found["preset"]]
+  return f"{found['preset']} ({sizes.vision.layers} + {sizes.text.layers} layers, bfloat16, recomputed blocks)"
+
+
+def _cell(row):
+  if row is None:
+    return ""
+  parts = f" ({row['accumulate']})" if row["accumulate"] > 1 else ""
+  return f"{row['memory'] / 2**30:.1f}{parts}" if row["fits"] else f"no{parts}"
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,43 @@
+"""Compiles the steps of a config for a TPU slice that is not there, and says what they take.
+
+python -m salmu_jax.aot --config=configs/vit_b16.py --topology=v5e:4x4
+
+JAX_OPTIMIZATION_LEVEL=O0 compiles ten times as fast, and may say some less memory than is needed.
+"""
+
+import sys
+
+import jax
+from absl import app, flags
+from ml_collections import config_flags
+from rich.console import Console
+
+from configs import default
+from salmu_jax import configuration
+from salmu_jax.aot import slices
+from salmu_jax.errors import InputError
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, as for main.py.")
+TOPOLOGY = flags.DEFINE_string(
+  "topology", "v5e:2x4", f"KIND:SHAPE of a slice; kinds: {', '.join(slices.CHIPS)}."
+)
+FIT = flags.DEFINE_bool("fit", True, "Also look for the largest batch, by some more compilations.")
+
+
+def main(argv):
+  if len(argv) > 1:
+    raise app.UsageError(f"Unknown argument {argv[1]!r}; options are written --name=value.")
+  jax.config.update("jax_platforms", "cpu")
+  mesh = slices.describe(TOPOLOGY.value)
+  schema = default.get_config()
+  configuration.check(CONFIG.value, schema, default.unlearning_run(), mesh)
+  config = configuration.chosen(CONFIG.value, schema)
+  Console().print(slices.table(TOPOLOGY.value, config, mesh, FIT.value))
+
+
+if __name__ == "__main__":
+  flags.mark_flag_as_required("config")
+  try:
+    app.run(main)
+  except InputError as error:
+    sys.exit(f"\nsalmu_jax cannot go on. {error}")
