@@ -7,6 +7,8 @@ from experiments.embed_speed import measure as embed_speed
 from experiments.mini import tabulate as mini
 from experiments.parity import measure as parity
 from experiments.published import readings
+from experiments.scaling import measure as scaling
+from experiments.speed import evaluation, inputs, loss, step
 from salmu_jax import files
 from salmu_jax.report import published
 
@@ -19,6 +21,7 @@ SECTIONS = {
     "parity": parity.section,
     "embed_speed": embed_speed.section,
     "readings": readings.section,
+    "scaling": scaling.section,
     "published": published.published_markdown,
   },
   HERE / "baselines" / "README.md": {
@@ -27,6 +30,12 @@ SECTIONS = {
     "tuned": baselines.tuned,
     "untuned": baselines.untuned,
     "budgets": baselines.budgets,
+  },
+  HERE / "speed" / "README.md": {
+    "step": step.section,
+    "evaluation": evaluation.section,
+    "inputs": inputs.section,
+    "loss": loss.section,
   },
 }
 

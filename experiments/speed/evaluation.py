@@ -1,0 +1,228 @@
+"""The whole evaluation against a plain PyTorch script: python -m experiments.speed.evaluation WORKDIR
+
+On a generated release of 20,000 pairs, `tiny` with fresh weights, float32 on the CPU. The script embeds what
+each of the ten metrics asks for when it comes to it, with OpenCLIP's towers, PyTorch's DataLoader and the same
+weights, batches, pictures, texts and scikit-learn probe; the project's evaluator embeds everything once. Numbers of
+both are compared, so that both do the same work. Needs requirements-torch.txt and an otherwise idle machine; some ten
+minutes on two cores, most of them the release. Writes evaluation.json.
+"""
+
+import argparse
+import os
+import pathlib
+import tempfile
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from configs import mini
+from experiments.speed import turns
+from salmu_jax import files
+from salmu_jax import mesh as mesh_lib
+from salmu_jax.data import images, records, splits, tokenizer
+from salmu_jax.data import release as release_lib
+from salmu_jax.evaluate import metrics, scores, zero_shot
+from salmu_jax.evaluate.evaluator import Evaluator
+from salmu_jax.generate import release as generated
+from salmu_jax.models import clip, modelconfig, statedict
+from salmu_jax.models.presets import PRESETS
+
+RESULTS = pathlib.Path(__file__).parent / "evaluation.json"
+TURNS = 2
+# 320 x 40 leaks and 7,200 other portraits.
+DATA = {
+  "people": 320,
+  "images_per_person": 40,
+  "retain_synth": 7200,
+  "retain_joint": 400,
+  "scenes": 100,
+}
+COMPARED = ("RetFail_MRR", "AssocStr", "IdZSC", "CoreAssoc", "GenKnow", "InterIdSim", "IntraIdSim")
+COMPARED += ("VisIdInt", "FragSim")
+
+
+def main(argv=None):
+  """Measures both, and checks that they agree."""
+  parser = argparse.ArgumentParser(prog="python -m experiments.speed.evaluation")
+  parser.add_argument("workdir", type=pathlib.Path, help="for the release, which is kept")
+  workdir = parser.parse_args(argv).workdir.absolute()
+  jax.config.update("jax_platforms", "cpu")
+  data = Data(workdir)
+  found = {}
+  contenders = {
+    "salmu_jax": lambda: found.update(ours=data.ours()),
+    "PyTorch": lambda: found.update(theirs=Script(data).run()),
+  }
+  seconds, every = turns.medians(contenders, TURNS)
+  apart = max(abs(found["ours"][key] - found["theirs"][key]) for key in COMPARED)
+  assert apart < 2e-3, f"the two differ by {apart}; they do not do the same work"
+  rows = sum(data.release.counts[split] for split in ("sensitive", "retain_synth"))
+  out = {"cores": os.cpu_count(), "pairs": rows, "seconds": every, "largest_difference": apart}
+  files.write_json(RESULTS, out | {"ratio": seconds["PyTorch"] / seconds["salmu_jax"]})
+
+
+class Data:
+  """The release, the weights, and the project's evaluator."""
+
+  def __init__(self, workdir):
+    config = mini.get_config("finetune")
+    config.generate.update(DATA)
+    generated.generate(config.generate, 0, workdir / "release")
+    self.release = release_lib.open_release(workdir / "release")
+    self.records = records.build(self.release, workdir / "records")
+    texts = [t for s in self.release.shards for t in release_lib.columns(self.release, s)["text"]]
+    self.words = tokenizer.compact_tokenizer(40, [*texts, *self.release.generic.values()])
+    self.sizes = PRESETS["tiny"]._replace(vocab_size=self.words.vocab_size)
+    self.model, self.settings = clip.CLIP(self.sizes), config.evaluate
+    self.params = jax.jit(lambda: clip.init(self.model, 0))()
+    self.known = zero_shot.of_release(self.release, self.records)
+    if release_lib.read_fragile(self.release) is None:
+      self._store_fragile()
+
+  def evaluator(self, cache):
+    mesh = mesh_lib.make_mesh(jax.devices()[:1])
+    return Evaluator(
+      self.model, self.release, self.records, self.words, self.settings, mesh,
+      cache=cache, zero_shot_set=self.known,
+    )  # fmt: skip
+
+  def _store_fragile(self):
+    judge = self.evaluator(None)
+    split, mask = judge.derived()["retain_disjoint"]
+    names = release_lib.columns(self.release, split)["file_name"]
+    cosines = judge.similarities(self.params, split)
+    release_lib.write_fragile(self.release, names[mask], cosines[mask])
+
+  def ours(self):
+    """All metrics by the evaluator, with nothing cached and its programs compiled anew."""
+    with tempfile.TemporaryDirectory() as cache:
+      return scores.flatten(self.evaluator(cache).run(self.params))
+
+
+class Script:
+  """Metric by metric, as one would write it first."""
+
+  def __init__(self, data):
+    from experiments.parity import openclip
+
+    self.torch, self.data = openclip.torch, data
+    tensors = statedict.to_tensors(data.params, data.sizes, "openclip")
+    config = modelconfig._openclip(data.sizes)["model_cfg"]
+    self.model = openclip.model(tensors, config)
+    self.tables = {s: release_lib.columns(data.release, s) for s in release_lib.BENCHMARK_SPLITS}
+    self.masks = splits.derived(data.release, self.tables)
+
+  def run(self):
+    """The metrics of COMPARED, and the probe."""
+    forget = self.tables["forget"]
+    everything = np.ones(len(forget["text"]), bool)
+    image, text = self.pairs("forget", everything)
+    self.probe(image, text)
+    out = {"RetFail_MRR": self.retrieval(), "AssocStr": self.similarity("forget", everything)}
+    out |= {"IdZSC": self.naming(), "CoreAssoc": self.core(), "GenKnow": self.knowledge()}
+    for key, split in (("InterIdSim", "holdout_identity"), ("IntraIdSim", "holdout_association")):
+      out[key] = self.similarity(split, np.ones(len(self.tables[split]["text"]), bool))
+    for key, name in (("VisIdInt", "retain_joint"), ("FragSim", "fragile_set")):
+      out[key] = self.similarity(*self.masks[name])
+    return out
+
+  def pairs(self, split, mask):
+    rows = np.flatnonzero(mask)
+    return self.images(self.data.records[split], rows), self.texts(self.tables[split]["text"][rows])
+
+  def similarity(self, split, mask):
+    image, text = self.pairs(split, mask)
+    return float(np.mean(np.sum(image * text, axis=1)))
+
+  def retrieval(self):
+    forget, rng = self.tables["forget"]["text"], np.random.RandomState(self.data.settings.seed)
+    _, mask = self.masks["retain_disjoint"]
+    pools = forget, self.tables["retain_synth"]["text"][mask]
+    count = self.data.settings.gallery
+    drawn = [pool[rng.choice(len(pool), min(count, len(pool)), replace=False)] for pool in pools]
+    gallery = np.concatenate(drawn)
+    image, own = self.pairs("forget", np.ones(len(forget), bool))
+    score, positive = image @ self.texts(gallery).T, np.sum(image * own, axis=1)
+    same = gallery[None, :] == forget[:, None]
+    ranks = np.sum((score >= positive[:, None] - 1e-6) & ~same, axis=1)
+    return float(np.mean(1 / (1 + ranks)))
+
+  def probe(self, image, text):
+    rng = np.random.RandomState(0)
+    metrics.association_probe(image, text, rng, self.data.settings.probe)
+
+  def naming(self):
+    forget, known = self.tables["forget"], self.data.release.identities
+    _, mask = self.masks["forget_identity"]
+    people = sorted(set(forget["identity_id"][mask]))
+    prompts = [self.data.settings.name_prompt.format(known[who]["name"]) for who in people]
+    image = self.images(self.data.records["forget"], np.flatnonzero(mask))
+    best = np.argmax(image @ self.texts(prompts).T, axis=1)
+    return float(np.mean(np.array(people)[best] == forget["identity_id"][mask]))
+
+  def core(self):
+    judge = self.data.evaluator(None)
+    image = self.images(self.data.records["forget"], np.arange(len(self.tables["forget"]["text"])))
+    orders = [np.sum(image * self.texts(order), axis=1) for order in judge._core_texts()]
+    return float(np.mean(np.maximum(*orders)))
+
+  def knowledge(self):
+    known = self.data.known
+    rows = self.texts(zero_shot.texts(known)).reshape(len(known.classes), len(known.prompts), -1)
+    weights = np.asarray(metrics.class_weights(jnp.asarray(rows)))
+    image = self.images(known.rows, np.arange(len(known.labels)))
+    return float(np.mean(np.argmax(image @ weights.T, axis=1) == known.labels))
+
+  def images(self, rows, numbers):
+    """(N, D) of the pictures of these rows."""
+    loader = self.torch.utils.data.DataLoader(
+      Pictures(rows, numbers, self.data.sizes.image_size),
+      self.data.settings.batch_size,
+      num_workers=0,
+    )
+    with self.torch.inference_mode():
+      parts = [self.model.encode_image(batch, normalize=True).numpy() for batch in loader]
+    return np.concatenate(parts)
+
+  def texts(self, texts):
+    """(N, D) of these texts."""
+    size, parts = self.data.settings.batch_size, []
+    with self.torch.inference_mode():
+      for at in range(0, len(texts), size):
+        tokens = self.torch.from_numpy(
+          self.data.words(list(texts[at : at + size])).astype(np.int64)
+        )
+        parts.append(self.model.encode_text(tokens, normalize=True).numpy())
+    return np.concatenate(parts)
+
+
+class Pictures:
+  """A PyTorch dataset of normalised pictures."""
+
+  def __init__(self, rows, numbers, size):
+    self.rows, self.numbers, self.size = rows, numbers, size
+    self.mean, self.std = (np.array(x, np.float32) for x in (images.MEAN, images.STD))
+
+  def __len__(self):
+    return len(self.numbers)
+
+  def __getitem__(self, index):
+    image = images.decode(self.rows[int(self.numbers[index])]["image"], "a row")
+    pixels = images.resize_and_crop(image, self.size).astype(np.float32) / 255
+    return np.ascontiguousarray(((pixels - self.mean) / self.std).transpose(2, 0, 1))
+
+
+def section(path=RESULTS):
+  """README's sentence on it."""
+  found = files.read_json(path)
+  median = {name: float(np.median(each)) for name, each in found["seconds"].items()}
+  return (
+    f"A release of {found['pairs']:,} pairs is judged by all ten metrics in {median['salmu_jax']:.0f} s, compilation "
+    f"included; a plain PyTorch script that embeds metric by metric takes {median['PyTorch']:.0f} s: "
+    f"{found['ratio']:.1f} times as long.\n"
+  )
+
+
+if __name__ == "__main__":
+  main()

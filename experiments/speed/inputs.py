@@ -1,0 +1,154 @@
+"""The input pipeline against PyTorch's DataLoader: python -m experiments.speed.inputs WORKDIR
+
+WORKDIR holds a finished mini run. Both read the same ArrayRecord files at random places, decode the same
+JPEGs with Pillow, crop and mirror with the same code and tokenise with the same tokenizer; what differs is who
+hands the rows out. In turns with both, the mini training step, which eats what they make. Needs
+requirements-torch.txt and an otherwise idle machine; writes inputs.json.
+"""
+
+import argparse
+import contextlib
+import io
+import itertools
+import os
+import pathlib
+
+import jax
+import numpy as np
+
+from configs import mini
+from experiments.speed import turns
+from salmu_jax import files, train
+from salmu_jax import mesh as mesh_lib
+from salmu_jax.data import images, pipeline, records, tokenizer
+from salmu_jax.data import release as release_lib
+from salmu_jax.models import clip
+from salmu_jax.models.presets import PRESETS
+
+RESULTS = pathlib.Path(__file__).parent / "inputs.json"
+BATCH, BATCHES, AREA, FLIP = 128, 16, 0.8, 0.5
+SPLITS = ("retain_synth", "retain_real", "sensitive")
+
+
+class Rows:
+  """A PyTorch map-style dataset over the same rows."""
+
+  def __init__(self, sources, words, size):
+    self.sources, self.words, self.size = sources, words, size
+    self.ends = np.cumsum([len(source) for source in sources])
+
+  def __len__(self):
+    return int(self.ends[-1])
+
+  def __getitem__(self, index):
+    which = int(np.searchsorted(self.ends, index, side="right"))
+    row = self.sources[which][index - (self.ends[which - 1] if which else 0)]
+    image, rng = images.decode(row["image"], "a row"), np.random.default_rng(index)
+    picture = images.random_crop(image, self.size, rng, area=AREA, flip=FLIP)
+    return picture.copy(), self.words([row["text"].decode()])[0]
+
+
+def main(argv=None):
+  """Measures rows a second of each, and of the training step."""
+  parser = argparse.ArgumentParser(prog="python -m experiments.speed.inputs")
+  parser.add_argument("workdir", type=pathlib.Path, help="of a finished mini run")
+  workdir = parser.parse_args(argv).workdir
+  jax.config.update("jax_platforms", "cpu")
+  release = release_lib.open_release(workdir / "release")
+  sources = records.build(release, workdir / "records")
+  words = tokenizer.load(workdir / "models" / "compromised" / "tokenizer.json")
+  step = {"mini's training step": _step(words)}
+  small = measure({split: sources[split] for split in SPLITS}, words, 64, BATCH, step)
+  large = measure({"sensitive": _photos(sources["sensitive"])}, words, 224, BATCH // 4, {})
+  files.write_json(RESULTS, {"cores": os.cpu_count(), "64 px": small, "512 px": large})
+
+
+def measure(sources, words, size, batch, others):
+  """Rows a second of the contenders on these sources, at crops of `size`."""
+  with contextlib.ExitStack() as stack:
+    contenders = {
+      f"salmu_jax, {threads} thread{'s' * (threads > 1)}": _ours(
+        sources, words, size, batch, threads, stack
+      )
+      for threads in (1, 2)
+    }
+    contenders |= {
+      f"DataLoader, {workers} worker processes": _theirs(sources, words, size, batch, workers)
+      for workers in (0, 1, 2)
+    }
+    seconds, every = turns.medians(contenders | others)
+  rates = {name: batch * BATCHES / each for name, each in seconds.items()}
+  return {"rows_a_second": rates, "seconds": every}
+
+
+def _photos(rows):
+  """Portraits blown up to 512 px, as JPEG in memory: what web pictures cost to decode."""
+  out = []
+  for row in itertools.islice(rows, 256):
+    encoded, picture = io.BytesIO(), images.decode(row["image"], "a row").resize((512, 512))
+    picture.save(encoded, "JPEG", quality=92)
+    out.append({**row, "image": encoded.getvalue()})
+  return out
+
+
+def _ours(sources, words, size, batch, threads, stack):
+  rows = pipeline.open_training(sources, "compromised", tuple(sources))
+  options = {"image_size": size, "seed": 0, "area": AREA, "flip": FLIP}
+  examples = pipeline.training_examples(rows, words, **options)
+  stream = pipeline.start(examples, batch, threads=threads, ahead=1)
+  stack.enter_context(contextlib.closing(stream))
+  return lambda: [next(stream) for _ in range(BATCHES)]
+
+
+def _theirs(sources, words, size, batch, workers):
+  import torch
+
+  rows = Rows(list(sources.values()), words, size)
+  loader = torch.utils.data.DataLoader(
+    rows,
+    batch,
+    sampler=torch.utils.data.RandomSampler(rows, replacement=True, num_samples=10**9),
+    num_workers=workers,
+    multiprocessing_context="forkserver" if workers else None,
+    prefetch_factor=1 if workers else None,
+  )
+  # Workers start with the iterator; their start is no part of what is compared.
+  stream = iter(loader)
+  return lambda: [next(stream) for _ in range(BATCHES)]
+
+
+def _step(words):
+  config = mini.get_config("finetune")
+  sizes = PRESETS[config.model.preset]._replace(vocab_size=words.vocab_size)
+  model, mesh = clip.CLIP(sizes), mesh_lib.make_mesh(jax.devices()[:1])
+  step, tx, layout = train.pretrain_program(config, model, mesh, 1000)
+  state = [train.start_state(train.init_params(model, 0, mesh), tx, mesh, layout)]
+  rng = np.random.default_rng(0)
+  batch = {
+    "image": rng.integers(0, 256, (BATCH, *2 * [sizes.image_size], 3), np.uint8),
+    "text": rng.integers(0, words.vocab_size, (BATCH, sizes.context_length), np.int32),
+  }
+
+  def call():
+    for _ in itertools.repeat(None, BATCHES):
+      state[0], metrics = step(state[0], mesh_lib.put_batch(batch, mesh))
+    jax.block_until_ready(metrics)
+
+  return call
+
+
+def section(path=RESULTS):
+  """README's table of it."""
+  found = files.read_json(path)
+  small, large = (found[kind]["rows_a_second"] for kind in ("64 px", "512 px"))
+  step = next(name for name in small if name not in large)
+  lines = [f"| | rows/s at 64 px | times {step} | rows/s of 512 px pictures |"]
+  lines.append("| --- | ---: | ---: | ---: |")
+  for name, rate in small.items():
+    photo = f"{large[name]:,.0f}" if name in large else ""
+    lines.append(f"| {name} | {rate:,.0f} | {rate / small[step]:.2f} | {photo} |")
+  return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,65 @@
+"""Scratch memory of the losses by devices: python -m experiments.speed.loss
+
+Compiles loss and gradients for 1 to 8 devices of this machine, each with the same rows, and writes what
+XLA says that a device needs besides inputs and outputs to loss.json. Nothing is timed.
+"""
+
+import os
+import pathlib
+
+import jax
+import jax.numpy as jnp
+
+from salmu_jax import files, losses, sharded_losses
+from salmu_jax import mesh as mesh_lib
+from salmu_jax.models.clip import Embeddings
+
+RESULTS = pathlib.Path(__file__).parent / "loss.json"
+ROWS, WIDTH = 512, 512  # of each device
+LOSSES = {
+  "contrastive": lambda mesh: losses.contrastive,
+  "contrastive_ring": sharded_losses.contrastive,
+  "sigmoid": lambda mesh: losses.sigmoid,
+  "sigmoid_ring": sharded_losses.sigmoid,
+}
+
+
+def main():
+  """Compiles every loss for every number of devices."""
+  # Read when JAX makes its devices, which has not happened yet.
+  os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+  jax.config.update("jax_platforms", "cpu")
+  rows = [
+    {"loss": name, "devices": count, "scratch": scratch(name, count)}
+    for name in LOSSES
+    for count in (1, 2, 4, 8)
+  ]
+  files.write_json(RESULTS, {"rows_a_device": ROWS, "width": WIDTH, "rows": rows})
+
+
+def scratch(name, devices):
+  """Bytes on each device."""
+  mesh = mesh_lib.make_mesh(jax.devices()[:devices])
+  row, whole = mesh_lib.over_batch(mesh), mesh_lib.replicated(mesh)
+  shaped = lambda shape, where: jax.ShapeDtypeStruct(shape, jnp.float32, sharding=where)
+  matrix, scalar = shaped((ROWS * devices, WIDTH), row), shaped((), whole)
+  z = Embeddings(matrix, matrix, scalar, bias=scalar)
+  out = whole, Embeddings(row, row, whole, bias=whole)
+  step = jax.jit(jax.value_and_grad(LOSSES[name](mesh)), out_shardings=out)
+  return step.lower(z).compile().memory_analysis().temp_size_in_bytes
+
+
+def section(path=RESULTS):
+  """README's table of it."""
+  found = files.read_json(path)
+  counts = sorted({row["devices"] for row in found["rows"]})
+  cells = {(row["loss"], row["devices"]): f"{row['scratch'] / 2**20:.1f}" for row in found["rows"]}
+  lines = [f"| MiB of scratch a device | {' | '.join(f'{count} devices' for count in counts)} |"]
+  lines.append("| --- |" + " ---: |" * len(counts))
+  for name in LOSSES:
+    lines.append(f"| `{name}` | {' | '.join(cells[name, count] for count in counts)} |")
+  return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+  main()

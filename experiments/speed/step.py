@@ -1,0 +1,100 @@
+"""Training steps as a share of this machine's own matmul peak: python -m experiments.speed.step
+
+The trainer's pretraining step of `tiny` and of ViT-B/16, float32 on the CPU, in turns with a square
+matrix product of the size that this machine multiplies fastest, in the same process. Writes step.json.
+"""
+
+import os
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from configs import default
+from experiments.speed import turns
+from salmu_jax import files, train
+from salmu_jax import mesh as mesh_lib
+from salmu_jax.models import clip, flops
+from salmu_jax.models.presets import PRESETS
+
+RESULTS = pathlib.Path(__file__).parent / "step.json"
+STEPS = {"tiny": (128, 10), "vit_b16": (16, 1)}  # preset: pairs, steps a turn
+SIDES = (1024, 2048, 4096)
+VOCABULARY = 1893  # of mini
+
+
+def main():
+  """Measures both presets."""
+  jax.config.update("jax_platforms", "cpu")
+  files.write_json(
+    RESULTS,
+    {
+      "cores": os.cpu_count(),
+      "GLIBC_TUNABLES": os.environ.get("GLIBC_TUNABLES", ""),
+      "rows": [row(preset) for preset in STEPS],
+    },
+  )
+
+
+def row(preset):
+  """One preset: its step, the peak, and what of a step its parts take alone."""
+  pairs, steps = STEPS[preset]
+  sizes = PRESETS[preset]
+  sizes = sizes._replace(vocab_size=sizes.vocab_size or VOCABULARY)
+  contenders = {"step": _step(clip.CLIP(sizes), pairs, steps)}
+  contenders |= {f"matmul {side}": _product(side) for side in SIDES}
+  seconds, every = turns.medians(contenders)
+  peak = max(2 * side**3 / seconds[f"matmul {side}"] for side in SIDES)
+  asked = flops.training_step(sizes, pairs)
+  return {
+    "preset": preset,
+    "pairs": pairs,
+    "seconds_a_step": seconds["step"] / steps,
+    "model_flops": asked,
+    "peak_flops_a_second": peak,
+    "share_of_peak": asked * steps / seconds["step"] / peak,
+    "seconds": every,
+  }
+
+
+def _step(model, pairs, steps):
+  mesh = mesh_lib.make_mesh(jax.devices()[:1])
+  tx = train.make_optimizer(default.optimizer(1e-5), 1000)
+  step = train.jitted_pretrain_step(model, tx, mesh)
+  state = [train.start_state(train.init_params(model, 0, mesh), tx, mesh)]
+  rng, sizes = np.random.default_rng(0), model.sizes
+  size = sizes.image_size
+  batch = {
+    "image": rng.integers(0, 256, (pairs, size, size, 3), np.uint8),
+    "text": rng.integers(0, sizes.vocab_size, (pairs, sizes.context_length), np.int32),
+  }
+  batch = mesh_lib.put_batch(batch, mesh)
+
+  def call():
+    for _ in range(steps):
+      state[0], metrics = step(state[0], batch)
+    jax.block_until_ready(metrics)
+
+  return call
+
+
+def _product(side):
+  x = jnp.ones((side, side))
+  multiply = jax.jit(lambda a: a @ a)
+  return lambda: multiply(x).block_until_ready()
+
+
+def section(path=RESULTS):
+  """README's table of it."""
+  found = files.read_json(path)
+  lines = ["| training step | pairs | seconds | share of this machine's matmul peak |"]
+  lines.append("| --- | ---: | ---: | ---: |")
+  for each in found["rows"]:
+    seconds, share = f"{each['seconds_a_step']:.3g}", f"{each['share_of_peak']:.0%}"
+    lines.append(f"| `{each['preset']}` | {each['pairs']} | {seconds} | {share} |")
+  return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,25 @@
+"""Contenders take turns, so that whatever else the machine does hits all of them."""
+
+import statistics
+import time
+
+TURNS = 5  # of each, after one that is not counted
+
+
+def medians(contenders, turns=TURNS):
+  """Median seconds of each; all begin with a turn that is not counted.
+
+  Args:
+    contenders: {name: a call that does it once, to its end}.
+
+  Returns:
+    {name: seconds}, and {name: all that were counted}.
+  """
+  seconds = {name: [] for name in contenders}
+  for turn in range(1 + turns):
+    for name, call in contenders.items():
+      began = time.perf_counter()
+      call()
+      if turn:
+        seconds[name].append(time.perf_counter() - began)
+  return {name: statistics.median(each) for name, each in seconds.items()}, seconds
