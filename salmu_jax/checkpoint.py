@@ -73,8 +73,18 @@ def any_in(folder):
 
 
 def save_params(folder, params):
-  """Writes parameters alone, as the weights that a finished run hands on."""
+  """Writes parameters alone, as the weights that a finished run hands on; all processes take part."""
   with ocp.StandardCheckpointer() as checkpointer:
+    checkpointer.save(pathlib.Path(folder).absolute(), params, force=True)
+
+
+def save_params_alone(folder, params):
+  """As `save_params`, of numpy arrays, by this process without the others."""
+  here = jax.process_index()
+  options = ocp.options.MultiprocessingOptions(
+    primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"alone_{here}"
+  )
+  with ocp.StandardCheckpointer(multiprocessing_options=options) as checkpointer:
     checkpointer.save(pathlib.Path(folder).absolute(), params, force=True)
 
 

@@ -192,6 +192,23 @@ def test_a_lone_process_stops_at_sigterm_and_goes_on_with_the_same_bits(alone, t
   assert_same_bits(tmp_path, alone)
 
 
+def test_weights_that_one_process_brings_in_are_read_by_all_split(tmp_path):
+  port = free_port()
+  environment = {
+    **os.environ,
+    "JAX_COORDINATOR_BIND_ADDRESS": f"127.0.0.1:{port}",
+    "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+  }
+  words = [sys.executable, "tests/hostimport.py", str(tmp_path), f"127.0.0.1:{port}", "2"]
+  both = [
+    subprocess.Popen([*words, str(n)], cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
+    for n in range(2)
+  ]
+  for number, process in enumerate(both):
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0 and f"read by {number}" in out
+
+
 def test_processes_with_different_configs_are_refused(tmp_path):
   each = [(), ("--config.seed=1",)]
   out = Processes(tmp_path, 2, each=each).wait()

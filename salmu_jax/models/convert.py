@@ -104,7 +104,7 @@ def import_model(file, sizes, folder, about, field="SRC"):
     table = params["text"]["token_embedding"]["embedding"]
     params["text"]["token_embedding"]["embedding"] = table[np.asarray(words.kept)]
   tokenizer_lib.save(words, folder / "tokenizer.json")
-  checkpoint.save_params(folder / "params", params)
+  checkpoint.save_params_alone(folder / "params", params)
   packages = ("jax", "flax", "safetensors")
   return {
     "reads": [],

@@ -1,0 +1,32 @@
+"""One of several processes: the first writes weights alone, all read them. FOLDER COORDINATOR COUNT NUMBER"""
+
+import os
+import pathlib
+import sys
+
+os.environ["JAX_PLATFORMS"] = "cpu"
+sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
+
+import jax
+import numpy as np
+
+from salmu_jax import checkpoint, hosts
+from salmu_jax import mesh as mesh_lib
+
+folder, coordinator, count, number = sys.argv[1:]
+hosts.start(coordinator, int(count), int(number))
+weights = {
+  "a": {"kernel": np.arange(32, dtype=np.float32).reshape(4, 8)},
+  "b": np.ones((), np.float32),
+}
+path = pathlib.Path(folder) / "params"
+hosts.first_alone(lambda: checkpoint.save_params_alone(path, weights))
+mesh = mesh_lib.make_mesh()
+layout = mesh_lib.parameter_layout(weights, mesh, (("kernel$", ("data",)), (".*", ())))
+like = jax.tree.map(
+  lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), weights, layout
+)
+found = checkpoint.load_params(path, like)
+assert not found["a"]["kernel"].is_fully_replicated
+jax.tree.map(np.testing.assert_array_equal, hosts.on_host(found), weights)
+print("read by", number)
