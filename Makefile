@@ -39,7 +39,7 @@ lint: .venv/ready-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	@touch $@
 
-.venv/ready-dev: requirements.txt requirements-dev.txt | .venv/made
+.venv/ready-dev: requirements.txt requirements-beam.txt requirements-dev.txt | .venv/made
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch .venv/ready $@
 
@@ -48,7 +48,7 @@ lint: .venv/ready-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-torch-nodeps.txt
 	@touch $@
 
-.venv-tpu/ready: requirements.txt requirements-dev.txt requirements-tpu.txt
+.venv-tpu/ready: requirements.txt requirements-beam.txt requirements-dev.txt requirements-tpu.txt
 	$(PYTHON) -m venv .venv-tpu
 	.venv-tpu/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -r requirements-tpu.txt
 	@touch $@

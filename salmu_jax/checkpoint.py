@@ -48,6 +48,7 @@ class Checkpoints:
     step = self._manager.latest_step()
     if step is None:
       return state, iterator, []
+    _same_processes(self._manager.directory / str(step))
     restored = self._manager.restore(
       step,
       args=ocp.args.Composite(
@@ -65,6 +66,17 @@ class Checkpoints:
   def close(self):
     """Waits, then releases the folder."""
     self._manager.close()
+
+
+def _same_processes(folder):
+  """Raises InputError for a checkpoint of another number of processes, each of which keeps its place."""
+  found = {path.name.rpartition("-of-")[2] for path in folder.glob("rows/process_*-of-*")}
+  counts = {int(name.partition(".")[0]) for name in found}
+  if counts and counts != {jax.process_count()}:
+    raise InputError(
+      f"The checkpoint {folder} is of {counts.pop()} process(es), and there are {jax.process_count()}. It goes on "
+      "with any number of devices, but of as many processes; or delete the folder above it to start anew."
+    )
 
 
 def any_in(folder):

@@ -38,17 +38,7 @@ def check(config, schema, run_schema, mesh):
   for section in ("model", "evaluate"):
     dtype = config[section].compute_dtype
     _known(f"config.{section}.compute_dtype", dtype, ("float32", "bfloat16"))
-  _known("config.model.remat", config.model.remat, clip.REMAT)
-  _known("config.pretrain.loss", config.pretrain.loss, train.OBJECTIVES)
-  if "sigmoid" in config.pretrain.loss and not config.model.logit_bias:
-    raise InputError(
-      f"config.pretrain.loss = {config.pretrain.loss!r} needs a bias of logits; set config.model.logit_bias = True."
-    )
-  if config.accumulate < 1:
-    raise InputError(
-      f"config.accumulate = {config.accumulate}; it is a number of parts, 1 or more."
-    )
-  _check_sharding(config.sharding)
+  _check_scale(config)
   check_batch = functools.partial(mesh_lib.check_batch, mesh, accumulate=config.accumulate)
   check_batch("pretrain.batch_size", config.pretrain.batch_size)
   mesh_lib.check_batch(mesh, "evaluate.batch_size", config.evaluate.batch_size)
@@ -187,6 +177,20 @@ def _check_evaluation(config):
 
 def _takes_a_name(prompt):
   return prompt.count("{}") == 1 and not set("{}") & set(prompt.replace("{}", ""))
+
+
+def _check_scale(config):
+  _known("config.model.remat", config.model.remat, clip.REMAT)
+  _known("config.pretrain.loss", config.pretrain.loss, train.OBJECTIVES)
+  if "sigmoid" in config.pretrain.loss and not config.model.logit_bias:
+    raise InputError(
+      f"config.pretrain.loss = {config.pretrain.loss!r} needs a bias of logits; set config.model.logit_bias = True."
+    )
+  if config.accumulate < 1:
+    raise InputError(
+      f"config.accumulate = {config.accumulate}; it is a number of parts, 1 or more."
+    )
+  _check_sharding(config.sharding)
 
 
 def _check_sharding(rules):

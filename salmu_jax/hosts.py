@@ -8,17 +8,23 @@ import contextlib
 import itertools
 import os
 import signal
+import socket
 import sys
+import time
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from salmu_jax.errors import InputError, Stopped
 
 # Seconds until the others notice that a process is gone, and until an orderly end is given up.
 _HEARTBEAT, _SHUTDOWN = 30, 30
-_step = itertools.count()
+_WEEK = 7 * 24 * 3600
+_number = itertools.count()  # of waits; all processes wait in the same order
 
 
 def start(coordinator, processes, process, *, timeout=300):
@@ -41,8 +47,14 @@ def start(coordinator, processes, process, *, timeout=300):
     return
   asked = {"initialization_timeout": timeout, "heartbeat_timeout_seconds": _HEARTBEAT}
   asked["shutdown_timeout_seconds"] = _SHUTDOWN
+  if coordinator == "auto" and (processes is not None or process is not None):
+    raise InputError(
+      "--coordinator=auto finds out how many processes there are; leave out the other two."
+    )
   if coordinator != "auto":
     _check_address(coordinator, processes, process)
+    if process > 0:
+      _await_first(coordinator, timeout)
     asked |= {
       "coordinator_address": coordinator,
       "num_processes": processes,
@@ -56,6 +68,11 @@ def start(coordinator, processes, process, *, timeout=300):
       f"This process could not join the others at --coordinator={coordinator}: {_brief(error)}. Start "
       "every process with the same --coordinator and --processes, and each with its own --process."
     ) from error
+  if processes not in (None, jax.process_count()):
+    raise InputError(
+      f"This process was started with --processes={processes}, and the first with {jax.process_count()}. Start all "
+      "of them with the same number."
+    )
 
 
 def _check_address(coordinator, processes, process):
@@ -67,6 +84,23 @@ def _check_address(coordinator, processes, process):
       f"--coordinator={coordinator} needs --processes, their number, and --process, which of them this "
       f"is, from 0; found --processes={processes} and --process={process}."
     )
+
+
+def _await_first(coordinator, timeout):
+  """Returns once the first process listens: JAX's client would end this process without a word of ours."""
+  host, _, port = coordinator.rpartition(":")
+  until = time.monotonic() + timeout
+  while True:
+    try:
+      socket.create_connection((host, int(port)), timeout=5).close()
+      return
+    except OSError as error:
+      if time.monotonic() > until:
+        raise InputError(
+          f"Nobody listens at --coordinator={coordinator} after {timeout} s ({error}). Start the first process "
+          "(--process=0) there, and see that the others can reach that port."
+        ) from error
+    time.sleep(0.5)
 
 
 def _brief(error):
@@ -105,8 +139,10 @@ def first_alone(work):
     if is_first():
       work()
   except BaseException:
+    _wait_for_all()
     agreed(False)
     raise
+  _wait_for_all()
   if not agreed(True):
     raise InputError("Process 0 has failed; its own message says why.")
 
@@ -120,6 +156,14 @@ def first_then_all(work):
   done = []
   first_alone(lambda: done.append(work()))
   return done[0] if done else work()
+
+
+def _wait_for_all():
+  """Waits, for as long as it takes: a collective of the devices would give up after half a minute."""
+  everyone = set(range(jax.process_count()))
+  ocp.multihost.sync_global_processes(
+    f"salmu_jax {next(_number)}", processes=everyone, timeout=_WEEK
+  )
 
 
 def agreed(flag):
@@ -141,7 +185,7 @@ def on_host(tree):
 
 def lost_another(error):
   """Whether an error says that another process of this run is gone."""
-  signs = ("Gloo", "NCCL", "heartbeat", "coordination", "Connection reset", "Socket closed")
+  signs = ("Gloo", "heartbeat", "coordination service", "Connection reset", "Socket closed")
   return jax.process_count() > 1 and any(sign in str(error) for sign in signs)
 
 
@@ -157,32 +201,59 @@ def leave(message):
 class Stop:
   """Whether the run has been asked to end, by SIGTERM, as clouds send it before they take a machine.
 
-  A lone process is stopped at once, but for steps, between which it asks. Several have to agree on
-  the step, and do so with the help of JAX's preemption service.
+  A lone process is stopped at once, but for steps, between which it asks. Several have to stop after
+  the same step: each tells the others with every step whether it was asked, and reads a step later what
+  they said, so that no device waits.
   """
 
   def __init__(self):
     self._asked = self._in_steps = False
-    if jax.process_count() == 1:
-      signal.signal(signal.SIGTERM, self._on_signal)
+    self._said = None
+    self._alone = jax.process_count() == 1
+    # Of JAX's own preemption service there is one for all steps of a program, and Orbax counts there too.
+    signal.signal(signal.SIGTERM, self._on_signal)
 
   def _on_signal(self, number, frame):
     del number, frame
     self._asked = True
-    if not self._in_steps:
+    if self._alone and not self._in_steps:
       raise Stopped("between two stages")
 
   @contextlib.contextmanager
   def between_steps(self):
-    """Within the block, a signal is only noted; yields asked() -> bool, to be called after every step."""
-    self._in_steps = True
+    """Within the block, a signal is only noted; yields asked() -> bool, to be called after every step.
+
+    Raises:
+      Stopped: when the block ends, if a signal has come too late for it.
+    """
+    self._in_steps, self._said = True, None
     try:
       yield self._reached
     finally:
       self._in_steps = False
+    if self._asked if self._alone else agreed_by_any(self._asked):
+      raise Stopped("after the last step, which is saved")
 
   def _reached(self):
-    if jax.process_count() == 1:
+    if self._alone:
       return self._asked
-    # Numbered over all stages: the processes agree on a number that none has reached yet.
-    return multihost_utils.reached_preemption_sync_point(next(_step))
+    before, self._said = self._said, _say(self._asked)
+    return before is not None and bool(before)
+
+
+def agreed_by_any(flag):
+  """Whether the flag of any process is true, in all of them."""
+  return bool(_say(flag))
+
+
+def _say(flag):
+  """Sends this process's flag to all; the answer, whether any is true, is a () array on its way."""
+  mesh = jax.make_mesh((jax.device_count(),), ("all",), axis_types=(AxisType.Auto,))
+  where = NamedSharding(mesh, PartitionSpec("all"))
+  own = np.full(jax.local_device_count(), flag, np.int32)
+  return _any(jax.make_array_from_process_local_data(where, own))
+
+
+@jax.jit
+def _any(flags):
+  return jnp.max(flags)

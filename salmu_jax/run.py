@@ -83,7 +83,7 @@ def prepare(config, folder, mesh):
   if config.imagenet:
     known = hosts.first_then_all(lambda: imagenet.open_source(config.imagenet))
   pairs, pairs_digest = _open_pairs(config, release)
-  words = _make_tokenizer(config, folder, release, pairs or ())
+  words = _make_tokenizer(config, folder, release)
   sizes = presets.PRESETS[config.model.preset]._replace(vocab_size=words.vocab_size)
   model = clip.CLIP(
     sizes,
@@ -111,6 +111,11 @@ def _open_pairs(config, release):
   """
   if not config.retain_pairs:
     return None, ""
+  if not presets.PRESETS[config.model.preset].vocab_size:
+    raise InputError(
+      f"config.retain_pairs needs CLIP's whole vocabulary, and the preset {config.model.preset!r} takes that of its "
+      "data. Choose another config.model.preset; vit_b16_narrow is the smallest."
+    )
   for split in ("retain", records.PAIRS_SPLIT):
     if release.counts.get(split):
       raise InputError(
@@ -151,9 +156,9 @@ def _build_records(release, folder):
   return rows
 
 
-def _make_tokenizer(config, folder, release, pairs):
+def _make_tokenizer(config, folder, release):
   """CLIP's own; where the preset leaves its size open, that of given weights, or one compacted to the
-  training texts, those of `pairs` (rows of config.retain_pairs) included."""
+  training texts."""
   sizes = presets.PRESETS[config.model.preset]
   if sizes.vocab_size:
     return tokenizer.clip_tokenizer(sizes.context_length)
@@ -163,7 +168,6 @@ def _make_tokenizer(config, folder, release, pairs):
       return tokenizer.load(path)
   splits = pipeline.training_splits("compromised", release.shards)
   texts = [text for split in splits for text in release_lib.columns(release, split)["text"]]
-  texts += [row["text"].decode() for row in pairs]
   return tokenizer.compact_tokenizer(sizes.context_length, [*texts, *release.generic.values()])
 
 

@@ -235,10 +235,13 @@ def _train(setup, folder, label, step, state, batches, schedule):
   """Runs the loop with its checkpoints, log and bar; leaves `params`, and returns facts and them."""
   size = sum(x.nbytes for x in jax.tree.leaves(state))
   files.require_space(folder, 4 * size, f"the checkpoints of {label}")
-  checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
-  log = writer.Writer(folder, setup.config.tensorboard)
   asking = setup.stop.between_steps() if setup.stop else contextlib.nullcontext(lambda: False)
-  with progress.bar(label, schedule.total_steps) as update, asking as stop_asked:
+  with (
+    asking as stop_asked,
+    contextlib.closing(writer.Writer(folder, setup.config.tensorboard)) as log,
+    contextlib.closing(checkpoint.Checkpoints(folder / "checkpoints")) as checkpoints,
+    progress.bar(label, schedule.total_steps) as update,
+  ):
     state = train.fit(
       step,
       state,
@@ -250,8 +253,6 @@ def _train(setup, folder, label, step, state, batches, schedule):
       progress=lambda done, row: update(done, "  ".join(f"{k} {v:.3g}" for k, v in row.items())),
       stop_asked=stop_asked,
     )
-  checkpoints.close()
-  log.close()
   if hosts.is_first():
     tokenizer_lib.save(setup.tokenizer, folder / "tokenizer.json")
   checkpoint.save_params(folder / "params", state.params)

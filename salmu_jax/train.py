@@ -354,8 +354,7 @@ def fit(
     saved = due(now, schedule.checkpoint_every, schedule.total_steps)
     if saved:
       checkpoints.save(now, state, iterator)
-    # Always asked: processes count together how often.
-    if stop_asked() and now < schedule.total_steps:
+    if stop_asked():
       _save_and_stop(now, state, iterator, waiting, checkpoints, saved)
   checkpoints.wait()
   return state

@@ -40,10 +40,11 @@ class Processes:
     }
     for number in range(count):
       command = [sys.executable, "tests/hostrun.py", "--config=tests/hostconfig.py"]
-      command += [f"--workdir={workdir}", *more, *(each[number] if each else ())]
+      command += [f"--workdir={workdir}", *more]
       if count > 1:
         command.append(f"--coordinator=127.0.0.1:{port}")
         command += [f"--processes={count}", f"--process={number}"]
+      command += each[number] if each else ()
       self.all.append(
         subprocess.Popen(command, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
       )
@@ -176,7 +177,7 @@ def test_sigterm_to_one_of_two_saves_ends_both_well_and_the_restart_has_the_same
   both.all[1].send_signal(signal.SIGTERM)
   out = both.wait()
   assert [code for code, _, _ in out] == [0, 0]
-  assert "Stopped after step" in out[0][2]
+  assert "Stopped after" in out[0][2] and not (tmp_path / "results" / "finetune.json").exists()
   run(tmp_path, 2, devices=2, more=more)
   assert_same_bits(tmp_path, two[0])
 
@@ -187,7 +188,7 @@ def test_a_lone_process_stops_at_sigterm_and_goes_on_with_the_same_bits(alone, t
   started_unlearning(tmp_path)
   one.all[0].send_signal(signal.SIGTERM)
   ((code, _, err),) = one.wait()
-  assert code == 0 and "Stopped after step" in err and "goes on from there" in err
+  assert code == 0 and "Stopped after" in err and "goes on from there" in err
   run(tmp_path, 1, devices=4, more=more)
   assert_same_bits(tmp_path, alone)
 
@@ -217,8 +218,14 @@ def test_processes_with_different_configs_are_refused(tmp_path):
   assert "Process 1 has another config or workdir than process 0" in out[0][2]
 
 
-def test_a_process_that_does_not_come_or_counts_otherwise_is_missed(tmp_path):
-  with pytest.raises(InputError, match="could not join the others"):
+def test_a_process_that_counts_otherwise_is_refused(tmp_path):
+  out = Processes(tmp_path, 2, each=[(), ("--processes=3",)]).wait()
+  assert out[1][0] != 0 and "started with --processes=3, and the first with 2" in out[1][2]
+  assert out[0][0] != 0
+
+
+def test_a_first_process_that_does_not_come_is_missed():
+  with pytest.raises(InputError, match=r"Nobody listens at --coordinator=127\.0\.0\.1:1 after 1 s"):
     hosts.start("127.0.0.1:1", 2, 1, timeout=1)
 
 
@@ -227,6 +234,7 @@ def test_a_process_that_does_not_come_or_counts_otherwise_is_missed(tmp_path):
   [
     (("", 2, None), "go with --coordinator"),
     (("somewhere", 2, 0), "not HOST:PORT"),
+    (("auto", 2, 0), "leave out the other two"),
     (("127.0.0.1:5000", 2, 2), "--processes=2 and --process=2"),
     (("127.0.0.1:5000", None, 0), "needs --processes"),
   ],

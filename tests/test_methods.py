@@ -62,7 +62,7 @@ def test_a_run_resumed_from_a_checkpoint_ends_with_the_same_bits(name, tmp_path)
     checkpoints.wait()
     assert checkpoint.any_in(tmp_path)
     # What was measured comes back with the checkpoint; it is not measured again.
-    restored, _ = checkpoints.restore(jax.tree.map(jnp.copy, run.fresh), rows)
+    restored, _, _ = checkpoints.restore(jax.tree.map(jnp.copy, run.fresh), rows)
   checkpoints.close()
   resumed, _ = run.walk(restored, BATCHES[2:])
   equal(resumed, whole)

@@ -14,8 +14,6 @@ import pytest
 from handmade import jpeg
 from PIL import Image
 
-pytest.importorskip("apache_beam")
-
 from configs import smoke
 from salmu_jax import files
 from salmu_jax.data import pairs, pipeline, records
@@ -93,7 +91,7 @@ def test_every_row_is_there_once_with_its_caption_and_no_larger_than_asked_for(c
   sizes = {Image.open(io.BytesIO(row["image"])).size for row in rows}
   assert sizes == {(48, 32), (24, 24)}  # shrunk by the shorter side; as it was
   small = next(row for row in rows if row["text"] == b"caption 20")
-  assert small["image"] == jpeg(20) and small["file_name"] == b"c.parquet/20"
+  assert small["image"] == jpeg(20) and small["file_name"] == b"c.parquet/000000000_20"
 
 
 def test_the_same_files_give_the_same_records_whatever_the_workers_and_the_digest_says_so(
@@ -126,6 +124,34 @@ def test_a_tar_that_is_cut_short_is_read_to_where_it_breaks_and_counted(tmp_path
   found = pairs.convert([f"{tmp_path}/cut.tar"], tmp_path / "out", image_size=0, max_skipped=0.5)
   assert 3 <= found["kept"] < 10
   assert list(found["skipped"].values()) == [1] and "broken" in next(iter(found["skipped"]))
+
+
+def test_a_damaged_header_is_no_end_and_is_counted(tmp_path):
+  data = bytearray(tar(tmp_path / "whole.tar", [members(i) for i in range(10)]).read_bytes())
+  at = data.index(b"000000005.jpg")
+  data[at + 5] ^= 0xFF
+  (tmp_path / "damaged.tar").write_bytes(bytes(data))
+  # Cut where a header would begin: the two blocks of zeros that end a tar are not there.
+  (tmp_path / "short.tar").write_bytes(bytes(data[: data.index(b"000000003.jpg")]))
+  for name, kept in (("damaged", 4), ("short", 2)):
+    found = pairs.convert(
+      [f"{tmp_path}/{name}.tar"], tmp_path / name, image_size=0, max_skipped=0.5
+    )
+    assert found["kept"] in (kept, kept + 1)
+    assert found["skipped"] == {"from where a file is broken (BrokenHeader)": 1}
+
+
+def test_a_damaged_page_of_parquet_is_counted(tmp_path):
+  numbers = range(200)
+  table = pa.table({"jpg": [jpeg(i) for i in numbers], "caption": [f"c {i}" for i in numbers]})
+  path = tmp_path / "p.parquet"
+  pq.write_table(table, path, compression="snappy", row_group_size=64)
+  data = bytearray(path.read_bytes())
+  middle = len(data) // 2
+  data[middle : middle + 4000] = bytes(4000)
+  path.write_bytes(bytes(data))
+  found = pairs.convert([str(path)], tmp_path / "out", image_size=0, max_skipped=0.9)
+  assert 0 < found["kept"] < 200 and sum(found["skipped"].values()) >= 1
 
 
 @pytest.mark.parametrize(

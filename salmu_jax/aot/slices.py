@@ -193,7 +193,7 @@ def compile_step(step, batch_size=None):
   try:
     compiled = lowered.compile()
   except jax.errors.JaxRuntimeError as error:
-    if "RESOURCE_EXHAUSTED" in str(error) or "hbm" in str(error).lower():
+    if "RESOURCE_EXHAUSTED" in str(error):
       return None
     raise
   return report(compiled)
@@ -217,13 +217,13 @@ def report(compiled):
 
 
 def largest_batch(step):
-  """The largest batch that fits of the configured one times a power of two, and 0 where that does not.
+  """The largest batch that fits of the configured one, which does, times a power of two, up to 64.
 
-  Each doubling is compiled, up to 64 times the configured batch.
+  Each doubling is compiled.
   """
-  best, size = 0, step.batch_size
-  while size <= 64 * step.batch_size and compile_step(step, size):
-    best, size = size, 2 * size
+  best = step.batch_size
+  while best < 64 * step.batch_size and compile_step(step, 2 * best):
+    best *= 2
   return best
 
 

@@ -1,4 +1,4 @@
-"""python -m salmu_jax.data 'TARS/*.tar' --output=DIR: image-text pairs to records; other flags go to Beam."""
+"""python -m salmu_jax.data 'TARS/*.tar' --output=DIR: image-text pairs to records, by Apache Beam."""
 
 import argparse
 import sys
@@ -12,8 +12,9 @@ def main(argv=None):
   """Converts, and says what was kept and skipped."""
   parser = argparse.ArgumentParser(
     prog="python -m salmu_jax.data",
+    allow_abbrev=False,
     description="Writes image-text pairs as ArrayRecord, for config.retain_pairs. Needs "
-    "requirements-beam.txt. Flags that are not below go to Beam: --runner=FlinkRunner and so on.",
+    "requirements-beam.txt.",
   )
   parser.add_argument("files", nargs="+", help=".tar (webdataset) or .parquet files, or globs")
   parser.add_argument("--output", required=True, help="the folder to write")
@@ -24,7 +25,10 @@ def main(argv=None):
     "--max_skipped", type=float, default=0.01, help="share of unreadable rows that is let pass"
   )
   parser.add_argument("--shard_mib", type=int, default=256, help="largest size of a file, MiB")
-  args, options = parser.parse_known_args(argv)
+  parser.add_argument(
+    "--beam", action="append", default=[], help="an option for Beam: --beam=--runner=FlinkRunner"
+  )
+  args = parser.parse_args(argv)
   from salmu_jax.data import pairs
 
   found = pairs.convert(
@@ -33,7 +37,7 @@ def main(argv=None):
     image_size=args.image_size,
     max_skipped=args.max_skipped,
     shard_mib=args.shard_mib,
-    options=options,
+    options=args.beam,
   )
   console = Console()
   console.print(f"{found['kept']:,} pairs in {args.output}")

@@ -94,6 +94,7 @@ def convert(patterns, output, *, image_size, max_skipped=0.01, shard_mib=256, op
     min_shard_size=min(64, shard_mib) * 2**20,
   )
   # TFDS makes a folder for downloads, whether there are any or not.
+  (output / records.COUNTS).unlink(missing_ok=True)
   downloads = output / "downloads"
   downloads.mkdir(parents=True, exist_ok=True)
   try:
@@ -162,19 +163,37 @@ def read_file(path):
   name = os.path.basename(path)
   read = _tar_samples if path.endswith(".tar") else _parquet_samples
   done = 0
-  try:
-    with FileSystems.open(path, compression_type="uncompressed") as file:
+  with FileSystems.open(path, compression_type="uncompressed") as file:
+    try:
       for key, parts in read(file):
         yield f"{name}/{key}", parts
         done += 1
-  except (tarfile.TarError, pa.ArrowException, EOFError) as error:
-    yield f"{name}/{done}", {"broken": type(error).__name__}
+    # A damaged page of parquet is a plain OSError.
+    except (tarfile.TarError, pa.ArrowException, EOFError, OSError) as error:
+      yield f"{name}/{done}", {"broken": type(error).__name__}
+
+
+class BrokenHeader(tarfile.TarError):
+  """A header that is none, where a tar does not end."""
+
+
+class _Member(tarfile.TarInfo):
+  """A member whose header must be right: tarfile takes a damaged one for the end."""
+
+  @classmethod
+  def fromtarfile(cls, tar):
+    try:
+      return super().fromtarfile(tar)
+    except tarfile.EOFHeaderError:
+      raise
+    except tarfile.HeaderError as error:
+      raise BrokenHeader(str(error)) from error
 
 
 def _tar_samples(file):
   """Samples of a webdataset: neighbours of one name, whose parts the rest of their names says."""
   key, parts = None, {}
-  with tarfile.open(fileobj=file, mode="r|*") as tar:
+  with tarfile.open(fileobj=file, mode="r|*", tarinfo=_Member) as tar:
     for member in tar:
       if not member.isfile():
         continue
@@ -195,7 +214,8 @@ def _parquet_samples(file):
     number = 0
     for batch in parquet.iter_batches(batch_size=64):
       for row in batch.to_pylist():
-        key = next((str(row[k]) for k in KEYS if row.get(k)), str(number))
+        # With its number, for nobody promises that keys differ.
+        key = f"{number:09d}_" + next((str(row[k]) for k in KEYS if row.get(k)), "")
         image = row.get("image")
         if isinstance(image, dict):
           row["image"] = image.get("bytes")

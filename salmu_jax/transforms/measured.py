@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from salmu_jax import hosts
 from salmu_jax.errors import InputError
 from salmu_jax.transforms import trees
 
@@ -73,7 +74,7 @@ def find_salient(fraction=0.5):
 
   def prepare(opt_state, gradients):
     saliency = jax.tree.map(jnp.abs, mean_gradients(gradients, ["forget"])["forget"])
-    flat = np.concatenate([np.asarray(x).ravel() for x in jax.tree.leaves(saliency)])
+    flat = np.concatenate([x.ravel() for x in jax.tree.leaves(hosts.on_host(saliency))])
     rank = flat.size - math.ceil(fraction * flat.size)
     threshold = np.partition(flat, rank)[rank]
     mask = jax.tree.map(lambda x: (x >= threshold) & (x > 0), saliency)
