@@ -219,9 +219,11 @@ def test_processes_with_different_configs_are_refused(tmp_path):
 
 
 def test_a_process_that_counts_otherwise_is_refused(tmp_path):
-  out = Processes(tmp_path, 2, each=[(), ("--processes=3",)]).wait()
-  assert out[1][0] != 0 and "started with --processes=3, and the first with 2" in out[1][2]
-  assert out[0][0] != 0
+  both = Processes(tmp_path, 2, each=[(), ("--processes=3",)])
+  _, err = both.all[1].communicate(timeout=120)
+  both.all[0].kill()
+  assert both.all[1].returncode != 0
+  assert "started with --processes=3, and the first with 2" in err
 
 
 def test_a_first_process_that_does_not_come_is_missed():
