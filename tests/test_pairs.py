@@ -1,5 +1,6 @@
 """Pairs by the million, in small: what is kept and skipped and why, and how training reads what is left."""
 
+import contextlib
 import io
 import itertools
 import json
@@ -7,15 +8,17 @@ import subprocess
 import sys
 import tarfile
 
+import jax
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from handmade import jpeg
+from handmade import jpeg, write
 from PIL import Image
 
 from configs import smoke
-from salmu_jax import files
+from salmu_jax import files, run, stages
+from salmu_jax import mesh as mesh_lib
 from salmu_jax.data import pairs, pipeline, records
 from salmu_jax.errors import InputError
 from salmu_jax.generate import beam as generated
@@ -213,6 +216,41 @@ def test_training_sees_every_pair_and_every_sensitive_row_once_an_epoch_and_resu
   for batch in batches[4:]:
     np.testing.assert_array_equal(next(again)["text"], batch["text"])
   again.close()
+
+
+def asking_for_pairs(folder, pairs_folder, preset="vit_b16_narrow", **splits):
+  config = smoke.get_config("finetune")
+  config.release = str(write(folder / "release", splits))
+  config.retain_pairs = str(pairs_folder)
+  config.model.preset = preset
+  return config
+
+
+def test_a_run_takes_the_pairs_as_its_retain_base(converted, tmp_path):
+  config = asking_for_pairs(tmp_path, converted[0], retain_real=None)
+  config.pretrain.batch_size = config.unlearn.finetune.batch_size = 8
+  setup = run.prepare(config, tmp_path / "run", mesh_lib.make_mesh(jax.devices()[:1]))
+  assert setup.release.counts["retain_real"] == len(setup.records["retain_real"]) == 30
+  assert setup.splits("clean") == ("retain_synth", "retain_real") == setup.splits("retain")
+  assert setup.splits("compromised")[-1] == "sensitive"
+  assert stages.pretrain_settings(setup)["retain_pairs"] == converted[1]["digest"]
+  with contextlib.closing(stages.unlearning_batches(setup, config.unlearn.finetune)) as batches:
+    assert next(batches)["retain"]["image"].shape == (8, 224, 224, 3)
+
+
+@pytest.mark.parametrize(
+  "preset, splits, message",
+  [
+    ("vit_b16_narrow", {}, r"beside the split 'retain_real'"),
+    ("tiny", {"retain_real": None}, r"needs CLIP's whole vocabulary"),
+  ],
+)
+def test_pairs_beside_other_rows_or_without_a_vocabulary_are_refused(
+  preset, splits, message, converted, tmp_path
+):
+  config = asking_for_pairs(tmp_path, converted[0], preset, **splits)
+  with pytest.raises(InputError, match=message):
+    run.prepare(config, tmp_path / "run", mesh_lib.make_mesh(jax.devices()[:1]))
 
 
 class Numbers:
