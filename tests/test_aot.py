@@ -70,6 +70,18 @@ def test_the_ring_passes_shards_on_and_gathers_no_side_where_the_definition_does
 
 
 @pytest.mark.tpu_backend
+def test_the_pass_that_measures_is_compiled_too():
+  mesh = slices.describe("v5e:2x4")
+  config = small()
+  config.unlearn = vit_b16_scratch.get_config("salun").unlearn
+  config.unlearn.salun.batch_size = ROWS
+  found = slices.steps(config, mesh)
+  assert {"unlearn salun", "measure for salun"} <= set(found)
+  report = slices.compile_step(found["measure for salun"])
+  assert report.host == [] and 0 < report.memory < slices.CHIPS["v5e"].hbm
+
+
+@pytest.mark.tpu_backend
 def test_what_exceeds_the_memory_of_a_chip_is_said_to():
   mesh = slices.describe("v5e:1x1")
   step = slices.steps(small("contrastive"), mesh)["pretrain"]

@@ -123,7 +123,9 @@ def steps(config, mesh):
     optimizer = train.make_optimizer(run.optimizer, _STEPS)
     method = base.build(MAKERS[run.method], optimizer, run.args.to_dict(), steps=_STEPS, seed=0)
     program = train.unlearn_program(config, model, mesh, method)
-    out[f"unlearn {name}"] = _unlearning(program, model, mesh, run.batch_size)
+    out[f"unlearn {name}"] = unlearning = _unlearning(program, model, mesh, run.batch_size)
+    if method.prepares:
+      out[f"measure for {name}"] = _measuring(config, method, model, mesh, program, unlearning)
   judged = model.clone(dtype=jnp.dtype(config.evaluate.compute_dtype))
   return out | _embedding(config, judged, mesh)
 
@@ -146,6 +148,14 @@ def _unlearning(program, model, mesh, batch_size):
   # The reference and the generic captions come on top where a method reads them.
   count = lambda size: 2 * flops.training_step(model.sizes, size)
   return Step(program.step, arguments, batch_size, count)
+
+
+def _measuring(config, method, model, mesh, program, unlearning):
+  """The pass of gradients before the first step, of methods that measure the data."""
+  jitted = train.jitted_gradients(
+    model, method, mesh, layout=program.layout, accumulate=config.accumulate
+  )
+  return unlearning._replace(jitted=jitted, arguments=lambda size: unlearning.arguments(size)[1:])
 
 
 def _embedding(config, model, mesh):
