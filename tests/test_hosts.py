@@ -222,6 +222,7 @@ def test_a_process_that_counts_otherwise_is_refused(tmp_path):
   both = Processes(tmp_path, 2, each=[(), ("--processes=3",)])
   _, err = both.all[1].communicate(timeout=120)
   both.all[0].kill()
+  both.all[0].communicate()
   assert both.all[1].returncode != 0
   assert "started with --processes=3, and the first with 2" in err
 
