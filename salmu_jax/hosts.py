@@ -5,6 +5,7 @@ take part in steps, checkpoints and evaluation.
 """
 
 import contextlib
+import functools
 import itertools
 import os
 import signal
@@ -17,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from salmu_jax import mesh as mesh_lib
 from salmu_jax.errors import InputError, Stopped
 
 # Seconds until the others notice that a process is gone, and until an orderly end is given up.
@@ -248,10 +249,14 @@ def agreed_by_any(flag):
 
 def _say(flag):
   """Sends this process's flag to all; the answer, whether any is true, is a () array on its way."""
-  mesh = jax.make_mesh((jax.device_count(),), ("all",), axis_types=(AxisType.Auto,))
-  where = NamedSharding(mesh, PartitionSpec("all"))
   own = np.full(jax.local_device_count(), flag, np.int32)
-  return _any(jax.make_array_from_process_local_data(where, own))
+  return _any(mesh_lib.put_batch(own, _all_devices()))
+
+
+@functools.cache
+def _all_devices():
+  """Made once: steps ask for it."""
+  return mesh_lib.make_mesh()
 
 
 @jax.jit

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
 from salmu_jax.losses import similarities
+from salmu_jax.mesh import AXIS
 
-AXIS = "data"
 _ROWS, _WHOLE = PartitionSpec(AXIS), PartitionSpec()
 
 

@@ -216,7 +216,7 @@ def jitted_pretrain_step(model, tx, mesh, objective=None, *, layout=None, accumu
   """The pretraining step as it runs; the state is donated.
 
   Args:
-    objective: a key of OBJECTIVES' value; CLIP's loss as defined, if None.
+    objective: an Objective for this mesh; CLIP's loss as defined, if None.
     layout: of the state, see `state_layout`; whole copies if None.
   """
   objective = objective or OBJECTIVES["contrastive"](mesh)

@@ -38,19 +38,18 @@ _HOST = ("callback", "infeed", "outfeed", "SendToHost", "RecvFromHost")
 
 
 class Chip(NamedTuple):
-  """hbm: bytes of memory. peak: bfloat16 FLOP/s. options: that describing a slice of them takes."""
+  """hbm: bytes of memory. options: that describing a slice of them takes."""
 
   hbm: int
-  peak: float
   options: dict
 
 
 # By the first part of a topology's name. Google Cloud, TPU system architecture, per chip.
 CHIPS = {
-  "v4": Chip(32 * 2**30, 275e12, {"chip_config_name": "megacore"}),
-  "v5e": Chip(16 * 2**30, 197e12, {}),
-  "v5p": Chip(95 * 2**30, 459e12, {}),
-  "v6e": Chip(32 * 2**30, 918e12, {}),
+  "v4": Chip(32 * 2**30, {"chip_config_name": "megacore"}),
+  "v5e": Chip(16 * 2**30, {}),
+  "v5p": Chip(95 * 2**30, {}),
+  "v6e": Chip(32 * 2**30, {}),
 }
 
 
