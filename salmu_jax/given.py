@@ -81,15 +81,14 @@ def load_params(folder, model, mesh, rules=mesh_lib.REPLICATED):
   """
   scanned = files.read_json(folder / workdir.SETTINGS)["model"]["scan"]
   stored = model.clone(scan=scanned)
-  shapes = lambda model: jax.eval_shape(lambda: clip.init(model, 0))
   place = lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where)
-  like = shapes(stored)
+  like = clip.shapes(stored)
   like = jax.tree.map(place, like, mesh_lib.parameter_layout(like, mesh, rules))
   params = checkpoint.load_params(folder / "params", like)
   if scanned == model.scan:
     return params
   change = clip.stack_layers if model.scan else clip.unstack_layers
-  layout = mesh_lib.parameter_layout(shapes(model), mesh, rules)
+  layout = mesh_lib.parameter_layout(clip.shapes(model), mesh, rules)
   return jax.jit(change, out_shardings=layout)(params)
 
 

@@ -2,7 +2,6 @@
 
 import time
 
-import jax
 from clu import parameter_overview
 
 from salmu_jax import checkpoint, files, given, hosts, progress, stages, workdir, writer
@@ -170,5 +169,5 @@ def _curve(path):
 
 def parameter_count(setup):
   """Number of scalars in the model."""
-  shapes = jax.eval_shape(lambda: clip.init(setup.model, 0))
+  shapes = clip.shapes(setup.model)
   return int(parameter_overview.count_parameters(shapes))

@@ -174,8 +174,7 @@ def _make_tokenizer(config, folder, release):
 def _check_stages(setup):
   """Raises InputError for what would stop a stage later, before anything is trained or evaluated."""
   config, counts = setup.config, setup.release.counts
-  shapes = jax.eval_shape(lambda: clip.init(setup.model, 0))
-  mesh_lib.parameter_layout(shapes, setup.mesh, config.sharding)
+  mesh_lib.parameter_layout(clip.shapes(setup.model), setup.mesh, config.sharding)
   for name in given.places(config):
     given.check(config, setup.folder, name, setup.tokenizer)
     stages.load_params(setup, setup.model_folder(name))

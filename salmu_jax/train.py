@@ -266,7 +266,7 @@ class Program(NamedTuple):
 def pretrain_program(config, model, mesh, total_steps):
   """The step that pretrains `model` as `config` says."""
   tx = make_optimizer(config.pretrain.optimizer, total_steps)
-  layout = state_layout(_shapes(model), tx, mesh, config.sharding)
+  layout = state_layout(clip.shapes(model), tx, mesh, config.sharding)
   objective = OBJECTIVES[config.pretrain.loss](mesh)
   step = jitted_pretrain_step(
     model, tx, mesh, objective, layout=layout, accumulate=config.accumulate
@@ -276,13 +276,9 @@ def pretrain_program(config, model, mesh, total_steps):
 
 def unlearn_program(config, model, mesh, method):
   """The step that unlearns with `method` as `config` says."""
-  layout = state_layout(_shapes(model), method.tx, mesh, config.sharding)
+  layout = state_layout(clip.shapes(model), method.tx, mesh, config.sharding)
   step = jitted_unlearn_step(model, method, mesh, layout=layout, accumulate=config.accumulate)
   return Program(step, method.tx, layout)
-
-
-def _shapes(model):
-  return jax.eval_shape(lambda: clip.init(model, 0))
 
 
 def state_layout(params, tx, mesh, rules=mesh_lib.REPLICATED):
@@ -392,5 +388,5 @@ def _mean_of_finite(rows, now, checkpoints):
 
 def init_params(model, seed, mesh, rules=mesh_lib.REPLICATED):
   """Fresh parameters, born where they lie."""
-  layout = mesh_lib.parameter_layout(_shapes(model), mesh, rules)
+  layout = mesh_lib.parameter_layout(clip.shapes(model), mesh, rules)
   return jax.jit(lambda: clip.init(model, seed), out_shardings=layout)()

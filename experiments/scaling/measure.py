@@ -86,7 +86,7 @@ def section(path=RESULTS):
 
 
 def presets_name(found):
-  """ "ViT-B/16" for people."""
+  """What was compiled, in words."""
   sizes = presets.PRESETS[found["preset"]]
   return f"{found['preset']} ({sizes.vision.layers} + {sizes.text.layers} layers, bfloat16, recomputed blocks)"
 

@@ -159,7 +159,7 @@ def _measuring(config, method, model, mesh, program, unlearning):
 
 def _embedding(config, model, mesh):
   images, texts = evaluator.jitted_encoders(model, mesh)
-  shapes = jax.eval_shape(lambda: clip.init(model, 0))
+  shapes = clip.shapes(model)
   layout = mesh_lib.parameter_layout(shapes, mesh, config.sharding)
   params = jax.tree.map(_shaped, shapes, layout)
   batch = lambda size: _pairs(model.sizes, mesh, size, ("text",))

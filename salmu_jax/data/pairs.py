@@ -130,14 +130,20 @@ def _explain(counts, max_skipped, error):
   if not counts.exists():
     return
   found = json.loads(counts.read_text())
-  skipped = sum(found["skipped"].values())
-  total = skipped + found["kept"]
-  if skipped > max_skipped * total:
+  if _too_many_skipped(found, max_skipped):
+    skipped = sum(found["skipped"].values())
+    total = skipped + found["kept"]
     reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(found["skipped"].items()))
     raise InputError(
       f"{skipped} of {total} rows cannot be used, more than --max_skipped={max_skipped:g} of them: "
       f"{reasons}. Nothing was written but {counts}. Mend the files, or allow more."
     ) from error
+
+
+def _too_many_skipped(found, max_skipped):
+  """Whether counts as `judge_counts` writes them are to end the pipeline; so does nothing at all."""
+  skipped = sum(found["skipped"].values())
+  return skipped > max_skipped * (found["kept"] + skipped) or not found["kept"]
 
 
 def fingerprint(row):
@@ -154,7 +160,7 @@ def judge_counts(reasons, path, max_skipped, content):
   kept = dict(reasons).get(None, 0)
   found = {"kept": kept, "skipped": skipped, "digest": f"{content % 2**128:032x}"}
   epath.Path(path).write_text(json.dumps(found, indent=1) + "\n")
-  if sum(skipped.values()) > max_skipped * (kept + sum(skipped.values())) or not kept:
+  if _too_many_skipped(found, max_skipped):
     raise ValueError("too many rows cannot be used")
 
 

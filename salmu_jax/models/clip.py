@@ -261,6 +261,11 @@ def init(model, seed):
   return model.init(jax.random.key(seed), image, tokens)["params"]
 
 
+def shapes(model):
+  """The shapes of fresh parameters, without making them."""
+  return jax.eval_shape(lambda: init(model, 0))
+
+
 def stack_layers(params):
   """Parameters of an unrolled model in the layout of a scanned one; scanned ones as they are."""
   return _each_transformer(params, _stacked)

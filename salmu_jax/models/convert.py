@@ -183,7 +183,7 @@ def _read_ours(folder):
   settings = files.read_json(folder / workdir.SETTINGS)["model"]
   words = tokenizer_lib.load(folder / "tokenizer.json")
   sizes = PRESETS[settings["preset"]]._replace(vocab_size=words.vocab_size)
-  like = jax.eval_shape(lambda: clip.init(clip.CLIP(sizes, scan=settings["scan"]), 0))
+  like = clip.shapes(clip.CLIP(sizes, scan=settings["scan"]))
   one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), like)
   params = jax.device_get(clip.unstack_layers(checkpoint.load_params(folder / "params", like)))
