@@ -63,9 +63,13 @@ class Checkpoints:
     """Returns when everything that was saved is on disk."""
     self._manager.wait_until_finished()
 
-  def close(self):
-    """Waits, then releases the folder."""
-    self._manager.close()
+  def __enter__(self):
+    return self
+
+  def __exit__(self, kind, error, trace):
+    """Waits, then releases the folder; a save that needs a process that is gone would not end."""
+    if not hosts.lost_another(error):
+      self._manager.close()
 
 
 def _same_processes(folder):

@@ -239,7 +239,7 @@ def _train(setup, folder, label, step, state, batches, schedule):
   with (
     asking as stop_asked,
     contextlib.closing(writer.Writer(folder, setup.config.tensorboard)) as log,
-    contextlib.closing(checkpoint.Checkpoints(folder / "checkpoints")) as checkpoints,
+    checkpoint.Checkpoints(folder / "checkpoints") as checkpoints,
     progress.bar(label, schedule.total_steps) as update,
   ):
     state = train.fit(

@@ -162,10 +162,10 @@ def test_where_one_process_dies_the_other_ends_in_time_and_a_restart_goes_on(kil
   out = both.wait(timeout=120)
   assert time.monotonic() - began < 100
   code, _, err = out[1 - killed]
-  assert code not in (0, None) and "Lost another process" in err
-  if killed:
-    run(tmp_path, 2, devices=2, more=more)
-    assert_same_bits(tmp_path, two[0])
+  # Where the network does not report the loss, JAX misses the heartbeat and ends the process itself.
+  assert code not in (0, None) and ("Lost another process" in err or "another task died" in err)
+  run(tmp_path, 2, devices=2, more=more)
+  assert_same_bits(tmp_path, two[0])
 
 
 def test_sigterm_to_one_of_two_saves_ends_both_well_and_the_restart_has_the_same_bits(

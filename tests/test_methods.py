@@ -56,14 +56,15 @@ def test_eight_devices_give_what_one_gives(name):
 def test_a_run_resumed_from_a_checkpoint_ends_with_the_same_bits(name, tmp_path):
   run, whole, _ = whole_run(name)
   half, _ = run.walk(run.start, BATCHES[:2])
-  checkpoints = checkpoint.Checkpoints(tmp_path)
-  with contextlib.closing(pipeline.start(grain.MapDataset.range(8), 2)) as rows:
+  with (
+    checkpoint.Checkpoints(tmp_path) as checkpoints,
+    contextlib.closing(pipeline.start(grain.MapDataset.range(8), 2)) as rows,
+  ):
     checkpoints.save(2, half, rows)
     checkpoints.wait()
     assert checkpoint.any_in(tmp_path)
     # What was measured comes back with the checkpoint; it is not measured again.
     restored, _, _ = checkpoints.restore(jax.tree.map(jnp.copy, run.fresh), rows)
-  checkpoints.close()
   resumed, _ = run.walk(restored, BATCHES[2:])
   equal(resumed, whole)
 

@@ -144,10 +144,12 @@ def test_a_checkpoint_of_four_devices_goes_on_on_two_and_on_one(tmp_path):
     params = stand_in_params()
     layout = train.state_layout(params, TX, mesh, RULES)
     step = train.jitted_pretrain_step(STAND_IN, TX, mesh, layout=layout)
-    checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
     log = writer.Writer(folder, tensorboard=False)
     rows = grain.MapDataset.range(1000).map(lambda i: jax.tree.map(lambda x: x[0], pair(int(i), 1)))
-    with contextlib.closing(pipeline.start(rows, 8)) as stream, contextlib.closing(checkpoints):
+    with (
+      contextlib.closing(pipeline.start(rows, 8)) as stream,
+      checkpoint.Checkpoints(folder / "checkpoints") as checkpoints,
+    ):
       state = train.fit(
         step,
         train.start_state(params, TX, mesh, layout),

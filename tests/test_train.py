@@ -39,10 +39,12 @@ def _pair(seed, rows=8):
 
 def fit(folder, step=STEP, schedule=SCHEDULE, tx=TX):
   folder.mkdir(exist_ok=True)
-  checkpoints = checkpoint.Checkpoints(folder / "checkpoints")
   log = writer.Writer(folder, tensorboard=False)
   try:
-    with contextlib.closing(batches()) as stream:
+    with (
+      contextlib.closing(batches()) as stream,
+      checkpoint.Checkpoints(folder / "checkpoints") as checkpoints,
+    ):
       return train.fit(
         step,
         train.start_state(PARAMS, tx, ONE),
@@ -54,7 +56,6 @@ def fit(folder, step=STEP, schedule=SCHEDULE, tx=TX):
         progress=lambda done, row: None,
       )
   finally:
-    checkpoints.close()
     log.close()
 
 
