@@ -4,6 +4,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from little import STAND_IN, sgd_settings, stand_in_params, unlearning_batch
 
 from salmu_jax import mesh as mesh_lib
@@ -38,20 +39,21 @@ def make(name, optimizer, **args):
 
 
 class Run:
-  """A method on a mesh, its step compiled."""
+  """A method on a mesh, its parameters split by `rules`, its step compiled."""
 
-  def __init__(self, name, mesh):
+  def __init__(self, name, mesh, rules=mesh_lib.REPLICATED):
     self.method = make(name, train.make_optimizer(sgd_settings(), STEPS))
-    self.mesh, self.reference = mesh, jax.device_put(PARAMS, mesh_lib.replicated(mesh))
-    self.step = train.jitted_unlearn_step(STAND_IN, self.method, mesh)
-    self.fresh = self.start = train.start_state(PARAMS, self.method.tx, mesh)
+    layout = train.state_layout(PARAMS, self.method.tx, mesh, rules)
+    self.mesh, self.reference = mesh, jax.device_put(PARAMS, layout.params)
+    self.step = train.jitted_unlearn_step(STAND_IN, self.method, mesh, layout=layout)
+    self.fresh = self.start = train.start_state(PARAMS, self.method.tx, mesh, layout)
     if self.method.prepares:
-      gradients = train.jitted_gradients(STAND_IN, self.method, mesh)
+      gradients = train.jitted_gradients(STAND_IN, self.method, mesh, layout=layout)
       passing = lambda: (gradients(self.reference, self.put(batch)) for batch in MEASURED)
-      self.start = train.prepared(self.fresh, self.method, passing, mesh)
+      self.start = train.prepared(self.fresh, self.method, passing, mesh, layout)
 
   def put(self, batch):
-    return mesh_lib.put_batch(batch, self.mesh)
+    return jax.tree.map(lambda x: mesh_lib.put_known(np.asarray(x), self.mesh), batch)
 
   def walk(self, state, batches):
     """The state after the batches, and the metrics of each step; `state` is not donated."""

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from salmu_jax import hosts
 from salmu_jax.transforms import trees
 from salmu_jax.transforms.measured import filled, mean_gradients
 
@@ -61,10 +62,8 @@ def find_layers(count=1):
 
 def _choose(norm, forget, retain, count):
   """A tree like `norm`, true for the chosen layers."""
-  ratio = lambda a, b: jnp.abs(a) / jnp.maximum(b, 1e-30)
-  importance = jax.tree.map(ratio, _norms(forget), norm)
-  lengths = jax.tree.map(jnp.multiply, _norms(forget), _norms(retain))
-  alignment = jax.tree.leaves(jax.tree.map(ratio, _dots(forget, retain), lengths))
+  importance, alignment = hosts.on_host(_scores(norm, forget, retain))
+  alignment = jax.tree.leaves(alignment)
   leaves = jax.tree_util.tree_leaves_with_path(importance)
   layers = [
     (float(gain), float(loss), array, layer)
@@ -79,6 +78,15 @@ def _choose(norm, forget, retain, count):
     for array, (_, x) in enumerate(leaves)
   ]
   return jax.tree.unflatten(jax.tree.structure(norm), flags)
+
+
+@jax.jit
+def _scores(norm, forget, retain):
+  """(importance, alignment), trees like `norm`, by layer."""
+  ratio = lambda a, b: jnp.abs(a) / jnp.maximum(b, 1e-30)
+  lengths = jax.tree.map(jnp.multiply, _norms(forget), _norms(retain))
+  alignment = jax.tree.map(ratio, _dots(forget, retain), lengths)
+  return jax.tree.map(ratio, _norms(forget), norm), alignment
 
 
 def _front(layers):

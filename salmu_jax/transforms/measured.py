@@ -136,13 +136,25 @@ def find_basis(rank=8):
         sums.append(part)
       else:
         sums[number % rank] = jax.tree.map(jnp.add, sums[number % rank], part)
-    gram = np.array([[float(optax.tree.vdot(a, b)) for b in sums] for a in sums])
-    whiten = jnp.asarray(_whitening(gram, rank), jnp.float32)
-    project = lambda *parts: jnp.tensordot(whiten, jnp.stack(parts), axes=1, precision="highest")
-    basis = jax.tree.map(project, *sums)
+    whiten = _whitening(np.asarray(_gram(sums), np.float64), rank).astype(np.float32)
+    basis = _combined(whiten, sums)
     return filled(opt_state, ProjectOutState, lambda _: ProjectOutState(basis))
 
   return prepare
+
+
+# As one program each: of several processes, collectives of many small ones would wait for each other.
+@jax.jit
+def _gram(vectors):
+  """(K, K) inner products of K trees."""
+  return jnp.array([[optax.tree.vdot(a, b) for b in vectors] for a in vectors])
+
+
+@jax.jit
+def _combined(weights, vectors):
+  """A tree whose leaves have a leading axis of weights (R, K) @ K trees."""
+  combine = lambda *parts: jnp.tensordot(weights, jnp.stack(parts), axes=1, precision="highest")
+  return jax.tree.map(combine, *vectors)
 
 
 def _whitening(gram, rank):
@@ -190,13 +202,18 @@ def measure_importance():
   """
 
   def prepare(opt_state, gradients):
-    squares = mean_gradients(gradients, ["retain"], jnp.square)["retain"]
-    entries = sum(x.size for x in jax.tree.leaves(squares))
-    mean = sum(jnp.sum(x) for x in jax.tree.leaves(squares)) / entries
-    relative = jax.tree.map(lambda x: x / jnp.maximum(mean, trees.TINY), squares)
+    relative = _over_mean(mean_gradients(gradients, ["retain"], jnp.square)["retain"])
     return filled(opt_state, ImportanceState, lambda _: ImportanceState(relative))
 
   return prepare
+
+
+@jax.jit
+def _over_mean(tree):
+  """The tree over the mean of all its entries."""
+  entries = sum(x.size for x in jax.tree.leaves(tree))
+  mean = sum(jnp.sum(x) for x in jax.tree.leaves(tree)) / entries
+  return jax.tree.map(lambda x: x / jnp.maximum(mean, trees.TINY), tree)
 
 
 class HoldUnimportantState(NamedTuple):
@@ -238,9 +255,14 @@ def measure_freedom():
   """
 
   def prepare(opt_state, gradients):
-    size = jax.tree.map(jnp.abs, mean_gradients(gradients, ["forget"])["forget"])
-    share = lambda axes, x: x / jnp.maximum(jnp.max(x, axis=axes, keepdims=True), 1e-30)
-    freedom = trees.map_layers(share, size)
+    freedom = _over_largest(mean_gradients(gradients, ["forget"])["forget"])
     return filled(opt_state, HoldUnimportantState, lambda s: s._replace(freedom=freedom))
 
   return prepare
+
+
+@jax.jit
+def _over_largest(tree):
+  """Absolute values over the largest of their layer."""
+  share = lambda axes, x: x / jnp.maximum(jnp.max(x, axis=axes, keepdims=True), 1e-30)
+  return trees.map_layers(share, jax.tree.map(jnp.abs, tree))
