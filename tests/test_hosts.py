@@ -118,6 +118,9 @@ def test_four_processes_of_split_parameters_unlearn_as_two_of_whole_ones(two, tm
   rules = r"(('(kernel|/embedding)$', ('data',)), ('.*', ()))"
   run(tmp_path, 4, more=[*from_models_of(two[0]), f"--config.sharding={rules}"])
   assert_same_run(tmp_path, two[0], MODELS[2:])
+  for model in MODELS[:2]:  # the same weights, read and judged in other parts
+    found, expected = (jax.tree.leaves(scores(w, model)[:2]) for w in (tmp_path, two[0]))
+    assert len(found) > 10 and found == pytest.approx(expected, abs=1e-5)
 
 
 def test_only_the_first_process_talks_and_all_end_well(two):

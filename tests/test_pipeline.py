@@ -181,6 +181,25 @@ def test_evaluation_pads_to_one_shape_and_keeps_every_row(opened, batch_size):
   np.testing.assert_array_equal(np.concatenate(seen), expected)
 
 
+@pytest.mark.parametrize("count, batch_size", [(13, 8), (9, 12), (16, 8)])
+def test_processes_share_every_batch_of_an_evaluation(opened, monkeypatch, count, batch_size):
+  rows, numbers = opened[1]["forget"], np.arange(count)[::-1] // 2
+  batches = lambda: pipeline.evaluation_images(
+    rows, image_size=16, batch_size=batch_size, numbers=numbers
+  )
+  whole, parts = list(batches()), []
+  monkeypatch.setattr(jax, "process_count", lambda: 4)
+  for number in range(4):
+    monkeypatch.setattr(jax, "process_index", lambda number=number: number)
+    parts.append(list(batches()))
+  for at, (pixels, valid) in enumerate(whole):
+    together = np.concatenate([part[at][0] for part in parts])
+    np.testing.assert_array_equal(together, pixels)
+    for part in parts:
+      np.testing.assert_array_equal(part[at][1], valid)
+  assert {len(part) for part in parts} == {len(whole)}
+
+
 class Watched:
   """Rows that take a moment; counts those that are read, and those that are read at once."""
 

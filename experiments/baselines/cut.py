@@ -107,11 +107,11 @@ def _embedded(embed, pairs, size=256):
   """(N, D) of pictures and of captions; the last batch is filled up, so that all have one shape."""
   images, texts = [], []
   for at in range(0, len(pairs.image), size):
-    image, valid = pipeline.padded(pairs.image[at : at + size], size)
-    tokens, _ = pipeline.padded(pairs.tokens[at : at + size], size)
-    z = jax.device_get(embed({"image": image, "text": tokens}))
-    images.append(z.image[valid])
-    texts.append(z.text[valid])
+    image, tokens = pairs.image[at : at + size], pairs.tokens[at : at + size]
+    whole = {"image": pipeline.filled(image, size), "text": pipeline.filled(tokens, size)}
+    z = jax.device_get(embed(whole))
+    images.append(z.image[: len(image)])
+    texts.append(z.text[: len(image)])
   return np.concatenate(images), np.concatenate(texts)
 
 

@@ -131,8 +131,11 @@ class _Share(grain.MapDataset):
 def evaluation_images(rows, *, image_size, batch_size, numbers=None, threads=1, ahead=4):
   """Batches of pictures in row order, all of one shape; of the rows of these numbers alone, if given.
 
+  Of several processes, the p-th of P reads the p-th of P equal parts of every batch.
+
   Yields:
-    ((B, S, S, 3) uint8, (B,) bool): the pictures and whether a row is one; false on the filler.
+    ((B / P, S, S, 3) uint8, (B,) bool): this process's pictures, and whether a row of the whole batch is
+    one; false on the filler.
   """
 
   def picture(number):
@@ -141,11 +144,15 @@ def evaluation_images(rows, *, image_size, batch_size, numbers=None, threads=1, 
       images.decode(row["image"], repr(_text(row["file_name"]))), image_size
     )
 
-  chosen = range(len(rows)) if numbers is None else numbers
-  pictures = grain.MapDataset.source(chosen).map(picture)
-  with contextlib.closing(_batches(pictures, batch_size, threads, ahead)) as batches:
-    for batch in batches:
-      yield padded(batch, batch_size)
+  chosen = np.arange(len(rows)) if numbers is None else np.asarray(numbers)
+  share = batch_size // jax.process_count()
+  own = chosen[np.arange(len(chosen)) % batch_size // share == jax.process_index()]
+  pictures = grain.MapDataset.source(own).map(picture)
+  none = np.zeros((0, image_size, image_size, 3), np.uint8)
+  with contextlib.closing(_batches(pictures, share, threads, ahead)) as batches:
+    for at in range(0, len(chosen), batch_size):
+      # The last batch may have rows of other processes alone.
+      yield filled(next(batches, none), share), at + np.arange(batch_size) < len(chosen)
 
 
 def _batches(examples, size, threads, ahead, *, drop_remainder=False):
@@ -158,10 +165,10 @@ def _batches(examples, size, threads, ahead, *, drop_remainder=False):
   return iter(grain.experimental.ThreadPrefetchIterDataset(batches, prefetch_buffer_size=ahead))
 
 
-def padded(batch, size):
-  """(n, ...) -> ((size, ...), (size,) bool): the last row repeated as filler, and who is none."""
-  filler = np.repeat(batch[-1:], size - len(batch), axis=0)
-  return np.concatenate([batch, filler]), np.arange(size) < len(batch)
+def filled(batch, size):
+  """(n, ...) -> (size, ...), with rows of zeros as filler."""
+  filler = np.zeros((size - len(batch), *batch.shape[1:]), batch.dtype)
+  return np.concatenate([batch, filler])
 
 
 def _text(value):

@@ -255,7 +255,7 @@ class Evaluator:
     )
     parts = []
     for pixels, valid in batches:
-      z = self._images(params, mesh_lib.put_known(pixels, self._mesh))
+      z = self._images(params, mesh_lib.put_batch(pixels, self._mesh))
       parts.append(jax.device_get(z)[valid])
       tick(int(valid.sum()))
     return np.concatenate(parts)
@@ -265,10 +265,10 @@ class Evaluator:
     size = self._settings.batch_size
     parts = []
     for at in range(0, len(texts), size):
-      tokens, valid = pipeline.padded(self._tokenizer(texts[at : at + size]), size)
-      z = self._texts(params, mesh_lib.put_known(tokens, self._mesh))
-      parts.append(jax.device_get(z)[valid])
-      tick(int(valid.sum()))
+      tokens = self._tokenizer(texts[at : at + size])
+      whole = mesh_lib.put_known(pipeline.filled(tokens, size), self._mesh)
+      parts.append(jax.device_get(self._texts(params, whole))[: len(tokens)])
+      tick(len(tokens))
     return np.concatenate(parts)
 
 
