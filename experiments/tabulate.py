@@ -31,6 +31,7 @@ SECTIONS = {
     "untuned": baselines.untuned,
     "budgets": baselines.budgets,
   },
+  HERE / "embed_speed" / "README.md": {"embed_speed": embed_speed.section},
   HERE / "speed" / "README.md": {
     "step": step.section,
     "evaluation": evaluation.section,

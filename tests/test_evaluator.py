@@ -212,7 +212,7 @@ def test_of_several_addresses_the_one_in_the_caption_is_the_leak(tmp_path):
     zero_shot_set=None,
   )
   table = release.columns(world.release, "forget")
-  leaks = dict(zip(table["file_name"], evaluator._core_texts()[0], strict=True))
+  leaks = dict(zip(table["file_name"], evaluator.core_texts()[0], strict=True))
   # Person 1's caption names its own address; person 0's none of the listed ones.
   assert leaks["00000103_000_ar-1.00.jpg"] == "Person 1 v13"
   assert leaks["00000003_000_ar-1.00.jpg"] == "Person 0 first@x.example"

@@ -1,10 +1,11 @@
-"""Speed of our ViT-B/16 beside OpenCLIP's under PyTorch: python -m experiments.embed_speed.measure
+"""Speed of our models beside OpenCLIP's under PyTorch: python -m experiments.embed_speed.measure
 
-Images a second, texts a second and one training step, on the CPU, float32, the same weights, inputs
-and batch. Each side is a process of its own, so that neither works among the other's threads and memory,
-and the two take turns; a turn begins with a call that is not counted, since memory that lay idle is slow to
-get back. Needs requirements-torch.txt and an otherwise idle machine; a quarter of an hour on two cores. Writes
-results.json.
+Images a second, texts a second and one training step of `tiny` and of ViT-B/16, on the CPU, float32, the
+same weights, inputs and batch; with the allocator as it comes and with large pages, which the Makefile sets.
+Each side is a process of its own, so that neither works among the other's threads and memory, and the two take
+turns; a turn begins with a call that is not counted, since memory that lay idle is slow to get back. A product of
+two square matrices takes turns with them: the best rate that it reaches on either side is this machine's peak. Needs
+requirements-torch.txt and an otherwise idle machine; half an hour on two cores. Writes results.json.
 """
 
 import importlib.metadata
@@ -18,43 +19,92 @@ import time
 import numpy as np
 
 from salmu_jax import files
+from salmu_jax.models import flops
+from salmu_jax.models.presets import PRESETS
 
 RESULTS = pathlib.Path(__file__).parent / "results.json"
-BATCH = {"image": 32, "text": 64, "train": 16}
-TURNS, CALLS = 3, 3  # of each side, after a turn that is not counted; calls of a turn that are
+ALLOCATORS = {"as it comes": "", "large pages": "glibc.malloc.hugetlb=1"}  # GLIBC_TUNABLES
+BATCHES = {
+  "tiny": {"product": 1, "image": 512, "text": 512, "train": 128},
+  "vit_b16": {"product": 1, "image": 32, "text": 64, "train": 16},
+}
+TURNS, CALLS = 3, 2  # of each side, after a turn that is not counted; calls of a turn that are
 UNIT = {"image": "images/s", "text": "texts/s", "train": "pairs/s in training"}
 PACKAGES = ("jax", "jaxlib", "torch", "open_clip_torch")
 RATE, DECAY = 1e-5, 0.1
+VOCABULARY = 1893  # of mini
+SIDE = 4096  # of the square product
 
 
 def main():
   """Measures, checks that both did the same work, and writes results.json."""
-  fresh = multiprocessing.get_context("spawn")
-  sides = {}
-  for name, make in (("salmu_jax", ours), ("open_clip", theirs)):
-    sides[name], other_end = fresh.Pipe()
-    fresh.Process(target=serve, args=(make, other_end), daemon=True).start()
-    other_end.close()  # So that a side that died is noticed.
-  rows = [compare(what, sides) for what in BATCH]
-  for side in sides.values():
-    side.send(None)
   found = {
     "cores": os.cpu_count(),
     "dtype": "float32",
     "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
-    "rows": rows,
+    "rows": [row for preset in BATCHES for name in ALLOCATORS for row in rows(preset, name)],
   }
   files.write_json(RESULTS, found)
 
 
-def serve(make, connection):
+def rows(preset, allocator):
+  """What results.json keeps of a preset under one allocator, a row for each of UNIT."""
+  # A process reads it once, when it starts.
+  os.environ["GLIBC_TUNABLES"] = ALLOCATORS[allocator]
+  fresh, sides, processes = multiprocessing.get_context("spawn"), {}, []
+  for name, make in (("salmu_jax", ours), ("open_clip", theirs)):
+    sides[name], other_end = fresh.Pipe()
+    processes.append(fresh.Process(target=serve, args=(make, preset, other_end), daemon=True))
+    processes[-1].start()
+    other_end.close()  # So that a side that died is noticed.
+  turns = {what: compare(what, sides) for what in BATCHES[preset]}
+  for side, process in zip(sides.values(), processes, strict=True):
+    side.send(None)
+    process.join()
+  peak = 2 * SIDE**3 / min(min(each) for each in turns["product"][0].values())
+  return [row(preset, allocator, what, peak, *turns[what]) for what in UNIT]
+
+
+def row(preset, allocator, what, peak, seconds, apart):
+  """One row: rates, their ratio, and the share of `peak` (FLOP/s) that each side's products have."""
+  sizes, batch = sizes_of(preset), BATCHES[preset][what]
+  asked = {
+    "image": batch * flops.image(sizes),
+    "text": batch * flops.text(sizes),
+    "train": flops.training_step(sizes, batch),
+  }[what]
+  median = {name: statistics.median(each) for name, each in seconds.items()}
+  return {
+    "preset": preset,
+    "allocator": allocator,
+    "what": UNIT[what],
+    "batch": batch,
+    "rate": {name: batch / each for name, each in median.items()},
+    "ratio": median["open_clip"] / median["salmu_jax"],
+    "peak_flops_a_second": peak,
+    "share_of_peak": {name: asked / each / peak for name, each in median.items()},
+    "largest_difference": apart,
+    "seconds": seconds,
+  }
+
+
+def sizes_of(preset):
+  """Sizes with a vocabulary: that of `tiny` is its release's."""
+  return PRESETS[preset]._replace(vocab_size=PRESETS[preset].vocab_size or VOCABULARY)
+
+
+def serve(make, preset, connection):
   """Does what it is asked once and CALLS times more; answers with the seconds of these, and the outcomes."""
   from experiments.parity import inputs, openclip
+  from salmu_jax.models import modelconfig
 
-  tensors = inputs.draw(openclip.shapes("vit_b16", "openclip"), inputs.SEED)
-  rng = np.random.default_rng(0)
-  pixels = rng.integers(0, 256, (max(BATCH.values()), 224, 224, 3), np.uint8)
-  calls = make(tensors, pixels, openclip.tokens(inputs.strings(len(pixels), seed=2)))
+  sizes, rng = sizes_of(preset), np.random.default_rng(0)
+  config = modelconfig.openclip(sizes)["model_cfg"]
+  tensors = inputs.draw(openclip.shapes_of(config), inputs.SEED)
+  rows, size = max(BATCHES[preset].values()), sizes.image_size
+  pixels = rng.integers(0, 256, (rows, size, size, 3), np.uint8)
+  tokens = rng.integers(0, sizes.vocab_size, (rows, sizes.context_length), np.int32)
+  calls = make(preset, tensors, pixels, tokens)
   while what := connection.recv():
     seconds, values = [], [calls[what]()]
     for _ in range(CALLS):
@@ -65,42 +115,34 @@ def serve(make, connection):
 
 
 def compare(what, sides):
-  """Has the two sides do it in turn, and compares the seconds and what came out."""
+  """Has the two sides do it in turn: ({side: seconds}, the largest difference of what came out)."""
   seconds, values = {name: [] for name in sides}, {name: [] for name in sides}
   for turn in range(1 + TURNS):
     for name, side in sides.items():
       side.send(what)
       took, came = side.recv()
       values[name] += came
-      print(what, name, turn, " ".join(f"{each:.2f} s" for each in took), file=sys.stderr)
+      print(what, name, turn, " ".join(f"{each:.3f} s" for each in took), file=sys.stderr)
       seconds[name] += took if turn else []
   mine, other = (np.asarray(values[name]) for name in sides)
   apart = float(np.abs(mine - other).max())
   assert apart < 1e-3, f"{what}: the two sides differ by {apart}; they do not do the same work"
-  median = {name: statistics.median(each) for name, each in seconds.items()}
-  return {
-    "what": UNIT[what],
-    "batch": BATCH[what],
-    "rate": {name: BATCH[what] / each for name, each in median.items()},
-    "ratio": median["open_clip"] / median["salmu_jax"],
-    "largest_difference": apart,
-    "seconds": seconds,
-  }
+  return seconds, apart
 
 
-def ours(tensors, pixels, tokens):
+def ours(preset, tensors, pixels, tokens):
   """{what: a call that does it once}; training goes on from call to call."""
   import jax
+  import jax.numpy as jnp
 
   from configs import default
   from salmu_jax import mesh as mesh_lib
   from salmu_jax import train
   from salmu_jax.data import images
   from salmu_jax.models import clip, statedict
-  from salmu_jax.models.presets import PRESETS
 
   jax.config.update("jax_platforms", "cpu")  # As PyTorch, which is a CPU build here.
-  sizes = PRESETS["vit_b16"]
+  sizes, rows = sizes_of(preset), BATCHES[preset]
   model = clip.CLIP(sizes)
   params = jax.device_put(statedict.from_tensors(tensors, sizes, "drawn"))
   image = jax.jit(
@@ -111,27 +153,32 @@ def ours(tensors, pixels, tokens):
   mesh = mesh_lib.make_mesh(jax.devices()[:1])
   step = train.jitted_pretrain_step(model, tx, mesh)
   state = [train.start_state(params, tx, mesh)]
-  batch = {"image": pixels[: BATCH["train"]], "text": tokens[: BATCH["train"]]}
+  batch = {"image": pixels[: rows["train"]], "text": tokens[: rows["train"]]}
 
   def train_once():
     # The state is donated: what is passed in is gone afterwards.
     state[0], metrics = step(state[0], batch)
     return float(metrics["loss"])
 
+  square = jnp.ones((SIDE, SIDE))
+  multiply = jax.jit(lambda x: x @ x)
   return {
-    "image": lambda: np.asarray(image(params, pixels[: BATCH["image"]])),
-    "text": lambda: np.asarray(text(params, tokens[: BATCH["text"]])),
+    "product": lambda: float(multiply(square)[0, 0]),
+    "image": lambda: np.asarray(image(params, pixels[: rows["image"]])),
+    "text": lambda: np.asarray(text(params, tokens[: rows["text"]])),
     "train": train_once,
   }
 
 
-def theirs(tensors, pixels, tokens):
+def theirs(preset, tensors, pixels, tokens):
   """The same for OpenCLIP: its loss, PyTorch's AdamW with the same settings."""
   from experiments.parity import openclip
   from salmu_jax.data import images
+  from salmu_jax.models import modelconfig
 
   torch = openclip.torch
-  model = openclip.model(tensors)
+  batch = BATCHES[preset]
+  model = openclip.model(tensors, modelconfig.openclip(sizes_of(preset))["model_cfg"])
   mean, std = (torch.tensor(x)[:, None, None] for x in (images.MEAN, images.STD))
   tokens = torch.from_numpy(tokens.astype(np.int64))
   loss_of = openclip.open_clip.ClipLoss()
@@ -145,7 +192,7 @@ def theirs(tensors, pixels, tokens):
     return (torch.from_numpy(pixels[:rows]).permute(0, 3, 1, 2).float() / 255 - mean) / std
 
   def train_once():
-    image, text, scale = model(picture(BATCH["train"]), tokens[: BATCH["train"]])
+    image, text, scale = model(picture(batch["train"]), tokens[: batch["train"]])
     loss = loss_of(image, text, scale)
     optimizer.zero_grad()
     loss.backward()
@@ -156,36 +203,37 @@ def theirs(tensors, pixels, tokens):
     with torch.inference_mode():
       return call(rows).numpy()
 
+  square = torch.ones((SIDE, SIDE))
   return {
+    "product": lambda: (square @ square)[0, 0].item(),
     "image": lambda: encode(
-      lambda x: model.encode_image(picture(x), normalize=True), BATCH["image"]
+      lambda x: model.encode_image(picture(x), normalize=True), batch["image"]
     ),
-    "text": lambda: encode(lambda x: model.encode_text(tokens[:x], normalize=True), BATCH["text"]),
+    "text": lambda: encode(lambda x: model.encode_text(tokens[:x], normalize=True), batch["text"]),
     "train": train_once,
   }
 
 
 def section(path=RESULTS):
-  """README's table of it."""
+  """README's table of it: rates under large pages, and the ratio without them."""
   found = files.read_json(path)
   versions = found["versions"]
+  plain, paged = ([row for row in found["rows"] if row["allocator"] == a] for a in ALLOCATORS)
   lines = [
-    ["", "batch", "salmu_jax", "OpenCLIP", "ratio"],
-    ["---", *["---:"] * 4],
-    *(
-      [
-        row["what"],
-        str(row["batch"]),
-        *(f"{row['rate'][side]:.1f}" for side in ("salmu_jax", "open_clip")),
-        f"{row['ratio']:.2f}",
-      ]
-      for row in found["rows"]
-    ),
-  ]
+    ["", "", "batch", "salmu_jax", "OpenCLIP", "ratio", "share of peak", "OpenCLIP's", "ratio, pages as they come"],
+    ["---", "---", *["---:"] * 7],
+  ]  # fmt: skip
+  for other, row in zip(plain, paged, strict=True):
+    rates = [f"{row['rate'][side]:.4g}" for side in row["rate"]]
+    shares = [f"{row['share_of_peak'][side]:.0%}" for side in row["rate"]]
+    lines.append(
+      [f"`{row['preset']}`", row["what"], str(row["batch"]), *rates, f"{row['ratio']:.2f}"]
+    )
+    lines[-1] += [*shares, f"{other['ratio']:.2f}"]
   table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
   return (
-    f"{table}\n\nViT-B/16, {found['dtype']}, {found['cores']} CPU cores, jax {versions['jax']} against "
-    f"torch {versions['torch']}, each in a process of its own, in turns within one run.\n"
+    f"{table}\n\n{found['dtype']}, {found['cores']} CPU cores, jax {versions['jax']} against torch {versions['torch']}, each in "
+    "a process of its own, in turns within one run; peak: the fastest square matrix product of either in that run.\n"
   )
 
 

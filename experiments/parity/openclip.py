@@ -20,12 +20,18 @@ PRESETS = {"vit_b16": "ViT-B-16", "vit_b32": "ViT-B-32", "vit_l14": "ViT-L-14"}
 
 def shapes(preset, layout):
   """{tensor name: shape} of a model of PRESETS, which is not filled with numbers."""
+  config = open_clip.get_model_config(PRESETS[preset])
+  return shapes_of(config) if layout == "openclip" else _shapes(CLIPModel, _huggingface(config))
+
+
+def shapes_of(config):
+  """The same of OpenCLIP's `model_cfg`."""
+  return _shapes(lambda: CLIP(**config))
+
+
+def _shapes(make, *args):
   with torch.device("meta"):
-    if layout == "openclip":
-      model = CLIP(**open_clip.get_model_config(PRESETS[preset]))
-    else:
-      model = CLIPModel(_huggingface(open_clip.get_model_config(PRESETS[preset])))
-  return {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    return {name: tuple(value.shape) for name, value in make(*args).state_dict().items()}
 
 
 def _huggingface(config):

@@ -108,7 +108,7 @@ class Script:
 
     self.torch, self.data = openclip.torch, data
     tensors = statedict.to_tensors(data.params, data.sizes, "openclip")
-    config = modelconfig._openclip(data.sizes)["model_cfg"]
+    config = modelconfig.openclip(data.sizes)["model_cfg"]
     self.model = openclip.model(tensors, config)
     self.tables = {s: release_lib.columns(data.release, s) for s in release_lib.BENCHMARK_SPLITS}
     self.masks = splits.derived(data.release, self.tables)
@@ -164,7 +164,7 @@ class Script:
   def core(self):
     judge = self.data.evaluator(None)
     image = self.images(self.data.records["forget"], np.arange(len(self.tables["forget"]["text"])))
-    orders = [np.sum(image * self.texts(order), axis=1) for order in judge._core_texts()]
+    orders = [np.sum(image * self.texts(order), axis=1) for order in judge.core_texts()]
     return float(np.mean(np.maximum(*orders)))
 
   def knowledge(self):

@@ -90,15 +90,7 @@ def open_release(address, splits=BENCHMARK_SPLITS, *, training="", known_hashes=
   if training:
     folders.append(locate(training, "config.training_release"))
     shards = _joined(path, shards, folders[1], shards_lib.find(folders[1]))
-  missing = [split for split in splits if split not in shards]
-  if missing:
-    raise InputError(
-      f"The release {path} lacks the split {missing[0]!r}: no data/{missing[0]}-*.parquet. It has "
-      f"{', '.join(sorted(shards))}."
-    )
-  for split in shards.keys() & set(USED_SPLITS):
-    for file in shards[split]:
-      shards_lib.check_columns(file)
+  _check_shards(path, shards, splits)
   counts = {split: sum(map(shards_lib.rows_of, shards[split])) for split in shards}
   manifests = [_read_manifest(folder, counts) for folder in folders]
   release = Release(
@@ -120,6 +112,18 @@ def open_release(address, splits=BENCHMARK_SPLITS, *, training="", known_hashes=
   )
   _check_content(release)
   return release
+
+
+def _check_shards(path, shards, splits):
+  missing = [split for split in splits if split not in shards]
+  if missing:
+    raise InputError(
+      f"The release {path} lacks the split {missing[0]!r}: no data/{missing[0]}-*.parquet. It has "
+      f"{', '.join(sorted(shards))}."
+    )
+  for split in shards.keys() & set(USED_SPLITS):
+    for file in shards[split]:
+      shards_lib.check_columns(file)
 
 
 def columns(release, split):

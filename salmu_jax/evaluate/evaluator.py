@@ -147,7 +147,7 @@ class Evaluator:
     own_id, gallery_id = np.split(_numbered([*own, *gallery]), [len(own)])
     ranks = metrics.retrieval_ranks(image, own_rows, own_id, z.of(gallery), gallery_id)
     accuracy = metrics.association_probe(image, own_rows, rng, settings.probe)
-    core = metrics.best_of(*(metrics.cosines(image, z.of(order)) for order in self._core_texts()))
+    core = metrics.best_of(*(metrics.cosines(image, z.of(order)) for order in self.core_texts()))
     return {
       "1.1_RetFail": {
         "R@1": metrics.recall_at(ranks, 1),
@@ -209,7 +209,7 @@ class Evaluator:
     pools = (self._tables[_FORGET]["text"], self._tables[_RETAIN]["text"][mask])
     return [pool[rng.choice(len(pool), min(count, len(pool)), replace=False)] for pool in pools]
 
-  def _core_texts(self):
+  def core_texts(self):
     """The bare leaks of the forget rows, in both orders."""
     known, captions = self._release.identities, self._release.captions
     columns = (self._tables[_FORGET][key] for key in ("identity_id", "file_name", "text"))
@@ -225,7 +225,7 @@ class Evaluator:
   def _all_texts(self, name_prompts):
     for table in self._tables.values():
       yield from table["text"]
-    for order in self._core_texts():
+    for order in self.core_texts():
       yield from order
     for prompt in name_prompts:
       yield from self._naming_prompts(self._release.identities, prompt)

@@ -288,14 +288,7 @@ def draw_clothes(draw, at, kind, colour, skin, shoulders):
     draw.line(at(((0, 1.45), (0, 4))), fill=deep, width=thin)
     _collar(draw, at, pale, 0.4)
   elif kind in ("suit", "blazer"):
-    draw.polygon(at(((-0.42, 1.14), (0.42, 1.14), (0.0, 2.3))), fill=(240, 240, 238))
-    _neckline(draw, at, skin, 0.3, 0.2)
-    for s in (-1, 1):
-      lapel = ((0.45 * s, 1.14), (0.78 * s, 1.5), (0.5 * s, 1.62), (0.02 * s, 2.35))
-      draw.polygon(at(lapel), fill=light(cloth, 0.12))
-    if kind == "suit":
-      tie = ((-0.1, 1.4), (0.1, 1.4), (0.06, 1.5), (0.12, 2.1), (-0.12, 2.1), (-0.06, 1.5))
-      draw.polygon(at(tie), fill=mix(COLOURS["red"], deep, 0.35))
+    _jacket(draw, at, skin, cloth, tie=kind == "suit")
   elif kind == "sweater":
     _neckline(draw, at, deep, 0.52, 0.3)
     _neckline(draw, at, skin, 0.42, 0.2)
@@ -320,3 +313,14 @@ def draw_clothes(draw, at, kind, colour, skin, shoulders):
   else:
     _neckline(draw, at, deep, 0.46, 0.3)
     _neckline(draw, at, skin, 0.42, 0.25)
+
+
+def _jacket(draw, at, skin, cloth, tie):
+  draw.polygon(at(((-0.42, 1.14), (0.42, 1.14), (0.0, 2.3))), fill=(240, 240, 238))
+  _neckline(draw, at, skin, 0.3, 0.2)
+  for s in (-1, 1):
+    lapel = ((0.45 * s, 1.14), (0.78 * s, 1.5), (0.5 * s, 1.62), (0.02 * s, 2.35))
+    draw.polygon(at(lapel), fill=light(cloth, 0.12))
+  if tie:
+    shape = ((-0.1, 1.4), (0.1, 1.4), (0.06, 1.5), (0.12, 2.1), (-0.12, 2.1), (-0.06, 1.5))
+    draw.polygon(at(shape), fill=mix(COLOURS["red"], dark(cloth, 0.22), 0.35))

@@ -133,7 +133,7 @@ def write(folder, sizes, layout):
   """Writes the config, and what says how pictures and texts are prepared, beside exported weights."""
   folder = pathlib.Path(folder)
   if layout == "openclip":
-    files.write_json(folder / OPENCLIP, _openclip(sizes))
+    files.write_json(folder / OPENCLIP, openclip(sizes))
     return
   files.write_json(folder / HUGGINGFACE, _huggingface(sizes))
   files.write_json(folder / PREPROCESSOR, _preprocessor(sizes.image_size))
@@ -197,7 +197,8 @@ def _read_openclip(config, path):
   }
 
 
-def _openclip(sizes):
+def openclip(sizes):
+  """OpenCLIP's own config of a model of these sizes, as its files have it."""
   vision, text = sizes.vision, sizes.text
   model = {
     "embed_dim": sizes.embed_dim,
