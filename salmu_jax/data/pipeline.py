@@ -84,7 +84,8 @@ def training_examples(rows, tokenizer, *, image_size, seed, texts=("text",), are
     pixels = images.random_crop(image, image_size, rng, area=area, flip=flip)
     return {"image": pixels, **{name: tokenizer([_text(row[name])])[0] for name in texts}}
 
-  return rows.seed(seed).shuffle().repeat().random_map(example)
+  # grain draws by the place in the chain: the slice of everything keeps the draws of the kept results.
+  return rows.seed(seed).shuffle().repeat()[0::1].random_map(example)
 
 
 def side_by_side(halves):
