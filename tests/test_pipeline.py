@@ -140,6 +140,21 @@ def test_same_seed_gives_the_same_batches_and_another_seed_others(opened):
   assert not np.array_equal(sixth(1)["image"], sixth(2)["image"])
 
 
+def test_training_draws_are_those_that_the_kept_results_were_made_with(monkeypatch):
+  monkeypatch.setattr(images, "decode", lambda *_: None)
+  monkeypatch.setattr(images, "random_crop", lambda image, size, rng, **_: np.float64(rng.random()))
+  rows = [{"image": b"", "file_name": "a", "text": str(number)} for number in range(8)]
+  numbered = lambda texts: [np.int32(texts[0])]
+  stream = pipeline.training_examples(
+    grain.MapDataset.source(rows), numbered, image_size=16, seed=3
+  )
+  assert [(stream[i]["text"], stream[i]["image"]) for i in range(3)] == [
+    (4, 0.6354801187127788),
+    (6, 0.3408083852389666),
+    (0, 0.2659104987536034),
+  ]
+
+
 def test_processes_together_read_what_one_process_reads(opened, monkeypatch):
   alone = [batch["text"] for batch in first_batches(5, examples(opened))]
   parts = []

@@ -12,16 +12,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs import default
+from experiments.embed_speed.measure import sizes_of
 from experiments.speed import turns
 from salmu_jax import files, train
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.models import clip, flops
-from salmu_jax.models.presets import PRESETS
 
 RESULTS = pathlib.Path(__file__).parent / "step.json"
 STEPS = {"tiny": (128, 10), "vit_b16": (16, 1)}  # preset: pairs, steps a turn
 SIDES = (1024, 2048, 4096)
-VOCABULARY = 1893  # of mini
 
 
 def main():
@@ -40,8 +39,7 @@ def main():
 def row(preset):
   """One preset: its step, the peak, and what of a step its parts take alone."""
   pairs, steps = STEPS[preset]
-  sizes = PRESETS[preset]
-  sizes = sizes._replace(vocab_size=sizes.vocab_size or VOCABULARY)
+  sizes = sizes_of(preset)
   contenders = {"step": _step(clip.CLIP(sizes), pairs, steps)}
   contenders |= {f"matmul {side}": _product(side) for side in SIDES}
   seconds, every = turns.medians(contenders)
