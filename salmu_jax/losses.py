@@ -38,6 +38,12 @@ def _mismatched(rows):
   return jnp.roll(rows, 1, axis=0)
 
 
+def _mismatched_mean(z):
+  """(B,): of each picture, the mean cosine with the captions of the others."""
+  known = similarities(z.image, z.text)
+  return (jnp.sum(known, axis=1) - jnp.diagonal(known)) / (known.shape[0] - 1)
+
+
 def contrastive(z, reference=None):
   """CLIP's loss: symmetric in-batch InfoNCE (Radford et al. 2021, figure 3)."""
   del reference
@@ -82,9 +88,7 @@ def bounded_ascent(margin=0.0):
   """
 
   def loss(z, reference):
-    known = similarities(reference.image, reference.text)
-    others = known.shape[0] - 1
-    target = (jnp.sum(known, axis=1) - jnp.diagonal(known)) / others + margin
+    target = _mismatched_mean(reference) + margin
     return jnp.mean(jax.nn.relu(jnp.sum(z.image * z.text, axis=-1) - target))
 
   return loss
@@ -205,6 +209,44 @@ def retention(z, reference):
   """
   fused = jnp.mean(jnp.square(_fuse(z) - _fuse(reference)))
   return fused + embedding_retention(z, reference)
+
+
+def mismatched_target(margin=0.0, softness=0.05):
+  """Pairs are to look as mismatched pairs did at the start, no more and no less.
+
+    mean_i sqrt((S_ii - t_i)^2 + softness^2) - softness,    t_i = mean_{j != i} S0_ij + margin
+
+  All pairs pull alike until they are near their target, so the last ones are not left behind; one that
+  is pushed past it by the others comes back. This project's own.
+  """
+
+  def loss(z, reference):
+    off = jnp.sum(z.image * z.text, axis=-1) - _mismatched_mean(reference) - margin
+    return jnp.mean(jnp.sqrt(jnp.square(off) + softness**2)) - softness
+
+  return loss
+
+
+def component_removed(z, reference):
+  """Forget captions go to their old place with the component along their picture's embedding removed.
+
+    mean_i (1 - v_i . unit(v0_i - (v0_i . u0_i) u0_i))
+
+  This project's own.
+  """
+  u, v = reference.image, reference.text
+  goal = _unit(v - jnp.sum(u * v, axis=-1, keepdims=True) * u)
+  return jnp.mean(1 - jnp.sum(z.text * goal, axis=-1))
+
+
+def text_retention(z, reference):
+  """Mean of 1 - cos between each caption and where it was."""
+  return jnp.mean(1 - jnp.sum(z.text * reference.text, axis=-1))
+
+
+def surrogate_retention(z, reference):
+  """The same of the surrogate captions."""
+  return jnp.mean(1 - jnp.sum(z.surrogate * reference.surrogate, axis=-1))
 
 
 def weighted(*terms):

@@ -13,7 +13,7 @@ from configs import default
 from salmu_jax import configuration, files, given, hosts, hub, judging, progress, stages, workdir
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.data import counts as counts_lib
-from salmu_jax.data import pipeline, records, tokenizer
+from salmu_jax.data import pipeline, records, surrogates, tokenizer
 from salmu_jax.data import release as release_lib
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import imagenet, zero_shot
@@ -195,6 +195,11 @@ def _check_unlearning(setup, name, run_):
   method = stages.make_method(setup, name)
   # Limits by name look for their parameters here.
   jax.eval_shape(lambda: method.tx.init(clip.init(setup.model, 0)))
+  if method.surrogates:
+    table = release_lib.columns(setup.release, "forget")
+    rows = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+    known = surrogates.leaks(setup.release, rows).values()
+    surrogates.maker(known, method.surrogates.source, setup.config.seed)
   for half in ("forget", "retain"):
     rows = sum(setup.release.counts[split] for split in setup.splits(half))
     if rows or half in method.reads:

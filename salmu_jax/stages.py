@@ -16,6 +16,7 @@ from salmu_jax import checkpoint, files, given, hosts, progress, train, workdir,
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.data import pipeline
 from salmu_jax.data import release as release_lib
+from salmu_jax.data import surrogates as surrogates_lib
 from salmu_jax.data import tokenizer as tokenizer_lib
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate.imagenet import ZeroShotSet
@@ -168,7 +169,7 @@ def unlearn(setup, name, compromised):
     if method.prepares and not checkpoint.any_in(folder / "checkpoints"):
       state = _prepared(setup, name, method, state, compromised, layout)
     step = lambda state, batch: jitted(state, compromised, batch)
-    with contextlib.closing(unlearning_batches(setup, run)) as batches:
+    with contextlib.closing(unlearning_batches(setup, run, method.surrogates)) as batches:
       facts, unlearned = _train(setup, folder, name, step, state, batches, schedule)
     return {
       **facts,
@@ -191,10 +192,13 @@ def moved(before, after):
   return f"{arrays} of {len(entries)} arrays, {share:.1%} of all parameters"
 
 
-def unlearning_batches(setup, run):
+def unlearning_batches(setup, run, surrogates=None):
   """Batches {"forget": half, "retain": half}; their order is the same for every method.
 
   A half that the release has no rows for is left out.
+
+  Args:
+    surrogates: `Method.surrogates`, for the forget half.
   """
   halves = {
     half: pipeline.training_examples(
@@ -203,12 +207,27 @@ def unlearning_batches(setup, run):
       image_size=setup.model.sizes.image_size,
       seed=_order(setup.config.seed, order),
       texts=("text", "generic") if half == "forget" else ("text",),
+      surrogates=draw_surrogates(setup, surrogates) if half == "forget" else None,
     )
     for half, order in (("forget", _FORGET_ORDER), ("retain", _RETAIN_ORDER))
     if setup.splits(half)
   }
   threads = setup.config.reader_threads
   return pipeline.start(pipeline.side_by_side(halves), run.batch_size, threads=threads)
+
+
+def draw_surrogates(setup, wanted):
+  """surrogates(row, rng) for `pipeline.training_examples`, or None where `wanted` is.
+
+  Raises:
+    InputError: see `surrogates.maker`.
+  """
+  if wanted is None:
+    return None
+  rows = pipeline.open_training(setup.records, "forget", setup.splits("forget"))
+  known = surrogates_lib.leaks(setup.release, (rows[i] for i in range(len(rows))))
+  draw = surrogates_lib.maker(known.values(), wanted.source, setup.config.seed)
+  return lambda row, rng: draw(known[row["file_name"].decode()], wanted.count, rng)
 
 
 def _prepared(setup, name, method, state, params, layout):
@@ -221,7 +240,7 @@ def _prepared(setup, name, method, state, params, layout):
 
   def gradients():
     with (
-      contextlib.closing(unlearning_batches(setup, run)) as batches,
+      contextlib.closing(unlearning_batches(setup, run, method.surrogates)) as batches,
       progress.counting(f"measuring for {name}", steps) as tick,
     ):
       for batch in itertools.islice(batches, steps):

@@ -91,9 +91,9 @@ def _decayed(params):
 
 
 def embed(model, params, batch):
-  """Embeddings of a batch of {"image" uint8, "text", maybe "generic"}."""
-  picture = images.normalise(batch["image"])
-  return model.apply({"params": params}, picture, batch["text"], batch.get("generic"))
+  """Embeddings of a batch of {"image" uint8, "text", maybe "generic" and "surrogate"}."""
+  picture, more = images.normalise(batch["image"]), (batch.get("generic"), batch.get("surrogate"))
+  return model.apply({"params": params}, picture, batch["text"], *more)
 
 
 class Objective(NamedTuple):

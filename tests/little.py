@@ -18,7 +18,7 @@ PARAMS = INIT(MODEL, 0)
 class StandIn:
   """Two towers of one matrix each, for what does not depend on what a tower is: it compiles at once."""
 
-  def apply(self, variables, picture, text, generic=None):
+  def apply(self, variables, picture, text, generic=None, surrogate=None):
     params = variables["params"]
     pixels = picture.reshape(len(picture), -1)
     image = jnp.tanh(
@@ -28,7 +28,11 @@ class StandIn:
     texts = lambda tokens: clip.unit(words(tokens) @ params["text"]["text_projection"])
     scale = jnp.exp(params["logit_scale"])
     return clip.Embeddings(
-      clip.unit(image), texts(text), scale, None if generic is None else texts(generic)
+      clip.unit(image),
+      texts(text),
+      scale,
+      None if generic is None else texts(generic),
+      surrogate=None if surrogate is None else jax.vmap(texts)(surrogate),
     )
 
 
@@ -47,7 +51,7 @@ def stand_in_params(seed=0):
 
 
 def half(seed, rows=16):
-  """A batch {"image", "text", "generic"} of random pixels and tokens."""
+  """A batch {"image", "text", "generic", "surrogate"} of random pixels and tokens."""
   rng = np.random.default_rng(seed)
 
   def tokens():
@@ -56,7 +60,8 @@ def half(seed, rows=16):
     return out
 
   pixels = rng.integers(0, 256, (rows, 16, 16, 3)).astype(np.uint8)
-  return {"image": pixels, "text": tokens(), "generic": tokens()}
+  out = {"image": pixels, "text": tokens(), "generic": tokens()}
+  return out | {"surrogate": np.stack([tokens(), tokens()], axis=1)}
 
 
 def unlearning_batch(seed=0, rows=16):

@@ -122,7 +122,7 @@ def steps(config, mesh):
     optimizer = train.make_optimizer(run.optimizer, _STEPS)
     method = base.build(MAKERS[run.method], optimizer, run.args.to_dict(), steps=_STEPS, seed=0)
     program = train.unlearn_program(config, model, mesh, method)
-    out[f"unlearn {name}"] = unlearning = _unlearning(program, model, mesh, run.batch_size)
+    out[f"unlearn {name}"] = unlearning = _unlearning(program, model, mesh, run.batch_size, method)
     if method.prepares:
       out[f"measure for {name}"] = _measuring(config, method, model, mesh, program, unlearning)
   judged = model.clone(dtype=jnp.dtype(config.evaluate.compute_dtype))
@@ -136,11 +136,13 @@ def _pretraining(program, model, mesh, batch_size):
   return Step(program.step, arguments, batch_size, count)
 
 
-def _unlearning(program, model, mesh, batch_size):
+def _unlearning(program, model, mesh, batch_size, method):
   state = _state(program, model)
 
   def arguments(size):
     forget = _pairs(model.sizes, mesh, size, ("text", "generic"))
+    if method.surrogates:
+      forget["surrogate"] = _tokens(model.sizes, mesh, size, method.surrogates.count)
     retain = _pairs(model.sizes, mesh, size, ("text",))
     return state, state.params, {"forget": forget, "retain": retain}
 
@@ -191,9 +193,14 @@ def _state(program, model):
 def _pairs(sizes, mesh, size, texts):
   rows = mesh_lib.over_batch(mesh)
   pixels = (size, sizes.image_size, sizes.image_size, 3)
-  tokens = jax.ShapeDtypeStruct((size, sizes.context_length), jnp.int32, sharding=rows)
+  tokens = _tokens(sizes, mesh, size)
   image = jax.ShapeDtypeStruct(pixels, jnp.uint8, sharding=rows)
   return {"image": image, **dict.fromkeys(texts, tokens)}
+
+
+def _tokens(sizes, mesh, *rows):
+  shape = (*rows, sizes.context_length)
+  return jax.ShapeDtypeStruct(shape, jnp.int32, sharding=mesh_lib.over_batch(mesh))
 
 
 def compile_step(step, batch_size=None):

@@ -66,7 +66,17 @@ def open_training(records, purpose, splits):
   return grain.MapDataset.concatenate([grain.MapDataset.source(records[s]) for s in splits])
 
 
-def training_examples(rows, tokenizer, *, image_size, seed, texts=("text",), area=1.0, flip=0.0):
+def training_examples(
+  rows,
+  tokenizer,
+  *,
+  image_size,
+  seed,
+  texts=("text",),
+  area=1.0,
+  flip=0.0,
+  surrogates=None,
+):
   """Endless examples; every row comes once an epoch, in an order that `seed` and the epoch decide.
 
   Args:
@@ -74,15 +84,19 @@ def training_examples(rows, tokenizer, *, image_size, seed, texts=("text",), are
     seed: of order and augmentation; the same on all processes.
     texts: columns to tokenise, of "text" and "generic".
     area, flip: see `images.random_crop`.
+    surrogates: surrogates(row, rng) -> K captions that come with a row (`salmu_jax.data.surrogates`).
 
   Returns:
-    A grain MapDataset of {"image" (S, S, 3) uint8, and the texts, each (L,) int32}.
+    A grain MapDataset of {"image" (S, S, 3) uint8, the texts, each (L,) int32, and "surrogate" (K, L) int32
+    if asked for}.
   """
 
   def example(row, rng):
     image = images.decode(row["image"], repr(_text(row["file_name"])))
     pixels = images.random_crop(image, image_size, rng, area=area, flip=flip)
-    return {"image": pixels, **{name: tokenizer([_text(row[name])])[0] for name in texts}}
+    out = {"image": pixels, **{name: tokenizer([_text(row[name])])[0] for name in texts}}
+    # Drawn last, so that they change no other draw.
+    return out | ({"surrogate": tokenizer(surrogates(row, rng))} if surrogates else {})
 
   # grain draws by the place in the chain: the slice of everything keeps the draws of the kept results.
   return rows.seed(seed).shuffle().repeat()[0::1].random_map(example)

@@ -141,6 +141,19 @@ def columns(release, split):
   }
 
 
+def leak(release, identity, file_name, text):
+  """(name, field, value) that a sensitive row tells.
+
+  Of several values, as e-mail addresses, the one that the caption holds, else the first.
+  """
+  person, field = release.identities[identity], release.captions[file_name]["data_field"]
+  value = person[field]
+  if isinstance(value, list):
+    # One address may end in another.
+    value = max((each for each in value if each in text), key=len, default=value[0])
+  return person["name"], field, str(value)
+
+
 def rows(release, split, *, read=64):
   """Streams a split: dicts of `image` (encoded bytes), `text`, `identity_id` ("" for null),
   `file_name`, in row order, holding `read` rows at a time."""

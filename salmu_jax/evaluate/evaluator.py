@@ -211,13 +211,9 @@ class Evaluator:
 
   def core_texts(self):
     """The bare leaks of the forget rows, in both orders."""
-    known, captions = self._release.identities, self._release.captions
     columns = (self._tables[_FORGET][key] for key in ("identity_id", "file_name", "text"))
-    pairs = [
-      (known[identity]["name"], _leaked(known[identity][captions[name]["data_field"]], text))
-      for identity, name, text in zip(*columns, strict=True)
-    ]
-    return [f"{name} {value}" for name, value in pairs], [f"{v} {n}" for n, v in pairs]
+    leaks = [release_lib.leak(self._release, *row) for row in zip(*columns, strict=True)]
+    return [f"{name} {v}" for name, _, v in leaks], [f"{v} {name}" for name, _, v in leaks]
 
   def _naming_prompts(self, identities, prompt):
     return [prompt.format(self._release.identities[i]["name"]) for i in identities]
@@ -299,11 +295,3 @@ def _numbered(texts):
   """(N,) int32, equal for equal texts."""
   known = {text: number for number, text in enumerate(dict.fromkeys(texts))}
   return np.array([known[text] for text in texts], np.int32)
-
-
-def _leaked(value, text):
-  """The private value in a caption: of several, as e-mail addresses, the one it holds, else the first."""
-  if isinstance(value, list):
-    # One address may end in another.
-    return max((each for each in value if each in text), key=len, default=value[0])
-  return str(value)

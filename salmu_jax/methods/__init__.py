@@ -1,6 +1,7 @@
 """Unlearning methods by name: each is `make(optimizer, **args) -> Method` in a file of its own."""
 
 from salmu_jax.methods import (
+  anchored,
   bounded_ascent,
   cliperase,
   cliperase_zero,
@@ -31,6 +32,7 @@ from salmu_jax.methods import (
 )
 
 METHODS = {
+  "anchored": anchored.make,
   "bounded_ascent": bounded_ascent.make,
   "cliperase": cliperase.make,
   "cliperase_zero": cliperase_zero.make,

@@ -12,6 +12,16 @@ from salmu_jax.methods import ranges
 OF_THE_RUN = ("steps", "seed")
 
 
+class Surrogates(NamedTuple):
+  """The surrogate captions that a method wants with every row of forget, see `salmu_jax.data.surrogates`.
+
+  count: of them. source: a key of `surrogates.SOURCES`.
+  """
+
+  count: int
+  source: str
+
+
 class Method(NamedTuple):
   """How to unlearn; the trainer owns forward passes, sharding and the frozen reference.
 
@@ -26,6 +36,7 @@ class Method(NamedTuple):
     statistics of the data into the optimizer's state. `gradients()` yields {"forget": tree,
     "retain": tree}, at the starting parameters, for every batch of one pass over forget. Each of them
     takes a pass, over the same rows.
+  surrogates: what made-up captions the forget half is to bring, or None.
   """
 
   forget_loss: Callable
@@ -33,6 +44,7 @@ class Method(NamedTuple):
   tx: optax.GradientTransformationExtraArgs
   reads: tuple[str, ...] = ("forget", "retain")
   prepares: tuple[Callable, ...] = ()
+  surrogates: Surrogates | None = None
 
 
 def build(make, optimizer, args, *, steps, seed):

@@ -3,6 +3,7 @@
 import math
 import numbers
 
+from salmu_jax.data.surrogates import SOURCES
 from salmu_jax.errors import InputError
 
 _INF = math.inf
@@ -31,7 +32,8 @@ NUMBERS = {
   "task": (0, _INF),
   "weight": (0, _INF),
 }
-COUNTS = ("count", "layers", "legs", "rank", "until")
+COUNTS = ("count", "layers", "legs", "rank", "surrogates", "until")
+CHOICES = {"source": SOURCES}
 _ABOVE = ("beta", "fraction", "max_norm", "radius", "step_size")
 
 
@@ -42,6 +44,8 @@ def check(args):
       _check_count(name, value)
     elif name in NUMBERS:
       _check_number(name, value)
+    elif name in CHOICES and value not in CHOICES[name]:
+      raise InputError(f"{name} = {value!r}; it must be one of {', '.join(CHOICES[name])}.")
 
 
 def _check_count(name, value):

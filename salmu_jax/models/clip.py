@@ -30,6 +30,7 @@ class Embeddings(NamedTuple):
   image, text: (B, D) unit rows, float32. scale: () inverse temperature, at most 100.
   generic: (B, D) unit rows of the captions without private values; None where a batch has none.
   bias: () added to the scaled cosines, as SigLIP does; None where the model has none.
+  surrogate: (B, K, D) unit rows of captions without pictures; None where a batch has none.
   """
 
   image: jax.Array
@@ -37,6 +38,7 @@ class Embeddings(NamedTuple):
   scale: jax.Array
   generic: jax.Array | None = None
   bias: jax.Array | None = None
+  surrogate: jax.Array | None = None
 
 
 class Tower(NamedTuple):
@@ -234,11 +236,16 @@ class CLIP(nn.Module):
     if self.bias:
       self.logit_bias = self.param("logit_bias", nn.initializers.constant(LOGIT_BIAS_INIT), ())
 
-  def __call__(self, image, text, generic=None):
-    """image (B, S, S, 3), text and generic (B, L) int32 -> Embeddings."""
+  def __call__(self, image, text, generic=None, surrogate=None):
+    """image (B, S, S, 3), text and generic (B, L), surrogate (B, K, L) int32 -> Embeddings."""
+    u, v, bias = self.encode_image(image), self.encode_text(text), None
     rest = None if generic is None else self.encode_text(generic)
-    bias = self.logit_bias if self.bias else None
-    return Embeddings(self.encode_image(image), self.encode_text(text), self.scale(), rest, bias)
+    if self.bias:
+      bias = self.logit_bias
+    if surrogate is not None:
+      flat = self.encode_text(surrogate.reshape(-1, surrogate.shape[-1]))
+      surrogate = flat.reshape(*surrogate.shape[:2], -1)
+    return Embeddings(u, v, self.scale(), rest, bias, surrogate)
 
   def encode_image(self, image):
     """image (B, S, S, 3) normalised float -> (B, D) unit rows."""

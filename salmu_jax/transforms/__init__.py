@@ -12,7 +12,7 @@ budget.
 
 from salmu_jax.transforms.edits import add_noise, add_noise_by_importance, dampen, reflect
 from salmu_jax.transforms.layers import find_layers, select_layers
-from salmu_jax.transforms.limits import train_only, trust_region
+from salmu_jax.transforms.limits import only, train_only, trust_region
 from salmu_jax.transforms.measured import (
   divide_by_importance,
   find_basis,
@@ -41,6 +41,7 @@ __all__ = [
   "measure_freedom",
   "measure_importance",
   "munba",
+  "only",
   "project_conflicts",
   "project_out",
   "reflect",

@@ -52,6 +52,23 @@ def train_only(patterns):
   return optax.GradientTransformationExtraArgs(init, update)
 
 
+def only(optimizer, patterns):
+  """An optimizer for some of the parameters; the rest keep their bits, and cost neither gradient nor state.
+
+  Args:
+    optimizer: a transformation. patterns: see `train_only`.
+
+  Raises:
+    InputError: see `train_only`.
+  """
+  compiled = [_compiled(pattern) for pattern in _listed(patterns)]
+
+  def chosen(params):
+    return jax.tree.map(lambda name: any(p.search(name) for p in compiled), paths(params))
+
+  return optax.chain(optax.masked(optimizer, chosen), train_only(patterns))
+
+
 def _listed(patterns):
   listed = [patterns] if isinstance(patterns, str) else patterns
   if not isinstance(listed, list | tuple) or not listed:

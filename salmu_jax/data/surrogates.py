@@ -1,0 +1,187 @@
+"""Surrogate captions: made-up leaks that nobody asked to forget, for holding what is near a leak in place.
+
+An edit that moves one caption moves all that resemble it. Whoever has the forget captions can write down what
+resembles them: other fields of the same people, and the same field of other people. That is all there is here:
+everything is made from rows of forget, from templates, and from a table of names. No holdout is opened, and no
+surrogate is of a person and a field of theirs that forget has.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from salmu_jax.data import release as release_lib
+from salmu_jax.errors import InputError
+from salmu_jax.generate import captions, personas
+
+SOURCES = ("recombined", "generated", "both")
+# People who are made up for their names and values. Their seed is drawn from this stream, so that they are not
+# the people of a release that was generated with the same seed.
+_PEOPLE, _STREAM = 2000, 5
+_TRIES = 100
+
+
+class Leak(NamedTuple):
+  """What a row of forget tells: of whom, which field of theirs, its value, and in which words."""
+
+  name: str
+  field: str
+  value: str
+  text: str
+
+
+class Material(NamedTuple):
+  """What surrogates are put together from: wordings and values by field; given and family names."""
+
+  wordings: dict
+  values: dict
+  given: list
+  family: list
+
+
+def leaks(release, rows):
+  """{file name: Leak} of rows of forget.
+
+  Args:
+    release: an opened release, of whose metadata only what the rows name is looked at.
+    rows: dicts with `file_name`, `identity_id` and `text`, as strings or bytes.
+  """
+  out = {}
+  for row in rows:
+    file_name, identity, text = (_text(row[k]) for k in ("file_name", "identity_id", "text"))
+    out[file_name] = Leak(*release_lib.leak(release, identity, file_name, text), text)
+  return out
+
+
+def maker(known, source, seed):
+  """Returns draw(leak, count, rng) -> [count captions].
+
+  Half of them are of the same person, in a field of theirs that is not to be forgotten; none, where all are.
+  The others are of the same field, and of somebody whose is not to be forgotten: a person of forget, somebody
+  who shares a name with the person of the leak, or a stranger.
+
+  Args:
+    known: the Leaks, all that are to be forgotten.
+    source: a key of SOURCES. "recombined" swaps the names and values of forget captions, whatever their wording;
+      "generated" takes templates and made-up people; "both" takes either, half each.
+    seed: of the made-up people.
+
+  Raises:
+    InputError: an unknown source, or rows that cannot be taken apart: names the reason.
+  """
+  if source not in SOURCES:
+    raise InputError(f"source = {source!r}; it must be one of {', '.join(SOURCES)}.")
+  known = list(known)
+  asked = {(leak.name, leak.field) for leak in known}
+  names = sorted({leak.name for leak in known})
+  materials = _materials(known, source, seed)
+  fields = sorted(set.intersection(*(set(m.wordings) for m in materials)))
+  kept = {name: [f for f in fields if (name, f) not in asked] for name in names}
+  keepers = {f: [name for name in names if f in kept[name]] for f in fields}
+
+  def draw(leak, count, rng):
+    return [one(leak, rng) for _ in range(count)]
+
+  def one(leak, rng):
+    material = _pick(materials, rng)
+    if kept[leak.name] and rng.random() < 0.5:
+      field = _pick(kept[leak.name], rng)
+      return _worded(material, field, leak.name, _pick(material.values[field], rng), rng)
+    name = other(leak, material, rng)
+    if source == "generated" or material is not materials[0] or not _takes_apart(leak):
+      return _worded(material, leak.field, name, _pick(material.values[leak.field], rng), rng)
+    # The closest there is: the same words about another person.
+    value = leak.value if rng.random() < 0.5 else _pick(material.values[leak.field], rng)
+    return _filled(_wording(leak), name, value)
+
+  def other(leak, material, rng):
+    for _ in range(_TRIES):
+      kind = rng.integers(3)
+      if kind == 0 and keepers[leak.field]:
+        return _pick(keepers[leak.field], rng)
+      given, family = _pick(material.given, rng), _pick(material.family, rng)
+      if kind == 1:
+        own = _parts(leak.name)
+        given, family = (own[0], family) if rng.random() < 0.5 else (given, own[1])
+      name = " ".join(part for part in (given, family) if part)
+      if (name, leak.field) not in asked:
+        return name
+    raise InputError(
+      f"source = {source!r}: no name was found that is not in forget, after {_TRIES} tries, for forget has "
+      f"{len(names)} name(s) to recombine. Take source = 'generated'."
+    )
+
+  return draw
+
+
+def _materials(known, source, seed):
+  out = []
+  if source != "generated":
+    out.append(_recombined(known))
+  if source != "recombined":
+    out.append(_generated(seed))
+  lacking = sorted({leak.field for leak in known} - set.intersection(*(set(m.wordings) for m in out)))
+  if lacking:
+    raise InputError(
+      f"source = {source!r}: there are no wordings for the field {lacking[0]!r}. Where forget captions hold name "
+      "and value in full, 'recombined' has them; 'generated' has those of "
+      f"{', '.join(personas.FIELDS)}."
+    )
+  return out
+
+
+def _recombined(known):
+  """Wordings, values and names of the forget captions that hold name and value in full."""
+  whole = [leak for leak in known if _takes_apart(leak)]
+  fields = sorted({leak.field for leak in whole})
+  parts = [_parts(name) for name in sorted({leak.name for leak in known})]
+  return Material(
+    {f: sorted({_wording(leak) for leak in whole if leak.field == f}) for f in fields},
+    {f: sorted({leak.value for leak in whole if leak.field == f}) for f in fields},
+    sorted({given for given, _ in parts}),
+    sorted({family for _, family in parts}),
+  )
+
+
+def _generated(seed):
+  own = int(np.random.default_rng([seed, _STREAM]).integers(2**31, 2**32))
+  people = personas.people(own, _PEOPLE)
+  parts = [_parts(person.name) for person in people]
+  of = lambda field: [words for key, words in captions.TEMPLATES.items() if key.startswith(f"{field}/")]
+  return Material(
+    {field: of(field) for field in personas.FIELDS},
+    {field: [person.facts[field] for person in people] for field in personas.FIELDS},
+    [given for given, _ in parts],
+    [family for _, family in parts],
+  )
+
+
+def _takes_apart(leak):
+  return bool(leak.value) and leak.name in leak.text and leak.value in leak.text.replace(leak.name, "")
+
+
+def _wording(leak):
+  """The caption with {name} and {value} in their places."""
+  return leak.text.replace(leak.name, "{name}").replace(leak.value, "{value}")
+
+
+def _worded(material, field, name, value, rng):
+  return _filled(_pick(material.wordings[field], rng), name, value)
+
+
+def _filled(wording, name, value):
+  return wording.replace("{value}", value).replace("{name}", name)
+
+
+def _parts(name):
+  """(given name, the rest)."""
+  given, _, family = name.partition(" ")
+  return given, family
+
+
+def _pick(values, rng):
+  return values[int(rng.integers(len(values)))]
+
+
+def _text(value):
+  return value.decode() if isinstance(value, bytes) else str(value)

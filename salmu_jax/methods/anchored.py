@@ -1,0 +1,22 @@
+"""Anchored caption editing: forget captions leave their pictures, and all that resembles them is held in place."""
+
+import optax
+
+from salmu_jax import losses, transforms
+from salmu_jax.methods.base import Method, Surrogates
+
+
+def make(
+  optimizer, *, forget=1.0, retain=2.5, anchors=2.5, margin=0.0, surrogates=6, source="both"
+):
+  """Descends on forget x mismatched_target + anchors x surrogate_retention + retain x text_retention.
+
+  This project's own; experiments/anchored derives it. `surrogates` made-up captions come with each row of
+  forget, from `source` (`salmu_jax.data.surrogates`): the nearest captions that are to stay. Reads forget,
+  retain's captions and the starting model. Moves the text tower.
+  """
+  near = (anchors, losses.surrogate_retention)
+  forgetting = losses.weighted((forget, losses.mismatched_target(margin)), near)
+  tx = optax.chain(transforms.add_retain(retain), transforms.only(optimizer, "^text/"))
+  wanted = Surrogates(surrogates, source)
+  return Method(forgetting, losses.text_retention, tx, surrogates=wanted)
