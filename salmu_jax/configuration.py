@@ -9,7 +9,7 @@ import optax
 from ml_collections import ConfigDict
 
 from salmu_jax import mesh as mesh_lib
-from salmu_jax import names, train
+from salmu_jax import names, optimizers, train
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import metrics
 from salmu_jax.evaluate.evaluator import CANDIDATES
@@ -280,7 +280,7 @@ def _positive(section, where, *names):
 
 
 def _optimizer(where, settings):
-  _known(f"{where}.name", settings.name, train.OPTIMIZERS)
+  _known(f"{where}.name", settings.name, optimizers.OPTIMIZERS)
   _positive(settings, where, "learning_rate", "eps")
   _shares(settings, where, "warmup", "end", "b1", "b2")
   for name in ("b1", "b2"):

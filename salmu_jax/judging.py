@@ -130,6 +130,7 @@ def _provenance(setup, evaluator, name):
     "seed": made["seed"],
     **{key: facts[key] for key in _TRAINING_FACTS},
     "prepare_passes": facts.get("prepare_passes", 0),
+    "surrogates": facts.get("surrogates"),
     "architecture": config.model.to_dict(),
     "parameters": parameter_count(setup),
     "release": {

@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import salmu_jax
-from salmu_jax import checkpoint, files, given, hosts, progress, train, workdir, writer
+from salmu_jax import checkpoint, files, given, hosts, optimizers, progress, train, workdir, writer
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.data import pipeline
 from salmu_jax.data import release as release_lib
@@ -145,7 +145,7 @@ def make_method(setup, name):
     InputError: an argument is out of its range; names the field.
   """
   run, steps = setup.config.unlearn[name], unlearn_schedule(setup, name).total_steps
-  optimizer = train.make_optimizer(run.optimizer, steps)
+  optimizer = optimizers.make_optimizer(run.optimizer, steps)
   args = run.args.to_dict()
   try:
     return base.build(MAKERS[run.method], optimizer, args, steps=steps, seed=setup.config.seed)
@@ -175,6 +175,7 @@ def unlearn(setup, name, compromised):
       **facts,
       "reads": [split for half in method.reads for split in setup.splits(half)],
       "prepare_passes": len(method.prepares),  # over the same rows, however many parts measure
+      "surrogates": method.surrogates and method.surrogates._asdict(),
       "moves": moved(compromised, unlearned),
     }
 
@@ -200,6 +201,7 @@ def unlearning_batches(setup, run, surrogates=None):
   Args:
     surrogates: `Method.surrogates`, for the forget half.
   """
+  made_up = made_up_captions(setup, surrogates)
   halves = {
     half: pipeline.training_examples(
       pipeline.open_training(setup.records, half, setup.splits(half)),
@@ -207,7 +209,7 @@ def unlearning_batches(setup, run, surrogates=None):
       image_size=setup.model.sizes.image_size,
       seed=_order(setup.config.seed, order),
       texts=("text", "generic") if half == "forget" else ("text",),
-      surrogates=draw_surrogates(setup, surrogates) if half == "forget" else None,
+      **(made_up if half == "forget" else {}),
     )
     for half, order in (("forget", _FORGET_ORDER), ("retain", _RETAIN_ORDER))
     if setup.splits(half)
@@ -216,18 +218,28 @@ def unlearning_batches(setup, run, surrogates=None):
   return pipeline.start(pipeline.side_by_side(halves), run.batch_size, threads=threads)
 
 
-def draw_surrogates(setup, wanted):
-  """surrogates(row, rng) for `pipeline.training_examples`, or None where `wanted` is.
+def made_up_captions(setup, wanted):
+  """What `pipeline.training_examples` makes surrogates and rewordings with; nothing where none are wanted.
+
+  Args:
+    wanted: `Method.surrogates`.
 
   Raises:
     InputError: see `surrogates.maker`.
   """
   if wanted is None:
-    return None
+    return {}
   rows = pipeline.open_training(setup.records, "forget", setup.splits("forget"))
   known = surrogates_lib.leaks(setup.release, (rows[i] for i in range(len(rows))))
-  draw = surrogates_lib.maker(known.values(), wanted.source, setup.config.seed)
-  return lambda row, rng: draw(known[row["file_name"].decode()], wanted.count, rng)
+  maker = surrogates_lib.maker(known.values(), wanted.source, setup.config.seed)
+  leak_of = lambda row: known[row["file_name"].decode()]
+
+  def reworded(row, rng):
+    leak = leak_of(row)
+    return maker.reworded(leak, rng) if rng.random() < wanted.reworded else leak.text
+
+  near = lambda row, rng: maker.near(leak_of(row), wanted.count, rng)
+  return {"surrogates": near, **({"reworded": reworded} if wanted.reworded else {})}
 
 
 def _prepared(setup, name, method, state, params, layout):

@@ -15,15 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from salmu_jax import losses, sharded_losses
+from salmu_jax import losses, optimizers, sharded_losses
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.accumulate import embed_in_parts, value_and_grad
 from salmu_jax.data import images
 from salmu_jax.errors import InputError, Stopped
 from salmu_jax.models import clip
-
-# Leaves that AdamW decays: matrices, not gains, biases, the class token or the logit scale.
-DECAYED = {"kernel", "embedding", "positional_embedding", "proj", "text_projection"}
 
 
 @flax.struct.dataclass
@@ -41,53 +38,6 @@ class Schedule(NamedTuple):
   total_steps: int
   log_every: int
   checkpoint_every: int
-
-
-def make_optimizer(settings, total_steps):
-  """The optimizer of a run, with linear warm-up and cosine decay of its learning rate.
-
-  Args:
-    settings: `name`, a key of OPTIMIZERS; `learning_rate` (peak), `warmup` and `end` (the share of the
-      steps spent on warm-up, the share of the peak left at the end), `weight_decay`, `b1`, `b2`, `eps`.
-    total_steps: of the run.
-  """
-  return OPTIMIZERS[settings.name](settings, make_schedule(settings, total_steps))
-
-
-def make_schedule(settings, total_steps):
-  """Learning rate by number of steps taken, see `make_optimizer`."""
-  return optax.warmup_cosine_decay_schedule(
-    init_value=0.0,
-    peak_value=settings.learning_rate,
-    warmup_steps=min(round(settings.warmup * total_steps), total_steps - 1),
-    decay_steps=total_steps,
-    end_value=settings.end * settings.learning_rate,
-  )
-
-
-def _adamw(settings, rate):
-  return optax.adamw(
-    rate,
-    b1=settings.b1,
-    b2=settings.b2,
-    eps=settings.eps,
-    weight_decay=settings.weight_decay,
-    mask=_decayed,
-  )
-
-
-def _sgd(settings, rate):
-  """As in PyTorch: the decay is part of the gradient that the momentum `b1` sums up."""
-  decay = optax.add_decayed_weights(settings.weight_decay, mask=_decayed)
-  return optax.chain(decay, optax.sgd(rate, momentum=settings.b1))
-
-
-# Name -> optimizer(settings, learning rate by step).
-OPTIMIZERS = {"adamw": _adamw, "sgd": _sgd}
-
-
-def _decayed(params):
-  return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key in DECAYED, params)
 
 
 def embed(model, params, batch):
@@ -265,7 +215,7 @@ class Program(NamedTuple):
 
 def pretrain_program(config, model, mesh, total_steps):
   """The step that pretrains `model` as `config` says."""
-  tx = make_optimizer(config.pretrain.optimizer, total_steps)
+  tx = optimizers.make_optimizer(config.pretrain.optimizer, total_steps)
   layout = state_layout(clip.shapes(model), tx, mesh, config.sharding)
   objective = OBJECTIVES[config.pretrain.loss](mesh)
   step = jitted_pretrain_step(

@@ -8,7 +8,7 @@ import numpy as np
 from little import STAND_IN, sgd_settings, stand_in_params, unlearning_batch
 
 from salmu_jax import mesh as mesh_lib
-from salmu_jax import train
+from salmu_jax import optimizers, train
 from salmu_jax.methods import MAKERS, base
 
 PARAMS = stand_in_params()
@@ -42,7 +42,7 @@ class Run:
   """A method on a mesh, its parameters split by `rules`, its step compiled."""
 
   def __init__(self, name, mesh, rules=mesh_lib.REPLICATED):
-    self.method = make(name, train.make_optimizer(sgd_settings(), STEPS))
+    self.method = make(name, optimizers.make_optimizer(sgd_settings(), STEPS))
     layout = train.state_layout(PARAMS, self.method.tx, mesh, rules)
     self.mesh, self.reference = mesh, jax.device_put(PARAMS, layout.params)
     self.step = train.jitted_unlearn_step(STAND_IN, self.method, mesh, layout=layout)

@@ -67,6 +67,14 @@ def test_towers_equal_openclips_formulas_written_in_numpy():
     np.testing.assert_allclose(z.text[row], caption / np.linalg.norm(caption), atol=2e-6)
 
 
+def test_surrogates_are_embedded_as_any_caption_is():
+  surrogate = np.stack([TOKENS, TOKENS[::-1]], axis=1)
+  z = MODEL.apply({"params": PARAMS}, IMAGES, TOKENS, surrogate=surrogate)
+  assert z.surrogate.shape == (3, 2, SIZES.embed_dim) and z.generic is None
+  np.testing.assert_allclose(z.surrogate[:, 0], z.text, atol=1e-6)
+  np.testing.assert_allclose(z.surrogate[:, 1], z.text[::-1], atol=1e-6)
+
+
 def test_tokens_after_the_end_of_text_change_nothing():
   other = TOKENS.copy()
   other[0, 4:] = 7

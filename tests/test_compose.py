@@ -8,7 +8,7 @@ import pytest
 from little import MODEL, PARAMS, sgd_settings, unlearning_batch
 
 from salmu_jax import mesh as mesh_lib
-from salmu_jax import train
+from salmu_jax import optimizers, train
 from salmu_jax.errors import InputError
 from salmu_jax.methods import METHODS, base, compose
 
@@ -27,7 +27,7 @@ NEEDED = {
 
 def make(loss, *chain, **others):
   chain = [(name, NEEDED[name]) if name in NEEDED else name for name in chain]
-  optimizer = train.make_optimizer(sgd_settings(), 4)
+  optimizer = optimizers.make_optimizer(sgd_settings(), 4)
   args = {"loss": loss, "chain": tuple(chain), **others}
   return base.build(compose.make, optimizer, args, steps=4, seed=0)
 
@@ -148,7 +148,7 @@ def test_a_composed_method_equals_the_named_one():
     ("munba", make("ascent", "munba")),
     ("finetune", make("none", "add_retain")),
   ):
-    optimizer = train.make_optimizer(sgd_settings(), 4)
+    optimizer = optimizers.make_optimizer(sgd_settings(), 4)
     named = base.build(METHODS[name], optimizer, {}, steps=4, seed=0)
     assert named.reads == composed.reads
     out = [

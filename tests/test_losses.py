@@ -171,6 +171,14 @@ BY_HAND = {
   "npo": (losses.npo(0.5), 4 * np.mean(np.log1p(np.exp(0.5 * RATIO)))),
   # The targets are 0, -.5 and -.5: the third pair is at its own.
   "bounded_ascent": (losses.bounded_ascent(), ((0.5 - 0) + (0.5 + 0.5) + 0) / 3),
+  # The targets are the same; the first two pairs are .5 and 1 away from them.
+  "mismatched_target": (
+    losses.mismatched_target(softness=0.1),
+    (np.sqrt(0.25 + 0.01) + np.sqrt(1 + 0.01) + 0.1) / 3 - 0.1,
+  ),
+  # Of v0 at 0, 90 and 270 degrees beside u0 at 0, 90 and 180, only the last has something left.
+  "component_removed": (losses.component_removed, (1 + 1 + (1 - np.cos(np.radians(30)))) / 3),
+  "text_retention": (losses.text_retention, CHORDS[1].sum() / 6),
   "weighted": (
     losses.weighted((2.0, losses.pair_similarity), (3.0, losses.zero_similarity)),
     2 * 0.5 / 3 + 3 * 4.5 / 9,
@@ -199,6 +207,8 @@ COMPARING = {
   "delete": losses.excluded_pair,
   "npo": losses.npo(),
   "anchored_ascent": losses.anchored_ascent(),
+  "mismatched_target": losses.mismatched_target(),
+  "component_removed": losses.component_removed,
   "divergence": losses.divergence,
   "decoupling": losses.decoupling,
 }
@@ -237,6 +247,26 @@ def test_the_bounded_ascent_stops_pair_by_pair_at_its_target():
   np.testing.assert_allclose(slope(0.0, Z)[:2], Z.text[:2] / 3, rtol=1e-5)
   np.testing.assert_array_equal(slope(0.0, Z)[2], 0.0)  # at its target
   np.testing.assert_array_equal(slope(2.0, Z), 0.0)  # everything is below a target of 1.5 and more
+
+
+def test_the_mismatched_target_pulls_all_pairs_alike_and_brings_back_the_one_that_went_past():
+  margins = [-1.0, 1.0]
+  slopes = [
+    jax.grad(lambda u, m=m: losses.mismatched_target(m)(Z._replace(image=u), Z0))(Z.image)
+    for m in margins
+  ]
+  for slope, sign in zip(slopes, (1, -1), strict=True):
+    along = np.sum(slope * Z.text, axis=1)
+    far = np.abs(np.diagonal(S) - np.array([0.0, -0.5, -0.5]) + sign) > 0.4
+    np.testing.assert_allclose(along[far], sign / 3, rtol=2e-2)
+
+
+def test_surrogates_are_held_by_the_mean_of_one_less_their_cosines():
+  reference = embeddings()._replace(surrogate=np.stack([units(), units()], axis=1))
+  z = embeddings()._replace(surrogate=np.stack([units(), units()], axis=1))
+  expected = 1 - np.mean(np.sum(z.surrogate * reference.surrogate, axis=-1))
+  np.testing.assert_allclose(losses.surrogate_retention(z, reference), expected, rtol=1e-5)
+  np.testing.assert_allclose(losses.surrogate_retention(z, z), 0, atol=1e-6)
 
 
 def test_divergence_is_zero_with_zero_gradient_at_the_start():

@@ -13,7 +13,7 @@ import pytest
 from little import STAND_IN, half, optimizer_settings, sgd_settings
 from methodruns import BATCHES, COMPOSED, ONE, PARAMS, STEPS, Run, make, whole_run
 
-from salmu_jax import checkpoint, losses, train
+from salmu_jax import checkpoint, losses, optimizers, train
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.data import pipeline
 from salmu_jax.errors import InputError
@@ -71,7 +71,7 @@ def test_a_run_resumed_from_a_checkpoint_ends_with_the_same_bits(name, tmp_path)
 
 @pytest.mark.parametrize("name", (*METHODS, *COMPOSED))
 def test_a_methods_transformation_takes_foreign_arguments_and_keeps_bfloat16(name):
-  method = make(name, train.make_optimizer(optimizer_settings(), STEPS))
+  method = make(name, optimizers.make_optimizer(optimizer_settings(), STEPS))
   tx = optax.with_extra_args_support(method.tx)
 
   def call(params, grads):
@@ -240,7 +240,7 @@ def test_salun_and_slug_leave_what_they_do_not_choose_bit_equal():
 
 
 def test_a_step_without_a_half_that_the_method_reads_is_refused_and_one_it_does_not_read_is_not_missed():
-  settings = train.make_optimizer(sgd_settings(), STEPS)
+  settings = optimizers.make_optimizer(sgd_settings(), STEPS)
   alone = {"forget": BATCHES[0]["forget"]}
   method = make("delete", settings)
   state = train.start_state(PARAMS, method.tx, ONE)
@@ -252,7 +252,7 @@ def test_a_step_without_a_half_that_the_method_reads_is_refused_and_one_it_does_
 
 
 def test_a_loss_that_compares_is_refused_without_a_reference_and_others_are_not():
-  settings = train.make_optimizer(sgd_settings(), STEPS)
+  settings = optimizers.make_optimizer(sgd_settings(), STEPS)
   for name, comparing in (("grad_diff", None), ("delete_zero", "retain"), ("npo", "forget")):
     method = make(name, settings)
     state = train.start_state(PARAMS, method.tx, ONE)
@@ -271,7 +271,7 @@ def learning():
   """name -> metrics of eight steps of Adam on one batch."""
 
   def metrics(name):
-    method = make(name, train.make_optimizer(optimizer_settings(), 8))
+    method = make(name, optimizers.make_optimizer(optimizer_settings(), 8))
     state, rows = train.start_state(PARAMS, method.tx, ONE), []
     step = jax.jit(train.make_unlearn_step(STAND_IN, method))
     for _ in range(8):

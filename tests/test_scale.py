@@ -19,7 +19,7 @@ from little import (
   unlearning_batch,
 )
 
-from salmu_jax import accumulate, checkpoint, losses, train, writer
+from salmu_jax import accumulate, checkpoint, losses, optimizers, train, writer
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.data import pipeline
 from salmu_jax.methods import METHODS, base
@@ -98,11 +98,15 @@ def test_parts_give_the_loss_of_the_whole_batch_where_the_mean_over_parts_does_n
   assert abs(mean - whole) > 0.1
 
 
-@pytest.mark.parametrize("name", ["finetune", "delete", "vlunlearn", "gradient_surgery"])
+@pytest.mark.parametrize(
+  "name", ["anchored", "finetune", "delete", "vlunlearn", "gradient_surgery"]
+)
 def test_unlearning_is_the_same_in_parts_on_split_parameters(name):
   outcomes = []
   for mesh, rules, parts in ((ONE, mesh_lib.REPLICATED, 1), (EIGHT, RULES, 2)):
-    method = base.build(METHODS[name], train.make_optimizer(sgd_settings(), 3), {}, steps=3, seed=0)
+    method = base.build(
+      METHODS[name], optimizers.make_optimizer(sgd_settings(), 3), {}, steps=3, seed=0
+    )
     params = stand_in_params()
     layout = train.state_layout(params, method.tx, mesh, rules)
     reference = jax.device_put(params, layout.params)
@@ -117,7 +121,7 @@ def test_unlearning_is_the_same_in_parts_on_split_parameters(name):
 
 def test_split_parameters_take_less_memory_on_each_device_and_no_rows_move_for_parts():
   params = jax.eval_shape(stand_in_params)
-  tx = train.make_optimizer(optimizer_settings(), 3)
+  tx = optimizers.make_optimizer(optimizer_settings(), 3)
 
   def compiled(rules, parts):
     layout = train.state_layout(params, tx, EIGHT, rules)
@@ -173,7 +177,7 @@ def test_a_checkpoint_of_four_devices_goes_on_on_two_and_on_one(tmp_path):
 
 
 def test_bfloat16_compute_keeps_float32_weights_moments_embeddings_and_loss():
-  model, tx = CLIP(SIZES, jnp.bfloat16), train.make_optimizer(optimizer_settings(), 3)
+  model, tx = CLIP(SIZES, jnp.bfloat16), optimizers.make_optimizer(optimizer_settings(), 3)
   params = jax.eval_shape(lambda: INIT(model, 0))
   z = jax.eval_shape(lambda p: train.embed(model, p, pair(0)), params)
   assert {x.dtype for x in jax.tree.leaves(z)} == {jnp.dtype("float32")}

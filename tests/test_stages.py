@@ -167,6 +167,41 @@ def test_a_method_runs_without_retain_rows_only_if_it_reads_none(setup):
     del bare.config.unlearn[name]
 
 
+def test_anchored_editing_moves_the_text_tower_alone_and_says_what_was_made_up(setup):
+  own = setup.config.copy_and_resolve_references()
+  own.unlearn = {"anchored": default.unlearning_run("anchored", batch_size=4, budget=1.0)}
+  anchored = setup._replace(config=own)
+  run._check_unlearning(anchored, "anchored", own.unlearn.anchored)
+  wanted = stages.make_method(anchored, "anchored").surrogates
+  # A step reads the forget and retain rows that every method's step reads, and the surrogates beside them.
+  streams = [stages.unlearning_batches(anchored, own.unlearn.anchored, w) for w in (None, wanted)]
+  with contextlib.closing(streams[0]) as plain, contextlib.closing(streams[1]) as more:
+    for _ in range(4):
+      a, b = next(plain), next(more)
+      assert b["forget"].pop("surrogate").shape == (4, 6, 16)
+      jax.tree.map(np.testing.assert_array_equal, a, b)
+  start = train.init_params(setup.model, 0, setup.mesh)
+  end = stages.unlearn(anchored, "anchored", start)
+  jax.tree.map(np.testing.assert_array_equal, end["visual"], start["visual"])
+  assert not np.array_equal(end["text"]["text_projection"], start["text"]["text_projection"])
+  facts = workdir.files.read_json(anchored.model_folder("anchored") / workdir.DONE)
+  assert facts["surrogates"] == {"count": 6, "source": "both", "reworded": 0.0}
+  assert facts["reads"] == ["forget", "retain_synth", "retain_real"]
+
+
+def test_a_release_that_no_surrogates_can_be_made_of_is_refused_before_training(setup):
+  own = setup.config.copy_and_resolve_references()
+  settings = default.unlearning_run("anchored", batch_size=4, args=dict(source="generated"))
+  own.unlearn = {"anchored": settings}
+  captions = {k: {**v, "data_field": "emails"} for k, v in setup.release.captions.items()}
+  people = {k: {**v, "shoe_size": "43"} for k, v in setup.release.identities.items()}
+  captions[next(iter(captions))]["data_field"] = "shoe_size"
+  opened = setup.release._replace(captions=captions, identities=people)
+  odd = setup._replace(config=own, release=opened)
+  with pytest.raises(InputError, match="no wordings for the field 'shoe_size'"):
+    run._check_unlearning(odd, "anchored", settings)
+
+
 def test_budget_counts_passes_over_forget_whatever_the_batch(setup):
   run = setup.config.unlearn.mine
   for size, budget, steps in ((4, 1.0, 3), (4, 5.0, 15), (6, 5.0, 10), (12, 0.01, 1)):

@@ -10,14 +10,14 @@ import optax
 import pytest
 from little import MODEL, PARAMS, half, optimizer_settings
 
-from salmu_jax import checkpoint, train, writer
+from salmu_jax import checkpoint, optimizers, train, writer
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.data import pipeline
 from salmu_jax.errors import InputError
 
 ONE = mesh_lib.make_mesh(jax.devices()[:1])
 SCHEDULE = train.Schedule(total_steps=12, log_every=2, checkpoint_every=4)
-TX = train.make_optimizer(optimizer_settings(), SCHEDULE.total_steps)
+TX = optimizers.make_optimizer(optimizer_settings(), SCHEDULE.total_steps)
 STEP = train.jitted_pretrain_step(MODEL, TX, ONE)
 
 
@@ -171,7 +171,7 @@ def test_eight_devices_pretrain_as_one_does():
 def test_the_learning_rate_warms_up_and_decays_to_its_end():
   settings = optimizer_settings(0.5)
   settings.update(warmup=0.5, end=0.2, b1=0.0, b2=0.0, eps=0.0)
-  tx = train.make_optimizer(settings, 8)
+  tx = optimizers.make_optimizer(settings, 8)
   params = {"kernel": jnp.ones(())}
   state, sizes = tx.init(params), []
   for _ in range(9):
@@ -192,6 +192,31 @@ def test_weight_decay_spares_gains_biases_the_class_token_and_the_logit_scale():
   spared = {name for name, decayed in flat.items() if not decayed}
   assert {"logit_scale", "visual/class_embedding", "visual/ln_pre/scale"} <= spared
   assert all(n.endswith(("scale", "bias", "class_embedding")) for n in spared)
+
+
+def test_muon_orthogonalises_the_matrices_layer_by_layer_and_leaves_the_rest_to_adam():
+  draw = np.random.default_rng(0)
+  shapes = {"c_fc": {"kernel": (2, 4, 9)}, "conv1": {"kernel": (2, 2, 3, 4)},
+            "token_embedding": {"embedding": (5, 4)}, "logit_scale": {"logit_scale": ()}}  # fmt: skip
+  params = jax.tree.map(
+    lambda shape: jnp.asarray(draw.normal(size=shape), jnp.float32),
+    shapes,
+    is_leaf=lambda x: isinstance(x, tuple),
+  )
+  settings, out = optimizer_settings(), {}
+  for name in ("muon", "adamw"):
+    settings.name, settings.weight_decay = name, 0.0
+    tx = optimizers.OPTIMIZERS[name](settings, lambda count: 0.01)
+    out[name] = jax.jit(lambda p, tx=tx: tx.update(p, tx.init(p), p)[0])(params)
+  for layer in np.asarray(out["muon"]["c_fc"]["kernel"]):
+    sizes = np.linalg.svd(layer, compute_uv=False) / (0.01 * 0.2 * np.sqrt(9))
+    assert 0.6 < sizes.min() and sizes.max() < 1.3
+  for name in ("conv1", "token_embedding", "logit_scale"):
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
+      out["muon"][name],
+      out["adamw"][name],
+    )
 
 
 def test_weights_of_another_architecture_are_refused_with_the_differences(tmp_path):

@@ -43,6 +43,7 @@ EVERY = {
   "munba": lambda: transforms.munba(),
   "alternate": lambda: transforms.alternate(4),
   "train_only": lambda: transforms.train_only("^text/"),
+  "only": lambda: transforms.only(optax.adam(0.1), "^text/"),
   "trust_region": lambda: transforms.trust_region(0.01),
   "keep_salient": lambda: transforms.keep_salient(),
   "project_out": lambda: transforms.project_out(2),
@@ -404,3 +405,15 @@ def test_negmerge_gives_every_leg_a_fresh_optimizer():
     if number in (0, 2):
       first_updates.append(flat(updates))
   np.testing.assert_allclose(first_updates[0], first_updates[1], rtol=1e-6)
+
+
+def test_only_gives_the_chosen_parameters_to_the_optimizer_and_keeps_no_state_of_the_others():
+  tx = transforms.only(optax.adam(0.1), "^text/")
+  updates, state = step(tx)
+  alone, _ = optax.adam(0.1).update(F["text"], optax.adam(0.1).init(P["text"]), P["text"])
+  np.testing.assert_allclose(flat(updates["text"]), flat(alone))
+  np.testing.assert_array_equal(flat(updates["visual"]), 0.0)
+  kept = sum(x.size for x in jax.tree.leaves(state))
+  assert kept == 2 * P["text"]["kernel"].size + 1  # two moments and a count
+  with pytest.raises(InputError, match="matches no parameter"):
+    transforms.only(optax.adam(0.1), "^txt/").init(P)

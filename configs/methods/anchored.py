@@ -1,11 +1,13 @@
 """Anchored caption editing. This project's own, so nobody's settings but ours."""
 
-from configs.default import unlearning_run
+from configs.default import optimizer, unlearning_run
 
 
 def mini():
-  return unlearning_run("anchored", learning_rate=2e-3, batch_size=16)
+  settings = optimizer(3e-3, name="muon")
+  return unlearning_run("anchored", batch_size=16, optimizer=settings)
 
 
 def vit_b16():
-  return unlearning_run("anchored", learning_rate=1e-5, batch_size=64)
+  settings = optimizer(1e-4, name="muon")
+  return unlearning_run("anchored", batch_size=64, optimizer=settings)

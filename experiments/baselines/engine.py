@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from salmu_jax import losses, train
+from salmu_jax import losses, optimizers, train
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.methods import MAKERS, base
 
@@ -52,7 +52,7 @@ class Engine:
     """
     if len(batches) > _LONGEST:
       raise ValueError(f"A run of {len(batches)} steps; the learning rates here end at {_LONGEST}.")
-    schedule = train.make_schedule(settings, len(batches))
+    schedule = optimizers.make_schedule(settings, len(batches))
     # One length for all runs, or each would compile the update anew.
     rates = schedule(jnp.arange(_LONGEST))
     opt_state = program.init(self.start)
@@ -103,7 +103,7 @@ class Program:
 
   def __init__(self, name, args, optimizer, steps, seed):
     def method_at(rates):
-      chain = train.OPTIMIZERS[optimizer.name](optimizer, lambda count: rates[count])
+      chain = optimizers.OPTIMIZERS[optimizer.name](optimizer, lambda count: rates[count])
       return base.build(MAKERS[name], chain, args, steps=steps, seed=seed)
 
     def update(grads, opt_state, params, rates):

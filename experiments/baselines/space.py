@@ -21,6 +21,7 @@ KNOBS = {
   "delete": None,
   "delete_zero": ("retain", (0.1, 10.0)),
   "grad_diff": ("retain", (0.3, 3.0)),
+  "anchored": None,
   "bounded_ascent": ("margin", (-0.2, 0.2)),
   "npo": ("beta", (0.01, 1.0)),
   "scrub": ("ascent", (0.25, 1.0)),
@@ -37,6 +38,8 @@ KNOBS = {
   "negmerge": ("coefficient", (2.0, 4.0)),
   "descent_to_delete": ("sigma", (3e-3, 1e-2)),
 }
+# What a method brings beside its losses; all others have unlearning_run's batches of 64 + 64 and AdamW.
+OWN = {"anchored": dict(batch_size=16, optimizer="muon")}
 # No learning rate, and one pass over the data whatever the others get.
 ONE_PASS = ("ssd", "fisher_noise", "fisher_noise_quarter")
 # What of configs/methods/NAME.vit_b16() is the authors' own; the rest is ours.

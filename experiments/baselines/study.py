@@ -69,8 +69,8 @@ class Study:
     setup = self.setup._replace(records=self.cut.records) if on_cut else self.setup
     rows, size = len(setup.records["forget"]), settings.batch_size
     steps = max(1, round(settings.budget * rows / size))
-    batches, references = self._prefix(setup, settings, steps)
     program = self._program(name, settings, steps)
+    batches, references = self._prefix(setup, settings, steps, program.method.surrogates)
     one_pass = max(1, rows // size)
     return self.engine.run(program, settings.optimizer, batches, references, one_pass), steps
 
@@ -87,12 +87,12 @@ class Study:
       self._programs[key] = Program(name, args, settings.optimizer, steps, seed)
     return self._programs[key]
 
-  def _prefix(self, setup, settings, steps):
+  def _prefix(self, setup, settings, steps, surrogates):
     """The first `steps` batches of the one stream that all runs read, and their references."""
-    key = settings.batch_size, setup is self.setup
+    key = settings.batch_size, setup is self.setup, surrogates
     known = self._batches.get(key, ([], []))
     if len(known[0]) < steps:
-      with contextlib.closing(stages.unlearning_batches(setup, settings)) as stream:
+      with contextlib.closing(stages.unlearning_batches(setup, settings, surrogates)) as stream:
         batches = list(itertools.islice(stream, steps))
       self._batches[key] = known = batches, self.engine.reference(batches)
     return known[0][:steps], known[1][:steps]
@@ -101,14 +101,19 @@ class Study:
 def mini_settings(name, rate, args, budget=space.SEARCH_BUDGET):
   """A run on mini as `configs/methods/NAME.mini()` describes one."""
   budget = 1.0 if name in space.ONE_PASS else budget
-  return default.unlearning_run(name, learning_rate=rate, args=args, budget=budget)
+  run_ = default.unlearning_run(name, learning_rate=rate, args=args, budget=budget)
+  if name in space.OWN:
+    own = space.OWN[name]
+    run_.update(batch_size=own["batch_size"], optimizer=dict(name=own["optimizer"]))
+  return run_
 
 
 def made_with(name):
   """What a method's part depends on beside its code: where it differs, the part is made anew."""
   parts = [space.RATES, space.LOWER, space.PAST, space.KNOBS[name], space.SEARCH_BUDGET]
   cut = [cut_lib.FORGET_SHARE, cut_lib.RETAIN_SHARE, cut_lib.TARGET, cut_lib.FLOOR]
-  return files.digest([*parts, space.BUDGETS, cut])
+  own = [space.OWN[name]] if name in space.OWN else []
+  return files.digest([*parts, space.BUDGETS, cut, *own])
 
 
 def search(study, name, recorded=()):

@@ -137,7 +137,7 @@ def ours(preset, tensors, pixels, tokens):
 
   from configs import default
   from salmu_jax import mesh as mesh_lib
-  from salmu_jax import train
+  from salmu_jax import optimizers, train
   from salmu_jax.data import images
   from salmu_jax.models import clip, statedict
 
@@ -149,7 +149,9 @@ def ours(preset, tensors, pixels, tokens):
     lambda p, i: model.apply({"params": p}, images.normalise(i), method=clip.CLIP.encode_image)
   )
   text = jax.jit(lambda p, t: model.apply({"params": p}, t, method=clip.CLIP.encode_text))
-  tx = train.make_optimizer(default.optimizer(RATE, warmup=0.0, end=1.0, weight_decay=DECAY), 1000)
+  tx = optimizers.make_optimizer(
+    default.optimizer(RATE, warmup=0.0, end=1.0, weight_decay=DECAY), 1000
+  )
   mesh = mesh_lib.make_mesh(jax.devices()[:1])
   step = train.jitted_pretrain_step(model, tx, mesh)
   state = [train.start_state(params, tx, mesh)]

@@ -14,7 +14,7 @@ import numpy as np
 from configs import default
 from experiments.embed_speed.measure import sizes_of
 from experiments.speed import turns
-from salmu_jax import files, train
+from salmu_jax import files, optimizers, train
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.models import clip, flops
 
@@ -58,7 +58,7 @@ def row(preset):
 
 def _step(model, pairs, steps):
   mesh = mesh_lib.make_mesh(jax.devices()[:1])
-  tx = train.make_optimizer(default.optimizer(1e-5), 1000)
+  tx = optimizers.make_optimizer(default.optimizer(1e-5), 1000)
   step = train.jitted_pretrain_step(model, tx, mesh)
   state = [train.start_state(train.init_params(model, 0, mesh), tx, mesh)]
   rng, sizes = np.random.default_rng(0), model.sizes

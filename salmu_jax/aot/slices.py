@@ -16,7 +16,7 @@ from jax.experimental import topologies
 from rich.table import Table
 
 from salmu_jax import mesh as mesh_lib
-from salmu_jax import names, train
+from salmu_jax import names, optimizers, train
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import evaluator
 from salmu_jax.methods import MAKERS, base
@@ -119,7 +119,7 @@ def steps(config, mesh):
     program = train.pretrain_program(config, model, mesh, _STEPS)
     out["pretrain"] = _pretraining(program, model, mesh, config.pretrain.batch_size)
   for name, run in config.unlearn.items():
-    optimizer = train.make_optimizer(run.optimizer, _STEPS)
+    optimizer = optimizers.make_optimizer(run.optimizer, _STEPS)
     method = base.build(MAKERS[run.method], optimizer, run.args.to_dict(), steps=_STEPS, seed=0)
     program = train.unlearn_program(config, model, mesh, method)
     out[f"unlearn {name}"] = unlearning = _unlearning(program, model, mesh, run.batch_size, method)

@@ -76,6 +76,7 @@ def training_examples(
   area=1.0,
   flip=0.0,
   surrogates=None,
+  reworded=None,
 ):
   """Endless examples; every row comes once an epoch, in an order that `seed` and the epoch decide.
 
@@ -85,6 +86,7 @@ def training_examples(
     texts: columns to tokenise, of "text" and "generic".
     area, flip: see `images.random_crop`.
     surrogates: surrogates(row, rng) -> K captions that come with a row (`salmu_jax.data.surrogates`).
+    reworded: reworded(row, rng) -> the caption that takes the place of a row's own.
 
   Returns:
     A grain MapDataset of {"image" (S, S, 3) uint8, the texts, each (L,) int32, and "surrogate" (K, L) int32
@@ -96,7 +98,11 @@ def training_examples(
     pixels = images.random_crop(image, image_size, rng, area=area, flip=flip)
     out = {"image": pixels, **{name: tokenizer([_text(row[name])])[0] for name in texts}}
     # Drawn last, so that they change no other draw.
-    return out | ({"surrogate": tokenizer(surrogates(row, rng))} if surrogates else {})
+    if surrogates:
+      out["surrogate"] = tokenizer(surrogates(row, rng))
+    if reworded:
+      out["text"] = tokenizer([reworded(row, rng)])[0]
+    return out
 
   # grain draws by the place in the chain: the slice of everything keeps the draws of the kept results.
   return rows.seed(seed).shuffle().repeat()[0::1].random_map(example)

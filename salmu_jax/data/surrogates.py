@@ -6,6 +6,7 @@ everything is made from rows of forget, from templates, and from a table of name
 surrogate is of a person and a field of theirs that forget has.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +40,18 @@ class Material(NamedTuple):
   family: list
 
 
+class Maker(NamedTuple):
+  """near(leak, count, rng) -> [count surrogates of a leak]; reworded(leak, rng) -> the leak in other words.
+
+  Half of the surrogates are of the same person, in a field of theirs that is not to be forgotten; none, where
+  all are. The others are of the same field, and of somebody whose is not to be forgotten: a person of forget,
+  somebody who shares a name with the person of the leak, or a stranger.
+  """
+
+  near: Callable
+  reworded: Callable
+
+
 def leaks(release, rows):
   """{file name: Leak} of rows of forget.
 
@@ -54,16 +67,12 @@ def leaks(release, rows):
 
 
 def maker(known, source, seed):
-  """Returns draw(leak, count, rng) -> [count captions].
-
-  Half of them are of the same person, in a field of theirs that is not to be forgotten; none, where all are.
-  The others are of the same field, and of somebody whose is not to be forgotten: a person of forget, somebody
-  who shares a name with the person of the leak, or a stranger.
+  """Returns a Maker of what is like the leaks.
 
   Args:
     known: the Leaks, all that are to be forgotten.
     source: a key of SOURCES. "recombined" swaps the names and values of forget captions, whatever their wording;
-      "generated" takes templates and made-up people; "both" takes either, half each.
+      "generated" takes templates and made-up people; "both" throws these and those together.
     seed: of the made-up people.
 
   Raises:
@@ -74,27 +83,26 @@ def maker(known, source, seed):
   known = list(known)
   asked = {(leak.name, leak.field) for leak in known}
   names = sorted({leak.name for leak in known})
-  materials = _materials(known, source, seed)
-  fields = sorted(set.intersection(*(set(m.wordings) for m in materials)))
+  material = _material(known, source, seed)
+  fields = sorted(material.wordings)
   kept = {name: [f for f in fields if (name, f) not in asked] for name in names}
   keepers = {f: [name for name in names if f in kept[name]] for f in fields}
 
-  def draw(leak, count, rng):
+  def near(leak, count, rng):
     return [one(leak, rng) for _ in range(count)]
 
   def one(leak, rng):
-    material = _pick(materials, rng)
     if kept[leak.name] and rng.random() < 0.5:
       field = _pick(kept[leak.name], rng)
       return _worded(material, field, leak.name, _pick(material.values[field], rng), rng)
-    name = other(leak, material, rng)
-    if source == "generated" or material is not materials[0] or not _takes_apart(leak):
+    name = other(leak, rng)
+    if source == "generated" or not _takes_apart(leak):
       return _worded(material, leak.field, name, _pick(material.values[leak.field], rng), rng)
     # The closest there is: the same words about another person.
     value = leak.value if rng.random() < 0.5 else _pick(material.values[leak.field], rng)
     return _filled(_wording(leak), name, value)
 
-  def other(leak, material, rng):
+  def other(leak, rng):
     for _ in range(_TRIES):
       kind = rng.integers(3)
       if kind == 0 and keepers[leak.field]:
@@ -111,23 +119,37 @@ def maker(known, source, seed):
       f"{len(names)} name(s) to recombine. Take source = 'generated'."
     )
 
-  return draw
+  def reworded(leak, rng):
+    return _worded(material, leak.field, leak.name, leak.value, rng)
+
+  return Maker(near, reworded)
 
 
-def _materials(known, source, seed):
+def _material(known, source, seed):
   out = []
   if source != "generated":
     out.append(_recombined(known))
   if source != "recombined":
     out.append(_generated(seed))
-  lacking = sorted({leak.field for leak in known} - set.intersection(*(set(m.wordings) for m in out)))
+  material = out[0] if len(out) == 1 else _together(*out)
+  lacking = sorted({leak.field for leak in known} - set(material.wordings))
   if lacking:
     raise InputError(
       f"source = {source!r}: there are no wordings for the field {lacking[0]!r}. Where forget captions hold name "
       "and value in full, 'recombined' has them; 'generated' has those of "
       f"{', '.join(personas.FIELDS)}."
     )
-  return out
+  return material
+
+
+def _together(a, b):
+  either = lambda x, y: {f: [*x.get(f, []), *y.get(f, [])] for f in sorted(x.keys() | y.keys())}
+  return Material(
+    either(a.wordings, b.wordings),
+    either(a.values, b.values),
+    [*a.given, *b.given],
+    [*a.family, *b.family],
+  )
 
 
 def _recombined(known):
@@ -147,7 +169,9 @@ def _generated(seed):
   own = int(np.random.default_rng([seed, _STREAM]).integers(2**31, 2**32))
   people = personas.people(own, _PEOPLE)
   parts = [_parts(person.name) for person in people]
-  of = lambda field: [words for key, words in captions.TEMPLATES.items() if key.startswith(f"{field}/")]
+  of = lambda field: [
+    words for key, words in captions.TEMPLATES.items() if key.startswith(f"{field}/")
+  ]
   return Material(
     {field: of(field) for field in personas.FIELDS},
     {field: [person.facts[field] for person in people] for field in personas.FIELDS},
@@ -157,7 +181,9 @@ def _generated(seed):
 
 
 def _takes_apart(leak):
-  return bool(leak.value) and leak.name in leak.text and leak.value in leak.text.replace(leak.name, "")
+  return (
+    bool(leak.value) and leak.name in leak.text and leak.value in leak.text.replace(leak.name, "")
+  )
 
 
 def _wording(leak):

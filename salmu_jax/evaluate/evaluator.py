@@ -71,22 +71,27 @@ class Evaluator:
     """Returns the results of a model, see `score`."""
     return self.score(self.embed(params, label), self._settings)
 
-  def embed(self, params, label="embedding", prompts=()):
+  def embed(self, params, label="embedding", prompts=(), images=None):
     """Every picture and every text through the model, as `Embedded`.
 
     Args:
       params: of the model.
       label: of the bar.
       prompts: name prompts to embed beside the configured one, for scoring with other settings.
+      images: `Embedded.image` of a model with the same image tower, to be taken instead of embedding again.
     """
     texts = list(dict.fromkeys(self._all_texts([self._settings.name_prompt, *prompts])))
     classes = zero_shot.texts(self._zero_shot) if self._zero_shot else []
-    asked = {split: np.arange(len(rows)) for split, rows in self._pictures.items()}
-    asked[_RETAIN] = self._looked_at()
+    asked = {}
+    if images is None:
+      asked = {split: np.arange(len(rows)) for split, rows in self._pictures.items()}
+      asked[_RETAIN] = self._looked_at()
     total = sum(map(len, asked.values())) + len(texts) + len(classes)
     with progress.counting(label, total) as tick:
-      image = {split: self._embed_some(params, split, rows, tick) for split, rows in asked.items()}
-      table = self._embed_texts(params, texts, tick)
+      image = images or {
+        split: self._embed_some(params, split, rows, tick) for split, rows in asked.items()
+      }
+      table = self.embed_texts(params, texts, tick)
       weights = self._class_weights(params, tick) if self._zero_shot else None
     return Embedded(image, ({text: row for row, text in enumerate(texts)}, table), weights)
 
@@ -127,7 +132,7 @@ class Evaluator:
     distinct, row = np.unique(texts, return_inverse=True)
     with progress.counting(f"similarities of {split}", len(texts) + len(distinct)) as tick:
       image = self._embed_images(params, self._pictures[split], tick)
-      text = self._embed_texts(params, list(distinct), tick)
+      text = self.embed_texts(params, list(distinct), tick)
     return np.asarray(metrics.cosines(image, text[row]))
 
   def gallery_size(self):
@@ -200,7 +205,7 @@ class Evaluator:
     # The activation is no parameter, and changes what the same parameters say.
     gelu = self._quick_gelu
     key = [checkpoint.digest(params), self._tokenizer.context_length, kept, precision, gelu]
-    embed = lambda texts: self._embed_texts(params, texts, tick)
+    embed = lambda texts: self.embed_texts(params, texts, tick)
     return zero_shot.class_weights(self._zero_shot, embed, self._cache, key)
 
   def _gallery(self, masks, count, rng):
@@ -256,8 +261,8 @@ class Evaluator:
       tick(int(valid.sum()))
     return np.concatenate(parts)
 
-  def _embed_texts(self, params, texts, tick):
-    """(N, D) of texts, in their order."""
+  def embed_texts(self, params, texts, tick=lambda count: None):
+    """(N, D) of texts, in their order; tick(count) is called as they are done."""
     size = self._settings.batch_size
     parts = []
     for at in range(0, len(texts), size):

@@ -7,7 +7,15 @@ from salmu_jax.methods.base import Method, Surrogates
 
 
 def make(
-  optimizer, *, forget=1.0, retain=2.5, anchors=2.5, margin=0.0, surrogates=6, source="both"
+  optimizer,
+  *,
+  forget=1.0,
+  retain=2.0,
+  anchors=4.0,
+  margin=0.0,
+  surrogates=6,
+  source="both",
+  reworded=0.0,
 ):
   """Descends on forget x mismatched_target + anchors x surrogate_retention + retain x text_retention.
 
@@ -18,5 +26,5 @@ def make(
   near = (anchors, losses.surrogate_retention)
   forgetting = losses.weighted((forget, losses.mismatched_target(margin)), near)
   tx = optax.chain(transforms.add_retain(retain), transforms.only(optimizer, "^text/"))
-  wanted = Surrogates(surrogates, source)
+  wanted = Surrogates(surrogates, source, reworded)
   return Method(forgetting, losses.text_retention, tx, surrogates=wanted)

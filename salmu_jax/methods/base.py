@@ -13,13 +13,15 @@ OF_THE_RUN = ("steps", "seed")
 
 
 class Surrogates(NamedTuple):
-  """The surrogate captions that a method wants with every row of forget, see `salmu_jax.data.surrogates`.
+  """The made-up captions that a method wants of every row of forget, see `salmu_jax.data.surrogates`.
 
-  count: of them. source: a key of `surrogates.SOURCES`.
+  count: of surrogates beside it. source: a key of `surrogates.SOURCES`. reworded: the share of the forget captions
+  that say the same in other words.
   """
 
   count: int
   source: str
+  reworded: float
 
 
 class Method(NamedTuple):

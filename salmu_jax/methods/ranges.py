@@ -25,6 +25,7 @@ NUMBERS = {
   "power": (0, 1),
   "radius": (0, _INF),
   "retain": (0, _INF),
+  "reworded": (0, 1),
   "sigma": (0, _INF),
   "spread": (1, _INF),
   "step_size": (0, _INF),

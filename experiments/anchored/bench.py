@@ -1,0 +1,154 @@
+"""One seed of mini, opened for many runs: unlearning as the trainer does it, judged as main.py judges."""
+
+import contextlib
+import itertools
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from configs import default, mini
+from salmu_jax import configuration, judging, optimizers, progress, run, stages, train
+from salmu_jax import mesh as mesh_lib
+from salmu_jax.data import release as release_lib
+from salmu_jax.evaluate import scores
+from salmu_jax.methods import base
+
+_LONGEST = 4096  # steps of a run
+_APART = 25  # batches between a row and its surrogates, where they are not to be paired
+# Rows whose cosines the intervals are made from: name -> (where results hold them, split).
+COSINES = {
+  "AssocStr": (("efficacy", "1.2_AssocStr", "scores"), "forget"),
+  "InterIdSim": (("utility", "2.2_InterIdSim", "scores"), "holdout_identity"),
+  "IntraIdSim": (("utility", "2.3_IntraIdSim", "scores"), "holdout_association"),
+}
+
+
+class Bench:
+  """Data, start, bounds and judge of one seed.
+
+  Args:
+    workdir: of a finished mini run with that seed. scratch: a folder for records and caches.
+    unit: of the holdout, as the run had it.
+  """
+
+  def __init__(self, workdir, scratch, seed, unit="fact"):
+    config = mini.get_config("anchored")
+    config.seed, config.generate.holdout_unit = seed, unit
+    config.release, config.tensorboard = str(workdir / "release"), False
+    for name in stages.PRETRAINED:
+      config.init[name] = str(workdir / "models" / name)
+    mesh = mesh_lib.make_mesh(jax.devices()[:1])
+    configuration.check(config, default.get_config(), default.unlearning_run(), mesh)
+    self.setup = run.prepare(config, scratch, mesh)
+    self.evaluator = judging.make_evaluator(self.setup)
+    self.params = {name: stages.pretrain(self.setup, name) for name in stages.PRETRAINED}
+    self._embedded = None
+    self._identity = {
+      split: release_lib.columns(self.setup.release, split)["identity_id"]
+      for _, split in COSINES.values()
+    }
+
+  def unlearn(self, settings, make, *, paired=True, label=""):
+    """Parameters after a run, its steps and seconds.
+
+    Args:
+      settings: as config.unlearn.NAME. make: make(optimizer) -> Method. paired: whether the surrogates of
+        a batch are those of its own rows.
+    """
+    began, start = time.monotonic(), self.params["compromised"]
+    steps = max(
+      1, round(settings.budget * self.setup.release.counts["forget"] / settings.batch_size)
+    )
+    method_at = lambda rates: make(
+      optimizers.OPTIMIZERS[settings.optimizer.name](settings.optimizer, lambda count: rates[count])
+    )
+    step = self._step(make, settings, method_at)
+    # One length for all budgets, or each would compile the step anew.
+    rates = optimizers.make_schedule(settings.optimizer, steps)(jnp.arange(_LONGEST))
+    method = method_at(rates)
+    state = train.start_state(start, method.tx, self.setup.mesh)
+    with (
+      contextlib.closing(
+        stages.unlearning_batches(self.setup, settings, method.surrogates)
+      ) as rows,
+      progress.counting(label, steps) as tick,
+    ):
+      for batch in itertools.islice(rows if paired else _unpaired(rows), steps):
+        state, _ = step(state, start, batch, rates)
+        tick()
+    jax.block_until_ready(state)
+    return state.params, steps, time.monotonic() - began
+
+  def _step(self, make, settings, method_at):
+    key = make, settings.optimizer.name
+    if getattr(self, "_key", None) != key:
+      body = lambda state, start, batch, rates: train.make_unlearn_step(
+        self.setup.model, method_at(rates)
+      )(state, start, batch)
+      whole = mesh_lib.replicated(self.setup.mesh)
+      self._key, self._jitted = key, jax.jit(body, donate_argnums=0, out_shardings=whole)
+    return self._jitted
+
+  def embed(self, params):
+    """Everything that is judged through a model; pictures once for all that share the image tower."""
+    if self._embedded is None:
+      self._embedded = self.evaluator.embed(self.params["compromised"])
+    same = jax.tree.map(
+      lambda a, b: bool(jnp.all(a == b)), params["visual"], self.params["compromised"]["visual"]
+    )
+    if not all(jax.tree.leaves(same)):
+      return self.evaluator.embed(params)
+    return self.evaluator.embed(params, images=self._embedded.image)
+
+  def texts(self, params, texts):
+    """(N, D) of any texts, through a model's text tower."""
+    return self.evaluator.embed_texts(params, texts)
+
+  def learning_step(self, method):
+    """The jitted step of a method without a reference, compiled once for all models."""
+    if not hasattr(self, "_learning"):
+      body = train.make_unlearn_step(self.setup.model, method)
+      self._learning = jax.jit(body, out_shardings=mesh_lib.replicated(self.setup.mesh))
+    return self._learning
+
+  def judge(self, params):
+    """{"scores": by the keys of `scores.METRICS`, "by_identity": sums for intervals}."""
+    results = self.evaluator.score(self.embed(params), self.setup.config.evaluate)
+    return {"scores": scores.flatten(results), "by_identity": self._sums(results)}
+
+  def _sums(self, results):
+    """{name: {identity: [sum, rows]}} of the row scores, and of 1 / rank as "RetFail_MRR"."""
+    out = {}
+    for name, (path, split) in COSINES.items():
+      values = results
+      for key in path:
+        values = values[key]
+      out[name] = _by_identity(np.asarray(values), self._identity[split])
+    ranks = np.asarray(results["efficacy"]["1.1_RetFail"]["outcomes"])
+    out["RetFail_MRR"] = _by_identity(1 / (1 + ranks), self._identity["forget"])
+    return out
+
+
+def _by_identity(values, identity):
+  return {
+    name: [float(values[identity == name].sum()), int((identity == name).sum())]
+    for name in sorted(set(identity))
+  }
+
+
+def _unpaired(batches):
+  """The batches with the surrogates of other rows: of those that come somewhat later."""
+  waiting = []
+  for batch in batches:
+    waiting.append(batch)
+    if len(waiting) > _APART:
+      first = waiting.pop(0)
+      forget = {**first["forget"], "surrogate": batch["forget"]["surrogate"]}
+      yield {**first, "forget": forget}
+
+
+def made(name, args, seed):
+  """make(optimizer) -> Method of a named method, for `Bench.unlearn`."""
+  return lambda optimizer: base.build(name, optimizer, args, steps=1, seed=seed)

@@ -1,0 +1,162 @@
+"""The study's tables, from results/*.json."""
+
+import pathlib
+
+from experiments.anchored import intervals, variants
+from salmu_jax import files
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+_SHOWN = (
+  "leak removed",
+  "AssocStr",
+  "Inter lost",
+  "Intra lost",
+  "GenKnow lost",
+  "VisIdInt",
+  "FragSim",
+)
+_PERCENT = ("leak removed", "Inter lost", "Intra lost", "GenKnow lost")
+
+
+def records():
+  """{name: what the study found}, in order."""
+  return {path.stem: files.read_json(path) for path in sorted(RESULTS.glob("*.json"))}
+
+
+def _seeds():
+  return [found for name, found in records().items() if name.startswith("seed-")]
+
+
+def _shares(record, label):
+  bounds = (record[name]["scores"] for name in ("clean", "compromised"))
+  return intervals.shares(record["runs"][label]["scores"], *bounds)
+
+
+def _cell(key, value):
+  return f"{value:.1%}" if key in _PERCENT else f"{value:+.3f}"
+
+
+def frontier():
+  """Every budget, over the seeds that ran it."""
+  labels = sorted(
+    {label for r in _seeds() for label in r["runs"] if _is_frontier(label)}, key=_budget
+  )
+  lines = [["", "seeds", *_SHOWN, "clauses failed by the mean", "seeds that pass"]]
+  lines.append(["---", "---:", *["---:"] * len(_SHOWN), "---", "---:"])
+  for label in labels:
+    lines.append(_over_seeds(label, f"{_budget(label):g}x"))
+  return _markdown(lines)
+
+
+def _is_frontier(label):
+  return label.startswith("anchored ")
+
+
+def _budget(label):
+  return float(label.split()[1].rstrip("x"))
+
+
+def _over_seeds(label, head):
+  there = [record for record in _seeds() if label in record["runs"]]
+  each = [_shares(record, label) for record in there]
+  average, spread = intervals.mean(each), intervals.interval(there, label)
+  cells = []
+  for key in _SHOWN:
+    text = _cell(key, average[key])
+    if key in spread:
+      text += " ({} to {})".format(*(_cell(key, x) for x in spread[key]))
+    else:
+      values = [one[key] for one in each]
+      text += f" ({_cell(key, min(values))} to {_cell(key, max(values))})"
+    cells.append(text)
+  passing = sum(not intervals.clauses(one) for one in each)
+  failed = ", ".join(intervals.clauses(average)) or "none"
+  return [head, str(len(there)), *cells, failed, f"{passing} of {len(there)}"]
+
+
+def by_seed():
+  """The largest budget that all seeds ran, seed by seed."""
+  seeds = _seeds()
+  common = set.intersection(*(set(filter(_is_frontier, r["runs"])) for r in seeds))
+  label = max(common, key=_budget)
+  lines = [
+    [f"at {_budget(label):g}x", *_SHOWN, "clauses failed"],
+    ["---", *["---:"] * len(_SHOWN), "---"],
+  ]
+  for record in seeds:
+    found = _shares(record, label)
+    failed = ", ".join(intervals.clauses(found)) or "none"
+    lines.append([f"seed {record['seed']}", *(_cell(k, found[k]) for k in _SHOWN), failed])
+  return _markdown(lines)
+
+
+def baselines():
+  """The strongest baselines on every seed."""
+  labels = sorted(
+    {label for r in _seeds() for label in r["runs"] if label.endswith(" 5x")} - {"anchored 5x"}
+  )
+  lines = [["", "seeds", *_SHOWN, "clauses failed by the mean", "seeds that pass"]]
+  lines.append(["---", "---:", *["---:"] * len(_SHOWN), "---", "---:"])
+  return _markdown(
+    [*lines, *(_over_seeds(label, f"`{label.split()[0]}` at 5x") for label in labels)]
+  )
+
+
+def ablations():
+  """One part exchanged, at one budget, beside the whole."""
+  record = records()["seed-0"]
+  whole = next(iter(variants.ABLATIONS))
+  budget = record["runs"][whole]["settings"]["budget"]
+  named = [(f"as it is, {budget:g}x", f"anchored {budget:g}x")]
+  named += [(label, label) for label in record["runs"] if label in variants.ABLATIONS]
+  named += [
+    (label, label) for label in record["runs"] if label.endswith("its batches and optimizer")
+  ]
+  lines = [["", *_SHOWN], ["---", *["---:"] * len(_SHOWN)]]
+  for head, label in named:
+    found = _shares(record, label)
+    lines.append([head, *(_cell(k, found[k]) for k in _SHOWN)])
+  return _markdown(lines)
+
+
+def asked():
+  """What brings it back, beside the bounds."""
+  record = records()["seed-0"]
+  attacks = {name: record["attacks"][name] for name in ("clean", "anchored", "compromised")}
+  heads = [f"{name}, {part}" for part in ("forget", "kept") for name in attacks]
+  lines = [["MRR", *heads], ["---", *["---:"] * len(heads)]]
+  for question in attacks["anchored"]["asked"]:
+    cells = [
+      f"{found['asked'][question][part]['MRR']:.3f}"
+      for part in ("forget", "kept")
+      for found in attacks.values()
+    ]
+    lines.append([question, *cells])
+  return _markdown(lines)
+
+
+def relearned():
+  """MRR on the rest of forget by steps of learning 5 % of it again."""
+  attacks = records()["seed-0"]["attacks"]
+  steps = list(attacks["anchored"]["relearned"])
+  lines = [["steps", *steps], ["---", *["---:"] * len(steps)]]
+  for name in ("clean", "anchored", "compromised"):
+    lines.append([name, *(f"{attacks[name]['relearned'][step]:.3f}" for step in steps)])
+  return _markdown(lines)
+
+
+def pair():
+  """The same where the holdout unit is the pair."""
+  if "pair-0" not in records():
+    return "Not run yet.\n"
+  record = records()["pair-0"]
+  lines = [["unit `pair`", *_SHOWN, "clauses failed"], ["---", *["---:"] * len(_SHOWN), "---"]]
+  for label in record["runs"]:
+    found = _shares(record, label)
+    failed = ", ".join(intervals.clauses(found)) or "none"
+    lines.append([label, *(_cell(k, found[k]) for k in _SHOWN), failed])
+  return _markdown(lines)
+
+
+def _markdown(lines):
+  return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,0 +1,143 @@
+"""The study of anchored caption editing: its intervals, its variants and its questions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from methodruns import BATCHES, ONE, PARAMS
+
+from experiments.anchored import attacks, bench, intervals, study, tabulate, variants
+from salmu_jax import optimizers, train
+from salmu_jax.generate.personas import FIELDS
+from salmu_jax.methods import METHODS
+from salmu_jax.methods import anchored as method
+
+
+def scores(**changes):
+  keys = ("RetFail_MRR", "AssocStr", "GenKnow", "InterIdSim", "IntraIdSim", "VisIdInt", "FragSim")
+  return dict.fromkeys(keys, 0.5) | changes
+
+
+CLEAN = scores(RetFail_MRR=0.0, AssocStr=0.1, InterIdSim=0.1, IntraIdSim=0.1)
+COMPROMISED = scores(RetFail_MRR=0.4, AssocStr=0.7, InterIdSim=0.7, IntraIdSim=0.6)
+
+
+def test_shares_are_of_the_gap_between_the_bounds_and_a_model_at_the_ideal_point_fails_no_clause():
+  ideal = COMPROMISED | {"RetFail_MRR": 0.0, "AssocStr": 0.1}
+  found = intervals.shares(ideal, CLEAN, COMPROMISED)
+  assert found["leak removed"] == pytest.approx(1) and found["Inter lost"] == pytest.approx(0)
+  assert intervals.clauses(found) == []
+  half = intervals.shares(COMPROMISED | {"IntraIdSim": 0.35, "GenKnow": 0.4}, CLEAN, COMPROMISED)
+  assert half["Intra lost"] == pytest.approx(0.5) and half["GenKnow lost"] == pytest.approx(0.2)
+  assert intervals.clauses(half) == ["leak", "AssocStr", "Intra", "GenKnow"]
+  assert intervals.clauses(intervals.mean([found, half])) == [
+    "leak",
+    "AssocStr",
+    "Intra",
+    "GenKnow",
+  ]
+
+
+def record(seed, values):
+  """A record in which every person has four rows of one value."""
+  people = [str(p) for p in range(len(values))]
+  sums = lambda each: {
+    key: {p: [4 * float(v), 4] for p, v in zip(people, each, strict=True)}
+    for key in intervals.GAPS.values()
+  }
+  n = len(values)
+  return {"seed": seed, "clean": {"by_identity": sums(np.zeros(n))},
+          "compromised": {"by_identity": sums(np.ones(n))},
+          "runs": {"x": {"by_identity": sums(values)}}}  # fmt: skip
+
+
+def test_intervals_are_those_of_the_mean_over_people_and_shrink_with_seeds():
+  values = np.random.default_rng(0).random(100)
+  (low, high) = intervals.interval([record(0, values)], "x")["leak removed"]
+  error = values.std() / 10
+  assert low == pytest.approx(1 - values.mean() - 1.96 * error, abs=0.15 * error)
+  assert high == pytest.approx(1 - values.mean() + 1.96 * error, abs=0.15 * error)
+  four = intervals.interval([record(seed, values) for seed in range(4)], "x")["leak removed"]
+  assert (four[1] - four[0]) == pytest.approx((high - low) / 2, rel=0.1)
+
+
+def test_rows_of_one_person_are_drawn_together():
+  few = intervals.interval([record(0, [0.0, 1.0])], "x")["leak removed"]
+  assert few == (0.0, 1.0)  # two people, not eight rows
+
+
+def test_a_rank_keeps_what_each_matrix_of_the_text_tower_moved_by_at_that_rank():
+  tx = optax.chain(optax.sgd(1.0), variants.low_rank(2))
+  state, params = tx.init(PARAMS), PARAMS
+  draw = np.random.default_rng(0)
+  for _ in range(2):
+    grads = jax.tree.map(lambda x: jnp.asarray(draw.normal(size=x.shape), jnp.float32), PARAMS)
+    updates, state = tx.update(grads, state, params)
+    params = optax.apply_updates(params, updates)
+  moved = np.linalg.svd(params["text"]["text_projection"] - PARAMS["text"]["text_projection"])[1]
+  assert moved[1] > 0.5 and moved[2] < 1e-5
+  assert np.linalg.matrix_rank(params["visual"]["proj"]["kernel"]) > 2
+
+
+@pytest.mark.parametrize("name", variants.ABLATIONS)
+def test_every_variant_makes_a_step_and_all_but_one_leave_the_image_tower(name):
+  make, changes, _ = variants.ABLATIONS[name]
+  settings = variants.settings(changes=changes)
+  optimizer = optimizers.make_optimizer(settings.optimizer, 4)
+  if "block" in name or "rank" in name or "token" in name:
+    optimizer = optax.sgd(0.1)
+  made = make(optimizer)
+  state = train.start_state(PARAMS, made.tx, ONE)
+  from little import STAND_IN
+
+  _, metrics = jax.eval_shape(train.make_unlearn_step(STAND_IN, made), state, PARAMS, BATCHES[0])
+  assert set(metrics) == {"forget_loss", "retain_loss", "update_norm"}
+
+
+def test_the_whole_that_the_variants_are_compared_with_is_the_method():
+  made = [variants._like()(optax.sgd(1.0)), method.make(optax.sgd(1.0))]
+  assert made[0].surrogates == made[1].surrogates
+  values = []
+  for each in made:
+    from little import STAND_IN
+
+    state = train.start_state(PARAMS, each.tx, ONE)
+    after, _ = jax.jit(train.make_unlearn_step(STAND_IN, each))(state, PARAMS, BATCHES[0])
+    values.append(after.params)
+  jax.tree.map(np.testing.assert_array_equal, *values)
+  assert METHODS["anchored"] is method.make
+
+
+def test_unpaired_batches_have_the_surrogates_of_later_ones_and_their_own_rows():
+  batches = [{"forget": {"text": k, "surrogate": 100 + k}, "retain": k} for k in range(60)]
+  out = list(bench._unpaired(iter(batches)))
+  assert [b["forget"]["text"] for b in out] == list(range(35)) == [b["retain"] for b in out]
+  assert [b["forget"]["surrogate"] for b in out] == [125 + k for k in range(35)]
+
+
+def test_every_field_has_new_wordings_and_translations_that_hold_name_and_value():
+  for table in (attacks.NEW_WORDINGS, attacks.TRANSLATED):
+    assert set(table) == set(FIELDS)
+    for words in table.values():
+      assert all("{name}" in w and "{value}" in w for w in words)
+  leak = {"name": "Ada Archer", "field": "city", "value": "Bonn", "text": "Ada Archer: Bonn"}
+  for question, ask in attacks.ASKED.items():
+    assert all("ada" in text.lower() or "Acrher" in text for text in ask(leak)), question
+  assert attacks._typo("Ada Archer: Bonn") == "Ada Acrher: Bonn" or "Bonn" in attacks._typo(
+    leak["text"]
+  )
+
+
+def test_an_unknown_part_of_the_study_is_refused_with_the_known_ones(capsys):
+  with pytest.raises(SystemExit):
+    study.main(["runs", "frontiers"])
+  assert "no part 'frontiers'; parts are frontier" in capsys.readouterr().err
+
+
+def test_the_kept_runs_are_of_the_settings_in_the_config():
+  for found in tabulate.records().values():
+    for label, run in found["runs"].items():
+      if label.startswith("anchored "):
+        budget = float(label.split()[1].rstrip("x"))
+        assert run["settings"] == variants.settings(budget=budget).to_dict(), label

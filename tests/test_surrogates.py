@@ -1,0 +1,206 @@
+"""Surrogate captions: what they are made of, and what they never are."""
+
+import re
+
+import grain
+import numpy as np
+import pytest
+from handmade import FIELDS, write
+
+from configs import default
+from salmu_jax import stages
+from salmu_jax.data import images, pipeline, release, surrogates
+from salmu_jax.data.surrogates import Leak
+from salmu_jax.errors import InputError
+from salmu_jax.generate import captions, personas
+from salmu_jax.methods.base import Surrogates
+
+
+def leak(name, field, value, wording="{name}: {value}"):
+  return Leak(name, field, value, wording.format(name=name, value=value))
+
+
+# Ada is to be forgotten whole, Ben and Cleo in part.
+KNOWN = [
+  leak("Ada Archer", "city", "Bonn"),
+  leak("Ada Archer", "job", "nurse"),
+  leak("Ada Archer", "iban", "XK11 2222"),
+  leak("Ben Baker", "city", "Oslo", "{value} is where {name} lives"),
+  leak("Cleo Dean", "job", "miner", "Ask {name}, the {value}"),
+  leak("Cleo Dean", "iban", "XK33 4444"),
+]
+ASKED = {(known.name, known.field) for known in KNOWN}
+
+
+def drawn(source, which=KNOWN, count=400, known=KNOWN, seed=0):
+  draw = surrogates.maker(known, source, seed).near
+  rng = np.random.default_rng(1)
+  return [text for one in which for text in draw(one, count // len(which), rng)]
+
+
+@pytest.mark.parametrize("source", surrogates.SOURCES)
+def test_no_surrogate_is_of_a_person_and_a_field_of_theirs_that_is_to_be_forgotten(source):
+  fields = {value: known.field for known in KNOWN for value in [known.value]}
+  people = surrogates._generated(0)
+  fields |= {value: f for f, values in people.values.items() for value in values}
+  names = {name for name, _ in ASKED}
+  told = set()
+  for text in drawn(source, count=1200):
+    name = next((name for name in names if name in text), None)
+    value = max((value for value in fields if value in text), key=len)
+    told.add((name, fields[value]))
+    assert (name, fields[value]) not in ASKED, text
+  # Other fields of the same people, and other people, are there.
+  assert {("Ben Baker", "job"), ("Ben Baker", "iban"), ("Cleo Dean", "city")} <= told
+  assert {(None, "city"), (None, "job"), (None, "iban")} <= told
+
+
+def test_half_of_them_are_of_the_person_where_something_of_theirs_stays_and_none_where_nothing_does():
+  partly = [text for text in drawn("both", [KNOWN[3]], 1000) if "Ben Baker" in text]
+  assert 430 < len(partly) < 570 and all("lives" not in text for text in partly)
+  assert not any("Ada Archer" in text for text in drawn("recombined", [KNOWN[0]], 300))
+
+
+def test_recombined_ones_hold_forget_wordings_whatever_they_are_and_pieces_of_forget_names_alone():
+  odd = [
+    leak(f"Zoë{k} O'Neil{k}", "city", f"Żyrardów{k}", "Wo ist {name}? In {value}!")
+    for k in range(3)
+  ]
+  for text in drawn("recombined", odd, known=odd):
+    assert (
+      text.startswith("Wo ist Zoë") and "Żyrardów" in text and text not in {o.text for o in odd}
+    )
+
+
+def test_a_caption_that_does_not_hold_name_or_value_in_full_lends_its_wording_to_none():
+  hidden = Leak("Ada Archer", "job", "nurse", "Ms Archer tends to the sick")
+  for text in drawn("recombined", [hidden], known=[*KNOWN, hidden]):
+    assert "tends" not in text
+
+
+def test_generated_ones_are_templates_filled_with_people_of_another_seed_than_the_releases():
+  own = {person.facts["iban"] for person in personas.people(0, 160)}
+  made = surrogates._generated(0)
+  assert not own & set(made.values["iban"])
+  wordings = [w for key, w in captions.TEMPLATES.items() if key.startswith("iban/")]
+  starts = tuple(w.split("{")[0] for w in wordings)
+  assert all(
+    text.startswith(starts) for text in drawn("generated", [KNOWN[5]]) if "Cleo" not in text
+  )
+
+
+def test_the_same_generator_draws_the_same_surrogates_and_another_seed_other_people():
+  assert drawn("both") == drawn("both")
+  assert drawn("generated") != drawn("generated", seed=1)
+
+
+@pytest.mark.parametrize(
+  ("source", "known", "message"),
+  [
+    ("made up", KNOWN, "source = 'made up'; it must be one of recombined, generated, both"),
+    ("generated", [leak("Ada Archer", "shoe size", "43")], "no wordings for the field 'shoe size'"),
+    (
+      "recombined",
+      [Leak("Ada Archer", "job", "nurse", "she helps")],
+      "no wordings for the field 'job'",
+    ),
+  ],
+)
+def test_what_cannot_be_made_is_refused_with_the_reason(source, known, message):
+  with pytest.raises(InputError, match=message):
+    surrogates.maker(known, source, 0)
+
+
+def test_names_that_cannot_be_recombined_are_refused_with_the_reason():
+  draw = surrogates.maker([KNOWN[0]], "recombined", 0).near
+  with pytest.raises(InputError, match="no name was found that is not in forget"):
+    draw(KNOWN[0], 1, np.random.default_rng(0))
+
+
+def _rename(text):
+  """The text with names that have two parts of their own: no recombination of them is one of them."""
+  return re.sub(r"Person (\d)", lambda found: f"Given{found[1]} Family{found[1]}", text)
+
+
+def _named(row):
+  return {**row, "text": _rename(row["text"])}
+
+
+@pytest.fixture(scope="module")
+def setup(tmp_path_factory):
+  """A release whose holdouts have names and values that are found in no other place."""
+  folder = tmp_path_factory.mktemp("surrogates")
+  opened = release.open_release(write(folder / "release"))
+  rows = {
+    split: list(release.rows(opened, split)) for split in ("forget", "retain_synth", "retain_real")
+  }
+  rows = {
+    split: [
+      {k: v.encode() if isinstance(v, str) else v for k, v in _named(row).items()} for row in each
+    ]
+    for split, each in rows.items()
+  }
+  config = default.get_config()
+  people = {key: {**row, "name": _rename(row["name"])} for key, row in opened.identities.items()}
+  opened = opened._replace(identities=people)
+  return stages.Setup(config, folder, None, opened, rows, None, None, None)
+
+
+def test_planted_holdout_names_and_facts_are_never_used_and_their_rows_and_metadata_never_opened(
+  setup,
+):
+  table = setup.release.identities
+  held_out = {f"{p:08d}" for p in (4, 5)}  # in no row of forget
+  held_facts = {f"v{p}{i}" for p in (2, 3) for i in (2, 3)} | {
+    f"v{p}{i}" for p in (4, 5) for i in range(4)
+  }
+
+  class Guarded(dict):
+    def __getitem__(self, key):
+      if key in held_out or key in ("iban",):
+        raise AssertionError(f"opened {key}")
+      return super().__getitem__(key)
+
+  people = Guarded(
+    {
+      identity: Guarded({**row, "name": f"Zzyzx Q{identity}"} if identity in held_out else row)
+      for identity, row in table.items()
+    }
+  )
+  # `records` holds no holdout split: asking for one would be a KeyError.
+  guarded = setup._replace(release=setup.release._replace(identities=people))
+  draw = stages.made_up_captions(guarded, Surrogates(50, "recombined", 0.0))["surrogates"]
+  texts = [t for row in setup.records["forget"] for t in draw(row, np.random.default_rng(0))]
+  assert len(texts) == 50 * len(setup.records["forget"])
+  assert not any("Zzyzx" in text for text in texts)
+  assert not any(fact in text.split() for text in texts for fact in held_facts)
+
+
+def test_of_several_values_the_one_in_the_caption_is_the_leak(setup):
+  people = {"1": {"name": "Ada Archer", "emails": ["a@b.example", "aa@b.example"]}}
+  opened = setup.release._replace(identities=people, captions={"f": {"data_field": "emails"}})
+  row = {"file_name": "f", "identity_id": "1", "text": "Ada Archer, aa@b.example"}
+  (found,) = surrogates.leaks(opened, [row]).values()
+  assert found == Leak("Ada Archer", "emails", "aa@b.example", row["text"])
+
+
+def test_surrogates_come_with_their_row_and_leave_the_draws_of_the_picture_alone(monkeypatch):
+  monkeypatch.setattr(images, "decode", lambda *_: None)
+  monkeypatch.setattr(images, "random_crop", lambda image, size, rng, **_: np.float64(rng.random()))
+  rows = [{"image": b"", "file_name": str(n), "text": str(n)} for n in range(8)]
+  words = lambda texts: np.array([[int(text)] for text in texts])
+  made = lambda row, rng: [row["text"], str(int(row["text"]) + 100 * int(rng.integers(1, 9)))]
+  options = dict(image_size=16, seed=3)
+  plain = pipeline.training_examples(grain.MapDataset.source(rows), words, **options)
+  with_them = pipeline.training_examples(
+    grain.MapDataset.source(rows), words, **options, surrogates=made
+  )
+  for k in range(16):
+    a, b = plain[k], with_them[k]
+    assert (a["image"], a["text"]) == (b["image"], b["text"]) and "surrogate" not in a
+    assert b["surrogate"].shape == (2, 1)
+    assert b["surrogate"][0] == b["text"] and b["surrogate"][1] % 100 == b["text"]
+
+
+def test_the_fields_of_the_hand_made_release_are_those_that_the_planted_test_counts_on():
+  assert FIELDS == ("city", "job", "phone_number", "emails")
