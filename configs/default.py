@@ -166,7 +166,7 @@ def optimizer(
   """An optimizer with linear warm-up and cosine decay.
 
   name is a key of salmu_jax.optimizers.OPTIMIZERS: "adamw"; "muon", for matrices, which leaves the other arrays to
-  Adam, decays matrices alone and does not read eps; or "sgd", whose momentum is b1 and which does not read
+  NAdam, decays matrices alone and does not read eps; or "sgd", whose momentum is b1 and which does not read
   b2 and eps. learning_rate is the peak; warmup the share of the steps that lead up to it; end the share of
   the peak that is left at the last step.
   """

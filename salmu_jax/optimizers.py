@@ -49,7 +49,7 @@ def _sgd(settings, rate):
 
 
 def _muon(settings, rate):
-  """Muon (Jordan 2024) for the matrices inside the towers, Adam for the rest, as `optax.contrib.muon` has it.
+  """Muon (Jordan 2024) for the matrices inside the towers, NAdam for the rest, as `optax.contrib.muon` has it.
 
   Scaled as by Liu et al. (arXiv 2502.16982), so that a learning rate means for the matrices what it does for Adam.
   """
