@@ -2,6 +2,7 @@
 
 import pathlib
 
+from experiments.anchored import tabulate as anchored
 from experiments.baselines import tabulate as baselines
 from experiments.embed_speed import measure as embed_speed
 from experiments.mini import tabulate as mini
@@ -17,12 +18,21 @@ HERE = pathlib.Path(__file__).parent
 SECTIONS = {
   HERE.parent / "README.md": {
     "mini": mini.section,
+    "anchored": anchored.frontier,
     "baselines": baselines.tuned,
     "parity": parity.section,
     "embed_speed": embed_speed.section,
     "readings": readings.section,
     "scaling": scaling.section,
     "published": published.published_markdown,
+  },
+  HERE / "anchored" / "README.md": {
+    "frontier": anchored.frontier,
+    "by_seed": anchored.by_seed,
+    "ablations": anchored.ablations,
+    "asked": anchored.asked,
+    "relearned": anchored.relearned,
+    "pair": anchored.pair,
   },
   HERE / "baselines" / "README.md": {
     "cost": baselines.cost,

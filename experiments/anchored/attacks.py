@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from configs import default
+from experiments.baselines.cut import Rows
 from salmu_jax import losses, optimizers, stages, train, transforms
 from salmu_jax.data import release as release_lib
 from salmu_jax.evaluate import metrics
@@ -154,19 +155,6 @@ def _learning(optimizer):
   return Method(losses.contrastive, losses.contrastive, tx)
 
 
-class _Some:
-  """Some rows of a random-access source."""
-
-  def __init__(self, source, rows):
-    self._source, self._rows = source, rows
-
-  def __len__(self):
-    return len(self._rows)
-
-  def __getitem__(self, index):
-    return self._source[int(self._rows[index])]
-
-
 def relearn(bench, params, share=0.05, steps=(10, 20, 40, 80)):
   """MRR on the rest of forget after learning a share of it again, by number of steps.
 
@@ -175,7 +163,7 @@ def relearn(bench, params, share=0.05, steps=(10, 20, 40, 80)):
   rows = bench.setup.records["forget"]
   some = np.random.default_rng(0).permutation(len(rows))[: round(share * len(rows))]
   rest = np.setdiff1d(np.arange(len(rows)), some)
-  setup = bench.setup._replace(records={**bench.setup.records, "forget": _Some(rows, some)})
+  setup = bench.setup._replace(records={**bench.setup.records, "forget": Rows(rows, some)})
   settings = default.unlearning_run("finetune", learning_rate=3e-4, batch_size=64)
   method = _learning(
     optimizers.OPTIMIZERS["adamw"](settings.optimizer, settings.optimizer.learning_rate)

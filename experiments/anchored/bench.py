@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs import default, mini
-from salmu_jax import configuration, judging, optimizers, progress, run, stages, train
+from experiments.finished import open_run
 from salmu_jax import mesh as mesh_lib
+from salmu_jax import optimizers, progress, stages, train
 from salmu_jax.data import release as release_lib
 from salmu_jax.evaluate import scores
 from salmu_jax.methods import base
@@ -34,16 +34,8 @@ class Bench:
   """
 
   def __init__(self, workdir, scratch, seed, unit="fact"):
-    config = mini.get_config("anchored")
-    config.seed, config.generate.holdout_unit = seed, unit
-    config.release, config.tensorboard = str(workdir / "release"), False
-    for name in stages.PRETRAINED:
-      config.init[name] = str(workdir / "models" / name)
-    mesh = mesh_lib.make_mesh(jax.devices()[:1])
-    configuration.check(config, default.get_config(), default.unlearning_run(), mesh)
-    self.setup = run.prepare(config, scratch, mesh)
-    self.evaluator = judging.make_evaluator(self.setup)
-    self.params = {name: stages.pretrain(self.setup, name) for name in stages.PRETRAINED}
+    opened = open_run(workdir, scratch, "anchored", seed, unit)
+    self.setup, self.evaluator, self.params = opened
     self._embedded = None
     self._identity = {
       split: release_lib.columns(self.setup.release, split)["identity_id"]

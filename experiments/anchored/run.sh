@@ -9,4 +9,5 @@ bounds() { .venv/bin/python main.py --config=configs/mini.py --config.method.nam
 for seed in 0 1 2 3 4; do bounds "seed-$seed" --config.seed="$seed"; done
 bounds pair-0 --config.generate.holdout_unit=pair
 .venv/bin/python -m experiments.anchored.study "$root"
+.venv/bin/python -m experiments.anchored.picture
 .venv/bin/python -m experiments.tabulate

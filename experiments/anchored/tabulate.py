@@ -27,7 +27,8 @@ def _seeds():
   return [found for name, found in records().items() if name.startswith("seed-")]
 
 
-def _shares(record, label):
+def shares(record, label):
+  """`intervals.shares` of a run."""
   bounds = (record[name]["scores"] for name in ("clean", "compromised"))
   return intervals.shares(record["runs"][label]["scores"], *bounds)
 
@@ -39,26 +40,28 @@ def _cell(key, value):
 def frontier():
   """Every budget, over the seeds that ran it."""
   labels = sorted(
-    {label for r in _seeds() for label in r["runs"] if _is_frontier(label)}, key=_budget
+    {label for r in _seeds() for label in r["runs"] if is_frontier(label)}, key=budget
   )
   lines = [["", "seeds", *_SHOWN, "clauses failed by the mean", "seeds that pass"]]
   lines.append(["---", "---:", *["---:"] * len(_SHOWN), "---", "---:"])
   for label in labels:
-    lines.append(_over_seeds(label, f"{_budget(label):g}x"))
+    lines.append(_over_seeds(label, f"{budget(label):g}x"))
   return _markdown(lines)
 
 
-def _is_frontier(label):
+def is_frontier(label):
+  """Whether a run is of the method as it is."""
   return label.startswith("anchored ")
 
 
-def _budget(label):
+def budget(label):
+  """Of a run of the method as it is."""
   return float(label.split()[1].rstrip("x"))
 
 
 def _over_seeds(label, head):
   there = [record for record in _seeds() if label in record["runs"]]
-  each = [_shares(record, label) for record in there]
+  each = [shares(record, label) for record in there]
   average, spread = intervals.mean(each), intervals.interval(there, label)
   cells = []
   for key in _SHOWN:
@@ -77,14 +80,14 @@ def _over_seeds(label, head):
 def by_seed():
   """The largest budget that all seeds ran, seed by seed."""
   seeds = _seeds()
-  common = set.intersection(*(set(filter(_is_frontier, r["runs"])) for r in seeds))
-  label = max(common, key=_budget)
+  common = set.intersection(*(set(filter(is_frontier, r["runs"])) for r in seeds))
+  label = max(common, key=budget)
   lines = [
-    [f"at {_budget(label):g}x", *_SHOWN, "clauses failed"],
+    [f"at {budget(label):g}x", *_SHOWN, "clauses failed"],
     ["---", *["---:"] * len(_SHOWN), "---"],
   ]
   for record in seeds:
-    found = _shares(record, label)
+    found = shares(record, label)
     failed = ", ".join(intervals.clauses(found)) or "none"
     lines.append([f"seed {record['seed']}", *(_cell(k, found[k]) for k in _SHOWN), failed])
   return _markdown(lines)
@@ -106,15 +109,15 @@ def ablations():
   """One part exchanged, at one budget, beside the whole."""
   record = records()["seed-0"]
   whole = next(iter(variants.ABLATIONS))
-  budget = record["runs"][whole]["settings"]["budget"]
-  named = [(f"as it is, {budget:g}x", f"anchored {budget:g}x")]
+  spent = record["runs"][whole]["settings"]["budget"]
+  named = [(f"as it is, {spent:g}x", f"anchored {spent:g}x")]
   named += [(label, label) for label in record["runs"] if label in variants.ABLATIONS]
   named += [
     (label, label) for label in record["runs"] if label.endswith("its batches and optimizer")
   ]
   lines = [["", *_SHOWN], ["---", *["---:"] * len(_SHOWN)]]
   for head, label in named:
-    found = _shares(record, label)
+    found = shares(record, label)
     lines.append([head, *(_cell(k, found[k]) for k in _SHOWN)])
   return _markdown(lines)
 
@@ -152,7 +155,7 @@ def pair():
   record = records()["pair-0"]
   lines = [["unit `pair`", *_SHOWN, "clauses failed"], ["---", *["---:"] * len(_SHOWN), "---"]]
   for label in record["runs"]:
-    found = _shares(record, label)
+    found = shares(record, label)
     failed = ", ".join(intervals.clauses(found)) or "none"
     lines.append([label, *(_cell(k, found[k]) for k in _SHOWN), failed])
   return _markdown(lines)

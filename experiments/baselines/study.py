@@ -18,12 +18,12 @@ import time
 import jax
 import numpy as np
 
-from configs import default, mini
+from configs import default
 from experiments.baselines import cut as cut_lib
 from experiments.baselines import space
 from experiments.baselines.engine import Engine, Program
-from salmu_jax import configuration, files, judging, progress, run, stages
-from salmu_jax import mesh as mesh_lib
+from experiments.finished import open_run
+from salmu_jax import files, progress, stages
 from salmu_jax.data import release as release_lib
 from salmu_jax.evaluate import scores
 from salmu_jax.methods import MAKERS, METHODS
@@ -41,17 +41,9 @@ class Study:
   """
 
   def __init__(self, workdir, scratch):
-    config = mini.get_config("finetune")
-    config.release, config.tensorboard = str(workdir / "release"), False
-    for name in stages.PRETRAINED:
-      config.init[name] = str(workdir / "models" / name)
-    mesh = mesh_lib.make_mesh(jax.devices()[:1])
-    configuration.check(config, default.get_config(), default.unlearning_run(), mesh)
-    self.setup = run.prepare(config, scratch, mesh)
-    self.evaluator = judging.make_evaluator(self.setup)
-    self.bounds = {name: stages.pretrain(self.setup, name) for name in stages.PRETRAINED}
-    self.engine = Engine(self.setup.model, self.bounds["compromised"], mesh)
-    self.cut = cut_lib.make(self.setup, config.seed)
+    self.setup, self.evaluator, self.bounds = open_run(workdir, scratch, "finetune")
+    self.engine = Engine(self.setup.model, self.bounds["compromised"], self.setup.mesh)
+    self.cut = cut_lib.make(self.setup, self.setup.config.seed)
     self.start = self.measure(self.bounds["compromised"])
     self._batches, self._programs = {}, {}
 

@@ -15,12 +15,14 @@ FORGET_LOSSES = {
   "ascent": lambda: losses.ascent,
   "anchored_ascent": losses.anchored_ascent,
   "bounded_ascent": losses.bounded_ascent,
+  "component_removed": lambda: losses.component_removed,
   "decoupling": lambda: losses.decoupling,
   "delete": lambda: losses.excluded_pair,
   "direct_similarity": lambda: losses.pair_similarity,
   "generic_captions": lambda: losses.contrastive_generic,
   "learn": lambda: losses.contrastive,
   "leave_reference": lambda: losses.weighted((-1.0, losses.divergence)),
+  "mismatched_target": losses.mismatched_target,
   "none": lambda: losses.contrastive,
   "npo": losses.npo,
   "shuffled_captions": lambda: losses.contrastive_shuffled,
@@ -32,6 +34,7 @@ RETAIN_LOSSES = {
   "embedding_retention": lambda: losses.embedding_retention,
   "retention": lambda: losses.retention,
   "similarity_retention": lambda: losses.similarity_retention,
+  "text_retention": lambda: losses.text_retention,
 }
 # Name -> (what makes the transformation, what makes its `prepare` or None). Those of BEFORE stand
 # before the optimizer in a chain and those of AFTER behind it; in each part the config's order holds.

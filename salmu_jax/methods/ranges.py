@@ -27,6 +27,7 @@ NUMBERS = {
   "retain": (0, _INF),
   "reworded": (0, 1),
   "sigma": (0, _INF),
+  "softness": (0, _INF),
   "spread": (1, _INF),
   "step_size": (0, _INF),
   "strength": (0, _INF),
@@ -35,7 +36,7 @@ NUMBERS = {
 }
 COUNTS = ("count", "layers", "legs", "rank", "surrogates", "until")
 CHOICES = {"source": SOURCES}
-_ABOVE = ("beta", "fraction", "max_norm", "radius", "step_size")
+_ABOVE = ("beta", "fraction", "max_norm", "radius", "softness", "step_size")
 
 
 def check(args):

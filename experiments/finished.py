@@ -1,0 +1,26 @@
+"""A finished mini run, opened for study: its release and bounds, under a config that unlearns what a study wants."""
+
+import jax
+
+from configs import default, mini
+from salmu_jax import configuration, judging, run, stages
+from salmu_jax import mesh as mesh_lib
+
+
+def open_run(workdir, scratch, names, seed=0, unit="fact"):
+  """(setup, evaluator, {"clean", "compromised": parameters}) of a run, on one device.
+
+  Args:
+    workdir: of a finished run of configs/mini.py. scratch: a folder for records and caches.
+    names: methods, as after `configs/mini.py:`. seed, unit: that the run had.
+  """
+  config = mini.get_config(names)
+  config.seed, config.generate.holdout_unit = seed, unit
+  config.release, config.tensorboard = str(workdir / "release"), False
+  for name in stages.PRETRAINED:
+    config.init[name] = str(workdir / "models" / name)
+  mesh = mesh_lib.make_mesh(jax.devices()[:1])
+  configuration.check(config, default.get_config(), default.unlearning_run(), mesh)
+  setup = run.prepare(config, scratch, mesh)
+  bounds = {name: stages.pretrain(setup, name) for name in stages.PRETRAINED}
+  return setup, judging.make_evaluator(setup), bounds
