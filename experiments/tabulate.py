@@ -30,6 +30,7 @@ SECTIONS = {
     "frontier": anchored.frontier,
     "by_seed": anchored.by_seed,
     "ablations": anchored.ablations,
+    "reworded": anchored.reworded,
     "asked": anchored.asked,
     "relearned": anchored.relearned,
     "pair": anchored.pair,

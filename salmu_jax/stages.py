@@ -231,15 +231,12 @@ def made_up_captions(setup, wanted):
     return {}
   rows = pipeline.open_training(setup.records, "forget", setup.splits("forget"))
   known = surrogates_lib.leaks(setup.release, (rows[i] for i in range(len(rows))))
-  maker = surrogates_lib.maker(known.values(), wanted.source, setup.config.seed)
+  maker = surrogates_lib.maker(known.values(), wanted.source, setup.config.seed, wanted.reworded)
   leak_of = lambda row: known[row["file_name"].decode()]
-
-  def reworded(row, rng):
-    leak = leak_of(row)
-    return maker.reworded(leak, rng) if rng.random() < wanted.reworded else leak.text
-
-  near = lambda row, rng: maker.near(leak_of(row), wanted.count, rng)
-  return {"surrogates": near, **({"reworded": reworded} if wanted.reworded else {})}
+  return {
+    "surrogates": lambda row, rng: maker.near(leak_of(row), wanted.count, rng),
+    "said": lambda row, rng: maker.said(leak_of(row), rng),
+  }
 
 
 def _prepared(setup, name, method, state, params, layout):

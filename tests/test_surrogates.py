@@ -204,3 +204,23 @@ def test_surrogates_come_with_their_row_and_leave_the_draws_of_the_picture_alone
 
 def test_the_fields_of_the_hand_made_release_are_those_that_the_planted_test_counts_on():
   assert FIELDS == ("city", "job", "phone_number", "emails")
+
+
+def test_loosened_words_keep_name_and_value_whole_and_vary_the_rest():
+  maker = surrogates.maker(KNOWN, "both", 0, reworded=1.0)
+  rng = np.random.default_rng(0)
+  said = {maker.said(KNOWN[0], rng) for _ in range(100)}
+  assert len(said) > 60 and all("Ada Archer" in text and "Bonn" in text for text in said)
+  near = [text for _ in range(50) for text in maker.near(KNOWN[4], 6, rng)]
+  assert sum("Cleo Dean" in text for text in near) > 100
+  assert not any("Cleo Dean" in text and "miner" in text for text in near)
+
+
+def test_the_share_that_is_reworded_is_that_and_none_of_it_changes_a_draw():
+  rng = np.random.default_rng(0)
+  half = surrogates.maker(KNOWN, "both", 0, reworded=0.5)
+  own = sum(half.said(KNOWN[0], rng) == KNOWN[0].text for _ in range(400))
+  assert 150 < own < 250
+  a, b = np.random.default_rng(2), np.random.default_rng(2)
+  assert surrogates.maker(KNOWN, "both", 0).said(KNOWN[0], a) == KNOWN[0].text
+  assert a.random() == b.random()

@@ -23,7 +23,7 @@ ABLATED = 5.0
 ATTACKED = 20.0
 # The baselines that come nearest on the seed they were tuned on (experiments/baselines).
 STRONGEST = ("bounded_ascent", "salun")
-PARTS = ("frontier", "baselines", "ablations", "attacks", "pair")
+PARTS = ("frontier", "baselines", "ablations", "reworded", "attacks", "pair")
 
 
 class Record:
@@ -91,6 +91,15 @@ def ablations(record):
     record.run(f"{name}, its batches and optimizer", settings, make)
 
 
+def reworded(record):
+  """The method on loosened words, and what brings back what it hid."""
+  changes = {"args": {"reworded": variants.REWORDED}}
+  settings = variants.settings(budget=ATTACKED, changes=changes)
+  params = record.run(f"reworded {ATTACKED:g}x", settings, variants.reworded_method)
+  if params is not None:
+    attack(record, "reworded", params)
+
+
 def attack(record, label, params):
   """Asks a model in every way, and teaches it again."""
   asker = attacks.Asker(record.bench)
@@ -130,6 +139,8 @@ def main(argv=None):
       baselines(record)
     if "ablations" in asked and seed == SEEDS[0]:
       ablations(record)
+    if "reworded" in asked and seed == SEEDS[0]:
+      reworded(record)
     if "attacks" in asked and seed == SEEDS[0]:
       bounds_attacked(record)
   if "pair" in asked:

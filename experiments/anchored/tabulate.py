@@ -15,6 +15,7 @@ _SHOWN = (
   "VisIdInt",
   "FragSim",
 )
+_ATTACKED = ("clean", "anchored", "reworded", "compromised")
 _PERCENT = ("leak removed", "Inter lost", "Intra lost", "GenKnow lost")
 
 
@@ -122,10 +123,22 @@ def ablations():
   return _markdown(lines)
 
 
+def reworded():
+  """The method on loosened words, beside the method as it is."""
+  record = records()["seed-0"]
+  labels = [label for label in record["runs"] if label.startswith("reworded ")]
+  lines = [["seed 0", *_SHOWN, "clauses failed"], ["---", *["---:"] * len(_SHOWN), "---"]]
+  for label in [each for one in labels for each in (one.replace("reworded", "anchored"), one)]:
+    found = shares(record, label)
+    failed = ", ".join(intervals.clauses(found)) or "none"
+    lines.append([label, *(_cell(k, found[k]) for k in _SHOWN), failed])
+  return _markdown(lines)
+
+
 def asked():
   """What brings it back, beside the bounds."""
   record = records()["seed-0"]
-  attacks = {name: record["attacks"][name] for name in ("clean", "anchored", "compromised")}
+  attacks = {name: record["attacks"][name] for name in _ATTACKED if name in record["attacks"]}
   heads = [f"{name}, {part}" for part in ("forget", "kept") for name in attacks]
   lines = [["MRR", *heads], ["---", *["---:"] * len(heads)]]
   for question in attacks["anchored"]["asked"]:
@@ -143,7 +156,7 @@ def relearned():
   attacks = records()["seed-0"]["attacks"]
   steps = list(attacks["anchored"]["relearned"])
   lines = [["steps", *steps], ["---", *["---:"] * len(steps)]]
-  for name in ("clean", "anchored", "compromised"):
+  for name in (name for name in _ATTACKED if name in attacks):
     lines.append([name, *(f"{attacks[name]['relearned'][step]:.3f}" for step in steps)])
   return _markdown(lines)
 

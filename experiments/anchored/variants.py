@@ -99,6 +99,14 @@ def settings(name="anchored", budget=5.0, changes=None):
   return run
 
 
+REWORDED = 0.5
+
+
+def reworded_method(optimizer):
+  """The method on loosened words: to forget the fact, however it is said."""
+  return anchored.make(optimizer, reworded=REWORDED)
+
+
 def main_method(optimizer):
   """The method with its defaults."""
   return anchored.make(optimizer)

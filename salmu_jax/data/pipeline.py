@@ -76,7 +76,7 @@ def training_examples(
   area=1.0,
   flip=0.0,
   surrogates=None,
-  reworded=None,
+  said=None,
 ):
   """Endless examples; every row comes once an epoch, in an order that `seed` and the epoch decide.
 
@@ -86,7 +86,7 @@ def training_examples(
     texts: columns to tokenise, of "text" and "generic".
     area, flip: see `images.random_crop`.
     surrogates: surrogates(row, rng) -> K captions that come with a row (`salmu_jax.data.surrogates`).
-    reworded: reworded(row, rng) -> the caption that takes the place of a row's own.
+    said: said(row, rng) -> the caption that takes the place of a row's own.
 
   Returns:
     A grain MapDataset of {"image" (S, S, 3) uint8, the texts, each (L,) int32, and "surrogate" (K, L) int32
@@ -100,8 +100,8 @@ def training_examples(
     # Drawn last, so that they change no other draw.
     if surrogates:
       out["surrogate"] = tokenizer(surrogates(row, rng))
-    if reworded:
-      out["text"] = tokenizer([reworded(row, rng)])[0]
+    if said:
+      out["text"] = tokenizer([said(row, rng)])[0]
     return out
 
   # grain draws by the place in the chain: the slice of everything keeps the draws of the kept results.

@@ -41,7 +41,7 @@ class Material(NamedTuple):
 
 
 class Maker(NamedTuple):
-  """near(leak, count, rng) -> [count surrogates of a leak]; reworded(leak, rng) -> the leak in other words.
+  """near(leak, count, rng) -> [count surrogates of a leak]; said(leak, rng) -> the caption of the leak itself.
 
   Half of the surrogates are of the same person, in a field of theirs that is not to be forgotten; none, where
   all are. The others are of the same field, and of somebody whose is not to be forgotten: a person of forget,
@@ -49,7 +49,7 @@ class Maker(NamedTuple):
   """
 
   near: Callable
-  reworded: Callable
+  said: Callable
 
 
 def leaks(release, rows):
@@ -66,7 +66,7 @@ def leaks(release, rows):
   return out
 
 
-def maker(known, source, seed):
+def maker(known, source, seed, reworded=0.0):
   """Returns a Maker of what is like the leaks.
 
   Args:
@@ -74,6 +74,8 @@ def maker(known, source, seed):
     source: a key of SOURCES. "recombined" swaps the names and values of forget captions, whatever their wording;
       "generated" takes templates and made-up people; "both" throws these and those together.
     seed: of the made-up people.
+    reworded: the share of all captions, of leaks and surrogates alike, whose words are loosened: some left out,
+      others put in, often in another order, so that it is name and value that count and no sentence.
 
   Raises:
     InputError: an unknown source, or rows that cannot be taken apart: names the reason.
@@ -87,6 +89,12 @@ def maker(known, source, seed):
   fields = sorted(material.wordings)
   kept = {name: [f for f in fields if (name, f) not in asked] for name in names}
   keepers = {f: [name for name in names if f in kept[name]] for f in fields}
+  fillers = sorted({w for words in material.wordings.values() for s in words for w in _free(s)})
+
+  def worded(wording, name, value, rng):
+    if reworded and rng.random() < reworded:
+      wording = _loosened(wording, fillers, rng)
+    return wording.replace("{value}", value).replace("{name}", name)
 
   def near(leak, count, rng):
     return [one(leak, rng) for _ in range(count)]
@@ -94,13 +102,15 @@ def maker(known, source, seed):
   def one(leak, rng):
     if kept[leak.name] and rng.random() < 0.5:
       field = _pick(kept[leak.name], rng)
-      return _worded(material, field, leak.name, _pick(material.values[field], rng), rng)
+      value = _pick(material.values[field], rng)
+      return worded(_pick(material.wordings[field], rng), leak.name, value, rng)
     name = other(leak, rng)
     if source == "generated" or not _takes_apart(leak):
-      return _worded(material, leak.field, name, _pick(material.values[leak.field], rng), rng)
+      value = _pick(material.values[leak.field], rng)
+      return worded(_pick(material.wordings[leak.field], rng), name, value, rng)
     # The closest there is: the same words about another person.
     value = leak.value if rng.random() < 0.5 else _pick(material.values[leak.field], rng)
-    return _filled(_wording(leak), name, value)
+    return worded(_wording(leak), name, value, rng)
 
   def other(leak, rng):
     for _ in range(_TRIES):
@@ -119,10 +129,13 @@ def maker(known, source, seed):
       f"{len(names)} name(s) to recombine. Take source = 'generated'."
     )
 
-  def reworded(leak, rng):
-    return _worded(material, leak.field, leak.name, leak.value, rng)
+  def said(leak, rng):
+    if not reworded or rng.random() >= reworded:
+      return leak.text
+    wording = _loosened(_pick(material.wordings[leak.field], rng), fillers, rng)
+    return wording.replace("{value}", leak.value).replace("{name}", leak.name)
 
-  return Maker(near, reworded)
+  return Maker(near, said)
 
 
 def _material(known, source, seed):
@@ -191,12 +204,17 @@ def _wording(leak):
   return leak.text.replace(leak.name, "{name}").replace(leak.value, "{value}")
 
 
-def _worded(material, field, name, value, rng):
-  return _filled(_pick(material.wordings[field], rng), name, value)
+def _free(wording):
+  """The words of a wording but those that name or value are in."""
+  return [word for word in wording.split() if "{" not in word]
 
 
-def _filled(wording, name, value):
-  return wording.replace("{value}", value).replace("{name}", name)
+def _loosened(wording, fillers, rng):
+  """A wording with half of its words left out, up to three others put in, and half the time in another order."""
+  words = [word for word in wording.split() if "{" in word or rng.random() < 0.5]
+  for _ in range(rng.integers(4)):
+    words.insert(int(rng.integers(len(words) + 1)), _pick(fillers, rng))
+  return " ".join(rng.permutation(words) if rng.random() < 0.5 else words)
 
 
 def _parts(name):

@@ -16,7 +16,7 @@ class Surrogates(NamedTuple):
   """The made-up captions that a method wants of every row of forget, see `salmu_jax.data.surrogates`.
 
   count: of surrogates beside it. source: a key of `surrogates.SOURCES`. reworded: the share of the forget captions
-  that say the same in other words.
+  and of the surrogates whose words are loosened.
   """
 
   count: int
