@@ -20,7 +20,6 @@ def _like(
   patterns=_TEXT,
   after=(),
   source="both",
-  reworded=0.0,
 ):
   """`anchored.make` with one part exchanged."""
   forget_loss = forget_loss or losses.mismatched_target()
@@ -29,7 +28,7 @@ def _like(
     loss, made_up = forget_loss, None
     if anchors:
       loss = losses.weighted((1.0, forget_loss), (anchors, losses.surrogate_retention))
-      made_up = Surrogates(6, source, reworded)
+      made_up = Surrogates(6, source, 0.0)
     tx = optax.chain(transforms.add_retain(retain), transforms.only(optimizer, patterns), *after)
     return Method(loss, losses.text_retention, tx, surrogates=made_up)
 
@@ -74,7 +73,6 @@ def low_rank(rank):
 ABLATIONS = {
   "no anchors": (_like(anchors=0.0), {}, True),
   "anchors at a quarter": (_like(anchors=1.0), {}, True),
-  "half of forget reworded": (_like(reworded=0.5), {}, True),
   "neither": (_like(anchors=0.0, retain=0.0), {}, True),
   "recombined surrogates": (_like(source="recombined"), {}, True),
   "generated surrogates": (_like(source="generated"), {}, True),
