@@ -1,5 +1,7 @@
 """Any loss goes with any chain, and what makes no sense is refused with the reason."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -104,6 +106,11 @@ def test_every_pair_of_transformations_gives_an_update_or_is_refused_with_a_reas
   assert jax.tree.structure(updates) == jax.tree.structure(SMALL)
 
 
+@functools.cache
+def embedded():
+  return jax.eval_shape(lambda: train.embed(MODEL, PARAMS, BATCH["forget"]))
+
+
 @pytest.mark.parametrize("loss", compose.FORGET_LOSSES)
 @pytest.mark.parametrize("retain_loss", compose.RETAIN_LOSSES)
 def test_every_pair_of_losses_is_a_method_whose_losses_are_numbers(loss, retain_loss):
@@ -111,7 +118,7 @@ def test_every_pair_of_losses_is_a_method_whose_losses_are_numbers(loss, retain_
     method = make(loss, "reflect")
   else:
     method = make(loss, "add_retain", retain_loss=retain_loss)
-  z = jax.eval_shape(lambda: train.embed(MODEL, PARAMS, BATCH["forget"]))
+  z = embedded()
   for each in (method.forget_loss, method.retain_loss):
     assert jax.eval_shape(each, z, z).shape == ()
 

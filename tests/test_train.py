@@ -182,7 +182,7 @@ def test_the_learning_rate_warms_up_and_decays_to_its_end():
 
 
 def test_weight_decay_spares_gains_biases_the_class_token_and_the_logit_scale():
-  mask = train._decayed(PARAMS)
+  mask = optimizers._decayed(PARAMS)
   flat = {
     jax.tree_util.keystr(path, simple=True, separator="/"): value
     for path, value in jax.tree_util.tree_flatten_with_path(mask)[0]
