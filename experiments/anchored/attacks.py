@@ -5,14 +5,17 @@ Compromised's, and beside the same question about facts that were to stay.
 """
 
 import contextlib
+import functools
 import itertools
 
+import jax
 import numpy as np
 import optax
 
 from configs import default
 from experiments.baselines.cut import Rows
 from salmu_jax import losses, optimizers, stages, train, transforms
+from salmu_jax import mesh as mesh_lib
 from salmu_jax.data import release as release_lib
 from salmu_jax.evaluate import metrics
 from salmu_jax.methods.base import Method
@@ -108,7 +111,7 @@ class Asker:
     """{question: {"forget", "kept": {"similarity", "MRR"}}}: the leaks, and what was to stay of the same people."""
     bench = self.bench
     image = bench.embed(params).image
-    gallery = bench.texts(params, self.gallery)
+    gallery = bench.evaluator.embed_texts(params, self.gallery)
     out = {}
     for question, words in ASKED.items():
       out[question] = {
@@ -124,7 +127,7 @@ class Asker:
     return self._scored(params, image[rows], [text for each in asked for text in each], gallery)
 
   def _scored(self, params, image, texts, gallery):
-    own = self.bench.texts(params, texts)
+    own = self.bench.evaluator.embed_texts(params, texts)
     number = {text: i for i, text in enumerate(dict.fromkeys([*texts, *self.gallery]))}
     ids = [np.array([number[t] for t in each], np.int32) for each in (texts, self.gallery)]
     ranks = metrics.retrieval_ranks(image, own, ids[0], gallery, ids[1])
@@ -150,9 +153,14 @@ class Asker:
     return out
 
 
-def _learning(optimizer):
+@functools.cache
+def _learning(model, mesh, rate=3e-4):
+  """(settings, transformation, jitted step) of learning forget and retain again, compiled once for all models."""
+  settings = default.unlearning_run("finetune", learning_rate=rate, batch_size=64)
+  optimizer = optimizers.OPTIMIZERS["adamw"](settings.optimizer, rate)
   tx = optax.chain(transforms.add_retain(1.0), optimizer)
-  return Method(losses.contrastive, losses.contrastive, tx)
+  step = train.make_unlearn_step(model, Method(losses.contrastive, losses.contrastive, tx))
+  return settings, tx, jax.jit(step, out_shardings=mesh_lib.replicated(mesh))
 
 
 def relearn(bench, params, share=0.05, steps=(10, 20, 40, 80)):
@@ -164,12 +172,8 @@ def relearn(bench, params, share=0.05, steps=(10, 20, 40, 80)):
   some = np.random.default_rng(0).permutation(len(rows))[: round(share * len(rows))]
   rest = np.setdiff1d(np.arange(len(rows)), some)
   setup = bench.setup._replace(records={**bench.setup.records, "forget": Rows(rows, some)})
-  settings = default.unlearning_run("finetune", learning_rate=3e-4, batch_size=64)
-  method = _learning(
-    optimizers.OPTIMIZERS["adamw"](settings.optimizer, settings.optimizer.learning_rate)
-  )
-  step = bench.learning_step(method)
-  state = train.start_state(params, method.tx, setup.mesh)
+  settings, tx, step = _learning(setup.model, setup.mesh)
+  state = train.start_state(params, tx, setup.mesh)
   found = {0: _mrr(bench, params, rest)}
   with contextlib.closing(stages.unlearning_batches(setup, settings)) as batches:
     for now, batch in enumerate(itertools.islice(batches, max(steps)), start=1):
@@ -177,6 +181,11 @@ def relearn(bench, params, share=0.05, steps=(10, 20, 40, 80)):
       if now in steps:
         found[now] = _mrr(bench, state.params, rest)
   return found
+
+
+def attack(bench, params):
+  """A model asked in every way, and taught again."""
+  return {"asked": Asker(bench).ask(params), "relearned": relearn(bench, params)}
 
 
 def _mrr(bench, params, rows):

@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments import rates as rates_lib
 from experiments.finished import open_run
 from salmu_jax import mesh as mesh_lib
-from salmu_jax import optimizers, progress, stages, train
+from salmu_jax import progress, stages, train
 from salmu_jax.data import release as release_lib
 from salmu_jax.evaluate import scores
 from salmu_jax.methods import base
 
-_LONGEST = 4096  # steps of a run
 _APART = 25  # batches between a row and its surrogates, where they are not to be paired
 # Rows whose cosines the intervals are made from: name -> (where results hold them, split).
 COSINES = {
@@ -36,7 +36,7 @@ class Bench:
   def __init__(self, workdir, scratch, seed, unit="fact"):
     opened = open_run(workdir, scratch, "anchored", seed, unit)
     self.setup, self.evaluator, self.params = opened
-    self._embedded = None
+    self._embedded = self._key = self._jitted = None
     self._identity = {
       split: release_lib.columns(self.setup.release, split)["identity_id"]
       for _, split in COSINES.values()
@@ -53,12 +53,9 @@ class Bench:
     steps = max(
       1, round(settings.budget * self.setup.release.counts["forget"] / settings.batch_size)
     )
-    method_at = lambda rates: make(
-      optimizers.OPTIMIZERS[settings.optimizer.name](settings.optimizer, lambda count: rates[count])
-    )
+    method_at = lambda rates: make(rates_lib.optimizer(settings.optimizer, rates))
     step = self._step(make, settings, method_at)
-    # One length for all budgets, or each would compile the step anew.
-    rates = optimizers.make_schedule(settings.optimizer, steps)(jnp.arange(_LONGEST))
+    rates = rates_lib.rates(settings.optimizer, steps)
     method = method_at(rates)
     state = train.start_state(start, method.tx, self.setup.mesh)
     with (
@@ -75,7 +72,7 @@ class Bench:
 
   def _step(self, make, settings, method_at):
     key = make, settings.optimizer.name
-    if getattr(self, "_key", None) != key:
+    if self._key != key:
       body = lambda state, start, batch, rates: train.make_unlearn_step(
         self.setup.model, method_at(rates)
       )(state, start, batch)
@@ -93,17 +90,6 @@ class Bench:
     if not all(jax.tree.leaves(same)):
       return self.evaluator.embed(params)
     return self.evaluator.embed(params, images=self._embedded.image)
-
-  def texts(self, params, texts):
-    """(N, D) of any texts, through a model's text tower."""
-    return self.evaluator.embed_texts(params, texts)
-
-  def learning_step(self, method):
-    """The jitted step of a method without a reference, compiled once for all models."""
-    if not hasattr(self, "_learning"):
-      body = train.make_unlearn_step(self.setup.model, method)
-      self._learning = jax.jit(body, out_shardings=mesh_lib.replicated(self.setup.mesh))
-    return self._learning
 
   def judge(self, params):
     """{"scores": by the keys of `scores.METRICS`, "by_identity": sums for intervals}."""
@@ -141,6 +127,6 @@ def _unpaired(batches):
       yield {**first, "forget": forget}
 
 
-def made(name, args, seed):
-  """make(optimizer) -> Method of a named method, for `Bench.unlearn`."""
-  return lambda optimizer: base.build(name, optimizer, args, steps=1, seed=seed)
+def made(maker, args, seed):
+  """make(optimizer) -> Method of an entry of METHODS, for `Bench.unlearn`."""
+  return lambda optimizer: base.build(maker, optimizer, args, steps=1, seed=seed)

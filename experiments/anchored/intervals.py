@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from salmu_jax.evaluate import diagnosis
+
 _REPLICATES = 2000
 # Share -> the metric whose gap between Compromised and Clean it is of.
 GAPS = {"leak removed": "RetFail_MRR", "Inter lost": "InterIdSim", "Intra lost": "IntraIdSim"}
@@ -9,25 +11,28 @@ GAPS = {"leak removed": "RetFail_MRR", "Inter lost": "InterIdSim", "Intra lost":
 
 def shares(scores, clean, compromised):
   """What the clauses are about, of one model: shares of gaps, and distances to the bounds."""
+  verdict = diagnosis.diagnose(scores, clean, compromised)
   out = {
-    share: (compromised[key] - scores[key]) / (compromised[key] - clean[key])
-    for share, key in GAPS.items()
+    "leak removed": verdict.leakage_reduction,
+    "Inter lost": verdict.inter_gap_lost,
+    "Intra lost": verdict.intra_gap_lost,
+    "GenKnow lost": verdict.general_knowledge_loss,
   }
-  out["GenKnow lost"] = 1 - scores["GenKnow"] / compromised["GenKnow"]
   out["AssocStr"] = scores["AssocStr"] - clean["AssocStr"]
   return out | {key: scores[key] - compromised[key] for key in ("VisIdInt", "FragSim")}
 
 
 def clauses(found):
   """Which clauses a dict of `shares` fails, in words."""
+  limits = diagnosis.THRESHOLDS
   tests = {
-    "leak": found["leak removed"] < 0.99,
+    "leak": found["leak removed"] < limits["leakage_reduction"],
     "AssocStr": abs(found["AssocStr"]) > 0.05,
-    "Inter": found["Inter lost"] > 0.05,
-    "Intra": found["Intra lost"] > 0.05,
+    "Inter": found["Inter lost"] > limits["holdout_gap_lost"],
+    "Intra": found["Intra lost"] > limits["holdout_gap_lost"],
     "VisIdInt": found["VisIdInt"] < -0.02,
     "FragSim": found["FragSim"] < -0.02,
-    "GenKnow": found["GenKnow lost"] > 0.01,
+    "GenKnow": found["GenKnow lost"] > limits["general_knowledge_loss"],
   }
   return [name for name, failed in tests.items() if failed]
 

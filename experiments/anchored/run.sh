@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The study of anchored caption editing: five seeds of mini and one of the other holdout unit, then every part of it.
-# Half a day on two cores; what is there already is kept: delete results/NAME.json to have it made anew.
+# Hours on two cores; what is there already is kept: delete results/NAME.json to have it made anew.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 root=${1:-runs/anchored}

@@ -10,11 +10,10 @@ import pathlib
 
 import jax
 
-from configs import methods
 from experiments.anchored import attacks, variants
 from experiments.anchored.bench import Bench, made
 from salmu_jax import files, progress
-from salmu_jax.methods import METHODS
+from salmu_jax.methods import METHODS, anchored
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 SEEDS = tuple(range(5))
@@ -48,71 +47,65 @@ class Record:
   def save(self):
     files.write_json(self.path, self.found)
 
-  def run(self, label, settings, make, paired=True):
-    """One run, judged; returns its parameters, or None where it was there."""
+  def run(self, label, settings, make, *, paired=True, attacked_as=None):
+    """One run, judged, and attacked where that has a name; nothing where all of it is there."""
     asked = settings.to_dict()
-    if self.found["runs"].get(label, {}).get("settings") == asked:
-      return None
+    attacked = attacked_as is None or attacked_as in self.found["attacks"]
+    if attacked and self.found["runs"].get(label, {}).get("settings") == asked:
+      return
     params, steps, seconds = self.bench.unlearn(settings, make, paired=paired, label=label)
     judged = self.bench.judge(params)
+    if attacked_as:
+      self.found["attacks"][attacked_as] = attacks.attack(self.bench, params)
     self.found["runs"][label] = {"settings": asked, "steps": steps, "seconds": seconds, **judged}
     self.save()
     progress.console.print(f"{label}: {judged['scores']}")
-    return params
+
+  def run_named(self, label, name, settings, **options):
+    """`run` of a method by its name, with the arguments that the settings have."""
+    make = made(METHODS[name], settings.args.to_dict(), self.bench.setup.config.seed)
+    self.run(label, settings, make, **options)
 
 
 def frontier(record, budgets):
   """The method at every budget; at ATTACKED, what brings back what it hid."""
   for budget in budgets:
-    params = record.run(
-      f"anchored {budget:g}x", variants.settings(budget=budget), variants.main_method
-    )
-    if budget == ATTACKED and params is not None:
-      attack(record, "anchored", params)
+    settings = variants.settings(budget=budget)
+    attacked_as = "anchored" if budget == ATTACKED else None
+    record.run(f"anchored {budget:g}x", settings, anchored.make, attacked_as=attacked_as)
 
 
 def baselines(record):
   """The strongest baselines as they are tuned, at 5x."""
   for name in STRONGEST:
-    settings = methods.runs(name, "mini")[name]
-    make = made(METHODS[name], settings.args.to_dict(), record.bench.setup.config.seed)
-    record.run(f"{name} 5x", settings, make)
+    record.run_named(f"{name} 5x", name, variants.settings(name))
 
 
 def ablations(record):
   """The method with one part exchanged, and baselines with its batches and optimizer."""
   for label, (make, changes, paired) in variants.ABLATIONS.items():
-    record.run(label, variants.settings(budget=ABLATED, changes=changes), make, paired)
+    settings = variants.settings(budget=ABLATED, changes=changes)
+    record.run(label, settings, make, paired=paired)
   own = variants.settings()
   for name in variants.CONTROLS:
     changes = {"batch_size": own.batch_size, "optimizer": {"name": own.optimizer.name}}
     settings = variants.settings(name, changes=changes)
-    make = made(METHODS[name], settings.args.to_dict(), record.bench.setup.config.seed)
-    record.run(f"{name}, its batches and optimizer", settings, make)
+    record.run_named(f"{name}, its batches and optimizer", name, settings)
 
 
 def reworded(record):
   """The method on loosened words, and what brings back what it hid."""
   changes = {"args": {"reworded": variants.REWORDED}}
   settings = variants.settings(budget=ATTACKED, changes=changes)
-  params = record.run(f"reworded {ATTACKED:g}x", settings, variants.reworded_method)
-  if params is not None:
-    attack(record, "reworded", params)
-
-
-def attack(record, label, params):
-  """Asks a model in every way, and teaches it again."""
-  asker = attacks.Asker(record.bench)
-  found = {"asked": asker.ask(params), "relearned": attacks.relearn(record.bench, params)}
-  record.found["attacks"][label] = found
-  record.save()
+  record.run_named(f"reworded {ATTACKED:g}x", "anchored", settings, attacked_as="reworded")
 
 
 def bounds_attacked(record):
-  """The same of Clean and Compromised."""
+  """What the attacks get of Clean and of Compromised."""
   for name, params in record.bench.params.items():
     if name not in record.found["attacks"]:
-      attack(record, name, params)
+      record.found["attacks"][name] = attacks.attack(record.bench, params)
+      record.save()
 
 
 def main(argv=None):

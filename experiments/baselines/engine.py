@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from salmu_jax import losses, optimizers, train
+from experiments import rates as rates_lib
+from salmu_jax import losses, train
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.methods import MAKERS, base
 
 _MEASURED_ONLY = {("null_space", "retain"), ("slug", "retain")}
-_LONGEST = 4096  # steps of a run
 
 
 class Engine:
@@ -50,11 +50,7 @@ class Engine:
       batches: [{"forget": half, "retain": half}], one a step. references: `reference(batches)`.
       prepare_batches: how many of them are one pass over forget, for `prepares`.
     """
-    if len(batches) > _LONGEST:
-      raise ValueError(f"A run of {len(batches)} steps; the learning rates here end at {_LONGEST}.")
-    schedule = optimizers.make_schedule(settings, len(batches))
-    # One length for all runs, or each would compile the update anew.
-    rates = schedule(jnp.arange(_LONGEST))
+    rates = rates_lib.rates(settings, len(batches))
     opt_state = program.init(self.start)
     pairs = list(zip(batches, references, strict=True))[:prepare_batches]
     passing = lambda: (self._gradients(program, self.start, *pair, prepared=True) for pair in pairs)
@@ -103,7 +99,7 @@ class Program:
 
   def __init__(self, name, args, optimizer, steps, seed):
     def method_at(rates):
-      chain = optimizers.OPTIMIZERS[optimizer.name](optimizer, lambda count: rates[count])
+      chain = rates_lib.optimizer(optimizer, rates)
       return base.build(MAKERS[name], chain, args, steps=steps, seed=seed)
 
     def update(grads, opt_state, params, rates):

@@ -6,6 +6,7 @@ everything is made from rows of forget, from templates, and from a table of name
 surrogate is of a person and a field of theirs that forget has.
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -178,6 +179,8 @@ def _recombined(known):
   )
 
 
+# A run makes them when it is checked, and again for every stream of batches.
+@functools.cache
 def _generated(seed):
   own = int(np.random.default_rng([seed, _STREAM]).integers(2**31, 2**32))
   people = personas.people(own, _PEOPLE)

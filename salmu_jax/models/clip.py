@@ -238,10 +238,9 @@ class CLIP(nn.Module):
 
   def __call__(self, image, text, generic=None, surrogate=None):
     """image (B, S, S, 3), text and generic (B, L), surrogate (B, K, L) int32 -> Embeddings."""
-    u, v, bias = self.encode_image(image), self.encode_text(text), None
+    u, v = self.encode_image(image), self.encode_text(text)
     rest = None if generic is None else self.encode_text(generic)
-    if self.bias:
-      bias = self.logit_bias
+    bias = self.logit_bias if self.bias else None
     if surrogate is not None:
       flat = self.encode_text(surrogate.reshape(-1, surrogate.shape[-1]))
       surrogate = flat.reshape(*surrogate.shape[:2], -1)

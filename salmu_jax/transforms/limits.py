@@ -43,9 +43,7 @@ def train_only(patterns):
   def update(updates, state, params=None, **extra_args):
     del params, extra_args
     kept = jax.tree.map(
-      lambda name, u: u if any(p.search(name) for p in compiled) else jnp.zeros_like(u),
-      paths(updates),
-      updates,
+      lambda chosen, u: u if chosen else jnp.zeros_like(u), _chosen(compiled, updates), updates
     )
     return kept, state
 
@@ -62,11 +60,14 @@ def only(optimizer, patterns):
     InputError: see `train_only`.
   """
   compiled = [_compiled(pattern) for pattern in _listed(patterns)]
+  return optax.chain(
+    optax.masked(optimizer, lambda params: _chosen(compiled, params)), train_only(patterns)
+  )
 
-  def chosen(params):
-    return jax.tree.map(lambda name: any(p.search(name) for p in compiled), paths(params))
 
-  return optax.chain(optax.masked(optimizer, chosen), train_only(patterns))
+def _chosen(compiled, tree):
+  """A tree of truths: whether one of the patterns matches a parameter's name."""
+  return jax.tree.map(lambda name: any(p.search(name) for p in compiled), paths(tree))
 
 
 def _listed(patterns):
