@@ -29,6 +29,7 @@ SECTIONS = {
   HERE / "anchored" / "README.md": {
     "frontier": anchored.frontier,
     "by_seed": anchored.by_seed,
+    "strongest": anchored.baselines,
     "ablations": anchored.ablations,
     "reworded": anchored.reworded,
     "asked": anchored.asked,

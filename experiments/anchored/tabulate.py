@@ -15,6 +15,7 @@ _SHOWN = (
   "VisIdInt",
   "FragSim",
 )
+_NOT_YET = "Not run yet.\n"
 _ATTACKED = ("clean", "anchored", "reworded", "compromised")
 _PERCENT = ("leak removed", "Inter lost", "Intra lost", "GenKnow lost")
 
@@ -43,11 +44,14 @@ def frontier():
   labels = sorted(
     {label for r in _seeds() for label in r["runs"] if is_frontier(label)}, key=budget
   )
+  return _means({label: f"{budget(label):g}x" for label in labels})
+
+
+def _means(heads):
+  """A table of means over seeds; heads {label of a run: head of its row}."""
   lines = [["", "seeds", *_SHOWN, "clauses failed by the mean", "seeds that pass"]]
   lines.append(["---", "---:", *["---:"] * len(_SHOWN), "---", "---:"])
-  for label in labels:
-    lines.append(_over_seeds(label, f"{budget(label):g}x"))
-  return _markdown(lines)
+  return _markdown([*lines, *(_over_seeds(label, head) for label, head in heads.items())])
 
 
 def is_frontier(label):
@@ -82,13 +86,17 @@ def by_seed():
   """Every seed at the budget that most of them ran, the larger one of two."""
   ran = [label for record in _seeds() for label in record["runs"] if is_frontier(label)]
   label = max(ran, key=lambda one: (ran.count(one), budget(one)))
-  lines = [[f"at {budget(label):g}x", *_SHOWN, "clauses failed"]]
-  lines.append(["---", *["---:"] * len(_SHOWN), "---"])
-  for record in _seeds():
-    if label in record["runs"]:
-      found = shares(record, label)
-      failed = ", ".join(intervals.clauses(found)) or "none"
-      lines.append([f"seed {record['seed']}", *(_cell(k, found[k]) for k in _SHOWN), failed])
+  rows = [(f"seed {r['seed']}", r, label) for r in _seeds() if label in r["runs"]]
+  return _alone(f"at {budget(label):g}x", rows)
+
+
+def _alone(corner, rows):
+  """A table of single runs, from (head, record, label)."""
+  lines = [[corner, *_SHOWN, "clauses failed"], ["---", *["---:"] * len(_SHOWN), "---"]]
+  for head, record, label in rows:
+    found = shares(record, label)
+    failed = ", ".join(intervals.clauses(found)) or "none"
+    lines.append([head, *(_cell(k, found[k]) for k in _SHOWN), failed])
   return _markdown(lines)
 
 
@@ -97,11 +105,9 @@ def baselines():
   labels = sorted(
     {label for r in _seeds() for label in r["runs"] if label.endswith(" 5x")} - {"anchored 5x"}
   )
-  lines = [["", "seeds", *_SHOWN, "clauses failed by the mean", "seeds that pass"]]
-  lines.append(["---", "---:", *["---:"] * len(_SHOWN), "---", "---:"])
-  return _markdown(
-    [*lines, *(_over_seeds(label, f"`{label.split()[0]}` at 5x") for label in labels)]
-  )
+  if not labels:
+    return _NOT_YET
+  return _means({label: f"`{label.split()[0]}` at 5x" for label in labels})
 
 
 def ablations():
@@ -126,13 +132,9 @@ def reworded():
   record = records()["seed-0"]
   labels = [label for label in record["runs"] if label.startswith("reworded ")]
   if not labels:
-    return "Not run yet.\n"
-  lines = [["seed 0", *_SHOWN, "clauses failed"], ["---", *["---:"] * len(_SHOWN), "---"]]
-  for label in [each for one in labels for each in (one.replace("reworded", "anchored"), one)]:
-    found = shares(record, label)
-    failed = ", ".join(intervals.clauses(found)) or "none"
-    lines.append([label, *(_cell(k, found[k]) for k in _SHOWN), failed])
-  return _markdown(lines)
+    return _NOT_YET
+  shown = [each for one in labels for each in (one.replace("reworded", "anchored"), one)]
+  return _alone("seed 0", [(label, record, label) for label in shown])
 
 
 def asked():
@@ -164,14 +166,9 @@ def relearned():
 def pair():
   """The same where the holdout unit is the pair."""
   if "pair-0" not in records():
-    return "Not run yet.\n"
+    return _NOT_YET
   record = records()["pair-0"]
-  lines = [["unit `pair`", *_SHOWN, "clauses failed"], ["---", *["---:"] * len(_SHOWN), "---"]]
-  for label in record["runs"]:
-    found = shares(record, label)
-    failed = ", ".join(intervals.clauses(found)) or "none"
-    lines.append([label, *(_cell(k, found[k]) for k in _SHOWN), failed])
-  return _markdown(lines)
+  return _alone("unit `pair`", [(label, record, label) for label in record["runs"]])
 
 
 def _markdown(lines):
