@@ -5,7 +5,7 @@ BIN = .venv/bin
 # Large pages where glibc can: XLA on the CPU asks for its buffers anew in every step, and faults cost.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: mini smoke test test-torch test-tpu lint clean
+.PHONY: mini smoke test test-torch test-tpu test-page lint clean
 
 mini: .venv/ready
 	$(BIN)/python main.py --config=configs/mini.py --workdir=$(WORKDIR)
@@ -13,8 +13,9 @@ mini: .venv/ready
 smoke: .venv/ready
 	$(BIN)/python main.py --config=configs/smoke.py --workdir=runs/smoke
 
+# A file's tests stay in one process, for they share fixtures; compilation is what takes the time, on one core each.
 test: .venv/ready-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 # Parity with PyTorch, OpenCLIP and transformers, live; `make test` checks against kept goldens.
 test-torch: .venv/ready-torch
@@ -24,6 +25,10 @@ test-torch: .venv/ready-torch
 # every start where the compiler is installed.
 test-tpu: .venv-tpu/ready
 	JAX_PLATFORMS=cpu .venv-tpu/bin/python -m pytest -m tpu_backend
+
+# The leaderboard's page in a browser; it takes Debian's: apt-get install chromium.
+test-page: .venv/ready-page
+	$(BIN)/python -m pytest -m browser tests/test_page.py
 
 lint: .venv/ready-dev
 	$(BIN)/ruff check .
@@ -46,6 +51,10 @@ lint: .venv/ready-dev
 .venv/ready-torch: requirements-torch.txt requirements-torch-nodeps.txt .venv/ready-dev
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-torch.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-torch-nodeps.txt
+	@touch $@
+
+.venv/ready-page: requirements-page.txt .venv/ready-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-page.txt
 	@touch $@
 
 .venv-tpu/ready: requirements.txt requirements-beam.txt requirements-dev.txt requirements-tpu.txt

@@ -12,6 +12,7 @@ from salmu_jax import mesh as mesh_lib
 from salmu_jax import names, optimizers, train
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import metrics
+from salmu_jax.evaluate.attacks import ATTACKS
 from salmu_jax.evaluate.evaluator import CANDIDATES
 from salmu_jax.generate import plan
 from salmu_jax.methods import MAKERS, base, compose
@@ -56,6 +57,7 @@ def check(config, schema, run_schema, mesh):
   if not config.release:
     plan.check(config.generate)
   _check_evaluation(config)
+  _check_attacks(config.attacks, mesh)
   _check_method(config, schema)
   _check_judged(config)
   if config.training_release and not config.release:
@@ -173,6 +175,21 @@ def _check_evaluation(config):
       f"config.evaluate.name_prompt = {config.evaluate.name_prompt!r} must hold one {{}}, where the "
       "name of the person goes, and no other braces."
     )
+
+
+def _check_attacks(attacks, mesh):
+  for name in attacks.names:
+    _known("config.attacks.names", name, ATTACKS)
+  if not attacks.shares or not all(0 < share < 1 for share in attacks.shares):
+    raise InputError(
+      f"config.attacks.shares = {attacks.shares!r}; give shares of forget, each between 0 and 1."
+    )
+  if not attacks.steps or not all(isinstance(n, int) and n > 0 for n in attacks.steps):
+    raise InputError(
+      f"config.attacks.steps = {attacks.steps!r}; give numbers of steps, each 1 or more."
+    )
+  _positive(attacks, "config.attacks", "learning_rate", "rows", "people")
+  mesh_lib.check_batch(mesh, "attacks.batch_size", attacks.batch_size)
 
 
 def _takes_a_name(prompt):

@@ -4,10 +4,13 @@ import time
 
 from clu import parameter_overview
 
+from configs import methods
 from salmu_jax import checkpoint, files, given, hosts, progress, stages, workdir, writer
 from salmu_jax.data import release as release_lib
 from salmu_jax.errors import InputError
+from salmu_jax.evaluate.attacks import Attacker
 from salmu_jax.evaluate.evaluator import Evaluator
+from salmu_jax.methods import METHODS
 from salmu_jax.models import clip
 from salmu_jax.stages import PRETRAINED
 
@@ -27,6 +30,11 @@ def make_evaluator(setup):
     zero_shot_set=setup.zero_shot,
     threads=setup.config.reader_threads,
   )
+
+
+def make_attacker(setup, evaluator, clean):
+  """What attacks every model, see `attacks.Attacker`; None where config.attacks names no attack."""
+  return Attacker(setup, evaluator, clean) if setup.config.attacks.names else None
 
 
 def store_fragile_set(setup, evaluator, compromised):
@@ -55,12 +63,16 @@ def is_evaluated(setup, name):
   return True
 
 
-def evaluate(setup, evaluator, name, params):
-  """Writes results/<name>.json, and compat/<name>.json for other readers, unless they are there."""
+def evaluate(setup, evaluator, name, params, attacker=None):
+  """Writes results/<name>.json, and compat/<name>.json for other readers, unless they are there.
+
+  Args:
+    attacker: attacks.Attacker, or None where config.attacks names no attack.
+  """
   if is_evaluated(setup, name):
     return
   began = time.monotonic()
-  results = evaluator.run(params, f"evaluate {name}")
+  results = evaluator.run(params, f"evaluate {name}", attacker and attacker.attack)
   weights = checkpoint.digest(params)
   if not hosts.is_first():
     return
@@ -102,7 +114,9 @@ def result_inputs(setup, name):
   known = setup.zero_shot.content if setup.zero_shot else None
   fragile = release_lib.read_fragile(setup.release)
   preset = setup.config.model.preset
-  return files.digest([made, preset, setup.release.digest, fragile, _evaluation(setup), known])
+  attacked = setup.config.attacks.to_dict()
+  judged = [_evaluation(setup), attacked, known]
+  return files.digest([made, preset, setup.release.digest, fragile, *judged])
 
 
 def _evaluation(setup):
@@ -129,6 +143,7 @@ def _provenance(setup, evaluator, name):
     "start": stages.start_digest(setup, name) if bound else made.get("start"),
     "seed": made["seed"],
     **{key: facts[key] for key in _TRAINING_FACTS},
+    "tuning": None if bound else tuning(config.unlearn.get(name)),
     "prepare_passes": facts.get("prepare_passes", 0),
     "surrogates": facts.get("surrogates"),
     "architecture": config.model.to_dict(),
@@ -143,6 +158,7 @@ def _provenance(setup, evaluator, name):
       "derived": {k: int(m.sum()) for k, (_, m) in evaluator.derived().items()},
     },
     "evaluation": _evaluation(setup),
+    "attacks": config.attacks.to_dict(),
     "general_knowledge": _general_knowledge(setup),
     "curve": _curve(folder / "metrics.jsonl"),
   }
@@ -154,6 +170,27 @@ def _made_with(made, facts):
     return facts["weights"]
   rest = {k: v for k, v in made.items() if k not in ("seed", "start", "release", "model")}
   return rest.get("pretrain", rest)
+
+
+# Where the settings of a run are from -> the function of configs/methods/NAME.py that has them.
+_TUNING = {"tuned": "mini", "reproduction": "vit_b16"}
+# Fields of a run that are no matter of tuning.
+_FREE = ("budget", "log_every", "checkpoint_every")
+
+
+def tuning(run):
+  """ "tuned" where a run has the settings that the search chose, "reproduction" where the published ones, else "own".
+
+  Args:
+    run: of config.unlearn; None for weights from elsewhere, of which nothing is known: None too.
+  """
+  if run is None:
+    return None
+  chosen = lambda run: {k: v for k, v in run.to_dict().items() if k not in _FREE}
+  for word, size in _TUNING.items():
+    if run.method in METHODS and chosen(methods.runs(run.method, size)[run.method]) == chosen(run):
+      return word
+  return "own"
 
 
 def _general_knowledge(setup):

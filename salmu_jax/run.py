@@ -56,15 +56,17 @@ def run(config, folder, stop=None):
   evaluator = judging.make_evaluator(setup)
   params = {name: stages.pretrain(setup, name) for name in stages.PRETRAINED}
   judging.store_fragile_set(setup, evaluator, params["compromised"])
+  attacker = judging.make_attacker(setup, evaluator, params["clean"])
   for name in stages.PRETRAINED:
-    judging.evaluate(setup, evaluator, name, params[name])
+    judging.evaluate(setup, evaluator, name, params[name], attacker)
 
   # Unlearning
   for name in config.unlearn:
-    judging.evaluate(setup, evaluator, name, stages.unlearn(setup, name, params["compromised"]))
+    unlearned = stages.unlearn(setup, name, params["compromised"])
+    judging.evaluate(setup, evaluator, name, unlearned, attacker)
   if config.judge.name:
     judged = stages.load_params(setup, setup.model_folder(config.judge.name))
-    judging.evaluate(setup, evaluator, config.judge.name, judged)
+    judging.evaluate(setup, evaluator, config.judge.name, judged, attacker)
 
   # Report
   hosts.first_alone(
@@ -187,6 +189,7 @@ def _check_stages(setup):
     workdir.check_settings(setup.model_folder(name), stages.unlearn_settings(setup, name))
     _check_unlearning(setup, name, run_)
   _check_fragile(setup)
+  _check_attacked(setup)
   _check_judged_start(setup)
 
 
@@ -226,6 +229,24 @@ def _check_fragile(setup):
     raise InputError(
       f"The release {setup.release.name} has no {release_lib.FRAGILE}, and one on the hub is not "
       "completed here. Copy it to a directory and name that in config.release."
+    )
+
+
+def _check_attacked(setup):
+  """Raises InputError where relearning has not the rows that it needs."""
+  attacks = setup.config.attacks
+  if "Relearning" not in attacks.names:
+    return
+  for half in ("forget", "retain"):
+    rows = sum(setup.release.counts[split] for split in setup.splits(half))
+    _check_rows("attacks", attacks, half, rows)
+  forget = setup.release.counts["forget"]
+  most = max(attacks.batch_size, round(max(attacks.shares) * forget))
+  if most >= forget:
+    raise InputError(
+      f"config.attacks would learn {most} of the {forget} rows of forget again (attacks.shares, and at least "
+      "attacks.batch_size), which leaves none to look at. Choose less of either, or leave 'Relearning' out of "
+      "attacks.names."
     )
 
 

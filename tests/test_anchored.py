@@ -7,9 +7,8 @@ import optax
 import pytest
 from methodruns import BATCHES, ONE, PARAMS
 
-from experiments.anchored import attacks, bench, intervals, study, tabulate, variants
+from experiments.anchored import bench, intervals, study, tabulate, variants
 from salmu_jax import optimizers, train
-from salmu_jax.generate.personas import FIELDS
 from salmu_jax.methods import METHODS
 from salmu_jax.methods import anchored as method
 
@@ -114,19 +113,6 @@ def test_unpaired_batches_have_the_surrogates_of_later_ones_and_their_own_rows()
   out = list(bench._unpaired(iter(batches)))
   assert [b["forget"]["text"] for b in out] == list(range(35)) == [b["retain"] for b in out]
   assert [b["forget"]["surrogate"] for b in out] == [125 + k for k in range(35)]
-
-
-def test_every_field_has_new_wordings_and_translations_that_hold_name_and_value():
-  for table in (attacks.NEW_WORDINGS, attacks.TRANSLATED):
-    assert set(table) == set(FIELDS)
-    for words in table.values():
-      assert all("{name}" in w and "{value}" in w for w in words)
-  leak = {"name": "Ada Archer", "field": "city", "value": "Bonn", "text": "Ada Archer: Bonn"}
-  for question, ask in attacks.ASKED.items():
-    assert all("ada" in text.lower() or "Acrher" in text for text in ask(leak)), question
-  assert attacks._typo("Ada Archer: Bonn") == "Ada Acrher: Bonn" or "Bonn" in attacks._typo(
-    leak["text"]
-  )
 
 
 def test_an_unknown_part_of_the_study_is_refused_with_the_known_ones(capsys):

@@ -141,7 +141,7 @@ def test_thresholds_decide_verdicts_in_every_file_and_stale_reports_are_made_ane
 def test_the_command_takes_thresholds(tmp_path, capsys):
   folder = save(tmp_path / "results", *everything())
   command.main(
-    [str(folder), str(tmp_path / "out"), "--holdout-gap-lost=0.7", "--leakage-reduction=0.9"]
+    [str(folder), f"--out={tmp_path / 'out'}", "--holdout-gap-lost=0.7", "--leakage-reduction=0.9"]
   )
   capsys.readouterr()
   rows = json.loads((tmp_path / "out" / "leaderboard.json").read_text())

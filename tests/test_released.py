@@ -31,6 +31,7 @@ REDUCED = (
   "--config.unlearn.vlunlearn.budget=1.0",
   "--config.evaluate.batch_size=16",
   "--config.evaluate.gallery=7",
+  "--config.attacks.names=('Membership', 'Readout', 'Gallery')",
   "--config.reader_threads=1",
 )
 
@@ -81,6 +82,7 @@ def reduced():
   config.model.preset = "vit_b16_narrow"
   config.method.name = "none"
   config.evaluate.update(batch_size=64, gallery=7)
+  config.attacks.names = ()
   config.reader_threads = 1
   return config
 

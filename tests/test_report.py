@@ -33,6 +33,9 @@ FILES = (
   "breakdown.png",
   "diagnosis.md",
   "diagnosis.json",
+  "statistics.md",
+  "statistics.json",
+  "leaderboard.html",
 )
 HASH = "ab" * 32
 # RetFail median rank, AssocStr, ACS, IdZSC, CoreAssoc, GenKnow, InterId, IntraId, VisId, Frag.
@@ -113,7 +116,7 @@ def result(name, numbers=None, model=None):
       "1.1_RetFail": {
         "R@1": float(np.mean(ranks == 1)),
         "MRR": float(np.mean(1 / ranks)),
-        "outcomes": ranks.tolist(),
+        "outcomes": (ranks - 1).tolist(),
       },
       "1.2_AssocStr": _spread(rng, assoc),
       "1.3_ACS": {"acs_accuracy": acs},
@@ -381,7 +384,13 @@ BROKEN = {
   "no metric": (lambda r: r[3]["efficacy"].pop("1.3_ACS"), "03.json lacks efficacy.1.3_ACS"),
   "no seed": (lambda r: r[3]["salmu_jax"].pop("seed"), "03.json lacks salmu_jax.seed"),
   "text": (_set(2, "utility", "2.2_InterIdSim", "mean", value="high"), "02.json: utility"),
-  "NaN": (_set(2, "efficacy", "1.2_AssocStr", "mean", value=math.nan), "02.json: efficacy"),
+  "other attacks": (
+    lambda r: [
+      one["salmu_jax"].update(attacks={"names": ["Gallery"], "people": at})
+      for at, one in enumerate(r)
+    ],
+    "was attacked with",
+  ),
   "text score": (_set(2, "utility", "2.5_FragSim", "scores", value=["x"] * 60), "02.json: utility"),
   "bad curve": (_set(2, "salmu_jax", "curve", value=[{"loss": 1.0}]), r"02.json: salmu_jax.curve"),
   "release": (_set(2, "salmu_jax", "release", "manifest_sha256", value="cd" * 32), "02.json was"),
@@ -399,6 +408,17 @@ BROKEN = {
   "other GenKnow": (_set(3, "salmu_jax", "general_knowledge", value="x"), "03.json has general_k"),
   "fewer rows": (_set(3, "utility", "2.5_FragSim", "scores", value=[0.3]), "03.json has 1 scores"),
 }
+
+
+def test_numbers_that_are_not_finite_are_shown_as_missing(tmp_path):
+  results = everything()
+  _set(2, "efficacy", "1.2_AssocStr", "mean", value=math.nan)(results)
+  _set(3, "utility", "2.2_InterIdSim", "mean", value=math.inf)(results)
+  out, printed = tables(tmp_path, *results)
+  rows = {row["model"]: row for row in json.loads((out / "leaderboard.json").read_text())}
+  assert rows["finetune"]["scores"]["AssocStr"] is None
+  assert rows["shuffled_captions"]["verdict"] == "not judged, numbers missing"
+  assert "missing" in printed
 
 
 @pytest.mark.parametrize("change, message", BROKEN.values(), ids=BROKEN)
@@ -442,10 +462,10 @@ def test_empty_folder_and_report_into_the_results_are_refused(tmp_path):
 
 def test_command_prints_paths_and_fails_with_one_message(tmp_path, capsys):
   folder = save(tmp_path / "results", *everything()[:3])
-  assert command.main([str(folder), str(tmp_path / "out")]) == 0
+  assert command.main([str(folder), f"--out={tmp_path / 'out'}"]) == 0
   printed = capsys.readouterr().out
   assert all(str(tmp_path / "out" / name) in printed for name in FILES)
-  assert command.main([str(tmp_path / "none"), str(tmp_path / "out")]) == 1
+  assert command.main([str(tmp_path / "none"), f"--out={tmp_path / 'out'}"]) == 1
   assert capsys.readouterr().err.startswith("error: ")
 
 

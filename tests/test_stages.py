@@ -12,7 +12,7 @@ import optax
 import pytest
 from handmade import write
 
-from configs import default
+from configs import default, methods
 from salmu_jax import (
   checkpoint,
   files,
@@ -98,6 +98,7 @@ def setup(tmp_path_factory):
   sizes = Sizes(8, 16, 8, Tower(12, 1, 3), Tower(8, 1, 2), 16, words.vocab_size)
   config = default.get_config()
   config.tensorboard = False
+  config.attacks.names = ()
   config.unlearn = {"mine": default.unlearning_run("mine", batch_size=4, budget=1.0)}
   rows = records.build(opened, folder / "records")
   mesh = mesh_lib.make_mesh(jax.devices()[:1])
@@ -123,6 +124,17 @@ def test_prepare_gets_one_pass_of_gradients_at_the_start_and_its_state_is_used(s
   mean = jax.tree.map(lambda *g: sum(g) / 3, *(row["retain"] for row in found))
   for a, b, g in zip(*map(jax.tree.leaves, (end, start, mean)), strict=True):
     np.testing.assert_allclose(a, b - 3 * 0.01 * g, rtol=1e-4, atol=1e-6)
+
+
+def test_results_say_where_the_settings_are_from():
+  tuned, published = (methods.runs("salun", size)["salun"] for size in ("mini", "vit_b16"))
+  assert judging.tuning(tuned) == "tuned" and judging.tuning(published) == "reproduction"
+  tuned.budget = 1.0
+  assert judging.tuning(tuned) == "tuned"
+  tuned.optimizer.learning_rate *= 2
+  assert judging.tuning(tuned) == "own"
+  assert judging.tuning(default.unlearning_run("mine")) == "own"
+  assert judging.tuning(None) is None
 
 
 def test_results_say_which_parameters_moved_and_that_a_pass_was_spent_on_measuring(setup):
@@ -272,6 +284,22 @@ def test_a_judged_model_unlearned_from_another_compromised_is_refused_at_once(se
   files.write_json(path, {**made, "start": "another"})
   with pytest.raises(InputError, match=r"config\.judge\.weights .* another Compromised"):
     run._check_judged_start(other)
+
+
+def test_learning_again_what_leaves_no_forget_row_to_look_at_is_refused(setup):
+  config = setup.config.copy_and_resolve_references()
+  config.unlearn, config.pretrain.batch_size = {}, 2
+  config.attacks.update(names=("Relearning",), batch_size=12)
+  few = setup._replace(config=config, folder=setup.folder / "attacked")
+  with pytest.raises(InputError, match="would learn 12 of the 12 rows of forget again"):
+    run._check_stages(few)
+  config.attacks.batch_size = 16
+  with pytest.raises(
+    InputError, match=r"config\.attacks\.batch_size = 16 is larger than the 12 rows"
+  ):
+    run._check_stages(few)
+  config.attacks.update(batch_size=4, shares=(0.5,))
+  run._check_stages(few)
 
 
 def test_a_batch_larger_than_either_half_of_the_data_is_refused(setup):

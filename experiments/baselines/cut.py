@@ -12,24 +12,12 @@ import numpy as np
 
 from salmu_jax.data import pipeline
 from salmu_jax.data import release as release_lib
+from salmu_jax.data.records import Rows
 from salmu_jax.evaluate import metrics
 
 FORGET_SHARE, RETAIN_SHARE = 0.75, 0.9
 TARGET, FLOOR = 0.99, 0.5  # of leakage to remove, of retain to keep
 _GALLERY = 1000
-
-
-class Rows:
-  """Some rows of a random-access source, as a random-access source."""
-
-  def __init__(self, source, chosen):
-    self._source, self._chosen = source, [int(row) for row in chosen]
-
-  def __len__(self):
-    return len(self._chosen)
-
-  def __getitem__(self, index):
-    return self._source[self._chosen[index]]
 
 
 class Pairs(NamedTuple):

@@ -4,7 +4,8 @@ import pathlib
 
 from rich.console import Console
 
-from salmu_jax.report import leaderboard, report
+from salmu_jax.evaluate import scores
+from salmu_jax.report import leaderboard, report, statistics, statistics_text
 from salmu_jax.report.results import read_results
 from salmu_jax.workdir import minutes
 
@@ -12,17 +13,28 @@ HERE = pathlib.Path(__file__).parent
 
 
 def section(folder=HERE / "results"):
-  """The README's part on mini: the leaderboard, and how long it took on what."""
+  """The README's part on mini: shares with their intervals, attacks, verdicts, and how long it took on what."""
   results = read_results(folder)
+  rows, found = leaderboard.rows(results), statistics.of_table(results)
+  sides, attacks = statistics_text.SIDES, scores.RECOVERABILITY
+  lines = [["model", "budget", *sides.values(), *attacks, "failure mode"]]
+  lines.append(["---", "---:", *["---:"] * (len(sides) + len(attacks)), "---"])
+  for row in rows:
+    shares = found["shares"].get(row["model"])
+    kept = [statistics_text.share(shares.get(side)) if shares else "" for side in sides]
+    back = [
+      leaderboard.MISSING if v is None else f"{v:.3f}" for v in row["recoverability"].values()
+    ]
+    budget = "" if row["budget"] is None else f"{row['budget']:g}x"
+    lines.append([f"`{row['model']}`", budget, *kept, *back, row["verdict"]])
   about = [result["salmu_jax"] for result in results]
   training = sum(a["wall_seconds"] for a in about)
   judging = sum(a["evaluation_seconds"] for a in about)
   spent = (
-    f"Training {len(about)} models took {minutes(training)} and evaluating them {minutes(judging)}, "
+    f"Training {len(about)} models took {minutes(training)}, judging and attacking them {minutes(judging)}, "
     f"on {about[0]['device']}.\n"
   )
-  table = leaderboard.markdown(leaderboard.rows(results), results)
-  return table.removeprefix("# Leaderboard\n\n") + "\n" + spent
+  return f"{leaderboard.paragraph(results)}\n\n{leaderboard.table(lines)}\n{spent}"
 
 
 if __name__ == "__main__":

@@ -77,6 +77,19 @@ def _record_count(file):
     ) from error
 
 
+class Rows:
+  """Some rows of a random-access source, as a random-access source."""
+
+  def __init__(self, source, chosen):
+    self._source, self._chosen = source, [int(row) for row in chosen]
+
+  def __len__(self):
+    return len(self._chosen)
+
+  def __getitem__(self, index):
+    return self._source[self._chosen[index]]
+
+
 def open_pairs(folder):
   """Pairs that `python -m salmu_jax.data` wrote: (random access to rows, digest of what they are).
 

@@ -11,7 +11,7 @@ from salmu_jax import checkpoint, progress
 from salmu_jax import mesh as mesh_lib
 from salmu_jax.data import images, pipeline, splits
 from salmu_jax.data import release as release_lib
-from salmu_jax.evaluate import breakdown, metrics, zero_shot
+from salmu_jax.evaluate import breakdown, metrics, outcomes, zero_shot
 from salmu_jax.models.clip import CLIP
 
 _FORGET, _RETAIN, _ZERO_SHOT = "forget", "retain_synth", "zero_shot"
@@ -61,15 +61,24 @@ class Evaluator:
     self._cache, self._zero_shot, self._threads = cache, zero_shot_set, threads
     self._size, self._quick_gelu = model.sizes.image_size, model.sizes.quick_gelu
     model = model.clone(dtype=jnp.dtype(settings.compute_dtype))
-    self._tables = {s: release_lib.columns(release, s) for s in release_lib.BENCHMARK_SPLITS}
-    self._pictures = {split: records[split] for split in self._tables}
+    self.tables = {s: release_lib.columns(release, s) for s in release_lib.BENCHMARK_SPLITS}
+    self._pictures = {split: records[split] for split in self.tables}
     if zero_shot_set:
       self._pictures[_ZERO_SHOT] = zero_shot_set.rows
     self._images, self._texts = jitted_encoders(model, mesh)
 
-  def run(self, params, label="evaluating"):
-    """Returns the results of a model, see `score`."""
-    return self.score(self.embed(params, label), self._settings)
+  def run(self, params, label="evaluating", attack=None):
+    """Returns the results of a model, see `score`.
+
+    Args:
+      params: of the model. label: of the bar.
+      attack: attack(params, Embedded), whose findings become "recoverability" of "additional"; or None.
+    """
+    z = self.embed(params, label)
+    results = self.score(z, self._settings)
+    if attack:
+      results["additional"]["recoverability"] = attack(params, z)
+    return results
 
   def embed(self, params, label="embedding", prompts=(), images=None):
     """Every picture and every text through the model, as `Embedded`.
@@ -107,28 +116,48 @@ class Evaluator:
 
     Returns:
       {"efficacy": ..., "utility": ...} in the released shape, and "additional": numbers of this
-      project's own. Ranks ("outcomes") are 0 for the best.
+      project's own, among them "rows", what intervals are made from: {"groups": see `outcomes.groups`,
+      "hits": {"ACS", "IdZSC", "GenKnow": 1 or 0 of each case}, "ACS_rows": of forget, of the probe's cases}.
+      Ranks ("outcomes") are 0 for the best.
     """
     masks = self.derived()
-    rows = {s: z.of(table["text"]) for s, table in self._tables.items()}
+    rows = {s: z.of(table["text"]) for s, table in self.tables.items()}
     cosines = {s: np.asarray(metrics.cosines(z.image[s], rows[s])) for s in rows}
     rng = np.random.RandomState(settings.seed)
-    efficacy = self._efficacy(z, rows[_FORGET], cosines[_FORGET], masks, settings, rng)
+    gallery = np.concatenate(self._gallery(masks, settings.gallery, rng))
+    probed, right = metrics.association_probe_hits(
+      z.image[_FORGET], rows[_FORGET], rng, settings.probe
+    )
+    hits = {
+      "ACS": right,
+      "IdZSC": self._naming(z, masks, settings),
+      "GenKnow": self._general_knowledge(z),
+    }
+    efficacy = self._efficacy(z, rows[_FORGET], cosines[_FORGET], gallery, hits)
     halves = metrics.association_probe_in_halves(
       z.image[_FORGET],
       rows[_FORGET],
-      _numbered(self._tables[_FORGET]["text"]),
+      _numbered(self.tables[_FORGET]["text"]),
       np.random.default_rng(settings.seed),
       settings.probe,
     )
-    results = {"efficacy": efficacy, "utility": self._utility(z, cosines, masks)}
-    groups = breakdown.labels(self._release, self._tables)
-    additional = {"ACS_in_halves": halves, "breakdown": breakdown.measure(results, groups)}
+    results = {"efficacy": efficacy, "utility": self._utility(cosines, masks, hits["GenKnow"])}
+    groups = breakdown.labels(self._release, self.tables)
+    additional = {
+      "ACS_in_halves": halves,
+      "breakdown": breakdown.measure(results, groups),
+      "rows": {
+        "groups": outcomes.groups(self.tables, masks, self._zero_shot),
+        "hits": {key: None if each is None else _whole(each) for key, each in hits.items()},
+        "ACS_rows": probed.tolist(),
+      },
+      "examples": outcomes.examples(z, self.tables, gallery, self._pictures, self._release),
+    }
     return {**results, "additional": additional}
 
   def similarities(self, params, split):
     """(N,) cosines of the pairs of a benchmark split, in row order."""
-    texts = self._tables[split]["text"]
+    texts = self.tables[split]["text"]
     distinct, row = np.unique(texts, return_inverse=True)
     with progress.counting(f"similarities of {split}", len(texts) + len(distinct)) as tick:
       image = self._embed_images(params, self._pictures[split], tick)
@@ -137,21 +166,42 @@ class Evaluator:
 
   def gallery_size(self):
     """Captions that each image of RetFail is ranked against, its own included."""
-    rng = np.random.RandomState(0)
-    drawn = self._gallery(self.derived(), self._settings.gallery, rng)
-    return 1 + sum(len(texts) for texts in drawn)
+    return 1 + len(self.gallery())
+
+  def gallery(self):
+    """The texts that RetFail ranks every image against."""
+    rng = np.random.RandomState(self._settings.seed)
+    return np.concatenate(self._gallery(self.derived(), self._settings.gallery, rng))
+
+  def forget_ranks(self, params):
+    """(N,) ranks of RetFail, of parameters that nothing else is asked of."""
+    own, gallery = self.tables[_FORGET]["text"], self.gallery()
+    texts = list(dict.fromkeys([*own, *gallery]))
+    number = {text: at for at, text in enumerate(texts)}
+    own_id, gallery_id = (np.array([number[t] for t in each], np.int32) for each in (own, gallery))
+    rows = self._pictures[_FORGET]
+    with progress.counting("retrieval of forget", len(texts) + len(rows)) as tick:
+      table = self.embed_texts(params, texts, tick)
+      image = self._embed_images(params, rows, tick)
+    return np.asarray(
+      metrics.retrieval_ranks(image, table[own_id], own_id, table[gallery_id], gallery_id)
+    )
+
+  def embed_pictures(self, params, split):
+    """(N, D) of the pictures of a split."""
+    rows = self._pictures[split]
+    with progress.counting(f"pictures of {split}", len(rows)) as tick:
+      return self._embed_images(params, rows, tick)
 
   def derived(self):
     """The derived splits: name -> (split, (N,) bool)."""
-    return splits.derived(self._release, self._tables)
+    return splits.derived(self._release, self.tables)
 
-  def _efficacy(self, z, own_rows, cosines, masks, settings, rng):
+  def _efficacy(self, z, own_rows, cosines, gallery, hits):
     image = z.image[_FORGET]
-    gallery = np.concatenate(self._gallery(masks, settings.gallery, rng))
-    own = self._tables[_FORGET]["text"]
+    own = self.tables[_FORGET]["text"]
     own_id, gallery_id = np.split(_numbered([*own, *gallery]), [len(own)])
     ranks = metrics.retrieval_ranks(image, own_rows, own_id, z.of(gallery), gallery_id)
-    accuracy = metrics.association_probe(image, own_rows, rng, settings.probe)
     core = metrics.best_of(*(metrics.cosines(image, z.of(order)) for order in self.core_texts()))
     return {
       "1.1_RetFail": {
@@ -160,18 +210,18 @@ class Evaluator:
         "outcomes": np.asarray(ranks).tolist(),
       },
       "1.2_AssocStr": _mean_and_scores(cosines),
-      "1.3_ACS": {"acs_accuracy": accuracy},
-      "1.4_IdZSC": {"identity_classification_accuracy": self._naming(z, masks, settings)},
+      "1.3_ACS": {"acs_accuracy": float(np.mean(hits["ACS"]))},
+      "1.4_IdZSC": {"identity_classification_accuracy": float(np.mean(hits["IdZSC"]))},
       "1.5_CoreAssoc": _mean_and_scores(np.asarray(core)),
     }
 
-  def _utility(self, z, cosines, masks):
+  def _utility(self, cosines, masks, known):
     def part(name):
       split, mask = masks[name]
       return _mean_and_scores(cosines[split][mask])
 
     return {
-      "2.1_GenKnow": {"ImageNet1k_Accuracy": self._general_knowledge(z)},
+      "2.1_GenKnow": {"ImageNet1k_Accuracy": None if known is None else float(np.mean(known))},
       "2.2_InterIdSim": _mean_and_scores(cosines["holdout_identity"]),
       "2.3_IntraIdSim": _mean_and_scores(cosines["holdout_association"]),
       "2.4_VisIdInt": part("retain_joint"),
@@ -179,25 +229,25 @@ class Evaluator:
     }
 
   def _naming(self, z, masks, settings):
-    """Zero-shot accuracy of naming the people of forget_identity among the candidates."""
+    """Hits of naming, zero-shot, the people of forget_identity among the candidates."""
     _, mask = masks["forget_identity"]
     choose = CANDIDATES[settings.name_candidates]
-    candidates = sorted(choose(self._tables[_FORGET], mask, self._release.identities))
+    candidates = sorted(choose(self.tables[_FORGET], mask, self._release.identities))
     number = {identity: i for i, identity in enumerate(candidates)}
-    label = np.array([number[i] for i in self._tables[_FORGET]["identity_id"][mask]], np.int32)
+    label = np.array([number[i] for i in self.tables[_FORGET]["identity_id"][mask]], np.int32)
     prompts = self._naming_prompts(candidates, settings.name_prompt)
     hits = metrics.zero_shot_hits(z.image[_FORGET][mask], z.of(prompts), label, _numbered(prompts))
-    return float(np.mean(np.asarray(hits)))
+    return np.asarray(hits)
 
   def _general_knowledge(self, z):
-    """Zero-shot top-1 with the prompt ensemble; None where nothing is there to measure it on."""
+    """Hits of the zero-shot test with the prompt ensemble; None where there is nothing to measure it on."""
     if self._zero_shot is None:
       return None
     known = self._zero_shot
     hits = metrics.zero_shot_hits(
       z.image[_ZERO_SHOT], z.class_weights, known.labels, _numbered(known.classes)
     )
-    return float(np.mean(np.asarray(hits)))
+    return np.asarray(hits)
 
   def _class_weights(self, params, tick):
     kept = self._tokenizer.kept
@@ -211,12 +261,12 @@ class Evaluator:
   def _gallery(self, masks, count, rng):
     """Texts drawn without replacement: some of forget, then some of retain_disjoint."""
     _, mask = masks["retain_disjoint"]
-    pools = (self._tables[_FORGET]["text"], self._tables[_RETAIN]["text"][mask])
+    pools = (self.tables[_FORGET]["text"], self.tables[_RETAIN]["text"][mask])
     return [pool[rng.choice(len(pool), min(count, len(pool)), replace=False)] for pool in pools]
 
   def core_texts(self):
     """The bare leaks of the forget rows, in both orders."""
-    columns = (self._tables[_FORGET][key] for key in ("identity_id", "file_name", "text"))
+    columns = (self.tables[_FORGET][key] for key in ("identity_id", "file_name", "text"))
     leaks = [release_lib.leak(self._release, *row) for row in zip(*columns, strict=True)]
     return [f"{name} {v}" for name, _, v in leaks], [f"{v} {name}" for name, _, v in leaks]
 
@@ -224,7 +274,7 @@ class Evaluator:
     return [prompt.format(self._release.identities[i]["name"]) for i in identities]
 
   def _all_texts(self, name_prompts):
-    for table in self._tables.values():
+    for table in self.tables.values():
       yield from table["text"]
     for order in self.core_texts():
       yield from order
@@ -294,6 +344,11 @@ def jitted_encoders(model, mesh):
 
 def _mean_and_scores(scores):
   return {"mean": float(np.mean(scores, dtype=np.float64)), "scores": scores.tolist()}
+
+
+def _whole(hits):
+  """Hits as JSON has them: 1 or 0, null for NaN."""
+  return [None if np.isnan(hit) else int(hit) for hit in hits]
 
 
 def _numbered(texts):

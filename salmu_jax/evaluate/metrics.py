@@ -90,7 +90,15 @@ FEATURES = {
 
 
 def association_probe(image, text, rng, probe):
-  """Accuracy of a linear probe at telling true pairs from mismatched ones: ACS (protocol 1.3).
+  """Accuracy of a linear probe at telling true pairs from mismatched ones: ACS (protocol 1.3), a float.
+
+  NaN when an embedding holds NaN or infinity. See `association_probe_hits`.
+  """
+  return float(np.mean(association_probe_hits(image, text, rng, probe)[1]))
+
+
+def association_probe_hits(image, text, rng, probe):
+  """What a linear probe makes of the pairs that it is tested on.
 
   2N pairs, the true ones and the same images with permuted captions; logistic regression on one
   stratified half of the pairs, accuracy on the other. Feature and solver are not published, so
@@ -105,7 +113,8 @@ def association_probe(image, text, rng, probe):
     probe: `config.evaluate.probe`.
 
   Returns:
-    float; NaN when an embedding holds NaN or infinity.
+    (T,) the row whose image each tested pair has, and (T,) 1 where the probe is right, else 0; all NaN
+    when an embedding holds NaN or infinity.
 
   Raises:
     InputError: there are fewer than two rows.
@@ -116,12 +125,13 @@ def association_probe(image, text, rng, probe):
   feature = FEATURES[probe.feature]
   pairs = np.concatenate([feature(image, text), feature(image, text[rng.permutation(len(text))])])
   true = np.arange(len(pairs)) < len(image)
-  if not np.isfinite(pairs).all():
-    return float("nan")
-  train, test, train_true, test_true = train_test_split(
-    pairs, true, test_size=0.5, stratify=true, random_state=rng
+  train, test = train_test_split(
+    np.arange(len(pairs)), test_size=0.5, stratify=true, random_state=rng
   )
-  return _probe_accuracy((train, train_true), (test, test_true), probe)
+  if not np.isfinite(pairs).all():
+    return test % len(image), np.full(len(test), np.nan)
+  hits = _probe_hits((pairs[train], true[train]), (pairs[test], true[test]), probe)
+  return test % len(image), hits
 
 
 def association_probe_in_halves(image, text, text_id, rng, probe):
@@ -151,14 +161,15 @@ def association_probe_in_halves(image, text, text_id, rng, probe):
     halves.append((pairs, np.arange(len(pairs)) < len(rows)))
   if not all(np.isfinite(pairs).all() for pairs, _ in halves):
     return float("nan")
-  return _probe_accuracy(*halves, probe)
+  return float(np.mean(_probe_hits(*halves, probe)))
 
 
-def _probe_accuracy(train, test, probe):
-  """Fits on (features, labels) and scores on others."""
+def _probe_hits(train, test, probe):
+  """Fits on (features, labels); 1.0 for each of the others that it labels right, else 0.0."""
   regression = LogisticRegression(C=probe.c, solver=probe.solver, max_iter=probe.max_iter)
   steps = (StandardScaler(), regression) if probe.standardise else (regression,)
-  return float(make_pipeline(*steps).fit(*train).score(*test))
+  features, labels = test
+  return np.float64(make_pipeline(*steps).fit(*train).predict(features) == labels)
 
 
 def class_weights(prompts):

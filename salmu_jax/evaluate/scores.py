@@ -50,6 +50,26 @@ METRICS = {
 }
 
 
+def _attack(key, name):
+  path = ("salmu_jax", "additional", "recoverability", key, "value")
+  return Metric(key, name, path, "clean", "lower")
+
+
+# The third pillar, this project's own: what an attacker gets back, see evaluate/attacks.py.
+RECOVERABILITY = {
+  "Relearning": _attack("Relearning", "Retrieval after learning a few forget pairs again"),
+  "Membership": _attack("Membership", "Telling forget pairs from changed ones, AUC"),
+  "Readout": _attack("Readout", "Reading private values off pictures, linear probe"),
+  "Rephrasing": _attack("Rephrasing", "Retrieval by the wording that serves best"),
+  "Gallery": _attack("Gallery", "Picking name and value among all of both, MRR"),
+}
+
+
+def recoverability(results):
+  """What attacks get of one results JSON: {key of RECOVERABILITY: float, or None where not attacked}."""
+  return {key: _number(results, metric.path) for key, metric in RECOVERABILITY.items()}
+
+
 def flatten(results):
   """The metrics of one results JSON, by the keys of `METRICS`.
 

@@ -1,28 +1,49 @@
-"""`python -m salmu_jax.report RESULTS_DIR OUT_DIR`: table, leaderboard, diagnosis and plots."""
+"""Makes the report on folders of results; `submit RESULTS.json --to=FOLDER` adds a model to one.
+
+One folder: page, leaderboard, diagnosis, statistics and plots. Many: one page and the statistics, results that do not
+compare kept apart, and seeds of one experiment put together.
+"""
 
 import argparse
+import pathlib
 import sys
 
 from rich.console import Console
 
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate.diagnosis import THRESHOLDS
-from salmu_jax.report import report
+from salmu_jax.report import report, submit
 
 
 def main(argv=None):
-  """Runs the report; returns the exit code."""
-  parser = argparse.ArgumentParser(prog="python -m salmu_jax.report", description=__doc__)
-  parser.add_argument("results_dir", help="folder with one results JSON a model")
-  parser.add_argument("out_dir", help="folder for leaderboard.*, diagnosis.* and the plots")
+  """Runs the report, or a submission; returns the exit code."""
+  argv = sys.argv[1:] if argv is None else argv
+  if argv[:1] == ["submit"]:
+    return submit.main(argv[1:])
+  parser = argparse.ArgumentParser(
+    prog="python -m salmu_jax.report",
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  parser.add_argument(
+    "folders", nargs="+", metavar="DIR", help="a workdir, or a folder with one results JSON a model"
+  )
+  parser.add_argument("--out", help="folder for what is made; of one workdir, itself if not given")
   for name, value in THRESHOLDS.items():
     flag = f"--{name.replace('_', '-')}"
     parser.add_argument(flag, type=float, default=value, help=f"of the verdicts; default {value}")
   args = parser.parse_args(argv)
   thresholds = {name: getattr(args, name) for name in THRESHOLDS}
+  console = Console(width=None if sys.stdout.isatty() else 120)
+  one = pathlib.Path(args.folders[0]) if len(args.folders) == 1 else None
+  if not args.out and not (one and (one / "results").is_dir()):
+    parser.error("--out=DIR is needed: it says where the report goes")
   try:
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    paths = report.report(args.results_dir, args.out_dir, console, thresholds)
+    if one:
+      results_dir = one / "results" if (one / "results").is_dir() else one
+      paths = report.report(results_dir, args.out or one, console, thresholds)
+    else:
+      paths = report.report_many(args.folders, args.out, console, thresholds)
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)
     return 1

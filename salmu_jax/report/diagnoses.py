@@ -80,7 +80,7 @@ def _table(head, groups):
   for group in groups:
     shares = (group.leakage_left, group.inter_gap_lost, group.intra_gap_lost)
     lines.append([leaderboard.escape(group.label), str(group.rows), *map(_share, shares)])
-  return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+  return leaderboard.table(lines)
 
 
 def _share(value):

@@ -44,21 +44,23 @@ def rows(results, thresholds=diagnosis.THRESHOLDS):
     thresholds: see `diagnosis.THRESHOLDS`.
 
   Returns:
-    Dicts with the keys of ABOUT, "settings", "verdict", "failures", "leakage_reduction",
-    "general_knowledge_loss", "inter_kept", "intra_kept", and "scores" and "distances" by the keys
-    of `scores.METRICS`; None where a number is missing.
+    Dicts with the keys of ABOUT, "settings", "tuning", "verdict", "failures", "leakage_reduction",
+    "general_knowledge_loss", "inter_kept", "intra_kept", "scores" and "distances" by the keys of
+    `scores.METRICS`, and "recoverability" by those of `scores.RECOVERABILITY`; None where a number is
+    missing.
   """
   values = [scores.flatten(result) for result in results]
-  clean, compromised = values[:2]
   table = [
-    _row(result["salmu_jax"], numbers, clean, compromised, thresholds)
+    _row(result["salmu_jax"], numbers, scores.recoverability(result), values[:2], thresholds)
     for result, numbers in zip(results, values, strict=True)
   ]
   return table[:2] + sorted(table[2:], key=_rank)
 
 
-def _row(about, values, clean, compromised, thresholds):
+def _row(about, values, attacked, bounds, thresholds):
+  clean, compromised = bounds
   row = {key: about[key] for key in (*ABOUT, "settings")}
+  row["tuning"] = about.get("tuning")  # older files do not say
   why_not = obstacle(values, clean, compromised)
   verdict = None if why_not else diagnosis.diagnose(values, clean, compromised, thresholds)
   bound = about["role"] != "unlearned"
@@ -69,6 +71,7 @@ def _row(about, values, clean, compromised, thresholds):
   row["inter_kept"] = 1 - verdict.inter_gap_lost if verdict else None
   row["intra_kept"] = 1 - verdict.intra_gap_lost if verdict else None
   row["scores"] = values
+  row["recoverability"] = attacked
   row["distances"] = {
     key: scores.distance(metric, values[key], clean[key], compromised[key])
     for key, metric in scores.METRICS.items()
@@ -118,6 +121,22 @@ def show(rows, console):
     table.add_row(name, *cells, Text(row["verdict"], style=_style(row)), end_section=at == 1)
   published_lib.print_whole(table, console, max(console.width, 100))
   console.print(Text(f"Below each value its distance to its bound. {BOUNDS}", style="dim"))
+  if _attacked(rows):
+    _show_recoverability(rows, console)
+
+
+def _show_recoverability(rows, console):
+  table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+  table.add_column("model", min_width=12, max_width=28, overflow="fold")
+  for key in scores.RECOVERABILITY:
+    table.add_column(Text.assemble(f"{key}\n", ("down", "dim")), justify="right")
+  bound = rows[0]["recoverability"]
+  for at, row in enumerate(rows):
+    cells = [_cell(v, _above(v, bound[key])) for key, v in row["recoverability"].items()]
+    table.add_row(Text(row["model"]), *cells, end_section=at == 1)
+  console.print()
+  console.print(Text("what an attacker gets back", style="bold"))
+  published_lib.print_whole(table, console, max(console.width, 80))
 
 
 def _style(row):
@@ -169,11 +188,13 @@ def markdown(rows, results, thresholds=diagnosis.THRESHOLDS):
     budget = "" if row["budget"] is None else f"{row['budget']:g}x"
     cells = [_pair(row["scores"][key], row["distances"][key]) for key in scores.METRICS]
     lines.append([escape(row["model"]), budget, *cells, row["verdict"]])
-  table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-  return f"# Leaderboard\n\n{_paragraph(results)}\n\n{table}\n\n{_legend(thresholds)}\n"
+  attacked = _recoverability(rows)
+  head = f"# Leaderboard\n\n{paragraph(results)}\n"
+  return f"{head}\n{table(lines)}\n{_legend(thresholds)}\n{attacked}"
 
 
-def _paragraph(results):
+def paragraph(results):
+  """How the models of a table were made and judged, in one paragraph."""
   about = [result["salmu_jax"] for result in results]
   release = about[0]["release"]
 
@@ -227,6 +248,38 @@ def _pair(value, distance):
   return f"{value:.3f}" if distance is None else f"{value:.3f} ({distance:+z.3f})"
 
 
+def table(lines):
+  """Lines of cells as a Markdown table; the second says how columns are aligned."""
+  return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _recoverability(rows):
+  """The third pillar as a table with its legend; empty where no model was attacked."""
+  if not _attacked(rows):
+    return ""
+  heads = ["model", *(f"{key} (Clean)" for key in scores.RECOVERABILITY)]
+  lines = [heads, ["---", *["---:"] * len(scores.RECOVERABILITY)]]
+  bound = rows[0]["recoverability"]
+  for row in rows:
+    found = row["recoverability"]
+    cells = [_pair(found[key], _above(found[key], bound[key])) for key in found]
+    lines.append([escape(row["model"]), *cells])
+  legend = "".join(f"- `{key}`: {m.name}\n" for key, m in scores.RECOVERABILITY.items())
+  return (
+    "\n## Recoverability\n\nWhat an attacker gets of what was to be forgotten; down to Clean's value.\n\n"
+    f"{table(lines)}\n{legend}"
+  )
+
+
+def _attacked(rows):
+  """Whether any of the models was."""
+  return any(value is not None for row in rows for value in row["recoverability"].values())
+
+
+def _above(value, bound):
+  return None if value is None or bound is None else value - bound
+
+
 def escape(text):
   """Text that a Markdown table shows as it is: one line, no markup, no new cell."""
   text = html.escape(" ".join(text.split()), quote=False)
@@ -245,13 +298,14 @@ def _csv(rows):
   writer = csv.writer(out, lineterminator="\n")
   distances = (f"{key}_distance" for key in scores.METRICS)
   writer.writerow(["model", "role", "method", "budget", "seed", "steps", "verdict", *sides,
-                   *scores.METRICS, *distances])  # fmt: skip
+                   *scores.METRICS, *distances, *scores.RECOVERABILITY])  # fmt: skip
   for row in rows:
     about = [row[key] for key in ("model", "role", "method", "budget")]
     numbers = [
       *(row[key] for key in sides),
       *row["scores"].values(),
       *row["distances"].values(),
+      *row["recoverability"].values(),
     ]
     about = ["" if value is None else value for value in about]
     rest = [row["seed"], row["steps"], row["verdict"], *numbers]

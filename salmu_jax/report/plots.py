@@ -126,24 +126,24 @@ def similarity(results):
   references, methods = _by_role(results)
   figure = blank_figure(1.9 + 0.62 * max(len(methods), 1))
   panels = figure.subplots(1, len(SPLITS), sharex=True, sharey=True)
-  edges = _edges(results)
+  bins = edges(results)
   for panel, (title, path) in zip(panels, SPLITS, strict=True):
-    size = max(_scores(r, path).size for r in results)
+    size = max(row_scores(r, path).size for r in results)
     panel.set_title(f"{title}\nn = {size:,}", fontsize=9)
     panel.set_xlabel("cosine", fontsize=9)
     panel.tick_params(labelsize=8)
     panel.xaxis.set_major_locator(MaxNLocator(4))
-    tallest = max(_share(r, path, edges).max() for r in references) or 1.0
+    tallest = max(_share(r, path, bins).max() for r in references) or 1.0
     for line, method in enumerate(methods or [None]):
       for result, look in (
         (references[0], LOOKS[0]),
         (references[1], LOOKS[1]),
         (method, LOOKS[2]),
       ):
-        if result is not None and _scores(result, path).size:
-          height = np.minimum(0.75 * _share(result, path, edges) / tallest, 0.95)
-          panel.stairs(height - line, edges, baseline=-line, **look)
-    panel.set_xlim(edges[0], edges[-1])
+        if result is not None and row_scores(result, path).size:
+          height = np.minimum(0.75 * _share(result, path, bins) / tallest, 0.95)
+          panel.stairs(height - line, bins, baseline=-line, **look)
+    panel.set_xlim(bins[0], bins[-1])
     panel.grid(False, axis="y")
   names = [label(r["salmu_jax"]["model"], 22) for r in methods] or ["no method yet"]
   panels[0].set_yticks([0.25 - line for line in range(len(names))], names, color=INK)
@@ -169,20 +169,20 @@ def _by_role(results):
 
 def _share(result, path, edges):
   """The share of a split's scores in each bin."""
-  scores = _scores(result, path)
+  scores = row_scores(result, path)
   return np.histogram(scores, edges)[0] / max(scores.size, 1)
 
 
-def _scores(result, path):
+def row_scores(result, path):
   """The scores of one split (N,), without those that are missing."""
   pillar, metric = path
   scores = np.asarray(result[pillar][metric]["scores"], np.float64)
   return scores[np.isfinite(scores)]
 
 
-def _edges(results):
+def edges(results):
   """Bin edges for all panels, as wide as the smallest reference split can fill."""
-  everything = [_scores(result, path) for result in results for _, path in SPLITS]
+  everything = [row_scores(result, path) for result in results for _, path in SPLITS]
   filled = [each for each in everything if each.size]
   if not filled:
     return np.linspace(-1, 1, 21)

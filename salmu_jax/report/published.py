@@ -64,7 +64,7 @@ def published_markdown():
     budget = "" if row["budget"] is None else f"{row['budget']:g}x"
     lines.append([f"{row['model']} *(published)*", budget, *values, *words])
   text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-  return f"{text}\n\n{_source()}\n"
+  return f"{text}\n\n{source()}\n"
 
 
 def show_published(console, release):
@@ -96,7 +96,7 @@ def show_published(console, release):
   console.print()
   console.print(Text(TITLE[0].lower() + TITLE[1:], style="bold"))
   print_whole(table, console, WIDTH)
-  console.print(Text(_source(), style="dim"), width=min(console.width, WIDTH))
+  console.print(Text(source(), style="dim"), width=min(console.width, WIDTH))
 
 
 def print_whole(table, console, width):
@@ -110,7 +110,7 @@ def _keys():
   return [key for key in scores.METRICS if any(r["scores"][key] is not None for r in rows())]
 
 
-def _source():
+def source():
   source = published.SOURCE
   return (
     f"Source: {source['title']} ({source['venue']}, arXiv {source['arxiv']}; {source['page']}): "

@@ -1,19 +1,34 @@
-"""The whole report on a folder of results: table, leaderboard, diagnosis and plots."""
+"""The whole report on folders of results: page, table, leaderboard, diagnosis, statistics and plots."""
 
 import pathlib
 
 from salmu_jax import files
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate.diagnosis import THRESHOLDS
-from salmu_jax.report import diagnoses, heatmap, leaderboard, plots
+from salmu_jax.report import (
+  diagnoses,
+  heatmap,
+  leaderboard,
+  page,
+  plots,
+  statistics,
+  statistics_text,
+)
 from salmu_jax.report import published as published_lib
-from salmu_jax.report.results import read_results
+from salmu_jax.report import results as results_lib
 
-FILES = (*plots.FILES, heatmap.FILE, *diagnoses.FILES, *leaderboard.FILES)
+FILES = (
+  *plots.FILES,
+  heatmap.FILE,
+  *diagnoses.FILES,
+  *statistics_text.FILES,
+  page.FILE,
+  *leaderboard.FILES,
+)
 
 
 def report(results_dir, out_dir, console, thresholds=THRESHOLDS):
-  """Reads the results, prints the table and writes leaderboard, diagnosis and plots.
+  """Reads the results of one folder, prints the table and writes all of FILES.
 
   The published values are printed too where the models are judged on the published release.
 
@@ -29,13 +44,8 @@ def report(results_dir, out_dir, console, thresholds=THRESHOLDS):
   Raises:
     InputError: see `read_results`; or the two folders are the same.
   """
-  out_dir = pathlib.Path(out_dir)
-  if pathlib.Path(results_dir).resolve() == out_dir.resolve():
-    raise InputError(
-      f"The report cannot go into {results_dir}, the folder of the results: leaderboard.json would "
-      "be read as a model's results next time. Name another folder."
-    )
-  results = read_results(results_dir)
+  out_dir = _apart([results_dir], out_dir)
+  results = results_lib.read_results(results_dir)
   table, found = leaderboard.rows(results, thresholds), diagnoses.diagnoses(results, thresholds)
   in_order = [row["model"] for row in table]
   found.sort(key=lambda each: in_order.index(each["model"]))
@@ -45,10 +55,39 @@ def report(results_dir, out_dir, console, thresholds=THRESHOLDS):
   text, data = (out_dir / name for name in diagnoses.FILES)
   files.write_text(text, diagnoses.markdown(found, thresholds))
   files.write_json(data, {"thresholds": dict(thresholds), "models": found})
-  paths += [text, data, *leaderboard.write(table, out_dir, results, thresholds)]
+  tables = [results_lib.Table(*results_lib.labels([results]), results)]
+  paths += [text, data, *_sure_and_page(tables, [], out_dir, thresholds)]
+  paths += leaderboard.write(table, out_dir, results, thresholds)
   leaderboard.show(table, console)
   published_lib.show_published(console, results[0]["salmu_jax"]["release"]["name"])
   return paths
+
+
+def report_many(folders, out_dir, console, thresholds=THRESHOLDS):
+  """One page and one set of statistics on many folders; what does not compare is kept apart, and that is said.
+
+  Args:
+    folders: see `results.collect`. The others as for `report`.
+
+  Returns:
+    The paths written.
+
+  Raises:
+    InputError: see `results.collect`; or no folder has results between bounds.
+  """
+  out_dir = _apart(folders, out_dir)
+  tables, left_out = results_lib.collect(folders)
+  for path, reason in left_out:
+    console.print(f"left out: {path}: {reason}", markup=False, highlight=False)
+  if not tables:
+    raise InputError(
+      f"{', '.join(map(str, folders))}: none of the {len(left_out)} results files stand between a Clean and a "
+      "Compromised model. Put the results of both beside them."
+    )
+  for table in tables:
+    console.print(f"\n{table.label}", markup=False, highlight=False)
+    leaderboard.show(leaderboard.rows(table.results, thresholds), console)
+  return _sure_and_page(tables, left_out, out_dir, thresholds)
 
 
 def is_current(results_dir, out_dir, thresholds=THRESHOLDS):
@@ -58,5 +97,30 @@ def is_current(results_dir, out_dir, thresholds=THRESHOLDS):
     return False
   if files.read_json(out_dir / diagnoses.FILES[1])["thresholds"] != dict(thresholds):
     return False
-  rows = leaderboard.rows(read_results(results_dir), thresholds)
+  rows = leaderboard.rows(results_lib.read_results(results_dir), thresholds)
   return files.read_json(out_dir / "leaderboard.json") == rows
+
+
+def _apart(folders, out_dir):
+  """`out_dir` as a path, unless it is one that results are read from."""
+  out_dir = pathlib.Path(out_dir)
+  for folder in map(pathlib.Path, folders):
+    inner = folder / "results"
+    if (inner if inner.is_dir() else folder).resolve() == out_dir.resolve():
+      raise InputError(
+        f"The report cannot go into {out_dir}, the folder of the results: leaderboard.json would be read as a "
+        "model's results next time. Name another folder."
+      )
+  return out_dir
+
+
+def _sure_and_page(tables, left_out, out_dir, thresholds):
+  """Writes statistics.md, statistics.json and the page."""
+  found = statistics.of_tables(tables)
+  text, data = (out_dir / name for name in statistics_text.FILES)
+  parts = [statistics_text.of_table(label, each) for label, each in found["tables"].items()]
+  files.write_text(text, "\n".join([*parts, *map(statistics_text.over_seeds, found["over_seeds"])]))
+  files.write_json(data, found)
+  path = out_dir / page.FILE
+  files.write_text(path, page.html(tables, found, left_out, thresholds))
+  return [text, data, path]

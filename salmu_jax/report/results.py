@@ -1,7 +1,8 @@
-"""Reads a folder of results files, and refuses what does not belong together."""
+"""Reads results files: a folder of what belongs together, or many, sorted into what compares."""
 
 import math
 import pathlib
+from typing import NamedTuple
 
 from salmu_jax import files
 from salmu_jax.errors import InputError
@@ -36,6 +37,124 @@ SAME = {  # key of `salmu_jax.release` -> types; equal in all files
 }
 
 
+class Table(NamedTuple):
+  """Models that compare: judged on the same rows, between the same bounds.
+
+  label: tells it from others. results: Clean, Compromised, then the others.
+  """
+
+  label: str
+  results: list
+
+
+def collect(folders):
+  """The results of many folders, those that do not compare kept apart.
+
+  Args:
+    folders: each with one JSON a model, or a workdir with a folder `results` of them.
+
+  Returns:
+    ([Table], [(path, why it is in none)]). A table has the models between one Clean and one Compromised, wherever
+    their files lie; a file that is no results file of this version, or has no bounds, is left out.
+
+  Raises:
+    InputError: a folder has no JSON.
+  """
+  parts, left_out = [], []
+  for folder in map(pathlib.Path, folders):
+    place = folder / "results" if (folder / "results").is_dir() else folder
+    paths = sorted(place.glob("*.json"))
+    if not paths:
+      raise InputError(
+        f"{place} has no results files (*.json). Name a workdir, or its folder results."
+      )
+    part = {}
+    for path in paths:
+      try:
+        result = _read(path)
+      except InputError as error:
+        left_out.append((str(path), str(error)))
+        continue
+      part.setdefault(_judged_on(result), []).append((path, result))
+    parts += part.items()
+  found = _between_bounds(parts, left_out)
+  return [Table(*each) for each in zip(labels(found), found, strict=True)], left_out
+
+
+def _between_bounds(parts, left_out):
+  """[results of a table], from [(what they were judged on, [(path, result)])]."""
+  start = lambda result: result["salmu_jax"]["start"]
+  role = lambda result: result["salmu_jax"]["role"]
+  tables = {(key, start(r)): {} for key, part in parts for _, r in part if role(r) == "compromised"}
+  for key, part in parts:
+    # A Clean model, and weights of unknown start, belong with the Compromised that they lie beside.
+    beside = next((start(r) for _, r in part if role(r) == "compromised"), None)
+    for path, result in part:
+      own = role(result) != "clean" and start(result)
+      table = tables.get((key, own or beside))
+      name = role(result) if role(result) != "unlearned" else result["salmu_jax"]["model"]
+      if table is None:
+        left_out.append(
+          (str(path), "no Compromised model that it starts from was judged on the same rows")
+        )
+      elif table.setdefault(name, (path, result))[1] != result:
+        left_out.append((str(path), f"{table[name][0]} has another model of this name"))
+  for table in tables.values():
+    if "clean" not in table:
+      left_out += [
+        (str(path), "there is no Clean model beside its Compromised") for path, _ in table.values()
+      ]
+  whole = [table for table in tables.values() if "clean" in table]
+  return [
+    sorted((r for _, r in table.values()), key=lambda r: ROLES.index(role(r))) for table in whole
+  ]
+
+
+def _judged_on(result):
+  """Digest of what has to be the same in results that compare."""
+  about = result["salmu_jax"]
+  rows = [len(result[pillar][metric]["scores"]) for _, (pillar, metric) in plots.SPLITS]
+  release = {key: about["release"][key] for key in SAME}
+  return files.digest([release, about["evaluation"], about["general_knowledge"], rows])
+
+
+def labels(tables):
+  """A name for each list of results: release, unit and seed; a part of a hash where that is not enough."""
+  plain = []
+  for results in tables:
+    about = results[1]["salmu_jax"]
+    seed = "" if about["seed"] is None else f", seed {about['seed']}"
+    plain.append(f"{about['release']['name']}, unit {about['release']['holdout_unit']}{seed}")
+  return [
+    label if plain.count(label) == 1 else f"{label} ({_mark(results)})"
+    for label, results in zip(plain, tables, strict=True)
+  ]
+
+
+def _mark(results):
+  about = results[1]["salmu_jax"]
+  return files.digest(
+    [about["release"]["manifest_sha256"], about["start"], _judged_on(results[1])]
+  )[:8]
+
+
+def _read(path):
+  """One results file, checked; numbers that are not finite become None, which is shown as missing."""
+  result = files.read_json(path)
+  if isinstance(result, dict):
+    result = _finite(result)
+  _check(path, result)
+  return result
+
+
+def _finite(value):
+  if isinstance(value, dict):
+    return {key: _finite(each) for key, each in value.items()}
+  if isinstance(value, list):
+    return [_finite(each) for each in value]
+  return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def read_results(folder):
   """Reads and checks every results file of a folder.
 
@@ -50,9 +169,7 @@ def read_results(folder):
       twice, two models share a name, or the models were not judged on the same rows.
   """
   folder = pathlib.Path(folder)
-  pairs = [(path, files.read_json(path)) for path in sorted(folder.glob("*.json"))]
-  for path, result in pairs:
-    _check(path, result)
+  pairs = [(path, _read(path)) for path in sorted(folder.glob("*.json"))]
   by_name, by_role = {}, {}
   for path, result in pairs:
     name, role = result["salmu_jax"]["model"], result["salmu_jax"]["role"]
@@ -83,9 +200,7 @@ def _check(path, result):
   for key, types in {"name": (str,), **SAME}.items():
     _value(path, result, ("salmu_jax", "release", key), types)
   for metric in scores.METRICS.values():
-    value = _value(path, result, metric.path, (int, float, type(None)))
-    if value is not None and not math.isfinite(value):
-      raise InputError(f"{path}: {'.'.join(metric.path)} is {value}; it must be finite, or null.")
+    _value(path, result, metric.path, (int, float, type(None)))
   for _, where in plots.SPLITS:
     rows = _value(path, result, (*where, "scores"), (list,))
     if not all(isinstance(row, int | float | None) for row in rows):
@@ -135,6 +250,12 @@ def _check_same(pairs):
         f"{path} was evaluated with {ours}, {reference_path} with {theirs}: their numbers do not "
         "compare. Evaluate both models with the same config.evaluate."
       )
+    ours, theirs = (_attacks(r) for r in (result, reference))
+    if ours and theirs and ours != theirs:
+      raise InputError(
+        f"{path} was attacked with {ours}, {reference_path} with {theirs}: their numbers do not compare. "
+        "Attack both models with the same config.attacks."
+      )
     ours, theirs = (r["salmu_jax"]["general_knowledge"] for r in (result, reference))
     if ours != theirs:
       raise InputError(
@@ -148,6 +269,12 @@ def _check_same(pairs):
           f"{path} has {ours} scores in {pillar}.{metric}, {reference_path} has {theirs}. "
           "Evaluate both models on the same release."
         )
+
+
+def _attacks(result):
+  """How a model was attacked, whichever attacks those were; None where there was none."""
+  settings = result["salmu_jax"].get("attacks") or {}
+  return {k: v for k, v in settings.items() if k != "names"} if settings.get("names") else None
 
 
 def _check_starts(pairs):

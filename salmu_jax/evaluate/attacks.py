@@ -1,0 +1,146 @@
+"""What an attacker gets back of what was to be forgotten: the third pillar, Recoverability.
+
+Each attack gives one number, for the table, and what it is made of; Clean and Compromised are attacked alike and
+bound it. Attackers may know forget, retain and the Clean model; nothing here is trained on holdouts.
+"""
+
+import numpy as np
+
+from salmu_jax import progress
+from salmu_jax.evaluate import asking, metrics, readout, relearning
+
+_FORGET = "forget"
+
+
+class Attacker:
+  """Attacks the models of one release, all alike.
+
+  Args:
+    setup: stages.Setup, with `config.attacks`. evaluator: the Evaluator.
+    clean: parameters of the Clean model, which calibrates membership.
+  """
+
+  def __init__(self, setup, evaluator, clean):
+    self.setup, self.evaluator, self._clean = setup, evaluator, clean
+    self.settings = setup.config.attacks
+    table = evaluator.tables[_FORGET]
+    self.identities = np.array([str(each) for each in table["identity_id"]])
+    self.leaks = asking.leaks(setup.release, table)
+    # What is asked in words: rows spread evenly over forget.
+    count = min(self.settings.rows, len(self.leaks))
+    self.asked = np.linspace(0, len(self.leaks) - 1, count).round().astype(int)
+    self._familiar = None
+
+  def attack(self, params, z):
+    """{key of ATTACKS: {"value": float or None, and what it is made of}}, of those in config.attacks.names.
+
+    Args:
+      params: of the model. z: what it makes of the release, an `Embedded`.
+    """
+    return {name: ATTACKS[name](self, params, z) for name in self.settings.names}
+
+  def rng(self):
+    """Draws that are the same for every model."""
+    return np.random.default_rng([self.setup.config.seed, 7])
+
+  def embedder(self, params, label):
+    """(texts) -> (N, D) through the model."""
+
+    def embed(texts):
+      with progress.counting(label, len(texts)) as tick:
+        return self.evaluator.embed_texts(params, texts, tick)
+
+    return embed
+
+  def familiar(self, params, image):
+    """((M,) cosines of forget pairs, (M,) of the same pictures with changed values)."""
+    rows, changed = readout.changed_values(self.leaks, self.rng())
+    texts = [self.leaks[row]["text"] for row in rows]
+    table = self.embedder(params, "changed captions")([*texts, *changed])
+    own, other = np.split(table, 2)
+    return tuple(np.asarray(metrics.cosines(image[rows], each)) for each in (own, other))
+
+  def familiar_to_clean(self):
+    """The same of the Clean model, computed once."""
+    if self._familiar is None:
+      image = self.evaluator.embed_pictures(self._clean, _FORGET)
+      self._familiar = self.familiar(self._clean, image)
+    return self._familiar
+
+
+def _relearning(attacker, params, z):
+  """Mean over shares of the MRR on the rest, after the last step."""
+  settings = attacker.settings
+  curves = {}
+  for share in settings.shares:
+    found = relearning.relearn(
+      attacker.setup, attacker.evaluator, params, share, settings, attacker.setup.config.seed
+    )
+    curves[f"{share:g}"] = {str(steps): mrr for steps, mrr in found.items()}
+  last = [curve[str(max(settings.steps))] for curve in curves.values()]
+  return {"value": float(np.mean(last)), "MRR": curves}
+
+
+def _membership(attacker, params, z):
+  """AUC of similarity less Clean's, which says how familiar a pair is to who never saw it."""
+  own, changed = attacker.familiar(params, z.image[_FORGET])
+  if not len(own):
+    return {"value": None, "why": "no forget caption holds its value"}
+  clean_own, clean_changed = attacker.familiar_to_clean()
+  plain = readout.membership(own, changed)
+  calibrated = readout.membership(own - clean_own, changed - clean_changed)
+  return {
+    "value": calibrated["auc"], "calibrated": calibrated, "similarity": plain, "pairs": len(own)
+  }  # fmt: skip
+
+
+def _readout(attacker, params, z):
+  """Mean over fields of the accuracy of values read off pictures, people apart."""
+  image, ids = z.image[_FORGET], attacker.identities
+  release, prompt = attacker.setup.release, attacker.setup.config.evaluate.name_prompt
+  people = np.array(sorted(set(ids)))
+  names = z.of([prompt.format(release.identities[each]["name"]) for each in people])
+  captions = z.of([leak["text"] for leak in attacker.leaks])
+  pictures = readout.values_read(image, ids, attacker.leaks, attacker.rng())
+  found = {
+    "value_from_picture": pictures,
+    "value_from_name": readout.values_read(names, people, attacker.leaks, attacker.rng()),
+    "identity_from_picture": readout.identity_read(image, ids),
+    "identity_from_caption": readout.identity_read(captions, ids),
+  }
+  if not pictures:
+    return {"value": None, "why": "no field has values that people share", **found}
+  return {"value": float(np.mean([each["accuracy"] for each in pictures.values()])), **found}
+
+
+def _rephrasing(attacker, params, z):
+  """The largest MRR of all wordings but the captions' own."""
+  texts = list(dict.fromkeys(str(text) for text in attacker.evaluator.gallery()))
+  embed = attacker.embedder(params, "other wordings")
+  gallery = texts, z.of(texts)
+  image = z.image[_FORGET][attacker.asked]
+  leaks = [attacker.leaks[row] for row in attacker.asked]
+  found = {
+    question: asking.ask(embed, image, leaks, question, gallery) for question in asking.QUESTIONS
+  }
+  best = max((q for q in found if q != asking.OWN), key=lambda q: found[q]["MRR"])
+  return {"value": found[best]["MRR"], "best": best, "asked": found}
+
+
+def _gallery(attacker, params, z):
+  """MRR of name and value among all names x all values of a field."""
+  embed = attacker.embedder(params, "names x values")
+  found = asking.name_and_value(
+    embed, z.image[_FORGET], attacker.leaks, attacker.settings.people, attacker.rng()
+  )
+  return {"value": found["MRR"], **found}
+
+
+# The keys of `scores.RECOVERABILITY`.
+ATTACKS = {
+  "Relearning": _relearning,
+  "Membership": _membership,
+  "Readout": _readout,
+  "Rephrasing": _rephrasing,
+  "Gallery": _gallery,
+}

@@ -1,0 +1,287 @@
+"""What the page shows, as one JSON value made from results: numbers short, bulk left out or binned."""
+
+import math
+import re
+
+import numpy as np
+
+from salmu_jax import published as sources
+from salmu_jax.evaluate import scores
+from salmu_jax.report import charts, leaderboard, plots, published
+
+POINTS = 60  # of a training curve
+LONG = 24  # entries of a list in the provenance; of longer ones the number is shown
+BULK = ("curve",)  # of `salmu_jax` in a results file, drawn elsewhere
+BULK_ADDITIONAL = ("rows", "examples", "breakdown")
+PORTRAIT = re.compile(r"data:image/(jpeg|png);base64,[A-Za-z0-9+/=]+")
+SIDES = {  # key of a leaderboard's row -> (head, what it is, better)
+  "leakage_reduction": ("leak removed", "Share of the leak (RetFail_MRR) that is closed", "higher"),
+  "general_knowledge_loss": ("GenKnow lost", "Share of Compromised's GenKnow that is lost", "lower"),
+  "inter_kept": ("Inter kept", "Share kept of the holdout gap in InterIdSim", "higher"),
+  "intra_kept": ("Intra kept", "Share kept of the holdout gap in IntraIdSim", "higher"),
+}  # fmt: skip
+UNMEASURED = "general knowledge not measured"
+
+
+def table(label, results, thresholds, found, over_seeds):
+  """Everything about one table.
+
+  Args:
+    label: its name. results: Clean, Compromised, then the others. thresholds: of the verdicts.
+    found: what `statistics.of_table` returns for it.
+    over_seeds: what `statistics.over_seeds` returns for it and its other seeds, or None.
+
+  Returns:
+    A JSON value: "label", "lead", "rows" (as `_row`), "scatter" (a chart), "edges" (of the
+    histograms), "ranks", "pairs", "seeds", "portraits" and "comparable", whether published values
+    are of the same release.
+  """
+  by_name = {result["salmu_jax"]["model"]: result for result in results}
+  ranked = leaderboard.rows(results, thresholds)
+  edges = plots.edges(results)
+  examples = _examples(results)
+  seeds = over_seeds["models"] if over_seeds else {}
+  rows = []
+  for row in ranked:
+    result, name = by_name[row["model"]], row["model"]
+    about = {
+      "cells": _cells(row, ranked[0], found["intervals"][name], seeds.get(name, {})),
+      "bins": [_bins(result, where, edges) for _, where in plots.SPLITS],
+      "curve": _curve(result["salmu_jax"]["curve"]),
+      "examples": examples[name],
+      "provenance": _provenance(result["salmu_jax"]),
+    }
+    rows.append(_row(row) | about)
+  return {
+    "label": label,
+    "lead": lead(results, ranked),
+    "comparable": is_published(results),
+    "rows": rows,
+    "scatter": charts.forgetting(ranked, thresholds),
+    "edges": [_short(edge) for edge in edges.tolist()],
+    "ranks": _clean(found["ranks"]),
+    "pairs": _clean(found["pairs"]),
+    "seeds": over_seeds and _seeds(over_seeds),
+    "portraits": _portraits(results),
+  }
+
+
+def is_published(results):
+  """Whether the models were judged on the published release, so that published values compare."""
+  return results[0]["salmu_jax"]["release"]["name"].startswith(sources.DATASET)
+
+
+def lead(results, rows):
+  """What a table shows, in two sentences."""
+  about = results[1]["salmu_jax"]
+  release, methods = about["release"], rows[2:]
+  seeds = sorted({r["salmu_jax"]["seed"] for r in results if r["salmu_jax"]["seed"] is not None})
+  passing = sum(not row["failures"] and row["leakage_reduction"] is not None for row in methods)
+  verdict = {0: "None passes.", len(methods): "All pass."}.get(passing, f"{passing} of them pass.")
+  if passing == 1:
+    verdict = "One passes."
+  many = f"{len(methods)} unlearned model{'' if len(methods) == 1 else 's'}"
+  return (
+    f"{many} beside Clean and Compromised, judged on {release['name']} "
+    f"(manifest {release['manifest_sha256'][:12]}), seed "
+    f"{', '.join(map(str, seeds)) or 'missing'}, the holdout chosen by {release['holdout_unit']}, "
+    f"{release['retrieval_gallery']:,} captions to retrieve from. {verdict if methods else ''}"
+  ).strip()
+
+
+def columns():
+  """The columns of numbers: dicts of "key", "group", "head", "name", "better" and "bound"."""
+  out = [
+    {"key": key, "group": "sides", "head": head, "name": name, "better": better, "bound": None}
+    for key, (head, name, better) in SIDES.items()
+  ]
+  for group, metrics in (("metrics", scores.METRICS), ("recoverability", scores.RECOVERABILITY)):
+    for key, metric in metrics.items():
+      pillar = metric.path[0] if group == "metrics" else group
+      out.append(
+        {
+          "key": key,
+          "group": pillar,
+          "head": key,
+          "name": metric.name,
+          "better": metric.better,
+          "bound": metric.bound.capitalize(),
+        }
+      )
+  return out
+
+
+def published_rows():
+  """The published values in the shape of a table's rows."""
+  rows = published.rows()
+  bounds = [row["scores"] for row in rows[:2]]
+  out = []
+  for row in rows:
+    cells = {
+      key: [value, scores.distance(scores.METRICS[key], value, *(each[key] for each in bounds))]
+      for key, value in row["scores"].items()
+      if value is not None
+    }
+    failures = [word for word in row["diagnosis"].split(" + ") if word and word != "passes"]
+    words = row["diagnosis"] or (
+      "bound" if row["budget"] is None else "not judged, numbers missing"
+    )
+    out.append(
+      {
+        "model": row["model"],
+        "source": "published",
+        "role": "published",
+        "method": None,
+        "tuning": None,
+        "budget": row["budget"],
+        "verdict": words,
+        "marks": _marks(words, failures, measured=True),
+        "paper": row["verdict"],
+        "cells": _clean(cells),
+        "provenance": dict(sources.SOURCE),
+      }
+    )
+  return out
+
+
+def _row(row):
+  keys = (
+    "model",
+    "role",
+    "method",
+    "budget",
+    "seed",
+    "steps",
+    "wall_seconds",
+    "device",
+    "tuning",
+    "verdict",
+  )
+  measured = row["general_knowledge_loss"] is not None or row["leakage_reduction"] is None
+  marks = _marks(row["verdict"], row["failures"], measured or row["role"] != "unlearned")
+  return {key: row[key] for key in keys} | {"source": "measured", "marks": marks}
+
+
+def _marks(verdict, failures, measured):
+  """[(kind, words)] that make up a verdict; each kind has an icon."""
+  if verdict == "bound":
+    return [("bound", "bound")]
+  if failures:
+    marks = [(word, word) for word in failures]
+  elif verdict.startswith("passes"):
+    marks = [("passes", "passes")]
+  else:
+    return [("unjudged", verdict)]
+  return marks if measured else [*marks, ("unjudged", UNMEASURED)]
+
+
+def _cells(row, clean, intervals, seeds):
+  """{key of a column: [value, distance to bound, low, high, least and largest of seeds, mean of seeds]}."""
+  out = {key: [row[key]] for key in SIDES}
+  for key in (*scores.METRICS, *scores.RECOVERABILITY):
+    if key in scores.METRICS:
+      value, away = row["scores"][key], row["distances"][key]
+    else:
+      value, bound = row["recoverability"][key], clean["recoverability"][key]
+      away = None if value is None or bound is None else value - bound
+    ends = intervals.get(key) or [None, None]
+    over = seeds.get(key)
+    span = [over["min"], over["max"], over["mean"]] if over and over["seeds"] > 1 else []
+    out[key] = [value, away, *ends, *span]
+  return {key: cell for key, cell in _clean(out).items() if cell[0] is not None}
+
+
+def _seeds(over):
+  """The models that have several seeds, as `statistics.over_seeds` has them, numbers short."""
+  models = {
+    name: {key: cell for key, cell in found.items() if cell}
+    for name, found in over["models"].items()
+  }
+  return _clean({"seeds": over["seeds"], "models": models})
+
+
+def _bins(result, where, edges):
+  """Rows in each bin; empty where a split has none."""
+  counts = np.histogram(plots.row_scores(result, where), edges)[0]
+  return counts.tolist() if counts.any() else []
+
+
+def _curve(curve):
+  """{"step": [...], key of plots.CURVES: [...]}, of at most POINTS points, the last among them."""
+  chosen = np.unique(np.linspace(0, len(curve) - 1, POINTS).round().astype(int)) if curve else []
+  points = [curve[at] for at in chosen]
+  keys = [key for key in plots.CURVES if any(p.get(key) is not None for p in points)]
+  return _clean(
+    {"step": [p["step"] for p in points]} | {k: [p.get(k) for p in points] for k in keys}
+  )
+
+
+def _examples(results):
+  """{model: {number of a portrait: [rank, cosine, [[text, cosine] of the top]]}}."""
+  numbers = {_which(each): at for at, each in enumerate(_first(results))}
+  return {
+    result["salmu_jax"]["model"]: {
+      numbers[_which(each)]: _clean(
+        [each["rank"], each["cosine"], [[top["text"], top["cosine"]] for top in each["top"]]]
+      )
+      for each in _of(result)
+    }
+    for result in results
+  }
+
+
+def _portraits(results):
+  """What examples of all models share; a portrait that is not plainly a picture is left out."""
+  return [
+    {key: each[key] for key in ("split", "name", "caption", "file_name")}
+    | {"portrait": each["portrait"] if PORTRAIT.fullmatch(each["portrait"]) else None}
+    for each in _first(results)
+  ]
+
+
+def _first(results):
+  """Each example once, as the first model with it has it."""
+  found = {}
+  for result in results:
+    for each in _of(result):
+      found.setdefault(_which(each), each)
+  return list(found.values())
+
+
+def _of(result):
+  return result["salmu_jax"].get("additional", {}).get("examples", [])
+
+
+def _which(example):
+  return example["split"], example["file_name"], example["caption"]
+
+
+def _provenance(about):
+  """Where a row comes from: all that a results file says of it, less bulk."""
+  kept = {key: value for key, value in about.items() if key not in (*BULK, "additional")}
+  additional = about.get("additional", {})
+  kept["additional"] = {k: v for k, v in additional.items() if k not in BULK_ADDITIONAL}
+  return _clean(_brief(kept), digits=None)
+
+
+def _brief(value):
+  if isinstance(value, dict):
+    return {key: _brief(each) for key, each in value.items()}
+  if isinstance(value, list):
+    return [_brief(each) for each in value] if len(value) <= LONG else f"{len(value):,} values"
+  return value
+
+
+def _clean(value, digits=6):
+  """A JSON value without NaN and infinities, which become None; numbers of `digits` digits."""
+  if isinstance(value, dict):
+    return {key: _clean(each, digits) for key, each in value.items()}
+  if isinstance(value, list | tuple):
+    return [_clean(each, digits) for each in value]
+  if isinstance(value, float):
+    return (_short(value, digits) if digits else value) if math.isfinite(value) else None
+  return value
+
+
+def _short(value, digits=6):
+  return float(f"{value:.{digits}g}")

@@ -1,0 +1,107 @@
+"""The statistics as Markdown: intervals, ranks, neighbours, and what seeds say."""
+
+from salmu_jax.evaluate import scores
+from salmu_jax.report import leaderboard
+from salmu_jax.report.statistics import LEVEL, REPLICATES
+
+FILES = ("statistics.md", "statistics.json")
+_SURE = f"{LEVEL:.0%}"
+
+
+def of_table(label, found):
+  """What `statistics.of_table` returns, as GitHub-flavoured Markdown.
+
+  Args:
+    label: of the table.
+  """
+  neighbours = [pair for pair in found["pairs"] if pair["real"]]
+  parts = [
+    f"# Statistics of {leaderboard.escape(label)}\n",
+    f"{_SURE} intervals, by {REPLICATES:,} bootstrap draws of people with all their rows.\n",
+    _intervals(found["intervals"]),
+    "## Shares\n",
+    "Of the gap between Compromised and Clean; of GenKnow, of Compromised's.\n",
+    shares(found["shares"]) if found["shares"] else "None.\n",
+    "## Ranks\n",
+    "By the weakest side: the least of leak removed, GenKnow kept, InterIdSim kept and IntraIdSim kept. *Really better "
+    f"than* holds for all pairs together at {_SURE} (max-t); in brackets, {_SURE} intervals of the rank.\n",
+    _ranks(found["ranks"]) if found["ranks"] else "None: no judged model has rows to draw from.\n",
+    "## Neighbours\n",
+    "Differences between models next to one another in that order, on the same rows, where they are real among all "
+    f"pairs; in brackets, {_SURE} intervals.\n",
+    _neighbours(neighbours) if neighbours else "None.\n",
+  ]
+  return "\n".join(parts)
+
+
+def over_seeds(found):
+  """What `statistics.over_seeds` returns, as GitHub-flavoured Markdown."""
+  keys = [*scores.METRICS, *scores.RECOVERABILITY]
+  lines = [["model", *keys], ["---", *["---:"] * len(keys)]]
+  for model, each in found["models"].items():
+    lines.append([leaderboard.escape(model), *(_over(each[key]) for key in keys)])
+  seeds = ", ".join(map(str, found["seeds"]))
+  return (
+    f"# Over seeds {seeds}\n\nThe mean; in brackets the least and the largest; then the {_SURE} interval of the mean, "
+    f"seeds and people drawn, where there are rows to draw from.\n\n{leaderboard.table(lines)}"
+  )
+
+
+def _intervals(found):
+  lines = [["model", *scores.METRICS], ["---", *["---:"] * len(scores.METRICS)]]
+  for model, each in found.items():
+    lines.append([leaderboard.escape(model), *(_ends(each[key]) for key in scores.METRICS)])
+  return leaderboard.table(lines)
+
+
+def _ends(interval):
+  return leaderboard.MISSING if interval is None else f"{interval[0]:z.3f} to {interval[1]:z.3f}"
+
+
+# Side of `statistics.of_table` -> its head.
+SIDES = {
+  "leak_removed": "leak removed",
+  "inter_kept": "InterIdSim kept",
+  "intra_kept": "IntraIdSim kept",
+  "knowledge_kept": "GenKnow kept",
+}
+
+
+def shares(found):
+  """The shares of `statistics.of_table` as a table."""
+  lines = [["model", *SIDES.values()], ["---", *["---:"] * len(SIDES)]]
+  for model, each in found.items():
+    lines.append([leaderboard.escape(model), *(share(each.get(side)) for side in SIDES)])
+  return leaderboard.table(lines)
+
+
+def share(each):
+  """A share with its interval, in percent."""
+  if each is None:
+    return leaderboard.MISSING
+  return f"{each['value']:z.1%} ({each['low']:z.1%} to {each['high']:z.1%})"
+
+
+def _ranks(found):
+  lines = [["rank", "model", "weakest side", "really better than"], ["---:", "---", "---:", "---"]]
+  for row in found:
+    span = f"{row['rank']} ({row['low']} to {row['high']})"
+    better = ", ".join(map(leaderboard.escape, row["better_than"])) or "-"
+    lines.append([span, leaderboard.escape(row["model"]), f"{row['weakest']:z.3f}", better])
+  return leaderboard.table(lines)
+
+
+def _neighbours(found):
+  lines = [["metric", "model", "less the next", "difference"], ["---", "---", "---", "---:"]]
+  for pair in found:
+    names = (leaderboard.escape(pair[key]) for key in ("model", "other"))
+    difference = f"{pair['difference']:+z.3f} ({pair['low']:+z.3f} to {pair['high']:+z.3f})"
+    lines.append([pair["metric"], *names, difference])
+  return leaderboard.table(lines)
+
+
+def _over(each):
+  if each is None:
+    return leaderboard.MISSING
+  text = f"{each['mean']:z.3f} ({each['min']:z.3f} to {each['max']:z.3f})"
+  return text if each["low"] is None else f"{text}; {each['low']:z.3f} to {each['high']:z.3f}"

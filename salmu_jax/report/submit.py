@@ -1,0 +1,130 @@
+"""`python -m salmu_jax.report submit RESULTS.json --to=FOLDER`: adds a model to a leaderboard."""
+
+import argparse
+import collections
+import os
+import pathlib
+import shlex
+import sys
+import tempfile
+
+from salmu_jax import files
+from salmu_jax.errors import InputError
+from salmu_jax.evaluate import diagnosis, scores
+from salmu_jax.report import checks, leaderboard, schema
+from salmu_jax.report.results import read_results
+
+_SHOWN = 5  # of problems that a list has in many places
+
+
+def main(argv=None):
+  """Adds a file to a leaderboard; returns the exit code."""
+  parser = argparse.ArgumentParser(prog="python -m salmu_jax.report submit", description=__doc__)
+  parser.add_argument("results", metavar="RESULTS.json", help="results file of an unlearned model")
+  parser.add_argument(
+    "--to", metavar="FOLDER", required=True, help="the leaderboard: a folder of results files"
+  )
+  args = parser.parse_args(argv)
+  try:
+    path = submit(args.results, args.to)
+    print(f"Added {path}.\n{_standing(path)}")
+  except InputError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+  print(f"Its page: python -m salmu_jax.report {shlex.quote(args.to)} --out=OUT_DIR")
+  return 0
+
+
+def submit(path, folder):
+  """Adds the results of an unlearned model to a leaderboard, under the model's name.
+
+  Numbers have to follow from the rows in the file; rows and evaluation have to be those of Clean and
+  Compromised in the folder. What no results file can show is taken on trust: the scores of the
+  rows, and the provenance.
+
+  Args:
+    path: the results file, see results.schema.json.
+    folder: of results files, Clean and Compromised among them.
+
+  Returns:
+    The path of the file added.
+
+  Raises:
+    InputError: every problem of the file on a line of its own; nothing was written. Or the folder
+      cannot be written.
+  """
+  path, folder = pathlib.Path(path), pathlib.Path(folder)
+  result, others, problems = schema.read(path), [], {}
+  try:
+    others = read_results(folder)
+  except InputError as error:
+    problems[str(folder),] = f"no leaderboard to add to; {error}"
+  problems |= _unfit_bounds(folder, others[:2])
+  compromised = None if problems else others[1]
+  taken = {other["salmu_jax"]["model"].casefold() for other in others}
+  taken |= {file.stem.casefold() for file in folder.glob("*") if file.suffix.casefold() == ".json"}
+  problems |= checks.problems(result, compromised, taken)
+  if problems:
+    count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
+    head = f"{path} is not added to {folder}, for {count}:"
+    raise InputError("\n".join([head, *_lines(problems)]))
+  return _add(result, folder)
+
+
+def _unfit_bounds(folder, bounds):
+  """The first problem of each bound that is no whole results file, as one of an older version."""
+  out = {}
+  for bound in bounds:
+    name = bound["salmu_jax"]["model"]
+    for path, words in schema.invalid(bound):
+      out[f"{folder}, {name}", *path] = (
+        f"{words}. Evaluate {name} with this version and put its results there"
+      )
+      break
+  return out
+
+
+def _add(result, folder):
+  """Writes the file, whole or not at all, and never over another."""
+  target = folder / f"{result['salmu_jax']['model']}.json"
+  try:
+    with tempfile.TemporaryDirectory(prefix=".submitted-", dir=folder) as staging:
+      staged = pathlib.Path(staging)
+      for other in folder.glob("*.json"):
+        (staged / other.name).symlink_to(other.resolve())
+      files.write_json(staged / target.name, result)
+      read_results(staged)
+      os.link(staged / target.name, target)
+  except FileExistsError as error:
+    raise InputError(f"{target} was put there meanwhile; nothing is replaced.") from error
+  except OSError as error:
+    raise InputError(
+      f"Cannot write {target}: {error.strerror}. Nothing was changed. Choose a writable folder."
+    ) from error
+  return target
+
+
+def _standing(path):
+  """Where a model of a leaderboard stands, in words."""
+  results = read_results(path.parent)
+  models = [row["model"] for row in leaderboard.rows(results)[2:]]
+  values = {result["salmu_jax"]["model"]: scores.flatten(result) for result in results}
+  clean, compromised = list(values.values())[:2]
+  words = leaderboard.obstacle(values[path.stem], clean, compromised) or diagnosis.describe(
+    diagnosis.diagnose(values[path.stem], clean, compromised)
+  )
+  place = models.index(path.stem) + 1
+  where = f"{path.stem} is number {place} of {len(models)} unlearned models"
+  return f"{where}. {words[0].upper()}{words[1:]}."
+
+
+def _lines(problems):
+  """A line each; of those in one list, the first few."""
+  alike = collections.defaultdict(list)
+  for path, words in problems.items():
+    kind = tuple(None if isinstance(key, int) else key for key in path)
+    alike[kind].append(f"{schema.dotted(path)}: {words}")
+  for lines in alike.values():
+    yield from lines[:_SHOWN]
+    if len(lines) > _SHOWN:
+      yield f"(and {len(lines) - _SHOWN} more like these)"

@@ -1,0 +1,221 @@
+"""Intervals, paired differences and ranks, against loops, formulas and simulations."""
+
+import copy
+
+import numpy as np
+import pytest
+from test_report import everything, result
+
+from salmu_jax.evaluate import diagnosis, scores
+from salmu_jax.report import statistics, statistics_text
+from salmu_jax.report.results import Table
+
+PEOPLE = 40
+SIZES = {"forget": 200, "holdout_identity": 200, "holdout_association": 200, "retain_joint": 60}
+
+
+def with_rows(one, seed=0):
+  """A made-up result with whose each row is, and hits that its means are of."""
+  rng = np.random.default_rng(seed)
+  one = copy.deepcopy(one)
+  group = lambda n, people=PEOPLE: [f"{i % people:08d}" for i in range(n)]
+  groups = {split: group(n) for split, n in SIZES.items()}
+  groups |= {"forget_identity": group(100, 20), "fragile_set": [f"{i}.jpg" for i in range(60)]}
+  groups["zero_shot"] = [f"class {i % 10}" for i in range(300)]
+  hits = {}
+  for key, n in (("ACS", 200), ("IdZSC", 100), ("GenKnow", 300)):
+    value = scores.flatten(one)[key]
+    hits[key] = rng.permutation(np.arange(n) < round(value * n)).astype(int).tolist()
+    pillar, metric, name = scores.METRICS[key].path
+    one[pillar][metric][name] = float(np.mean(hits[key]))
+  rows = {"groups": groups, "hits": hits, "ACS_rows": rng.permutation(200).tolist()}
+  one["salmu_jax"]["additional"]["rows"] = rows
+  return one
+
+
+def table():
+  return [with_rows(each) for each in everything()]
+
+
+@pytest.fixture(scope="module")
+def found():
+  return statistics.of_table(table())
+
+
+def test_every_metric_has_an_interval_around_its_value(found):
+  for one in table():
+    values = scores.flatten(one)
+    for key in scores.METRICS:
+      low, high = found["intervals"][one["salmu_jax"]["model"]][key]
+      assert low <= values[key] <= high, key
+      assert values[key] in (0, 1) or low < high
+
+
+def test_a_replicate_is_the_mean_of_all_rows_of_the_people_drawn():
+  one = with_rows(result("finetune"))
+  people = sorted({*one["salmu_jax"]["additional"]["rows"]["groups"]["forget"]})
+  drawn = statistics.replicates([with_rows(result("clean")), one])["finetune"]
+  weights = statistics._draw(PEOPLE, np.random.default_rng([0, 0]))
+  values = np.array(one["efficacy"]["1.2_AssocStr"]["scores"])
+  owner = np.array(one["salmu_jax"]["additional"]["rows"]["groups"]["forget"])
+  for r in (0, 7, 1999):
+    rows = [
+      v
+      for p, w in zip(people, weights[r], strict=True)
+      for v in np.repeat(values[owner == p], int(w))
+    ]
+    np.testing.assert_allclose(drawn["AssocStr"][r], np.mean(rows))
+
+
+def test_rows_of_one_person_do_not_count_as_so_many_people():
+  one = with_rows(result("finetune"))
+  owner = np.arange(200) % PEOPLE
+  rng = np.random.default_rng(0)
+  alike = 0.2 + 0.1 * rng.normal(size=PEOPLE)[owner]
+  apart = rng.permutation(alike)
+  width = []
+  for values in (alike, apart):
+    one["efficacy"]["1.2_AssocStr"]["scores"] = values.tolist()
+    draws = statistics.replicates([one])["finetune"]["AssocStr"]
+    width.append(np.std(draws))
+  by_person = np.std([alike[owner == p].mean() for p in range(PEOPLE)]) / np.sqrt(PEOPLE)
+  np.testing.assert_allclose(width[0], by_person, rtol=0.06)
+  assert width[1] < 0.6 * width[0]
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say():
+  one, rng, hit = with_rows(result("finetune")), np.random.default_rng(1), 0
+  owner = np.arange(200) % PEOPLE
+  for _ in range(200):
+    values = rng.normal(size=PEOPLE)[owner] + rng.normal(size=200)
+    one["utility"]["2.2_InterIdSim"]["scores"] = values.tolist()
+    draws = statistics._cases(one, "InterIdSim", *statistics._CASES["InterIdSim"])
+    number = {f"{i:08d}": i for i in range(PEOPLE)}
+    weights = statistics._draw(PEOPLE, rng)
+    low, high = statistics._interval(statistics._means(*draws, number, weights))
+    hit += low <= 0 <= high
+  assert 178 <= hit <= 199  # 190 expected
+
+
+def test_a_small_difference_on_the_same_rows_is_real_where_the_intervals_overlap():
+  base = with_rows(result("surgery"))
+  worse = copy.deepcopy(base)
+  worse["salmu_jax"]["model"] = "a little worse"
+  for metric in ("2.2_InterIdSim", "2.3_IntraIdSim"):
+    section = worse["utility"][metric]
+    section["scores"] = [value - 0.002 for value in section["scores"]]
+    section["mean"] -= 0.002
+  same = copy.deepcopy(base)
+  same["salmu_jax"]["model"] = "the same"
+  bounds = [with_rows(result(name)) for name in ("clean", "compromised")]
+  found = statistics.of_table([*bounds, base, worse, same])
+  pairs = {(p["model"], p["other"], p["metric"]): p for p in found["pairs"]}
+  inter = {name: found["intervals"][name]["InterIdSim"] for name in ("surgery", "a little worse")}
+  assert inter["surgery"][0] < inter["a little worse"][1]
+  by_model = {row["model"]: row for row in found["ranks"]}
+  assert "a little worse" in by_model["surgery"]["better_than"]
+  assert "the same" not in by_model["surgery"]["better_than"]
+  assert by_model["surgery"]["rank"] < by_model["a little worse"]["rank"]
+  neighbours = pairs["surgery", "the same", "InterIdSim"]
+  assert neighbours["difference"] == 0 and not neighbours["real"]
+
+
+def test_among_equals_hardly_any_difference_is_called_real():
+  rng, wrong = np.random.default_rng(0), 0
+  for _ in range(60):
+    weights = statistics._draw(30, rng)
+    values = rng.normal(size=(8, 30))
+    wide = statistics.simultaneous(values @ weights.T / 30)
+    mean = values.mean(axis=1)
+    wrong += bool(np.any(np.abs(mean[:, None] - mean) > np.where(wide == 0, np.inf, wide)))
+  assert wrong <= 9  # 3 expected
+
+
+def test_ranks_follow_the_weakest_side_and_bounds_have_none(found):
+  ranks = found["ranks"]
+  assert [row["rank"] for row in ranks] == [1, 2, 3, 4]
+  assert {row["model"] for row in ranks} == {
+    each["salmu_jax"]["model"] for each in everything()[2:]
+  }
+  assert ranks[0]["model"] == "surgery"
+  assert sorted((row["weakest"] for row in ranks), reverse=True) == [
+    row["weakest"] for row in ranks
+  ]
+  assert all(row["low"] <= row["rank"] <= row["high"] for row in ranks)
+  assert "generic_captions" in ranks[0]["better_than"]
+
+
+def test_shares_are_those_of_the_verdict_with_intervals_around_them(found):
+  clean, compromised = (scores.flatten(one) for one in table()[:2])
+  for one in table()[2:]:
+    verdict = diagnosis.diagnose(scores.flatten(one), clean, compromised)
+    shares = found["shares"][one["salmu_jax"]["model"]]
+    expected = {
+      "leak_removed": verdict.leakage_reduction,
+      "inter_kept": 1 - verdict.inter_gap_lost,
+      "intra_kept": 1 - verdict.intra_gap_lost,
+      "knowledge_kept": 1 - verdict.general_knowledge_loss,
+    }
+    for side, value in expected.items():
+      assert shares[side]["value"] == pytest.approx(value)
+      assert shares[side]["low"] <= shares[side]["value"] <= shares[side]["high"]
+
+
+def test_results_without_rows_have_no_intervals_and_no_rank():
+  results = table()
+  del results[3]["salmu_jax"]["additional"]["rows"]
+  found = statistics.of_table(results)
+  name = results[3]["salmu_jax"]["model"]
+  assert found["intervals"][name]["ACS"] is None
+  assert name not in {row["model"] for row in found["ranks"]}
+  bare = statistics.of_table(everything())
+  assert bare["ranks"] == [] and bare["pairs"] == []
+  text = statistics_text.of_table("mini", found)
+  assert "missing" in text and f"| {name}" in text
+
+
+def test_a_missing_number_among_the_rows_is_not_drawn_around():
+  results = table()
+  results[2]["efficacy"]["1.2_AssocStr"]["scores"][5] = None
+  found = statistics.of_table(results)["intervals"][results[2]["salmu_jax"]["model"]]
+  assert found["AssocStr"] is None and found["CoreAssoc"] is not None
+
+
+def of_seed(seed, shift=0.0):
+  """The table of one seed, whose models differ by a shift in AssocStr."""
+  results = table()
+  for one in results:
+    one["salmu_jax"]["seed"] = seed
+    section = one["efficacy"]["1.2_AssocStr"]
+    section["scores"] = [value + shift for value in section["scores"]]
+    section["mean"] += shift
+  return Table(f"seed {seed}", results)
+
+
+def test_over_seeds_there_are_mean_range_and_an_interval_that_knows_of_the_seeds():
+  tables = [of_seed(seed, shift) for seed, shift in enumerate((-0.1, 0.0, 0.1))]
+  found = statistics.over_seeds(tables)
+  assert found["seeds"] == [0, 1, 2]
+  each = found["models"]["finetune"]["AssocStr"]
+  values = [scores.flatten(t.results[2])["AssocStr"] for t in tables]
+  assert each["seeds"] == 3
+  np.testing.assert_allclose(
+    [each["mean"], each["min"], each["max"]], [np.mean(values), min(values), max(values)]
+  )
+  low, high = statistics.of_table(tables[1].results)["intervals"]["finetune"]["AssocStr"]
+  assert each["high"] - each["low"] > 3 * (high - low)
+  steady = found["models"]["finetune"]["InterIdSim"]
+  assert steady["min"] == steady["max"] and steady["low"] < steady["mean"] < steady["high"]
+  assert found["models"]["finetune"]["Relearning"] is None
+
+
+def test_tables_that_differ_in_more_than_the_seed_are_not_averaged():
+  other = of_seed(1)
+  for one in other.results:
+    one["salmu_jax"]["release"]["holdout_unit"] = "pair"
+  assert statistics.over_seeds([of_seed(0), other]) is None
+  assert statistics.over_seeds([of_seed(0)]) is None
+
+
+def test_the_same_results_give_the_same_statistics(found):
+  assert statistics.of_table(table()) == found

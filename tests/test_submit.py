@@ -1,0 +1,393 @@
+"""Submitting results to a leaderboard: what is whole is added, what is not is refused by field."""
+
+import copy
+import json
+
+import pytest
+from submissions import at, example, put, small
+
+from salmu_jax import files
+from salmu_jax.errors import InputError
+from salmu_jax.evaluate import diagnosis
+from salmu_jax.evaluate.scores import METRICS, flatten
+from salmu_jax.report import __main__ as command
+from salmu_jax.report import results, schema, submit
+
+PERSON = "salmu_jax.additional.breakdown.forget.identity.person 0"
+SMALL = {name: small(name) for name in ("clean", "compromised", "finetune")}
+MINE = small("vlunlearn", "mine")
+
+
+@pytest.fixture
+def board(tmp_path):
+  for name, result in SMALL.items():
+    files.write_json(tmp_path / "board" / f"{name}.json", result)
+  return tmp_path / "board"
+
+
+def content(folder):
+  return {path.name: path.read_bytes() for path in folder.rglob("*")}
+
+
+def refused(board, result):
+  """The lines of the refusal, by field; the folder stays as it was."""
+  path = board.parent / "submitted.json"
+  path.write_text(result if isinstance(result, str) else json.dumps(result), "utf-8")
+  before = content(board)
+  with pytest.raises(InputError) as caught:
+    submit.submit(path, board)
+  assert content(board) == before
+  head, *lines = str(caught.value).split("\n")
+  assert head.startswith(f"{path} is not added to {board}, for ")
+  for line in lines:
+    assert "; " in line or line.startswith("(and "), line
+  return dict(line.split(": ", 1) for line in lines if line[0] != "(")
+
+
+def changed(*keys, value):
+  result = copy.deepcopy(MINE)
+  put(result, *keys, value=value)
+  return result
+
+
+def test_whole_file_is_added_and_its_standing_told(board, capsys):
+  files.write_json(board.parent / "sent.json", MINE)
+  before = content(board)
+  assert command.main(["submit", str(board.parent / "sent.json"), "--to", str(board)]) == 0
+  added = board / "mine.json"
+  assert content(board) == {**before, "mine.json": added.read_bytes()}
+  assert files.read_json(added) == MINE
+  assert [r["salmu_jax"]["model"] for r in results.read_results(board)][-1] == "mine"
+  verdict = diagnosis.diagnose(*map(flatten, (MINE, SMALL["clean"], SMALL["compromised"])))
+  printed = capsys.readouterr().out
+  assert diagnosis.describe(verdict)[1:] in printed
+  assert " of 2 unlearned models" in printed and str(added) in printed
+  assert f"python -m salmu_jax.report {board} --out=OUT_DIR" in printed
+
+
+def test_refusal_is_printed_and_told_by_the_exit_code(board, capsys):
+  path = board.parent / "sent.json"
+  files.write_json(path, changed("salmu_jax", "seed", value=None))
+  assert submit.main([str(path), f"--to={board}"]) == 1
+  printed = capsys.readouterr()
+  assert printed.out == "" and "\nsalmu_jax.seed: found null; should be the seed" in printed.err
+
+
+@pytest.mark.parametrize("key", METRICS)
+@pytest.mark.parametrize("factor", [0.5, 1 + 1e-7])
+def test_number_that_does_not_follow_from_its_rows_is_refused(board, key, factor):
+  path = METRICS[key].path
+  value = at(MINE, *path) * factor or 0.25
+  lines = refused(board, changed(*path, value=value))
+  assert list(lines) == [".".join(path)]
+  assert lines[".".join(path)].startswith(f"found {value!r}; its rows, ")
+
+
+@pytest.mark.parametrize("key", METRICS)
+def test_row_that_was_made_better_is_refused(board, key):
+  path = METRICS[key].path
+  where = {"mean": (*path[:-1], "scores"), "R@1": (*path[:-1], "outcomes")}
+  where["MRR"] = where["R@1"]
+  where = where.get(path[-1], ("salmu_jax", "additional", "rows", "hits", key))
+  first = at(MINE, *where, 0)
+  lines = refused(
+    board, changed(*where, 0, value=first - 0.1 if path[-1] == "mean" else 1 - first % 2)
+  )
+  assert ".".join(path) in lines or key == "RetFail_R@1"
+
+
+@pytest.mark.parametrize("key", METRICS)
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", "null", '"0.5"', "true", "9" * 40])
+def test_number_that_is_none_is_refused_and_named(board, key, value):
+  path = METRICS[key].path
+  text = json.dumps(changed(*path, value="HERE")).replace('"HERE"', value)
+  lines = refused(board, text)
+  assert list(lines) == [".".join(path)]
+
+
+@pytest.mark.parametrize("value", ["NaN", "null", "-Infinity", "1.1", "[]"])
+def test_row_that_is_no_cosine_is_refused_and_named(board, value):
+  where = ("efficacy", "1.2_AssocStr", "scores", 7)
+  lines = refused(board, json.dumps(changed(*where, value="HERE")).replace('"HERE"', value))
+  assert list(lines) == ["efficacy.1.2_AssocStr.scores[7]"]
+
+
+PROVENANCE = (
+  *("model", "role", "method", "settings", "budget", "seed", "steps", "device", "versions"),
+  *("reads", "weights_sha256", "evaluation", "prepare_passes", "surrogates", "start", "release"),
+  *("release.manifest_sha256", "release.holdout_unit", "release.retrieval_gallery"),
+  *("release.fragile_set_sha256", "release.counts", "release.derived", "additional.rows"),
+  *("additional.rows.hits", "additional.rows.groups", "additional.breakdown"),
+)
+
+
+@pytest.mark.parametrize("field", PROVENANCE)
+def test_missing_provenance_is_refused_and_named(board, field):
+  result = copy.deepcopy(MINE)
+  *parents, last = field.split(".")
+  del at(result["salmu_jax"], *parents)[last]
+  lines = refused(board, result)
+  assert list(lines) == [f"salmu_jax.{field}"]
+  assert lines[f"salmu_jax.{field}"].startswith("missing; should be ")
+
+
+@pytest.mark.parametrize(
+  "field, value",
+  [
+    ("method", None),
+    ("method", ""),
+    ("budget", None),
+    ("seed", None),
+    ("steps", -1),
+    ("steps", 1.5),
+    ("device", None),
+    ("versions", {}),
+    ("versions", {"jax": 1}),
+    ("weights_sha256", "ab" * 31),
+    ("weights_sha256", "AB" * 32),
+    ("weights_sha256", "ab" * 32 + "\n"),
+    ("prepare_passes", None),
+    ("surrogates", {"count": 1}),
+    ("settings", "adam"),
+  ],
+)
+def test_provenance_that_says_nothing_is_refused(board, field, value):
+  lines = refused(board, changed("salmu_jax", field, value=value))
+  assert all(line.startswith(f"salmu_jax.{field}") for line in lines) and lines
+
+
+@pytest.mark.parametrize(
+  "split", ["holdout_identity", "holdout_association", "sensitive", "zero_shot", "Forget", None]
+)
+def test_reading_what_no_training_may_read_is_refused(board, split):
+  lines = refused(board, changed("salmu_jax", "reads", value=["forget", split]))
+  assert list(lines) == ["salmu_jax.reads[1]"]
+  words = lines["salmu_jax.reads[1]"]
+  assert "voids the result" in words and "'sensitive'" not in words.partition("; ")[2]
+
+
+@pytest.mark.parametrize("reads", [[], ["forget", "forget"], "forget"])
+def test_reads_that_declare_nothing_are_refused(board, reads):
+  assert list(refused(board, changed("salmu_jax", "reads", value=reads))) == ["salmu_jax.reads"]
+
+
+@pytest.mark.parametrize(
+  "keys, value",
+  [
+    (("release", "manifest_sha256"), "cd" * 32),
+    (("release", "holdout_unit"), "pair"),
+    (("release", "retrieval_gallery"), 2000),
+    (("release", "fragile_set_sha256"), "cd" * 32),
+    (("release", "counts", "forget"), 41),
+    (("release", "derived", "retain_joint"), 9),
+    (("evaluation", "seed"), 43),
+    (("evaluation", "probe", "c"), 2.0),
+    (("evaluation", "more"), 1),
+    (("general_knowledge",), "another set"),
+    (("start",), "cd" * 32),
+  ],
+)
+def test_model_that_was_judged_otherwise_than_the_bounds_is_refused(board, keys, value):
+  lines = refused(board, changed("salmu_jax", *keys, value=value))
+  assert f"salmu_jax.{'.'.join(keys)}" in lines
+  assert all(line.startswith(f"salmu_jax.{keys[0]}") for line in lines)
+
+
+def test_start_may_be_unknown(board):
+  files.write_json(board.parent / "sent.json", changed("salmu_jax", "start", value=None))
+  assert submit.submit(board.parent / "sent.json", board) == board / "mine.json"
+
+
+ROWS = ("salmu_jax", "additional", "rows")
+PARTS = ("salmu_jax", "additional", "breakdown", "forget")
+
+
+@pytest.mark.parametrize(
+  "keys, value, named",
+  [
+    ((*ROWS, "groups", "forget", 5), "person 9", PERSON.replace("person 0", "person 1.rows")),
+    ((*ROWS, "groups", "retain_joint", 5), "person 9", "salmu_jax.additional.rows.groups.retain_joint[5]"),
+    ((*ROWS, "groups", "fragile_set"), ["a"], "salmu_jax.additional.rows.groups.fragile_set"),
+    ((*ROWS, "groups", "zero_shot"), ["a"], "salmu_jax.additional.rows.hits.GenKnow"),
+    ((*ROWS, "ACS_rows", 1), 39, "salmu_jax.additional.rows.ACS_rows[1]"),
+    ((*ROWS, "ACS_rows", 1), 40, "salmu_jax.additional.rows.ACS_rows[1]"),
+    ((*ROWS, "hits", "IdZSC"), [1, 0], "salmu_jax.additional.rows.hits.IdZSC"),
+    ((*ROWS, "hits", "GenKnow"), None, "salmu_jax.additional.rows.hits.GenKnow"),
+    ((*ROWS, "hits", "ACS", 3), None, "salmu_jax.additional.rows.hits.ACS[3]"),
+    ((*ROWS, "hits", "ACS", 3), 2, "salmu_jax.additional.rows.hits.ACS[3]"),
+    (("efficacy", "1.1_RetFail", "outcomes", 3), 2001, "efficacy.1.1_RetFail.outcomes[3]"),
+    (("efficacy", "1.1_RetFail", "outcomes", 3), -1, "efficacy.1.1_RetFail.outcomes[3]"),
+    (("efficacy", "1.1_RetFail", "outcomes", 3), 1.5, "efficacy.1.1_RetFail.outcomes[3]"),
+    (("utility", "2.5_FragSim", "scores"), [0.5], "utility.2.5_FragSim.scores"),
+    ((*PARTS, "identity", "person 0", "similarity"), 0.9, f"{PERSON}.similarity"),
+    ((*PARTS, "identity", "person 0", "MRR"), 0.9, f"{PERSON}.MRR"),
+    ((*PARTS, "identity", "person 0", "rows"), 5, f"{PERSON}.rows"),
+    ((*PARTS, "field", "city", "rows"), 19, "salmu_jax.additional.breakdown.forget.field.rows"),
+    ((*PARTS, "field", "city", "MRR"), 0.9, "salmu_jax.additional.breakdown.forget.field.MRR"),
+    ((*PARTS, "style"), {}, "salmu_jax.additional.breakdown.forget.style"),
+    (("utility", "2.6_More"), {}, "utility.2.6_More"),
+    (("more",), {}, "more"),
+    (("salmu_jax", "additional", "recoverability"), {"Readout": {}}, "salmu_jax.additional.recoverability.Readout.value"),
+    (("salmu_jax", "additional", "examples"), [example()], "salmu_jax.additional.examples"),
+    (("salmu_jax", "curve"), [{"loss": 1.0}], "salmu_jax.curve[0].step"),
+    (("salmu_jax", "device"), "cpu \x1b[2J", "salmu_jax.device"),
+    (("salmu_jax", "settings", "a"), "\ud800", "salmu_jax.settings.a"),
+  ],
+)  # fmt: skip
+def test_rows_that_are_not_the_release_s_are_refused(board, keys, value, named):
+  lines = refused(board, changed(*keys, value=value))
+  assert named in lines, lines
+
+
+def test_attacks_of_another_strength_are_refused(board):
+  result = changed("salmu_jax", "attacks", value={"rows": 1})
+  result["salmu_jax"]["additional"]["recoverability"] = {"Readout": {"value": 0.1}}
+  assert list(refused(board, result)) == ["salmu_jax.attacks"]
+  del result["salmu_jax"]["attacks"]
+  files.write_json(board.parent / "sent.json", result)
+  assert submit.submit(board.parent / "sent.json", board).exists()
+
+
+def test_labels_of_the_breakdown_are_those_of_the_bounds(board):
+  result = copy.deepcopy(MINE)
+  fields = at(result, *PARTS, "field")
+  fields["town"] = fields.pop("city")
+  where = "salmu_jax.additional.breakdown.forget.field"
+  assert list(refused(board, result)) == [f"{where}.city", f"{where}.town"]
+
+
+def test_portrait_that_the_bounds_do_not_show_is_refused(board):
+  additional = ("salmu_jax", "additional", "examples")
+  for name in ("clean", "compromised"):
+    result = copy.deepcopy(SMALL[name])
+    put(result, *additional, value=[example(rank=0)])
+    files.write_json(board / f"{name}.json", result)
+  other = example(portrait="data:image/jpeg;base64,AAAA")
+  where = "salmu_jax.additional.examples[0].portrait"
+  assert list(refused(board, changed(*additional, value=[other]))) == [where]
+  script = example(portrait="data:text/html,<script>")
+  assert list(refused(board, changed(*additional, value=[script]))) == [where]
+  files.write_json(board.parent / "sent.json", changed(*additional, value=[example()]))
+  assert submit.submit(board.parent / "sent.json", board).exists()
+
+
+@pytest.mark.parametrize(
+  "name",
+  ["", "a/b", "a\\b", "..", ".hidden", "a\n", "a b", "a\x00", "é", "x" * 101, "finetune", "FineTune",
+   "clean", "noted"],
+)  # fmt: skip
+def test_name_that_is_no_new_file_s_is_refused(board, name):
+  (board / "Noted.JSON").write_text("a note")
+  assert list(refused(board, changed("salmu_jax", "model", value=name))) == ["salmu_jax.model"]
+
+
+def test_file_is_never_replaced_even_when_it_comes_meanwhile(board, monkeypatch):
+  files.write_json(board.parent / "sent.json", MINE)
+  write = files.write_json
+
+  def slow(path, value):
+    (board / "mine.json").write_text("another's")
+    write(path, value)
+
+  monkeypatch.setattr(files, "write_json", slow)
+  with pytest.raises(InputError, match=r"mine\.json was put there meanwhile"):
+    submit.submit(board.parent / "sent.json", board)
+  assert (board / "mine.json").read_text() == "another's"
+  assert not list(board.glob(".*"))
+
+
+@pytest.mark.parametrize("role", ["clean", "compromised", "other"])
+def test_bounds_are_not_submitted(board, role):
+  assert "salmu_jax.role" in refused(board, changed("salmu_jax", "role", value=role))
+
+
+def test_all_problems_come_at_once(board):
+  result = changed("salmu_jax", "reads", value=["holdout_identity"])
+  del result["salmu_jax"]["device"]
+  result["salmu_jax"]["start"] = "other"
+  result["efficacy"]["1.3_ACS"]["acs_accuracy"] = 0.1
+  result["utility"]["2.2_InterIdSim"]["scores"][:8] = [2.0] * 8
+  text = json.dumps(result).replace('"seed": 0', '"seed": 0, "seed": 1')
+  lines = refused(board, text)
+  scores = [f"utility.2.2_InterIdSim.scores[{row}]" for row in range(5)]
+  expected = ["salmu_jax.reads[0]", "salmu_jax.device", "salmu_jax.start", "salmu_jax.seed"]
+  assert set(lines) == {*expected, *scores, "efficacy.1.3_ACS.acs_accuracy"}
+  assert lines["salmu_jax.seed"] == "there twice; should be there once"
+
+
+@pytest.mark.parametrize("text", ["[]", "1", "null", "NaN", '"x"', "{}"])
+def test_json_that_is_no_results_file_is_refused(board, text):
+  lines = refused(board, text)
+  assert set(lines) <= {"the file", "efficacy", "utility", "salmu_jax"} and lines
+
+
+@pytest.mark.parametrize(
+  "data, message",
+  [
+    (b'{"efficacy": ', "is not valid JSON"),
+    (b"\xff\xfe", "is not valid JSON"),
+    (b"[" * 100_000, "is nested too deep"),
+    (b"", "is not valid JSON"),
+  ],
+)
+def test_what_cannot_be_read_is_refused(board, data, message):
+  path = board.parent / "sent.json"
+  path.write_bytes(data)
+  with pytest.raises(InputError, match=rf"sent\.json: {message}"):
+    submit.submit(path, board)
+
+
+def test_settings_nested_too_deep_are_refused(board):
+  text = json.dumps(changed("salmu_jax", "settings", value={"a": "HERE"}))
+  lines = refused(board, text.replace('"HERE"', "[" * 300 + "]" * 300))
+  ((line, words),) = lines.items()
+  assert line.startswith("salmu_jax.settings.a[0]") and words.startswith("nested deeper")
+
+
+def test_file_too_large_is_refused_before_it_is_read(board):
+  path = board.parent / "sent.json"
+  with open(path, "wb") as file:
+    file.truncate(schema.MOST_BYTES + 1)
+  with pytest.raises(InputError, match="has 200,000,001 bytes"):
+    submit.submit(path, board)
+  with pytest.raises(InputError, match="no such file"):
+    submit.submit(board, board)
+
+
+def test_folder_without_bounds_says_what_to_put_there_beside_the_file_s_own_problems(board):
+  (board / "clean.json").unlink()
+  lines = refused(board, changed("salmu_jax", "seed", value=None))
+  assert list(lines) == [str(board), "salmu_jax.seed"]
+  assert "Evaluate the Clean model and put its JSON there" in lines[str(board)]
+
+
+def test_folder_of_another_release_says_what_to_put_there(board):
+  lines = refused(board, changed("salmu_jax", "release", "manifest_sha256", value="cd" * 32))
+  (words,) = lines.values()
+  assert "put Clean's and Compromised's results there" in words
+
+
+def test_bounds_of_an_older_version_are_named(board):
+  old = copy.deepcopy(SMALL["compromised"])
+  del old["salmu_jax"]["additional"]["rows"]
+  files.write_json(board / "compromised.json", old)
+  ((where, words),) = refused(board, MINE).items()
+  assert where == f"{board}, compromised.salmu_jax.additional.rows"
+  assert "Evaluate compromised with this version" in words
+
+
+def test_release_without_general_knowledge_takes_models_without_it(board):
+  def without(result):
+    result = copy.deepcopy(result)
+    result["utility"]["2.1_GenKnow"]["ImageNet1k_Accuracy"] = None
+    rows = result["salmu_jax"]["additional"]["rows"]
+    rows["hits"]["GenKnow"] = None
+    del rows["groups"]["zero_shot"]
+    return result
+
+  for name, result in SMALL.items():
+    files.write_json(board / f"{name}.json", without(result))
+  where = "salmu_jax.additional.rows.groups.zero_shot"
+  assert list(refused(board, MINE)) == [where]
+  files.write_json(board.parent / "sent.json", without(MINE))
+  assert submit.submit(board.parent / "sent.json", board).exists()
