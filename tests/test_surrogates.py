@@ -224,3 +224,14 @@ def test_the_share_that_is_reworded_is_that_and_none_of_it_changes_a_draw():
   a, b = np.random.default_rng(2), np.random.default_rng(2)
   assert surrogates.maker(KNOWN, "both", 0).said(KNOWN[0], a) == KNOWN[0].text
   assert a.random() == b.random()
+
+
+def test_captions_of_name_and_value_alone_are_loosened_to_just_these():
+  bare = [
+    leak("Ada Archer", "iban", "XK11", "{name} {value}"),
+    leak("Ben Baker", "iban", "XK22", "{value} {name}"),
+  ]
+  made, rng = surrogates.maker(bare, "recombined", 0, reworded=1.0), np.random.default_rng(0)
+  for one in bare:
+    said = made.said(one, rng)
+    assert sorted(said.split()) == sorted(one.text.split())

@@ -91,52 +91,70 @@ def maker(known, source, seed, reworded=0.0):
   kept = {name: [f for f in fields if (name, f) not in asked] for name in names}
   keepers = {f: [name for name in names if f in kept[name]] for f in fields}
   fillers = sorted({w for words in material.wordings.values() for s in words for w in _free(s)})
+  world = _World(material, source, reworded, asked, kept, keepers, fillers)
+  near = lambda leak, count, rng: [_surrogate(world, leak, rng) for _ in range(count)]
+  return Maker(near, functools.partial(_said, world))
 
-  def worded(wording, name, value, rng):
-    if reworded and rng.random() < reworded:
-      wording = _loosened(wording, fillers, rng)
-    return wording.replace("{value}", value).replace("{name}", name)
 
-  def near(leak, count, rng):
-    return [one(leak, rng) for _ in range(count)]
+class _World(NamedTuple):
+  """What a Maker draws from. asked: (name, field) of forget. kept: name -> fields of theirs that stay; keepers: field ->
+  names of forget that keep it. fillers: words to put in. The others as `maker` has them."""
 
-  def one(leak, rng):
-    if kept[leak.name] and rng.random() < 0.5:
-      field = _pick(kept[leak.name], rng)
-      value = _pick(material.values[field], rng)
-      return worded(_pick(material.wordings[field], rng), leak.name, value, rng)
-    name = other(leak, rng)
-    if source == "generated" or not _takes_apart(leak):
-      value = _pick(material.values[leak.field], rng)
-      return worded(_pick(material.wordings[leak.field], rng), name, value, rng)
-    # The closest there is: the same words about another person.
-    value = leak.value if rng.random() < 0.5 else _pick(material.values[leak.field], rng)
-    return worded(_wording(leak), name, value, rng)
+  material: Material
+  source: str
+  reworded: float
+  asked: set
+  kept: dict
+  keepers: dict
+  fillers: list
 
-  def other(leak, rng):
-    for _ in range(_TRIES):
-      kind = rng.integers(3)
-      if kind == 0 and keepers[leak.field]:
-        return _pick(keepers[leak.field], rng)
-      given, family = _pick(material.given, rng), _pick(material.family, rng)
-      if kind == 1:
-        own = _parts(leak.name)
-        given, family = (own[0], family) if rng.random() < 0.5 else (given, own[1])
-      name = " ".join(part for part in (given, family) if part)
-      if (name, leak.field) not in asked:
-        return name
-    raise InputError(
-      f"source = {source!r}: no name was found that is not in forget, after {_TRIES} tries, for forget has "
-      f"{len(names)} name(s) to recombine. Take source = 'generated'."
-    )
 
-  def said(leak, rng):
-    if not reworded or rng.random() >= reworded:
-      return leak.text
-    wording = _loosened(_pick(material.wordings[leak.field], rng), fillers, rng)
-    return wording.replace("{value}", leak.value).replace("{name}", leak.name)
+def _surrogate(world, leak, rng):
+  wordings, values = world.material.wordings, world.material.values
+  if world.kept[leak.name] and rng.random() < 0.5:
+    field = _pick(world.kept[leak.name], rng)
+    value = _pick(values[field], rng)
+    return _worded(world, _pick(wordings[field], rng), leak.name, value, rng)
+  name = _somebody_else(world, leak, rng)
+  if world.source == "generated" or not _takes_apart(leak):
+    value = _pick(values[leak.field], rng)
+    return _worded(world, _pick(wordings[leak.field], rng), name, value, rng)
+  # The closest there is: the same words about another person.
+  value = leak.value if rng.random() < 0.5 else _pick(values[leak.field], rng)
+  return _worded(world, _wording(leak), name, value, rng)
 
-  return Maker(near, said)
+
+def _somebody_else(world, leak, rng):
+  """The name of somebody whose field of the leak is not to be forgotten."""
+  given_names, family_names = world.material.given, world.material.family
+  for _ in range(_TRIES):
+    kind = rng.integers(3)
+    if kind == 0 and world.keepers[leak.field]:
+      return _pick(world.keepers[leak.field], rng)
+    given, family = _pick(given_names, rng), _pick(family_names, rng)
+    if kind == 1:
+      own = _parts(leak.name)
+      given, family = (own[0], family) if rng.random() < 0.5 else (given, own[1])
+    name = " ".join(part for part in (given, family) if part)
+    if (name, leak.field) not in world.asked:
+      return name
+  raise InputError(
+    f"source = {world.source!r}: no name was found that is not in forget, after {_TRIES} tries, for forget has "
+    f"{len(world.kept)} name(s) to recombine. Take source = 'generated'."
+  )
+
+
+def _worded(world, wording, name, value, rng):
+  if world.reworded and rng.random() < world.reworded:
+    wording = _loosened(wording, world.fillers, rng)
+  return wording.replace("{value}", value).replace("{name}", name)
+
+
+def _said(world, leak, rng):
+  if not world.reworded or rng.random() >= world.reworded:
+    return leak.text
+  wording = _loosened(_pick(world.material.wordings[leak.field], rng), world.fillers, rng)
+  return wording.replace("{value}", leak.value).replace("{name}", leak.name)
 
 
 def _material(known, source, seed):
@@ -215,7 +233,8 @@ def _free(wording):
 def _loosened(wording, fillers, rng):
   """A wording with half of its words left out, up to three others put in, and half the time in another order."""
   words = [word for word in wording.split() if "{" in word or rng.random() < 0.5]
-  for _ in range(rng.integers(4)):
+  # Bare captions leave no word to put in.
+  for _ in range(rng.integers(4) if fillers else 0):
     words.insert(int(rng.integers(len(words) + 1)), _pick(fillers, rng))
   return " ".join(rng.permutation(words) if rng.random() < 0.5 else words)
 
