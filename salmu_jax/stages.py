@@ -63,10 +63,15 @@ def pretrain_schedule(setup, name):
   return train.Schedule(total, settings.log_every, settings.checkpoint_every)
 
 
+def budget_steps(run, rows):
+  """Steps of a run, one at least: `budget` passes over the rows of forget."""
+  return max(1, round(run.budget * rows / run.batch_size))
+
+
 def unlearn_schedule(setup, name):
-  """Steps of a run: `budget` passes over forget."""
-  run, rows = setup.config.unlearn[name], setup.release.counts["forget"]
-  total = max(1, round(run.budget * rows / run.batch_size))
+  """Steps of a run by its name, and when it logs and saves."""
+  run = setup.config.unlearn[name]
+  total = budget_steps(run, setup.release.counts["forget"])
   return train.Schedule(total, run.log_every, run.checkpoint_every)
 
 

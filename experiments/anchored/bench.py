@@ -50,9 +50,7 @@ class Bench:
         a batch are those of its own rows.
     """
     began, start = time.monotonic(), self.params["compromised"]
-    steps = max(
-      1, round(settings.budget * self.setup.release.counts["forget"] / settings.batch_size)
-    )
+    steps = stages.budget_steps(settings, self.setup.release.counts["forget"])
     method_at = lambda rates: make(rates_lib.optimizer(settings.optimizer, rates))
     step = self._step(make, settings, method_at)
     rates = rates_lib.rates(settings.optimizer, steps)

@@ -4,6 +4,7 @@ import pathlib
 
 from experiments.anchored import intervals, variants
 from salmu_jax import files
+from salmu_jax.report import markdown as md
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 _SHOWN = (
@@ -51,7 +52,7 @@ def _means(heads):
   """A table of means over seeds; heads {label of a run: head of its row}."""
   lines = [["", "seeds", *_SHOWN, "clauses failed by the mean", "seeds that pass"]]
   lines.append(["---", "---:", *["---:"] * len(_SHOWN), "---", "---:"])
-  return _markdown([*lines, *(_over_seeds(label, head) for label, head in heads.items())])
+  return md.table([*lines, *(_over_seeds(label, head) for label, head in heads.items())])
 
 
 def is_frontier(label):
@@ -97,7 +98,7 @@ def _alone(corner, rows):
     found = shares(record, label)
     failed = ", ".join(intervals.clauses(found)) or "none"
     lines.append([head, *(_cell(k, found[k]) for k in _SHOWN), failed])
-  return _markdown(lines)
+  return md.table(lines)
 
 
 def baselines():
@@ -124,7 +125,7 @@ def ablations():
   for head, label in named:
     found = shares(record, label)
     lines.append([head, *(_cell(k, found[k]) for k in _SHOWN)])
-  return _markdown(lines)
+  return md.table(lines)
 
 
 def reworded():
@@ -150,7 +151,7 @@ def asked():
       for found in attacks.values()
     ]
     lines.append([question, *cells])
-  return _markdown(lines)
+  return md.table(lines)
 
 
 def relearned():
@@ -160,7 +161,7 @@ def relearned():
   lines = [["steps", *steps], ["---", *["---:"] * len(steps)]]
   for name in (name for name in _ATTACKED if name in attacks):
     lines.append([name, *(f"{attacks[name]['relearned'][step]:.3f}" for step in steps)])
-  return _markdown(lines)
+  return md.table(lines)
 
 
 def pair():
@@ -169,7 +170,3 @@ def pair():
     return _NOT_YET
   record = records()["pair-0"]
   return _alone("unit `pair`", [(label, record, label) for label in record["runs"]])
-
-
-def _markdown(lines):
-  return "".join(f"| {' | '.join(line)} |\n" for line in lines)

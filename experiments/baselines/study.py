@@ -60,7 +60,7 @@ class Study:
     """The parameters after a run with `settings` (as config.unlearn.NAME), and its steps."""
     setup = self.setup._replace(records=self.cut.records) if on_cut else self.setup
     rows, size = len(setup.records["forget"]), settings.batch_size
-    steps = max(1, round(settings.budget * rows / size))
+    steps = stages.budget_steps(settings, rows)
     program = self._program(name, settings, steps)
     batches, references = self._prefix(setup, settings, steps, program.method.surrogates)
     one_pass = max(1, rows // size)

@@ -6,6 +6,7 @@ import pathlib
 from experiments.baselines import space
 from salmu_jax import files
 from salmu_jax.evaluate import diagnosis
+from salmu_jax.report import markdown as md
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 SHOWN = ("RetFail_MRR", "AssocStr", "GenKnow", "InterIdSim", "IntraIdSim", "VisIdInt")
@@ -64,11 +65,7 @@ def _table(rows, heads):
     shares = (found.leakage_reduction, found.general_knowledge_loss, _lost(found))
     numbers = [f"{run['scores'][key]:.3f}" for key in SHOWN]
     lines.append([f"`{name}`", setting, *numbers, *(f"{x:.1%}" for x in shares), found.word])
-  return _markdown(lines)
-
-
-def _markdown(lines):
-  return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+  return md.table(lines)
 
 
 def _lost(found):
@@ -107,7 +104,7 @@ def budgets():
       shares = one and (one.leakage_reduction, one.general_knowledge_loss, _lost(one))
       cells.append(" / ".join(f"{share:.1%}" for share in shares) if shares else "diverged")
     lines.append([f"`{name}`", *cells])
-  return _markdown(lines)
+  return md.table(lines)
 
 
 def picture():
@@ -139,7 +136,7 @@ def picture():
   lines = [heads, ("---",) * 3, *((a, b, "yes" if c else "**no**") for a, b, c in rows)]
   return (
     f"InterIdSim is {known['compromised']['InterIdSim']:.3f} for Compromised and {clean:.3f} for Clean; "
-    f"mismatched pairs of Compromised have {mismatched:.3f}.\n\n{_markdown(lines)}"
+    f"mismatched pairs of Compromised have {mismatched:.3f}.\n\n{md.table(lines)}"
   )
 
 

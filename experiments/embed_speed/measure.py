@@ -21,6 +21,7 @@ import numpy as np
 from salmu_jax import files
 from salmu_jax.models import flops
 from salmu_jax.models.presets import PRESETS
+from salmu_jax.report import markdown as md
 
 RESULTS = pathlib.Path(__file__).parent / "results.json"
 ALLOCATORS = {"as it comes": "", "large pages": "glibc.malloc.hugetlb=1"}  # GLIBC_TUNABLES
@@ -232,9 +233,8 @@ def section(path=RESULTS):
       [f"`{row['preset']}`", row["what"], str(row["batch"]), *rates, f"{row['ratio']:.2f}"]
     )
     lines[-1] += [*shares, f"{other['ratio']:.2f}"]
-  table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
   return (
-    f"{table}\n\n{found['dtype']}, {found['cores']} CPU cores, jax {versions['jax']} against torch {versions['torch']}, each in "
+    f"{md.table(lines)}\n{found['dtype']}, {found['cores']} CPU cores, jax {versions['jax']} against torch {versions['torch']}, each in "
     "a process of its own, in turns within one run; peak: the fastest square matrix product of either in that run.\n"
   )
 

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from salmu_jax.evaluate import scores
 from salmu_jax.report import leaderboard, report, statistics, statistics_text
+from salmu_jax.report import markdown as md
 from salmu_jax.report.results import read_results
 from salmu_jax.workdir import minutes
 
@@ -34,7 +35,7 @@ def section(folder=HERE / "results"):
     f"Training {len(about)} models took {minutes(training)}, judging and attacking them {minutes(judging)}, "
     f"on {about[0]['device']}.\n"
   )
-  return f"{leaderboard.paragraph(results)}\n\n{leaderboard.table(lines)}\n{spent}"
+  return f"{leaderboard.paragraph(results)}\n\n{md.table(lines)}\n{spent}"
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from salmu_jax import mesh as mesh_lib
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import metrics, scores
 from salmu_jax.evaluate.evaluator import CANDIDATES
+from salmu_jax.report import markdown as md
 
 HERE = pathlib.Path(__file__).parent
 RESULTS = HERE / "readings.json"
@@ -120,7 +121,7 @@ def section(path=RESULTS):
       found = " / ".join(f"{v:.5f}" for v in values) + (", reproduces it" if close else "")
     default_ = " (default)" if fields == _defaults(metric) else ""
     lines.append((metric, reading + default_, " / ".join(f"{v:.5f}" for v in known), found))
-  return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+  return md.table(lines)
 
 
 def _defaults(metric):

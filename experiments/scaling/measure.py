@@ -16,6 +16,7 @@ from configs import vit_b16_scratch
 from salmu_jax import files, progress
 from salmu_jax.aot import slices
 from salmu_jax.models import presets
+from salmu_jax.report import markdown as md
 
 RESULTS = pathlib.Path(__file__).parent / "results.json"
 SLICES = ("v5e:2x4", "v5e:8x8", "v5e:16x16")
@@ -76,10 +77,9 @@ def section(path=RESULTS):
   for batch in sorted({row["batch"] for row in found["rows"]}):
     row = [_cell(cells.get((batch, count, loss))) for count in chips for loss in LOSSES]
     lines.append([f"{batch:,}", *row])
-  table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
   hbm = slices.CHIPS[found["rows"][0]["slice"].split(":")[0]].hbm / 2**30
   return (
-    f"{table}\n\nGiB of memory that a pretraining step of {presets_name(found)} takes on each v5e chip, which has "
+    f"{md.table(lines)}\nGiB of memory that a pretraining step of {presets_name(found)} takes on each v5e chip, which has "
     f"{hbm:.0f}; in brackets the parts that the batch is embedded in where a chip's share is over {AT_ONCE} pairs. "
     f"Compiled ahead of time by libtpu {found['versions']['libtpu']} at optimisation level {found['level']}.\n"
   )

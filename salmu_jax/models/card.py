@@ -4,7 +4,7 @@ import pathlib
 
 from salmu_jax import files, published, workdir
 from salmu_jax.evaluate import scores
-from salmu_jax.report.leaderboard import escape
+from salmu_jax.report.markdown import escape, table
 
 _LOAD = {
   "openclip": (
@@ -114,5 +114,4 @@ def _vocabulary(words):
 
 
 def _table(heads, rows):
-  lines = [heads, ("---",) * len(heads), *rows]
-  return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+  return table([heads, ("---",) * len(heads), *rows])

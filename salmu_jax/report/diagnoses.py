@@ -2,6 +2,7 @@
 
 from salmu_jax.evaluate import diagnosis, scores
 from salmu_jax.report import leaderboard
+from salmu_jax.report import markdown as md
 
 FILES = ("diagnosis.md", "diagnosis.json")
 WORST = 5  # people named
@@ -57,7 +58,7 @@ def _section(each, thresholds):
   verdict = each["verdict"]
   words = diagnosis.describe(diagnosis.Verdict(**verdict)) if verdict else each["obstacle"]
   groups = [diagnosis.Group(**group) for group in each["groups"]]
-  parts = [f"## {leaderboard.escape(each['model'])}\n", f"{words[0].upper()}{words[1:]}.\n"]
+  parts = [f"## {md.escape(each['model'])}\n", f"{words[0].upper()}{words[1:]}.\n"]
   for kind, head in HEADS.items():
     chosen = [group for group in groups if group.kind == kind]
     if chosen:
@@ -79,8 +80,8 @@ def _table(head, groups):
   lines = [heads, ["---", *["---:"] * 4]]
   for group in groups:
     shares = (group.leakage_left, group.inter_gap_lost, group.intra_gap_lost)
-    lines.append([leaderboard.escape(group.label), str(group.rows), *map(_share, shares)])
-  return leaderboard.table(lines)
+    lines.append([md.escape(group.label), str(group.rows), *map(_share, shares)])
+  return md.table(lines)
 
 
 def _share(value):
@@ -92,7 +93,7 @@ def _people(people, thresholds):
   limit = 1 - thresholds["leakage_reduction"]
   leaking = [person for person in people if person.leakage_left > limit]
   worst = sorted(people, key=lambda person: (-person.leakage_left, person.label))[:WORST]
-  named = ", ".join(f"{leaderboard.escape(p.label)} ({p.leakage_left:.0%})" for p in worst)
+  named = ", ".join(f"{md.escape(p.label)} ({p.leakage_left:.0%})" for p in worst)
   return (
     f"Of the {len(people)} people to forget who leaked, {len(leaking)} leak more than {limit:.0%} of what "
     "they did. "

@@ -1,7 +1,6 @@
 """The leaderboard: results files in, one table out, for the terminal and as Markdown, CSV, JSON."""
 
 import csv
-import html
 import io
 import pathlib
 import re
@@ -12,6 +11,7 @@ from rich.text import Text
 
 from salmu_jax import files
 from salmu_jax.evaluate import diagnosis, scores
+from salmu_jax.report import markdown as md
 from salmu_jax.report import published as published_lib
 
 JUDGED = ("RetFail_MRR", "InterIdSim", "IntraIdSim")  # what no verdict can do without
@@ -187,10 +187,10 @@ def markdown(rows, results, thresholds=diagnosis.THRESHOLDS):
   for row in rows:
     budget = "" if row["budget"] is None else f"{row['budget']:g}x"
     cells = [_pair(row["scores"][key], row["distances"][key]) for key in scores.METRICS]
-    lines.append([escape(row["model"]), budget, *cells, row["verdict"]])
+    lines.append([md.escape(row["model"]), budget, *cells, row["verdict"]])
   attacked = _recoverability(rows)
   head = f"# Leaderboard\n\n{paragraph(results)}\n"
-  return f"{head}\n{table(lines)}\n{_legend(thresholds)}\n{attacked}"
+  return f"{head}\n{md.table(lines)}\n{_legend(thresholds)}\n{attacked}"
 
 
 def paragraph(results):
@@ -200,11 +200,11 @@ def paragraph(results):
 
   def every(key, shape="{}"):
     found = sorted({each[key] for each in about if each[key] is not None})
-    return ", ".join(escape(shape.format(value)) for value in found) or MISSING
+    return ", ".join(md.escape(shape.format(value)) for value in found) or MISSING
 
   def known(key):
     """Of imported weights nobody knows it; then the paragraph says whose are missing."""
-    without = [escape(each["model"]) for each in about if each[key] is None]
+    without = [md.escape(each["model"]) for each in about if each[key] is None]
     if not without or len(without) == len(about):
       return every(key)
     return f"{every(key)} ({MISSING} for {', '.join(without)})"
@@ -212,9 +212,9 @@ def paragraph(results):
   runs = len(about) - 2
   return (
     f"{runs} unlearned model{'' if runs == 1 else 's'} beside Clean and Compromised. "
-    f"Release: {escape(release['name'])} (manifest sha256 "
-    f"{escape(release['manifest_sha256'][:12])}). Unit of the holdout: "
-    f"{escape(release['holdout_unit'])}. Retrieval gallery: {release['retrieval_gallery']:,} "
+    f"Release: {md.escape(release['name'])} (manifest sha256 "
+    f"{md.escape(release['manifest_sha256'][:12])}). Unit of the holdout: "
+    f"{md.escape(release['holdout_unit'])}. Retrieval gallery: {release['retrieval_gallery']:,} "
     f"captions. Budget: {every('budget', '{:g}x')} (1x is one pass over `forget`). Seed: "
     f"{known('seed')}. GenKnow ran on: {every('general_knowledge')}. Device: {known('device')}."
   )
@@ -248,11 +248,6 @@ def _pair(value, distance):
   return f"{value:.3f}" if distance is None else f"{value:.3f} ({distance:+z.3f})"
 
 
-def table(lines):
-  """Lines of cells as a Markdown table; the second says how columns are aligned."""
-  return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
 def _recoverability(rows):
   """The third pillar as a table with its legend; empty where no model was attacked."""
   if not _attacked(rows):
@@ -263,11 +258,11 @@ def _recoverability(rows):
   for row in rows:
     found = row["recoverability"]
     cells = [_pair(found[key], _above(found[key], bound[key])) for key in found]
-    lines.append([escape(row["model"]), *cells])
+    lines.append([md.escape(row["model"]), *cells])
   legend = "".join(f"- `{key}`: {m.name}\n" for key, m in scores.RECOVERABILITY.items())
   return (
     "\n## Recoverability\n\nWhat an attacker gets of what was to be forgotten; down to Clean's value.\n\n"
-    f"{table(lines)}\n{legend}"
+    f"{md.table(lines)}\n{legend}"
   )
 
 
@@ -278,14 +273,6 @@ def _attacked(rows):
 
 def _above(value, bound):
   return None if value is None or bound is None else value - bound
-
-
-def escape(text):
-  """Text that a Markdown table shows as it is: one line, no markup, no new cell."""
-  text = html.escape(" ".join(text.split()), quote=False)
-  # An underscore between letters is no markup; `direct_similarity` stays readable in the source.
-  outer = "(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"
-  return re.sub(rf"[\\`*\[\]|~]|{outer}", r"\\\g<0>", text)
 
 
 def _csv(rows):

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from salmu_jax import published
 from salmu_jax.evaluate import diagnosis, scores
+from salmu_jax.report import markdown as md
 
 TITLE = "Published, not measured here"
 WIDTH = 100
@@ -63,8 +64,7 @@ def published_markdown():
     words = [row["verdict"], row["diagnosis"] or ABSENT]
     budget = "" if row["budget"] is None else f"{row['budget']:g}x"
     lines.append([f"{row['model']} *(published)*", budget, *values, *words])
-  text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-  return f"{text}\n\n{source()}\n"
+  return f"{md.table(lines)}\n{source()}\n"
 
 
 def show_published(console, release):

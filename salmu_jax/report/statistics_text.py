@@ -2,6 +2,7 @@
 
 from salmu_jax.evaluate import scores
 from salmu_jax.report import leaderboard
+from salmu_jax.report import markdown as md
 from salmu_jax.report.statistics import LEVEL, REPLICATES
 
 FILES = ("statistics.md", "statistics.json")
@@ -16,7 +17,7 @@ def of_table(label, found):
   """
   neighbours = [pair for pair in found["pairs"] if pair["real"]]
   parts = [
-    f"# Statistics of {leaderboard.escape(label)}\n",
+    f"# Statistics of {md.escape(label)}\n",
     f"{_SURE} intervals, by {REPLICATES:,} bootstrap draws of people with all their rows.\n",
     _intervals(found["intervals"]),
     "## Shares\n",
@@ -39,19 +40,19 @@ def over_seeds(found):
   keys = [*scores.METRICS, *scores.RECOVERABILITY]
   lines = [["model", *keys], ["---", *["---:"] * len(keys)]]
   for model, each in found["models"].items():
-    lines.append([leaderboard.escape(model), *(_over(each[key]) for key in keys)])
+    lines.append([md.escape(model), *(_over(each[key]) for key in keys)])
   seeds = ", ".join(map(str, found["seeds"]))
   return (
     f"# Over seeds {seeds}\n\nThe mean; in brackets the least and the largest; then the {_SURE} interval of the mean, "
-    f"seeds and people drawn, where there are rows to draw from.\n\n{leaderboard.table(lines)}"
+    f"seeds and people drawn, where there are rows to draw from.\n\n{md.table(lines)}"
   )
 
 
 def _intervals(found):
   lines = [["model", *scores.METRICS], ["---", *["---:"] * len(scores.METRICS)]]
   for model, each in found.items():
-    lines.append([leaderboard.escape(model), *(_ends(each[key]) for key in scores.METRICS)])
-  return leaderboard.table(lines)
+    lines.append([md.escape(model), *(_ends(each[key]) for key in scores.METRICS)])
+  return md.table(lines)
 
 
 def _ends(interval):
@@ -71,8 +72,8 @@ def shares(found):
   """The shares of `statistics.of_table` as a table."""
   lines = [["model", *SIDES.values()], ["---", *["---:"] * len(SIDES)]]
   for model, each in found.items():
-    lines.append([leaderboard.escape(model), *(share(each.get(side)) for side in SIDES)])
-  return leaderboard.table(lines)
+    lines.append([md.escape(model), *(share(each.get(side)) for side in SIDES)])
+  return md.table(lines)
 
 
 def share(each):
@@ -86,18 +87,18 @@ def _ranks(found):
   lines = [["rank", "model", "weakest side", "really better than"], ["---:", "---", "---:", "---"]]
   for row in found:
     span = f"{row['rank']} ({row['low']} to {row['high']})"
-    better = ", ".join(map(leaderboard.escape, row["better_than"])) or "-"
-    lines.append([span, leaderboard.escape(row["model"]), f"{row['weakest']:z.3f}", better])
-  return leaderboard.table(lines)
+    better = ", ".join(map(md.escape, row["better_than"])) or "-"
+    lines.append([span, md.escape(row["model"]), f"{row['weakest']:z.3f}", better])
+  return md.table(lines)
 
 
 def _neighbours(found):
   lines = [["metric", "model", "less the next", "difference"], ["---", "---", "---", "---:"]]
   for pair in found:
-    names = (leaderboard.escape(pair[key]) for key in ("model", "other"))
+    names = (md.escape(pair[key]) for key in ("model", "other"))
     difference = f"{pair['difference']:+z.3f} ({pair['low']:+z.3f} to {pair['high']:+z.3f})"
     lines.append([pair["metric"], *names, difference])
-  return leaderboard.table(lines)
+  return md.table(lines)
 
 
 def _over(each):

@@ -1,0 +1,17 @@
+"""Tables and text as GitHub-flavoured Markdown."""
+
+import html
+import re
+
+
+def table(lines):
+  """Lines of cells as a Markdown table; the second says how columns are aligned."""
+  return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def escape(text):
+  """Text that a Markdown table shows as it is: one line, no markup, no new cell."""
+  text = html.escape(" ".join(text.split()), quote=False)
+  # An underscore between letters is no markup; `direct_similarity` stays readable in the source.
+  outer = "(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"
+  return re.sub(rf"[\\`*\[\]|~]|{outer}", r"\\\g<0>", text)
