@@ -87,6 +87,19 @@ def test_intervals_ranks_and_seeds_come_with_the_numbers(whole):
   assert data["tables"][2]["seeds"] is None
 
 
+def test_shares_have_intervals_around_them_and_what_is_lost_is_what_is_not_kept(whole):
+  table = pages.table()
+  shares = statistics.of_table(table.results)["shares"]
+  for row in embedded(whole)["tables"][0]["rows"]:
+    if row["role"] != "unlearned":
+      continue
+    for key in page_data.SIDES:
+      value, _, low, high = row["cells"][key]
+      assert low <= value <= high, (row["model"], key)
+    lost, kept = row["cells"]["general_knowledge_loss"], shares[row["model"]]["knowledge_kept"]
+    assert lost[2] == pytest.approx(1 - kept["high"], abs=1e-3)
+
+
 def test_what_older_results_lack_is_absent_and_not_zero():
   one = pages.table()
   for result in one.results:

@@ -20,6 +20,13 @@ SIDES = {  # key of a leaderboard's row -> (head, what it is, better)
   "inter_kept": ("Inter kept", "Share kept of the holdout gap in InterIdSim", "higher"),
   "intra_kept": ("Intra kept", "Share kept of the holdout gap in IntraIdSim", "higher"),
 }  # fmt: skip
+# The same -> the side of `statistics.of_table`, and whether one is what the other lacks to 1.
+_SIDE = {
+  "leakage_reduction": ("leak_removed", False),
+  "general_knowledge_loss": ("knowledge_kept", True),
+  "inter_kept": ("inter_kept", False),
+  "intra_kept": ("intra_kept", False),
+}
 UNMEASURED = "general knowledge not measured"
 
 
@@ -45,7 +52,8 @@ def table(label, results, thresholds, found, over_seeds):
   for row in ranked:
     result, name = by_name[row["model"]], row["model"]
     about = {
-      "cells": _cells(row, ranked[0], found["intervals"][name], seeds.get(name, {})),
+      "cells": _shares(row, found["shares"].get(name, {}))
+      | _cells(row, ranked[0], found["intervals"][name], seeds.get(name, {})),
       "bins": [_bins(result, where, edges) for _, where in plots.SPLITS],
       "curve": _curve(result["salmu_jax"]["curve"]),
       "examples": examples[name],
@@ -175,9 +183,22 @@ def _marks(verdict, failures, measured):
   return marks if measured else [*marks, ("unjudged", UNMEASURED)]
 
 
+def _shares(row, shares):
+  """{key of SIDES: [value, None, low, high]}."""
+  out = {}
+  for key, (side, lost) in _SIDE.items():
+    ends = [shares[side][end] for end in ("low", "high")] if side in shares else [None, None]
+    out[key] = [
+      row[key],
+      None,
+      *([1 - end for end in reversed(ends)] if lost and side in shares else ends),
+    ]
+  return {key: cell for key, cell in _clean(out).items() if cell[0] is not None}
+
+
 def _cells(row, clean, intervals, seeds):
   """{key of a column: [value, distance to bound, low, high, least and largest of seeds, mean of seeds]}."""
-  out = {key: [row[key]] for key in SIDES}
+  out = {}
   for key in (*scores.METRICS, *scores.RECOVERABILITY):
     if key in scores.METRICS:
       value, away = row["scores"][key], row["distances"][key]

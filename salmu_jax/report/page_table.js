@@ -53,11 +53,12 @@ const absent = (row, key) => (key === "method" && BOUNDS.includes(row.role) ? ""
 function numberCell(cell, column) {
   if (!cell) return missing();
   const [value, away, low, high, least, most] = cell;
-  if (column.group === "sides") return percent(value);
   const line = (kind, text) => make("span", { class: `sub ${kind}` }, text);
+  const interval = (show) => (low === null || low === undefined ? "" : line("interval", `[${show(low)}, ${show(high)}]`));
+  if (column.group === "sides") return [percent(value), interval((end) => fixed(100 * end, 1))];
   return [fixed(value),
     away === null || away === undefined ? "" : line("away", signed(away)),
-    low === null || low === undefined ? "" : line("interval", `[${fixed(low)}, ${fixed(high)}]`),
+    interval(fixed),
     least === undefined ? "" : line("seeds", `${fixed(least)}\u2013${fixed(most)} seeds`)];
 }
 
