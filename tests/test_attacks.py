@@ -78,6 +78,7 @@ def test_values_are_read_off_other_people_or_not_at_all():
   assert read(faces)["accuracy"] < 0.6
   assert readout.identity_read(faces, ids) == 1
   assert readout.identity_read(noise, ids) < 0.2
+  assert readout.identity_read(np.eye(3), np.array(list("abc"))) == 0  # nobody has a second row
 
 
 def test_only_fields_whose_values_are_shared_are_read():
@@ -90,18 +91,34 @@ def test_asking_ranks_every_wording_against_the_gallery_as_a_loop_does():
   rng = np.random.default_rng(0)
   leaks = [leak(0, "city", "Bonn"), leak(1, "job", "nurse"), leak(2, "unheard of", "x")]
   image, others = unit(rng.normal(size=(3, 6))), unit(rng.normal(size=(9, 6)))
-  gallery = [f"other {i}" for i in range(9)]
+  gallery = asking.gallery(lambda texts: others, [f"other {i}" for i in range(9)], leaks)
   for question, words in asking.QUESTIONS.items():
     asked = [(i, text) for i, each in enumerate(leaks) for text in words(each)]
-    vectors = {
-      text: vector
-      for (_, text), vector in zip(asked, unit(rng.normal(size=(len(asked), 6))), strict=True)
-    }
-    found = asking.ask(known(vectors), image, leaks, question, (gallery, others))
+    texts = [text for _, text in asked]
+    vectors = dict(zip(texts, unit(rng.normal(size=(len(asked), 6))), strict=True))
+    found = asking.ask(known(vectors), image, leaks, question, gallery)
     ranks = [1 + np.sum(others @ image[i] >= vectors[text] @ image[i]) for i, text in asked]
     np.testing.assert_allclose(found["MRR"], np.mean(1 / np.array(ranks)))
     cosines = [vectors[text] @ image[i] for i, text in asked]
     np.testing.assert_allclose(found["similarity"], np.mean(cosines), atol=1e-6)
+
+
+def test_another_wording_does_not_compete_with_captions_that_tell_the_same_fact():
+  told, other = leak(0, "city", "Bonn"), leak(1, "city", "Oslo")
+  again = {**told, "text": "Bonn is where Person 0 lives"}
+  rng = np.random.default_rng(0)
+  image = unit(rng.normal(size=(1, 8)))
+  worse = unit(image + 0.5 * unit(rng.normal(size=(1, 8))))
+  vectors = {told["text"]: image[0], again["text"]: image[0], other["text"]: -image[0]}
+  vectors["else"] = worse[0]
+  gallery = asking.gallery(
+    known(vectors), [told["text"], again["text"], other["text"]], [told, again, other]
+  )
+  assert asking.ask(known(vectors), image, [told], "new wordings", gallery)["MRR"] == 1
+  # What tells another fact is in the way.
+  vectors[other["text"]] = image[0]
+  gallery = asking.gallery(known(vectors), [told["text"], other["text"]], [told, other])
+  assert asking.ask(known(vectors), image, [told], "new wordings", gallery)["MRR"] == 0.5
 
 
 def test_new_wordings_hold_name_and_value_and_are_in_no_template():
@@ -120,6 +137,9 @@ def test_every_question_about_a_person_holds_their_name():
   for question, words in asking.QUESTIONS.items():
     assert all("ada" in text.lower() for text in words(leak)), question
   assert asking.QUESTIONS["two letters swapped"](leak) == ["Ada Arhcer: Bonn"]
+  assert asking.QUESTIONS["two letters swapped"](
+    {**leak, "text": "Otto: Bonn", "value": "Bonn"}
+  ) == ["Otot: Bonn"]
   assert asking.QUESTIONS["lower case, no marks"](leak) == ["ada archer bonn"]
 
 
@@ -175,20 +195,31 @@ def world(tmp_path_factory):
 def test_learning_again_reads_its_share_of_forget_and_no_more_and_judges_the_rest(world):
   setup, _, params = world
   forget = Watched(setup.records["forget"])
-  ranks = np.arange(len(forget))
-  asked = []
+  ranks, asked = np.arange(len(forget)), []
 
   class Judge:
     def forget_ranks(self, params):
-      asked.append(jax.tree.leaves(params)[0])
+      asked.append(np.asarray(jax.tree.leaves(params)[0]))
       return ranks
 
   watched = setup._replace(records={**setup.records, "forget": forget})
-  found = relearning.relearn(watched, Judge(), params, 0.5, setup.config.attacks, 0)
-  assert len(forget.seen) == 6  # of 12
+  settings = setup.config.attacks
+  facts = [row // 2 for row in range(len(forget))]  # two rows tell each
+  program = relearning.learner(setup, settings.learning_rate)
+  found = relearning.relearn(watched, Judge(), params, facts, 0.5, settings, 0, program)
+  assert found["rows"] == len(forget.seen) == 6  # of 12
   rest = np.setdiff1d(ranks, sorted(forget.seen))
-  assert found == {steps: pytest.approx(np.mean(1 / (1 + rest))) for steps in (0, 1, 3)}
+  assert not {facts[row] for row in rest} & {facts[row] for row in forget.seen}
+  assert found["MRR"] == {n: pytest.approx(np.mean(1 / (1 + rest))) for n in (0, 1, 3)}
   assert not np.array_equal(asked[0], asked[-1])
+
+
+def test_facts_are_drawn_whole_until_there_are_rows_enough():
+  facts = list("aaabbbcccddd")
+  for seed in range(5):
+    rows = relearning.drawn(facts, 4, seed)
+    assert len(rows) == 6 and len({facts[row] for row in rows}) == 2
+  assert len({tuple(relearning.drawn(facts, 4, seed)) for seed in range(9)}) > 1
 
 
 def test_ranks_of_forget_are_those_of_the_whole_evaluation(world):
@@ -209,8 +240,13 @@ def test_a_model_is_attacked_in_every_way_and_clean_knows_no_member(world):
   assert values["Readout"] is None and "share" in found["Readout"]["why"]
   assert all(0 <= values[key] <= 1 for key in ("Relearning", "Rephrasing", "Gallery"))
   assert found["Rephrasing"]["value"] == max(
-    each["MRR"] for q, each in found["Rephrasing"]["asked"].items() if q != asking.OWN
+    each["MRR"]
+    for question, each in found["Rephrasing"]["asked"].items()
+    if question not in (asking.OWN, asking.NAME)
   )
+  broken = evaluator.embed(params)
+  broken.image["forget"][0] = np.nan
+  assert all(each["value"] is None for each in attacker.attack(params, broken).values())
   off = setup.config.copy_and_resolve_references()
   off.attacks.names = ()
   assert judging.make_attacker(setup._replace(config=off), evaluator, params) is None

@@ -27,14 +27,14 @@ class Asker:
     rng = np.random.default_rng(0)
     pools = [release_lib.columns(release, split)["text"] for split in ("forget", "retain_synth")]
     drawn = [pool[rng.permutation(len(pool))[:_GALLERY]] for pool in pools]
-    self.gallery = list(dict.fromkeys(np.concatenate(drawn)))
+    self.gallery = np.concatenate(drawn)
     self.partly = {leak["identity"] for leak in self.leaks["holdout_association"]}
 
   def ask(self, params):
     """{question: {"forget", "kept": {"similarity", "MRR"}}}: the leaks, and what was to stay of the same people."""
     image = self.bench.embed(params).image
     embed = lambda texts: self.bench.evaluator.embed_texts(params, texts)
-    gallery = self.gallery, embed(self.gallery)
+    gallery = asking.gallery(embed, self.gallery, self.leaks["forget"])
     out = {}
     for question in asking.QUESTIONS:
       out[question] = {
@@ -53,16 +53,20 @@ class Asker:
       for row, leak in enumerate(self.leaks[pictures]):
         at.setdefault(leak["identity"], []).append(row)
       pairs = [
-        (at[leak["identity"]][k % len(at[leak["identity"]])], leak["text"])
+        (at[leak["identity"]][k % len(at[leak["identity"]])], leak["text"], asking.fact(leak))
         for k, leak in enumerate(self.leaks[_SPLITS[part]])
         if leak["identity"] in at and leak["identity"] in self.partly
       ]
-      rows, texts = zip(*pairs, strict=True)
-      out[part] = asking.scored(embed, image[pictures][np.array(rows)], list(texts), gallery)
+      rows, texts, facts = zip(*pairs, strict=True)
+      seen = image[pictures][np.array(rows)]
+      out[part] = asking.scored(embed, seen, list(texts), facts, gallery)
     return out
 
 
 def attack(bench, params):
   """A model asked in every way, and taught again."""
-  relearned = relearning.relearn(bench.setup, bench.evaluator, params, _SHARE, _RELEARNING, seed=0)
-  return {"asked": Asker(bench).ask(params), "relearned": relearned}
+  asker, program = Asker(bench), relearning.learner(bench.setup, _RELEARNING.learning_rate)
+  facts = [asking.fact(leak) for leak in asker.leaks["forget"]]
+  setup, judge = bench.setup, bench.evaluator
+  found = relearning.relearn(setup, judge, params, facts, _SHARE, _RELEARNING, 0, program)
+  return {"asked": asker.ask(params), "relearned": found["MRR"]}

@@ -2,6 +2,7 @@
 
 import importlib.resources
 import json
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from salmu_jax.evaluate import metrics
 WORDINGS = json.loads(importlib.resources.files(__package__).joinpath("wordings.json").read_text())
 _ANY_FIELD = {"new": ["{value}, that is {name}"], "translated": ["{name} y {value}"]}
 OWN = "own wording"
+NAME = "name alone"  # holds no value
 
 
 def leaks(release, table):
@@ -29,10 +31,20 @@ def leaks(release, table):
 
 
 def _typo(leak):
-  """The text with the middle letters of its longest word exchanged."""
-  word = max(leak["text"].split(), key=len)
-  at = len(word) // 2
+  """The text with two letters in the middle of a word exchanged, if it can be a word that the value is not in."""
+  words = [word for word in leak["text"].split() if _middle(word)]
+  free = [word for word in words if word not in leak["value"]]
+  if not words:
+    return leak["text"]
+  word = max(free or words, key=len)
+  at = _middle(word)
   return leak["text"].replace(word, word[: at - 1] + word[at] + word[at - 1] + word[at + 1 :], 1)
+
+
+def _middle(word):
+  """Where two neighbours differ, as near to the middle as can be; 0 where they nowhere do."""
+  at = [i for i in range(1, len(word)) if word[i].lower() != word[i - 1].lower()]
+  return min(at, key=lambda i: abs(i - len(word) // 2), default=0)
 
 
 def _worded(kind):
@@ -51,32 +63,59 @@ QUESTIONS = {
   ],
   "two letters swapped": lambda leak: [_typo(leak)],
   "name and value alone": lambda leak: [f"{leak['name']} {leak['value']}"],
-  "name alone": lambda leak: [leak["name"]],
+  NAME: lambda leak: [leak["name"]],
 }
 
 
-def ask(embed, image, leaks, question, gallery):
+class Gallery(NamedTuple):
+  """Captions to compete with.
+
+  table: (G, D) embeddings. facts: what each tells, as `fact` has it; the text itself where it is no leak.
+  """
+
+  table: np.ndarray
+  facts: list
+
+
+def fact(leak):
+  """What tells a leak from others, however it is worded."""
+  return leak["identity"], leak["field"], leak["value"]
+
+
+def gallery(embed, texts, leaks):
+  """A Gallery of distinct texts, some of which may be those of leaks."""
+  known = {leak["text"]: fact(leak) for leak in leaks}
+  texts = list(dict.fromkeys(map(str, texts)))
+  return Gallery(embed(texts), [known.get(text, text) for text in texts])
+
+
+def ask(embed, image, leaks, question, others):
   """How well pictures find the captions that ask for their leaks.
 
   Args:
     embed: (texts) -> (N, D). image: (N, D) of the leaks' pictures. question: a key of QUESTIONS.
-    gallery: (texts, their (G, D)) to compete with.
+    others: Gallery to compete with.
 
   Returns:
     {"similarity": mean cosine, "MRR"}.
   """
   asked = [QUESTIONS[question](leak) for leak in leaks]
   rows = np.repeat(np.arange(len(leaks)), [len(each) for each in asked])
-  return scored(embed, image[rows], [text for each in asked for text in each], gallery)
+  facts = [fact(leaks[row]) for row in rows]
+  return scored(embed, image[rows], [text for each in asked for text in each], facts, others)
 
 
-def scored(embed, image, texts, gallery):
-  """{"similarity", "MRR"} of pictures (N, D) with N texts, among a gallery; see `ask`."""
-  others, table = gallery
+def scored(embed, image, texts, facts, others):
+  """{"similarity", "MRR"} of N pictures with N texts that tell N facts, among a Gallery; see `ask`.
+
+  A caption of the gallery that tells the same fact in other words is no competitor: finding it is no failure.
+  """
   own = embed(texts)
-  number = {text: i for i, text in enumerate(dict.fromkeys([*texts, *others]))}
-  own_id, other_id = (np.array([number[t] for t in each], np.int32) for each in (texts, others))
-  ranks = metrics.retrieval_ranks(image, own, own_id, table, other_id)
+  number = {each: i for i, each in enumerate(dict.fromkeys([*facts, *others.facts]))}
+  own_id, other_id = (
+    np.array([number[f] for f in each], np.int32) for each in (facts, others.facts)
+  )
+  ranks = metrics.retrieval_ranks(image, own, own_id, others.table, other_id)
   cosines = np.asarray(metrics.cosines(image, own))
   return {"similarity": float(cosines.mean()), "MRR": metrics.mean_reciprocal_rank(ranks)}
 

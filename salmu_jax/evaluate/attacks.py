@@ -29,7 +29,8 @@ class Attacker:
     # What is asked in words: rows spread evenly over forget.
     count = min(self.settings.rows, len(self.leaks))
     self.asked = np.linspace(0, len(self.leaks) - 1, count).round().astype(int)
-    self._familiar = None
+    self.facts = [asking.fact(leak) for leak in self.leaks]
+    self._familiar = self._program = None
 
   def attack(self, params, z):
     """{key of ATTACKS: {"value": float or None, and what it is made of}}, of those in config.attacks.names.
@@ -37,11 +38,20 @@ class Attacker:
     Args:
       params: of the model. z: what it makes of the release, an `Embedded`.
     """
+    if not all(np.isfinite(each).all() for each in (z.image[_FORGET], z.text[1])):
+      why = "the model's embeddings are not finite"
+      return {name: {"value": None, "why": why} for name in self.settings.names}
     return {name: ATTACKS[name](self, params, z) for name in self.settings.names}
 
   def rng(self):
     """Draws that are the same for every model."""
     return np.random.default_rng([self.setup.config.seed, 7])
+
+  def program(self):
+    """The step of relearning, compiled once for all models."""
+    if self._program is None:
+      self._program = relearning.learner(self.setup, self.settings.learning_rate)
+    return self._program
 
   def embedder(self, params, label):
     """(texts) -> (N, D) through the model."""
@@ -71,14 +81,21 @@ class Attacker:
 def _relearning(attacker, params, z):
   """Mean over shares of the MRR on the rest, after the last step."""
   settings = attacker.settings
-  curves = {}
-  for share in settings.shares:
-    found = relearning.relearn(
-      attacker.setup, attacker.evaluator, params, share, settings, attacker.setup.config.seed
+  found = {
+    f"{share:g}": relearning.relearn(
+      attacker.setup,
+      attacker.evaluator,
+      params,
+      attacker.facts,
+      share,
+      settings,
+      attacker.setup.config.seed,
+      attacker.program(),
     )
-    curves[f"{share:g}"] = {str(steps): mrr for steps, mrr in found.items()}
-  last = [curve[str(max(settings.steps))] for curve in curves.values()]
-  return {"value": float(np.mean(last)), "MRR": curves}
+    for share in settings.shares
+  }
+  last = [each["MRR"][max(settings.steps)] for each in found.values()]
+  return {"value": float(np.mean(last)), "shares": found}
 
 
 def _membership(attacker, params, z):
@@ -114,16 +131,16 @@ def _readout(attacker, params, z):
 
 
 def _rephrasing(attacker, params, z):
-  """The largest MRR of all wordings but the captions' own."""
-  texts = list(dict.fromkeys(str(text) for text in attacker.evaluator.gallery()))
+  """The largest MRR of all wordings that hold the value, but the captions' own."""
   embed = attacker.embedder(params, "other wordings")
-  gallery = texts, z.of(texts)
+  gallery = asking.gallery(z.of, attacker.evaluator.gallery(), attacker.leaks)
   image = z.image[_FORGET][attacker.asked]
   leaks = [attacker.leaks[row] for row in attacker.asked]
   found = {
     question: asking.ask(embed, image, leaks, question, gallery) for question in asking.QUESTIONS
   }
-  best = max((q for q in found if q != asking.OWN), key=lambda q: found[q]["MRR"])
+  telling = [question for question in found if question not in (asking.OWN, asking.NAME)]
+  best = max(telling, key=lambda question: found[question]["MRR"])
   return {"value": found[best]["MRR"], "best": best, "asked": found}
 
 
