@@ -57,7 +57,7 @@ def check(config, schema, run_schema, mesh):
   if not config.release:
     plan.check(config.generate)
   _check_evaluation(config)
-  _check_attacks(config.attacks, mesh)
+  _check_attacks(config.attacks, check_batch)
   _check_method(config, schema)
   _check_judged(config)
   if config.training_release and not config.release:
@@ -177,10 +177,11 @@ def _check_evaluation(config):
     )
 
 
-def _check_attacks(attacks, mesh):
+def _check_attacks(attacks, check_batch):
   for name in attacks.names:
     _known("config.attacks.names", name, ATTACKS)
-  if not attacks.shares or not all(0 < share < 1 for share in attacks.shares):
+  number = lambda value: isinstance(value, numbers.Real) and not isinstance(value, bool)
+  if not attacks.shares or not all(number(each) and 0 < each < 1 for each in attacks.shares):
     raise InputError(
       f"config.attacks.shares = {attacks.shares!r}; give shares of forget, each between 0 and 1."
     )
@@ -189,7 +190,11 @@ def _check_attacks(attacks, mesh):
       f"config.attacks.steps = {attacks.steps!r}; give numbers of steps, each 1 or more."
     )
   _positive(attacks, "config.attacks", "learning_rate", "rows", "people")
-  mesh_lib.check_batch(mesh, "attacks.batch_size", attacks.batch_size)
+  if attacks.batch_size < 2:
+    raise InputError(
+      f"config.attacks.batch_size = {attacks.batch_size}; it must be 2 or more: pairs are learnt from one another."
+    )
+  check_batch("attacks.batch_size", attacks.batch_size)
 
 
 def _takes_a_name(prompt):

@@ -57,8 +57,8 @@ def is_evaluated(setup, name):
     return False
   if files.read_json(path).get("salmu_jax", {}).get("inputs") != result_inputs(setup, name):
     raise InputError(
-      f"{path} was made with another config. Choose another --workdir, or delete that file to have "
-      "the model evaluated again."
+      f"{path} was made with another config, or by an older version. Choose another --workdir, or delete that "
+      "file to have the model evaluated again."
     )
   return True
 
@@ -114,8 +114,9 @@ def result_inputs(setup, name):
   known = setup.zero_shot.content if setup.zero_shot else None
   fragile = release_lib.read_fragile(setup.release)
   preset = setup.config.model.preset
-  attacked = setup.config.attacks.to_dict()
-  judged = [_evaluation(setup), attacked, known]
+  # Where nothing is attacked, results are those of before there were attacks.
+  attacked = [setup.config.attacks.to_dict()] if setup.config.attacks.names else []
+  judged = [_evaluation(setup), *attacked, known]
   return files.digest([made, preset, setup.release.digest, fragile, *judged])
 
 

@@ -139,7 +139,7 @@ def test_every_question_about_a_person_holds_their_name():
   assert asking.QUESTIONS["two letters swapped"](leak) == ["Ada Arhcer: Bonn"]
   assert asking.QUESTIONS["two letters swapped"](
     {**leak, "text": "Otto: Bonn", "value": "Bonn"}
-  ) == ["Otot: Bonn"]
+  ) == ["tOto: Bonn"]
   assert asking.QUESTIONS["lower case, no marks"](leak) == ["ada archer bonn"]
 
 

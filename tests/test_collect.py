@@ -78,7 +78,7 @@ def test_what_is_in_no_table_is_said_with_the_reason(tmp_path):
   assert names(table) == ["clean", "compromised", "finetune"]
   reasons = {path.rsplit("/")[-1]: reason for path, reason in left_out}
   assert "lacks salmu_jax.release.fragile_set_sha256" in reasons["03.json"]
-  assert "no Compromised model that it starts from" in reasons["04.json"]
+  assert "no Compromised that it belongs to" in reasons["04.json"]
   assert "02.json has another model of this name" in reasons["05.json"]
   assert "broken.json" in reasons and len(reasons) == 4
 
@@ -93,6 +93,46 @@ def test_bounds_without_their_partner_judge_nothing(tmp_path):
   (tmp_path / "empty").mkdir()
   with pytest.raises(InputError, match="has no results files"):
     results.collect([tmp_path / "empty"])
+
+
+def test_seeds_of_one_release_with_imported_bounds_are_tables_that_share_them(tmp_path):
+  bounds = [changed(one, seed=None) for one in everything()[:2]]
+  folders = []
+  for seed in (0, 1):
+    # Judged in each workdir again, at another pace.
+    judged = [changed(one, evaluation_seconds=1.0 + seed, weights_sha256="aa") for one in bounds]
+    folders.append(
+      save(tmp_path / f"{seed}", *judged, changed(everything()[2], seed=seed, steps=100 + seed))
+    )
+  tables, left_out = results.collect(folders)
+  assert [table.label for table in tables] == ["mini, unit fact, seed 0", "mini, unit fact, seed 1"]
+  assert (
+    all(names(table) == ["clean", "compromised", "finetune"] for table in tables) and not left_out
+  )
+
+
+def test_a_model_that_was_attacked_otherwise_is_left_out(tmp_path):
+  soft, hard = ({"names": ["Relearning"], "steps": [steps]} for steps in (5, 500))
+  judged = [changed(one, attacks=soft) for one in everything()]
+  judged[3] = changed(judged[3], attacks=hard)
+  judged[4] = changed(judged[4], attacks={"names": [], "steps": [9]})
+  (table,), left_out = results.collect([save(tmp_path, *judged)])
+  assert len(names(table)) == len(judged) - 1
+  assert [(path[-7:], "attacked otherwise" in reason) for path, reason in left_out] == [
+    ("03.json", True)
+  ]
+
+
+def test_a_mixed_folder_becomes_a_page_with_its_parts_apart(tmp_path, capsys):
+  save(tmp_path / "run" / "results", *of_seed(0), *of_seed(1))
+  assert command.main([str(tmp_path / "run")]) == 0
+  printed = capsys.readouterr().out
+  assert "mini, unit fact, seed 0" in printed and "mini, unit fact, seed 1" in printed
+  assert {path.name for path in (tmp_path / "run").iterdir()} == {
+    "results",
+    page.FILE,
+    *statistics_text.FILES,
+  }
 
 
 def test_the_same_folder_twice_counts_once(tmp_path):

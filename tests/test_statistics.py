@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from test_report import everything, result
 
+from salmu_jax import files
 from salmu_jax.evaluate import diagnosis, scores
 from salmu_jax.report import statistics, statistics_text
 from salmu_jax.report.results import Table
@@ -215,6 +216,67 @@ def test_tables_that_differ_in_more_than_the_seed_are_not_averaged():
     one["salmu_jax"]["release"]["holdout_unit"] = "pair"
   assert statistics.over_seeds([of_seed(0), other]) is None
   assert statistics.over_seeds([of_seed(0)]) is None
+
+
+def test_another_budget_or_other_bounds_are_no_other_seed():
+  first, second = of_seed(0), of_seed(1)
+  second.results[2]["salmu_jax"]["budget"] = 10.0
+  found = statistics.over_seeds([first, second])["models"]
+  assert found["finetune"]["AssocStr"]["seeds"] == 1
+  assert found["shuffled_captions"]["AssocStr"]["seeds"] == 2
+  second.results[1]["salmu_jax"]["settings"] = {"learning_rate": 7.0}
+  assert statistics.over_seeds([first, second]) is None
+
+
+def test_people_that_seeds_share_count_once():
+  same = [of_seed(seed) for seed in range(4)]
+  over = statistics.over_seeds(same)["models"]["finetune"]["AssocStr"]
+  low, high = statistics.of_table(same[0].results)["intervals"]["finetune"]["AssocStr"]
+  np.testing.assert_allclose([over["low"], over["high"]], [low, high], atol=1e-9)
+
+
+def test_few_groups_give_no_interval_and_no_difference_is_real():
+  results = table()
+  for one in results:
+    groups = one["salmu_jax"]["additional"]["rows"]["groups"]
+    for name, labels in groups.items():
+      groups[name] = [f"{i % (statistics.FEWEST - 1)}" for i in range(len(labels))]
+  found = statistics.of_table(results)
+  assert all(each is None for model in found["intervals"].values() for each in model.values())
+  assert found["ranks"] == found["pairs"] == [] and found["shares"] == {}
+
+
+def test_an_empty_split_has_no_interval_and_hinders_no_other():
+  results = table()
+  for one in results:
+    one["salmu_jax"]["additional"]["rows"]["groups"]["fragile_set"] = []
+    one["utility"]["2.5_FragSim"]["scores"] = []
+  found = statistics.of_table(results)["intervals"]["finetune"]
+  assert found["FragSim"] is None and found["VisIdInt"] is not None
+
+
+def test_without_general_knowledge_to_lose_nothing_is_ranked_and_all_can_be_written(tmp_path):
+  results = table()
+  rows = results[1]["salmu_jax"]["additional"]["rows"]
+  rows["hits"]["GenKnow"] = [0] * len(rows["hits"]["GenKnow"])
+  results[1]["utility"]["2.1_GenKnow"]["ImageNet1k_Accuracy"] = 0.0
+  found = statistics.of_table(results)
+  assert found["ranks"] == []
+  files.write_json(tmp_path / "statistics.json", found)
+
+
+def test_draws_without_a_gap_take_no_part_in_a_share(tmp_path):
+  results = table()
+  # Hardly anybody leaks, so that some draws have nobody who does.
+  for one in results[1:]:
+    owner = one["salmu_jax"]["additional"]["rows"]["groups"]["forget"]
+    one["efficacy"]["1.1_RetFail"]["outcomes"] = [0 if p == owner[0] else 1999 for p in owner]
+    one["efficacy"]["1.1_RetFail"]["MRR"] = 0.03
+  results[0]["efficacy"]["1.1_RetFail"]["outcomes"] = [1999] * 200
+  found = statistics.of_table(results)
+  assert found["shares"]["finetune"]["leak_removed"]["low"] is None
+  assert found["ranks"] == []
+  files.write_json(tmp_path / "statistics.json", found)
 
 
 def test_the_same_results_give_the_same_statistics(found):

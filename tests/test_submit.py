@@ -239,9 +239,43 @@ def test_rows_that_are_not_the_release_s_are_refused(board, keys, value, named):
   assert named in lines, lines
 
 
+ATTACKED = {
+  "Relearning": {
+    "value": 0.2,
+    "shares": {"0.1": {"rows": 9, "MRR": {"0": 0.1, "5": 0.9, "20": 0.2}}},
+  },
+  "Membership": {"value": 0.6, "calibrated": {"auc": 0.6}},
+  "Readout": {"value": 0.5, "value_from_picture": {"a": {"accuracy": 0.4}, "b": {"accuracy": 0.6}}},
+  "Rephrasing": {
+    "value": 0.3,
+    "asked": {
+      "own wording": {"MRR": 0.9},
+      "name alone": {"MRR": 0.8},
+      "translated": {"MRR": 0.3},
+      "x": {"MRR": 0.1},
+    },
+  },
+  "Gallery": {"value": 0.7, "MRR": 0.7},
+}
+
+
+@pytest.mark.parametrize("name", ATTACKED)
+def test_an_attacks_number_that_its_parts_do_not_have_is_refused(board, name):
+  result = copy.deepcopy(MINE)
+  result["salmu_jax"]["additional"]["recoverability"] = copy.deepcopy(ATTACKED)
+  found = result["salmu_jax"]["additional"]["recoverability"][name]
+  result["salmu_jax"].pop("attacks", None)
+  where = f"salmu_jax.additional.recoverability.{name}.value"
+  for value in (found["value"] / 2, None, -1):
+    found["value"] = value
+    assert list(refused(board, result)) == [where]
+  result["salmu_jax"]["additional"]["recoverability"][name] = {"value": 0.5}
+  assert list(refused(board, result)) == [where]
+
+
 def test_attacks_of_another_strength_are_refused(board):
   result = changed("salmu_jax", "attacks", value={"rows": 1})
-  result["salmu_jax"]["additional"]["recoverability"] = {"Readout": {"value": 0.1}}
+  result["salmu_jax"]["additional"]["recoverability"] = copy.deepcopy(ATTACKED)
   assert list(refused(board, result)) == ["salmu_jax.attacks"]
   del result["salmu_jax"]["attacks"]
   files.write_json(board.parent / "sent.json", result)

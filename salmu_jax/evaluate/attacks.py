@@ -41,7 +41,8 @@ class Attacker:
     if not all(np.isfinite(each).all() for each in (z.image[_FORGET], z.text[1])):
       why = "the model's embeddings are not finite"
       return {name: {"value": None, "why": why} for name in self.settings.names}
-    return {name: ATTACKS[name](self, params, z) for name in self.settings.names}
+    found = {name: ATTACKS[name](self, params, z) for name in self.settings.names}
+    return {name: {"value": number(name, each), **each} for name, each in found.items()}
 
   def rng(self):
     """Draws that are the same for every model."""
@@ -79,7 +80,7 @@ class Attacker:
 
 
 def _relearning(attacker, params, z):
-  """Mean over shares of the MRR on the rest, after the last step."""
+  """What comes back of the rest when a share of forget is learnt again."""
   settings = attacker.settings
   found = {
     f"{share:g}": relearning.relearn(
@@ -94,25 +95,22 @@ def _relearning(attacker, params, z):
     )
     for share in settings.shares
   }
-  last = [each["MRR"][max(settings.steps)] for each in found.values()]
-  return {"value": float(np.mean(last)), "shares": found}
+  return {"shares": found}
 
 
 def _membership(attacker, params, z):
-  """AUC of similarity less Clean's, which says how familiar a pair is to who never saw it."""
+  """Telling forget pairs by similarity, and by similarity less Clean's: how familiar a pair is to who never saw it."""
   own, changed = attacker.familiar(params, z.image[_FORGET])
   if not len(own):
-    return {"value": None, "why": "no forget caption holds its value"}
+    return {"why": "no forget caption holds its value"}
   clean_own, clean_changed = attacker.familiar_to_clean()
   plain = readout.membership(own, changed)
   calibrated = readout.membership(own - clean_own, changed - clean_changed)
-  return {
-    "value": calibrated["auc"], "calibrated": calibrated, "similarity": plain, "pairs": len(own)
-  }  # fmt: skip
+  return {"calibrated": calibrated, "similarity": plain, "pairs": len(own)}
 
 
 def _readout(attacker, params, z):
-  """Mean over fields of the accuracy of values read off pictures, people apart."""
+  """What a linear probe reads: values, of people that it did not learn from, and who it is."""
   image, ids = z.image[_FORGET], attacker.identities
   release, prompt = attacker.setup.release, attacker.setup.config.evaluate.name_prompt
   people = np.array(sorted(set(ids)))
@@ -126,33 +124,58 @@ def _readout(attacker, params, z):
     "identity_from_caption": readout.identity_read(captions, ids),
   }
   if not pictures:
-    return {"value": None, "why": "no field has values that people share", **found}
-  return {"value": float(np.mean([each["accuracy"] for each in pictures.values()])), **found}
+    return {"why": "no field has values that people share", **found}
+  return found
 
 
 def _rephrasing(attacker, params, z):
-  """The largest MRR of all wordings that hold the value, but the captions' own."""
+  """Retrieval by other wordings."""
   embed = attacker.embedder(params, "other wordings")
   gallery = asking.gallery(z.of, attacker.evaluator.gallery(), attacker.leaks)
   image = z.image[_FORGET][attacker.asked]
   leaks = [attacker.leaks[row] for row in attacker.asked]
-  found = {
-    question: asking.ask(embed, image, leaks, question, gallery) for question in asking.QUESTIONS
+  return {
+    "asked": {
+      question: asking.ask(embed, image, leaks, question, gallery) for question in asking.QUESTIONS
+    }
   }
-  telling = [question for question in found if question not in (asking.OWN, asking.NAME)]
-  best = max(telling, key=lambda question: found[question]["MRR"])
-  return {"value": found[best]["MRR"], "best": best, "asked": found}
 
 
 def _gallery(attacker, params, z):
-  """MRR of name and value among all names x all values of a field."""
+  """Name and value among all names x all values of a field."""
   embed = attacker.embedder(params, "names x values")
-  found = asking.name_and_value(
+  return asking.name_and_value(
     embed, z.image[_FORGET], attacker.leaks, attacker.settings.people, attacker.rng()
   )
-  return {"value": found["MRR"], **found}
 
 
+def number(name, found):
+  """The one number of an attack; None where it found nothing to attack.
+
+  Args:
+    name: a key of ATTACKS. found: what it is made of, as the attack has it or as a results file does.
+  """
+  return None if "why" in found else float(_NUMBERS[name](found))
+
+
+_NUMBERS = {
+  # The mean over shares of the MRR after the last step.
+  "Relearning": lambda found: np.mean(
+    [each["MRR"][max(each["MRR"], key=int)] for each in found["shares"].values()]
+  ),
+  "Membership": lambda found: found["calibrated"]["auc"],
+  # The mean over fields of values read off pictures.
+  "Readout": lambda found: np.mean(
+    [each["accuracy"] for each in found["value_from_picture"].values()]
+  ),
+  # The largest of all wordings that hold the value, but the captions' own.
+  "Rephrasing": lambda found: max(
+    each["MRR"]
+    for question, each in found["asked"].items()
+    if question not in (asking.OWN, asking.NAME)
+  ),
+  "Gallery": lambda found: found["MRR"],
+}
 # The keys of `scores.RECOVERABILITY`.
 ATTACKS = {
   "Relearning": _relearning,

@@ -1,7 +1,7 @@
 """Makes the report on folders of results; `submit RESULTS.json --to=FOLDER` adds a model to one.
 
-One folder: page, leaderboard, diagnosis, statistics and plots. Many: one page and the statistics, results that do not
-compare kept apart, and seeds of one experiment put together.
+One folder of results that compare: page, leaderboard, diagnosis, statistics and plots. Many, or a mixed one: one page
+and the statistics, what does not compare kept apart, and seeds of one experiment put together.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from rich.console import Console
 
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate.diagnosis import THRESHOLDS
-from salmu_jax.report import report, submit
+from salmu_jax.report import report, results, submit
 
 
 def main(argv=None):
@@ -39,9 +39,11 @@ def main(argv=None):
   if not args.out and not (one and (one / "results").is_dir()):
     parser.error("--out=DIR is needed: it says where the report goes")
   try:
-    if one:
+    if one and _compare(one):
       results_dir = one / "results" if (one / "results").is_dir() else one
       paths = report.report(results_dir, args.out or one, console, thresholds)
+    elif one:
+      paths = report.report_many([one], args.out or one, console, thresholds)
     else:
       paths = report.report_many(args.folders, args.out, console, thresholds)
   except InputError as error:
@@ -49,6 +51,12 @@ def main(argv=None):
     return 1
   print("\n".join(map(str, paths)))
   return 0
+
+
+def _compare(folder):
+  """Whether all results of a folder are one table."""
+  tables, left_out = results.collect([folder])
+  return len(tables) == 1 and not left_out
 
 
 if __name__ == "__main__":

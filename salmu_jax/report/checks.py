@@ -6,7 +6,7 @@ import operator
 
 import numpy as np
 
-from salmu_jax.evaluate import breakdown, metrics, scores
+from salmu_jax.evaluate import attacks, breakdown, metrics, scores
 from salmu_jax.report import schema
 from salmu_jax.report.results import SAME
 
@@ -17,6 +17,7 @@ _MODEL, _ROLE, _START = (("salmu_jax", key) for key in ("model", "role", "start"
 _EVALUATION, _KNOWLEDGE = ("salmu_jax", "evaluation"), ("salmu_jax", "general_knowledge")
 _GALLERY, _EXAMPLES = (*_RELEASE, "retrieval_gallery"), (*_ADDITIONAL, "examples")
 _ATTACKS = ("salmu_jax", "attacks")
+_RECOVERABILITY = (*_ADDITIONAL, "recoverability")
 _BOUNDS = "as the leaderboard's Compromised has it"
 _RANKS = ("efficacy", "1.1_RetFail", "outcomes")
 _ROWS = {  # key of METRICS -> the rows that it is computed from
@@ -93,6 +94,7 @@ def _checks(result, compromised, taken):
     yield [metric.path, _ROWS[key]], _number(result, key)
   cosines = [_ROWS[key] for key in ("AssocStr", "InterIdSim", "IntraIdSim")]
   yield [_PARTS, _GROUPS, _RANKS, *cosines], _parts(result)
+  yield [_RECOVERABILITY], _attacks_add_up(result)
   if compromised:
     yield [_GROUPS, _RELEASE, _KNOWLEDGE], _as_judged(result, compromised, _GROUPS)
     yield [_ACS_ROWS, _RELEASE, _EVALUATION], _as_judged(result, compromised, _ACS_ROWS)
@@ -235,6 +237,26 @@ def _examples_as_judged(result, compromised):
   )
   if ours:
     yield from _differ(ours, theirs, _EXAMPLES, _BOUNDS)
+
+
+def _attacks_add_up(result):
+  """The number of each attack is that of what it is made of."""
+  for name, found in (_at(result, _ADDITIONAL).get("recoverability") or {}).items():
+    where = (*_RECOVERABILITY, name, "value")
+    try:
+      expected = attacks.number(name, found)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+      yield (
+        where,
+        f"{schema.found(found['value'])}; should come with what it is made of ({error!r})",
+      )
+      continue
+    if expected is None or found["value"] is None:
+      fits = expected is found["value"]
+    else:
+      fits = math.isclose(expected, found["value"], rel_tol=1e-9)
+    if not fits:
+      yield where, f"{schema.found(found['value'])}; should be {expected}, as its parts have it"
 
 
 def _attacks_as_judged(result, compromised):

@@ -187,12 +187,10 @@ def _shares(row, shares):
   """{key of SIDES: [value, None, low, high]}."""
   out = {}
   for key, (side, lost) in _SIDE.items():
-    ends = [shares[side][end] for end in ("low", "high")] if side in shares else [None, None]
-    out[key] = [
-      row[key],
-      None,
-      *([1 - end for end in reversed(ends)] if lost and side in shares else ends),
-    ]
+    ends = [shares.get(side, {}).get(end) for end in ("low", "high")]
+    if lost and None not in ends:
+      ends = [1 - end for end in reversed(ends)]
+    out[key] = [row[key], None, *ends]
   return {key: cell for key, cell in _clean(out).items() if cell[0] is not None}
 
 

@@ -223,7 +223,7 @@ function neighbours(pairs) {
   const draw = () => {
     const chosen = pairs.filter((each) => of(each) === [...both.keys()][select.value]);
     out.replaceChildren(plainTable("Differences on the same rows, the first less the second",
-      [["metric", "words"], ["difference", ""], ["interval", ""], ["real, of all neighbours", "words"]],
+      [["metric", "words"], ["difference", ""], ["interval", ""], ["real among all pairs", "words"]],
       chosen.map((each) => [each.metric, signed(each.difference, fine), `${signed(each.low, fine)} to ${signed(each.high, fine)}`,
         each.real ? "real" : "not shown"])));
   };

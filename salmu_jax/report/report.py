@@ -49,14 +49,15 @@ def report(results_dir, out_dir, console, thresholds=THRESHOLDS):
   table, found = leaderboard.rows(results, thresholds), diagnoses.diagnoses(results, thresholds)
   in_order = [row["model"] for row in table]
   found.sort(key=lambda each: in_order.index(each["model"]))
-  # leaderboard.json comes last: where it is current, so is all the rest.
+  # diagnosis.json, with the thresholds, and leaderboard.json come last: where they are current, so is all the rest.
   paths = plots.draw(results, table, out_dir, thresholds)
   paths.append(plots.save(lambda: heatmap.breakdown(found), out_dir / heatmap.FILE))
   text, data = (out_dir / name for name in diagnoses.FILES)
+  tables = [results_lib.Table(*results_lib.labels([results]), results)]
+  paths += _sure_and_page(tables, [], out_dir, thresholds)
   files.write_text(text, diagnoses.markdown(found, thresholds))
   files.write_json(data, {"thresholds": dict(thresholds), "models": found})
-  tables = [results_lib.Table(*results_lib.labels([results]), results)]
-  paths += [text, data, *_sure_and_page(tables, [], out_dir, thresholds)]
+  paths += [text, data]
   paths += leaderboard.write(table, out_dir, results, thresholds)
   leaderboard.show(table, console)
   published_lib.show_published(console, results[0]["salmu_jax"]["release"]["name"])

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from salmu_jax import files
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import scores
-from salmu_jax.report import plots
+from salmu_jax.report import details, plots
 
 ROLES = ("clean", "compromised", "unlearned")
 
@@ -54,8 +54,8 @@ def collect(folders):
     folders: each with one JSON a model, or a workdir with a folder `results` of them.
 
   Returns:
-    ([Table], [(path, why it is in none)]). A table has the models between one Clean and one Compromised, wherever
-    their files lie; a file that is no results file of this version, or has no bounds, is left out.
+    ([Table], [(path, why it is in none)]). A table has the models between one Clean and one Compromised, which lie in
+    one folder; the models may lie anywhere. A file that is no results file of this version, or has no bounds, is left out.
 
   Raises:
     InputError: a folder has no JSON.
@@ -83,31 +83,64 @@ def collect(folders):
 
 def _between_bounds(parts, left_out):
   """[results of a table], from [(what they were judged on, [(path, result)])]."""
-  start = lambda result: result["salmu_jax"]["start"]
-  role = lambda result: result["salmu_jax"]["role"]
-  tables = {(key, start(r)): {} for key, part in parts for _, r in part if role(r) == "compromised"}
+  bounds, others = {}, []
   for key, part in parts:
     # A Clean model, and weights of unknown start, belong with the Compromised that they lie beside.
-    beside = next((start(r) for _, r in part if role(r) == "compromised"), None)
+    beside = next((_start(r) for _, r in part if _role(r) == "compromised"), None)
     for path, result in part:
-      own = role(result) != "clean" and start(result)
-      table = tables.get((key, own or beside))
-      name = role(result) if role(result) != "unlearned" else result["salmu_jax"]["model"]
-      if table is None:
-        left_out.append(
-          (str(path), "no Compromised model that it starts from was judged on the same rows")
-        )
-      elif table.setdefault(name, (path, result))[1] != result:
-        left_out.append((str(path), f"{table[name][0]} has another model of this name"))
-  for table in tables.values():
-    if "clean" not in table:
-      left_out += [
-        (str(path), "there is no Clean model beside its Compromised") for path, _ in table.values()
-      ]
-  whole = [table for table in tables.values() if "clean" in table]
-  return [
-    sorted((r for _, r in table.values()), key=lambda r: ROLES.index(role(r))) for table in whole
-  ]
+      own = _start(result) if _role(result) != "clean" else None
+      place = key, own or beside
+      if _role(result) == "unlearned":
+        others.append((place, path, result))
+      else:
+        _put(bounds.setdefault(place, {}), _role(result), path, result, left_out)
+  tables = {}
+  for place, path, result in others:
+    known = bounds.get(place, {})
+    missing = [role for role in ROLES[:2] if role not in known]
+    if missing:
+      reason = f"no {missing[-1].capitalize()} that it belongs to was judged on the same rows"
+      left_out.append((str(path), reason))
+    elif _attacked_otherwise(result, known["compromised"][1]):
+      left_out.append((str(path), "it was attacked otherwise than Compromised (salmu_jax.attacks)"))
+    else:
+      # Of imported bounds the seed is unknown; then seeds of what was unlearned are tables of their own.
+      own = (
+        result["salmu_jax"]["seed"]
+        if known["compromised"][1]["salmu_jax"]["seed"] is None
+        else None
+      )
+      table = tables.setdefault((*place, own), dict(known))
+      _put(table, result["salmu_jax"]["model"], path, result, left_out)
+  used = {place[:2] for place in tables}
+  for place, known in bounds.items():
+    if len(known) == 2 and place not in used:
+      tables[*place, None] = known
+    elif len(known) < 2:
+      reason = "the other bound was not judged on the same rows"
+      left_out += [(str(path), reason) for path, _ in known.values()]
+  order = lambda result: ROLES.index(_role(result))
+  return [sorted((r for _, r in table.values()), key=order) for table in tables.values()]
+
+
+def _put(table, name, path, result, left_out):
+  """Adds a model, unless one of its name is there; the same model judged twice is no other."""
+  marks = lambda r: [r["salmu_jax"].get(key) for key in ("weights_sha256", "inputs", "steps")]
+  if marks(table.setdefault(name, (path, result))[1]) != marks(result):
+    left_out.append((str(path), f"{table[name][0]} has another model of this name"))
+
+
+def _start(result):
+  return result["salmu_jax"]["start"]
+
+
+def _role(result):
+  return result["salmu_jax"]["role"]
+
+
+def _attacked_otherwise(result, compromised):
+  ours, theirs = _attacks(result), _attacks(compromised)
+  return bool(ours and theirs and ours != theirs)
 
 
 def _judged_on(result):
@@ -123,12 +156,19 @@ def labels(tables):
   plain = []
   for results in tables:
     about = results[1]["salmu_jax"]
-    seed = "" if about["seed"] is None else f", seed {about['seed']}"
+    known = seed_of(results)
+    seed = "" if known is None else f", seed {known}"
     plain.append(f"{about['release']['name']}, unit {about['release']['holdout_unit']}{seed}")
   return [
     label if plain.count(label) == 1 else f"{label} ({_mark(results)})"
     for label, results in zip(plain, tables, strict=True)
   ]
+
+
+def seed_of(results):
+  """The seed of a table: of Compromised, or, where that is imported, of what was unlearned; None if unknown."""
+  seeds = [result["salmu_jax"]["seed"] for result in results[1:]]
+  return next((seed for seed in seeds if seed is not None), None)
 
 
 def _mark(results):
@@ -187,6 +227,7 @@ def read_results(folder):
         f"judge models against. Evaluate the {role.capitalize()} model and put its JSON there."
       )
   _check_same(pairs)
+  _check_attacks(pairs)
   _check_starts(pairs)
   return sorted((r for _, r in pairs), key=lambda r: ROLES.index(r["salmu_jax"]["role"]))
 
@@ -211,6 +252,7 @@ def _check(path, result):
     for key in plots.CURVES:
       if not isinstance(point.get(key), int | float | None):
         raise InputError(f"{path}: salmu_jax.curve[{at}].{key} must be a number or null.")
+  details.check(path, result)
   if result["salmu_jax"]["role"] not in ROLES:
     raise InputError(
       f"{path}: salmu_jax.role is {result['salmu_jax']['role']!r}; it is one of {', '.join(ROLES)}."
@@ -250,12 +292,6 @@ def _check_same(pairs):
         f"{path} was evaluated with {ours}, {reference_path} with {theirs}: their numbers do not "
         "compare. Evaluate both models with the same config.evaluate."
       )
-    ours, theirs = (_attacks(r) for r in (result, reference))
-    if ours and theirs and ours != theirs:
-      raise InputError(
-        f"{path} was attacked with {ours}, {reference_path} with {theirs}: their numbers do not compare. "
-        "Attack both models with the same config.attacks."
-      )
     ours, theirs = (r["salmu_jax"]["general_knowledge"] for r in (result, reference))
     if ours != theirs:
       raise InputError(
@@ -269,6 +305,17 @@ def _check_same(pairs):
           f"{path} has {ours} scores in {pillar}.{metric}, {reference_path} has {theirs}. "
           "Evaluate both models on the same release."
         )
+
+
+def _check_attacks(pairs):
+  """Raises InputError when two models were attacked in different ways."""
+  (path, first), *others = [(p, r) for p, r in pairs if _attacks(r)] or [(None, None)]
+  for other, result in others:
+    if _attacks(result) != _attacks(first):
+      raise InputError(
+        f"{other} was attacked with {_attacks(result)}, {path} with {_attacks(first)}: their numbers do not compare. "
+        "Attack both models with the same config.attacks."
+      )
 
 
 def _attacks(result):

@@ -11,8 +11,11 @@ import itertools
 import numpy as np
 
 from salmu_jax.evaluate import scores
+from salmu_jax.report import leaderboard
+from salmu_jax.report import results as results_lib
 
 REPLICATES = 2000
+FEWEST = 5  # groups that can say anything of others
 LEVEL = 0.95
 # Metric -> (how a results file tells each case, the group of `outcomes.groups` that its rows are of).
 _CASES = {
@@ -63,8 +66,8 @@ def of_table(results, seed=0):
     "shares": {model: {side: {"value", "low", "high"}}}, sides as in `_kept`, of the models that can be judged;
     "ranks": [{"model", "rank", "low", "high", "weakest", "better_than"}] of these, by their weakest side, best first;
     "pairs": [{"model", "other", "metric", "difference", "low", "high", "real"}] of neighbours in that order.
-    "better_than" and "real" hold for all pairs together, with probability LEVEL (single-step max-t); low and high
-    are of the one number.
+    "better_than" and "real" hold for all pairs of models together, each metric by itself, with probability LEVEL
+    (single-step max-t); low and high are of the one number. FEWEST groups are the least that intervals are drawn from.
   """
   drawn = replicates(results, seed)
   about = [result["salmu_jax"]["model"] for result in results]
@@ -74,12 +77,13 @@ def of_table(results, seed=0):
   known = _sides(results, drawn)
   shares = {
     model: {
-      side: dict(zip(("value", "low", "high"), (value, *_interval(draws[side])), strict=True))
+      side: dict(zip(("value", "low", "high"), (value, *_ends(draws.get(side))), strict=True))
       for side, value in values.items()
     }
     for model, (values, draws) in known.items()
   }
   sides = {m: (float(_weakest(values)), _weakest(draws)) for m, (values, draws) in known.items()}
+  sides = {model: each for model, each in sides.items() if np.isfinite(each[1]).all()}
   order = sorted(sides, key=lambda model: (-sides[model][0], model))
   return {
     "intervals": intervals,
@@ -130,7 +134,8 @@ def replicates(results, seed=0):
 def over_seeds(tables, seed=0):
   """The models of tables that differ in the seed: mean, range and interval over seeds.
 
-  In every replicate of the interval seeds are drawn, and within each its people.
+  In every replicate of the interval seeds are drawn, and people within them: those of the same number in every
+  seed, so that people and classes that seeds share count once.
 
   Args:
     tables: [Table].
@@ -138,30 +143,34 @@ def over_seeds(tables, seed=0):
   Returns:
     {"seeds": [...], "models": {model: {key of METRICS or RECOVERABILITY: {"mean", "min", "max", "low", "high",
     "seeds": how many have the number}, or None}}}; None where there is one table, or they differ in more or in less.
+    A model counts where method, settings and budget are those of the first table that has its name.
   """
-  seeds = [table.results[1]["salmu_jax"]["seed"] for table in tables]
+  seeds = [results_lib.seed_of(table.results) for table in tables]
   if len(tables) < 2 or len({family(table) for table in tables}) > 1:
     return None
   if None in seeds or len(set(seeds)) < len(seeds):
     return None
   drawn = [replicates(table.results, seed) for table in tables]
-  values = [
-    {r["salmu_jax"]["model"]: scores.flatten(r) | scores.recoverability(r) for r in table.results}
-    for table in tables
-  ]
+  by_name = [{r["salmu_jax"]["model"]: r for r in table.results} for table in tables]
   rng = np.random.default_rng([seed, len(tables)])
-  names = list(dict.fromkeys(name for each in values for name in each))
   models = {}
-  for name in names:
+  for name in dict.fromkeys(name for each in by_name for name in each):
+    run = _run(next(each[name] for each in by_name if name in each))
+    known = [
+      (scores.flatten(each[name]) | scores.recoverability(each[name]), draws[name])
+      for each, draws in zip(by_name, drawn, strict=True)
+      if name in each and _run(each[name]) == run
+    ]
     models[name] = {}
     for key in (*scores.METRICS, *scores.RECOVERABILITY):
-      known = [
-        (each[name][key], draws[name].get(key))
-        for each, draws in zip(values, drawn, strict=True)
-        if each.get(name, {}).get(key) is not None
-      ]
-      models[name][key] = _over(known, rng) if known else None
+      pairs = [(values[key], draws.get(key)) for values, draws in known if values[key] is not None]
+      models[name][key] = _over(pairs, rng) if pairs else None
   return {"seeds": seeds, "models": models}
+
+
+def _run(result):
+  about = result["salmu_jax"]
+  return [about[key] for key in ("method", "settings", "budget")]
 
 
 def family(table):
@@ -179,7 +188,8 @@ def family(table):
     about["evaluation"],
     about["general_knowledge"],
   ]
-  return repr([same, about.get("architecture")])
+  bounds = [result["salmu_jax"]["settings"] for result in table.results[:2]]
+  return repr([same, bounds, about.get("architecture")])
 
 
 _ENDS = [50 * (1 - LEVEL), 100 - 50 * (1 - LEVEL)]
@@ -191,11 +201,8 @@ def _over(known, rng):
   low = high = None
   if all(draws is not None for _, draws in known):
     table = np.stack([draws for _, draws in known])  # (S, R)
-    count, at = len(known), np.arange(REPLICATES)
-    chosen = rng.integers(count, size=(count, REPLICATES))
-    # A seed that is drawn twice has other people the second time.
-    shifted = np.stack([rng.permutation(REPLICATES) for _ in range(count)])
-    low, high = _interval(np.mean([table[chosen[j], shifted[j][at]] for j in range(count)], axis=0))
+    chosen = rng.integers(len(known), size=table.shape)
+    low, high = _interval(np.take_along_axis(table, chosen, axis=0).mean(axis=0)) or (None, None)
   return {**out, "low": low, "high": high, "seeds": len(known)}
 
 
@@ -208,7 +215,7 @@ def _ranks(result):
 
 
 def _cases(result, key, values, group):
-  """(values, groups) of a metric's cases; None where the file lacks them or one has no number."""
+  """(values, groups) of a metric's cases; None where the file lacks them, one has no number, or groups are few."""
   rows = result["salmu_jax"].get("additional", {}).get("rows")
   if not rows or group not in rows["groups"] or rows["hits"].get(key, ()) is None:
     return None
@@ -216,7 +223,8 @@ def _cases(result, key, values, group):
   if key == "ACS":
     labels = [labels[row] for row in rows["ACS_rows"]]
   found = np.array(values(result), float)
-  return (found, labels) if np.isfinite(found).all() and len(found) == len(labels) else None
+  whole = np.isfinite(found).all() and len(found) == len(labels) and len(set(labels)) >= FEWEST
+  return (found, labels) if whole else None
 
 
 def _pools(results):
@@ -245,10 +253,14 @@ def _means(values, labels, number_of, weights):
 
 
 def _interval(draws):
-  """[low, high] of one number; None where there are no draws."""
-  if draws is None:
+  """[low, high] of one number; None where there are no draws, or too many of them miss all of its groups."""
+  if draws is None or np.mean(np.isfinite(draws)) < LEVEL:
     return None
   return [float(x) for x in np.nanpercentile(draws, _ENDS)]
+
+
+def _ends(draws):
+  return _interval(draws) or (None, None)
 
 
 def _sides(results, drawn):
@@ -260,9 +272,11 @@ def _sides(results, drawn):
     if result["salmu_jax"]["role"] != "unlearned":
       continue
     draws = [drawn[each["salmu_jax"]["model"]] for each in (result, *results[:2])]
-    sides = _kept(values, *known[:2])
-    if sides and all(each[key] is not None for each in draws for key in _GAPS.values()):
-      out[model] = {side: float(value) for side, value in sides.items()}, _kept(*draws)
+    if leaderboard.obstacle(values, *known[:2]):
+      continue
+    if all(each[key] is not None for each in draws for key in _GAPS.values()):
+      sides = {side: float(value) for side, value in _kept(values, *known[:2]).items()}
+      out[model] = sides, {side: each for side, each in _kept(*draws).items() if side in sides}
   return out
 
 
@@ -275,24 +289,23 @@ _GAPS = {
 
 
 def _kept(values, clean, compromised):
-  """{side: how far it was reached; 1 is whole}, of numbers or of (R,) draws; None where it cannot be said."""
-  tables = values, clean, compromised
-  if any(table[key] is None for table in tables for key in _GAPS.values()):
-    return None
+  """{side: how far it was reached; 1 is whole}, of numbers or of (R,) draws; NaN where there is no gap."""
   out = {}
   for side, key in _GAPS.items():
-    gap = np.asarray(compromised[key]) - clean[key]
-    if np.all(gap <= 0):
-      return None
-    kept = (np.asarray(values[key]) - clean[key]) / gap
+    kept = _share(np.asarray(values[key]) - clean[key], np.asarray(compromised[key]) - clean[key])
     out[side] = 1 - kept if side == "leak_removed" else kept
   if values["GenKnow"] is not None and compromised["GenKnow"] is not None:
-    out["knowledge_kept"] = np.asarray(values["GenKnow"]) / compromised["GenKnow"]
+    out["knowledge_kept"] = _share(values["GenKnow"], compromised["GenKnow"])
   return out
 
 
+def _share(part, whole):
+  with np.errstate(divide="ignore", invalid="ignore"):
+    return np.where(np.asarray(whole) > 0, np.divide(part, whole), np.nan)
+
+
 def _weakest(sides):
-  """The least of all sides, each up to 1."""
+  """The least of all sides, each up to 1; NaN where one cannot be said."""
   return np.minimum(1, np.min(np.broadcast_arrays(*sides.values()), axis=0))
 
 
@@ -345,7 +358,7 @@ def _pairs(results, drawn, order):
     wide = simultaneous(np.stack([drawn[model][key] for model in known]))
     for at, (model, other) in enumerate(itertools.pairwise(known)):
       difference = values[model][key] - values[other][key]
-      low, high = _interval(drawn[model][key] - drawn[other][key])
+      low, high = _ends(drawn[model][key] - drawn[other][key])
       out.append(
         {
           "model": model,

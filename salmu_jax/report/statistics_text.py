@@ -29,7 +29,7 @@ def of_table(label, found):
     _ranks(found["ranks"]) if found["ranks"] else "None: no judged model has rows to draw from.\n",
     "## Neighbours\n",
     "Differences between models next to one another in that order, on the same rows, where they are real among all "
-    f"pairs; in brackets, {_SURE} intervals.\n",
+    f"pairs of models, metric by metric; in brackets, {_SURE} intervals.\n",
     _neighbours(neighbours) if neighbours else "None.\n",
   ]
   return "\n".join(parts)
@@ -80,7 +80,8 @@ def share(each):
   """A share with its interval, in percent."""
   if each is None:
     return leaderboard.MISSING
-  return f"{each['value']:z.1%} ({each['low']:z.1%} to {each['high']:z.1%})"
+  value = f"{each['value']:z.1%}"
+  return value if each["low"] is None else f"{value} ({each['low']:z.1%} to {each['high']:z.1%})"
 
 
 def _ranks(found):
