@@ -274,10 +274,13 @@ def test_an_attacks_number_that_its_parts_do_not_have_is_refused(board, name):
 
 
 def test_attacks_of_another_strength_are_refused(board):
-  result = changed("salmu_jax", "attacks", value={"rows": 1})
+  result = changed("salmu_jax", "attacks", "rows", value=1)
   result["salmu_jax"]["additional"]["recoverability"] = copy.deepcopy(ATTACKED)
-  assert list(refused(board, result)) == ["salmu_jax.attacks"]
+  assert list(refused(board, result)) == ["salmu_jax.attacks.rows"]
   del result["salmu_jax"]["attacks"]
+  assert list(refused(board, result)) == ["salmu_jax.attacks"]
+  # Who was not attacked has no number that could be unfair.
+  del result["salmu_jax"]["additional"]["recoverability"]
   files.write_json(board.parent / "sent.json", result)
   assert submit.submit(board.parent / "sent.json", board).exists()
 
