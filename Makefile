@@ -13,9 +13,10 @@ mini: .venv/ready
 smoke: .venv/ready
 	$(BIN)/python main.py --config=configs/smoke.py --workdir=runs/smoke
 
-# A file's tests stay in one process, for they share fixtures; compilation is what takes the time, on one core each.
+# A file's tests stay in one process, for they share fixtures. In the files' order: those with the most tests first would
+# leave the slowest to the end.
 test: .venv/ready-dev
-	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 # Parity with PyTorch, OpenCLIP and transformers, live; `make test` checks against kept goldens.
 test-torch: .venv/ready-torch
