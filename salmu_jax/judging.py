@@ -180,7 +180,7 @@ _FREE = ("budget", "log_every", "checkpoint_every")
 
 
 def tuning(run):
-  """ "tuned" where a run has the settings that the search chose, "reproduction" where the published ones, else "own".
+  """Whose settings a run has: "tuned", those that the search chose, "reproduction", the published, or "own".
 
   Args:
     run: of config.unlearn; None for weights from elsewhere, of which nothing is known: None too.

@@ -133,7 +133,7 @@ class Evaluator:
       "IdZSC": self._naming(z, masks, settings),
       "GenKnow": self._general_knowledge(z),
     }
-    efficacy = self._efficacy(z, rows[_FORGET], cosines[_FORGET], gallery, hits)
+    efficacy = self._efficacy(z, cosines[_FORGET], gallery, hits)
     halves = metrics.association_probe_in_halves(
       z.image[_FORGET],
       rows[_FORGET],
@@ -175,17 +175,13 @@ class Evaluator:
 
   def forget_ranks(self, params):
     """(N,) ranks of RetFail, of parameters that nothing else is asked of."""
-    own, gallery = self.tables[_FORGET]["text"], self.gallery()
-    texts = list(dict.fromkeys([*own, *gallery]))
-    number = {text: at for at, text in enumerate(texts)}
-    own_id, gallery_id = (np.array([number[t] for t in each], np.int32) for each in (own, gallery))
-    rows = self._pictures[_FORGET]
+    gallery, rows = self.gallery(), self._pictures[_FORGET]
+    texts = list(dict.fromkeys([*self.tables[_FORGET]["text"], *gallery]))
     with progress.counting("retrieval of forget", len(texts) + len(rows)) as tick:
       table = self.embed_texts(params, texts, tick)
       image = self._embed_images(params, rows, tick)
-    return np.asarray(
-      metrics.retrieval_ranks(image, table[own_id], own_id, table[gallery_id], gallery_id)
-    )
+    row_of = {text: row for row, text in enumerate(texts)}
+    return self._retrieval(Embedded({_FORGET: image}, (row_of, table), None), gallery)
 
   def embed_pictures(self, params, split):
     """(N, D) of the pictures of a split."""
@@ -197,17 +193,22 @@ class Evaluator:
     """The derived splits: name -> (split, (N,) bool)."""
     return splits.derived(self._release, self.tables)
 
-  def _efficacy(self, z, own_rows, cosines, gallery, hits):
-    image = z.image[_FORGET]
+  def _retrieval(self, z, gallery):
+    """(N,) ranks of forget's captions among a gallery."""
     own = self.tables[_FORGET]["text"]
     own_id, gallery_id = np.split(_numbered([*own, *gallery]), [len(own)])
-    ranks = metrics.retrieval_ranks(image, own_rows, own_id, z.of(gallery), gallery_id)
+    ranks = metrics.retrieval_ranks(z.image[_FORGET], z.of(own), own_id, z.of(gallery), gallery_id)
+    return np.asarray(ranks)
+
+  def _efficacy(self, z, cosines, gallery, hits):
+    image = z.image[_FORGET]
+    ranks = self._retrieval(z, gallery)
     core = metrics.best_of(*(metrics.cosines(image, z.of(order)) for order in self.core_texts()))
     return {
       "1.1_RetFail": {
         "R@1": metrics.recall_at(ranks, 1),
         "MRR": metrics.mean_reciprocal_rank(ranks),
-        "outcomes": np.asarray(ranks).tolist(),
+        "outcomes": ranks.tolist(),
       },
       "1.2_AssocStr": _mean_and_scores(cosines),
       "1.3_ACS": {"acs_accuracy": float(np.mean(hits["ACS"]))},

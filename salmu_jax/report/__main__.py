@@ -36,12 +36,11 @@ def main(argv=None):
   thresholds = {name: getattr(args, name) for name in THRESHOLDS}
   console = Console(width=None if sys.stdout.isatty() else 120)
   one = pathlib.Path(args.folders[0]) if len(args.folders) == 1 else None
-  if not args.out and not (one and (one / "results").is_dir()):
+  if not args.out and not (one and results.place_of(one) != one):
     parser.error("--out=DIR is needed: it says where the report goes")
   try:
     if one and _compare(one):
-      results_dir = one / "results" if (one / "results").is_dir() else one
-      paths = report.report(results_dir, args.out or one, console, thresholds)
+      paths = report.report(results.place_of(one), args.out or one, console, thresholds)
     elif one:
       paths = report.report_many([one], args.out or one, console, thresholds)
     else:

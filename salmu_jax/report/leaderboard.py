@@ -130,9 +130,8 @@ def _show_recoverability(rows, console):
   table.add_column("model", min_width=12, max_width=28, overflow="fold")
   for key in scores.RECOVERABILITY:
     table.add_column(Text.assemble(f"{key}\n", ("down", "dim")), justify="right")
-  bound = rows[0]["recoverability"]
   for at, row in enumerate(rows):
-    cells = [_cell(v, _above(v, bound[key])) for key, v in row["recoverability"].items()]
+    cells = _attack_cells(row, rows[0], _cell)
     table.add_row(Text(row["model"]), *cells, end_section=at == 1)
   console.print()
   console.print(Text("what an attacker gets back", style="bold"))
@@ -254,11 +253,8 @@ def _recoverability(rows):
     return ""
   heads = ["model", *(f"{key} (Clean)" for key in scores.RECOVERABILITY)]
   lines = [heads, ["---", *["---:"] * len(scores.RECOVERABILITY)]]
-  bound = rows[0]["recoverability"]
   for row in rows:
-    found = row["recoverability"]
-    cells = [_pair(found[key], _above(found[key], bound[key])) for key in found]
-    lines.append([md.escape(row["model"]), *cells])
+    lines.append([md.escape(row["model"]), *_attack_cells(row, rows[0], _pair)])
   legend = "".join(f"- `{key}`: {m.name}\n" for key, m in scores.RECOVERABILITY.items())
   return (
     "\n## Recoverability\n\nWhat an attacker gets of what was to be forgotten; down to Clean's value.\n\n"
@@ -271,8 +267,11 @@ def _attacked(rows):
   return any(value is not None for row in rows for value in row["recoverability"].values())
 
 
-def _above(value, bound):
-  return None if value is None or bound is None else value - bound
+def _attack_cells(row, clean, cell):
+  """cell(value, distance to Clean's) of every attack on a model."""
+  found, bound = row["recoverability"], clean["recoverability"]
+  away = {k: scores.distance(m, found[k], bound[k], None) for k, m in scores.RECOVERABILITY.items()}
+  return [cell(found[key], away[key]) for key in away]
 
 
 def _csv(rows):

@@ -202,7 +202,7 @@ def _cells(row, clean, intervals, seeds):
       value, away = row["scores"][key], row["distances"][key]
     else:
       value, bound = row["recoverability"][key], clean["recoverability"][key]
-      away = None if value is None or bound is None else value - bound
+      away = scores.distance(scores.RECOVERABILITY[key], value, bound, None)
     ends = intervals.get(key) or [None, None]
     over = seeds.get(key)
     span = [over["min"], over["max"], over["mean"]] if over and over["seeds"] > 1 else []

@@ -105,9 +105,8 @@ def is_current(results_dir, out_dir, thresholds=THRESHOLDS):
 def _apart(folders, out_dir):
   """`out_dir` as a path, unless it is one that results are read from."""
   out_dir = pathlib.Path(out_dir)
-  for folder in map(pathlib.Path, folders):
-    inner = folder / "results"
-    if (inner if inner.is_dir() else folder).resolve() == out_dir.resolve():
+  for folder in folders:
+    if results_lib.place_of(folder).resolve() == out_dir.resolve():
       raise InputError(
         f"The report cannot go into {out_dir}, the folder of the results: leaderboard.json would be read as a "
         "model's results next time. Name another folder."

@@ -62,7 +62,7 @@ def collect(folders):
   """
   parts, left_out = [], []
   for folder in map(pathlib.Path, folders):
-    place = folder / "results" if (folder / "results").is_dir() else folder
+    place = place_of(folder)
     paths = sorted(place.glob("*.json"))
     if not paths:
       raise InputError(
@@ -79,6 +79,12 @@ def collect(folders):
     parts += part.items()
   found = _between_bounds(parts, left_out)
   return [Table(*each) for each in zip(labels(found), found, strict=True)], left_out
+
+
+def place_of(folder):
+  """Where the results of a workdir lie, or the folder itself."""
+  inner = pathlib.Path(folder) / "results"
+  return inner if inner.is_dir() else pathlib.Path(folder)
 
 
 def _between_bounds(parts, left_out):

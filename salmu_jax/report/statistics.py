@@ -32,7 +32,6 @@ _CASES = {
   "FragSim": (lambda r: r["utility"]["2.5_FragSim"]["scores"], "fragile_set"),
 }
 _STRANGERS = ("fragile_set", "zero_shot")  # drawn apart from people
-WEAKEST = "weakest side"
 
 
 def of_tables(tables):
@@ -202,12 +201,13 @@ def _over(known, rng):
   if all(draws is not None for _, draws in known):
     table = np.stack([draws for _, draws in known])  # (S, R)
     chosen = rng.integers(len(known), size=table.shape)
-    low, high = _interval(np.take_along_axis(table, chosen, axis=0).mean(axis=0)) or (None, None)
+    low, high = _ends(np.take_along_axis(table, chosen, axis=0).mean(axis=0))
   return {**out, "low": low, "high": high, "seeds": len(known)}
 
 
 def _rows(result):
-  return result["salmu_jax"]["additional"]["rows"]
+  """`additional.rows`; empty where the file lacks it."""
+  return result["salmu_jax"].get("additional", {}).get("rows") or {}
 
 
 def _ranks(result):
@@ -216,7 +216,7 @@ def _ranks(result):
 
 def _cases(result, key, values, group):
   """(values, groups) of a metric's cases; None where the file lacks them, one has no number, or groups are few."""
-  rows = result["salmu_jax"].get("additional", {}).get("rows")
+  rows = _rows(result)
   if not rows or group not in rows["groups"] or rows["hits"].get(key, ()) is None:
     return None
   labels = rows["groups"][group]
@@ -231,8 +231,7 @@ def _pools(results):
   """{"people", "fragile_set", "zero_shot": the groups that are drawn}, of all files that have rows."""
   out = {"people": {}, **{name: {} for name in _STRANGERS}}
   for result in results:
-    rows = result["salmu_jax"].get("additional", {}).get("rows")
-    for group, labels in (rows["groups"] if rows else {}).items():
+    for group, labels in _rows(result).get("groups", {}).items():
       out[group if group in _STRANGERS else "people"].update(dict.fromkeys(labels))
   return {name: sorted(pool) for name, pool in out.items()}
 

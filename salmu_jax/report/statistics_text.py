@@ -19,10 +19,10 @@ def of_table(label, found):
   parts = [
     f"# Statistics of {md.escape(label)}\n",
     f"{_SURE} intervals, by {REPLICATES:,} bootstrap draws of people with all their rows.\n",
-    _intervals(found["intervals"]),
+    _by_model(found["intervals"], {key: key for key in scores.METRICS}, _ends),
     "## Shares\n",
     "Of the gap between Compromised and Clean; of GenKnow, of Compromised's.\n",
-    shares(found["shares"]) if found["shares"] else "None.\n",
+    _by_model(found["shares"], SIDES, share) if found["shares"] else "None.\n",
     "## Ranks\n",
     "By the weakest side: the least of leak removed, GenKnow kept, InterIdSim kept and IntraIdSim kept. *Really better "
     f"than* holds for all pairs together at {_SURE} (max-t); in brackets, {_SURE} intervals of the rank.\n",
@@ -38,20 +38,19 @@ def of_table(label, found):
 def over_seeds(found):
   """What `statistics.over_seeds` returns, as GitHub-flavoured Markdown."""
   keys = [*scores.METRICS, *scores.RECOVERABILITY]
-  lines = [["model", *keys], ["---", *["---:"] * len(keys)]]
-  for model, each in found["models"].items():
-    lines.append([md.escape(model), *(_over(each[key]) for key in keys)])
   seeds = ", ".join(map(str, found["seeds"]))
   return (
     f"# Over seeds {seeds}\n\nThe mean; in brackets the least and the largest; then the {_SURE} interval of the mean, "
-    f"seeds and people drawn, where there are rows to draw from.\n\n{md.table(lines)}"
+    f"seeds and people drawn, where there are rows to draw from.\n\n"
+    f"{_by_model(found['models'], {key: key for key in keys}, _over)}"
   )
 
 
-def _intervals(found):
-  lines = [["model", *scores.METRICS], ["---", *["---:"] * len(scores.METRICS)]]
+def _by_model(found, heads, cell):
+  """A line for each model of {model: {key: value}}, a column for each of {key: head}."""
+  lines = [["model", *heads.values()], ["---", *["---:"] * len(heads)]]
   for model, each in found.items():
-    lines.append([md.escape(model), *(_ends(each[key]) for key in scores.METRICS)])
+    lines.append([md.escape(model), *(cell(each.get(key)) for key in heads)])
   return md.table(lines)
 
 
@@ -66,14 +65,6 @@ SIDES = {
   "intra_kept": "IntraIdSim kept",
   "knowledge_kept": "GenKnow kept",
 }
-
-
-def shares(found):
-  """The shares of `statistics.of_table` as a table."""
-  lines = [["model", *SIDES.values()], ["---", *["---:"] * len(SIDES)]]
-  for model, each in found.items():
-    lines.append([md.escape(model), *(share(each.get(side)) for side in SIDES)])
-  return md.table(lines)
 
 
 def share(each):
