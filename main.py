@@ -19,8 +19,8 @@ CONFIG = config_flags.DEFINE_config_file(
 COORDINATOR = flags.DEFINE_string(
   "coordinator",
   "",
-  "For a run of several processes: HOST:PORT of the first, or 'auto' where TPU, Slurm, MPI or Kubernetes "
-  "tell it, as on a TPU slice. Every process gets the same command, but for --process.",
+  "For a run of several processes: HOST:PORT of the first, or 'auto' where TPU, Slurm, MPI or "
+  "Kubernetes tell it, as on a TPU slice. Every process gets the same command, but for --process.",
 )
 PROCESSES = flags.DEFINE_integer(
   "processes", None, "How many processes there are; with --coordinator."
@@ -44,7 +44,9 @@ def main(argv):
 
 
 def parse(argv):
-  """Parses the flags; bad input found by a config file is raised as such, without absl's traceback."""
+  """Parses the flags; bad input found by a config file is raised as such, without absl's
+  traceback.
+  """
   try:
     return flags.FLAGS(argv)
   except (flags.Error, InputError) as error:
@@ -84,15 +86,15 @@ def explained(error):
     return str(error)
   if disk_is_full(error):
     return (
-      f"The disk of {WORKDIR.value} is full. What was finished before is unchanged. Free some space and "
-      "start the same command again."
+      f"The disk of {WORKDIR.value} is full. What was finished before is unchanged. Free some "
+      "space and start the same command again."
     )
   hosts = sys.modules.get("salmu_jax.hosts")
   if hosts and hosts.lost_another(error):
     reason = str(error).splitlines()[0]
     return (
-      f"Lost another process of this run ({reason}). See what that one says. Start all of them again: they "
-      "go on from the last checkpoint."
+      f"Lost another process of this run ({reason}). See what that one says. Start all of them "
+      "again: they go on from the last checkpoint."
     )
   return None
 

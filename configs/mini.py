@@ -1,7 +1,8 @@
 """The whole benchmark in small, for a laptop: 160 people, 64 px, a tiny CLIP.
 
 python main.py --config=configs/mini.py --workdir=runs/mini
-python main.py --config=configs/mini.py:finetune,vlunlearn --workdir=runs/mini   (only these methods)
+python main.py --config=configs/mini.py:finetune,vlunlearn --workdir=runs/mini   (only these
+methods)
 """
 
 from configs import default, methods

@@ -1,4 +1,6 @@
-"""A finished mini run, opened for study: its release and bounds, under a config that unlearns what a study wants."""
+"""A finished mini run, opened for study: its release and bounds, under a config that unlearns
+what a study wants.
+"""
 
 import jax
 

@@ -1,4 +1,6 @@
-"""Learning rates as data: programs that take them as an argument are compiled once for all rates and lengths."""
+"""Learning rates as data: programs that take them as an argument are compiled once for all rates
+and lengths.
+"""
 
 import jax.numpy as jnp
 

@@ -1,4 +1,6 @@
-"""Writes the tables of the READMEs, each from the JSON that its study kept: python -m experiments.tabulate"""
+"""Writes the tables of the READMEs, each from the JSON that its study kept: python -m
+experiments.tabulate
+"""
 
 import pathlib
 

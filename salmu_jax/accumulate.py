@@ -1,10 +1,11 @@
 """Losses and their gradients over a batch that is embedded in parts, one after another.
 
 A contrastive loss compares all pairs of a batch, so the mean of the losses of its parts is another
-loss. Here every part is embedded once to get the loss and its gradient by embedding, and once more to
-carry that gradient to the parameters: the loss of the whole batch, in the memory of a part.
+loss. Here every part is embedded once to get the loss and its gradient by embedding, and once more
+to carry that gradient to the parameters: the loss of the whole batch, in the memory of a part.
 
-Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup (arXiv 2101.06983).
+Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup (arXiv
+2101.06983).
 """
 
 import jax

@@ -14,7 +14,8 @@ from salmu_jax.models import clip
 
 
 class Checkpoints:
-  """Saves and restores a run's state, input position and unlogged metrics; the last two steps are kept.
+  """Saves and restores a run's state, input position and unlogged metrics; the last two steps are
+  kept.
 
   All processes of a run take part.
   """
@@ -41,7 +42,8 @@ class Checkpoints:
     self._manager.check_for_errors()
 
   def restore(self, state, iterator):
-    """Returns the newest (state, iterator, metrics), or those given and [] where nothing is saved yet.
+    """Returns the newest (state, iterator, metrics), or those given and [] where nothing is saved
+    yet.
 
     Arrays come back with the shardings of `state`.
     """
@@ -73,13 +75,16 @@ class Checkpoints:
 
 
 def _same_processes(folder):
-  """Raises InputError for a checkpoint of another number of processes, each of which keeps its place."""
+  """Raises InputError for a checkpoint of another number of processes, each of which keeps its
+  place.
+  """
   found = {path.name.rpartition("-of-")[2] for path in folder.glob("rows/process_*-of-*")}
   counts = {int(name.partition(".")[0]) for name in found}
   if counts and counts != {jax.process_count()}:
     raise InputError(
-      f"The checkpoint {folder} is of {counts.pop()} process(es), and there are {jax.process_count()}. It goes on "
-      "with any number of devices, but of as many processes; or delete the folder above it to start anew."
+      f"The checkpoint {folder} is of {counts.pop()} process(es), and there are "
+      f"{jax.process_count()}. It goes on with any number of devices, but of as many processes; or "
+      "delete the folder above it to start anew."
     )
 
 
@@ -89,7 +94,9 @@ def any_in(folder):
 
 
 def save_params(folder, params):
-  """Writes parameters alone, as the weights that a finished run hands on; all processes take part."""
+  """Writes parameters alone, as the weights that a finished run hands on; all processes take
+  part.
+  """
   with ocp.StandardCheckpointer() as checkpointer:
     checkpointer.save(pathlib.Path(folder).absolute(), params, force=True)
 

@@ -62,8 +62,8 @@ def check(config, schema, run_schema, mesh):
   _check_judged(config)
   if config.training_release and not config.release:
     raise InputError(
-      "config.training_release goes with config.release, which is empty: a generated release has its "
-      "own splits to train on."
+      "config.training_release goes with config.release, which is empty: a generated release has "
+      "its own splits to train on."
     )
   for name, run in config.unlearn.items():
     _check_run(f"config.unlearn.{name}", name, run, run_schema, check_batch)
@@ -119,8 +119,8 @@ def _check_method(config, schema):
   given = [k for k, v in config.method.to_dict().items() if k != "name" and v != usual[k]]
   if given:
     raise InputError(
-      f"config.method.{given[0]} is of a composed method, and config.method.loss names none. Known losses: "
-      f"{', '.join(compose.FORGET_LOSSES)}. A run of config.unlearn has fields of its own."
+      f"config.method.{given[0]} is of a composed method, and config.method.loss names none. Known "
+      f"losses: {', '.join(compose.FORGET_LOSSES)}. A run of config.unlearn has fields of its own."
     )
   if name:
     _known("config.method.name", name, (*config.unlearn, NO_METHOD))
@@ -129,13 +129,14 @@ def _check_method(config, schema):
 def _check_composed_fields(name, config):
   if name in (NO_METHOD, *config.unlearn, *MAKERS):
     raise InputError(
-      f"config.method.name = {name!r} is taken, so it cannot name the method that config.method.loss "
-      "composes. Choose another, or leave it empty."
+      f"config.method.name = {name!r} is taken, so it cannot name the method that "
+      "config.method.loss composes. Choose another, or leave it empty."
     )
   run = config.method.get("run", {})
   if run.get("method", "compose") != "compose" or run.get("args"):
     raise InputError(
-      "config.method.run.method and .args follow from config.method.loss and .chain; leave them as they are."
+      "config.method.run.method and .args follow from config.method.loss and .chain; leave them as "
+      "they are."
     )
   try:
     compose.label(config.method.loss, config.method.get("chain", ()))
@@ -147,8 +148,8 @@ def _check_judged(config):
   name, weights = config.judge.name, config.judge.weights
   if bool(name) != bool(weights):
     raise InputError(
-      f"config.judge.name = {name!r} and config.judge.weights = {weights!r} go together: the row of "
-      "the leaderboard, and where its weights are."
+      f"config.judge.name = {name!r} and config.judge.weights = {weights!r} go together: the row "
+      "of the leaderboard, and where its weights are."
     )
   if name in config.unlearn:
     raise InputError(f"config.judge.name = {name!r} is a run of config.unlearn. Choose another.")
@@ -172,8 +173,8 @@ def _check_evaluation(config):
   _known("config.evaluate.name_candidates", config.evaluate.name_candidates, CANDIDATES)
   if not _takes_a_name(config.evaluate.name_prompt):
     raise InputError(
-      f"config.evaluate.name_prompt = {config.evaluate.name_prompt!r} must hold one {{}}, where the "
-      "name of the person goes, and no other braces."
+      f"config.evaluate.name_prompt = {config.evaluate.name_prompt!r} must hold one {{}}, where "
+      "the name of the person goes, and no other braces."
     )
 
 
@@ -192,7 +193,8 @@ def _check_attacks(attacks, check_batch):
   _positive(attacks, "config.attacks", "learning_rate", "rows", "people")
   if attacks.batch_size < 2:
     raise InputError(
-      f"config.attacks.batch_size = {attacks.batch_size}; it must be 2 or more: pairs are learnt from one another."
+      f"config.attacks.batch_size = {attacks.batch_size}; it must be 2 or more: pairs are learnt "
+      "from one another."
     )
   check_batch("attacks.batch_size", attacks.batch_size)
 
@@ -206,7 +208,8 @@ def _check_scale(config):
   _known("config.pretrain.loss", config.pretrain.loss, train.OBJECTIVES)
   if "sigmoid" in config.pretrain.loss and not config.model.logit_bias:
     raise InputError(
-      f"config.pretrain.loss = {config.pretrain.loss!r} needs a bias of logits; set config.model.logit_bias = True."
+      f"config.pretrain.loss = {config.pretrain.loss!r} needs a bias of logits; set "
+      "config.model.logit_bias = True."
     )
   if config.accumulate < 1:
     raise InputError(

@@ -10,4 +10,6 @@ class InputError(ValueError):
 
 
 class Stopped(Exception):
-  """The run was asked to end, and has saved what there was to save. The message says where it stood."""
+  """The run was asked to end, and has saved what there was to save. The message says where it
+  stood.
+  """

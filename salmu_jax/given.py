@@ -1,4 +1,6 @@
-"""Weights from elsewhere, of `config.init` and `config.judge`: found, brought in, checked, loaded."""
+"""Weights from elsewhere, of `config.init` and `config.judge`: found, brought in, checked,
+loaded.
+"""
 
 import pathlib
 
@@ -49,19 +51,22 @@ def field(config, name):
 
 
 def check(config, folder, name, words):
-  """Raises InputError if a model of `places` is of another preset, or reads other words than `words`."""
+  """Raises InputError if a model of `places` is of another preset, or reads other words than
+  `words`.
+  """
   made = files.read_json(model_folder(config, folder, name) / workdir.SETTINGS)
   if made["model"]["preset"] != config.model.preset:
     raise InputError(
       f"{field(config, name)} = {places(config)[name]!r} is a model of the preset "
-      f"{made['model']['preset']!r}, and config.model.preset is {config.model.preset!r}. Make them one."
+      f"{made['model']['preset']!r}, and config.model.preset is {config.model.preset!r}. Make them "
+      "one."
     )
   theirs = model_folder(config, folder, name) / "tokenizer.json"
   if not theirs.exists() or tokenizer_lib.load(theirs).kept != words.kept:
     raise InputError(
-      f"{field(config, name)} = {places(config)[name]!r} has no tokenizer.json, or another vocabulary "
-      "than this release gives: its weights would read other words. Use the release that it was "
-      "trained on."
+      f"{field(config, name)} = {places(config)[name]!r} has no tokenizer.json, or another "
+      "vocabulary than this release gives: its weights would read other words. Use the release "
+      "that it was trained on."
     )
 
 

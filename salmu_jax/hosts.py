@@ -1,7 +1,7 @@
 """Several processes as one run: their start, what the first does for all, and a stop at a signal.
 
-Every process runs the same program; they see the same workdir. The first alone writes files, and all
-take part in steps, checkpoints and evaluation.
+Every process runs the same program; they see the same workdir. The first alone writes files, and
+all take part in steps, checkpoints and evaluation.
 """
 
 import contextlib
@@ -32,7 +32,8 @@ def start(coordinator, processes, process, *, timeout=300):
   """Joins this process with the others; to be called before anything of JAX is computed.
 
   Args:
-    coordinator: "HOST:PORT" of the first process, or "auto" where TPU, Slurm, MPI or Kubernetes tell.
+    coordinator: "HOST:PORT" of the first process, or "auto" where TPU, Slurm, MPI or Kubernetes
+      tell.
       Empty: this process is alone.
     processes, process: how many there are, and which of them this is, from 0; None with "auto".
     timeout: seconds to wait for the others.
@@ -66,13 +67,14 @@ def start(coordinator, processes, process, *, timeout=300):
     jax.distributed.initialize(**asked)
   except (RuntimeError, ValueError) as error:
     raise InputError(
-      f"This process could not join the others at --coordinator={coordinator}: {_brief(error)}. Start "
-      "every process with the same --coordinator and --processes, and each with its own --process."
+      f"This process could not join the others at --coordinator={coordinator}: {_brief(error)}. "
+      "Start every process with the same --coordinator and --processes, and each with its own "
+      "--process."
     ) from error
   if processes not in (None, jax.process_count()):
     raise InputError(
-      f"This process was started with --processes={processes}, and the first with {jax.process_count()}. Start all "
-      "of them with the same number."
+      f"This process was started with --processes={processes}, and the first with "
+      f"{jax.process_count()}. Start all of them with the same number."
     )
 
 
@@ -82,13 +84,15 @@ def _check_address(coordinator, processes, process):
     raise InputError(f"--coordinator={coordinator} is not HOST:PORT or 'auto'.")
   if processes is None or process is None or not 0 <= process < processes:
     raise InputError(
-      f"--coordinator={coordinator} needs --processes, their number, and --process, which of them this "
-      f"is, from 0; found --processes={processes} and --process={process}."
+      f"--coordinator={coordinator} needs --processes, their number, and --process, which of them "
+      f"this is, from 0; found --processes={processes} and --process={process}."
     )
 
 
 def _await_first(coordinator, timeout):
-  """Returns once the first process listens: JAX's client would end this process without a word of ours."""
+  """Returns once the first process listens: JAX's client would end this process without a word
+  of ours.
+  """
   host, _, port = coordinator.rpartition(":")
   until = time.monotonic() + timeout
   while True:
@@ -98,8 +102,8 @@ def _await_first(coordinator, timeout):
     except OSError as error:
       if time.monotonic() > until:
         raise InputError(
-          f"Nobody listens at --coordinator={coordinator} after {timeout} s ({error}). Start the first process "
-          "(--process=0) there, and see that the others can reach that port."
+          f"Nobody listens at --coordinator={coordinator} after {timeout} s ({error}). Start the "
+          "first process (--process=0) there, and see that the others can reach that port."
         ) from error
     time.sleep(0.5)
 
@@ -160,7 +164,9 @@ def first_then_all(work):
 
 
 def _wait_for_all():
-  """Waits, for as long as it takes: a collective of the devices would give up after half a minute."""
+  """Waits, for as long as it takes: a collective of the devices would give up after half a
+  minute.
+  """
   everyone = set(range(jax.process_count()))
   ocp.multihost.sync_global_processes(
     f"salmu_jax {next(_number)}", processes=everyone, timeout=_WEEK
@@ -191,7 +197,9 @@ def lost_another(error):
 
 
 def leave(message):
-  """Ends this process with an error; one of several without waiting for the others, who may hang."""
+  """Ends this process with an error; one of several without waiting for the others, who may
+  hang.
+  """
   if jax.process_count() == 1:
     sys.exit(message)
   print(message, file=sys.stderr, flush=True)
@@ -200,18 +208,20 @@ def leave(message):
 
 
 class Stop:
-  """Whether the run has been asked to end, by SIGTERM, as clouds send it before they take a machine.
+  """Whether the run has been asked to end, by SIGTERM, as clouds send it before they take a
+  machine.
 
-  A lone process is stopped at once, but for steps, between which it asks. Several have to stop after
-  the same step: each tells the others with every step whether it was asked, and reads a step later what
-  they said, so that no device waits.
+  A lone process is stopped at once, but for steps, between which it asks. Several have to stop
+  after the same step: each tells the others with every step whether it was asked, and reads a step
+  later what they said, so that no device waits.
   """
 
   def __init__(self):
     self._asked = self._in_steps = False
     self._said = None
     self._alone = jax.process_count() == 1
-    # Of JAX's own preemption service there is one for all steps of a program, and Orbax counts there too.
+    # Of JAX's own preemption service there is one for all steps of a program, and Orbax counts
+    # there too.
     signal.signal(signal.SIGTERM, self._on_signal)
 
   def _on_signal(self, number, frame):
@@ -222,7 +232,8 @@ class Stop:
 
   @contextlib.contextmanager
   def between_steps(self):
-    """Within the block, a signal is only noted; yields asked() -> bool, to be called after every step.
+    """Within the block, a signal is only noted; yields asked() -> bool, to be called after every
+    step.
 
     Raises:
       Stopped: when the block ends, if a signal has come too late for it.

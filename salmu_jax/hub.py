@@ -1,7 +1,7 @@
 """Addresses on the Hugging Face hub: read, pinned to a commit, downloaded to the hub's own cache.
 
-The cache, its place (HF_HOME, HF_HUB_CACHE), logins and HF_HUB_OFFLINE are those of huggingface_hub;
-nothing else is written.
+The cache, its place (HF_HOME, HF_HUB_CACHE), logins and HF_HUB_OFFLINE are those of
+huggingface_hub; nothing else is written.
 """
 
 import contextlib
@@ -54,19 +54,21 @@ def parse(address, field):
   if not at and not pinned:
     raise InputError(
       f"{field} = {address!r} names no revision, and {repo} is none of the published repositories, "
-      f"whose revisions are known. Name a revision: {right}, with the 40 digits that the history of "
-      "its files shows."
+      f"whose revisions are known. Name a revision: {right}, with the 40 digits that the history "
+      "of its files shows."
     )
   if at and not _COMMIT.fullmatch(revision):
     raise InputError(
-      f"{field} = {address!r}: the revision {revision!r} is not a commit of 40 hexadecimal digits in "
-      f"lower case. Branches and tags move, and a result has to say what it was made from: {right}."
+      f"{field} = {address!r}: the revision {revision!r} is not a commit of 40 hexadecimal digits "
+      "in lower case. Branches and tags move, and a result has to say what it was made from: "
+      f"{right}."
     )
   return Address(repo, revision if at else pinned)
 
 
 def fetch(address, kind, field):
-  """The local folder of a repository on the hub: from the cache if it is whole there, else downloaded.
+  """The local folder of a repository on the hub: from the cache if it is whole there, else
+  downloaded.
 
   Downloads show the library's progress bars. Broken off, they go on: in the same run from the last
   whole chunk of the file, in another run with the files that are not there yet.
@@ -140,7 +142,9 @@ def _unreachable():
 
 
 def _listed(place, kind, patterns):
-  """{path: bytes} of the files that patterns name, from the listing in the cache; None where there is none."""
+  """{path: bytes} of the files that patterns name, from the listing in the cache; None where
+  there is none.
+  """
   from huggingface_hub import errors, get_cached_repo_tree
   from huggingface_hub.utils import filter_repo_objects
 
@@ -181,10 +185,10 @@ def _explain_absence(unreachable, error, place, kind, patterns):
     lacks = f"the download in the cache is not finished; {', '.join(missing[:3])}{more} missing"
   include = " ".join(f"--include '{pattern}'" for pattern in PATTERNS[kind])
   return (
-    f"{unreachable}, and {lacks}. Start the same command with a network and without HF_HUB_OFFLINE. "
-    f"Or run `hf download {place.repo} --repo-type {kind} --revision {place.revision} {include} "
-    "--local-dir DIR` where there is a network, and name DIR here instead of the address, or set "
-    "HF_HUB_CACHE to a copy of the cache there."
+    f"{unreachable}, and {lacks}. Start the same command with a network and without "
+    f"HF_HUB_OFFLINE. Or run `hf download {place.repo} --repo-type {kind} --revision "
+    f"{place.revision} {include} --local-dir DIR` where there is a network, and name DIR here "
+    "instead of the address, or set HF_HUB_CACHE to a copy of the cache there."
   )
 
 

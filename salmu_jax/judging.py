@@ -57,8 +57,8 @@ def is_evaluated(setup, name):
     return False
   if files.read_json(path).get("salmu_jax", {}).get("inputs") != result_inputs(setup, name):
     raise InputError(
-      f"{path} was made with another config, or by an older version. Choose another --workdir, or delete that "
-      "file to have the model evaluated again."
+      f"{path} was made with another config, or by an older version. Choose another --workdir, or "
+      "delete that file to have the model evaluated again."
     )
   return True
 
@@ -180,7 +180,8 @@ _FREE = ("budget", "log_every", "checkpoint_every")
 
 
 def tuning(run):
-  """Whose settings a run has: "tuned", those that the search chose, "reproduction", the published, or "own".
+  """Whose settings a run has: "tuned", those that the search chose, "reproduction", the published,
+  or "own".
 
   Args:
     run: of config.unlearn; None for weights from elsewhere, of which nothing is known: None too.

@@ -1,12 +1,13 @@
 """Losses on embeddings: `loss(z, reference) -> ()`, mathematics on matrices with unit rows.
 
-`z` and `reference` are `salmu_jax.models.clip.Embeddings` of the same batch, under the parameters in
-training and under those the run started from. A loss that ignores `reference` has None as its default
-and costs no forward pass of it: the compiler drops what nothing reads. Unlearning descends on every
-loss here, so one that is to rise has its sign turned: `ascent` is the contrastive loss turned round.
+`z` and `reference` are `salmu_jax.models.clip.Embeddings` of the same batch, under the parameters
+in training and under those the run started from. A loss that ignores `reference` has None as its
+default and costs no forward pass of it: the compiler drops what nothing reads. Unlearning descends
+on every loss here, so one that is to rise has its sign turned: `ascent` is the contrastive loss
+turned round.
 
-Below, S is the (B, B) matrix of cosines, p the in-batch matching probabilities softmax(scale S), over
-captions for each image and over images for each caption; index 0 marks the reference.
+Below, S is the (B, B) matrix of cosines, p the in-batch matching probabilities softmax(scale S),
+over captions for each image and over images for each caption; index 0 marks the reference.
 """
 
 import jax
@@ -53,7 +54,8 @@ def contrastive(z, reference=None):
 def sigmoid(z, reference=None):
   """SigLIP's loss: every image with every caption is a yes or a no of its own.
 
-    -(1/B) sum_ij log sigmoid(y_ij (scale S_ij + bias)),    y_ij = 1 for the true pairs, -1 for others
+    -(1/B) sum_ij log sigmoid(y_ij (scale S_ij + bias)),    y_ij = 1 for the true pairs, -1 for
+    others
 
   Zhai et al., Sigmoid Loss for Language Image Pre-Training (arXiv 2303.15343), equation 1.
   """
@@ -83,8 +85,8 @@ def bounded_ascent(margin=0.0):
 
     mean_i max(S_ii - t_i, 0),    t_i = mean_{j != i} S0_ij + margin
 
-  A pair at or below its target no longer pulls. The contrastive loss is no base for this: each pair's
-  pulls on all others of the batch, and drags them past their targets.
+  A pair at or below its target no longer pulls. The contrastive loss is no base for this: each
+  pair's pulls on all others of the batch, and drags them past their targets.
   """
 
   def loss(z, reference):
@@ -150,12 +152,13 @@ def npo(beta=0.1):
 def anchored_ascent(anchors=1.0, perturbation=0.5):
   """L2UL's ascent with adversarial anchors, which need no retain data.
 
-    ascent + anchors x CE(u', V, i') + anchors x CE(v', U, i'),   u'_i = unit(u0_i + e (v0_i' - v0_i))
+    ascent + anchors x CE(u', V, i') + anchors x CE(v', U, i'),   u'_i = unit(u0_i + e (v0_i' -
+    v0_i))
 
   u' is the starting embedding of an image pushed towards the caption i' of another row, v' likewise
   for captions; both should go on matching what they were pushed to. Cha et al., Learning to Unlearn
-  (arXiv 2301.11578), equation 5. There the adversary perturbs pixels; here embeddings, for losses see
-  no pixels.
+  (arXiv 2301.11578), equation 5. There the adversary perturbs pixels; here embeddings, for losses
+  see no pixels.
   """
 
   def loss(z, reference):
@@ -176,7 +179,9 @@ def _one_way(scale, queries, answers):
 
 
 def divergence(z, reference):
-  """KL(p0 to p), mean over rows and over both ways: how far the matching moved (CLIPErase, SCRUB)."""
+  """KL(p0 to p), mean over rows and over both ways: how far the matching moved (CLIPErase,
+  SCRUB).
+  """
   teachers = tuple(jnp.exp(log_p) for log_p in _log_matching(reference))
   return _divergence(teachers, _log_matching(z))
 
@@ -216,8 +221,8 @@ def mismatched_target(margin=0.0, softness=0.05):
 
     mean_i sqrt((S_ii - t_i)^2 + softness^2) - softness,    t_i = mean_{j != i} S0_ij + margin
 
-  All pairs pull alike until they are near their target, so the last ones are not left behind; one that
-  is pushed past it by the others comes back. This project's own.
+  All pairs pull alike until they are near their target, so the last ones are not left behind; one
+  that is pushed past it by the others comes back. This project's own.
   """
 
   def loss(z, reference):
@@ -228,7 +233,8 @@ def mismatched_target(margin=0.0, softness=0.05):
 
 
 def component_removed(z, reference):
-  """Forget captions go to their old place with the component along their picture's embedding removed.
+  """Forget captions go to their old place with the component along their picture's embedding
+  removed.
 
     mean_i (1 - v_i . unit(v0_i - (v0_i . u0_i) u0_i))
 

@@ -1,7 +1,8 @@
-"""The device mesh, and how arrays lie on it: whole copies, rows over the devices, parameters by rules.
+"""The device mesh, and how arrays lie on it: whole copies, rows over the devices, parameters by
+rules.
 
-There is one axis, `data`, over all devices. Batches are split along it; parameters are whole copies,
-or split along it too (fully sharded data parallelism), as an ordered list of rules says.
+There is one axis, `data`, over all devices. Batches are split along it; parameters are whole
+copies, or split along it too (fully sharded data parallelism), as an ordered list of rules says.
 """
 
 import re
@@ -12,8 +13,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from salmu_jax.errors import InputError
 
 AXIS = "data"
-# Rules (regex, axes): a parameter whose path the regex finds first has its last dimensions split over
-# these axes, None for one that is not.
+# Rules (regex, axes): a parameter whose path the regex finds first has its last dimensions split
+# over these axes, None for one that is not.
 REPLICATED = ((".*", ()),)
 
 
@@ -38,8 +39,8 @@ def parameter_layout(params, mesh, rules=REPLICATED):
 
   Args:
     params: a tree of arrays or shapes.
-    rules: ordered (regex, axes), see REPLICATED and configs.default.FSDP; each parameter goes by the first that its
-      path matches.
+    rules: ordered (regex, axes), see REPLICATED and configs.default.FSDP; each parameter goes by
+      the first that its path matches.
 
   Raises:
     InputError: a parameter that no rule matches, or whose size does not divide; a rule that no
@@ -63,8 +64,8 @@ def parameter_layout(params, mesh, rules=REPLICATED):
   idle = [rules[number] for number in range(len(rules)) if number not in used]
   if idle:
     raise InputError(
-      f"config.sharding: no parameter goes by the rule {idle[0]!r}; those that it might match, if any, go "
-      "by an earlier one. Mend its regex, or leave it out."
+      f"config.sharding: no parameter goes by the rule {idle[0]!r}; those that it might match, if "
+      "any, go by an earlier one. Mend its regex, or leave it out."
     )
   return layout
 
@@ -74,7 +75,8 @@ def _check_rules(rules):
     for axis in axes:
       if axis not in (None, AXIS):
         raise InputError(
-          f"config.sharding: the rule {(regex, axes)!r} names the axis {axis!r}; the mesh has {AXIS!r} alone."
+          f"config.sharding: the rule {(regex, axes)!r} names the axis {axis!r}; the mesh has "
+          f"{AXIS!r} alone."
         )
     try:
       re.compile(regex)
@@ -87,14 +89,14 @@ def _check_rules(rules):
 def _split_last(name, shape, axes, mesh):
   if len(axes) > len(shape):
     raise InputError(
-      f"config.sharding splits the last {len(axes)} dimensions of {name}, which is {shape}. Name fewer axes "
-      "in its rule."
+      f"config.sharding splits the last {len(axes)} dimensions of {name}, which is {shape}. Name "
+      "fewer axes in its rule."
     )
   for size, axis in zip(shape[len(shape) - len(axes) :], axes, strict=True):
     if axis and size % mesh.size:
       raise InputError(
-        f"config.sharding splits {size} of {name} {shape} over {mesh.size} devices, which does not divide. "
-        f"Give that parameter a rule of its own before, such as ({name + '$'!r}, ())."
+        f"config.sharding splits {size} of {name} {shape} over {mesh.size} devices, which does not "
+        f"divide. Give that parameter a rule of its own before, such as ({name + '$'!r}, ())."
       )
   if not any(axes):
     return replicated(mesh)
@@ -106,8 +108,8 @@ def state_layout(state, params_layout, mesh):
   """A tree of NamedSharding for a training state: what is kept per parameter lies as it does.
 
   Args:
-    state: a tree of arrays or shapes. A leaf whose path ends in that of a parameter, and that has its
-      last dimensions, is kept per parameter.
+    state: a tree of arrays or shapes. A leaf whose path ends in that of a parameter, and that has
+      its last dimensions, is kept per parameter.
     params_layout: from `parameter_layout`.
   """
   leaves, _ = jax.tree_util.tree_flatten_with_path(params_layout)
@@ -122,7 +124,9 @@ def state_layout(state, params_layout, mesh):
 
 
 def _trailing(sharding, shape, mesh):
-  """The sharding of an array of `shape` whose last dimensions are a parameter's; whole where they are not."""
+  """The sharding of an array of `shape` whose last dimensions are a parameter's; whole where
+  they are not.
+  """
   spec = tuple(sharding.spec)
   if len(shape) < len(spec):
     return replicated(mesh)
@@ -142,8 +146,8 @@ def check_batch(mesh, field, batch_size, accumulate=1):
     nearest = max(batch_size // unit, 1) * unit
     parts = f", in each of config.accumulate = {accumulate} parts" if accumulate > 1 else ""
     raise InputError(
-      f"config.{field} = {batch_size} does not divide over the mesh of {mesh.size} devices{parts}: every "
-      f"device must get the same number of rows. The nearest value that does is {nearest}."
+      f"config.{field} = {batch_size} does not divide over the mesh of {mesh.size} devices{parts}: "
+      f"every device must get the same number of rows. The nearest value that does is {nearest}."
     )
 
 

@@ -13,8 +13,9 @@ def make_optimizer(settings, total_steps):
   """The optimizer of a run, with linear warm-up and cosine decay of its learning rate.
 
   Args:
-    settings: `name`, a key of OPTIMIZERS; `learning_rate` (peak), `warmup` and `end` (the share of the
-      steps spent on warm-up, the share of the peak left at the end), `weight_decay`, `b1`, `b2`, `eps`.
+    settings: `name`, a key of OPTIMIZERS; `learning_rate` (peak), `warmup` and `end` (the share of
+      the steps spent on warm-up, the share of the peak left at the end), `weight_decay`, `b1`,
+      `b2`, `eps`.
     total_steps: of the run.
   """
   return OPTIMIZERS[settings.name](settings, make_schedule(settings, total_steps))
@@ -49,9 +50,11 @@ def _sgd(settings, rate):
 
 
 def _muon(settings, rate):
-  """Muon (Jordan 2024) for the matrices inside the towers, NAdam for the rest, as `optax.contrib.muon` has it.
+  """Muon (Jordan 2024) for the matrices inside the towers, NAdam for the rest, as
+  `optax.contrib.muon` has it.
 
-  Scaled as by Liu et al. (arXiv 2502.16982), so that a learning rate means for the matrices what it does for Adam.
+  Scaled as by Liu et al. (arXiv 2502.16982), so that a learning rate means for the matrices what it
+  does for Adam.
   """
   return optax.contrib.muon(
     rate,
@@ -64,7 +67,9 @@ def _muon(settings, rate):
 
 
 def _matrices(params):
-  """Which axes of each matrix Muon works on, a leading one of scanned layers aside; None for other arrays."""
+  """Which axes of each matrix Muon works on, a leading one of scanned layers aside; None for
+  other arrays.
+  """
   axes = optax.contrib.MuonDimensionNumbers(-2, -1)
   is_matrix = lambda path, x: path[-1].key in MATRICES and x.ndim in (2, 3)
   return jax.tree_util.tree_map_with_path(

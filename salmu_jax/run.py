@@ -76,7 +76,9 @@ def run(config, folder, stop=None):
 
 
 def prepare(config, folder, mesh):
-  """The data stage: release, records, tokenizer and the model that fits them, as a `stages.Setup`."""
+  """The data stage: release, records, tokenizer and the model that fits them, as a
+  `stages.Setup`.
+  """
   # Weights first: they are less to download than the data, and more can be wrong with them.
   for name in given.places(config):
     hosts.first_then_all(functools.partial(given.bring, config, folder, name))
@@ -115,14 +117,15 @@ def _open_pairs(config, release):
     return None, ""
   if not presets.PRESETS[config.model.preset].vocab_size:
     raise InputError(
-      f"config.retain_pairs needs CLIP's whole vocabulary, and the preset {config.model.preset!r} takes that of its "
-      "data. Choose another config.model.preset; vit_b16_narrow is the smallest."
+      f"config.retain_pairs needs CLIP's whole vocabulary, and the preset {config.model.preset!r} "
+      "takes that of its data. Choose another config.model.preset; vit_b16_narrow is the smallest."
     )
   for split in ("retain", records.PAIRS_SPLIT):
     if release.counts.get(split):
       raise InputError(
-        f"config.retain_pairs would stand beside the split {split!r} of the release {release.path}. Leave "
-        "one of them out: pairs go with a release that has none of its own, as the published one."
+        f"config.retain_pairs would stand beside the split {split!r} of the release "
+        f"{release.path}. Leave one of them out: pairs go with a release that has none of its own, "
+        "as the published one."
       )
   return records.open_pairs(config.retain_pairs)
 
@@ -159,7 +162,8 @@ def _build_records(release, folder):
 
 
 def _make_tokenizer(config, folder, release):
-  """CLIP's own; where the preset leaves its size open, that of given weights, or one compacted to the
+  """CLIP's own; where the preset leaves its size open, that of given weights, or one compacted to
+  the
   training texts."""
   sizes = presets.PRESETS[config.model.preset]
   if sizes.vocab_size:
@@ -174,7 +178,9 @@ def _make_tokenizer(config, folder, release):
 
 
 def _check_stages(setup):
-  """Raises InputError for what would stop a stage later, before anything is trained or evaluated."""
+  """Raises InputError for what would stop a stage later, before anything is trained or
+  evaluated.
+  """
   config, counts = setup.config, setup.release.counts
   mesh_lib.parameter_layout(clip.shapes(setup.model), setup.mesh, config.sharding)
   for name in given.places(config):
@@ -210,16 +216,18 @@ def _check_unlearning(setup, name, run_):
 
 
 def _check_judged_start(setup):
-  """Raises InputError for a judged model of another run that was not unlearned from our Compromised."""
+  """Raises InputError for a judged model of another run that was not unlearned from our
+  Compromised.
+  """
   name = setup.config.judge.name
   if not name:
     return
   start = files.read_json(setup.model_folder(name) / workdir.SETTINGS).get("start")
   if start not in (None, stages.start_digest(setup)):
     raise InputError(
-      f"config.judge.weights = {setup.config.judge.weights!r} was unlearned from another Compromised than "
-      "this config's, so it would be judged against wrong bounds. Name that Compromised in "
-      "config.init.compromised."
+      f"config.judge.weights = {setup.config.judge.weights!r} was unlearned from another "
+      "Compromised than this config's, so it would be judged against wrong bounds. Name that "
+      "Compromised in config.init.compromised."
     )
 
 
@@ -244,9 +252,9 @@ def _check_attacked(setup):
   most = max(attacks.batch_size, round(max(attacks.shares) * forget))
   if most >= forget:
     raise InputError(
-      f"config.attacks would learn {most} of the {forget} rows of forget again (attacks.shares, and at least "
-      "attacks.batch_size), which leaves none to look at. Choose less of either, or leave 'Relearning' out of "
-      "attacks.names."
+      f"config.attacks would learn {most} of the {forget} rows of forget again (attacks.shares, "
+      "and at least attacks.batch_size), which leaves none to look at. Choose less of either, or "
+      "leave 'Relearning' out of attacks.names."
     )
 
 
@@ -269,8 +277,8 @@ def _check_rows(where, section, what, rows):
     raise InputError(f"config.{where} reads {what}, and the release has no rows for it.")
   if section.batch_size > rows:
     raise InputError(
-      f"config.{where}.batch_size = {section.batch_size} is larger than the {rows} rows of {what} that "
-      "there are to train on."
+      f"config.{where}.batch_size = {section.batch_size} is larger than the {rows} rows of {what} "
+      "that there are to train on."
     )
 
 

@@ -1,7 +1,8 @@
 """The losses of pretraining on a mesh in constant memory: caption shards go round the devices.
 
-Drop-ins for `losses.contrastive`, `losses.sigmoid` and `losses.matching_accuracy`, whose B x B scores
-every device would hold a B / devices x B part of. Here a device holds n x n scores at a time, n its
+Drop-ins for `losses.contrastive`, `losses.sigmoid` and `losses.matching_accuracy`, whose B x B
+scores every device would hold a B / devices x B part of. Here a device holds n x n scores at a
+time, n its
 rows: it keeps its images, and the captions come by one shard after another, with their running
 log-sum-exp, and in the backward pass with their gradient. The backward pass is written out, because
 autodiff through the ring would keep every shard that came by.
@@ -22,8 +23,8 @@ _ROWS, _WHOLE = PartitionSpec(AXIS), PartitionSpec()
 class _Sums(NamedTuple):
   """A running sum of exponentials, as top and total: exp(top) total. Both (n,).
 
-  Not as one log-sum-exp: float32 has no digits left below 1e-5 where logits are 100, and a pair that
-  is learnt by heart would keep a gradient of that size.
+  Not as one log-sum-exp: float32 has no digits left below 1e-5 where logits are 100, and a pair
+  that is learnt by heart would keep a gradient of that size.
   """
 
   top: jax.Array
@@ -45,7 +46,8 @@ def _go_round(visit, travelling, staying):
   """Shows every device the travelling part of each; both as `visit` leaves them, all back at home.
 
   Args:
-    visit: visit(at_home, travelling, staying) -> the two; at_home is true where the part is our own.
+    visit: visit(at_home, travelling, staying) -> the two; at_home is true where the part is our
+      own.
     travelling, staying: trees of per-device arrays.
   """
   size = jax.lax.axis_size(AXIS)
@@ -98,7 +100,9 @@ def _all_rows(image):
 
 @jax.custom_vjp
 def _contrastive(image, text, scale):
-  """The loss of this device's n images and captions among those of all. (n, D), (n, D), () -> ()."""
+  """The loss of this device's n images and captions among those of all. (n, D), (n, D), () ->
+  ().
+  """
   return _contrastive_forward(image, text, scale)[0]
 
 
@@ -173,7 +177,9 @@ def _accuracy(image, text):
 
 
 def _over(mesh, function, rows, scalars):
-  """`function` of so many arrays split by row and so many whole ones, on every device of the mesh."""
+  """`function` of so many arrays split by row and so many whole ones, on every device of the
+  mesh.
+  """
   specs = (_ROWS,) * rows + (_WHOLE,) * scalars
   return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=_WHOLE)
 

@@ -109,8 +109,8 @@ def unlearn_settings(setup, name):
 def pretrain(setup, name):
   """Trains Clean or Compromised from scratch, or loads it; returns its parameters.
 
-  Both start from the same weights and share the schedule in epochs; Compromised sees `sensitive` among
-  its rows (protocol section 1).
+  Both start from the same weights and share the schedule in epochs; Compromised sees `sensitive`
+  among its rows (protocol section 1).
   """
   folder = setup.model_folder(name)
   if setup.config.init[name]:
@@ -224,7 +224,8 @@ def unlearning_batches(setup, run, surrogates=None):
 
 
 def made_up_captions(setup, wanted):
-  """What `pipeline.training_examples` makes surrogates and rewordings with; nothing where none are wanted.
+  """What `pipeline.training_examples` makes surrogates and rewordings with; nothing where none are
+  wanted.
 
   Args:
     wanted: `Method.surrogates`.
@@ -265,7 +266,9 @@ def _prepared(setup, name, method, state, params, layout):
 
 
 def _train(setup, folder, label, step, state, batches, schedule):
-  """Runs the loop with its checkpoints, log and bar; leaves `params`, and returns facts and them."""
+  """Runs the loop with its checkpoints, log and bar; leaves `params`, and returns facts and
+  them.
+  """
   size = sum(x.nbytes for x in jax.tree.leaves(state))
   files.require_space(folder, 4 * size, f"the checkpoints of {label}")
   asking = setup.stop.between_steps() if setup.stop else contextlib.nullcontext(lambda: False)

@@ -47,7 +47,9 @@ def embed(model, params, batch):
 
 
 class Objective(NamedTuple):
-  """What pretraining descends on, loss(z) -> (), and the share of captions found, accuracy(z) -> ()."""
+  """What pretraining descends on, loss(z) -> (), and the share of captions found, accuracy(z) ->
+  ().
+  """
 
   loss: Callable
   accuracy: Callable
@@ -116,7 +118,8 @@ def make_unlearn_step(model, method, accumulate=1):
 
 
 def gradients_of(model, method, params, reference, batch, accumulate=1):
-  """Losses and gradients of both halves: two dicts by half; zeros for the gradient of an absent one.
+  """Losses and gradients of both halves: two dicts by half; zeros for the gradient of an absent
+  one.
 
   Raises:
     InputError: a half that the method reads is absent, or the reference of a loss that compares.
@@ -141,8 +144,8 @@ def gradients_of(model, method, params, reference, batch, accumulate=1):
 def _refuse_absent(half, method):
   if half in method.reads:
     raise InputError(
-      f"The method reads {half}, and the batch has no {half!r} half; give it one, or take a method that "
-      f"reads {' and '.join({'forget', 'retain'} - {half})} alone."
+      f"The method reads {half}, and the batch has no {half!r} half; give it one, or take a method "
+      f"that reads {' and '.join({'forget', 'retain'} - {half})} alone."
     )
 
 
@@ -205,7 +208,8 @@ def jitted_gradients(model, method, mesh, *, layout=None, accumulate=1):
 class Program(NamedTuple):
   """A step as the trainer runs it.
 
-  step: jitted. tx: what makes the optimizer's state. layout: of the state, a TrainState of NamedSharding.
+  step: jitted. tx: what makes the optimizer's state. layout: of the state, a TrainState of
+    NamedSharding.
   """
 
   step: Callable

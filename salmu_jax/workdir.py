@@ -1,4 +1,6 @@
-"""Stages in a workdir: each has a folder, the settings it was made with, and a mark when it is done."""
+"""Stages in a workdir: each has a folder, the settings it was made with, and a mark when it is
+done.
+"""
 
 import json
 import pathlib

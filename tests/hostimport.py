@@ -1,4 +1,6 @@
-"""One of several processes: the first writes weights alone, all read them. FOLDER COORDINATOR COUNT NUMBER"""
+"""One of several processes: the first writes weights alone, all read them. FOLDER COORDINATOR
+COUNT NUMBER
+"""
 
 import os
 import pathlib

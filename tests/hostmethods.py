@@ -1,4 +1,6 @@
-"""One of several processes: methods that measure, on parameters split over all. COORDINATOR COUNT NUMBER"""
+"""One of several processes: methods that measure, on parameters split over all. COORDINATOR
+COUNT NUMBER
+"""
 
 import os
 import pathlib

@@ -1,4 +1,6 @@
-"""main.py with towers of one layer, so that several processes of it are ready in seconds on two cores."""
+"""main.py with towers of one layer, so that several processes of it are ready in seconds on two
+cores.
+"""
 
 import os
 import pathlib

@@ -16,7 +16,9 @@ PARAMS = INIT(MODEL, 0)
 
 
 class StandIn:
-  """Two towers of one matrix each, for what does not depend on what a tower is: it compiles at once."""
+  """Two towers of one matrix each, for what does not depend on what a tower is: it compiles at
+  once.
+  """
 
   def apply(self, variables, picture, text, generic=None, surrogate=None):
     params = variables["params"]

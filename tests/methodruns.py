@@ -22,14 +22,23 @@ MEASURED = BATCHES[:2]  # what `prepares` see
 COMPOSED = {
   "limits": dict(
     loss="ascent",
-    chain=("add_retain", "divide_by_importance", ("trust_region", {"radius": 1e-4}),
-           ("train_only", {"patterns": ("^text/", "proj")})),
+    chain=(
+      "add_retain",
+      "divide_by_importance",
+      ("trust_region", {"radius": 1e-4}),
+      ("train_only", {"patterns": ("^text/", "proj")}),
+    ),
   ),
   "every way to measure": dict(
     loss=("bounded_ascent", {"margin": 0.1}),
-    chain=("project_conflicts", "project_out", ("keep_salient", {"fraction": 0.4}), "select_layers"),
+    chain=(
+      "project_conflicts",
+      "project_out",
+      ("keep_salient", {"fraction": 0.4}),
+      "select_layers",
+    ),
   ),
-}  # fmt: skip
+}
 
 
 def make(name, optimizer, **args):

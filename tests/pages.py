@@ -1,4 +1,6 @@
-"""Made-up results with all that a page shows: rows, examples, attacks; and names that try to break out."""
+"""Made-up results with all that a page shows: rows, examples, attacks; and names that try to
+break out.
+"""
 
 import base64
 import io

@@ -38,7 +38,9 @@ def put(result, *keys, value):
 
 
 def with_rows(result, groups):
-  """Adds the rows that older kept results lack: people as given, hits that give the rates that are there."""
+  """Adds the rows that older kept results lack: people as given, hits that give the rates that
+  are there.
+  """
   rates = {key: at(result, *METRICS[key].path) for key in ("ACS", "IdZSC", "GenKnow")}
   count = {"ACS": "forget", "IdZSC": "forget_identity", "GenKnow": "zero_shot"}
   hits = {}

@@ -1,4 +1,6 @@
-"""What the trainer runs compiles for TPU slices, fits, and talks between chips as it is meant to."""
+"""What the trainer runs compiles for TPU slices, fits, and talks between chips as it is meant
+to.
+"""
 
 import re
 

@@ -1,4 +1,6 @@
-"""Attacks: each against a loop or a planted answer; learning again reads only the share that it says."""
+"""Attacks: each against a loop or a planted answer; learning again reads only the share that it
+says.
+"""
 
 import jax
 import numpy as np

@@ -110,7 +110,8 @@ def embed_by(image_of, text_of):
 def test_a_model_that_matches_everything_leaks_and_keeps_all_and_a_collapsed_one_nothing():
   perfect = cut.measure(embed_by(lambda i: i, lambda i: i), CUT)
   assert perfect["forget"] == perfect["spared"] == perfect["retain"] == 1.0
-  # Forget and retain captions of one number are one point here, and ties rank above: 1/2, 1/2, and 1.
+  # Forget and retain captions of one number are one point here, and ties rank above: 1/2, 1/2, and
+  # 1.
   assert perfect["leak"] == pytest.approx((1 / 2 + 1 / 2 + 1) / 3)
   collapsed = cut.measure(embed_by(lambda i: 0 * i, lambda i: 0 * i), CUT)
   assert collapsed["kept"] == pytest.approx(1 / 2)  # the other of two distinct captions ranks above

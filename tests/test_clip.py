@@ -1,4 +1,6 @@
-"""The towers: shapes, options that must not change the function, and the places CLIP is particular."""
+"""The towers: shapes, options that must not change the function, and the places CLIP is
+particular.
+"""
 
 import jax
 import jax.numpy as jnp

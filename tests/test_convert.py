@@ -1,4 +1,6 @@
-"""Models in and out: folders that PyTorch's libraries load, the way back to the bit, bad files refused."""
+"""Models in and out: folders that PyTorch's libraries load, the way back to the bit, bad files
+refused.
+"""
 
 import json
 import pathlib

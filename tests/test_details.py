@@ -1,4 +1,6 @@
-"""What a file says of single rows is checked before it is drawn from, and named where it is wrong."""
+"""What a file says of single rows is checked before it is drawn from, and named where it is
+wrong.
+"""
 
 import copy
 import json

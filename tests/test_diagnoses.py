@@ -82,9 +82,13 @@ def test_the_rows_of_all_groups_of_a_kind_average_to_the_whole():
   rng = np.random.default_rng(0)
   cosines, ranks = rng.normal(size=60), rng.integers(0, 50, 60)
   groups = {"forget": {"field": list(rng.choice(["x", "y", "z"], 60))}}
-  results = {"efficacy": {"1.1_RetFail": {"outcomes": ranks.tolist()},
-                          "1.2_AssocStr": {"scores": cosines.tolist()}},
-             "utility": {"2.2_InterIdSim": {"scores": []}, "2.3_IntraIdSim": {"scores": []}}}  # fmt: skip
+  results = {
+    "efficacy": {
+      "1.1_RetFail": {"outcomes": ranks.tolist()},
+      "1.2_AssocStr": {"scores": cosines.tolist()},
+    },
+    "utility": {"2.2_InterIdSim": {"scores": []}, "2.3_IntraIdSim": {"scores": []}},
+  }
   groups |= {"holdout_identity": {}, "holdout_association": {}}
   parts = breakdown.measure(results, groups)["forget"]["field"].values()
   mean = lambda key: sum(p["rows"] * p[key] for p in parts) / 60
@@ -150,8 +154,13 @@ def test_the_command_takes_thresholds(tmp_path, capsys):
 
 def test_the_heat_map_shows_each_number_once_fields_before_styles():
   results = everything()
-  results.sort(key=lambda r: ("clean", "compromised").index(r["salmu_jax"]["role"])
-               if r["salmu_jax"]["role"] != "unlearned" else 2)  # fmt: skip
+  results.sort(
+    key=lambda r: (
+      ("clean", "compromised").index(r["salmu_jax"]["role"])
+      if r["salmu_jax"]["role"] != "unlearned"
+      else 2
+    )
+  )
   found = diagnoses.diagnoses(results, THRESHOLDS)
   with matplotlib.rc_context(plots.STYLE):
     figure = heatmap.breakdown(found)

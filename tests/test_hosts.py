@@ -1,4 +1,6 @@
-"""Several processes over loopback are one run: same curve, same parameters; deaths and signals are survived."""
+"""Several processes over loopback are one run: same curve, same parameters; deaths and signals
+are survived.
+"""
 
 import json
 import os
@@ -28,7 +30,9 @@ def free_port():
 
 
 class Processes:
-  """One process for each command (words after `python`; ADDRESS is filled in), of `devices` devices each."""
+  """One process for each command (words after `python`; ADDRESS is filled in), of `devices`
+  devices each.
+  """
 
   def __init__(self, commands, devices):
     address, pipe, self.all = f"127.0.0.1:{free_port()}", subprocess.PIPE, []
@@ -168,7 +172,8 @@ def test_where_one_process_dies_the_other_ends_in_time_and_a_restart_goes_on(kil
   out = both.wait(timeout=120)
   assert time.monotonic() - began < 100
   code, _, err = out[1 - killed]
-  # Where the network does not report the loss, JAX misses the heartbeat and ends the process itself.
+  # Where the network does not report the loss, JAX misses the heartbeat and ends the process
+  # itself.
   assert code not in (0, None) and ("Lost another process" in err or "another task died" in err)
   if killed == 0:  # the same for both; once is enough
     run(tmp_path, 2, devices=2, more=more)

@@ -62,7 +62,9 @@ def contents(done):
 
 
 def failure(done):
-  """What a failed fetch said, on one line; it must be an InputError that names field and address."""
+  """What a failed fetch said, on one line; it must be an InputError that names field and
+  address.
+  """
   assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
   said = done.stderr[done.stderr.index("InputError: ") :]
   assert said.startswith("InputError: config.release = 'hub:"), said

@@ -142,7 +142,8 @@ def shuffled(s):
 
 LOG = np.array([np.diagonal(np.log(p)) for p in P])
 RATIO = LOG - np.array([np.diagonal(np.log(p)) for p in P0])
-# Squared chords, 2 - 2 cos, between u and u0 (0, 30 and 60 degrees) and between v and v0 (60, 30, 30).
+# Squared chords, 2 - 2 cos, between u and u0 (0, 30 and 60 degrees) and between v and v0 (60, 30,
+# 30).
 CHORDS = 2 - 2 * np.cos(np.radians([[0, 30, 60], [60, 30, 30]]))
 # The same between their middles: at 30, 90 and 180 degrees now, at 0, 90 and 225 then.
 FUSED = 2 - 2 * np.cos(np.radians([30 - 0, 90 - 90, 180 - 225]))

@@ -120,8 +120,11 @@ R = {"a": jnp.array([-1.0, 2.0]), "b": jnp.array(0.5)}
 def tree(seed):
   rng = np.random.default_rng(seed)
   draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
-  return {"text": {"kernel": draw(2, 2)}, "visual": {"kernel": draw(3), "bias": draw(2)},
-          "other": {"kernel": draw(4)}}  # fmt: skip
+  return {
+    "text": {"kernel": draw(2, 2)},
+    "visual": {"kernel": draw(3), "bias": draw(2)},
+    "other": {"kernel": draw(4)},
+  }
 
 
 def outcome(name, forget, retain):
@@ -217,10 +220,15 @@ def test_null_space_leaves_the_retain_loss_as_it_was_to_first_order_where_ascent
   assert abs(loss_change("null_space", rows)) < 1e-7
 
 
-@pytest.mark.parametrize(("name", "argument", "value"), [
-  ("task_vector", "coefficient", 0.0), ("negmerge", "coefficient", 0.0),
-  ("fisher_noise", "alpha", 0.0), ("fisher_noise_quarter", "alpha", 0.0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+  ("name", "argument", "value"),
+  [
+    ("task_vector", "coefficient", 0.0),
+    ("negmerge", "coefficient", 0.0),
+    ("fisher_noise", "alpha", 0.0),
+    ("fisher_noise_quarter", "alpha", 0.0),
+  ],
+)
 def test_an_edit_of_no_strength_returns_the_start(name, argument, value):
   method = base.build(METHODS[name], optax.sgd(0.1), {argument: value}, steps=4, seed=0)
   tx, params = optax.with_extra_args_support(method.tx), tree(0)
@@ -232,14 +240,15 @@ def test_an_edit_of_no_strength_returns_the_start(name, argument, value):
 
 
 def test_salun_and_slug_leave_what_they_do_not_choose_bit_equal():
-  unequal = lambda after: [np.asarray(a != b) for a, b in
-                           zip(*map(jax.tree.leaves, (PARAMS, after.params)), strict=True)]  # fmt: skip
+  unequal = lambda after: [
+    np.asarray(a != b) for a, b in zip(*map(jax.tree.leaves, (PARAMS, after.params)), strict=True)
+  ]
   moved = unequal(whole_run("salun")[1])
   assert 0 < sum(x.sum() for x in moved) <= 0.51 * sum(x.size for x in moved)
   assert sum(x.any() for x in unequal(whole_run("slug")[1])) == 1
 
 
-def test_a_step_without_a_half_that_the_method_reads_is_refused_and_one_it_does_not_read_is_not_missed():
+def test_a_step_without_a_half_that_is_read_is_refused_and_one_that_is_not_read_is_not_missed():
   settings = optimizers.make_optimizer(sgd_settings(), STEPS)
   alone = {"forget": BATCHES[0]["forget"]}
   method = make("delete", settings)
@@ -284,9 +293,15 @@ def learning():
 
 @pytest.mark.parametrize(
   ("name", "half"),
-  [("direct_similarity", "forget"), ("vlunlearn", "forget"), ("delete_zero", "forget"),
-   ("npo", "forget"), ("negative_gradient", "forget"), ("finetune", "retain")],
-)  # fmt: skip
+  [
+    ("direct_similarity", "forget"),
+    ("vlunlearn", "forget"),
+    ("delete_zero", "forget"),
+    ("npo", "forget"),
+    ("negative_gradient", "forget"),
+    ("finetune", "retain"),
+  ],
+)
 def test_repeated_steps_bring_the_loss_down(name, half, learning):
   metrics = learning(name)
   assert metrics[-1][f"{half}_loss"] < metrics[0][f"{half}_loss"]

@@ -1,4 +1,6 @@
-"""The page: what is in its source, and in a browser (`make test-page`) what it does and whom it serves."""
+"""The page: what is in its source, and in a browser (`make test-page`) what it does and whom it
+serves.
+"""
 
 import json
 import math
@@ -245,9 +247,11 @@ def test_sorting_turns_by_each_press_and_keeps_the_bounds_on_top(opened):
   tab = opened()
   head, at_first = tab.locator("th[data-key=AssocStr]"), models(tab)
   values = lambda: [
-    float(text) for text in tab.locator("#methods tr:visible td.g-efficacy").evaluate_all(
-      "cells => cells.filter((_, at) => at % 6 === 2).map(cell => cell.firstChild.textContent)")
-  ]  # fmt: skip
+    float(text)
+    for text in tab.locator("#methods tr:visible td.g-efficacy").evaluate_all(
+      "cells => cells.filter((_, at) => at % 6 === 2).map(cell => cell.firstChild.textContent)"
+    )
+  ]
   head.locator("button").focus()
   tab.keyboard.press("Enter")
   assert head.get_attribute("aria-sort") == "ascending" and values() == sorted(values())
@@ -294,7 +298,9 @@ def test_groups_of_columns_can_be_hidden(opened):
 @pytest.mark.browser
 def test_scatter_tells_a_models_numbers_and_opens_its_details(opened):
   tab = drawn(opened())
-  points = tab.locator("#scatter-chart path[aria-roledescription='point'][aria-label*='generic_captions']")  # fmt: skip
+  points = tab.locator(
+    "#scatter-chart path[aria-roledescription='point'][aria-label*='generic_captions']"
+  )
   points.last.hover(force=True)
   tip = tab.locator("#vg-tooltip-element.visible")
   tip.wait_for()
@@ -371,4 +377,6 @@ def test_charts_follow_light_and_dark(opened):
   assert colour() == charts.THEMES["light"]["soft"]
   tab.emulate_media(color_scheme="dark")
   tab.locator("#scatter-chart").scroll_into_view_if_needed()
-  tab.locator(f"#scatter-chart .role-axis-label text[fill='{charts.THEMES['dark']['soft']}']").first.wait_for()  # fmt: skip
+  tab.locator(
+    f"#scatter-chart .role-axis-label text[fill='{charts.THEMES['dark']['soft']}']"
+  ).first.wait_for()

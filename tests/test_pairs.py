@@ -1,4 +1,6 @@
-"""Pairs by the million, in small: what is kept and skipped and why, and how training reads what is left."""
+"""Pairs by the million, in small: what is kept and skipped and why, and how training reads what
+is left.
+"""
 
 import contextlib
 import io

@@ -1,4 +1,6 @@
-"""Records and batches: every row once an epoch, the same on any number of processes, holdouts shut."""
+"""Records and batches: every row once an epoch, the same on any number of processes, holdouts
+shut.
+"""
 
 import contextlib
 import itertools

@@ -1,4 +1,6 @@
-"""README says what the repository does: its numbers come from JSON, its commands and files exist."""
+"""README says what the repository does: its numbers come from JSON, its commands and files
+exist.
+"""
 
 import json
 import pathlib

@@ -1,4 +1,6 @@
-"""The whole benchmark through main.py: killed anywhere it ends with the same bits; bad input is said."""
+"""The whole benchmark through main.py: killed anywhere it ends with the same bits; bad input is
+said.
+"""
 
 import json
 import os

@@ -1,4 +1,6 @@
-"""Steps on many devices or in parts do what one device does at once: sharded, accumulated, recomputed."""
+"""Steps on many devices or in parts do what one device does at once: sharded, accumulated,
+recomputed.
+"""
 
 import contextlib
 
@@ -27,7 +29,8 @@ from salmu_jax.models.clip import CLIP
 
 ONE, EIGHT = mesh_lib.make_mesh(jax.devices()[:1]), mesh_lib.make_mesh()
 TX = optax.sgd(1e-2)
-# Of the stand-in, whose `proj` kernels have 8 columns and the word table 12, which eight do not divide.
+# Of the stand-in, whose `proj` kernels have 8 columns and the word table 12, which eight do not
+# divide.
 RULES = ((r"proj/kernel$|projection$", ("data",)), (".*", ()))
 
 

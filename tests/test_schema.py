@@ -1,4 +1,6 @@
-"""The published schema of results files: it holds for the kept ones, and says what the code says."""
+"""The published schema of results files: it holds for the kept ones, and says what the code
+says.
+"""
 
 import jsonschema
 import pytest

@@ -1,4 +1,6 @@
-"""Stages: done once, refused with other settings, and a method's `prepare` gets what it is promised."""
+"""Stages: done once, refused with other settings, and a method's `prepare` gets what it is
+promised.
+"""
 
 import contextlib
 import itertools
@@ -185,7 +187,8 @@ def test_anchored_editing_moves_the_text_tower_alone_and_says_what_was_made_up(s
   anchored = setup._replace(config=own)
   run._check_unlearning(anchored, "anchored", own.unlearn.anchored)
   wanted = stages.make_method(anchored, "anchored").surrogates
-  # A step reads the forget and retain rows that every method's step reads, and the surrogates beside them.
+  # A step reads the forget and retain rows that every method's step reads, and the surrogates
+  # beside them.
   streams = [stages.unlearning_batches(anchored, own.unlearn.anchored, w) for w in (None, wanted)]
   with contextlib.closing(streams[0]) as plain, contextlib.closing(streams[1]) as more:
     for _ in range(4):

@@ -1,4 +1,6 @@
-"""Our parameters as PyTorch's tensors: there and back to the bit, and every tensor accounted for."""
+"""Our parameters as PyTorch's tensors: there and back to the bit, and every tensor accounted
+for.
+"""
 
 import jax
 import ml_dtypes

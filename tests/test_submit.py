@@ -206,7 +206,11 @@ PARTS = ("salmu_jax", "additional", "breakdown", "forget")
   "keys, value, named",
   [
     ((*ROWS, "groups", "forget", 5), "person 9", PERSON.replace("person 0", "person 1.rows")),
-    ((*ROWS, "groups", "retain_joint", 5), "person 9", "salmu_jax.additional.rows.groups.retain_joint[5]"),
+    (
+      (*ROWS, "groups", "retain_joint", 5),
+      "person 9",
+      "salmu_jax.additional.rows.groups.retain_joint[5]",
+    ),
     ((*ROWS, "groups", "fragile_set"), ["a"], "salmu_jax.additional.rows.groups.fragile_set"),
     ((*ROWS, "groups", "zero_shot"), ["a"], "salmu_jax.additional.rows.hits.GenKnow"),
     ((*ROWS, "ACS_rows", 1), 39, "salmu_jax.additional.rows.ACS_rows[1]"),
@@ -227,13 +231,17 @@ PARTS = ("salmu_jax", "additional", "breakdown", "forget")
     ((*PARTS, "style"), {}, "salmu_jax.additional.breakdown.forget.style"),
     (("utility", "2.6_More"), {}, "utility.2.6_More"),
     (("more",), {}, "more"),
-    (("salmu_jax", "additional", "recoverability"), {"Readout": {}}, "salmu_jax.additional.recoverability.Readout.value"),
+    (
+      ("salmu_jax", "additional", "recoverability"),
+      {"Readout": {}},
+      "salmu_jax.additional.recoverability.Readout.value",
+    ),
     (("salmu_jax", "additional", "examples"), [example()], "salmu_jax.additional.examples"),
     (("salmu_jax", "curve"), [{"loss": 1.0}], "salmu_jax.curve[0].step"),
     (("salmu_jax", "device"), "cpu \x1b[2J", "salmu_jax.device"),
     (("salmu_jax", "settings", "a"), "\ud800", "salmu_jax.settings.a"),
   ],
-)  # fmt: skip
+)
 def test_rows_that_are_not_the_release_s_are_refused(board, keys, value, named):
   lines = refused(board, changed(*keys, value=value))
   assert named in lines, lines
@@ -310,9 +318,23 @@ def test_portrait_that_the_bounds_do_not_show_is_refused(board):
 
 @pytest.mark.parametrize(
   "name",
-  ["", "a/b", "a\\b", "..", ".hidden", "a\n", "a b", "a\x00", "é", "x" * 101, "finetune", "FineTune",
-   "clean", "noted"],
-)  # fmt: skip
+  [
+    "",
+    "a/b",
+    "a\\b",
+    "..",
+    ".hidden",
+    "a\n",
+    "a b",
+    "a\x00",
+    "é",
+    "x" * 101,
+    "finetune",
+    "FineTune",
+    "clean",
+    "noted",
+  ],
+)
 def test_name_that_is_no_new_file_s_is_refused(board, name):
   (board / "Noted.JSON").write_text("a note")
   assert list(refused(board, changed("salmu_jax", "model", value=name))) == ["salmu_jax.model"]

@@ -55,7 +55,7 @@ def test_no_surrogate_is_of_a_person_and_a_field_of_theirs_that_is_to_be_forgott
   assert {(None, "city"), (None, "job"), (None, "iban")} <= told
 
 
-def test_half_of_them_are_of_the_person_where_something_of_theirs_stays_and_none_where_nothing_does():
+def test_half_are_of_the_person_where_something_of_theirs_stays_and_none_where_nothing_does():
   partly = [text for text in drawn("both", [KNOWN[3]], 1000) if "Ben Baker" in text]
   assert 430 < len(partly) < 570 and all("lives" not in text for text in partly)
   assert not any("Ada Archer" in text for text in drawn("recombined", [KNOWN[0]], 300))
@@ -118,7 +118,9 @@ def test_names_that_cannot_be_recombined_are_refused_with_the_reason():
 
 
 def _rename(text):
-  """The text with names that have two parts of their own: no recombination of them is one of them."""
+  """The text with names that have two parts of their own: no recombination of them is one of
+  them.
+  """
   return re.sub(r"Person (\d)", lambda found: f"Given{found[1]} Family{found[1]}", text)
 
 

@@ -1,4 +1,6 @@
-"""Parity with PyTorch, live: OpenCLIP and transformers read what we write and compute what we compute."""
+"""Parity with PyTorch, live: OpenCLIP and transformers read what we write and compute what we
+compute.
+"""
 
 import json
 import pathlib

@@ -1,4 +1,6 @@
-"""The loop: resumes to the same bits, stops at a NaN with the good checkpoint kept, never retraces."""
+"""The loop: resumes to the same bits, stops at a NaN with the good checkpoint kept, never
+retraces.
+"""
 
 import contextlib
 import json
@@ -196,8 +198,12 @@ def test_weight_decay_spares_gains_biases_the_class_token_and_the_logit_scale():
 
 def test_muon_orthogonalises_the_matrices_layer_by_layer_and_leaves_the_rest_to_adam():
   draw = np.random.default_rng(0)
-  shapes = {"c_fc": {"kernel": (2, 4, 9)}, "conv1": {"kernel": (2, 2, 3, 4)},
-            "token_embedding": {"embedding": (5, 4)}, "logit_scale": {"logit_scale": ()}}  # fmt: skip
+  shapes = {
+    "c_fc": {"kernel": (2, 4, 9)},
+    "conv1": {"kernel": (2, 2, 3, 4)},
+    "token_embedding": {"embedding": (5, 4)},
+    "logit_scale": {"logit_scale": ()},
+  }
   params = jax.tree.map(
     lambda shape: jnp.asarray(draw.normal(size=shape), jnp.float32),
     shapes,

@@ -324,7 +324,9 @@ def stacked(tree):
 
 
 def layer_trees():
-  """Parameters, forget and retain gradients of two layers of different size, each in both layouts."""
+  """Parameters, forget and retain gradients of two layers of different size, each in both
+  layouts.
+  """
   rng = np.random.default_rng(5)
   draw = lambda size: jnp.asarray(size * rng.normal(size=(30, 30)), jnp.float32)
   return zip(*(stacked({"a": draw(1.0), "b": draw(30.0)}) for _ in range(3)), strict=True)

@@ -1,4 +1,6 @@
-"""VLUnlearn (MultiDelete). The authors train with 16 + 16 rows a step, AdamW 1e-5 to 1e-6, decay 0.02."""
+"""VLUnlearn (MultiDelete). The authors train with 16 + 16 rows a step, AdamW 1e-5 to 1e-6, decay
+0.02.
+"""
 
 from configs.default import optimizer, unlearning_run
 

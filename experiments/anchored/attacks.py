@@ -1,6 +1,8 @@
-"""What brings a forgotten fact back, beside the same questions about facts of the same people that were to stay.
+"""What brings a forgotten fact back, beside the same questions about facts of the same people that
+were to stay.
 
-Holdouts are asked about here, and nothing is trained on them. Every number stands beside Clean's and Compromised's.
+Holdouts are asked about here, and nothing is trained on them. Every number stands beside Clean's
+and Compromised's.
 """
 
 import numpy as np
@@ -31,7 +33,9 @@ class Asker:
     self.partly = {leak["identity"] for leak in self.leaks["holdout_association"]}
 
   def ask(self, params):
-    """{question: {"forget", "kept": {"similarity", "MRR"}}}: the leaks, and what was to stay of the same people."""
+    """{question: {"forget", "kept": {"similarity", "MRR"}}}: the leaks, and what was to stay of
+    the same people.
+    """
     image = self.bench.embed(params).image
     embed = lambda texts: self.bench.evaluator.embed_texts(params, texts)
     gallery = asking.gallery(embed, self.gallery, self.leaks["forget"])

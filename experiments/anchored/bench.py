@@ -1,4 +1,6 @@
-"""One seed of mini, opened for many runs: unlearning as the trainer does it, judged as main.py judges."""
+"""One seed of mini, opened for many runs: unlearning as the trainer does it, judged as main.py
+judges.
+"""
 
 import contextlib
 import itertools
@@ -46,8 +48,8 @@ class Bench:
     """Parameters after a run, its steps and seconds.
 
     Args:
-      settings: as config.unlearn.NAME. make: make(optimizer) -> Method. paired: whether the surrogates of
-        a batch are those of its own rows.
+      settings: as config.unlearn.NAME. make: make(optimizer) -> Method. paired: whether the
+        surrogates of a batch are those of its own rows.
     """
     began, start = time.monotonic(), self.params["compromised"]
     steps = stages.budget_steps(settings, self.setup.release.counts["forget"])
@@ -79,7 +81,9 @@ class Bench:
     return self._jitted
 
   def embed(self, params):
-    """Everything that is judged through a model; pictures once for all that share the image tower."""
+    """Everything that is judged through a model; pictures once for all that share the image
+    tower.
+    """
     if self._embedded is None:
       self._embedded = self.evaluator.embed(self.params["compromised"])
     same = jax.tree.map(

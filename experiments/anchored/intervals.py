@@ -43,11 +43,12 @@ def mean(each):
 
 
 def interval(records, label):
-  """{share of GAPS: (low, high)}: 95 % of the means over seeds, people drawn again within each seed.
+  """{share of GAPS: (low, high)}: 95 % of the means over seeds, people drawn again within each
+  seed.
 
   Args:
-    records: results of seeds that have the run `label`. Bounds and model are judged on the same people in every
-      replicate.
+    records: results of seeds that have the run `label`. Bounds and model are judged on the same
+      people in every replicate.
   """
   drawn = [_replicates(record, label) for record in records]
   ends = {share: np.mean([each[share] for each in drawn], axis=0) for share in GAPS}

@@ -1,4 +1,5 @@
-"""Draws frontier.png: what each method removes of the leak against what it loses of the holdouts, by budget.
+"""Draws frontier.png: what each method removes of the leak against what it loses of the holdouts,
+by budget.
 
 python -m experiments.anchored.picture
 """

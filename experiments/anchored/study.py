@@ -1,8 +1,8 @@
 """Runs the study of anchored caption editing: python -m experiments.anchored.study ROOT [PART ...]
 
-ROOT holds finished mini runs of Clean and Compromised, one a seed: seed-0 to seed-4, and pair-0, whose unit of
-the holdout is the pair. `run.sh` makes them. Everything goes to results/NAME.json as soon as it is known; what is
-there and was made with the same settings is not run again.
+ROOT holds finished mini runs of Clean and Compromised, one a seed: seed-0 to seed-4, and pair-0,
+whose unit of the holdout is the pair. `run.sh` makes them. Everything goes to results/NAME.json as
+soon as it is known; what is there and was made with the same settings is not run again.
 """
 
 import argparse

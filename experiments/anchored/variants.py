@@ -1,4 +1,6 @@
-"""What is compared: the method, the method less or otherwise than it is, and methods of others under its terms."""
+"""What is compared: the method, the method less or otherwise than it is, and methods of others
+under its terms.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +50,9 @@ def _both_towers(optimizer):
 
 
 def low_rank(rank):
-  """Keeps what each matrix has moved by at a rank: its largest singular values. After the optimizer."""
+  """Keeps what each matrix has moved by at a rank: its largest singular values. After the
+  optimizer.
+  """
 
   def init(params):
     return jax.tree.map(jnp.copy, params)

@@ -1,8 +1,8 @@
 """The validation cut: what tuning sees. It is made of forget and retain rows; no holdout is opened.
 
-Forget is cut by person: methods are tuned on three quarters of the forget people, whose pairs they are
-to forget, and the rest stand by as people whom nobody asked to forget. Of retain, a tenth of the rows
-is kept from training, to see what is left of everything else.
+Forget is cut by person: methods are tuned on three quarters of the forget people, whose pairs they
+are to forget, and the rest stand by as people whom nobody asked to forget. Of retain, a tenth of
+the rows is kept from training, to see what is left of everything else.
 """
 
 from typing import NamedTuple
@@ -29,7 +29,8 @@ class Pairs(NamedTuple):
 
 
 class Cut(NamedTuple):
-  """records: split -> rows that tuning trains on. forget: those pairs again, to see whether they leak.
+  """records: split -> rows that tuning trains on. forget: those pairs again, to see whether they
+  leak.
 
   spared: pairs of the other people in forget. retain: pairs kept from training.
   """
@@ -80,7 +81,8 @@ def measure(embed, cut):
 
   Returns:
     {"leak": MRR of each forget image's own caption among forget and retain captions; "kept": MRR of
-    each retain image's caption among the retain captions; "forget", "spared", "retain": mean cosines}.
+    each retain image's caption among the retain captions; "forget", "spared", "retain": mean
+    cosines}.
   """
   parts = {name: _embedded(embed, getattr(cut, name)) for name in ("forget", "spared", "retain")}
   leak_gallery = [_distinct(cut, name)[:_GALLERY] for name in ("forget", "retain")]
@@ -124,8 +126,8 @@ def _mrr(cut, parts, name, gallery):
 def shares(values, start):
   """(leakage removed, retain kept) of a trial; neither Clean nor a holdout is asked.
 
-  Leakage removed is 1 - leak / leak at the start, counted up to TARGET; retain kept is kept / kept at
-  the start. A model of NaN has ranks like any other: last ones.
+  Leakage removed is 1 - leak / leak at the start, counted up to TARGET; retain kept is kept / kept
+  at the start. A model of NaN has ranks like any other: last ones.
   """
   return min(1 - values["leak"] / start["leak"], TARGET), values["kept"] / start["kept"]
 
@@ -133,8 +135,8 @@ def shares(values, start):
 def preference(values, start):
   """What the best trial has the most of, as a tuple to compare: forgetting first.
 
-  Of the trials that keep FLOOR of retain, the one that removes most leakage, and of those that remove
-  TARGET the one that keeps most of retain. If none keeps FLOOR, the one that keeps most.
+  Of the trials that keep FLOOR of retain, the one that removes most leakage, and of those that
+  remove TARGET the one that keeps most of retain. If none keeps FLOOR, the one that keeps most.
   """
   removed, kept = shares(values, start)
   return (True, removed, kept) if kept >= FLOOR else (False, kept, removed)

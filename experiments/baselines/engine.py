@@ -1,9 +1,10 @@
-"""Unlearning runs that share their compiled programs: the towers' are compiled once for all methods.
+"""Unlearning runs that share their compiled programs: the towers' are compiled once for all
+methods.
 
 The trainer compiles loss, towers and chain as one program, some ten seconds for each method, budget
-and argument. Losses see embeddings alone, so the gradient comes apart: embeddings forward, the loss's
-gradient on them (a small program of each loss), and the towers backward from there. A test compares
-with the trainer's step for every method.
+and argument. Losses see embeddings alone, so the gradient comes apart: embeddings forward, the
+loss's gradient on them (a small program of each loss), and the towers backward from there. A test
+compares with the trainer's step for every method.
 """
 
 import functools
@@ -93,8 +94,8 @@ class Program:
   """A method with given arguments and length, its update compiled for any learning rates.
 
   Args:
-    name: a key of MAKERS. args: of its `make`. optimizer: config.unlearn.NAME.optimizer, of which the
-      learning rate is not read. steps, seed: of the run.
+    name: a key of MAKERS. args: of its `make`. optimizer: config.unlearn.NAME.optimizer, of which
+      the learning rate is not read. steps, seed: of the run.
   """
 
   def __init__(self, name, args, optimizer, steps, seed):

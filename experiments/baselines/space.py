@@ -1,7 +1,7 @@
 """What is searched: the same learning rates for every method, and its one main knob."""
 
-# From below, until a method is past its best: until the weaker of leakage removed and retain kept has
-# fallen by PAST behind the best.
+# From below, until a method is past its best: until the weaker of leakage removed and retain kept
+# has fallen by PAST behind the best.
 RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 PAST = 0.05
 # From above, where the lowest of RATES was the best, as long as lower is better.
@@ -38,7 +38,8 @@ KNOBS = {
   "negmerge": ("coefficient", (2.0, 4.0)),
   "descent_to_delete": ("sigma", (3e-3, 1e-2)),
 }
-# What a method brings beside its losses; all others have unlearning_run's batches of 64 + 64 and AdamW.
+# What a method brings beside its losses; all others have unlearning_run's batches of 64 + 64 and
+# AdamW.
 OWN = {"anchored": dict(batch_size=16, optimizer="muon")}
 # No learning rate, and one pass over the data whatever the others get.
 ONE_PASS = ("ssd", "fisher_noise", "fisher_noise_quarter")

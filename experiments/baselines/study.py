@@ -1,9 +1,9 @@
 """Tunes and runs every baseline: python -m experiments.baselines.study WORKDIR [NAME ...]
 
-WORKDIR holds a finished mini run. For each method: a search on the validation cut (`cut`, `space`), the
-chosen settings at every budget, and the untuned ones of configs/methods/NAME.vit_b16(), each judged as
-main.py judges. A method's part goes to results/NAME.json when it is done, and is made anew only where
-search or choice have changed.
+WORKDIR holds a finished mini run. For each method: a search on the validation cut (`cut`, `space`),
+the chosen settings at every budget, and the untuned ones of configs/methods/NAME.vit_b16(), each
+judged as main.py judges. A method's part goes to results/NAME.json when it is done, and is made
+anew only where search or choice have changed.
 """
 
 import argparse
@@ -67,7 +67,9 @@ class Study:
     return self.engine.run(program, settings.optimizer, batches, references, one_pass), steps
 
   def _program(self, name, settings, steps):
-    """The method's program; runs that differ in learning rate alone share it, and in length where it may."""
+    """The method's program; runs that differ in learning rate alone share it, and in length
+    where it may.
+    """
     args, optimizer = settings.args.to_dict(), settings.optimizer.to_dict()
     del optimizer["learning_rate"]
     length = steps if "steps" in inspect.signature(MAKERS[name]).parameters else None
@@ -109,7 +111,8 @@ def made_with(name):
 
 
 def search(study, name, recorded=()):
-  """Every trial of a method on the cut: rates from below until past the best, lower ones, then its knob.
+  """Every trial of a method on the cut: rates from below until past the best, lower ones, then its
+  knob.
 
   Trials that are recorded from an earlier search are not run again.
   """
@@ -163,7 +166,9 @@ def tuned(study, name, choice):
 
 
 def untuned(study, name):
-  """The metrics of what configs/methods/NAME.vit_b16() says, on mini; None where nothing is the authors'."""
+  """The metrics of what configs/methods/NAME.vit_b16() says, on mini; None where nothing is the
+  authors'.
+  """
   if name not in space.AUTHORS:
     return None
   settings = importlib.import_module(f"configs.methods.{name}").vit_b16()
@@ -182,7 +187,8 @@ def study_method(study, name, before):
   """All of a method's part, as it goes to results/NAME.json.
 
   Args:
-    before: the part of an earlier study, whose trials, and runs of the same choice, are kept; or {}.
+    before: the part of an earlier study, whose trials, and runs of the same choice, are kept; or
+      {}.
   """
   began = time.monotonic()
   trials = search(study, name, before.get("trials", ()))

@@ -1,4 +1,6 @@
-"""The study's tables, from results/*.json: tuned and untuned apart, budgets, and the published picture."""
+"""The study's tables, from results/*.json: tuned and untuned apart, budgets, and the published
+picture.
+"""
 
 import math
 import pathlib
@@ -33,7 +35,9 @@ def verdict(values):
 
 
 def tuned(budget="5"):
-  """The table of tuned methods at a budget; those of one pass at theirs. Best first, as a leaderboard."""
+  """The table of tuned methods at a budget; those of one pass at theirs. Best first, as a
+  leaderboard.
+  """
   rows = []
   for name, found in studies().items():
     run = found["tuned"].get(budget) or found["tuned"]["1"]
@@ -42,7 +46,9 @@ def tuned(budget="5"):
 
 
 def untuned():
-  """The table of the settings in configs/methods/NAME.vit_b16(), on mini, where authors published some."""
+  """The table of the settings in configs/methods/NAME.vit_b16(), on mini, where authors
+  published some.
+  """
   rows = [
     (name, _untuned_setting(name, found["untuned"]["settings"]), found["untuned"])
     for name, found in studies().items()
@@ -108,7 +114,9 @@ def budgets():
 
 
 def picture():
-  """What the paper's table shows, beside the tuned methods at 5x on mini, and whether mini agrees."""
+  """What the paper's table shows, beside the tuned methods at 5x on mini, and whether mini
+  agrees.
+  """
   known = bounds()
   at = {name: each["tuned"].get("5") or each["tuned"]["1"] for name, each in studies().items()}
   inter = lambda name: at[name]["scores"]["InterIdSim"]
@@ -135,8 +143,8 @@ def picture():
   heads = ("in the paper, at 5x", "on mini, tuned, at 5x", "agrees")
   lines = [heads, ("---",) * 3, *((a, b, "yes" if c else "**no**") for a, b, c in rows)]
   return (
-    f"InterIdSim is {known['compromised']['InterIdSim']:.3f} for Compromised and {clean:.3f} for Clean; "
-    f"mismatched pairs of Compromised have {mismatched:.3f}.\n\n{md.table(lines)}"
+    f"InterIdSim is {known['compromised']['InterIdSim']:.3f} for Compromised and {clean:.3f} for "
+    f"Clean; mismatched pairs of Compromised have {mismatched:.3f}.\n\n{md.table(lines)}"
   )
 
 
@@ -158,7 +166,7 @@ def cost():
   seconds = sum(each["seconds"] for each in found.values())
   return (
     f"{len(found)} methods, {trials} trials of the search and "
-    f"{sum(len(each['tuned']) + (each['untuned'] is not None) for each in found.values())} judged models took "
-    f"{seconds / 60:.0f} minutes on {known['device']}. Release {known['release'][:12]}, seed "
-    f"{known['seed']}.\n"
+    f"{sum(len(each['tuned']) + (each['untuned'] is not None) for each in found.values())} judged "
+    f"models took {seconds / 60:.0f} minutes on {known['device']}. Release "
+    f"{known['release'][:12]}, seed {known['seed']}.\n"
   )

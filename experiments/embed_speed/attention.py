@@ -1,7 +1,8 @@
 """Ways to write attention, timed: python -m experiments.embed_speed.attention
 
-The attention of ViT-B/16's twelve image layers on 32 pictures, from the joint projection to the joined
-heads, forward and with its gradient, on the CPU in float32; all ways take turns. Writes attention.json.
+The attention of ViT-B/16's twelve image layers on 32 pictures, from the joint projection to the
+joined heads, forward and with its gradient, on the CPU in float32; all ways take turns. Writes
+attention.json.
 """
 
 import os

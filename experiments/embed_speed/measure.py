@@ -1,11 +1,12 @@
 """Speed of our models beside OpenCLIP's under PyTorch: python -m experiments.embed_speed.measure
 
-Images a second, texts a second and one training step of `tiny` and of ViT-B/16, on the CPU, float32, the
-same weights, inputs and batch; with the allocator as it comes and with large pages, which the Makefile sets.
-Each side is a process of its own, so that neither works among the other's threads and memory, and the two take
-turns; a turn begins with a call that is not counted, since memory that lay idle is slow to get back. A product of
-two square matrices takes turns with them: the best rate that it reaches on either side is this machine's peak. Needs
-requirements-torch.txt and an otherwise idle machine; some twenty minutes on two cores. Writes results.json.
+Images a second, texts a second and one training step of `tiny` and of ViT-B/16, on the CPU,
+float32, the same weights, inputs and batch; with the allocator as it comes and with large pages,
+which the Makefile sets. Each side is a process of its own, so that neither works among the other's
+threads and memory, and the two take turns; a turn begins with a call that is not counted, since
+memory that lay idle is slow to get back. A product of two square matrices takes turns with them:
+the best rate that it reaches on either side is this machine's peak. Needs requirements-torch.txt
+and an otherwise idle machine; some twenty minutes on two cores. Writes results.json.
 """
 
 import importlib.metadata
@@ -67,7 +68,9 @@ def rows(preset, allocator):
 
 
 def row(preset, allocator, what, peak, seconds, apart):
-  """One row: rates, their ratio, and the share of `peak` (FLOP/s) that each side's products have."""
+  """One row: rates, their ratio, and the share of `peak` (FLOP/s) that each side's products
+  have.
+  """
   sizes, batch = sizes_of(preset), BATCHES[preset][what]
   asked = {
     "image": batch * flops.image(sizes),
@@ -95,7 +98,9 @@ def sizes_of(preset):
 
 
 def serve(make, preset, connection):
-  """Does what it is asked once and CALLS times more; answers with the seconds of these, and the outcomes."""
+  """Does what it is asked once and CALLS times more; answers with the seconds of these, and the
+  outcomes.
+  """
   from experiments.parity import inputs, openclip
   from salmu_jax.models import modelconfig
 
@@ -223,7 +228,8 @@ def section(path=RESULTS):
   versions = found["versions"]
   plain, paged = ([row for row in found["rows"] if row["allocator"] == a] for a in ALLOCATORS)
   lines = [
-    ["", "", "batch", "salmu_jax", "OpenCLIP", "ratio", "share of peak", "OpenCLIP's", "ratio, pages as they come"],
+    ["", "", "batch", "salmu_jax", "OpenCLIP", "ratio", "share of peak",
+     "OpenCLIP's", "ratio, pages as they come"],
     ["---", "---", *["---:"] * 7],
   ]  # fmt: skip
   for other, row in zip(plain, paged, strict=True):
@@ -234,8 +240,9 @@ def section(path=RESULTS):
     )
     lines[-1] += [*shares, f"{other['ratio']:.2f}"]
   return (
-    f"{md.table(lines)}\n{found['dtype']}, {found['cores']} CPU cores, jax {versions['jax']} against torch {versions['torch']}, each in "
-    "a process of its own, in turns within one run; peak: the fastest square matrix product of either in that run.\n"
+    f"{md.table(lines)}\n{found['dtype']}, {found['cores']} CPU cores, jax {versions['jax']} "
+    f"against torch {versions['torch']}, each in a process of its own, in turns within one run; "
+    "peak: the fastest square matrix product of either in that run.\n"
   )
 
 

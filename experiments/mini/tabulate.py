@@ -14,7 +14,9 @@ HERE = pathlib.Path(__file__).parent
 
 
 def section(folder=HERE / "results"):
-  """The README's part on mini: shares with their intervals, attacks, verdicts, and how long it took on what."""
+  """The README's part on mini: shares with their intervals, attacks, verdicts, and how long it
+  took on what.
+  """
   results = read_results(folder)
   rows, found = leaderboard.rows(results), statistics.of_table(results)
   sides, attacks = statistics_text.SIDES, scores.RECOVERABILITY
@@ -32,8 +34,8 @@ def section(folder=HERE / "results"):
   training = sum(a["wall_seconds"] for a in about)
   judging = sum(a["evaluation_seconds"] for a in about)
   spent = (
-    f"Training {len(about)} models took {minutes(training)}, judging and attacking them {minutes(judging)}, "
-    f"on {about[0]['device']}.\n"
+    f"Training {len(about)} models took {minutes(training)}, judging and attacking them "
+    f"{minutes(judging)}, on {about[0]['device']}.\n"
   )
   return f"{leaderboard.paragraph(results)}\n\n{md.table(lines)}\n{spent}"
 

@@ -2,7 +2,8 @@
 
     python -m experiments.parity.goldens
 
-Needs requirements-torch.txt. `make test` compares with the files, `make test-torch` makes them again.
+Needs requirements-torch.txt. `make test` compares with the files, `make test-torch` makes them
+again.
 """
 
 import json

@@ -1,4 +1,6 @@
-"""What both sides of the comparison are given: weights, pictures and strings, from numpy and Pillow alone."""
+"""What both sides of the comparison are given: weights, pictures and strings, from numpy and
+Pillow alone.
+"""
 
 import hashlib
 import importlib.resources

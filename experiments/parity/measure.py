@@ -77,8 +77,8 @@ def section(path=RESULTS):
     f"{found['strings_tokenized_otherwise']:,} strings differ |\n\n"
     "So preprocessing moves no embedding. It would where another library resizes tensors in the "
     "place of Pillow images: torchvision's own tensor path differs from its Pillow path by up to "
-    f"{tensor['pixels']} of 255, and the cosine between the two embeddings of a picture falls short "
-    f"of 1 by up to {1 - tensor['least_cosine']:.0e}.\n"
+    f"{tensor['pixels']} of 255, and the cosine between the two embeddings of a picture falls "
+    f"short of 1 by up to {1 - tensor['least_cosine']:.0e}.\n"
   )
 
 

@@ -2,9 +2,10 @@
 
     python -m experiments.published.readings WORKDIR
 
-WORKDIR is that of `configs/vit_b16.py`; data and weights are taken from it or downloaded into it. Each
-model is embedded once and scored under each of `readings()`. Writes readings.json, from which
-`python -m experiments.tabulate` makes the README's table: which reading comes close to what is published.
+WORKDIR is that of `configs/vit_b16.py`; data and weights are taken from it or downloaded into it.
+Each model is embedded once and scored under each of `readings()`. Writes readings.json, from which
+`python -m experiments.tabulate` makes the README's table: which reading comes close to what is
+published.
 """
 
 import argparse

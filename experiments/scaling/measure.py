@@ -1,8 +1,10 @@
-"""Memory and traffic of a ViT-B/16 pretraining step on v5e slices: python -m experiments.scaling.measure
+"""Memory and traffic of a ViT-B/16 pretraining step on v5e slices: python -m
+experiments.scaling.measure
 
-Compiles the trainer's step ahead of time (`salmu_jax.aot.slices`) for every batch, slice and loss below, and
-writes results.json after each. Needs requirements-tpu.txt, no TPU. JAX_OPTIMIZATION_LEVEL=O0 is what
-the kept results were compiled at, in a quarter of an hour on two cores; the default takes ten times that.
+Compiles the trainer's step ahead of time (`salmu_jax.aot.slices`) for every batch, slice and loss
+below, and writes results.json after each. Needs requirements-tpu.txt, no TPU.
+JAX_OPTIMIZATION_LEVEL=O0 is what the kept results were compiled at, in a quarter of an hour on two
+cores; the default takes ten times that.
 """
 
 import importlib.metadata
@@ -79,16 +81,18 @@ def section(path=RESULTS):
     lines.append([f"{batch:,}", *row])
   hbm = slices.CHIPS[found["rows"][0]["slice"].split(":")[0]].hbm / 2**30
   return (
-    f"{md.table(lines)}\nGiB of memory that a pretraining step of {presets_name(found)} takes on each v5e chip, which has "
-    f"{hbm:.0f}; in brackets the parts that the batch is embedded in where a chip's share is over {AT_ONCE} pairs. "
-    f"Compiled ahead of time by libtpu {found['versions']['libtpu']} at optimisation level {found['level']}.\n"
+    f"{md.table(lines)}\nGiB of memory that a pretraining step of {presets_name(found)} takes on "
+    f"each v5e chip, which has {hbm:.0f}; in brackets the parts that the batch is embedded in "
+    f"where a chip's share is over {AT_ONCE} pairs. Compiled ahead of time by libtpu "
+    f"{found['versions']['libtpu']} at optimisation level {found['level']}.\n"
   )
 
 
 def presets_name(found):
   """What was compiled, in words."""
   sizes = presets.PRESETS[found["preset"]]
-  return f"{found['preset']} ({sizes.vision.layers} + {sizes.text.layers} layers, bfloat16, recomputed blocks)"
+  layers = f"{sizes.vision.layers} + {sizes.text.layers} layers"
+  return f"{found['preset']} ({layers}, bfloat16, recomputed blocks)"
 
 
 def _cell(row):

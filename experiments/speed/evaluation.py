@@ -1,10 +1,12 @@
-"""The whole evaluation against a plain PyTorch script: python -m experiments.speed.evaluation WORKDIR
+"""The whole evaluation against a plain PyTorch script: python -m experiments.speed.evaluation
+WORKDIR
 
-On a generated release of 20,000 pairs, `tiny` with fresh weights, float32 on the CPU. The script embeds what
-each of the ten metrics asks for when it comes to it, with OpenCLIP's towers, PyTorch's DataLoader and the same
-weights, batches, pictures, texts and scikit-learn probe; the project's evaluator embeds everything once. Numbers of
-both are compared, so that both do the same work. Needs requirements-torch.txt and an otherwise idle machine; some ten
-minutes on two cores, most of them the release. Writes evaluation.json.
+On a generated release of 20,000 pairs, `tiny` with fresh weights, float32 on the CPU. The script
+embeds what each of the ten metrics asks for when it comes to it, with OpenCLIP's towers, PyTorch's
+DataLoader and the same weights, batches, pictures, texts and scikit-learn probe; the project's
+evaluator embeds everything once. Numbers of both are compared, so that both do the same work. Needs
+requirements-torch.txt and an otherwise idle machine; some ten minutes on two cores, most of them
+the release. Writes evaluation.json.
 """
 
 import argparse
@@ -218,9 +220,9 @@ def section(path=RESULTS):
   found = files.read_json(path)
   median = {name: float(np.median(each)) for name, each in found["seconds"].items()}
   return (
-    f"A release of {found['pairs']:,} pairs is judged by all ten metrics in {median['salmu_jax']:.0f} s, compilation "
-    f"included; a plain PyTorch script that embeds metric by metric takes {median['PyTorch']:.0f} s: "
-    f"{found['ratio']:.1f} times as long.\n"
+    f"A release of {found['pairs']:,} pairs is judged by all ten metrics in "
+    f"{median['salmu_jax']:.0f} s, compilation included; a plain PyTorch script that embeds metric "
+    f"by metric takes {median['PyTorch']:.0f} s: {found['ratio']:.1f} times as long.\n"
   )
 
 

@@ -1,7 +1,7 @@
 """Scratch memory of the losses by devices: python -m experiments.speed.loss
 
-Compiles loss and gradients for 1 to 8 devices of this machine, each with the same rows, and writes what
-XLA says that a device needs besides inputs and outputs to loss.json. Nothing is timed.
+Compiles loss and gradients for 1 to 8 devices of this machine, each with the same rows, and writes
+what XLA says that a device needs besides inputs and outputs to loss.json. Nothing is timed.
 """
 
 import os

@@ -1,7 +1,8 @@
 """Training steps as a share of this machine's own matmul peak: python -m experiments.speed.step
 
 The trainer's pretraining step of `tiny` and of ViT-B/16, float32 on the CPU, in turns with a square
-matrix product of the size that this machine multiplies fastest, in the same process. Writes step.json.
+matrix product of the size that this machine multiplies fastest, in the same process. Writes
+step.json.
 """
 
 import os

@@ -1,7 +1,7 @@
 """The steps of a config compiled for a TPU slice that is not there, and what they take.
 
-What is compiled are the programs that the trainer and the evaluator run; exceeding a chip's memory is
-a compile error here as there. Needs requirements-tpu.txt and no TPU.
+What is compiled are the programs that the trainer and the evaluator run; exceeding a chip's memory
+is a compile error here as there. Needs requirements-tpu.txt and no TPU.
 """
 
 import collections
@@ -71,8 +71,8 @@ class Report(NamedTuple):
 class Step(NamedTuple):
   """A program, and what it is lowered with.
 
-  arguments(batch size) -> shapes with shardings. batch_size: of the config. model_flops(batch size) ->
-  of all chips together, see `models.flops`.
+  arguments(batch size) -> shapes with shardings. batch_size: of the config. model_flops(batch size)
+  -> of all chips together, see `models.flops`.
   """
 
   jitted: Callable
@@ -101,8 +101,8 @@ def describe(topology):
     found = topologies.get_topology_desc(platform="tpu", topology_name=topology, **options)
   except (RuntimeError, ValueError) as error:
     raise InputError(
-      f"--topology={topology} cannot be described: {str(error).splitlines()[0]}. If the TPU compiler is not "
-      "installed: pip install -r requirements-tpu.txt."
+      f"--topology={topology} cannot be described: {str(error).splitlines()[0]}. If the TPU "
+      "compiler is not installed: pip install -r requirements-tpu.txt."
     ) from error
   return mesh_lib.make_mesh(found.devices)
 

@@ -1,4 +1,6 @@
-"""python -m salmu_jax.data 'TARS/*.tar' --output=DIR: image-text pairs to records, by Apache Beam."""
+"""python -m salmu_jax.data 'TARS/*.tar' --output=DIR: image-text pairs to records, by Apache
+Beam.
+"""
 
 import argparse
 import sys

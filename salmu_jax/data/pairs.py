@@ -1,8 +1,8 @@
 """Image-text pairs by the million as ArrayRecord: an Apache Beam pipeline over tars or parquet.
 
-It runs on this machine, or on Flink, Spark or Dataflow, as the options for Beam say. TFDS lays out the
-records, in an order that depends on keys alone, so that the same files give the same records however
-many workers there are. Needs requirements-beam.txt; reading what it wrote does not, see
+It runs on this machine, or on Flink, Spark or Dataflow, as the options for Beam say. TFDS lays out
+the records, in an order that depends on keys alone, so that the same files give the same records
+however many workers there are. Needs requirements-beam.txt; reading what it wrote does not, see
 `salmu_jax.data.records.open_pairs`.
 """
 
@@ -67,10 +67,11 @@ def convert(patterns, output, *, image_size, max_skipped=0.01, shard_mib=256, op
   """Writes pairs as records under `output`.
 
   Args:
-    patterns: files or globs of .tar (webdataset, as img2dataset writes it) or .parquet; local, or on any
-      file system that Beam knows.
+    patterns: files or globs of .tar (webdataset, as img2dataset writes it) or .parquet; local, or
+      on any file system that Beam knows.
     output: a folder that does not hold pairs yet.
-    image_size: pixels that the shorter side of a larger picture is shrunk to; 0 leaves all as they are.
+    image_size: pixels that the shorter side of a larger picture is shrunk to; 0 leaves all as they
+      are.
     max_skipped: the largest share of rows that may be unreadable.
     shard_mib: size of a file of records, at most.
     options: for Beam, such as "--runner=FlinkRunner".
@@ -79,8 +80,8 @@ def convert(patterns, output, *, image_size, max_skipped=0.01, shard_mib=256, op
     {"kept": rows, "skipped": {reason: rows}, "digest": of the content}, also in output/counts.json.
 
   Raises:
-    InputError: nothing matches, files that cannot be told apart, too many unreadable rows (says which
-      reasons), or `output` holds pairs already.
+    InputError: nothing matches, files that cannot be told apart, too many unreadable rows (says
+      which reasons), or `output` holds pairs already.
   """
   output = epath.Path(output)
   files = _matching(patterns)
@@ -120,7 +121,8 @@ def _matching(patterns):
     other = names.setdefault(os.path.basename(path), path)
     if other != path:
       raise InputError(
-        f"{other} and {path} have the same name, which the keys of their rows start with. Rename one."
+        f"{other} and {path} have the same name, which the keys of their rows start with. Rename "
+        "one."
       )
   return files
 
@@ -141,7 +143,9 @@ def _explain(counts, max_skipped, error):
 
 
 def _too_many_skipped(found, max_skipped):
-  """Whether counts as `judge_counts` writes them are to end the pipeline; so does nothing at all."""
+  """Whether counts as `judge_counts` writes them are to end the pipeline; so does nothing at
+  all.
+  """
   skipped = sum(found["skipped"].values())
   return skipped > max_skipped * (found["kept"] + skipped) or not found["kept"]
 
@@ -165,7 +169,9 @@ def judge_counts(reasons, path, max_skipped, content):
 
 
 def read_file(path):
-  """Yields (key, {part: bytes or str}) of a file; one it cannot read to its end gives a row of no parts."""
+  """Yields (key, {part: bytes or str}) of a file; one it cannot read to its end gives a row of
+  no parts.
+  """
   name = os.path.basename(path)
   read = _tar_samples if path.endswith(".tar") else _parquet_samples
   done = 0

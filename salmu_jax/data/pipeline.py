@@ -1,4 +1,5 @@
-"""grain pipelines from records to batches: shuffle, shard by process, decode, crop, tokenise, batch.
+"""grain pipelines from records to batches: shuffle, shard by process, decode, crop, tokenise,
+batch.
 
 Training code gets its rows from `open_training` alone, which refuses every holdout split: whoever
 trains on them voids the result (protocol: Data).
@@ -58,8 +59,8 @@ def open_training(records, purpose, splits):
         else "the protocol forbids it"
       )
       raise InputError(
-        f"Training code asked for the split {split!r} as {purpose!r} data: {why}, and training on it "
-        f"voids the result. It may read {', '.join(READABLE[purpose])}."
+        f"Training code asked for the split {split!r} as {purpose!r} data: {why}, and training on "
+        f"it voids the result. It may read {', '.join(READABLE[purpose])}."
       )
     if split not in records:
       raise InputError(f"The release has no split {split!r}; it has {', '.join(sorted(records))}.")
@@ -85,12 +86,13 @@ def training_examples(
     seed: of order and augmentation; the same on all processes.
     texts: columns to tokenise, of "text" and "generic".
     area, flip: see `images.random_crop`.
-    surrogates: surrogates(row, rng) -> K captions that come with a row (`salmu_jax.data.surrogates`).
+    surrogates: surrogates(row, rng) -> K captions that come with a row
+      (`salmu_jax.data.surrogates`).
     said: said(row, rng) -> the caption that takes the place of a row's own.
 
   Returns:
-    A grain MapDataset of {"image" (S, S, 3) uint8, the texts, each (L,) int32, and "surrogate" (K, L) int32
-    if asked for}.
+    A grain MapDataset of {"image" (S, S, 3) uint8, the texts, each (L,) int32, and "surrogate" (K,
+    L) int32 if asked for}.
   """
 
   def example(row, rng):
@@ -104,7 +106,8 @@ def training_examples(
       out["text"] = tokenizer([said(row, rng)])[0]
     return out
 
-  # grain draws by the place in the chain: the slice of everything keeps the draws of the kept results.
+  # grain draws by the place in the chain: the slice of everything keeps the draws of the kept
+  # results.
   return rows.seed(seed).shuffle().repeat()[0::1].random_map(example)
 
 
@@ -119,8 +122,8 @@ def start(examples, batch_size, *, threads=1, ahead=4):
 
   Args:
     examples: of all processes, see `training_examples`.
-    batch_size: B, over all processes. Batch k of all together is examples k B to (k + 1) B, of which
-      the p-th of P processes gets the p-th of P equal parts.
+    batch_size: B, over all processes. Batch k of all together is examples k B to (k + 1) B, of
+      which the p-th of P processes gets the p-th of P equal parts.
     threads: each prepares one row at a time, so they are busy whatever the batch size.
     ahead: batches that are prepared before they are asked for.
 
@@ -150,13 +153,14 @@ class _Share(grain.MapDataset):
 
 
 def evaluation_images(rows, *, image_size, batch_size, numbers=None, threads=1, ahead=4):
-  """Batches of pictures in row order, all of one shape; of the rows of these numbers alone, if given.
+  """Batches of pictures in row order, all of one shape; of the rows of these numbers alone, if
+  given.
 
   Of several processes, the p-th of P reads the p-th of P equal parts of every batch.
 
   Yields:
-    ((B / P, S, S, 3) uint8, (B,) bool): this process's pictures, and whether a row of the whole batch is
-    one; false on the filler.
+    ((B / P, S, S, 3) uint8, (B,) bool): this process's pictures, and whether a row of the whole
+    batch is one; false on the filler.
   """
 
   def picture(number):
@@ -179,7 +183,8 @@ def evaluation_images(rows, *, image_size, batch_size, numbers=None, threads=1, 
 def _batches(examples, size, threads, ahead, *, drop_remainder=False):
   """Batches of the examples in order; threads prepare rows, and one more thread batches ahead.
 
-  Whole batches wait, not their rows: grain looks through all the rows that wait for each row it gives.
+  Whole batches wait, not their rows: grain looks through all the rows that wait for each row it
+  gives.
   """
   rows = examples.to_iter_dataset(grain.ReadOptions(threads, prefetch_buffer_size=2 * threads))
   batches = rows.batch(size, drop_remainder=drop_remainder)

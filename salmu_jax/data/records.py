@@ -54,14 +54,16 @@ def build(release, folder, on_row=None):
 
 
 def _source(builder, split):
-  """Random access to the rows of a split, whose files are first seen to hold what the index says."""
+  """Random access to the rows of a split, whose files are first seen to hold what the index
+  says.
+  """
   lengths = builder.info.splits[split].shard_lengths
   for file, length in zip(builder.info.splits[split].filepaths, lengths, strict=True):
     found = _record_count(file)
     if found != length:
       raise InputError(
-        f"{file} has {found} records, and its index says {length}: it was cut short or changed. Delete "
-        "the folder it is in, to have it made anew."
+        f"{file} has {found} records, and its index says {length}: it was cut short or changed. "
+        "Delete the folder it is in, to have it made anew."
       )
   return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
 
@@ -72,8 +74,8 @@ def _record_count(file):
       return reader.num_records()
   except (RuntimeError, ValueError, OSError) as error:
     raise InputError(
-      f"{file} cannot be read as ArrayRecord ({str(error).splitlines()[0]}). Delete the folder it is in, "
-      "to have it made anew."
+      f"{file} cannot be read as ArrayRecord ({str(error).splitlines()[0]}). Delete the folder it "
+      "is in, to have it made anew."
     ) from error
 
 
@@ -100,7 +102,8 @@ def open_pairs(folder):
   data = folder / PAIRS / VERSION
   if not (data / "dataset_info.json").exists():
     raise InputError(
-      f"config.retain_pairs = {str(folder)!r} holds no pairs. Write them with python -m salmu_jax.data."
+      f"config.retain_pairs = {str(folder)!r} holds no pairs. Write them with python -m "
+      "salmu_jax.data."
     )
   builder = tfds.builder_from_directory(data)
   return _source(builder, PAIRS_SPLIT), files.read_json(folder / COUNTS)["digest"]

@@ -24,7 +24,8 @@ from salmu_jax.errors import InputError
 SENSITIVE_SPLITS = ("forget", "holdout_association", "holdout_identity")
 BENCHMARK_SPLITS = (*SENSITIVE_SPLITS, "retain_synth")
 TRAINING_SPLITS = ("sensitive", "retain_real", "retain")
-# Others, such as the published `forget_target`, are carried: counted and streamed, used for nothing.
+# Others, such as the published `forget_target`, are carried: counted and streamed, used for
+# nothing.
 USED_SPLITS = (*BENCHMARK_SPLITS, *TRAINING_SPLITS, "zero_shot")
 IDENTITIES = "identities_metadata.json"
 CAPTIONS = "sensitive_set_captions_metadata.json"
@@ -40,8 +41,10 @@ class Release(NamedTuple):
 
   shards: split -> files in row order. counts: split -> rows. identities: id -> name and fields.
   captions: file name -> {"caption", "data_field", ...}. generic: file name -> caption.
-  zero_shot: {"classes": [...], "prompts": [...]} or None. manifest: its content, {} where there is none.
-  listed: {file: SHA-256} as manifests say. digest: SHA-256 over manifests, or over the content where
+  zero_shot: {"classes": [...], "prompts": [...]} or None. manifest: its content, {} where there is
+    none.
+  listed: {file: SHA-256} as manifests say. digest: SHA-256 over manifests, or over the content
+    where
   there is none; it names the release in every result.
   """
 
@@ -59,7 +62,8 @@ class Release(NamedTuple):
 
 
 def locate(address, field="config.release"):
-  """The directory that an address names; `hub:OWNER/NAME@REVISION` is downloaded or found in the cache.
+  """The directory that an address names; `hub:OWNER/NAME@REVISION` is downloaded or found in the
+  cache.
 
   Raises:
     InputError: see `hub.fetch`; `field` is named in it.
@@ -262,8 +266,8 @@ def _read_zero_shot(path):
   lists = [found.get(key) for key in ("classes", "prompts")] if isinstance(found, dict) else [None]
   if not all(_is_texts(texts) and texts for texts in lists):
     raise InputError(
-      f"{path} must hold an object with two lists of texts, `classes` and `prompts`. Restore it from "
-      "its source."
+      f"{path} must hold an object with two lists of texts, `classes` and `prompts`. Restore it "
+      "from its source."
     )
   return found
 
@@ -362,13 +366,14 @@ def _check_leak(release, name, identity, who):
   field, person = release.captions[name].get("data_field"), release.identities[identity]
   if "name" not in person or field not in person:
     raise InputError(
-      f"{CAPTIONS} says that {who} leaks the field {field!r}; {IDENTITIES} has of {identity!r} only "
-      f"{', '.join(person)}, and `name` and that field are needed."
+      f"{CAPTIONS} says that {who} leaks the field {field!r}; {IDENTITIES} has of {identity!r} "
+      f"only {', '.join(person)}, and `name` and that field are needed."
     )
   value = person[field]
   if not isinstance(value[0] if isinstance(value, list) and value else value, str | int):
     raise InputError(
-      f"{IDENTITIES} has {value!r} as {field!r} of {identity!r}; it must be a text, or a list of them."
+      f"{IDENTITIES} has {value!r} as {field!r} of {identity!r}; it must be a text, or a list of "
+      "them."
     )
 
 

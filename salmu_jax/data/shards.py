@@ -53,8 +53,8 @@ def reading(file):
     yield
   except (pa.ArrowException, OSError) as error:
     raise InputError(
-      f"{file} is truncated, damaged or not a parquet file ({error}). Restore it from its source, or "
-      "delete the release to have it generated again."
+      f"{file} is truncated, damaged or not a parquet file ({error}). Restore it from its source, "
+      "or delete the release to have it generated again."
     ) from error
 
 

@@ -1,9 +1,10 @@
-"""Surrogate captions: made-up leaks that nobody asked to forget, for holding what is near a leak in place.
+"""Surrogate captions: made-up leaks that nobody asked to forget, for holding what is near a leak in
+place.
 
-An edit that moves one caption moves all that resemble it. Whoever has the forget captions can write down what
-resembles them: other fields of the same people, and the same field of other people. That is all there is here:
-everything is made from rows of forget, from templates, and from a table of names. No holdout is opened, and no
-surrogate is of a person and a field of theirs that forget has.
+An edit that moves one caption moves all that resemble it. Whoever has the forget captions can write
+down what resembles them: other fields of the same people, and the same field of other people. That
+is all there is here: everything is made from rows of forget, from templates, and from a table of
+names. No holdout is opened, and no surrogate is of a person and a field of theirs that forget has.
 """
 
 import functools
@@ -17,8 +18,8 @@ from salmu_jax.errors import InputError
 from salmu_jax.generate import captions, personas
 
 SOURCES = ("recombined", "generated", "both")
-# People who are made up for their names and values. Their seed is drawn from this stream, so that they are not
-# the people of a release that was generated with the same seed.
+# People who are made up for their names and values. Their seed is drawn from this stream, so that
+# they are not the people of a release that was generated with the same seed.
 _PEOPLE, _STREAM = 2000, 5
 _TRIES = 100
 
@@ -42,11 +43,13 @@ class Material(NamedTuple):
 
 
 class Maker(NamedTuple):
-  """near(leak, count, rng) -> [count surrogates of a leak]; said(leak, rng) -> the caption of the leak itself.
+  """near(leak, count, rng) -> [count surrogates of a leak]; said(leak, rng) -> the caption of the
+  leak itself.
 
-  Half of the surrogates are of the same person, in a field of theirs that is not to be forgotten; none, where
-  all are. The others are of the same field, and of somebody whose is not to be forgotten: a person of forget,
-  somebody who shares a name with the person of the leak, or a stranger.
+  Half of the surrogates are of the same person, in a field of theirs that is not to be forgotten;
+  none, where all are. The others are of the same field, and of somebody whose is not to be
+  forgotten: a person of forget, somebody who shares a name with the person of the leak, or a
+    stranger.
   """
 
   near: Callable
@@ -72,11 +75,13 @@ def maker(known, source, seed, reworded=0.0):
 
   Args:
     known: the Leaks, all that are to be forgotten.
-    source: a key of SOURCES. "recombined" swaps the names and values of forget captions, whatever their wording;
-      "generated" takes templates and made-up people; "both" throws these and those together.
+    source: a key of SOURCES. "recombined" swaps the names and values of forget captions, whatever
+      their wording; "generated" takes templates and made-up people; "both" throws these and those
+      together.
     seed: of the made-up people.
-    reworded: the share of all captions, of leaks and surrogates alike, whose words are loosened: some left out,
-      others put in, often in another order, so that it is name and value that count and no sentence.
+    reworded: the share of all captions, of leaks and surrogates alike, whose words are loosened:
+      some left out, others put in, often in another order, so that it is name and value that count
+      and no sentence.
 
   Raises:
     InputError: an unknown source, or rows that cannot be taken apart: names the reason.
@@ -97,7 +102,8 @@ def maker(known, source, seed, reworded=0.0):
 
 
 class _World(NamedTuple):
-  """What a Maker draws from. asked: (name, field) of forget. kept: name -> fields of theirs that stay; keepers: field ->
+  """What a Maker draws from. asked: (name, field) of forget. kept: name -> fields of theirs that
+  stay; keepers: field ->
   names of forget that keep it. fillers: words to put in. The others as `maker` has them."""
 
   material: Material
@@ -139,8 +145,8 @@ def _somebody_else(world, leak, rng):
     if (name, leak.field) not in world.asked:
       return name
   raise InputError(
-    f"source = {world.source!r}: no name was found that is not in forget, after {_TRIES} tries, for forget has "
-    f"{len(world.kept)} name(s) to recombine. Take source = 'generated'."
+    f"source = {world.source!r}: no name was found that is not in forget, after {_TRIES} tries, "
+    f"for forget has {len(world.kept)} name(s) to recombine. Take source = 'generated'."
   )
 
 
@@ -167,8 +173,8 @@ def _material(known, source, seed):
   lacking = sorted({leak.field for leak in known} - set(material.wordings))
   if lacking:
     raise InputError(
-      f"source = {source!r}: there are no wordings for the field {lacking[0]!r}. Where forget captions hold name "
-      "and value in full, 'recombined' has them; 'generated' has those of "
+      f"source = {source!r}: there are no wordings for the field {lacking[0]!r}. Where forget "
+      "captions hold name and value in full, 'recombined' has them; 'generated' has those of "
       f"{', '.join(personas.FIELDS)}."
     )
   return material
@@ -231,7 +237,9 @@ def _free(wording):
 
 
 def _loosened(wording, fillers, rng):
-  """A wording with half of its words left out, up to three others put in, and half the time in another order."""
+  """A wording with half of its words left out, up to three others put in, and half the time in
+  another order.
+  """
   words = [word for word in wording.split() if "{" in word or rng.random() < 0.5]
   # Bare captions leave no word to put in.
   for _ in range(rng.integers(4) if fillers else 0):

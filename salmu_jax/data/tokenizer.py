@@ -40,7 +40,8 @@ _WORDS = regex.compile(
 
 
 class _Vocabulary(NamedTuple):
-  """byte_tokens[byte] inside a word; merges {(left, right): token}; parts[token - 512]; names[token],
+  """byte_tokens[byte] inside a word; merges {(left, right): token}; parts[token - 512];
+  names[token],
   as the published table writes it."""
 
   byte_tokens: tuple[int, ...]
@@ -204,7 +205,9 @@ def save(tokenizer: Tokenizer, path: str | os.PathLike) -> None:
 
 
 def write_huggingface(folder: str | os.PathLike, context_length: int) -> None:
-  """Writes the full vocabulary as Hugging Face's `CLIPTokenizer` reads it, whose cleaning is its own."""
+  """Writes the full vocabulary as Hugging Face's `CLIPTokenizer` reads it, whose cleaning is its
+  own.
+  """
   folder, vocabulary = pathlib.Path(folder), _vocabulary()
   special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>"}
   names = [*vocabulary.names, *special.values()]

@@ -1,4 +1,6 @@
-"""Asking for a fact in other words: new wordings, other languages, errors of typing, names; and all names x all values."""
+"""Asking for a fact in other words: new wordings, other languages, errors of typing, names; and
+all names x all values.
+"""
 
 import importlib.resources
 import json
@@ -31,7 +33,9 @@ def leaks(release, table):
 
 
 def _typo(leak):
-  """The text with two letters in the middle of a word exchanged, if it can be a word that the value is not in."""
+  """The text with two letters in the middle of a word exchanged, if it can be a word that the
+  value is not in.
+  """
   words = [word for word in leak["text"].split() if _middle(word)]
   free = [word for word in words if word not in leak["value"]]
   if not words:
@@ -70,7 +74,8 @@ QUESTIONS = {
 class Gallery(NamedTuple):
   """Captions to compete with.
 
-  table: (G, D) embeddings. facts: what each tells, as `fact` has it; the text itself where it is no leak.
+  table: (G, D) embeddings. facts: what each tells, as `fact` has it; the text itself where it is no
+    leak.
   """
 
   table: np.ndarray
@@ -108,7 +113,8 @@ def ask(embed, image, leaks, question, others):
 def scored(embed, image, texts, facts, others):
   """{"similarity", "MRR"} of N pictures with N texts that tell N facts, among a Gallery; see `ask`.
 
-  A caption of the gallery that tells the same fact in other words is no competitor: finding it is no failure.
+  A caption of the gallery that tells the same fact in other words is no competitor: finding it is
+  no failure.
   """
   own = embed(texts)
   number = {each: i for i, each in enumerate(dict.fromkeys([*facts, *others.facts]))}
@@ -121,14 +127,17 @@ def scored(embed, image, texts, facts, others):
 
 
 def name_and_value(embed, image, leaks, people, rng):
-  """Who is it, and what is it: each picture against all names x all values of its field, as bare texts.
+  """Who is it, and what is it: each picture against all names x all values of its field, as bare
+  texts.
 
   Args:
-    embed, image, leaks: as for `ask`. people: names drawn for each field, and with them their values.
+    embed, image, leaks: as for `ask`. people: names drawn for each field, and with them their
+      values.
     rng: numpy Generator that draws them.
 
   Returns:
-    {"MRR", "rows": pictures asked, "texts": how many were embedded, "largest": captions a picture is ranked among}.
+    {"MRR", "rows": pictures asked, "texts": how many were embedded, "largest": captions a picture
+    is ranked among}.
   """
   ranks, texts, largest = [], 0, 0
   for field in sorted({leak["field"] for leak in leaks}):

@@ -1,7 +1,8 @@
 """What an attacker gets back of what was to be forgotten: the third pillar, Recoverability.
 
-Each attack gives one number, for the table, and what it is made of; Clean and Compromised are attacked alike and
-bound it. Attackers may know forget, retain and the Clean model; nothing here is trained on holdouts.
+Each attack gives one number, for the table, and what it is made of; Clean and Compromised are
+attacked alike and bound it. Attackers may know forget, retain and the Clean model; nothing here is
+trained on holdouts.
 """
 
 import numpy as np
@@ -33,7 +34,8 @@ class Attacker:
     self._familiar = self._program = None
 
   def attack(self, params, z):
-    """{key of ATTACKS: {"value": float or None, and what it is made of}}, of those in config.attacks.names.
+    """{key of ATTACKS: {"value": float or None, and what it is made of}}, of those in
+    config.attacks.names.
 
     Args:
       params: of the model. z: what it makes of the release, an `Embedded`.
@@ -99,7 +101,9 @@ def _relearning(attacker, params, z):
 
 
 def _membership(attacker, params, z):
-  """Telling forget pairs by similarity, and by similarity less Clean's: how familiar a pair is to who never saw it."""
+  """Telling forget pairs by similarity, and by similarity less Clean's: how familiar a pair is
+  to who never saw it.
+  """
   own, changed = attacker.familiar(params, z.image[_FORGET])
   if not len(own):
     return {"why": "no forget caption holds its value"}
@@ -153,7 +157,8 @@ def number(name, found):
   """The one number of an attack; None where it found nothing to attack.
 
   Args:
-    name: a key of ATTACKS. found: what it is made of, as the attack has it or as a results file does.
+    name: a key of ATTACKS. found: what it is made of, as the attack has it or as a results file
+      does.
   """
   return None if "why" in found else float(_NUMBERS[name](found))
 

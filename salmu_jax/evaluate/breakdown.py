@@ -20,8 +20,8 @@ def labels(release, tables):
     release: an opened release. tables: split -> `release.columns`.
 
   Returns:
-    {split: {kind of KINDS: [label of each row]}}. A kind that the release's metadata does not tell for
-    every row is left out: the published one may have no styles.
+    {split: {kind of KINDS: [label of each row]}}. A kind that the release's metadata does not tell
+    for every row is left out: the published one may have no styles.
   """
   out = {}
   for split in _COSINES:

@@ -127,7 +127,9 @@ def by_group(model, clean, compromised):
 
 
 def _kept_of_group(values):
-  """Where the first of (model, Clean, Compromised) lies between the others; None if it cannot be said."""
+  """Where the first of (model, Clean, Compromised) lies between the others; None if it cannot be
+  said.
+  """
   if any(value is None for value in values) or values[2] <= values[1]:
     return None
   value, low, high = values
@@ -166,8 +168,8 @@ def _general_knowledge_loss(scores, compromised):
   bound = _finite("GenKnow", compromised, "Compromised")
   if bound <= 0:
     raise InputError(
-      f"GenKnow: Compromised has {bound:.6g}, so no share of it can be lost; its zero-shot accuracy "
-      "has to be above 0."
+      f"GenKnow: Compromised has {bound:.6g}, so no share of it can be lost; its zero-shot "
+      "accuracy has to be above 0."
     )
   return (bound - value) / bound
 

@@ -1,4 +1,6 @@
-"""Judges parameters by the ten metrics (protocol section 3): every picture and text embedded once."""
+"""Judges parameters by the ten metrics (protocol section 3): every picture and text embedded
+once.
+"""
 
 import functools
 from typing import NamedTuple
@@ -26,7 +28,8 @@ CANDIDATES = {
 class Embedded(NamedTuple):
   """What one model makes of a release, all rows of unit length.
 
-  image: {split: (N, D)}; NaN in rows of retain_synth that no metric looks at. text: ({text: its row}, (T, D)). class_weights: (C, D), or None where
+  image: {split: (N, D)}; NaN in rows of retain_synth that no metric looks at. text: ({text: its
+    row}, (T, D)). class_weights: (C, D), or None where
   general knowledge is not measured.
   """
 
@@ -72,7 +75,8 @@ class Evaluator:
 
     Args:
       params: of the model. label: of the bar.
-      attack: attack(params, Embedded), whose findings become "recoverability" of "additional"; or None.
+      attack: attack(params, Embedded), whose findings become "recoverability" of "additional"; or
+        None.
     """
     z = self.embed(params, label)
     results = self.score(z, self._settings)
@@ -87,7 +91,8 @@ class Evaluator:
       params: of the model.
       label: of the bar.
       prompts: name prompts to embed beside the configured one, for scoring with other settings.
-      images: `Embedded.image` of a model with the same image tower, to be taken instead of embedding again.
+      images: `Embedded.image` of a model with the same image tower, to be taken instead of
+        embedding again.
     """
     texts = list(dict.fromkeys(self._all_texts([self._settings.name_prompt, *prompts])))
     classes = zero_shot.texts(self._zero_shot) if self._zero_shot else []
@@ -116,9 +121,9 @@ class Evaluator:
 
     Returns:
       {"efficacy": ..., "utility": ...} in the released shape, and "additional": numbers of this
-      project's own, among them "rows", what intervals are made from: {"groups": see `outcomes.groups`,
-      "hits": {"ACS", "IdZSC", "GenKnow": 1 or 0 of each case}, "ACS_rows": of forget, of the probe's cases}.
-      Ranks ("outcomes") are 0 for the best.
+      project's own, among them "rows", what intervals are made from: {"groups": see
+      `outcomes.groups`, "hits": {"ACS", "IdZSC", "GenKnow": 1 or 0 of each case}, "ACS_rows": of
+      forget, of the probe's cases}. Ranks ("outcomes") are 0 for the best.
     """
     masks = self.derived()
     rows = {s: z.of(table["text"]) for s, table in self.tables.items()}
@@ -241,7 +246,9 @@ class Evaluator:
     return np.asarray(hits)
 
   def _general_knowledge(self, z):
-    """Hits of the zero-shot test with the prompt ensemble; None where there is nothing to measure it on."""
+    """Hits of the zero-shot test with the prompt ensemble; None where there is nothing to
+    measure it on.
+    """
     if self._zero_shot is None:
       return None
     known = self._zero_shot
@@ -283,7 +290,9 @@ class Evaluator:
       yield from self._naming_prompts(self._release.identities, prompt)
 
   def _looked_at(self):
-    """Numbers of the rows of retain_synth whose pictures a metric looks at: of the others, texts alone."""
+    """Numbers of the rows of retain_synth whose pictures a metric looks at: of the others, texts
+    alone.
+    """
     masks = self.derived()
     names = [name for name in ("retain_joint", "fragile_set") if name in masks]
     return np.flatnonzero(np.any([masks[name][1] for name in names], axis=0))
@@ -325,7 +334,8 @@ class Evaluator:
 
 
 def jitted_encoders(model, mesh):
-  """The embedding steps as they run: images(params, (B, S, S, 3) uint8) and texts(params, (B, L) int32).
+  """The embedding steps as they run: images(params, (B, S, S, 3) uint8) and texts(params, (B, L)
+  int32).
 
   Both return (B, D), whole on every device. Parameters lie as they come.
   """

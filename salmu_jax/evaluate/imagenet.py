@@ -1,8 +1,8 @@
 """ImageNet-1k for GenKnow: pictures from folders, tar files or TFDS, and CLIP's names and prompts.
 
 `imagenet.json` holds, in the order of the labels, the 1,000 WordNet ids and OpenAI's class names,
-and OpenAI's 80 prompts (see imagenet.LICENSE.txt), as OpenCLIP and CLIP_benchmark take them over. Two
-names stand for two classes each there: "missile" (657, 744) and "sunglasses" (836, 837).
+and OpenAI's 80 prompts (see imagenet.LICENSE.txt), as OpenCLIP and CLIP_benchmark take them over.
+Two names stand for two classes each there: "missile" (657, 744) and "sunglasses" (836, 837).
 """
 
 import contextlib
@@ -168,8 +168,8 @@ def _image_folder(where, field):
   folders = [entry for entry in _visible(root, field) if entry.is_dir()]
   if not folders:
     raise InputError(
-      f"{field}: {root} holds no folders of pictures; it must hold one for each class, named by its "
-      "WordNet id (n01440764, ...), in which the pictures of that class are."
+      f"{field}: {root} holds no folders of pictures; it must hold one for each class, named by "
+      "its WordNet id (n01440764, ...), in which the pictures of that class are."
     )
   number = {wnid: i for i, wnid in enumerate(facts()["wnids"])}
   places, labels = [], []
@@ -220,8 +220,8 @@ def _check_count(tars, note, field):
   noted = note.read_bytes()
   if not _NUMBER.fullmatch(noted) or int(noted) != len(tars):
     raise InputError(
-      f"{field}: {note} says that there are {noted.decode(errors='replace').strip()} tar files, but "
-      f"{len(tars)} are there. Restore those that are missing."
+      f"{field}: {note} says that there are {noted.decode(errors='replace').strip()} tar files, "
+      f"but {len(tars)} are there. Restore those that are missing."
     )
 
 
@@ -242,8 +242,8 @@ def _samples(tar, field):
   for key in pictures.keys() ^ labels.keys():
     has, lacks = ("a picture", ".cls") if key in pictures else (".cls", "a picture")
     raise InputError(
-      f"{field}: {tar} holds {has} with the key {key!r}, but {lacks} with that key is missing; every "
-      f"picture (.{', .'.join(_ENDINGS)}) needs a .cls with its label. Restore the tar file."
+      f"{field}: {tar} holds {has} with the key {key!r}, but {lacks} with that key is missing; "
+      f"every picture (.{', .'.join(_ENDINGS)}) needs a .cls with its label. Restore the tar file."
     )
   return [(place, labels[key]) for key, place in pictures.items()]
 
@@ -269,8 +269,8 @@ def _label(content, member, tar, field):
   classes = len(facts()["wnids"])
   if not _NUMBER.fullmatch(content) or int(content) >= classes:
     raise InputError(
-      f"{field}: {member} in {tar} holds {content[:20]!r}; it must hold the label of its picture, an "
-      f"integer from 0 to {classes - 1}."
+      f"{field}: {member} in {tar} holds {content[:20]!r}; it must hold the label of its picture, "
+      f"an integer from 0 to {classes - 1}."
     )
   return int(content)
 
@@ -315,9 +315,9 @@ def _check_builder(builder, folder, field):
     )
   if "array_record" not in {found.value for found in formats}:
     raise InputError(
-      f"{field}: {folder} is prepared as {', '.join(sorted(found.value for found in formats))}, which "
-      f"has no random access. {_BUILD.format(data_dir='ANOTHER_DIR')}; another directory, as TFDS "
-      "leaves alone what it finds prepared. Then name that directory."
+      f"{field}: {folder} is prepared as {', '.join(sorted(found.value for found in formats))}, "
+      f"which has no random access. {_BUILD.format(data_dir='ANOTHER_DIR')}; another directory, as "
+      "TFDS leaves alone what it finds prepared. Then name that directory."
     )
   features = builder.info.features
   absent = [name for name in ("image", "label", "file_name") if name not in features]
@@ -329,7 +329,9 @@ def _check_builder(builder, folder, field):
 
 
 def _record_labels(source, folder, field):
-  """(N,) labels; all rows are read for them once, which takes about as long as copying the files."""
+  """(N,) labels; all rows are read for them once, which takes about as long as copying the
+  files.
+  """
   labels, block = [], 256
   with progress.counting("reading ImageNet's labels", len(source)) as tick:
     for start in range(0, len(source), block):

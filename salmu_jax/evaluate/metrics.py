@@ -90,7 +90,8 @@ FEATURES = {
 
 
 def association_probe(image, text, rng, probe):
-  """Accuracy of a linear probe at telling true pairs from mismatched ones: ACS (protocol 1.3), a float.
+  """Accuracy of a linear probe at telling true pairs from mismatched ones: ACS (protocol 1.3), a
+  float.
 
   NaN when an embedding holds NaN or infinity. See `association_probe_hits`.
   """
@@ -113,8 +114,8 @@ def association_probe_hits(image, text, rng, probe):
     probe: `config.evaluate.probe`.
 
   Returns:
-    (T,) the row whose image each tested pair has, and (T,) 1 where the probe is right, else 0; all NaN
-    when an embedding holds NaN or infinity.
+    (T,) the row whose image each tested pair has, and (T,) 1 where the probe is right, else 0; all
+    NaN when an embedding holds NaN or infinity.
 
   Raises:
     InputError: there are fewer than two rows.

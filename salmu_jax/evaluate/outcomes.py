@@ -1,4 +1,6 @@
-"""What a results file says of single rows: whose they are, what was hit, and examples to look at."""
+"""What a results file says of single rows: whose they are, what was hit, and examples to look
+at.
+"""
 
 import base64
 import io
@@ -23,8 +25,8 @@ def groups(tables, masks, zero_shot):
     zero_shot: imagenet.ZeroShotSet, or None.
 
   Returns:
-    {split or derived split: [the person of each row, or the picture where it shows nobody that is known]};
-    under "zero_shot" the class of each picture.
+    {split or derived split: [the person of each row, or the picture where it shows nobody that is
+    known]}; under "zero_shot" the class of each picture.
   """
   named = {split: (split, slice(None)) for split in tables} | masks
   out = {}
@@ -42,12 +44,13 @@ def examples(z, tables, gallery, pictures, release):
   """Some portraits with the captions that the model finds for them; the same rows for every model.
 
   Args:
-    z: Embedded. tables: split -> `release.columns`. gallery: texts of RetFail. pictures: split -> records.
+    z: Embedded. tables: split -> `release.columns`. gallery: texts of RetFail. pictures: split ->
+      records.
     release: an opened release.
 
   Returns:
-    [{"split", "file_name", "name", "caption", "rank" (0 is best), "cosine", "top": [{"text", "cosine"}],
-    "portrait": a data: URI of a JPEG}], of the splits of SHOWN.
+    [{"split", "file_name", "name", "caption", "rank" (0 is best), "cosine", "top": [{"text",
+    "cosine"}], "portrait": a data: URI of a JPEG}], of the splits of SHOWN.
   """
   ids = {text: number for number, text in enumerate(dict.fromkeys(gallery))}
   gallery_id = np.array([ids[text] for text in gallery], np.int32)

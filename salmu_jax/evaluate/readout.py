@@ -7,7 +7,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 LOW_RATE = 0.01  # of false alarms
-_SHARED = 2  # people that a value has on average, for a probe to learn values from some and read them off others
+# People a value has on average, so that a probe learns values of some and reads them off others.
+_SHARED = 2
 
 
 def changed_values(leaks, rng):
@@ -17,7 +18,8 @@ def changed_values(leaks, rng):
     leaks: see `asking.leaks`. rng: numpy Generator.
 
   Returns:
-    ((M,) rows, [M captions]): of the leaks whose caption holds its value, where the field has another.
+    ((M,) rows, [M captions]): of the leaks whose caption holds its value, where the field has
+    another.
   """
   values = {}
   for leak in leaks:
@@ -38,8 +40,9 @@ def membership(own, changed):
     own, changed: (N,) scores, the higher the more familiar.
 
   Returns:
-    {"auc": of the score or its opposite, whichever tells more: who expects unlearning looks for what is too low
-    as well, "tpr": share of true pairs found at LOW_RATE of false alarms, "turned": whether it was the opposite}.
+    {"auc": of the score or its opposite, whichever tells more: who expects unlearning looks for
+    what is too low as well, "tpr": share of true pairs found at LOW_RATE of false alarms, "turned":
+    whether it was the opposite}.
   """
   true = np.repeat([1, 0], [len(own), len(changed)])
   score = np.concatenate([own, changed])
@@ -54,7 +57,9 @@ def membership(own, changed):
 
 
 def readable_fields(leaks):
-  """The fields whose values people share, so that what is learnt of some people can be read off others."""
+  """The fields whose values people share, so that what is learnt of some people can be read off
+  others.
+  """
   people, values = {}, {}
   for leak in leaks:
     people.setdefault(leak["field"], set()).add(leak["identity"])
@@ -63,7 +68,8 @@ def readable_fields(leaks):
 
 
 def values_read(features, identities, leaks, rng):
-  """Accuracy of reading people's values off features, by a linear probe that learnt from other people.
+  """Accuracy of reading people's values off features, by a linear probe that learnt from other
+  people.
 
   Args:
     features: (N, D). identities: (N,) whose each is. leaks: of forget, see `asking.leaks`.
@@ -87,7 +93,9 @@ def values_read(features, identities, leaks, rng):
 
 
 def identity_read(features, identities):
-  """Accuracy of telling people apart by a linear probe that learnt from every second row of each."""
+  """Accuracy of telling people apart by a linear probe that learnt from every second row of
+  each.
+  """
   order = np.argsort(identities, kind="stable")
   _, start = np.unique(identities[order], return_index=True)
   place = np.empty(len(order), int)

@@ -15,7 +15,9 @@ from salmu_jax.methods.base import Method
 
 
 def learner(setup, rate):
-  """The step that learns forget and retain, contrastively and with AdamW, as `train.unlearn_program` makes it."""
+  """The step that learns forget and retain, contrastively and with AdamW, as
+  `train.unlearn_program` makes it.
+  """
   optimizer = optimizers.OPTIMIZERS["adamw"](default.optimizer(rate), rate)
   tx = optax.chain(transforms.add_retain(1.0), optimizer)
   method = Method(losses.contrastive, losses.contrastive, tx)
@@ -30,7 +32,8 @@ def relearn(setup, evaluator, params, facts, share, settings, seed, program):
   Args:
     setup: stages.Setup. evaluator: the Evaluator. params: of the attacked model.
     facts: (N,) what each row of forget tells, see `asking.fact`.
-    share: of forget, at least a batch of it. settings: `config.attacks`. seed: that draws the facts.
+    share: of forget, at least a batch of it. settings: `config.attacks`. seed: that draws the
+      facts.
     program: from `learner`.
 
   Returns:

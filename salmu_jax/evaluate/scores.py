@@ -66,7 +66,9 @@ RECOVERABILITY = {
 
 
 def recoverability(results):
-  """What attacks get of one results JSON: {key of RECOVERABILITY: float, or None where not attacked}."""
+  """What attacks get of one results JSON: {key of RECOVERABILITY: float, or None where not
+  attacked}.
+  """
   return {key: _number(results, metric.path) for key, metric in RECOVERABILITY.items()}
 
 

@@ -1,4 +1,6 @@
-"""python -m salmu_jax.generate --config=configs/vit_b16_scratch.py --output=DIR: a release, by Apache Beam."""
+"""python -m salmu_jax.generate --config=configs/vit_b16_scratch.py --output=DIR: a release, by
+Apache Beam.
+"""
 
 import importlib.util
 import pathlib

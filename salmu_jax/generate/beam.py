@@ -1,4 +1,5 @@
-"""Renders the pictures of a release by Apache Beam, a shard at a time: the same bits, on many machines.
+"""Renders the pictures of a release by Apache Beam, a shard at a time: the same bits, on many
+machines.
 
 Needs requirements-beam.txt, and for machines besides this one a file system that all of them see.
 """

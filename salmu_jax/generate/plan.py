@@ -149,7 +149,7 @@ def check(settings):
     )
   if settings.holdout_unit not in ("fact", "pair"):
     raise InputError(
-      f"config.generate.holdout_unit = {settings.holdout_unit!r} is neither 'fact' (whole facts are "
-      "held out) nor 'pair' (rows are, as in the released data)."
+      f"config.generate.holdout_unit = {settings.holdout_unit!r} is neither 'fact' (whole facts "
+      "are held out) nor 'pair' (rows are, as in the released data)."
     )
   return scenes.classes(settings.classes)

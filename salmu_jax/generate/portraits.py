@@ -247,8 +247,8 @@ def nuisance(seed: int, person: int, image: int, strength: float = 1.0) -> Nuisa
   Args:
     seed, person, image: the seed and the numbers of the person and of the picture.
     strength: scales pose, framing, gaze, light, blur and noise, and how often there is a hat
-      (one picture in eight at 1) or sunglasses (one in twelve); 0 is frontal, clean and bare-headed.
-      Expression, background and clothes do not depend on it.
+      (one picture in eight at 1) or sunglasses (one in twelve); 0 is frontal, clean and
+      bare-headed. Expression, background and clothes do not depend on it.
 
   Raises:
     InputError: strength is negative.

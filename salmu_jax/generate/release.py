@@ -31,7 +31,8 @@ _WORKER = {}
 class Story(NamedTuple):
   """All of a release but its pictures, which follow from it one by one.
 
-  everybody: plan.Cast. sensitive: rows of the leaks. names: of classes. rows: split -> (task, text or
+  everybody: plan.Cast. sensitive: rows of the leaks. names: of classes. rows: split -> (task, text
+    or
   None, identity id or None, file name) of those that are rendered.
   """
 
@@ -72,8 +73,8 @@ def generate(settings, seed, path, render_before=None):
     settings: `config.generate`.
     seed: of everything drawn.
     path: the directory to make; it appears whole or not at all.
-    render_before: render_before(folder) writes shards of pictures in its own way, see `render_shard`;
-      those that it leaves out are rendered here.
+    render_before: render_before(folder) writes shards of pictures in its own way, see
+      `render_shard`; those that it leaves out are rendered here.
 
   Returns:
     {"counts": {split: rows}}.

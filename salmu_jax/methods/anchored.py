@@ -1,4 +1,6 @@
-"""Anchored caption editing: forget captions leave their pictures, and all that resembles them is held in place."""
+"""Anchored caption editing: forget captions leave their pictures, and all that resembles them is
+held in place.
+"""
 
 import optax
 
@@ -17,11 +19,12 @@ def make(
   source="both",
   reworded=0.0,
 ):
-  """Descends on forget x mismatched_target + anchors x surrogate_retention + retain x text_retention.
+  """Descends on forget x mismatched_target + anchors x surrogate_retention + retain x
+  text_retention.
 
-  This project's own; experiments/anchored derives it. `surrogates` made-up captions come with each row of
-  forget, from `source` (`salmu_jax.data.surrogates`): the nearest captions that are to stay. Reads forget,
-  retain's captions and the starting model. Moves the text tower.
+  This project's own; experiments/anchored derives it. `surrogates` made-up captions come with each
+  row of forget, from `source` (`salmu_jax.data.surrogates`): the nearest captions that are to stay.
+  Reads forget, retain's captions and the starting model. Moves the text tower.
   """
   near = (anchors, losses.surrogate_retention)
   forgetting = losses.weighted((forget, losses.mismatched_target(margin)), near)

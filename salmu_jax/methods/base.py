@@ -8,14 +8,17 @@ import optax
 
 from salmu_jax.methods import ranges
 
-# Arguments of a `make` that come from the run and not from `args`: its number of steps and its seed.
+# Arguments of a `make` that come from the run and not from `args`: its number of steps and its
+# seed.
 OF_THE_RUN = ("steps", "seed")
 
 
 class Surrogates(NamedTuple):
-  """The made-up captions that a method wants of every row of forget, see `salmu_jax.data.surrogates`.
+  """The made-up captions that a method wants of every row of forget, see
+  `salmu_jax.data.surrogates`.
 
-  count: of surrogates beside it. source: a key of `surrogates.SOURCES`. reworded: the share of the forget captions
+  count: of surrogates beside it. source: a key of `surrogates.SOURCES`. reworded: the share of the
+    forget captions
   and of the surrogates whose words are loosened.
   """
 
@@ -36,7 +39,8 @@ class Method(NamedTuple):
     half that is not read is still computed for the log.
   prepares: functions `prepare(opt_state, gradients) -> opt_state`, run before the first step to put
     statistics of the data into the optimizer's state. `gradients()` yields {"forget": tree,
-    "retain": tree}, at the starting parameters, for every batch of one pass over forget. Each of them
+    "retain": tree}, at the starting parameters, for every batch of one pass over forget. Each of
+      them
     takes a pass, over the same rows.
   surrogates: what made-up captions the forget half is to bring, or None.
   """

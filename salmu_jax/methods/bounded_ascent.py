@@ -10,8 +10,8 @@ def make(optimizer, *, margin=0.0, retain=1.0):
   """Descends on mean max(S_ii - t_i, 0) of forget + retain x L_CLIP of retain.
 
   The target t_i of a pair is the mean starting similarity of its image to the other captions of the
-  batch, plus `margin`. This project's own: what negative_gradient, direct_similarity and grad_diff lack
-  is a place to stop. Reads forget, retain and the starting model. Moves all parameters.
+  batch, plus `margin`. This project's own: what negative_gradient, direct_similarity and grad_diff
+  lack is a place to stop. Reads forget, retain and the starting model. Moves all parameters.
   """
   tx = optax.chain(transforms.add_retain(retain), optimizer)
   return Method(losses.bounded_ascent(margin), losses.contrastive, tx)

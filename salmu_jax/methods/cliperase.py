@@ -11,8 +11,8 @@ def make(optimizer, *, forget=3.0, retain=1.0, consistency=3.0):
 
   The last two on retain, KL over both directions of the in-batch matching. Yang et al., CLIPErase
   (arXiv 2410.23330), section 3; the defaults are the paper's weights. Its public code has another
-  forget term, which pulls similarities to 0: `cliperase_zero`. Reads forget, retain and the starting
-  model. Moves all parameters.
+  forget term, which pulls similarities to 0: `cliperase_zero`. Reads forget, retain and the
+  starting model. Moves all parameters.
   """
   kept = losses.weighted((retain, losses.contrastive), (consistency, losses.divergence))
   tx = optax.chain(optax.scale(forget), transforms.add_retain(), optimizer)

@@ -7,11 +7,12 @@ from salmu_jax.methods.base import Method
 
 
 def make(optimizer, *, forget=1.0, retain=1.0):
-  """Descends on forget x mean S^2 of forget + retain x (mean (S - S0)^2 + MSE(u) + MSE(v)) of retain.
+  """Descends on forget x mean S^2 of forget + retain x (mean (S - S0)^2 + MSE(u) + MSE(v)) of
+  retain.
 
-  Unlike `cliperase`, whose forget term is unbounded, this one has its optimum at similarity 0, where
-  the published run of CLIPErase ends (InterIdSim .024, arXiv 2603.26316). Reads forget, retain and
-  the starting model. Moves all parameters.
+  Unlike `cliperase`, whose forget term is unbounded, this one has its optimum at similarity 0,
+  where the published run of CLIPErase ends (InterIdSim .024, arXiv 2603.26316). Reads forget,
+  retain and the starting model. Moves all parameters.
   """
   kept = losses.weighted((1.0, losses.similarity_retention), (1.0, losses.embedding_retention))
   tx = optax.chain(optax.scale(forget), transforms.add_retain(retain), optimizer)

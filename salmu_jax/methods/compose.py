@@ -37,7 +37,8 @@ RETAIN_LOSSES = {
   "text_retention": lambda: losses.text_retention,
 }
 # Name -> (what makes the transformation, what makes its `prepare` or None). Those of BEFORE stand
-# before the optimizer in a chain and those of AFTER behind it; in each part the config's order holds.
+# before the optimizer in a chain and those of AFTER behind it; in each part the config's order
+# holds.
 BEFORE = {
   "scale": (optax.scale, None),
   "clip": (optax.clip_by_global_norm, None),

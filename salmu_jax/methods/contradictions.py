@@ -24,7 +24,8 @@ def refuse(loss, retain_loss, names):
   """Raises InputError where a part could do nothing, works on nothing, or undoes another.
 
   Args:
-    loss, retain_loss: keys of FORGET_LOSSES and RETAIN_LOSSES in `compose`. names: keys of its CHAIN.
+    loss, retain_loss: keys of FORGET_LOSSES and RETAIN_LOSSES in `compose`. names: keys of its
+      CHAIN.
   """
   for check in (_repeated, _mixers, _edits, _no_loss, _learning):
     check(loss, names)
@@ -32,7 +33,8 @@ def refuse(loss, retain_loss, names):
     _flat_start(retain_loss, "retain_loss", names, _AT_THE_START)
     if "retain" not in reads(loss, names):
       raise InputError(
-        f"retain_loss = {retain_loss!r} is read by nothing in the chain. Add add_retain, or leave it out."
+        f"retain_loss = {retain_loss!r} is read by nothing in the chain. Add add_retain, or leave "
+        "it out."
       )
   if loss == "leave_reference":
     _flat_start(loss, "loss", names, (*_MEASURED_ON_FORGET, "dampen"))
@@ -71,8 +73,8 @@ def _edits(loss, names):
   idle = [name for name in names if name not in (*edits[:1], *_LIMITS)]
   if edits and idle:
     raise InputError(
-      f"chain: {edits[0]} edits the weights once and trains nothing, so {', '.join(idle)} beside it "
-      "would do nothing. Of the others only train_only goes with it."
+      f"chain: {edits[0]} edits the weights once and trains nothing, so {', '.join(idle)} beside "
+      "it would do nothing. Of the others only train_only goes with it."
     )
 
 
@@ -87,8 +89,8 @@ def _no_loss(loss, names):
     )
   if not {"add_retain", "add_noise_by_importance"} & set(names):
     raise InputError(
-      "loss = 'none' without 'add_retain' in the chain leaves nothing to learn from. Add it, or name a "
-      "loss."
+      "loss = 'none' without 'add_retain' in the chain leaves nothing to learn from. Add it, or "
+      "name a loss."
     )
 
 
@@ -102,21 +104,21 @@ def _learning(loss, names):
     return
   if not {"reflect", *_EDITS} & set(names):
     raise InputError(
-      "loss = 'learn' teaches the forget pairs; alone it is the opposite of unlearning. It goes with "
-      "reflect or dampen in the chain."
+      "loss = 'learn' teaches the forget pairs; alone it is the opposite of unlearning. It goes "
+      "with reflect or dampen in the chain."
     )
   mixers = [name for name in names if name in _MIX]
   if mixers:
     raise InputError(
-      f"chain: with {mixers[0]} beside reflect, retain would be learnt too, and unlearnt with the rest. "
-      f"Leave {mixers[0]} out."
+      f"chain: with {mixers[0]} beside reflect, retain would be learnt too, and unlearnt with the "
+      f"rest. Leave {mixers[0]} out."
     )
   if "reflect" in names:
     later = [name for name in names[names.index("reflect") + 1 :] if name not in _LIMITS]
     if later:
       raise InputError(
-        f"chain: reflect goes back past the start in one step, which {later[0]} after it would cut. Put "
-        f"{later[0]} before it."
+        f"chain: reflect goes back past the start in one step, which {later[0]} after it would "
+        f"cut. Put {later[0]} before it."
       )
 
 
@@ -125,6 +127,6 @@ def _flat_start(name, field, names, measured):
   found = [each for each in names if each in measured]
   if found:
     raise InputError(
-      f"{field} = {name!r} compares with the start, where its gradient is zero, and {found[0]} measures "
-      f"gradients there. Take another loss, or leave {found[0]} out."
+      f"{field} = {name!r} compares with the start, where its gradient is zero, and {found[0]} "
+      f"measures gradients there. Take another loss, or leave {found[0]} out."
     )

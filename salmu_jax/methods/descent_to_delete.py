@@ -9,9 +9,9 @@ from salmu_jax.methods.base import Method
 def make(optimizer, *, steps, seed, sigma=1e-3):
   """Descends on the contrastive loss of retain; the last step adds sigma x N(0, 1) to the weights.
 
-  Neel et al., Descent-to-Delete (arXiv 2007.02923), algorithm 1. There sigma follows from constants of
-  strong convexity, which a CLIP model does not have, and certifies deletion; here it is a setting and
-  certifies nothing. Reads retain. Moves all parameters.
+  Neel et al., Descent-to-Delete (arXiv 2007.02923), algorithm 1. There sigma follows from constants
+  of strong convexity, which a CLIP model does not have, and certifies deletion; here it is a
+  setting and certifies nothing. Reads retain. Moves all parameters.
   """
   tx = optax.chain(
     optax.set_to_zero(),

@@ -8,9 +8,9 @@ def make(optimizer, *, steps, seed, alpha=1e-16, limit=0.1):
   """Adds (alpha / F_retain)^(1/4) N(0, 1) to the weights, at most `limit` of their layer's size.
 
   Golatkar et al., Eternal Sunshine of the Spotless Net (arXiv 1911.04933), proposition 4, with the
-  diagonal of F from batch gradients. Its public code has the power 1/2: `fisher_noise`. Nothing moves
-  before the last step, and the optimizer is not used: the budget is one pass (1x). Reads retain. Moves
-  all parameters.
+  diagonal of F from batch gradients. Its public code has the power 1/2: `fisher_noise`. Nothing
+  moves before the last step, and the optimizer is not used: the budget is one pass (1x). Reads
+  retain. Moves all parameters.
   """
   del optimizer
   tx = transforms.add_noise_by_importance(alpha, steps, seed, 0.25, limit)

@@ -9,8 +9,8 @@ from salmu_jax.methods.base import Method
 def make(optimizer, *, forget=1.0, retain=1.0):
   """Descends on retain x L_CLIP(retain) - forget x L_CLIP(forget).
 
-  Liu et al., Continual Learning and Private Unlearning (arXiv 2203.12817), weights 1. Unclipped, and
-  unbounded below. Reads forget and retain. Moves all parameters.
+  Liu et al., Continual Learning and Private Unlearning (arXiv 2203.12817), weights 1. Unclipped,
+  and unbounded below. Reads forget and retain. Moves all parameters.
   """
   tx = optax.chain(optax.scale(forget), transforms.add_retain(retain), optimizer)
   return Method(losses.ascent, losses.contrastive, tx)

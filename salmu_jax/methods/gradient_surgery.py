@@ -7,10 +7,11 @@ from salmu_jax.methods.base import Method
 
 
 def make(optimizer, *, forget=1.0, retain=1.0):
-  """Descends on -forget x L_CLIP(forget), less its part against the retain gradient, + retain x L_CLIP.
+  """Descends on -forget x L_CLIP(forget), less its part against the retain gradient, + retain x
+  L_CLIP.
 
-  Yu et al., Gradient Surgery for Multi-Task Learning (arXiv 2001.06782). Reads forget and retain. Moves
-  all parameters.
+  Yu et al., Gradient Surgery for Multi-Task Learning (arXiv 2001.06782). Reads forget and retain.
+  Moves all parameters.
   """
   tx = optax.chain(
     optax.scale(forget), transforms.project_conflicts(), transforms.add_retain(retain), optimizer

@@ -7,7 +7,8 @@ from salmu_jax.methods.base import Method
 
 
 def make(optimizer):
-  """Descends on a_f x -L_CLIP(forget) + a_r x L_CLIP(retain), the weights bargained for in every step.
+  """Descends on a_f x -L_CLIP(forget) + a_r x L_CLIP(retain), the weights bargained for in every
+  step.
 
   Wu and Harandi, MUNBa (arXiv 2411.15537). Reads forget and retain. Moves all parameters.
   """

@@ -9,9 +9,9 @@ from salmu_jax.methods.base import Method
 def make(optimizer, *, rank=8, max_norm=1.0):
   """Ascends on forget; what of an update lies in the span of `rank` retain gradients is taken out.
 
-  After Saha et al., Gradient Projection Memory (arXiv 2103.09762): to first order the retain loss stays
-  as it was. The state holds `rank` copies of the parameters. Clipped as `negative_gradient`. Reads
-  forget, and retain once before the first step. Moves all parameters.
+  After Saha et al., Gradient Projection Memory (arXiv 2103.09762): to first order the retain loss
+  stays as it was. The state holds `rank` copies of the parameters. Clipped as `negative_gradient`.
+  Reads forget, and retain once before the first step. Moves all parameters.
   """
   clip = optax.clip_by_global_norm(max_norm)
   tx = optax.chain(clip, optimizer, transforms.project_out(rank))

@@ -40,7 +40,9 @@ _ABOVE = ("beta", "fraction", "max_norm", "radius", "softness", "step_size")
 
 
 def check(args):
-  """Raises InputError for the first of {name: value} that is of a wrong type or out of its range."""
+  """Raises InputError for the first of {name: value} that is of a wrong type or out of its
+  range.
+  """
   for name, value in args.items():
     if name in COUNTS:
       _check_count(name, value)

@@ -1,4 +1,6 @@
-"""The model card of an exported model: what it is, how it was made, how it scores, how to load it."""
+"""The model card of an exported model: what it is, how it was made, how it scores, how to load
+it.
+"""
 
 import pathlib
 
@@ -8,7 +10,8 @@ from salmu_jax.report.markdown import escape, table
 
 _LOAD = {
   "openclip": (
-    'import open_clip\n\nmodel, _, preprocess = open_clip.create_model_and_transforms("local-dir:.")\n'
+    "import open_clip\n\n"
+    'model, _, preprocess = open_clip.create_model_and_transforms("local-dir:.")\n'
     'tokenizer = open_clip.get_tokenizer("local-dir:.")'
   ),
   "huggingface": (
@@ -107,8 +110,8 @@ def _vocabulary(words):
   if words.kept is None:
     return ""
   return (
-    f"The model knows {words.vocab_size:,} of CLIP's tokens; the rows of the others are zero. Texts made of "
-    "known tokens are read as in training; of others the unknown tokens are lost. "
+    f"The model knows {words.vocab_size:,} of CLIP's tokens; the rows of the others are zero. "
+    "Texts made of known tokens are read as in training; of others the unknown tokens are lost. "
     "`salmu_jax_tokenizer.json` lists what is known.\n"
   )
 

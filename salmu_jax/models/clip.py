@@ -16,7 +16,8 @@ LOGIT_SCALE_MAX = 100.0
 # Where a model has a bias of logits, these are the start (Zhai et al., arXiv 2303.15343).
 LOGIT_SCALE_INIT_WITH_BIAS, LOGIT_BIAS_INIT = np.log(10), -10.0
 _TOWERS = ("visual", "text")
-# What of a block is kept for the backward pass: everything; its input; the products of matrices too.
+# What of a block is kept for the backward pass: everything; its input; the products of matrices
+# too.
 REMAT = {
   "none": None,
   "blocks": jax.checkpoint_policies.nothing_saveable,
@@ -216,7 +217,8 @@ class CLIP(nn.Module):
   Args:
     sizes: the architecture.
     dtype: of the towers' compute; parameters, embeddings and scores stay float32.
-    remat: a key of REMAT: what of a block is kept for the backward pass; the rest is computed again.
+    remat: a key of REMAT: what of a block is kept for the backward pass; the rest is computed
+      again.
     scan: one traced block for all layers; parameters get a leading layer axis.
     bias: whether there is a learnt bias of logits, which the sigmoid loss needs.
   """

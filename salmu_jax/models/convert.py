@@ -1,9 +1,11 @@
-"""Models in and out of the PyTorch world: OpenCLIP and Hugging Face folders to model folders and back.
+"""Models in and out of the PyTorch world: OpenCLIP and Hugging Face folders to model folders and
+back.
 
     python -m salmu_jax.models.convert SRC DST
 
-A finished model folder of this project (runs/vit_b16/models/vlunlearn) is exported, with a model card;
-anything else is read in: a weights file, a folder with its config, or hub:OWNER/NAME@REVISION.
+A finished model folder of this project (runs/vit_b16/models/vlunlearn) is exported, with a model
+card; anything else is read in: a weights file, a folder with its config, or
+hub:OWNER/NAME@REVISION.
 """
 
 import argparse
@@ -167,8 +169,8 @@ def weights_file(source, field):
     if (source / name).is_file():
       return source / name
   raise InputError(
-    f"{field}: {source} is neither a file of weights, nor a folder with {', '.join(weights.NAMES)}, nor a "
-    f"{_OURS}."
+    f"{field}: {source} is neither a file of weights, nor a folder with "
+    f"{', '.join(weights.NAMES)}, nor a {_OURS}."
   )
 
 

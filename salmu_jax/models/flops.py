@@ -1,7 +1,9 @@
-"""Floating-point operations of CLIP by its sizes: what the mathematics asks for, recomputation left out.
+"""Floating-point operations of CLIP by its sizes: what the mathematics asks for, recomputation left
+out.
 
-A multiplication and an addition count as two. Only products of matrices count, as usual for model FLOPs
-utilisation (Chowdhery et al., PaLM, appendix B); XLA's own count sees the body of a scan once.
+A multiplication and an addition count as two. Only products of matrices count, as usual for model
+FLOPs utilisation (Chowdhery et al., PaLM, appendix B); XLA's own count sees the body of a scan
+once.
 """
 
 

@@ -1,7 +1,7 @@
 """The config files beside foreign weights: OpenCLIP's and Hugging Face's, written and compared.
 
-A config is read as flat facts, {"vision.width": 768, ...}, which are compared with those of a Sizes one by
-one; what cannot be represented here is refused by name.
+A config is read as flat facts, {"vision.width": 768, ...}, which are compared with those of a Sizes
+one by one; what cannot be represented here is refused by name.
 """
 
 import pathlib
@@ -66,15 +66,35 @@ _ONLY = {
 }
 # Read into facts, or without effect on what a trained model computes.
 _READ = {
-  "model_cfg": {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "custom_text", "init_logit_scale"},
+  "model_cfg": {
+    "embed_dim",
+    "vision_cfg",
+    "text_cfg",
+    "quick_gelu",
+    "custom_text",
+    "init_logit_scale",
+  },
   "vision_cfg": {
-    "image_size", "patch_size", "width", "layers", "head_width", "patch_dropout", "output_tokens",
+    "image_size",
+    "patch_size",
+    "width",
+    "layers",
+    "head_width",
+    "patch_dropout",
+    "output_tokens",
   },
   "text_cfg": {
-    "context_length", "vocab_size", "width", "layers", "heads", "pad_id", "eos_id", "output_tokens",
+    "context_length",
+    "vocab_size",
+    "width",
+    "layers",
+    "heads",
+    "pad_id",
+    "eos_id",
+    "output_tokens",
   },
   "preprocess_cfg": {"mean", "std", "size", "fill_color"},
-}  # fmt: skip
+}
 
 
 def facts(sizes):
@@ -104,8 +124,8 @@ def read(folder):
         return reader(files.read_json(path), path), path
       except (KeyError, TypeError, AttributeError, ValueError, ZeroDivisionError) as error:
         raise InputError(
-          f"{path} is no config of a CLIP model: {type(error).__name__} {error}. Restore it from its "
-          "source."
+          f"{path} is no config of a CLIP model: {type(error).__name__} {error}. Restore it from "
+          "its source."
         ) from error
   return None, None
 
@@ -130,7 +150,9 @@ def describes(folder, sizes):
 
 
 def write(folder, sizes, layout):
-  """Writes the config, and what says how pictures and texts are prepared, beside exported weights."""
+  """Writes the config, and what says how pictures and texts are prepared, beside exported
+  weights.
+  """
   folder = pathlib.Path(folder)
   if layout == "openclip":
     files.write_json(folder / OPENCLIP, openclip(sizes))

@@ -2,8 +2,8 @@
 
 from salmu_jax.models.clip import Sizes, Tower
 
-# `tiny` reads 64 px pictures; its vocabulary is compacted to the ids that occur (data/tokenizer.py),
-# so vocab_size is set when the tokenizer is made.
+# `tiny` reads 64 px pictures; its vocabulary is compacted to the ids that occur
+# (data/tokenizer.py), so vocab_size is set when the tokenizer is made.
 # `vit_b16_narrow` reads what ViT-B/16 reads, at a width and depth that a laptop runs: for trying a
 # config before it goes to an accelerator.
 # `..._quickgelu` are the sizes of OpenAI's own weights, which have another activation.

@@ -1,8 +1,8 @@
 """Our parameters as PyTorch state dicts and back: OpenCLIP's `CLIP` and Hugging Face's `CLIPModel`.
 
-Each layout is a list of Entry, made from the sizes and used in both directions, so nothing is renamed
-by two pieces of code. Arrays are numpy; only transposition and concatenation happen, so a way there
-and back gives the same bits.
+Each layout is a list of Entry, made from the sizes and used in both directions, so nothing is
+renamed by two pieces of code. Arrays are numpy; only transposition and concatenation happen, so a
+way there and back gives the same bits.
 """
 
 from typing import NamedTuple
@@ -187,7 +187,9 @@ def _plain_names(tensors):
 
 
 def _account(tensors, expected, where):
-  """Raises InputError unless the tensors are just the expected ones, of these shapes, and finite."""
+  """Raises InputError unless the tensors are just the expected ones, of these shapes, and
+  finite.
+  """
   both = [name for name in expected if name in tensors]
   faults = [
     [f"{name} is missing" for name in expected if name not in tensors],
@@ -207,9 +209,9 @@ def _account(tensors, expected, where):
   ]
   if any(faults):
     raise InputError(
-      f"{where} does not hold the weights of this model: {'; '.join(map(_listed, filter(None, faults)))}. "
-      "Give weights of the architecture that config.model.preset (or --preset) names, or change the "
-      "preset."
+      f"{where} does not hold the weights of this model: "
+      f"{'; '.join(map(_listed, filter(None, faults)))}. Give weights of the architecture that "
+      "config.model.preset (or --preset) names, or change the preset."
     )
 
 

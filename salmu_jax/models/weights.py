@@ -1,4 +1,6 @@
-"""Weight files as {tensor name: numpy array}. Nothing is unpickled, but by PyTorch's restricted reader."""
+"""Weight files as {tensor name: numpy array}. Nothing is unpickled, but by PyTorch's restricted
+reader.
+"""
 
 import importlib
 import pathlib
@@ -40,7 +42,9 @@ def read_tensors(path):
 
 
 def write_tensors(path, tensors):
-  """Writes {name: float32 array} as .safetensors, atomically, marked as PyTorch's libraries expect."""
+  """Writes {name: float32 array} as .safetensors, atomically, marked as PyTorch's libraries
+  expect.
+  """
   with files.replacing(path) as temporary:
     try:
       safetensors.numpy.save_file(tensors, temporary, metadata={"format": "pt"})
@@ -65,7 +69,8 @@ def _read_pickle(path):
     raise InputError(
       f"{path} is a PyTorch file, a pickle, which is read by PyTorch's restricted reader only, and "
       "torch is not installed here. Install it (pip install -r requirements-torch.txt), or convert "
-      f"once where it is installed: `python -m salmu_jax.models.convert {path} DIR`, and give DIR here."
+      f"once where it is installed: `python -m salmu_jax.models.convert {path} DIR`, and give DIR "
+      "here."
     ) from error
   try:
     found = torch.load(path, map_location="cpu", weights_only=True)

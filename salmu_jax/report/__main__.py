@@ -1,7 +1,8 @@
 """Makes the report on folders of results; `submit RESULTS.json --to=FOLDER` adds a model to one.
 
-One folder of results that compare: page, leaderboard, diagnosis, statistics and plots. Many, or a mixed one: one page
-and the statistics, what does not compare kept apart, and seeds of one experiment put together.
+One folder of results that compare: page, leaderboard, diagnosis, statistics and plots. Many, or a
+mixed one: one page and the statistics, what does not compare kept apart, and seeds of one
+experiment put together.
 """
 
 import argparse

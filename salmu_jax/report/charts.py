@@ -8,11 +8,23 @@ import altair as alt
 from salmu_jax.report import plots
 
 THEMES = {
-  "light": {"ink": plots.INK, "soft": "#5c6066", "grid": "#e4e6ea", "paper": "#ffffff",
-            "clean": plots.CLEAN, "compromised": plots.COMPROMISED},
-  "dark": {"ink": "#e7e5e0", "soft": "#a4aab3", "grid": "#30353d", "paper": "#15171b",
-           "clean": "#8c8c8c", "compromised": "#ffffff"},
-}  # fmt: skip
+  "light": {
+    "ink": plots.INK,
+    "soft": "#5c6066",
+    "grid": "#e4e6ea",
+    "paper": "#ffffff",
+    "clean": plots.CLEAN,
+    "compromised": plots.COMPROMISED,
+  },
+  "dark": {
+    "ink": "#e7e5e0",
+    "soft": "#a4aab3",
+    "grid": "#30353d",
+    "paper": "#15171b",
+    "clean": "#8c8c8c",
+    "compromised": "#ffffff",
+  },
+}
 KINDS = ("Clean", "Compromised", "passes", "ineffective or over-generalised", "catastrophic")
 DASHES = ([1, 0], [6, 2], [2, 2], [8, 2, 2, 2], [4, 4], [1, 3])  # one for each colour of PALETTE
 SLOTS = len(DASHES)  # methods that can be told apart in one chart
@@ -34,13 +46,19 @@ def config(theme):
     "font": font,
     "view": {"stroke": None},
     "axis": {
-      "labelColor": colours["soft"], "titleColor": colours["soft"], "gridColor": colours["grid"],
-      "domainColor": colours["soft"], "tickColor": colours["soft"], "titleFontWeight": "normal",
-      "labelFontSize": 12, "titleFontSize": 12, "titlePadding": 8,
+      "labelColor": colours["soft"],
+      "titleColor": colours["soft"],
+      "gridColor": colours["grid"],
+      "domainColor": colours["soft"],
+      "tickColor": colours["soft"],
+      "titleFontWeight": "normal",
+      "labelFontSize": 12,
+      "titleFontSize": 12,
+      "titlePadding": 8,
     },
     "legend": {"labelColor": colours["ink"], "labelFontSize": 12, "labelLimit": 260},
     "text": {"color": colours["ink"], "fontSize": 12},
-  }  # fmt: skip
+  }
 
 
 def forgetting(rows, thresholds):
@@ -62,10 +80,14 @@ def forgetting(rows, thresholds):
     "left:Q",
     scale=alt.Scale(type="symlog", constant=1, domain=wide, nice=False),
     axis=alt.Axis(
-      values=[t for t in (200, 100, 50, 20, 10, 5, 2, 1, 0, -1, -10, -100) if wide[1] <= t <= wide[0]],
-      labelExpr="format(100 - datum.value, '~r') + ' %'", title=_REMOVED, labelOverlap=True,
+      values=[
+        t for t in (200, 100, 50, 20, 10, 5, 2, 1, 0, -1, -10, -100) if wide[1] <= t <= wide[0]
+      ],
+      labelExpr="format(100 - datum.value, '~r') + ' %'",
+      title=_REMOVED,
+      labelOverlap=True,
     ),
-  )  # fmt: skip
+  )
   y = alt.Y(
     "kept:Q",
     scale=alt.Scale(domain=high, nice=False),
@@ -126,32 +148,42 @@ def _layers(x, y, deep):
   colour, shape, tooltip = _looks()
   faint = alt.condition("datum.faded", alt.value(0.12), alt.value(1))
   sided = [
-    alt.Chart(models).mark_point(shape=path, size=110, strokeWidth=1.6, aria=False).encode(
-      x=x, y=alt.Y(f"{key}:Q"), color=colour, opacity=faint
-    )
+    alt.Chart(models)
+    .mark_point(shape=path, size=110, strokeWidth=1.6, aria=False)
+    .encode(x=x, y=alt.Y(f"{key}:Q"), color=colour, opacity=faint)
     for key, path in (("inter", "M-1,0L0,0"), ("intra", "M0,0L1,0"))
-  ]  # fmt: skip
+  ]
   dot = dict(filled=True, cursor="pointer", stroke=_ref("paper"), strokeWidth=1)
   points = alt.Chart(models).encode(**here, color=colour, tooltip=tooltip, opacity=faint)
   return [
-    alt.Chart(alt.NamedData("zone")).mark_rect(color=plots.PASS, opacity=0.14, aria=False).encode(
-      **here, x2="end:Q", y2="top:Q"
-    ),
-    alt.Chart(models).mark_rule(strokeWidth=1.2, aria=False).encode(
-      x=x, y=alt.Y("inter:Q"), y2="intra:Q", color=colour, opacity=faint
-    ),
+    alt.Chart(alt.NamedData("zone"))
+    .mark_rect(color=plots.PASS, opacity=0.14, aria=False)
+    .encode(**here, x2="end:Q", y2="top:Q"),
+    alt.Chart(models)
+    .mark_rule(strokeWidth=1.2, aria=False)
+    .encode(x=x, y=alt.Y("inter:Q"), y2="intra:Q", color=colour, opacity=faint),
     *sided,
-    alt.Chart(alt.NamedData("ideal")).mark_point(
-      shape=_STAR, size=260, filled=True, opacity=1, color="#E69F00", stroke=_ref("ink"),
+    alt.Chart(alt.NamedData("ideal"))
+    .mark_point(
+      shape=_STAR,
+      size=260,
+      filled=True,
+      opacity=1,
+      color="#E69F00",
+      stroke=_ref("ink"),
       strokeWidth=0.8,
-    ).encode(**here, tooltip=["model:N", "verdict:N"]),
+    )
+    .encode(**here, tooltip=["model:N", "verdict:N"]),
     points.transform_filter("!datum.below").mark_point(size=120, **dot).encode(shape=shape),
-    *([points.transform_filter("datum.below").mark_point(shape="triangle-down", size=140, **dot)]
-      if deep else []),
-    alt.Chart(alt.NamedData("labels")).mark_text(color=_ref("ink"), clip=True, aria=False).encode(
-      x="x:Q", y="y:Q", text="text:N"
+    *(
+      [points.transform_filter("datum.below").mark_point(shape="triangle-down", size=140, **dot)]
+      if deep
+      else []
     ),
-  ]  # fmt: skip
+    alt.Chart(alt.NamedData("labels"))
+    .mark_text(color=_ref("ink"), clip=True, aria=False)
+    .encode(x="x:Q", y="y:Q", text="text:N"),
+  ]
 
 
 def _looks():
@@ -185,14 +217,21 @@ def _looks():
 
 
 def similarity():
-  """Similarities of one split: the named data "points" holds {"model", "slot", "at", "to", "share"}."""
+  """Similarities of one split: the named data "points" holds {"model", "slot", "at", "to",
+  "share"}.
+  """
   return _lines(
-    alt.X("at:Q", title="cosine", axis=alt.Axis(tickCount=5), scale=alt.Scale(zero=False, nice=False)),
+    alt.X(
+      "at:Q", title="cosine", axis=alt.Axis(tickCount=5), scale=alt.Scale(zero=False, nice=False)
+    ),
     alt.Y("share:Q", title="share of rows", axis=alt.Axis(tickCount=3, format="%")),
-    [alt.Tooltip("at:Q", title="cosine from", format=".3f"), alt.Tooltip("to:Q", format=".3f"),
-     alt.Tooltip("share:Q", format=".1%")],
+    [
+      alt.Tooltip("at:Q", title="cosine from", format=".3f"),
+      alt.Tooltip("to:Q", format=".3f"),
+      alt.Tooltip("share:Q", format=".1%"),
+    ],
     interpolate="step-after",
-  )  # fmt: skip
+  )
 
 
 def training():

@@ -8,7 +8,8 @@ _SHOWN = {"split": str, "file_name": str, "name": str, "caption": str, "rank": i
 
 
 def check(path, result):
-  """Raises InputError unless `additional` has the shape that statistics and page read; it may lack parts.
+  """Raises InputError unless `additional` has the shape that statistics and page read; it may lack
+  parts.
 
   Args:
     path: of the file. result: that has the fields of `results.FIELDS`.

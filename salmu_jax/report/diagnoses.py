@@ -16,8 +16,8 @@ def diagnoses(results, thresholds):
     results: what `read_results` returns. thresholds: see `diagnosis.THRESHOLDS`.
 
   Returns:
-    [{"model", "verdict": a Verdict's fields, or None with "obstacle" saying why, "groups": [a Group's
-    fields]}]; groups are empty for results without a breakdown.
+    [{"model", "verdict": a Verdict's fields, or None with "obstacle" saying why, "groups": [a
+    Group's fields]}]; groups are empty for results without a breakdown.
   """
   clean, compromised = (scores.flatten(result) for result in results[:2])
   bounds = [_broken_down(result) for result in results[:2]]
@@ -47,9 +47,10 @@ def markdown(found, thresholds):
   """The diagnoses as GitHub-flavoured Markdown, one section a model."""
   head = (
     "# Diagnosis\n\nShares of the gap between Compromised and Clean. Leakage left: 0% is Clean's "
-    f"retrieval, 100% Compromised's; more than {1 - thresholds['leakage_reduction']:.0%} over all rows "
-    f"is ineffective. Lost: of the holdouts' similarity; more than {thresholds['holdout_gap_lost']:.0%} "
-    "over all rows is over-generalised. - means that the group has no such rows, or no gap.\n"
+    f"retrieval, 100% Compromised's; more than {1 - thresholds['leakage_reduction']:.0%} over all "
+    "rows is ineffective. Lost: of the holdouts' similarity; more than "
+    f"{thresholds['holdout_gap_lost']:.0%} over all rows is over-generalised. - means that the "
+    "group has no such rows, or no gap.\n"
   )
   return "\n".join([head, *(_section(each, thresholds) for each in found)])
 
@@ -95,7 +96,7 @@ def _people(people, thresholds):
   worst = sorted(people, key=lambda person: (-person.leakage_left, person.label))[:WORST]
   named = ", ".join(f"{md.escape(p.label)} ({p.leakage_left:.0%})" for p in worst)
   return (
-    f"Of the {len(people)} people to forget who leaked, {len(leaking)} leak more than {limit:.0%} of what "
-    "they did. "
+    f"Of the {len(people)} people to forget who leaked, {len(leaking)} leak more than {limit:.0%} "
+    "of what they did. "
     f"Most: {named}.\n"
   )

@@ -46,8 +46,8 @@ def rows(results, thresholds=diagnosis.THRESHOLDS):
   Returns:
     Dicts with the keys of ABOUT, "settings", "tuning", "verdict", "failures", "leakage_reduction",
     "general_knowledge_loss", "inter_kept", "intra_kept", "scores" and "distances" by the keys of
-    `scores.METRICS`, and "recoverability" by those of `scores.RECOVERABILITY`; None where a number is
-    missing.
+    `scores.METRICS`, and "recoverability" by those of `scores.RECOVERABILITY`; None where a number
+    is missing.
   """
   values = [scores.flatten(result) for result in results]
   table = [
@@ -257,8 +257,8 @@ def _recoverability(rows):
     lines.append([md.escape(row["model"]), *_attack_cells(row, rows[0], _pair)])
   legend = "".join(f"- `{key}`: {m.name}\n" for key, m in scores.RECOVERABILITY.items())
   return (
-    "\n## Recoverability\n\nWhat an attacker gets of what was to be forgotten; down to Clean's value.\n\n"
-    f"{md.table(lines)}\n{legend}"
+    "\n## Recoverability\n\nWhat an attacker gets of what was to be forgotten; down to Clean's "
+    f"value.\n\n{md.table(lines)}\n{legend}"
   )
 
 

@@ -40,28 +40,35 @@ def html(tables, found, left_out=(), thresholds=diagnosis.THRESHOLDS):
     "tables": shown,
     "published": page_data.published_rows(),
     "charts": {"similarity": charts.similarity(), "training": charts.training()},
-    "themes": {name: {"colours": charts.THEMES[name], "config": charts.config(name)} for name in charts.THEMES},
+    "themes": {
+      name: {"colours": charts.THEMES[name], "config": charts.config(name)}
+      for name in charts.THEMES
+    },
     "splits": [title.split("\n") for title, _ in plots.SPLITS],
     "palette": plots.PALETTE,
     "dashes": charts.DASHES,
     "slots": charts.SLOTS,
     "first": _FIRST,
     "level": level,
-  }  # fmt: skip
+  }
   scripts = [vl_convert.javascript_bundle(), "".join(map(_read, _SCRIPTS))]
-  return _environment().get_template("page.html.jinja").render(
-    tables=shown,
-    left_out=left_out,
-    columns=columns,
-    advice=leaderboard.ADVICE,
-    limits={name: f"{100 * value:g}%" for name, value in thresholds.items()},
-    source=published.source(),
-    level=level,
-    style=_read("page.css"),
-    scripts=scripts,
-    hashes=[_hash(script) for script in scripts],
-    data=_embedded(data),
-  )  # fmt: skip
+  return (
+    _environment()
+    .get_template("page.html.jinja")
+    .render(
+      tables=shown,
+      left_out=left_out,
+      columns=columns,
+      advice=leaderboard.ADVICE,
+      limits={name: f"{100 * value:g}%" for name, value in thresholds.items()},
+      source=published.source(),
+      level=level,
+      style=_read("page.css"),
+      scripts=scripts,
+      hashes=[_hash(script) for script in scripts],
+      data=_embedded(data),
+    )
+  )
 
 
 @functools.cache

@@ -1,4 +1,6 @@
-"""What the page shows, as one JSON value made from results: numbers short, bulk left out or binned."""
+"""What the page shows, as one JSON value made from results: numbers short, bulk left out or
+binned.
+"""
 
 import math
 import re
@@ -16,10 +18,14 @@ BULK_ADDITIONAL = ("rows", "examples", "breakdown")
 PORTRAIT = re.compile(r"data:image/(jpeg|png);base64,[A-Za-z0-9+/=]+")
 SIDES = {  # key of a leaderboard's row -> (head, what it is, better)
   "leakage_reduction": ("leak removed", "Share of the leak (RetFail_MRR) that is closed", "higher"),
-  "general_knowledge_loss": ("GenKnow lost", "Share of Compromised's GenKnow that is lost", "lower"),
+  "general_knowledge_loss": (
+    "GenKnow lost",
+    "Share of Compromised's GenKnow that is lost",
+    "lower",
+  ),
   "inter_kept": ("Inter kept", "Share kept of the holdout gap in InterIdSim", "higher"),
   "intra_kept": ("Intra kept", "Share kept of the holdout gap in IntraIdSim", "higher"),
-}  # fmt: skip
+}
 # The same -> the side of `statistics.of_table`, and whether one is what the other lacks to 1.
 _SIDE = {
   "leakage_reduction": ("leak_removed", False),
@@ -195,7 +201,9 @@ def _shares(row, shares):
 
 
 def _cells(row, clean, intervals, seeds):
-  """{key of a column: [value, distance to bound, low, high, least and largest of seeds, mean of seeds]}."""
+  """{key of a column: [value, distance to bound, low, high, least and largest of seeds, mean of
+  seeds]}.
+  """
   out = {}
   for key in (*scores.METRICS, *scores.RECOVERABILITY):
     if key in scores.METRICS:

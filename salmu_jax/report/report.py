@@ -1,4 +1,6 @@
-"""The whole report on folders of results: page, table, leaderboard, diagnosis, statistics and plots."""
+"""The whole report on folders of results: page, table, leaderboard, diagnosis, statistics and
+plots.
+"""
 
 import pathlib
 
@@ -49,7 +51,8 @@ def report(results_dir, out_dir, console, thresholds=THRESHOLDS):
   table, found = leaderboard.rows(results, thresholds), diagnoses.diagnoses(results, thresholds)
   in_order = [row["model"] for row in table]
   found.sort(key=lambda each: in_order.index(each["model"]))
-  # diagnosis.json, with the thresholds, and leaderboard.json come last: where they are current, so is all the rest.
+  # diagnosis.json, with the thresholds, and leaderboard.json come last: where they are current, so
+  # is all the rest.
   paths = plots.draw(results, table, out_dir, thresholds)
   paths.append(plots.save(lambda: heatmap.breakdown(found), out_dir / heatmap.FILE))
   text, data = (out_dir / name for name in diagnoses.FILES)
@@ -65,7 +68,8 @@ def report(results_dir, out_dir, console, thresholds=THRESHOLDS):
 
 
 def report_many(folders, out_dir, console, thresholds=THRESHOLDS):
-  """One page and one set of statistics on many folders; what does not compare is kept apart, and that is said.
+  """One page and one set of statistics on many folders; what does not compare is kept apart, and
+  that is said.
 
   Args:
     folders: see `results.collect`. The others as for `report`.
@@ -82,8 +86,8 @@ def report_many(folders, out_dir, console, thresholds=THRESHOLDS):
     console.print(f"left out: {path}: {reason}", markup=False, highlight=False)
   if not tables:
     raise InputError(
-      f"{', '.join(map(str, folders))}: none of the {len(left_out)} results files stand between a Clean and a "
-      "Compromised model. Put the results of both beside them."
+      f"{', '.join(map(str, folders))}: none of the {len(left_out)} results files stand between a "
+      "Clean and a Compromised model. Put the results of both beside them."
     )
   for table in tables:
     console.print(f"\n{table.label}", markup=False, highlight=False)
@@ -108,8 +112,8 @@ def _apart(folders, out_dir):
   for folder in folders:
     if results_lib.place_of(folder).resolve() == out_dir.resolve():
       raise InputError(
-        f"The report cannot go into {out_dir}, the folder of the results: leaderboard.json would be read as a "
-        "model's results next time. Name another folder."
+        f"The report cannot go into {out_dir}, the folder of the results: leaderboard.json would "
+        "be read as a model's results next time. Name another folder."
       )
   return out_dir
 

@@ -54,8 +54,9 @@ def collect(folders):
     folders: each with one JSON a model, or a workdir with a folder `results` of them.
 
   Returns:
-    ([Table], [(path, why it is in none)]). A table has the models between one Clean and one Compromised, which lie in
-    one folder; the models may lie anywhere. A file that is no results file of this version, or has no bounds, is left out.
+    ([Table], [(path, why it is in none)]). A table has the models between one Clean and one
+    Compromised, which lie in one folder; the models may lie anywhere. A file that is no results
+    file of this version, or has no bounds, is left out.
 
   Raises:
     InputError: a folder has no JSON.
@@ -110,7 +111,8 @@ def _between_bounds(parts, left_out):
     elif _attacked_otherwise(result, known["compromised"][1]):
       left_out.append((str(path), "it was attacked otherwise than Compromised (salmu_jax.attacks)"))
     else:
-      # Of imported bounds the seed is unknown; then seeds of what was unlearned are tables of their own.
+      # Of imported bounds the seed is unknown; then seeds of what was unlearned are tables of their
+      # own.
       own = (
         result["salmu_jax"]["seed"]
         if known["compromised"][1]["salmu_jax"]["seed"] is None
@@ -158,7 +160,9 @@ def _judged_on(result):
 
 
 def labels(tables):
-  """A name for each list of results: release, unit and seed; a part of a hash where that is not enough."""
+  """A name for each list of results: release, unit and seed; a part of a hash where that is not
+  enough.
+  """
   plain = []
   for results in tables:
     about = results[1]["salmu_jax"]
@@ -172,7 +176,9 @@ def labels(tables):
 
 
 def seed_of(results):
-  """The seed of a table: of Compromised, or, where that is imported, of what was unlearned; None if unknown."""
+  """The seed of a table: of Compromised, or, where that is imported, of what was unlearned; None
+  if unknown.
+  """
   seeds = [result["salmu_jax"]["seed"] for result in results[1:]]
   return next((seed for seed in seeds if seed is not None), None)
 
@@ -185,7 +191,9 @@ def _mark(results):
 
 
 def _read(path):
-  """One results file, checked; numbers that are not finite become None, which is shown as missing."""
+  """One results file, checked; numbers that are not finite become None, which is shown as
+  missing.
+  """
   result = files.read_json(path)
   if isinstance(result, dict):
     result = _finite(result)
@@ -319,8 +327,8 @@ def _check_attacks(pairs):
   for other, result in others:
     if _attacks(result) != _attacks(first):
       raise InputError(
-        f"{other} was attacked with {_attacks(result)}, {path} with {_attacks(first)}: their numbers do not compare. "
-        "Attack both models with the same config.attacks."
+        f"{other} was attacked with {_attacks(result)}, {path} with {_attacks(first)}: their "
+        "numbers do not compare. Attack both models with the same config.attacks."
       )
 
 

@@ -1,9 +1,10 @@
-"""How sure the numbers are: intervals by a bootstrap clustered on people, and which differences are real.
+"""How sure the numbers are: intervals by a bootstrap clustered on people, and which differences are
+real.
 
-People are drawn again with all their rows, the same people for every model, so differences are paired
-(Field and Welsh, J. R. Statist. Soc. B 69, 2007). Strangers of the fragile set are drawn picture by picture, and
-GenKnow's pictures class by class. Models are held as they are: the probes are not fitted anew, and training is
-not repeated; what that adds, seeds show.
+People are drawn again with all their rows, the same people for every model, so differences are
+paired (Field and Welsh, J. R. Statist. Soc. B 69, 2007). Strangers of the fragile set are drawn
+picture by picture, and GenKnow's pictures class by class. Models are held as they are: the probes
+are not fitted anew, and training is not repeated; what that adds, seeds show.
 """
 
 import itertools
@@ -17,7 +18,8 @@ from salmu_jax.report import results as results_lib
 REPLICATES = 2000
 FEWEST = 5  # groups that can say anything of others
 LEVEL = 0.95
-# Metric -> (how a results file tells each case, the group of `outcomes.groups` that its rows are of).
+# Metric -> (how a results file tells each case, the group of `outcomes.groups` that its rows are
+# of).
 _CASES = {
   "RetFail_R@1": (lambda r: _ranks(r) < 1, "forget"),
   "RetFail_MRR": (lambda r: 1 / (1 + _ranks(r)), "forget"),
@@ -41,7 +43,8 @@ def of_tables(tables):
     tables: [Table].
 
   Returns:
-    {"tables": {label: see `of_table`}, "over_seeds": [see `over_seeds`, with "tables": their labels]}.
+    {"tables": {label: see `of_table`}, "over_seeds": [see `over_seeds`, with "tables": their
+    labels]}.
   """
   families = {}
   for table in tables:
@@ -61,12 +64,17 @@ def of_table(results, seed=0):
 
   Returns:
     A dict of
-    "intervals": {model: {key of METRICS: [low, high], or None where the file has no rows to draw from}};
-    "shares": {model: {side: {"value", "low", "high"}}}, sides as in `_kept`, of the models that can be judged;
-    "ranks": [{"model", "rank", "low", "high", "weakest", "better_than"}] of these, by their weakest side, best first;
-    "pairs": [{"model", "other", "metric", "difference", "low", "high", "real"}] of neighbours in that order.
-    "better_than" and "real" hold for all pairs of models together, each metric by itself, with probability LEVEL
-    (single-step max-t); low and high are of the one number. FEWEST groups are the least that intervals are drawn from.
+    "intervals": {model: {key of METRICS: [low, high], or None where the file has no rows to draw
+      from}};
+    "shares": {model: {side: {"value", "low", "high"}}}, sides as in `_kept`, of the models that can
+      be judged;
+    "ranks": [{"model", "rank", "low", "high", "weakest", "better_than"}] of these, by their weakest
+      side, best first;
+    "pairs": [{"model", "other", "metric", "difference", "low", "high", "real"}] of neighbours in
+      that order.
+    "better_than" and "real" hold for all pairs of models together, each metric by itself, with
+    probability LEVEL (single-step max-t); low and high are of the one number. FEWEST groups are the
+    least that intervals are drawn from.
   """
   drawn = replicates(results, seed)
   about = [result["salmu_jax"]["model"] for result in results]
@@ -112,7 +120,9 @@ def _ranked(order, sides):
 
 
 def replicates(results, seed=0):
-  """{model: {key of METRICS: (REPLICATES,) values on drawn people, or None}}; the draws are the same for all."""
+  """{model: {key of METRICS: (REPLICATES,) values on drawn people, or None}}; the draws are the
+  same for all.
+  """
   pooled = _pools(results)
   weights = {
     name: _draw(len(pool), np.random.default_rng([seed, number]))
@@ -133,16 +143,17 @@ def replicates(results, seed=0):
 def over_seeds(tables, seed=0):
   """The models of tables that differ in the seed: mean, range and interval over seeds.
 
-  In every replicate of the interval seeds are drawn, and people within them: those of the same number in every
-  seed, so that people and classes that seeds share count once.
+  In every replicate of the interval seeds are drawn, and people within them: those of the same
+  number in every seed, so that people and classes that seeds share count once.
 
   Args:
     tables: [Table].
 
   Returns:
-    {"seeds": [...], "models": {model: {key of METRICS or RECOVERABILITY: {"mean", "min", "max", "low", "high",
-    "seeds": how many have the number}, or None}}}; None where there is one table, or they differ in more or in less.
-    A model counts where method, settings and budget are those of the first table that has its name.
+    {"seeds": [...], "models": {model: {key of METRICS or RECOVERABILITY: {"mean", "min", "max",
+    "low", "high", "seeds": how many have the number}, or None}}}; None where there is one table, or
+    they differ in more or in less. A model counts where method, settings and budget are those of
+    the first table that has its name.
   """
   seeds = [results_lib.seed_of(table.results) for table in tables]
   if len(tables) < 2 or len({family(table) for table in tables}) > 1:
@@ -173,7 +184,9 @@ def _run(result):
 
 
 def family(table):
-  """What tables share that are seeds of one another: how their release and their judging were set up."""
+  """What tables share that are seeds of one another: how their release and their judging were
+  set up.
+  """
   about = table.results[1]["salmu_jax"]
   release = about["release"]
   counts = release.get("counts", {})
@@ -215,7 +228,9 @@ def _ranks(result):
 
 
 def _cases(result, key, values, group):
-  """(values, groups) of a metric's cases; None where the file lacks them, one has no number, or groups are few."""
+  """(values, groups) of a metric's cases; None where the file lacks them, one has no number, or
+  groups are few.
+  """
   rows = _rows(result)
   if not rows or group not in rows["groups"] or rows["hits"].get(key, ()) is None:
     return None
@@ -228,7 +243,9 @@ def _cases(result, key, values, group):
 
 
 def _pools(results):
-  """{"people", "fragile_set", "zero_shot": the groups that are drawn}, of all files that have rows."""
+  """{"people", "fragile_set", "zero_shot": the groups that are drawn}, of all files that have
+  rows.
+  """
   out = {"people": {}, **{name: {} for name in _STRANGERS}}
   for result in results:
     for group, labels in _rows(result).get("groups", {}).items():
@@ -252,7 +269,9 @@ def _means(values, labels, number_of, weights):
 
 
 def _interval(draws):
-  """[low, high] of one number; None where there are no draws, or too many of them miss all of its groups."""
+  """[low, high] of one number; None where there are no draws, or too many of them miss all of
+  its groups.
+  """
   if draws is None or np.mean(np.isfinite(draws)) < LEVEL:
     return None
   return [float(x) for x in np.nanpercentile(draws, _ENDS)]
@@ -263,7 +282,9 @@ def _ends(draws):
 
 
 def _sides(results, drawn):
-  """{model: ({side: value}, {side: (R,)})} of the unlearned models that can be judged and have rows."""
+  """{model: ({side: value}, {side: (R,)})} of the unlearned models that can be judged and have
+  rows.
+  """
   known = [scores.flatten(result) for result in results]
   out = {}
   for result, values in zip(results, known, strict=True):
@@ -288,7 +309,9 @@ _GAPS = {
 
 
 def _kept(values, clean, compromised):
-  """{side: how far it was reached; 1 is whole}, of numbers or of (R,) draws; NaN where there is no gap."""
+  """{side: how far it was reached; 1 is whole}, of numbers or of (R,) draws; NaN where there is
+  no gap.
+  """
   out = {}
   for side, key in _GAPS.items():
     kept = _share(np.asarray(values[key]) - clean[key], np.asarray(compromised[key]) - clean[key])
@@ -317,7 +340,9 @@ def _standing(draws):
 
 
 def _real(sides):
-  """{(better, worse): whether the difference is real}, for all pairs together: |d| > c se, c of max |t|."""
+  """{(better, worse): whether the difference is real}, for all pairs together: |d| > c se, c of
+  max |t|.
+  """
   names = list(sides)
   value = np.array([sides[name][0] for name in names])
   table = np.stack([sides[name][1] for name in names]) if names else np.zeros((0, REPLICATES))
@@ -330,7 +355,8 @@ def _real(sides):
 
 
 def simultaneous(table):
-  """(M, M) half widths of intervals that hold all the M (M - 1) / 2 differences with probability LEVEL.
+  """(M, M) half widths of intervals that hold all the M (M - 1) / 2 differences with probability
+  LEVEL.
 
   Args:
     table: (M, R) replicates.

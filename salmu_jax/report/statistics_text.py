@@ -24,12 +24,13 @@ def of_table(label, found):
     "Of the gap between Compromised and Clean; of GenKnow, of Compromised's.\n",
     _by_model(found["shares"], SIDES, share) if found["shares"] else "None.\n",
     "## Ranks\n",
-    "By the weakest side: the least of leak removed, GenKnow kept, InterIdSim kept and IntraIdSim kept. *Really better "
-    f"than* holds for all pairs together at {_SURE} (max-t); in brackets, {_SURE} intervals of the rank.\n",
+    "By the weakest side: the least of leak removed, GenKnow kept, InterIdSim kept and IntraIdSim "
+    f"kept. *Really better than* holds for all pairs together at {_SURE} (max-t); in brackets, "
+    f"{_SURE} intervals of the rank.\n",
     _ranks(found["ranks"]) if found["ranks"] else "None: no judged model has rows to draw from.\n",
     "## Neighbours\n",
-    "Differences between models next to one another in that order, on the same rows, where they are real among all "
-    f"pairs of models, metric by metric; in brackets, {_SURE} intervals.\n",
+    "Differences between models next to one another in that order, on the same rows, where they "
+    f"are real among all pairs of models, metric by metric; in brackets, {_SURE} intervals.\n",
     _neighbours(neighbours) if neighbours else "None.\n",
   ]
   return "\n".join(parts)
@@ -40,8 +41,8 @@ def over_seeds(found):
   keys = [*scores.METRICS, *scores.RECOVERABILITY]
   seeds = ", ".join(map(str, found["seeds"]))
   return (
-    f"# Over seeds {seeds}\n\nThe mean; in brackets the least and the largest; then the {_SURE} interval of the mean, "
-    f"seeds and people drawn, where there are rows to draw from.\n\n"
+    f"# Over seeds {seeds}\n\nThe mean; in brackets the least and the largest; then the {_SURE} "
+    "interval of the mean, seeds and people drawn, where there are rows to draw from.\n\n"
     f"{_by_model(found['models'], {key: key for key in keys}, _over)}"
   )
 

@@ -38,8 +38,8 @@ def main(argv=None):
 def submit(path, folder):
   """Adds the results of an unlearned model to a leaderboard, under the model's name.
 
-  Numbers have to follow from the rows in the file; rows and evaluation have to be those of Clean and
-  Compromised in the folder. What no results file can show is taken on trust: the scores of the
+  Numbers have to follow from the rows in the file; rows and evaluation have to be those of Clean
+  and Compromised in the folder. What no results file can show is taken on trust: the scores of the
   rows, and the provenance.
 
   Args:

@@ -4,10 +4,10 @@ The update that enters a chain is the gradient of the forget loss; the gradient 
 rides along as the keyword-only extra argument `retain_grads`, a tree like the updates. All keep the
 tree's shape and the updates' dtypes, and swallow extra arguments meant for others.
 
-`mixing` weighs the two gradients against each other and goes before the optimizer; `limits`, `measured`
-and `layers` restrict where an update may go and work after it (with weight decay or momentum, a limit
-before the optimizer would leak); `edits` and `merging` change the weights once, at the end of their own
-budget.
+`mixing` weighs the two gradients against each other and goes before the optimizer; `limits`,
+`measured` and `layers` restrict where an update may go and work after it (with weight decay or
+momentum, a limit before the optimizer would leak); `edits` and `merging` change the weights once,
+at the end of their own budget.
 """
 
 from salmu_jax.transforms.edits import add_noise, add_noise_by_importance, dampen, reflect

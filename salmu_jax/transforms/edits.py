@@ -18,7 +18,9 @@ def _add_squares(total, gradients):
 
 
 def _noise(params, seed, last):
-  """Standard normal noise like `params`, float32, a key for each array; zeros but in the last step."""
+  """Standard normal noise like `params`, float32, a key for each array; zeros but in the last
+  step.
+  """
   leaves, tree = jax.tree.flatten(params)
 
   def draw():
@@ -88,9 +90,9 @@ def add_noise_by_importance(alpha, steps, seed, power=0.5, limit=0.1):
 
     theta <- theta + (alpha / F_retain)^power N(0, 1)
 
-  F_retain is the mean of squared batch gradients. Power 1/4 is the optimum that the paper derives, 1/2
-  what its public code does. The standard deviation is at most `limit` times the root mean square of
-  the weight's layer: F is next to 0 for many weights.
+  F_retain is the mean of squared batch gradients. Power 1/4 is the optimum that the paper derives,
+  1/2 what its public code does. The standard deviation is at most `limit` times the root mean
+  square of the weight's layer: F is next to 0 for many weights.
 
   Args:
     alpha: the strength. seed: of the noise. power, limit: see above.

@@ -14,7 +14,9 @@ _MATRICES = ("kernel", "proj", "text_projection")
 
 
 class SelectLayersState(NamedTuple):
-  """norm: of each layer at the start. chosen: bool, whether it is updated; broadcast over the layer."""
+  """norm: of each layer at the start. chosen: bool, whether it is updated; broadcast over the
+  layer.
+  """
 
   norm: optax.Params
   chosen: optax.Params
@@ -41,10 +43,10 @@ def select_layers():
 def find_layers(count=1):
   """Chooses matrices with much to gain on forget and little to lose on retain.
 
-  importance |g_forget| / |theta| and alignment |cos(g_forget, g_retain)|, per weight matrix; of those
-  that no other beats in both, the `count` with the largest importance x (1 - alignment), fewer where
-  fewer are unbeaten. The authors try every unbeaten one and keep the best. Gradients are means over
-  the pass.
+  importance |g_forget| / |theta| and alignment |cos(g_forget, g_retain)|, per weight matrix; of
+  those that no other beats in both, the `count` with the largest importance x (1 - alignment),
+  fewer where fewer are unbeaten. The authors try every unbeaten one and keep the best. Gradients
+  are means over the pass.
 
   Returns:
     prepare(opt_state, gradients).

@@ -1,4 +1,6 @@
-"""Where an update may go: some of the parameters, or not far from the start. After the optimizer."""
+"""Where an update may go: some of the parameters, or not far from the start. After the
+optimizer.
+"""
 
 import re
 from typing import NamedTuple
@@ -51,7 +53,8 @@ def train_only(patterns):
 
 
 def only(optimizer, patterns):
-  """An optimizer for some of the parameters; the rest keep their bits, and cost neither gradient nor state.
+  """An optimizer for some of the parameters; the rest keep their bits, and cost neither gradient
+  nor state.
 
   Args:
     optimizer: a transformation. patterns: see `train_only`.
@@ -96,7 +99,8 @@ class TrustRegionState(NamedTuple):
 def trust_region(radius):
   """Keeps the parameters within a ball around the start.
 
-    theta + u <- theta0 + min(1, R / |theta + u - theta0|) (theta + u - theta0),   R = radius |theta0|
+    theta + u <- theta0 + min(1, R / |theta + u - theta0|) (theta + u - theta0),   R = radius
+    |theta0|
 
   An update that stays inside is left alone. Norms run over the whole tree.
 

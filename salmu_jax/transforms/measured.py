@@ -1,10 +1,10 @@
 """Limits that the data decides: which weights matter for forget, and which for retain.
 
-Each transformation keeps what it needs in its state, which the `find_...` or `measure_...` beside it
-fills from one pass over the data. Those give `prepare(opt_state, gradients) -> opt_state`, see
-`salmu_jax.methods.base.Method`. All but `hold_unimportant` change nothing before that, and go after the
-optimizer in a chain: Adam undoes any constant factor on a weight's gradient, and its decay moves masked
-weights.
+Each transformation keeps what it needs in its state, which the `find_...` or `measure_...` beside
+it fills from one pass over the data. Those give `prepare(opt_state, gradients) -> opt_state`, see
+`salmu_jax.methods.base.Method`. All but `hold_unimportant` change nothing before that, and go after
+the optimizer in a chain: Adam undoes any constant factor on a weight's gradient, and its decay
+moves masked weights.
 """
 
 import math
@@ -65,8 +65,8 @@ def find_salient(fraction=0.5):
   """Marks the weights with the largest |sum of forget gradients|.
 
   Args:
-    fraction: share of all weights to mark, over the whole tree; the authors' default is 0.5. Weights
-      without any gradient, as those of words that do not occur, are never marked.
+    fraction: share of all weights to mark, over the whole tree; the authors' default is 0.5.
+      Weights without any gradient, as those of words that do not occur, are never marked.
 
   Returns:
     prepare(opt_state, gradients).
@@ -99,8 +99,8 @@ def project_out(rank=8):
   parameters.
 
   References:
-    Saha et al., Gradient Projection Memory for Continual Learning (arXiv 2103.09762), with gradients in
-    the place of layer inputs.
+    Saha et al., Gradient Projection Memory for Continual Learning (arXiv 2103.09762), with
+    gradients in the place of layer inputs.
   """
 
   def init(params):
@@ -121,8 +121,8 @@ def project_out(rank=8):
 def find_basis(rank=8):
   """Orthonormalises `rank` sums of retain gradients, over every rank-th batch of the pass each.
 
-  Directions that are linearly dependent to rounding are left out (zeros). While it measures, it holds
-  `rank` sums, and then as many directions, beside the state's.
+  Directions that are linearly dependent to rounding are left out (zeros). While it measures, it
+  holds `rank` sums, and then as many directions, beside the state's.
 
   Returns:
     prepare(opt_state, gradients).
@@ -143,7 +143,8 @@ def find_basis(rank=8):
   return prepare
 
 
-# As one program each: of several processes, collectives of many small ones would wait for each other.
+# As one program each: of several processes, collectives of many small ones would wait for each
+# other.
 @jax.jit
 def _gram(vectors):
   """(K, K) inner products of K trees."""
@@ -158,7 +159,9 @@ def _combined(weights, vectors):
 
 
 def _whitening(gram, rank):
-  """(rank, K) that makes K vectors with these inner products orthonormal; rows of zeros to spare."""
+  """(rank, K) that makes K vectors with these inner products orthonormal; rows of zeros to
+  spare.
+  """
   values, vectors = np.linalg.eigh(gram)
   used = values > 1e-6 * values.max()
   rows = (vectors * np.where(used, 1 / np.sqrt(np.where(used, values, 1)), 0)).T
@@ -174,8 +177,8 @@ class ImportanceState(NamedTuple):
 def divide_by_importance(strength=1.0):
   """Slows down the weights that retain needs, u <- u / (1 + strength F / mean F).
 
-  F is the diagonal of the empirical Fisher information of retain, from `measure_importance`; its mean
-  runs over the whole tree. Strength 0 is the identity.
+  F is the diagonal of the empirical Fisher information of retain, from `measure_importance`; its
+  mean runs over the whole tree. Strength 0 is the identity.
 
   References:
     Kirkpatrick et al., Overcoming catastrophic forgetting (arXiv 1612.00796), for F as importance.

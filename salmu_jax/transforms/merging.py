@@ -28,10 +28,10 @@ def reflect_merged(optimizer, coefficient, legs, steps, spread=2.0):
 
     theta <- theta0 - coefficient mean_k tau_k [all tau_k have one sign]
 
-  The run is cut into legs of steps // legs updates. Each starts from theta0 with a fresh optimizer, so
-  with the warm-up and the first part of its schedule, and its updates scaled by a factor of its own,
-  evenly in the logarithm from 1 / spread to spread. The last step makes the edit; left-over steps
-  before it rest at the start.
+  The run is cut into legs of steps // legs updates. Each starts from theta0 with a fresh optimizer,
+  so with the warm-up and the first part of its schedule, and its updates scaled by a factor of its
+  own, evenly in the logarithm from 1 / spread to spread. The last step makes the edit; left-over
+  steps before it rest at the start.
 
   Args:
     optimizer: of every leg. coefficient, legs: see above.

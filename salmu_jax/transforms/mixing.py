@@ -120,10 +120,11 @@ class AlternateState(NamedTuple):
 
 
 def alternate(until):
-  """The retain gradient in even steps, the forget gradient in odd ones, from step `until` on retain alone.
+  """The retain gradient in even steps, the forget gradient in odd ones, from step `until` on retain
+  alone.
 
-  It begins with retain: a loss that compares with the starting model has no gradient there, and Adam
-  would make a step of the rounding of nothing.
+  It begins with retain: a loss that compares with the starting model has no gradient there, and
+  Adam would make a step of the rounding of nothing.
 
   Args:
     until: the step, counted from 0, from which on only the retain gradient is followed.
@@ -132,8 +133,8 @@ def alternate(until):
     retain_grads: a tree like the updates.
 
   References:
-    Kurmanji et al., Towards Unbounded Machine Unlearning (SCRUB, arXiv 2302.09880), algorithm 1; there
-    whole epochs alternate, here steps.
+    Kurmanji et al., Towards Unbounded Machine Unlearning (SCRUB, arXiv 2302.09880), algorithm 1;
+    there whole epochs alternate, here steps.
   """
 
   def init(params):

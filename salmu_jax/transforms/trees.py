@@ -22,15 +22,17 @@ def wide_zeros(params):
 
 
 def zeroed(updates, keep):
-  """The updates where `keep`, a tree of bool that broadcasts to them, is true; exact zeros elsewhere."""
+  """The updates where `keep`, a tree of bool that broadcasts to them, is true; exact zeros
+  elsewhere.
+  """
   return jax.tree.map(lambda u, k: jnp.where(k, u, jnp.zeros_like(u)), updates, keep)
 
 
 def map_layers(reduce, *trees):
   """reduce(axes, *arrays) for every array; `axes` are those of one layer.
 
-  All axes, or all but the first where blocks are scanned (config.model.scan) and an array holds every
-  layer, so that what is counted by layer does not depend on how layers are stored.
+  All axes, or all but the first where blocks are scanned (config.model.scan) and an array holds
+  every layer, so that what is counted by layer does not depend on how layers are stored.
   """
 
   def one(path, x, *others):
