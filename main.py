@@ -36,7 +36,8 @@ def main(argv):
   if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.WARNING)
   # Imported late, so that --help is quick and worker processes do not load what they do not need.
-  from salmu_jax import hosts, progress, run
+  from salmu_jax.benchmark import run
+  from salmu_jax.runtime import hosts, progress
 
   hosts.start(COORDINATOR.value, PROCESSES.value, PROCESS.value)
   progress.console.quiet = not hosts.is_first()
@@ -89,7 +90,7 @@ def explained(error):
       f"The disk of {WORKDIR.value} is full. What was finished before is unchanged. Free some "
       "space and start the same command again."
     )
-  hosts = sys.modules.get("salmu_jax.hosts")
+  hosts = sys.modules.get("salmu_jax.runtime.hosts")
   if hosts and hosts.lost_another(error):
     reason = str(error).splitlines()[0]
     return (
@@ -101,7 +102,7 @@ def explained(error):
 
 def leave(message):
   """Ends with an error message; JAX may not be loaded yet."""
-  hosts = sys.modules.get("salmu_jax.hosts")
+  hosts = sys.modules.get("salmu_jax.runtime.hosts")
   if hosts:
     hosts.leave(message)
   sys.exit(message)

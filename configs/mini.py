@@ -5,10 +5,11 @@ python main.py --config=configs/mini.py:finetune,vlunlearn --workdir=runs/mini  
 methods)
 """
 
-from configs import default, methods
+from configs import methods
+from salmu_jax import defaults
 
 
 def get_config(names=""):
-  config = default.get_config()
+  config = defaults.get_config()
   config.unlearn = methods.runs(names, "mini")
   return config

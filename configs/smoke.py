@@ -5,11 +5,12 @@ It shows that everything runs, not what methods are worth.
 python main.py --config=configs/smoke.py --workdir=runs/smoke
 """
 
-from configs import default, methods
+from configs import methods
+from salmu_jax import defaults
 
 
 def get_config(names=""):
-  config = default.get_config()
+  config = defaults.get_config()
   config.generate.update(
     people=24,
     images_per_person=8,

@@ -8,12 +8,13 @@ named, and judges. Compromised is published as a PyTorch file: pip install -r re
 first. Add --config.imagenet=imagefolder:DIR to have GenKnow measured.
 """
 
-from configs import default, methods
-from salmu_jax import published
+from configs import methods
+from salmu_jax import defaults
+from salmu_jax.results import published
 
 
 def get_config(names=""):
-  config = default.get_config()
+  config = defaults.get_config()
   config.release = f"hub:{published.DATASET}"
   config.init.update(clean=f"hub:{published.CLEAN}", compromised=f"hub:{published.COMPROMISED}")
   config.model.update(preset="vit_b16", compute_dtype="bfloat16", remat="blocks", scan=True)

@@ -4,11 +4,12 @@ trained.
 python main.py --config=configs/vit_b16_scratch.py --workdir=runs/vit_b16_scratch
 """
 
-from configs import default, methods
+from configs import methods
+from salmu_jax import defaults
 
 
 def get_config(names=""):
-  config = default.get_config()
+  config = defaults.get_config()
   config.generate.update(
     people=774,
     images_per_person=78,
@@ -26,7 +27,7 @@ def get_config(names=""):
     crop_area=0.9,
     flip=0.0,
     checkpoint_every=1000,
-    optimizer=default.optimizer(5e-4, warmup=0.05, weight_decay=0.2),
+    optimizer=defaults.optimizer(5e-4, warmup=0.05, weight_decay=0.2),
   )
   config.evaluate.batch_size = 1024
   config.attacks.update(batch_size=256, learning_rate=1e-5)

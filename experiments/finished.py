@@ -4,9 +4,9 @@ what a study wants.
 
 import jax
 
-from configs import default, mini
-from salmu_jax import configuration, judging, run, stages
-from salmu_jax import mesh as mesh_lib
+from configs import mini
+from salmu_jax.benchmark import configuration, judging, run, stages
+from salmu_jax.runtime import sharding
 
 
 def open_run(workdir, scratch, names, seed=0, unit="fact"):
@@ -21,8 +21,8 @@ def open_run(workdir, scratch, names, seed=0, unit="fact"):
   config.release, config.tensorboard = str(workdir / "release"), False
   for name in stages.PRETRAINED:
     config.init[name] = str(workdir / "models" / name)
-  mesh = mesh_lib.make_mesh(jax.devices()[:1])
-  configuration.check(config, default.get_config(), default.unlearning_run(), mesh)
+  mesh = sharding.make_mesh(jax.devices()[:1])
+  configuration.check(config, config.get_config(), config.unlearning_run(), mesh)
   setup = run.prepare(config, scratch, mesh)
   bounds = {name: stages.pretrain(setup, name) for name in stages.PRETRAINED}
   return setup, judging.make_evaluator(setup), bounds

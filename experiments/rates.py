@@ -4,7 +4,7 @@ and lengths.
 
 import jax.numpy as jnp
 
-from salmu_jax import optimizers
+from salmu_jax.train import optimizers
 
 LONGEST = 4096  # steps of a run; one length for all, or each would compile anew
 

@@ -12,8 +12,8 @@ from experiments.parity import measure as parity
 from experiments.published import readings
 from experiments.scaling import measure as scaling
 from experiments.speed import evaluation, inputs, loss, step
-from salmu_jax import files
-from salmu_jax.report import published
+from salmu_jax.report import published_table
+from salmu_jax.runtime import files
 
 HERE = pathlib.Path(__file__).parent
 # File -> {name between `<!-- name: begin -->` and `<!-- name: end -->`: what makes the text there}.
@@ -26,7 +26,7 @@ SECTIONS = {
     "embed_speed": embed_speed.section,
     "readings": readings.section,
     "scaling": scaling.section,
-    "published": published.published_markdown,
+    "published": published_table.published_markdown,
   },
   HERE / "anchored" / "README.md": {
     "frontier": anchored.frontier,

@@ -1,6 +1,7 @@
 """The smoke benchmark with fewer people and steps, for runs of several processes."""
 
-from configs import default, smoke
+from configs import smoke
+from salmu_jax import defaults
 
 
 def get_config(names=""):
@@ -12,10 +13,10 @@ def get_config(names=""):
   )
   config.tensorboard = False
   # Not Adam: it would blow up the rounding of gradients that are zero but for it.
-  config.pretrain.optimizer = default.optimizer(1e-2, name="sgd")
+  config.pretrain.optimizer = defaults.optimizer(1e-2, name="sgd")
   config.pretrain.update(epochs=4.0, batch_size=16, log_every=4, checkpoint_every=8)
   for run in config.unlearn.values():
     # Many steps, so that there is time to interrupt them.
     run.update(budget=15.0, batch_size=8, log_every=2, checkpoint_every=8)
-    run.optimizer = default.optimizer(1e-3, name="sgd")
+    run.optimizer = defaults.optimizer(1e-3, name="sgd")
   return config

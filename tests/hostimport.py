@@ -12,8 +12,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 import jax
 import numpy as np
 
-from salmu_jax import checkpoint, hosts
-from salmu_jax import mesh as mesh_lib
+from salmu_jax.runtime import hosts, sharding
+from salmu_jax.train import checkpoint
 
 folder, coordinator, count, number = sys.argv[1:]
 hosts.start(coordinator, int(count), int(number))
@@ -23,8 +23,8 @@ weights = {
 }
 path = pathlib.Path(folder) / "params"
 hosts.first_alone(lambda: checkpoint.save_params_alone(path, weights))
-mesh = mesh_lib.make_mesh()
-layout = mesh_lib.parameter_layout(weights, mesh, (("kernel$", ("data",)), (".*", ())))
+mesh = sharding.make_mesh()
+layout = sharding.parameter_layout(weights, mesh, (("kernel$", ("data",)), (".*", ())))
 like = jax.tree.map(
   lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), weights, layout
 )

@@ -12,8 +12,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))
 import jax
 import numpy as np
 
-from salmu_jax import hosts
-from salmu_jax import mesh as mesh_lib
+from salmu_jax.runtime import hosts, sharding
 
 RULES = (("proj/kernel$|projection$", ("data",)), (".*", ()))
 
@@ -23,10 +22,10 @@ def main(coordinator, count, number):
   # Late: it makes arrays.
   from methodruns import BATCHES, COMPOSED, Run
 
-  own = mesh_lib.make_mesh(jax.local_devices()[:1])
+  own = sharding.make_mesh(jax.local_devices()[:1])
   # Between them they measure all that can be measured.
   for name in ("l2ul", *COMPOSED):
-    together, alone = Run(name, mesh_lib.make_mesh(), RULES), Run(name, own)
+    together, alone = Run(name, sharding.make_mesh(), RULES), Run(name, own)
     ends = [run.walk(run.start, BATCHES)[0].params for run in (together, alone)]
     for a, b in zip(*(jax.tree.leaves(hosts.on_host(end)) for end in ends), strict=True):
       np.testing.assert_allclose(a, b, rtol=1e-5, atol=5e-6, err_msg=name)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from configs import default
+from salmu_jax import defaults
 from salmu_jax.models import clip
 from salmu_jax.models.clip import CLIP, Sizes, Tower
 
@@ -75,9 +75,9 @@ def unlearning_batch(seed=0, rows=16):
 
 
 def optimizer_settings(learning_rate=1e-2):
-  return ConfigDict(default.optimizer(learning_rate))
+  return ConfigDict(defaults.optimizer(learning_rate))
 
 
 def sgd_settings(learning_rate=1e-2):
   """Without Adam, which would blow up the rounding of gradients that are zero but for it."""
-  return ConfigDict(default.optimizer(learning_rate, name="sgd"))
+  return ConfigDict(defaults.optimizer(learning_rate, name="sgd"))

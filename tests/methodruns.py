@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from little import STAND_IN, sgd_settings, stand_in_params, unlearning_batch
 
-from salmu_jax import mesh as mesh_lib
-from salmu_jax import optimizers, train
+from salmu_jax import train
 from salmu_jax.methods import MAKERS, base
+from salmu_jax.runtime import sharding
+from salmu_jax.train import optimizers
 
 PARAMS = stand_in_params()
-ONE = mesh_lib.make_mesh(jax.devices()[:1])
+ONE = sharding.make_mesh(jax.devices()[:1])
 STEPS = 4
 BATCHES = [unlearning_batch(seed) for seed in range(STEPS)]
 MEASURED = BATCHES[:2]  # what `prepares` see
@@ -50,7 +51,7 @@ def make(name, optimizer, **args):
 class Run:
   """A method on a mesh, its parameters split by `rules`, its step compiled."""
 
-  def __init__(self, name, mesh, rules=mesh_lib.REPLICATED):
+  def __init__(self, name, mesh, rules=sharding.REPLICATED):
     self.method = make(name, optimizers.make_optimizer(sgd_settings(), STEPS))
     layout = train.state_layout(PARAMS, self.method.tx, mesh, rules)
     self.mesh, self.reference = mesh, jax.device_put(PARAMS, layout.params)
@@ -62,7 +63,7 @@ class Run:
       self.start = train.prepared(self.fresh, self.method, passing, mesh, layout)
 
   def put(self, batch):
-    return jax.tree.map(lambda x: mesh_lib.put_known(np.asarray(x), self.mesh), batch)
+    return jax.tree.map(lambda x: sharding.put_known(np.asarray(x), self.mesh), batch)
 
   def walk(self, state, batches):
     """The state after the batches, and the metrics of each step; `state` is not donated."""

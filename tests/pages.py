@@ -10,8 +10,8 @@ from PIL import Image
 from test_report import MADE_UP, result
 from test_statistics import with_rows
 
-from salmu_jax.evaluate import scores
-from salmu_jax.report.results import Table
+from salmu_jax.results import scores
+from salmu_jax.results.reading import Table
 
 HOSTILE = (
   "<img src=x onerror=alert(1)>",

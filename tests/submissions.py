@@ -2,9 +2,9 @@
 
 import pathlib
 
-from salmu_jax import files
 from salmu_jax.evaluate import breakdown
-from salmu_jax.evaluate.scores import METRICS
+from salmu_jax.results.scores import METRICS
+from salmu_jax.runtime import files
 
 KEPT = pathlib.Path(__file__).parents[1] / "experiments/mini/results"
 NAMES = sorted(path.stem for path in KEPT.glob("*.json"))

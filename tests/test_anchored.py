@@ -8,9 +8,10 @@ import pytest
 from methodruns import BATCHES, ONE, PARAMS
 
 from experiments.anchored import bench, intervals, study, tabulate, variants
-from salmu_jax import optimizers, train
+from salmu_jax import train
 from salmu_jax.methods import METHODS
 from salmu_jax.methods import anchored as method
+from salmu_jax.train import optimizers
 
 
 def scores(**changes):

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 from handmade import write
 
-from configs import default
-from salmu_jax import judging, stages, train
-from salmu_jax import mesh as mesh_lib
-from salmu_jax.data import records, release, tokenizer
-from salmu_jax.evaluate import asking, attacks, readout, relearning, scores, zero_shot
+from salmu_jax import defaults, train
+from salmu_jax.attacks import attacker, questions, readout, relearning
+from salmu_jax.benchmark import judging, stages
+from salmu_jax.data import records, releases, tokenizers
+from salmu_jax.evaluate import zero_shot
 from salmu_jax.generate import captions
 from salmu_jax.models.clip import CLIP, Sizes, Tower
+from salmu_jax.results import scores
+from salmu_jax.runtime import sharding
 
 
 def leak(number, field="city", value=None, wording="{name} has {value}"):
@@ -32,8 +34,8 @@ def known(vectors):
 
 
 def test_every_attack_has_its_column_and_its_place_in_the_config():
-  assert set(attacks.ATTACKS) == set(scores.RECOVERABILITY)
-  assert set(default.get_config().attacks.names) == set(attacks.ATTACKS)
+  assert set(attacker.ATTACKS) == set(scores.RECOVERABILITY)
+  assert set(defaults.get_config().attacks.names) == set(attacker.ATTACKS)
 
 
 def test_a_changed_caption_has_a_value_of_another_person_and_is_else_the_same():
@@ -93,12 +95,12 @@ def test_asking_ranks_every_wording_against_the_gallery_as_a_loop_does():
   rng = np.random.default_rng(0)
   leaks = [leak(0, "city", "Bonn"), leak(1, "job", "nurse"), leak(2, "unheard of", "x")]
   image, others = unit(rng.normal(size=(3, 6))), unit(rng.normal(size=(9, 6)))
-  gallery = asking.gallery(lambda texts: others, [f"other {i}" for i in range(9)], leaks)
-  for question, words in asking.QUESTIONS.items():
+  gallery = questions.gallery(lambda texts: others, [f"other {i}" for i in range(9)], leaks)
+  for question, words in questions.QUESTIONS.items():
     asked = [(i, text) for i, each in enumerate(leaks) for text in words(each)]
     texts = [text for _, text in asked]
     vectors = dict(zip(texts, unit(rng.normal(size=(len(asked), 6))), strict=True))
-    found = asking.ask(known(vectors), image, leaks, question, gallery)
+    found = questions.ask(known(vectors), image, leaks, question, gallery)
     ranks = [1 + np.sum(others @ image[i] >= vectors[text] @ image[i]) for i, text in asked]
     np.testing.assert_allclose(found["MRR"], np.mean(1 / np.array(ranks)))
     cosines = [vectors[text] @ image[i] for i, text in asked]
@@ -113,21 +115,21 @@ def test_another_wording_does_not_compete_with_captions_that_tell_the_same_fact(
   worse = unit(image + 0.5 * unit(rng.normal(size=(1, 8))))
   vectors = {told["text"]: image[0], again["text"]: image[0], other["text"]: -image[0]}
   vectors["else"] = worse[0]
-  gallery = asking.gallery(
+  gallery = questions.gallery(
     known(vectors), [told["text"], again["text"], other["text"]], [told, again, other]
   )
-  assert asking.ask(known(vectors), image, [told], "new wordings", gallery)["MRR"] == 1
+  assert questions.ask(known(vectors), image, [told], "new wordings", gallery)["MRR"] == 1
   # What tells another fact is in the way.
   vectors[other["text"]] = image[0]
-  gallery = asking.gallery(known(vectors), [told["text"], other["text"]], [told, other])
-  assert asking.ask(known(vectors), image, [told], "new wordings", gallery)["MRR"] == 0.5
+  gallery = questions.gallery(known(vectors), [told["text"], other["text"]], [told, other])
+  assert questions.ask(known(vectors), image, [told], "new wordings", gallery)["MRR"] == 0.5
 
 
 def test_new_wordings_hold_name_and_value_and_are_in_no_template():
   known_ones = {template.format(name="N", value="V") for template in captions.TEMPLATES.values()}
   assert len(known_ones) > 100
-  assert set(asking.WORDINGS) == {template.split("/")[0] for template in captions.TEMPLATES}
-  for field, kinds in asking.WORDINGS.items():
+  assert set(questions.WORDINGS) == {template.split("/")[0] for template in captions.TEMPLATES}
+  for field, kinds in questions.WORDINGS.items():
     for kind in ("new", "translated"):
       for text in kinds[kind]:
         worded = text.format(name="N", value="V")
@@ -136,13 +138,13 @@ def test_new_wordings_hold_name_and_value_and_are_in_no_template():
 
 def test_every_question_about_a_person_holds_their_name():
   leak = dict(name="Ada Archer", field="city", value="Bonn", text="Ada Archer: Bonn")
-  for question, words in asking.QUESTIONS.items():
+  for question, words in questions.QUESTIONS.items():
     assert all("ada" in text.lower() for text in words(leak)), question
-  assert asking.QUESTIONS["two letters swapped"](leak) == ["Ada Arhcer: Bonn"]
-  assert asking.QUESTIONS["two letters swapped"](
+  assert questions.QUESTIONS["two letters swapped"](leak) == ["Ada Arhcer: Bonn"]
+  assert questions.QUESTIONS["two letters swapped"](
     {**leak, "text": "Otto: Bonn", "value": "Bonn"}
   ) == ["tOto: Bonn"]
-  assert asking.QUESTIONS["lower case, no marks"](leak) == ["ada archer bonn"]
+  assert questions.QUESTIONS["lower case, no marks"](leak) == ["ada archer bonn"]
 
 
 def test_the_gallery_attack_finds_a_planted_pair_and_nothing_in_noise():
@@ -151,9 +153,9 @@ def test_the_gallery_attack_finds_a_planted_pair_and_nothing_in_noise():
   image = unit(rng.normal(size=(len(leaks), 16)))
   vectors = {f"{each['name']} {each['value']}": v for each, v in zip(leaks, image, strict=True)}
   vectors["else"] = unit(rng.normal(size=(1, 16)))[0]
-  found = asking.name_and_value(known(vectors), image, leaks, 5, np.random.default_rng(0))
+  found = questions.name_and_value(known(vectors), image, leaks, 5, np.random.default_rng(0))
   assert found == {"MRR": 1.0, "rows": 10, "texts": 50, "largest": 25}
-  blind = asking.name_and_value(
+  blind = questions.name_and_value(
     lambda texts: unit(rng.normal(size=(len(texts), 16))),
     image,
     leaks,
@@ -179,16 +181,16 @@ class Watched(records.Rows):
 def world(tmp_path_factory):
   """(setup, evaluator, parameters) of a handmade release and a small model."""
   folder = tmp_path_factory.mktemp("attacks")
-  opened = release.open_release(write(folder / "release"))
-  table = release.columns(opened, "retain_synth")
-  release.write_fragile(opened, table["file_name"][1:], np.arange(20.0))
-  words = tokenizer.compact_tokenizer(16, ["a picture of a thing"])
+  opened = releases.open_release(write(folder / "release"))
+  table = releases.columns(opened, "retain_synth")
+  releases.write_fragile(opened, table["file_name"][1:], np.arange(20.0))
+  words = tokenizers.compact_tokenizer(16, ["a picture of a thing"])
   sizes = Sizes(8, 16, 8, Tower(12, 1, 3), Tower(8, 1, 2), 16, words.vocab_size)
-  config = default.get_config()
+  config = defaults.get_config()
   config.evaluate.update(gallery=7, batch_size=8)
   config.attacks.update(shares=(0.5,), steps=(1, 3), batch_size=4, rows=6, people=2)
   rows = records.build(opened, folder / "records")
-  mesh = mesh_lib.make_mesh(jax.devices()[:1])
+  mesh = sharding.make_mesh(jax.devices()[:1])
   known_classes = zero_shot.of_release(opened, rows)
   setup = stages.Setup(config, folder, mesh, opened, rows, words, CLIP(sizes), known_classes)
   return setup, judging.make_evaluator(setup), train.init_params(setup.model, 0, mesh)
@@ -236,7 +238,7 @@ def test_a_model_is_attacked_in_every_way_and_clean_knows_no_member(world):
   first, again = (evaluator.run(params, attack=attacker.attack) for _ in range(2))
   found = first["additional"]["recoverability"]
   assert found == again["additional"]["recoverability"]
-  assert set(found) == set(attacks.ATTACKS)
+  assert set(found) == set(attacker.ATTACKS)
   values = scores.recoverability({"salmu_jax": {"additional": first["additional"]}})
   assert values["Membership"] == 0.5  # calibrated by itself
   assert values["Readout"] is None and "share" in found["Readout"]["why"]
@@ -244,7 +246,7 @@ def test_a_model_is_attacked_in_every_way_and_clean_knows_no_member(world):
   assert found["Rephrasing"]["value"] == max(
     each["MRR"]
     for question, each in found["Rephrasing"]["asked"].items()
-    if question not in (asking.OWN, asking.NAME)
+    if question not in (questions.OWN, questions.NAME)
   )
   broken = evaluator.embed(params)
   broken.image["forget"][0] = np.nan

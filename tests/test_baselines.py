@@ -9,11 +9,11 @@ from handmade import write
 from little import STAND_IN, sgd_settings
 from methodruns import BATCHES, MEASURED, ONE, PARAMS, STEPS, whole_run
 
-from configs import default
 from experiments.baselines import cut, space, study
 from experiments.baselines.engine import Engine, Program
-from salmu_jax import stages
-from salmu_jax.data import records, release, tokenizer
+from salmu_jax import defaults
+from salmu_jax.benchmark import stages
+from salmu_jax.data import records, releases, tokenizers
 from salmu_jax.methods import METHODS
 from salmu_jax.models.clip import CLIP, Embeddings, Sizes, Tower
 
@@ -46,11 +46,11 @@ def test_runs_that_differ_in_learning_rate_or_length_share_one_compilation(engin
 @pytest.fixture(scope="module")
 def setup(tmp_path_factory):
   folder = tmp_path_factory.mktemp("baselines")
-  opened = release.open_release(write(folder / "release"))
-  words = tokenizer.compact_tokenizer(16, ["a picture of a thing"])
+  opened = releases.open_release(write(folder / "release"))
+  words = tokenizers.compact_tokenizer(16, ["a picture of a thing"])
   sizes = Sizes(8, 16, 8, Tower(12, 1, 3), Tower(8, 1, 2), 16, words.vocab_size)
   rows = records.build(opened, folder / "records")
-  return stages.Setup(default.get_config(), folder, ONE, opened, rows, words, CLIP(sizes), None)
+  return stages.Setup(defaults.get_config(), folder, ONE, opened, rows, words, CLIP(sizes), None)
 
 
 def names(rows):
@@ -64,7 +64,7 @@ def test_the_cut_opens_forget_and_retain_alone_and_parts_people_and_rows(setup):
   assert set(made.records) == readable
   identity = dict(
     zip(
-      *(release.columns(setup.release, "forget")[k] for k in ("file_name", "identity_id")),
+      *(releases.columns(setup.release, "forget")[k] for k in ("file_name", "identity_id")),
       strict=True,
     )
   )

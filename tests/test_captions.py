@@ -6,7 +6,7 @@ import string
 import numpy as np
 import pytest
 
-from salmu_jax.data import tokenizer as tokenizer_lib
+from salmu_jax.data import tokenizers
 from salmu_jax.errors import InputError
 from salmu_jax.generate import captions, personas
 
@@ -72,7 +72,7 @@ def test_template_is_short_and_names_person_and_value_once(template):
 
 @pytest.mark.parametrize("template", ALL)
 def test_caption_keeps_name_and_value_and_their_tokens(template):
-  encode = tokenizer_lib.clip_tokenizer().encode
+  encode = tokenizers.clip_tokenizer().encode
   value = FACTS[template.split("/")[0]]
   caption = captions.TEMPLATES[template].format(name=NAME, value=value)
   assert caption.count(NAME) == caption.count(value) == 1

@@ -9,12 +9,13 @@ import optax
 import pytest
 from little import MODEL, PARAMS, sgd_settings, unlearning_batch
 
-from salmu_jax import mesh as mesh_lib
-from salmu_jax import optimizers, train
+from salmu_jax import train
 from salmu_jax.errors import InputError
 from salmu_jax.methods import METHODS, base, compose
+from salmu_jax.runtime import sharding
+from salmu_jax.train import optimizers
 
-ONE = mesh_lib.make_mesh(jax.devices()[:1])
+ONE = sharding.make_mesh(jax.devices()[:1])
 BATCH = unlearning_batch()
 SMALL = {"text": {"kernel": jnp.ones((2, 2))}, "visual": {"kernel": jnp.ones(3)},
          "other": {"kernel": jnp.ones(4)}}  # fmt: skip

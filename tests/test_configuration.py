@@ -6,27 +6,28 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
-from configs import default, methods, mini, smoke, vit_b16, vit_b16_scratch
-from salmu_jax import configuration
-from salmu_jax import mesh as mesh_lib
+from configs import methods, mini, smoke, vit_b16, vit_b16_scratch
+from salmu_jax import defaults
+from salmu_jax.benchmark import configuration
 from salmu_jax.errors import InputError
 from salmu_jax.methods import METHODS
+from salmu_jax.runtime import sharding
 
-ONE = mesh_lib.make_mesh(jax.devices()[:1])
+ONE = sharding.make_mesh(jax.devices()[:1])
 
 
 def check(config, mesh=ONE):
-  configuration.check(config, default.get_config(), default.unlearning_run(), mesh)
+  configuration.check(config, defaults.get_config(), defaults.unlearning_run(), mesh)
 
 
 def chosen(config):
-  return configuration.chosen(config, default.get_config())
+  return configuration.chosen(config, defaults.get_config())
 
 
 @pytest.mark.parametrize("module", [mini, smoke, vit_b16, vit_b16_scratch])
 @pytest.mark.parametrize("devices", [1, 2, 4, 8])
 def test_the_configs_we_ship_are_valid_on_one_to_eight_devices(module, devices):
-  check(module.get_config(), mesh_lib.make_mesh(jax.devices()[:devices]))
+  check(module.get_config(), sharding.make_mesh(jax.devices()[:devices]))
 
 
 def test_a_config_that_flags_have_locked_is_as_valid():
@@ -187,8 +188,8 @@ def changed(path, value):
       5.0,
       r"config\.diagnosis\.holdout_gap_lost = 5\.0; it is a share",
     ),
-    ("unlearn.clean", default.unlearning_run(), r"unlearn\.clean.*not 'clean' or 'compromised'"),
-    ("unlearn.a/b", default.unlearning_run(), r"unlearn\.a/b: 'a/b' becomes a folder"),
+    ("unlearn.clean", defaults.unlearning_run(), r"unlearn\.clean.*not 'clean' or 'compromised'"),
+    ("unlearn.a/b", defaults.unlearning_run(), r"unlearn\.a/b: 'a/b' becomes a folder"),
   ],
 )
 def test_a_wrong_field_is_named_with_what_would_be_right(path, value, message):
@@ -212,7 +213,7 @@ def test_a_composed_method_runs_alone_under_a_name_of_its_parts():
   ((name, run),) = chosen(config).unlearn.items()
   assert name == "composed-delete-project_conflicts-keep_salient"
   assert run.method == "compose" and run.args.loss == "delete"
-  assert run.budget == default.unlearning_run().budget
+  assert run.budget == defaults.unlearning_run().budget
   named = changed("method", asked | {"name": "mine", "run": {"budget": 2.0}})
   check(named)
   assert chosen(named).unlearn.mine.budget == 2.0
@@ -221,7 +222,9 @@ def test_a_composed_method_runs_alone_under_a_name_of_its_parts():
 def test_a_composed_method_may_stand_among_the_runs_of_a_config():
   config = mini.get_config()
   with config.unlocked():
-    config.unlearn.mine = default.unlearning_run("compose", args=dict(loss="npo", chain=("munba",)))
+    config.unlearn.mine = defaults.unlearning_run(
+      "compose", args=dict(loss="npo", chain=("munba",))
+    )
   check(config)
 
 
@@ -241,11 +244,11 @@ def test_a_missing_field_is_named():
 
 def test_a_batch_that_the_mesh_does_not_divide_is_refused_with_the_nearest():
   with pytest.raises(InputError, match=r"unlearn\.finetune\.batch_size = 20 .* 8 devices.*is 16"):
-    check(changed("unlearn.finetune.batch_size", 20), mesh_lib.make_mesh())
+    check(changed("unlearn.finetune.batch_size", 20), sharding.make_mesh())
 
 
 def test_every_field_of_the_schema_has_a_comment():
-  lines = inspect.getsource(default).splitlines()
+  lines = inspect.getsource(defaults).splitlines()
   fields = [i for i, line in enumerate(lines) if line.strip().startswith(("config.", "run."))]
   plain = [
     lines[i].strip()

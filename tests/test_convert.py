@@ -13,14 +13,16 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from salmu_jax import checkpoint, files
-from salmu_jax.data import tokenizer as tokenizer_lib
+from salmu_jax.data import tokenizers
 from salmu_jax.errors import InputError
-from salmu_jax.models import clip, convert, modelconfig, statedict, weights
+from salmu_jax.interop import convert, modelconfig, statedict, weights
+from salmu_jax.models import clip
 from salmu_jax.models.presets import PRESETS
+from salmu_jax.runtime import files
+from salmu_jax.train import checkpoint
 
 ROOT = pathlib.Path(__file__).parent.parent
-WORDS = tokenizer_lib.compact_tokenizer(40, ["a portrait of Ana Sousa, blood type A+", "a cat"])
+WORDS = tokenizers.compact_tokenizer(40, ["a portrait of Ana Sousa, blood type A+", "a cat"])
 TINY = PRESETS["tiny"]._replace(vocab_size=WORDS.vocab_size)
 NARROW = PRESETS["vit_b16_narrow"]
 INIT = jax.jit(clip.init, static_argnums=(0, 1))
@@ -36,10 +38,10 @@ FACTS = {
 
 def model_folder(folder, preset="tiny", scan=False, **settings):
   """A finished model folder as a run leaves it."""
-  words = WORDS if preset == "tiny" else tokenizer_lib.clip_tokenizer()
+  words = WORDS if preset == "tiny" else tokenizers.clip_tokenizer()
   sizes = PRESETS[preset]._replace(vocab_size=words.vocab_size)
   checkpoint.save_params(folder / "params", INIT(clip.CLIP(sizes, scan=scan), 0))
-  tokenizer_lib.save(words, folder / "tokenizer.json")
+  tokenizers.save(words, folder / "tokenizer.json")
   settings = {"seed": 0, "model": {"preset": preset, "scan": scan}, **settings}
   files.write_json(folder / "settings.json", settings)
   files.write_json(folder / "done.json", FACTS)
@@ -76,7 +78,7 @@ def test_export_then_import_is_bitwise(tmp_path, layout, scan):
   found = params_of(tmp_path / "back", "tiny", TINY)
   assert jax.tree.structure(found) == jax.tree.structure(expected)
   jax.tree.map(np.testing.assert_array_equal, found, expected)
-  assert tokenizer_lib.load(tmp_path / "back" / "tokenizer.json").kept == WORDS.kept
+  assert tokenizers.load(tmp_path / "back" / "tokenizer.json").kept == WORDS.kept
 
 
 def test_an_exported_compact_vocabulary_reads_as_here_under_clips_own_tokens(exported):
@@ -91,7 +93,7 @@ def test_an_exported_compact_vocabulary_reads_as_here_under_clips_own_tokens(exp
     return apply(params, words(texts))
 
   mine = embed(TINY, INIT(clip.CLIP(TINY), 0), WORDS)
-  np.testing.assert_allclose(embed(full, params, tokenizer_lib.clip_tokenizer(40)), mine, atol=1e-6)
+  np.testing.assert_allclose(embed(full, params, tokenizers.clip_tokenizer(40)), mine, atol=1e-6)
 
 
 def test_an_exported_folder_has_openclips_files_and_the_models_sizes(exported):

@@ -9,7 +9,8 @@ import pages
 import pytest
 
 from salmu_jax.errors import InputError
-from salmu_jax.report import page, results, statistics
+from salmu_jax.report import page, statistics
+from salmu_jax.results import reading
 
 
 def _rows(change):
@@ -51,8 +52,8 @@ def test_what_cannot_be_read_is_left_out_with_its_field(tmp_path, change, messag
   for at, one in enumerate(judged):
     (tmp_path / f"{at}.json").write_text(json.dumps(one))
   with pytest.raises(InputError, match=f"2.json: .*{message}"):
-    results.read_results(tmp_path)
-  (table,), ((path, _),) = results.collect([tmp_path])
+    reading.read_results(tmp_path)
+  (table,), ((path, _),) = reading.collect([tmp_path])
   assert path.endswith("2.json")
   assert "<html" in page.html([table], statistics.of_tables([table]))
 
@@ -63,4 +64,4 @@ def test_scores_that_intervals_are_drawn_from_have_to_be_there(tmp_path):
   for at, one in enumerate(judged):
     (tmp_path / f"{at}.json").write_text(json.dumps(one))
   with pytest.raises(InputError, match=r"2.json: efficacy.1.1_RetFail.outcomes must be a list"):
-    results.read_results(tmp_path)
+    reading.read_results(tmp_path)

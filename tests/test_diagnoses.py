@@ -10,11 +10,12 @@ import pytest
 from rich.console import Console
 from test_report import everything, save
 
-from salmu_jax.evaluate import breakdown, diagnosis
-from salmu_jax.evaluate.diagnosis import THRESHOLDS
+from salmu_jax.evaluate import breakdown
 from salmu_jax.report import __main__ as command
 from salmu_jax.report import diagnoses, heatmap, plots
 from salmu_jax.report import report as report_lib
+from salmu_jax.results import diagnosis
+from salmu_jax.results.diagnosis import THRESHOLDS
 
 RELEASE = types.SimpleNamespace(
   captions={

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from salmu_jax import published as published_values
 from salmu_jax.errors import InputError
-from salmu_jax.evaluate import diagnosis, scores
-from salmu_jax.evaluate.diagnosis import THRESHOLDS, describe, diagnose
+from salmu_jax.results import diagnosis, scores
+from salmu_jax.results import published as published_values
+from salmu_jax.results.diagnosis import THRESHOLDS, describe, diagnose
 
 CLEAN, COMPROMISED = published_values.MODELS["clean"], published_values.MODELS["compromised"]
 PUBLISHED = {row["name"]: row["scores"] for row in published_values.METHODS}

@@ -12,17 +12,18 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from configs import default
 from experiments.published import readings
-from salmu_jax import checkpoint
-from salmu_jax import mesh as mesh_lib
-from salmu_jax.data import images, pipeline, records, release, tokenizer
-from salmu_jax.evaluate import imagenet, metrics, scores, zero_shot
+from salmu_jax import defaults
+from salmu_jax.data import images, pipeline, records, releases, tokenizers
+from salmu_jax.evaluate import imagenet, metrics, zero_shot
 from salmu_jax.evaluate.evaluator import Evaluator
 from salmu_jax.models import clip
 from salmu_jax.models.clip import CLIP, Sizes, Tower
+from salmu_jax.results import scores
+from salmu_jax.runtime import sharding
+from salmu_jax.train import checkpoint
 
-SETTINGS = default.get_config().evaluate
+SETTINGS = defaults.get_config().evaluate
 SETTINGS.update(gallery=7, batch_size=8)
 
 
@@ -30,17 +31,17 @@ class World:
   """A handmade release with its fragile set, a random model, and its evaluator on some devices."""
 
   def __init__(self, folder, devices=1, zero_shot_set=None, **changes):
-    self.release = release.open_release(write(folder / "release", **changes))
-    table = release.columns(self.release, "retain_synth")
-    release.write_fragile(self.release, table["file_name"][1:], np.arange(20.0))
+    self.release = releases.open_release(write(folder / "release", **changes))
+    table = releases.columns(self.release, "retain_synth")
+    releases.write_fragile(self.release, table["file_name"][1:], np.arange(20.0))
     self.records = records.build(self.release, folder / "records")
-    self.words = tokenizer.compact_tokenizer(16, ["a picture of a cat"])
+    self.words = tokenizers.compact_tokenizer(16, ["a picture of a cat"])
     sizes = Sizes(8, 16, 8, Tower(12, 1, 3), Tower(8, 1, 2), 16, self.words.vocab_size)
     self.model = CLIP(sizes)
     self.params = jax.jit(lambda: clip.init(self.model, 1))()
     apply = lambda method: jax.jit(lambda p, x: self.model.apply({"params": p}, x, method=method))
     self._encode_image, self._encode_text = apply(CLIP.encode_image), apply(CLIP.encode_text)
-    mesh = mesh_lib.make_mesh(jax.devices()[:devices])
+    mesh = sharding.make_mesh(jax.devices()[:devices])
     self.cache = folder / "class_weights"
     self.evaluator = Evaluator(
       self.model,
@@ -56,7 +57,7 @@ class World:
   def images(self, split):
     pixels = [
       images.resize_and_crop(images.decode(r["image"], "row"), 16)
-      for r in release.rows(self.release, split)
+      for r in releases.rows(self.release, split)
     ]
     return np.asarray(
       self._encode_image(self.params, images.normalise(np.stack(pixels))), np.float64
@@ -77,7 +78,7 @@ def results(world):
 
 
 def pair_cosines(world, split):
-  table = release.columns(world.release, split)
+  table = releases.columns(world.release, split)
   return np.sum(world.images(split) * world.texts(table["text"]), axis=1)
 
 
@@ -98,8 +99,8 @@ def test_similarities_are_the_pairs_cosines_in_row_order(world, results):
 
 
 def test_retrieval_ranks_equal_loops_over_the_drawn_gallery(world, results):
-  table = release.columns(world.release, "forget")
-  retain = release.columns(world.release, "retain_synth")["text"][1:]
+  table = releases.columns(world.release, "forget")
+  retain = releases.columns(world.release, "retain_synth")["text"][1:]
   # As the released evaluator draws: numpy's global generator, seeded once, forget before retain.
   np.random.seed(42)  # noqa: NPY002
   gallery = [*np.random.choice(table["text"], 7, replace=False)]  # noqa: NPY002
@@ -118,7 +119,7 @@ def test_retrieval_ranks_equal_loops_over_the_drawn_gallery(world, results):
 
 
 def test_the_probe_goes_on_with_the_gallerys_generator(world, results):
-  table = release.columns(world.release, "forget")
+  table = releases.columns(world.release, "forget")
   image, text = world.images("forget"), world.texts(table["text"])
   np.random.seed(42)  # noqa: NPY002
   np.random.permutation(12), np.random.permutation(20)  # noqa: NPY002
@@ -181,7 +182,7 @@ def test_a_checkpoints_digest_is_of_its_weights_whatever_their_layout(world):
 
 
 def test_core_association_is_the_better_of_both_orders(world, results):
-  table = release.columns(world.release, "forget")
+  table = releases.columns(world.release, "forget")
   expected = []
   for image, identity, name in zip(
     world.images("forget"), table["identity_id"], table["file_name"], strict=True
@@ -207,11 +208,11 @@ def test_of_several_addresses_the_one_in_the_caption_is_the_leak(tmp_path):
     world.records,
     world.words,
     SETTINGS,
-    mesh_lib.make_mesh(jax.devices()[:1]),
+    sharding.make_mesh(jax.devices()[:1]),
     cache=world.cache,
     zero_shot_set=None,
   )
-  table = release.columns(world.release, "forget")
+  table = releases.columns(world.release, "forget")
   leaks = dict(zip(table["file_name"], evaluator.core_texts()[0], strict=True))
   # Person 1's caption names its own address; person 0's none of the listed ones.
   assert leaks["00000103_000_ar-1.00.jpg"] == "Person 1 v13"
@@ -312,7 +313,7 @@ def test_evaluation_holds_embeddings_and_one_batch_of_pictures(world, monkeypatc
   world.evaluator.run(world.params)
   assert set(sizes) == {8}
   counts = {
-    s: n for s, n in world.release.counts.items() if s in (*release.BENCHMARK_SPLITS, "zero_shot")
+    s: n for s, n in world.release.counts.items() if s in (*releases.BENCHMARK_SPLITS, "zero_shot")
   }
   masks = world.evaluator.derived()
   looked_at = masks["retain_joint"][1] | masks["fragile_set"][1]

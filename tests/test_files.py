@@ -8,8 +8,8 @@ from collections import namedtuple
 import pytest
 
 import main
-from salmu_jax import files
 from salmu_jax.errors import InputError
+from salmu_jax.runtime import files
 
 
 def test_a_write_that_fails_leaves_the_old_content_and_no_litter(tmp_path):

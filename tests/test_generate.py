@@ -6,11 +6,11 @@ import collections
 import pytest
 
 from configs import smoke
-from salmu_jax import files
-from salmu_jax.data import images, release, splits
+from salmu_jax.data import images, releases, splits
 from salmu_jax.errors import InputError
+from salmu_jax.generate import generator as generated
 from salmu_jax.generate import personas, plan
-from salmu_jax.generate import release as generated
+from salmu_jax.runtime import files
 
 
 def settings(**changes):
@@ -25,7 +25,7 @@ def settings(**changes):
 def made(tmp_path_factory):
   path = tmp_path_factory.mktemp("made") / "release"
   generated.generate(settings(), 5, path)
-  return release.open_release(path)
+  return releases.open_release(path)
 
 
 def test_workers_and_restarts_do_not_change_a_single_hash(made, tmp_path, monkeypatch):
@@ -69,7 +69,7 @@ def test_leftovers_of_other_settings_are_not_gone_on_with(made, tmp_path, monkey
 
 
 def test_the_manifest_lists_every_file_with_its_true_hash(made):
-  release.verify(made)
+  releases.verify(made)
   present = {str(f.relative_to(made.path)) for f in made.path.rglob("*") if f.is_file()}
   assert present == set(made.manifest["files"]) | {"manifest.json"}
   assert made.manifest["seed"] == 5
@@ -85,16 +85,16 @@ def test_counts_are_those_asked_for(made):
 
 
 def test_the_sensitive_splits_part_the_sensitive_set(made):
-  whole = list(release.columns(made, "sensitive")["file_name"])
-  parts = [n for s in release.SENSITIVE_SPLITS for n in release.columns(made, s)["file_name"]]
+  whole = list(releases.columns(made, "sensitive")["file_name"])
+  parts = [n for s in releases.SENSITIVE_SPLITS for n in releases.columns(made, s)["file_name"]]
   assert sorted(parts) == sorted(whole)
-  by_name = {r["file_name"]: r for r in release.rows(made, "sensitive")}
-  for row in release.rows(made, "forget"):
+  by_name = {r["file_name"]: r for r in releases.rows(made, "sensitive")}
+  for row in releases.rows(made, "forget"):
     assert row == by_name[row["file_name"]]
 
 
 def test_a_quarter_is_forgotten_a_quarter_held_out_and_half_partly(made):
-  who = {s: set(release.columns(made, s)["identity_id"]) for s in release.SENSITIVE_SPLITS}
+  who = {s: set(releases.columns(made, s)["identity_id"]) for s in releases.SENSITIVE_SPLITS}
   assert len(who["holdout_identity"]) == 3
   assert len(who["holdout_association"]) == 6
   assert len(who["forget"]) == 9
@@ -103,7 +103,7 @@ def test_a_quarter_is_forgotten_a_quarter_held_out_and_half_partly(made):
 
 
 def facts(made, split):
-  table = release.columns(made, split)
+  table = releases.columns(made, split)
   return {
     (identity, made.captions[name]["data_field"])
     for identity, name in zip(table["identity_id"], table["file_name"], strict=True)
@@ -126,7 +126,7 @@ def test_with_the_unit_pair_facts_are_on_both_sides_as_in_the_released_data():
 
 
 def test_fields_are_equally_frequent_and_captions_hold_name_and_value(made):
-  table = release.columns(made, "sensitive")
+  table = releases.columns(made, "sensitive")
   found = collections.Counter(made.captions[n]["data_field"] for n in table["file_name"])
   assert set(found) == set(personas.FIELDS) and set(found.values()) == {12}
   for name, text, identity in zip(
@@ -141,7 +141,7 @@ def test_fields_are_equally_frequent_and_captions_hold_name_and_value(made):
 def test_no_caption_of_retain_and_no_generic_one_holds_a_name_or_a_private_value(made):
   texts = [*made.generic.values()]
   for split in ("retain_synth", "retain_real", "zero_shot"):
-    texts += list(release.columns(made, split)["text"])
+    texts += list(releases.columns(made, split)["text"])
   # Whole-word search: a blood type is two letters long, and a job may be a word of a scene.
   words = [f" {text} ".replace(",", " ").replace(".", " ").casefold() for text in texts]
   # All people that were drawn, the strangers of retain_synth included.
@@ -153,7 +153,7 @@ def test_no_caption_of_retain_and_no_generic_one_holds_a_name_or_a_private_value
 
 def test_file_names_say_identity_image_and_aspect(made):
   for split in ("sensitive", "retain_synth"):
-    for row in release.rows(made, split):
+    for row in releases.rows(made, split):
       stem, aspect = row["file_name"].removesuffix(".jpg").split("_ar-")
       person, image = stem.split("_")
       assert len(person) == 8 and len(image) == 3
@@ -164,7 +164,7 @@ def test_file_names_say_identity_image_and_aspect(made):
 
 
 def test_derived_splits_have_members(made):
-  tables = {s: release.columns(made, s) for s in release.BENCHMARK_SPLITS}
+  tables = {s: releases.columns(made, s) for s in releases.BENCHMARK_SPLITS}
   masks = splits.derived(made, tables)
   assert masks["retain_joint"][1].sum() == 9
   assert masks["retain_disjoint"][1].sum() == 31

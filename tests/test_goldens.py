@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from experiments.parity import inputs
-from salmu_jax.data import images, tokenizer
-from salmu_jax.models import clip, statedict
+from salmu_jax.data import images, tokenizers
+from salmu_jax.interop import statedict
+from salmu_jax.models import clip
 from salmu_jax.models.presets import PRESETS
 
 FOLDER = pathlib.Path(__file__).parent / "goldens"
@@ -41,7 +42,7 @@ def test_a_full_width_vit_b16_has_openclips_embeddings_and_logits(golden):
   pixels = np.stack([images.resize_and_crop(crops[name], 224) for name in inputs.SHOWN])
   model = clip.CLIP(SIZES, scan=True)  # One block is compiled for twelve.
   z = jax.jit(lambda p, i, t: model.apply({"params": p}, images.normalise(i), t))(
-    params, pixels, tokenizer.clip_tokenizer()(inputs.TEXTS)
+    params, pixels, tokenizers.clip_tokenizer()(inputs.TEXTS)
   )
   assert np.abs(golden["image"][0] - golden["image"][1]).max() > 0.01  # Pictures do tell apart.
   np.testing.assert_allclose(z.image, golden["image"], rtol=0, atol=1e-5)

@@ -16,8 +16,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 
-from salmu_jax import hosts
 from salmu_jax.errors import InputError
+from salmu_jax.runtime import hosts
 
 ROOT = pathlib.Path(__file__).parent.parent
 MODELS = ("clean", "compromised", "finetune")

@@ -11,9 +11,10 @@ import time
 import fake_hub
 import pytest
 
-from salmu_jax import hub, published
+from salmu_jax.data import hub
 from salmu_jax.errors import InputError
-from salmu_jax.models import weights
+from salmu_jax.interop import weights
+from salmu_jax.results import published
 
 ROOT = pathlib.Path(__file__).parent.parent
 REPO = "someone/a-release_v1.0"
@@ -361,5 +362,5 @@ def test_a_made_up_cache_equals_the_one_that_the_library_makes(tmp_path):
 
 
 def test_importing_loads_no_network_library():
-  code = "import sys, salmu_jax.hub; sys.exit('huggingface_hub' in sys.modules)"
+  code = "import sys, salmu_jax.data.hub; sys.exit('huggingface_hub' in sys.modules)"
   assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

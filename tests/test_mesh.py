@@ -7,14 +7,13 @@ import optax
 import pytest
 from jax.sharding import PartitionSpec
 
-from configs import default
-from salmu_jax import mesh as mesh_lib
-from salmu_jax import train
+from salmu_jax import defaults, train
 from salmu_jax.errors import InputError
 from salmu_jax.models import clip
 from salmu_jax.models.clip import CLIP, Sizes, Tower
+from salmu_jax.runtime import sharding
 
-EIGHT = mesh_lib.make_mesh()
+EIGHT = sharding.make_mesh()
 WHOLE = PartitionSpec()
 MODEL = CLIP(
   Sizes(8, 16, 8, Tower(16, 2, 2), Tower(8, 2, 2), context_length=7, vocab_size=20), scan=True
@@ -28,13 +27,13 @@ def specs(tree):
 
 
 def test_fsdp_splits_matrices_by_their_columns_scanned_or_not():
-  scanned = specs(mesh_lib.parameter_layout(SHAPES, EIGHT, default.FSDP))
+  scanned = specs(sharding.parameter_layout(SHAPES, EIGHT, defaults.FSDP))
   kernel = "visual/transformer/blocks/in_proj/kernel"
   assert scanned[kernel] == PartitionSpec(None, None, "data")
   assert scanned["text/token_embedding/embedding"] == PartitionSpec(None, "data")
   assert scanned["visual/transformer/blocks/in_proj/bias"] == WHOLE == scanned["logit_scale"]
   unrolled = jax.eval_shape(lambda: clip.init(MODEL.clone(scan=False), 0))
-  flat = specs(mesh_lib.parameter_layout(unrolled, EIGHT, default.FSDP))
+  flat = specs(sharding.parameter_layout(unrolled, EIGHT, defaults.FSDP))
   assert flat["visual/transformer/block_1/in_proj/kernel"] == PartitionSpec(None, "data")
   matrices = {n for n, leaf in specs(scanned_shapes()).items() if leaf}
   assert matrices == {n for n, spec in scanned.items() if spec != WHOLE}
@@ -52,12 +51,12 @@ def scanned_shapes():
 
 
 def test_everything_is_whole_by_default():
-  assert set(specs(mesh_lib.parameter_layout(SHAPES, EIGHT)).values()) == {WHOLE}
+  assert set(specs(sharding.parameter_layout(SHAPES, EIGHT)).values()) == {WHOLE}
 
 
 def test_the_first_rule_that_matches_decides():
   rules = ((r"in_proj/kernel$", ()), (r"kernel$", ("data",)), (".*", ()))
-  out = specs(mesh_lib.parameter_layout(SHAPES, EIGHT, rules))
+  out = specs(sharding.parameter_layout(SHAPES, EIGHT, rules))
   assert out["visual/transformer/blocks/in_proj/kernel"] == WHOLE
   assert out["visual/transformer/blocks/c_fc/kernel"] == PartitionSpec(None, None, "data")
 
@@ -76,12 +75,12 @@ def test_the_first_rule_that_matches_decides():
 )
 def test_rules_that_leave_something_over_are_refused(rules, message):
   with pytest.raises(InputError, match=message):
-    mesh_lib.parameter_layout(SHAPES, EIGHT, rules)
+    sharding.parameter_layout(SHAPES, EIGHT, rules)
 
 
 def test_what_is_kept_per_parameter_lies_as_the_parameter_does():
   tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3))
-  layout = train.state_layout(SHAPES, tx, EIGHT, default.FSDP)
+  layout = train.state_layout(SHAPES, tx, EIGHT, defaults.FSDP)
   out = specs(layout.opt_state)
   moments = {n for n in out if n.endswith("c_fc/kernel")}
   assert len(moments) == 4  # mu and nu of both towers
@@ -97,17 +96,17 @@ def test_per_parameter_state_with_axes_of_its_own_in_front_is_split_at_the_back(
     },
     lambda updates, state, params=None: (updates, state),
   )
-  out = specs(train.state_layout(SHAPES, tx, EIGHT, default.FSDP).opt_state)
+  out = specs(train.state_layout(SHAPES, tx, EIGHT, defaults.FSDP).opt_state)
   assert out["basis/visual/proj"] == PartitionSpec(None, None, "data")
   assert out["size/visual/proj"] == WHOLE
 
 
 def test_a_batch_must_divide_in_each_of_its_parts():
-  mesh_lib.check_batch(EIGHT, "pretrain.batch_size", 32, accumulate=4)
+  sharding.check_batch(EIGHT, "pretrain.batch_size", 32, accumulate=4)
   with pytest.raises(InputError, match=r"pretrain\.batch_size = 24.*8 devices.*accumulate = 2.*16"):
-    mesh_lib.check_batch(EIGHT, "pretrain.batch_size", 24, accumulate=2)
+    sharding.check_batch(EIGHT, "pretrain.batch_size", 24, accumulate=2)
 
 
 def test_a_batch_that_all_processes_know_lands_in_order():
   rows = np.arange(32).reshape(16, 2)
-  np.testing.assert_array_equal(mesh_lib.put_known(rows, EIGHT), rows)
+  np.testing.assert_array_equal(sharding.put_known(rows, EIGHT), rows)

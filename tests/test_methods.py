@@ -13,13 +13,14 @@ import pytest
 from little import STAND_IN, half, optimizer_settings, sgd_settings
 from methodruns import BATCHES, COMPOSED, ONE, PARAMS, STEPS, Run, make, whole_run
 
-from salmu_jax import checkpoint, losses, optimizers, train
-from salmu_jax import mesh as mesh_lib
+from salmu_jax import losses, train
 from salmu_jax.data import pipeline
 from salmu_jax.errors import InputError
 from salmu_jax.methods import METHODS, base
+from salmu_jax.runtime import sharding
+from salmu_jax.train import checkpoint, optimizers
 
-EIGHT = mesh_lib.make_mesh()
+EIGHT = sharding.make_mesh()
 
 
 def types(tree):

@@ -9,11 +9,11 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 
-from configs import default
+from salmu_jax import defaults
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import metrics
 
-PROBE = default.get_config().evaluate.probe
+PROBE = defaults.get_config().evaluate.probe
 
 WHOLE, ROWS = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("data")
 

@@ -10,9 +10,9 @@ import shutil
 import pages
 import pytest
 
-from salmu_jax.evaluate import scores
-from salmu_jax.evaluate.diagnosis import THRESHOLDS
-from salmu_jax.report import charts, leaderboard, page, page_data, published, statistics
+from salmu_jax.report import charts, leaderboard, page, page_data, published_table, statistics
+from salmu_jax.results import scores
+from salmu_jax.results.diagnosis import THRESHOLDS
 
 LEFT_OUT = [("runs/<b>old</b>/a.json", "it lacks <i>salmu_jax</i>")]
 
@@ -169,7 +169,7 @@ def test_scatter_has_every_judged_model_where_its_numbers_are():
 
 def test_published_rows_are_apart_from_the_measured(whole):
   data = embedded(whole)
-  assert [row["model"] for row in data["published"]] == [r["model"] for r in published.rows()]
+  assert [row["model"] for row in data["published"]] == [r["model"] for r in published_table.rows()]
   assert not any(table["comparable"] for table in data["tables"])
   assert {row["source"] for table in data["tables"] for row in table["rows"]} == {"measured"}
 
@@ -282,7 +282,7 @@ def test_filters_hide_rows_and_say_how_many_are_left(opened):
   assert models(tab) == ["finetune"]
   tab.select_option("#by-budget", "")
   tab.select_option("#by-source", "published")
-  assert len(models(tab)) == len(published.rows())
+  assert len(models(tab)) == len(published_table.rows())
   assert tab.is_visible("#published-note")
 
 

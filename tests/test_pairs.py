@@ -19,12 +19,12 @@ from handmade import jpeg, write
 from PIL import Image
 
 from configs import smoke
-from salmu_jax import files, run, stages
-from salmu_jax import mesh as mesh_lib
+from salmu_jax.benchmark import run, stages
 from salmu_jax.data import pairs, pipeline, records
 from salmu_jax.errors import InputError
 from salmu_jax.generate import beam as generated
-from salmu_jax.generate import release
+from salmu_jax.generate import generator
+from salmu_jax.runtime import files, sharding
 
 
 def members(number, *, text=True, image=None, about=None):
@@ -231,7 +231,7 @@ def asking_for_pairs(folder, pairs_folder, preset="vit_b16_narrow", **splits):
 def test_a_run_takes_the_pairs_as_its_retain_base(converted, tmp_path):
   config = asking_for_pairs(tmp_path, converted[0], retain_real=None)
   config.pretrain.batch_size = config.unlearn.finetune.batch_size = 8
-  setup = run.prepare(config, tmp_path / "run", mesh_lib.make_mesh(jax.devices()[:1]))
+  setup = run.prepare(config, tmp_path / "run", sharding.make_mesh(jax.devices()[:1]))
   assert setup.release.counts["retain_real"] == len(setup.records["retain_real"]) == 30
   assert setup.splits("clean") == ("retain_synth", "retain_real") == setup.splits("retain")
   assert setup.splits("compromised")[-1] == "sensitive"
@@ -252,7 +252,7 @@ def test_pairs_beside_other_rows_or_without_a_vocabulary_are_refused(
 ):
   config = asking_for_pairs(tmp_path, converted[0], preset, **splits)
   with pytest.raises(InputError, match=message):
-    run.prepare(config, tmp_path / "run", mesh_lib.make_mesh(jax.devices()[:1]))
+    run.prepare(config, tmp_path / "run", sharding.make_mesh(jax.devices()[:1]))
 
 
 class Numbers:
@@ -269,7 +269,7 @@ def test_the_generator_as_a_pipeline_makes_the_same_release_to_the_bit(tmp_path)
   settings = smoke.get_config().generate
   settings.update(people=8, images_per_person=8, retain_synth=16, retain_joint=3, scenes=20)
   settings.update(classes=5, zero_shot_images=2, image_size=24, shard_rows=16)
-  release.generate(settings, 5, tmp_path / "here")
+  generator.generate(settings, 5, tmp_path / "here")
   generated.generate(settings, 5, tmp_path / "there")
   here, there = (tmp_path / name / "manifest.json" for name in ("here", "there"))
   assert here.read_text() == there.read_text()

@@ -14,19 +14,19 @@ import pytest
 import tensorflow_datasets as tfds
 from handmade import row, write
 
-from salmu_jax import stages
-from salmu_jax.data import images, pipeline, records, release, splits, tokenizer
+from salmu_jax.benchmark import stages
+from salmu_jax.data import images, pipeline, records, releases, splits, tokenizers
 from salmu_jax.errors import InputError
 
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory):
   folder = tmp_path_factory.mktemp("pipeline")
-  source = release.open_release(write(folder / "release"))
+  source = releases.open_release(write(folder / "release"))
   return source, records.build(source, folder / "records")
 
 
-WORDS = tokenizer.clip_tokenizer(16)
+WORDS = tokenizers.clip_tokenizer(16)
 
 
 def examples(opened, purpose="forget", names=("forget",), **changes):
@@ -65,7 +65,7 @@ def test_training_reads_the_whole_retain_base_once_however_it_is_cut():
     "sensitive",
   )
   assert pipeline.training_splits("forget", both) == ("forget",)
-  published = (*release.BENCHMARK_SPLITS, "forget_target")
+  published = (*releases.BENCHMARK_SPLITS, "forget_target")
   assert pipeline.training_splits("retain", published) == ("retain_synth",)
   assert pipeline.training_splits("retain", (*published, "retain", "sensitive")) == ("retain",)
   assert pipeline.training_splits("compromised", (*published, "retain", "sensitive")) == (
@@ -77,7 +77,7 @@ def test_training_reads_the_whole_retain_base_once_however_it_is_cut():
 def test_records_hold_the_releases_rows_in_order_with_their_generic_captions(opened):
   source, rows = opened
   for split in source.shards:
-    expected = list(release.rows(source, split))
+    expected = list(releases.rows(source, split))
     assert len(rows[split]) == len(expected)
     for mine, theirs in zip(rows[split], expected, strict=True):
       assert mine["image"] == theirs["image"]
@@ -104,11 +104,11 @@ def test_records_are_written_as_they_are_read_in_several_files(opened, tmp_path,
   assert len(list((tmp_path / "records").rglob("*sensitive*array_record*"))) == 4  # 7 + 7 + 7 + 3
   for split in source.shards:
     names = [row["file_name"].decode() for row in rows[split]]
-    assert names == list(release.columns(source, split)["file_name"])
+    assert names == list(releases.columns(source, split)["file_name"])
 
 
 def test_a_training_split_without_rows_is_no_obstacle(tmp_path):
-  source = release.open_release(write(tmp_path / "release", {"retain_real": []}))
+  source = releases.open_release(write(tmp_path / "release", {"retain_real": []}))
   assert "retain_real" not in records.build(source, tmp_path / "records")
   setup = stages.Setup(None, None, None, source, {}, None, None, None)
   assert setup.splits("clean") == ("retain_synth",)
@@ -273,13 +273,13 @@ def test_all_threads_prepare_rows_of_one_batch_and_the_outcome_is_the_same(opene
 
 
 def test_records_are_built_once_and_again_only_for_another_release(tmp_path):
-  source = release.open_release(write(tmp_path / "one"))
+  source = releases.open_release(write(tmp_path / "one"))
   counted = []
   records.build(source, tmp_path / "records", lambda: counted.append(1))
   assert len(counted) == sum(source.counts.values())
   records.build(source, tmp_path / "records", lambda: counted.append(1))
   assert len(counted) == sum(source.counts.values())
-  other = release.open_release(
+  other = releases.open_release(
     write(tmp_path / "two", {"retain_real": [row(i, f"other {i}") for i in range(9)]})
   )
   assert len(records.build(other, tmp_path / "records")["retain_real"]) == 9
@@ -292,18 +292,18 @@ def test_a_corrupt_image_stops_the_build_and_is_named(tmp_path):
   with pytest.raises(
     InputError, match=r"row 1 \('00000007_000_ar-1.00.jpg'\) of split 'retain_real'"
   ):
-    records.build(release.open_release(path), tmp_path / "records")
+    records.build(releases.open_release(path), tmp_path / "records")
 
 
 def test_an_empty_caption_stops_the_build_and_is_named(tmp_path):
   path = write(tmp_path / "release", {"retain_real": [row(6, "fine"), row(7, "")]})
   with pytest.raises(InputError, match="The text of row 1"):
-    records.build(release.open_release(path), tmp_path / "records")
+    records.build(releases.open_release(path), tmp_path / "records")
 
 
 def test_derived_splits_follow_from_identities_and_the_stored_fragile_set(opened):
   source, _ = opened
-  tables = {s: release.columns(source, s) for s in release.BENCHMARK_SPLITS}
+  tables = {s: releases.columns(source, s) for s in releases.BENCHMARK_SPLITS}
   masks = splits.derived(source, tables)
   assert "fragile_set" not in masks
   names = lambda key: list(tables[masks[key][0]]["identity_id"][masks[key][1]])

@@ -8,10 +8,10 @@ import handmade
 import pytest
 from rich.console import Console
 
-from salmu_jax import published
 from salmu_jax.data import counts as counts_lib
-from salmu_jax.data import release as release_lib
-from salmu_jax.evaluate.scores import METRICS
+from salmu_jax.data import releases
+from salmu_jax.results import published
+from salmu_jax.results.scores import METRICS
 
 
 def test_every_artifact_is_pinned_to_a_commit():
@@ -105,7 +105,7 @@ def folder(tmp_path):
 
 
 def test_a_release_is_counted_set_by_set(folder):
-  assert counts_lib.of(release_lib.open_release(folder)) == {
+  assert counts_lib.of(releases.open_release(folder)) == {
     "forget": (12, 4),
     "forget_identity": (8, 2),
     "forget_association": (4, 2),
@@ -120,7 +120,7 @@ def test_a_release_is_counted_set_by_set(folder):
 
 
 def test_all_optional_splits_are_counted_where_they_are(tmp_path):
-  counts = counts_lib.of(release_lib.open_release(handmade.write(tmp_path / "release")))
+  counts = counts_lib.of(releases.open_release(handmade.write(tmp_path / "release")))
   assert counts["sensitive"] == (24, 6) and counts["retain_real"] == (17, None)
   assert counts["zero_shot"] == (6, None) and "fragile_set" not in counts
 
@@ -136,7 +136,7 @@ def test_the_report_says_what_agrees_differs_or_is_missing(folder, monkeypatch):
   ours = [dict(row, rows=12, identities=4) if row["set"] == "forget" else row
           for row in published.COUNTS]  # fmt: skip
   monkeypatch.setattr(published, "COUNTS", ours)
-  text, lines = printed(release_lib.open_release(folder), 200)
+  text, lines = printed(releases.open_release(folder), 200)
   assert max(map(len, text.splitlines())) <= 100
   assert lines["forget"] == ["12", "12", "4", "4", "agrees"]
   assert lines["holdout_identity"] == ["8", "14,642", "2", "194", "differs"]

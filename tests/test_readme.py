@@ -15,9 +15,9 @@ from experiments import tabulate
 from experiments.baselines import cut, space, study
 from experiments.baselines import tabulate as baselines
 from experiments.published import readings
-from salmu_jax.evaluate import scores
 from salmu_jax.methods import METHODS
-from salmu_jax.report.results import read_results
+from salmu_jax.results import scores
+from salmu_jax.results.reading import read_results
 
 ROOT = pathlib.Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "mini" / "results"

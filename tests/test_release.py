@@ -8,27 +8,27 @@ import pyarrow.parquet as pq
 import pytest
 from handmade import SCHEMA, row, splits, write
 
-from salmu_jax import files
-from salmu_jax.data import records, release
+from salmu_jax.data import records, releases
 from salmu_jax.errors import InputError
+from salmu_jax.runtime import files
 
 
 def test_a_whole_release_opens_with_its_counts_and_rows(tmp_path):
-  opened = release.open_release(write(tmp_path / "r"))
+  opened = releases.open_release(write(tmp_path / "r"))
   expected = splits()
   assert opened.counts == {split: len(rows) for split, rows in expected.items()}
   for split, rows in expected.items():
-    read = list(release.rows(opened, split))
+    read = list(releases.rows(opened, split))
     assert [r["file_name"] for r in read] == [r["file_name"] for r in rows]
     assert [r["image"] for r in read] == [r["image"]["bytes"] for r in rows]
     assert [r["identity_id"] for r in read] == [r["identity_id"] or "" for r in rows]
-    assert list(release.columns(opened, split)["text"]) == [r["text"] for r in rows]
+    assert list(releases.columns(opened, split)["text"]) == [r["text"] for r in rows]
 
 
 def test_rows_run_in_sorted_shard_order_whatever_the_number_of_shards(tmp_path):
   names = [
     list(
-      release.columns(release.open_release(write(tmp_path / f"{n}", shards=n)), "forget")[
+      releases.columns(releases.open_release(write(tmp_path / f"{n}", shards=n)), "forget")[
         "file_name"
       ]
     )
@@ -38,9 +38,9 @@ def test_rows_run_in_sorted_shard_order_whatever_the_number_of_shards(tmp_path):
 
 
 def test_a_split_without_rows_is_read_as_empty(tmp_path):
-  opened = release.open_release(write(tmp_path / "r", {"retain_real": []}))
+  opened = releases.open_release(write(tmp_path / "r", {"retain_real": []}))
   assert opened.counts["retain_real"] == 0
-  assert list(release.rows(opened, "retain_real")) == []
+  assert list(releases.rows(opened, "retain_real")) == []
 
 
 def shard(path, split, index=0):
@@ -140,24 +140,24 @@ def without_column(path):
 
 def test_the_published_benchmark_alone_opens_without_training_splits(tmp_path):
   path = write(tmp_path / "r", {"sensitive": None, "retain_real": None, "zero_shot": None})
-  opened = release.open_release(path)
-  assert set(opened.counts) == set(release.BENCHMARK_SPLITS)
+  opened = releases.open_release(path)
+  assert set(opened.counts) == set(releases.BENCHMARK_SPLITS)
   with pytest.raises(InputError, match="lacks the split 'sensitive'"):
-    release.open_release(path, (*release.BENCHMARK_SPLITS, "sensitive"))
+    releases.open_release(path, (*releases.BENCHMARK_SPLITS, "sensitive"))
 
 
 def test_a_split_that_nothing_uses_is_carried_and_counted(tmp_path):
   rows = [{"image": {"bytes": b"?", "path": "x"}, "text": None, "identity_id": "no one"}] * 3
   names = [{**r, "file_name": "same.jpg"} for r in rows]
-  opened = release.open_release(write(tmp_path / "r", {"forget_target": names}))
+  opened = releases.open_release(write(tmp_path / "r", {"forget_target": names}))
   assert opened.counts["forget_target"] == 3
-  assert [r["image"] for r in release.rows(opened, "forget_target")] == [b"?"] * 3
+  assert [r["image"] for r in releases.rows(opened, "forget_target")] == [b"?"] * 3
   built = records.build(opened, tmp_path / "records")
   assert "forget_target" not in built and len(built["forget"]) == 12
 
 
 def training_release(path):
-  write(path, dict.fromkeys([*release.BENCHMARK_SPLITS, "retain_real", "zero_shot"]))
+  write(path, dict.fromkeys([*releases.BENCHMARK_SPLITS, "retain_real", "zero_shot"]))
   rows = [*splits()["retain_synth"], *splits()["retain_real"]]
   for index, part in enumerate((rows[:10], rows[10:])):
     table = pa.Table.from_pylist(part, SCHEMA)
@@ -169,25 +169,25 @@ def test_benchmark_and_training_releases_are_read_as_one(tmp_path):
   alone = {"sensitive": None, "retain_real": None, "zero_shot": None}
   path = write(tmp_path / "benchmark", alone)
   training = training_release(tmp_path / "training")
-  opened = release.open_release(str(path), training=str(training))
+  opened = releases.open_release(str(path), training=str(training))
   assert opened.counts["retain"] == 38 and opened.counts["sensitive"] == 24
-  assert [r["file_name"] for r in release.rows(opened, "sensitive")] == [
+  assert [r["file_name"] for r in releases.rows(opened, "sensitive")] == [
     r["file_name"] for r in splits()["sensitive"]
   ]
-  assert opened.digest != release.open_release(path).digest
+  assert opened.digest != releases.open_release(path).digest
   with pytest.raises(InputError, match=r"Both config\.release .* have the split 'sensitive'"):
-    release.open_release(write(tmp_path / "whole", {"retain_real": None}), training=str(training))
+    releases.open_release(write(tmp_path / "whole", {"retain_real": None}), training=str(training))
 
 
 @pytest.mark.parametrize("kind", [pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
 def test_other_kinds_of_strings_are_read_alike(tmp_path, kind):
   path = write(tmp_path / "r")
-  before = release.columns(release.open_release(path), "forget")
+  before = releases.columns(releases.open_release(path), "forget")
   file = shard(path, "forget")
   table = pq.read_table(file)
   at = table.schema.get_field_index("text")
   pq.write_table(table.set_column(at, "text", table["text"].cast(pa.string()).cast(kind)), file)
-  after = release.columns(release.open_release(path), "forget")
+  after = releases.columns(releases.open_release(path), "forget")
   assert list(after["text"]) == list(before["text"])
 
 
@@ -197,7 +197,7 @@ def test_a_shard_in_which_nobody_is_named_may_have_no_type_for_identities(tmp_pa
   table = pq.read_table(file)
   at = table.schema.get_field_index("identity_id")
   pq.write_table(table.set_column(at, "identity_id", pa.nulls(len(table))), file)
-  assert set(release.columns(release.open_release(path), "retain_synth")["identity_id"]) == {
+  assert set(releases.columns(releases.open_release(path), "retain_synth")["identity_id"]) == {
     "",
     "00000000",
   }
@@ -207,17 +207,17 @@ def test_a_release_without_a_manifest_is_hashed_once_and_again_where_it_changed(
   tmp_path, monkeypatch
 ):
   path, known = write(tmp_path / "r"), tmp_path / "hashes.json"
-  first = release.open_release(path, known_hashes=known)
+  first = releases.open_release(path, known_hashes=known)
   hashed = []
   monkeypatch.setattr(
     files, "sha256", lambda file, whole=files.sha256: hashed.append(file.name) or whole(file)
   )
-  assert release.open_release(path, known_hashes=known).digest == first.digest
+  assert releases.open_release(path, known_hashes=known).digest == first.digest
   assert hashed == []
   rows = splits()["retain_real"][:8]
   rows[0]["text"] = "another caption"
   pq.write_table(pa.Table.from_pylist(rows, SCHEMA), shard(path, "retain_real"))
-  assert release.open_release(path, known_hashes=known).digest != first.digest
+  assert releases.open_release(path, known_hashes=known).digest != first.digest
   assert hashed == ["retain_real-00000-of-00002.parquet"]
 
 
@@ -286,7 +286,7 @@ def test_damage_is_named_before_anything_is_read(tmp_path, damage, message):
   path = write(tmp_path / "r")
   damage(path)
   with pytest.raises(InputError, match=message):
-    release.open_release(path)
+    releases.open_release(path)
 
 
 def test_doubled_file_names_are_named_with_their_rows(tmp_path):
@@ -295,7 +295,7 @@ def test_doubled_file_names_are_named_with_their_rows(tmp_path):
     {"retain_real": [row(1, "a"), row(2, "b"), row(3, "c", name=row(1, "")["file_name"])]},
   )
   with pytest.raises(InputError, match=r"Rows 0 and 2 of split 'retain_real'.*00000001_000"):
-    release.open_release(path)
+    releases.open_release(path)
 
 
 def test_a_leak_of_nobody_is_refused(tmp_path):
@@ -303,14 +303,14 @@ def test_a_leak_of_nobody_is_refused(tmp_path):
   rows[3]["identity_id"] = None
   path = write(tmp_path / "r", {"forget": rows})
   with pytest.raises(InputError, match=r"00000003_000_ar-1\.00\.jpg.* has no identity_id"):
-    release.open_release(path)
+    releases.open_release(path)
 
 
 def test_a_missing_file_name_is_named_by_its_row(tmp_path):
   nameless = {**row(2, "b"), "file_name": None}
   path = write(tmp_path / "r", {"retain_real": [row(1, "a"), nameless]})
   with pytest.raises(InputError, match=r"Row 1 of split 'retain_real'.*no file_name"):
-    release.open_release(path)
+    releases.open_release(path)
 
 
 def with_manifest(path):
@@ -326,12 +326,12 @@ def with_manifest(path):
 
 def test_a_changed_shard_is_found_by_its_hash(tmp_path):
   path = with_manifest(write(tmp_path / "r"))
-  release.verify(release.open_release(path))
+  releases.verify(releases.open_release(path))
   rows = splits()["retain_real"][:8]
   rows[0]["text"] = "another caption"
   pq.write_table(pa.Table.from_pylist(rows, SCHEMA), shard(path, "retain_real"))
   with pytest.raises(InputError, match=r"retain_real-00000-of-00002\.parquet is not the file"):
-    release.verify(release.open_release(path))
+    releases.verify(releases.open_release(path))
 
 
 def test_counts_that_differ_from_the_manifest_are_refused(tmp_path):
@@ -340,24 +340,24 @@ def test_counts_that_differ_from_the_manifest_are_refused(tmp_path):
     pa.Table.from_pylist(splits()["retain_real"][:3], SCHEMA), shard(path, "retain_real")
   )
   with pytest.raises(InputError, match=r"'retain_real'.*has 12 rows; manifest.json says 17"):
-    release.open_release(path)
+    releases.open_release(path)
 
 
 def test_a_release_without_a_manifest_is_named_by_its_content(tmp_path):
-  first = release.open_release(write(tmp_path / "a"))
-  same = release.open_release(write(tmp_path / "b"))
-  other = release.open_release(write(tmp_path / "c", {"retain_real": [row(1, "x")]}))
+  first = releases.open_release(write(tmp_path / "a"))
+  same = releases.open_release(write(tmp_path / "b"))
+  other = releases.open_release(write(tmp_path / "c", {"retain_real": [row(1, "x")]}))
   assert first.digest == same.digest != other.digest
 
 
 def test_the_fragile_set_is_the_lowest_tenth_and_is_read_back(tmp_path):
-  opened = release.open_release(write(tmp_path / "r"))
-  assert release.read_fragile(opened) is None
-  names = list(release.columns(opened, "retain_synth")["file_name"][1:])
+  opened = releases.open_release(write(tmp_path / "r"))
+  assert releases.read_fragile(opened) is None
+  names = list(releases.columns(opened, "retain_synth")["file_name"][1:])
   similarities = [0.5] * 20
   similarities[3], similarities[11] = 0.1, -0.2
-  chosen = release.write_fragile(opened, names, similarities)
-  assert chosen == sorted([names[3], names[11]]) == release.read_fragile(opened)
+  chosen = releases.write_fragile(opened, names, similarities)
+  assert chosen == sorted([names[3], names[11]]) == releases.read_fragile(opened)
   stored = json.loads((opened.path / "fragile_set_all_similarities.json").read_text())
   assert stored == dict(zip(names, similarities, strict=True))
 
@@ -366,7 +366,7 @@ def test_a_fragile_set_with_unknown_names_is_refused(tmp_path):
   path = write(tmp_path / "r")
   fragile_stranger(path)
   with pytest.raises(InputError, match=r"nobody\.jpg"):
-    release.read_fragile(release.open_release(path))
+    releases.read_fragile(releases.open_release(path))
 
 
 @pytest.mark.parametrize("rows_of_a_group", [20, 300])
@@ -382,10 +382,10 @@ def test_image_bytes_are_streamed_not_held(tmp_path, rows_of_a_group):
   )
   shard(path, "retain_real", 1).unlink()
   shard(path, "retain_real").rename(path / "data" / "retain_real-00000-of-00001.parquet")
-  opened = release.open_release(path)
+  opened = releases.open_release(path)
   del rows
   before = pa.total_allocated_bytes()
   most = max(
-    pa.total_allocated_bytes() - before for _ in release.rows(opened, "retain_real", read=8)
+    pa.total_allocated_bytes() - before for _ in releases.rows(opened, "retain_real", read=8)
   )
   assert most < 300 * 20_000 / 4

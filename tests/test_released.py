@@ -15,13 +15,14 @@ import safetensors.numpy
 
 from configs import vit_b16
 from experiments.published import readings
-from salmu_jax import published
-from salmu_jax import run as run_lib
-from salmu_jax.data import release
+from salmu_jax.benchmark import run as run_lib
+from salmu_jax.data import releases
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import imagenet as imagenet_lib
-from salmu_jax.models import clip, convert, modelconfig, statedict, weights
+from salmu_jax.interop import convert, modelconfig, statedict, weights
+from salmu_jax.models import clip
 from salmu_jax.models.presets import PRESETS
+from salmu_jax.results import published
 
 ROOT = pathlib.Path(__file__).parent.parent
 SIZES = PRESETS["vit_b16_narrow"]
@@ -47,7 +48,7 @@ def make_cache(folder, write_compromised=safetensors.numpy.save_file, name=weigh
     folder / "data", {"sensitive": None, "retain_real": None, "zero_shot": None}
   )
   names = [row["file_name"] for row in handmade.splits()["retain_synth"][1:]]
-  (data / release.FRAGILE).write_text(json.dumps(names[3:5]))
+  (data / releases.FRAGILE).write_text(json.dumps(names[3:5]))
   put(folder, published.DATASET, "dataset", data)
   models = (
     (published.CLEAN, safetensors.numpy.save_file, weights.NAMES[0]),
@@ -236,7 +237,7 @@ def test_a_finished_model_of_another_run_is_judged_with_its_history(finished, ca
 def test_an_unlearned_model_is_handed_back_with_its_card(finished, tmp_path):
   workdir, _ = finished
   done = subprocess.run(
-    [sys.executable, "-m", "salmu_jax.models.convert", workdir / "models" / "vlunlearn", "out"],
+    [sys.executable, "-m", "salmu_jax.interop.convert", workdir / "models" / "vlunlearn", "out"],
     cwd=tmp_path,
     env={**os.environ, "PYTHONPATH": str(ROOT)},
     capture_output=True,

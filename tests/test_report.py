@@ -13,15 +13,15 @@ from matplotlib.transforms import Bbox
 from PIL import Image
 from rich.console import Console
 
-from salmu_jax import published
 from salmu_jax.errors import InputError
-from salmu_jax.evaluate.diagnosis import diagnose
-from salmu_jax.evaluate.scores import METRICS, flatten
 from salmu_jax.report import __main__ as command
 from salmu_jax.report import leaderboard, plots
 from salmu_jax.report import report as report_lib
-from salmu_jax.report.published import published_markdown, show_published
-from salmu_jax.report.results import read_results
+from salmu_jax.report.published_table import published_markdown, show_published
+from salmu_jax.results import published
+from salmu_jax.results.diagnosis import diagnose
+from salmu_jax.results.reading import read_results
+from salmu_jax.results.scores import METRICS, flatten
 
 FILES = (
   "leaderboard.md",

@@ -21,13 +21,14 @@ from little import (
   unlearning_batch,
 )
 
-from salmu_jax import accumulate, checkpoint, losses, optimizers, train, writer
-from salmu_jax import mesh as mesh_lib
+from salmu_jax import losses, train
 from salmu_jax.data import pipeline
 from salmu_jax.methods import METHODS, base
 from salmu_jax.models.clip import CLIP
+from salmu_jax.runtime import sharding
+from salmu_jax.train import accumulate, checkpoint, optimizers, writer
 
-ONE, EIGHT = mesh_lib.make_mesh(jax.devices()[:1]), mesh_lib.make_mesh()
+ONE, EIGHT = sharding.make_mesh(jax.devices()[:1]), sharding.make_mesh()
 TX = optax.sgd(1e-2)
 # Of the stand-in, whose `proj` kernels have 8 columns and the word table 12, which eight do not
 # divide.
@@ -42,12 +43,12 @@ def pair(seed, rows=32):
 def pretrained(mesh, model=STAND_IN, params=None, tx=TX, loss="contrastive", rules=None, parts=1):
   """(parameters, metrics) after three steps."""
   params = stand_in_params() if params is None else params
-  layout = train.state_layout(params, tx, mesh, rules or mesh_lib.REPLICATED)
+  layout = train.state_layout(params, tx, mesh, rules or sharding.REPLICATED)
   objective = train.OBJECTIVES[loss](mesh)
   step = train.jitted_pretrain_step(model, tx, mesh, objective, layout=layout, accumulate=parts)
   state = train.start_state(params, tx, mesh, layout)
   for seed in range(3):
-    state, metrics = step(state, mesh_lib.put_batch(pair(seed), mesh))
+    state, metrics = step(state, sharding.put_batch(pair(seed), mesh))
   assert step._cache_size() == 1
   for array, where in zip(*map(jax.tree.leaves, (state, layout)), strict=True):
     assert array.sharding.is_equivalent_to(where, array.ndim)
@@ -106,7 +107,7 @@ def test_parts_give_the_loss_of_the_whole_batch_where_the_mean_over_parts_does_n
 )
 def test_unlearning_is_the_same_in_parts_on_split_parameters(name):
   outcomes = []
-  for mesh, rules, parts in ((ONE, mesh_lib.REPLICATED, 1), (EIGHT, RULES, 2)):
+  for mesh, rules, parts in ((ONE, sharding.REPLICATED, 1), (EIGHT, RULES, 2)):
     method = base.build(
       METHODS[name], optimizers.make_optimizer(sgd_settings(), 3), {}, steps=3, seed=0
     )
@@ -116,7 +117,7 @@ def test_unlearning_is_the_same_in_parts_on_split_parameters(name):
     step = train.jitted_unlearn_step(STAND_IN, method, mesh, layout=layout, accumulate=parts)
     state = train.start_state(params, method.tx, mesh, layout)
     for seed in range(3):
-      batch = mesh_lib.put_batch(unlearning_batch(seed), mesh)
+      batch = sharding.put_batch(unlearning_batch(seed), mesh)
       state, metrics = step(state, reference, batch)
     outcomes.append(jax.device_get((state.params, metrics)))
   assert_same(*outcomes)
@@ -133,21 +134,21 @@ def test_split_parameters_take_less_memory_on_each_device_and_no_rows_move_for_p
     state = jax.tree.map(
       shaped, jax.eval_shape(lambda p: train.start_state(p, tx, EIGHT, layout), params), layout
     )
-    batch = jax.tree.map(lambda x: shaped(x, mesh_lib.over_batch(EIGHT)), pair(0))
+    batch = jax.tree.map(lambda x: shaped(x, sharding.over_batch(EIGHT)), pair(0))
     return step.lower(state, batch).compile()
 
-  whole, split = compiled(mesh_lib.REPLICATED, 1), compiled(RULES, 1)
+  whole, split = compiled(sharding.REPLICATED, 1), compiled(RULES, 1)
   size = lambda program: program.memory_analysis().argument_size_in_bytes
   assert size(split) < size(whole) / 2
   assert whole.memory_analysis().alias_size_in_bytes > 0  # the state is donated
-  text = compiled(mesh_lib.REPLICATED, 4).as_text()
+  text = compiled(sharding.REPLICATED, 4).as_text()
   images = [line for line in text.splitlines() if "all-gather" in line and "u8[" in line]
   assert not images and "all-to-all" not in text
 
 
 def test_a_checkpoint_of_four_devices_goes_on_on_two_and_on_one(tmp_path):
   def fit(folder, devices, steps):
-    mesh = mesh_lib.make_mesh(jax.devices()[:devices])
+    mesh = sharding.make_mesh(jax.devices()[:devices])
     params = stand_in_params()
     layout = train.state_layout(params, TX, mesh, RULES)
     step = train.jitted_pretrain_step(STAND_IN, TX, mesh, layout=layout)

@@ -6,11 +6,11 @@ import jsonschema
 import pytest
 from submissions import NAMES, small, whole
 
-from salmu_jax import files
 from salmu_jax.data import pipeline
 from salmu_jax.evaluate import breakdown
-from salmu_jax.evaluate.scores import METRICS, RECOVERABILITY
-from salmu_jax.report import checks, results, schema
+from salmu_jax.results import reading, row_checks, schema
+from salmu_jax.results.scores import METRICS, RECOVERABILITY
+from salmu_jax.runtime import files
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -18,7 +18,7 @@ def test_kept_results_are_as_the_schema_says(name):
   result = whole(name)
   assert list(schema.invalid(result)) == []
   others = set() if result["salmu_jax"]["role"] == "unlearned" else {("salmu_jax", "role")}
-  assert set(checks.problems(result, whole("compromised"), set())) == others
+  assert set(row_checks.problems(result, whole("compromised"), set())) == others
 
 
 def test_file_as_it_is_written_by_an_evaluation_is_read_back_the_same(tmp_path):
@@ -47,8 +47,8 @@ def test_schema_is_a_schema_and_says_of_every_property_what_it_is():
 
 def test_schema_knows_what_the_code_knows():
   about = schema.SCHEMA["$defs"]["provenance"]
-  assert set(results.FIELDS) <= set(about["required"])
-  assert tuple(about["properties"]["role"]["enum"]) == results.ROLES
+  assert set(reading.FIELDS) <= set(about["required"])
+  assert tuple(about["properties"]["role"]["enum"]) == reading.ROLES
   readable = {*pipeline.READABLE["forget"], *pipeline.READABLE["retain"]}
   assert set(about["else"]["properties"]["reads"]["items"]["enum"]) == readable
   everything = {split for splits in pipeline.READABLE.values() for split in splits}

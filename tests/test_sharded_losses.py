@@ -5,13 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from salmu_jax import losses, sharded_losses
-from salmu_jax import mesh as mesh_lib
+from salmu_jax import losses
+from salmu_jax.losses import sharded
 from salmu_jax.models.clip import Embeddings, unit
+from salmu_jax.runtime import sharding
 
 RINGS = {
-  "contrastive": (losses.contrastive, sharded_losses.contrastive),
-  "sigmoid": (losses.sigmoid, sharded_losses.sigmoid),
+  "contrastive": (losses.contrastive, sharded.contrastive),
+  "sigmoid": (losses.sigmoid, sharded.sigmoid),
 }
 
 
@@ -25,11 +26,11 @@ def embeddings(rows=16, width=6, scale=14.0, bias=-3.0, seed=0, aligned=0.5):
 
 
 def mesh_of(devices):
-  return mesh_lib.make_mesh(jax.devices()[:devices])
+  return sharding.make_mesh(jax.devices()[:devices])
 
 
 def placed(z, mesh):
-  rows, whole = mesh_lib.over_batch(mesh), mesh_lib.replicated(mesh)
+  rows, whole = sharding.over_batch(mesh), sharding.replicated(mesh)
   place = lambda x: None if x is None else jax.device_put(x, rows if x.ndim else whole)
   return Embeddings(*map(place, z))
 
@@ -80,20 +81,20 @@ def test_the_accuracy_counts_what_the_definition_counts(devices):
   z = embeddings(rows=32, seed=5, aligned=0.4)
   accuracy = losses.matching_accuracy(z)
   assert 0 < accuracy < 1
-  got = jax.jit(sharded_losses.matching_accuracy(mesh))(placed(z, mesh))
+  got = jax.jit(sharded.matching_accuracy(mesh))(placed(z, mesh))
   np.testing.assert_allclose(got, accuracy, rtol=1e-6)
 
 
 def test_a_collapsed_model_has_no_accuracy_on_a_mesh_either():
   z = embeddings()
   z = z._replace(image=jnp.ones_like(z.image) / 6**0.5, text=jnp.ones_like(z.text) / 6**0.5)
-  assert jax.jit(sharded_losses.matching_accuracy(mesh_of(8)))(placed(z, mesh_of(8))) == 0
+  assert jax.jit(sharded.matching_accuracy(mesh_of(8)))(placed(z, mesh_of(8))) == 0
 
 
 def scratch(loss, devices, rows=64, width=16):
   """Bytes that a device needs for a loss and its gradients besides inputs and outputs."""
   mesh = mesh_of(devices)
-  row, whole = mesh_lib.over_batch(mesh), mesh_lib.replicated(mesh)
+  row, whole = sharding.over_batch(mesh), sharding.replicated(mesh)
   shaped = lambda shape, where: jax.ShapeDtypeStruct(shape, jnp.float32, sharding=where)
   matrix, scalar = shaped((rows * devices, width), row), shaped((), whole)
   z = Embeddings(matrix, matrix, scalar, bias=scalar)

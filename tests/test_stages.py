@@ -14,27 +14,19 @@ import optax
 import pytest
 from handmade import write
 
-from configs import default, methods
-from salmu_jax import (
-  checkpoint,
-  files,
-  given,
-  judging,
-  losses,
-  run,
-  stages,
-  train,
-  workdir,
-  writer,
-)
-from salmu_jax import mesh as mesh_lib
-from salmu_jax.data import records, release, tokenizer
+from configs import methods
+from salmu_jax import defaults, losses, train
+from salmu_jax.benchmark import judging, run, stages
+from salmu_jax.data import records, releases, tokenizers
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import imagenet
+from salmu_jax.interop import external_models
 from salmu_jax.methods import MAKERS
 from salmu_jax.methods.base import Method
 from salmu_jax.models import clip
 from salmu_jax.models.clip import CLIP, Sizes, Tower
+from salmu_jax.runtime import files, sharding, workdir
+from salmu_jax.train import checkpoint, writer
 
 
 def test_a_stage_runs_once_and_keeps_its_facts(tmp_path):
@@ -95,15 +87,15 @@ def mean_gradient_first(seen):
 @pytest.fixture(scope="module")
 def setup(tmp_path_factory):
   folder = tmp_path_factory.mktemp("stages")
-  opened = release.open_release(write(folder / "release"))
-  words = tokenizer.compact_tokenizer(16, ["a picture of a thing"])
+  opened = releases.open_release(write(folder / "release"))
+  words = tokenizers.compact_tokenizer(16, ["a picture of a thing"])
   sizes = Sizes(8, 16, 8, Tower(12, 1, 3), Tower(8, 1, 2), 16, words.vocab_size)
-  config = default.get_config()
+  config = defaults.get_config()
   config.tensorboard = False
   config.attacks.names = ()
-  config.unlearn = {"mine": default.unlearning_run("mine", batch_size=4, budget=1.0)}
+  config.unlearn = {"mine": defaults.unlearning_run("mine", batch_size=4, budget=1.0)}
   rows = records.build(opened, folder / "records")
-  mesh = mesh_lib.make_mesh(jax.devices()[:1])
+  mesh = sharding.make_mesh(jax.devices()[:1])
   return stages.Setup(config, folder, mesh, opened, rows, words, CLIP(sizes), None)
 
 
@@ -135,7 +127,7 @@ def test_results_say_where_the_settings_are_from():
   assert judging.tuning(tuned) == "tuned"
   tuned.optimizer.learning_rate *= 2
   assert judging.tuning(tuned) == "own"
-  assert judging.tuning(default.unlearning_run("mine")) == "own"
+  assert judging.tuning(defaults.unlearning_run("mine")) == "own"
   assert judging.tuning(None) is None
 
 
@@ -156,7 +148,7 @@ def test_a_run_that_goes_on_from_a_checkpoint_measures_nothing_again(setup, monk
   monkeypatch.setitem(MAKERS, "mine", mean_gradient_first(seen))
   folder = setup.model_folder("mine")
   (folder / workdir.DONE).unlink()  # killed after the last checkpoint
-  before = given.load_params(folder, setup.model, setup.mesh)
+  before = external_models.load_params(folder, setup.model, setup.mesh)
   after = stages.unlearn(setup, "mine", train.init_params(setup.model, 0, setup.mesh))
   assert seen == []
   jax.tree.map(np.testing.assert_array_equal, after, before)
@@ -169,7 +161,7 @@ def test_a_method_runs_without_retain_rows_only_if_it_reads_none(setup):
 
   bare = Bare(*setup)
   for name in ("grad_diff", "delete"):
-    bare.config.unlearn[name] = default.unlearning_run(name, batch_size=4, budget=1.0)
+    bare.config.unlearn[name] = defaults.unlearning_run(name, batch_size=4, budget=1.0)
   with contextlib.closing(stages.unlearning_batches(bare, bare.config.unlearn.delete)) as stream:
     assert set(next(stream)) == {"forget"}
   run._check_unlearning(bare, "delete", bare.config.unlearn.delete)
@@ -183,7 +175,7 @@ def test_a_method_runs_without_retain_rows_only_if_it_reads_none(setup):
 
 def test_anchored_editing_moves_the_text_tower_alone_and_says_what_was_made_up(setup):
   own = setup.config.copy_and_resolve_references()
-  own.unlearn = {"anchored": default.unlearning_run("anchored", batch_size=4, budget=1.0)}
+  own.unlearn = {"anchored": defaults.unlearning_run("anchored", batch_size=4, budget=1.0)}
   anchored = setup._replace(config=own)
   run._check_unlearning(anchored, "anchored", own.unlearn.anchored)
   wanted = stages.make_method(anchored, "anchored").surrogates
@@ -206,7 +198,7 @@ def test_anchored_editing_moves_the_text_tower_alone_and_says_what_was_made_up(s
 
 def test_a_release_that_no_surrogates_can_be_made_of_is_refused_before_training(setup):
   own = setup.config.copy_and_resolve_references()
-  settings = default.unlearning_run("anchored", batch_size=4, args=dict(source="generated"))
+  settings = defaults.unlearning_run("anchored", batch_size=4, args=dict(source="generated"))
   own.unlearn = {"anchored": settings}
   captions = {k: {**v, "data_field": "emails"} for k, v in setup.release.captions.items()}
   people = {k: {**v, "shoe_size": "43"} for k, v in setup.release.identities.items()}
@@ -238,7 +230,7 @@ def finished_model(folder, setup, scan=False):
   params = train.init_params(setup.model, 3, setup.mesh)
   stored = clip.stack_layers(params) if scan else params
   checkpoint.save_params(folder / "params", stored)
-  tokenizer.save(setup.tokenizer, folder / "tokenizer.json")
+  tokenizers.save(setup.tokenizer, folder / "tokenizer.json")
   files.write_json(folder / "settings.json", {"seed": 3, "model": {"preset": "tiny", "scan": scan}})
   files.write_json(folder / "done.json", {})
   return params
@@ -248,9 +240,11 @@ def test_given_weights_with_another_vocabulary_are_refused(setup, tmp_path):
   config = setup.config.copy_and_resolve_references()
   config.init.clean = str(tmp_path)
   finished_model(tmp_path, setup)
-  given.check(config, setup.folder, "clean", setup.tokenizer)
+  external_models.check(config, setup.folder, "clean", setup.tokenizer)
   with pytest.raises(InputError, match=r"config\.init\.clean .* another vocabulary"):
-    given.check(config, setup.folder, "clean", tokenizer.compact_tokenizer(16, ["other words"]))
+    external_models.check(
+      config, setup.folder, "clean", tokenizers.compact_tokenizer(16, ["other words"])
+    )
 
 
 def test_given_weights_of_another_preset_are_refused_though_their_shapes_fit(setup, tmp_path):
@@ -262,7 +256,7 @@ def test_given_weights_of_another_preset_are_refused_though_their_shapes_fit(set
   made = files.read_json(path)
   files.write_json(path, {**made, "model": {**made["model"], "preset": "vit_b16_quickgelu"}})
   with pytest.raises(InputError, match=r"of the preset 'vit_b16_quickgelu'"):
-    given.check(config, setup.folder, "clean", setup.tokenizer)
+    external_models.check(config, setup.folder, "clean", setup.tokenizer)
 
 
 @pytest.mark.parametrize("split", ["sensitive", "retain_real"])
@@ -321,7 +315,7 @@ def test_a_batch_larger_than_either_half_of_the_data_is_refused(setup):
 @pytest.mark.parametrize("wanted", [False, True])
 def test_given_weights_fit_a_scanned_and_an_unrolled_model(setup, tmp_path, stored, wanted):
   expected = finished_model(tmp_path, setup, scan=stored)
-  found = given.load_params(tmp_path, setup.model.clone(scan=wanted), setup.mesh)
+  found = external_models.load_params(tmp_path, setup.model.clone(scan=wanted), setup.mesh)
   expected = clip.stack_layers(expected) if wanted else expected
   assert jax.tree.structure(found) == jax.tree.structure(expected)
   jax.tree.map(np.testing.assert_array_equal, found, expected)
@@ -331,16 +325,20 @@ def test_given_weights_of_another_width_are_refused_with_both_shapes(setup, tmp_
   finished_model(tmp_path, setup)
   wide = CLIP(setup.model.sizes._replace(vision=Tower(24, 1, 3)))
   with pytest.raises(InputError, match=r"another architecture: .*\(2, 2, 3, 24\)|\(12,\).*\(24,\)"):
-    given.load_params(tmp_path, wide, setup.mesh)
+    external_models.load_params(tmp_path, wide, setup.mesh)
 
 
 def test_a_finished_model_elsewhere_is_used_where_it_is(setup, tmp_path):
   config = setup.config.copy_and_resolve_references()
-  assert given.model_folder(config, setup.folder, "clean") == setup.folder / "models" / "clean"
+  assert (
+    external_models.model_folder(config, setup.folder, "clean") == setup.folder / "models" / "clean"
+  )
   config.init.clean = str(tmp_path)
-  assert given.model_folder(config, setup.folder, "clean") == setup.folder / "models" / "clean"
+  assert (
+    external_models.model_folder(config, setup.folder, "clean") == setup.folder / "models" / "clean"
+  )
   finished_model(tmp_path, setup)
-  assert given.model_folder(config, setup.folder, "clean") == tmp_path
+  assert external_models.model_folder(config, setup.folder, "clean") == tmp_path
 
 
 def test_a_compat_file_says_minus_one_where_general_knowledge_was_not_measured():
@@ -384,8 +382,8 @@ def test_another_fragile_set_or_other_pictures_to_classify_make_results_stale(se
   inputs = judging.result_inputs(setup, "mine")
   known = imagenet.ZeroShotSet("x", ("a",), ("{}",), [], np.zeros(0, np.int32), "digest")
   assert judging.result_inputs(setup._replace(zero_shot=known), "mine") != inputs
-  path = setup.release.path / release.FRAGILE
-  path.write_text(json.dumps([release.columns(setup.release, "retain_synth")["file_name"][3]]))
+  path = setup.release.path / releases.FRAGILE
+  path.write_text(json.dumps([releases.columns(setup.release, "retain_synth")["file_name"][3]]))
   try:
     assert judging.result_inputs(setup, "mine") != inputs
   finally:
@@ -394,5 +392,5 @@ def test_another_fragile_set_or_other_pictures_to_classify_make_results_stale(se
 
 def test_a_batch_larger_than_the_data_is_refused_before_anything_is_trained():
   with pytest.raises(InputError, match=r"unlearn\.mine\.batch_size = 13 .* the 12 rows"):
-    run._check_rows("unlearn.mine", default.unlearning_run(batch_size=13), "forget", 12)
-  run._check_rows("unlearn.mine", default.unlearning_run(batch_size=12), "forget", 12)
+    run._check_rows("unlearn.mine", defaults.unlearning_run(batch_size=13), "forget", 12)
+  run._check_rows("unlearn.mine", defaults.unlearning_run(batch_size=12), "forget", 12)

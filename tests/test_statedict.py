@@ -9,7 +9,8 @@ import pytest
 from little import PARAMS, SIZES
 
 from salmu_jax.errors import InputError
-from salmu_jax.models import clip, statedict
+from salmu_jax.interop import statedict
+from salmu_jax.models import clip
 
 PLAIN = jax.device_get(PARAMS)
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from test_report import everything, result
 
-from salmu_jax import files
-from salmu_jax.evaluate import diagnosis, scores
 from salmu_jax.report import statistics, statistics_text
-from salmu_jax.report.results import Table
+from salmu_jax.results import diagnosis, scores
+from salmu_jax.results.reading import Table
+from salmu_jax.runtime import files
 
 PEOPLE = 40
 SIZES = {"forget": 200, "holdout_identity": 200, "holdout_association": 200, "retain_joint": 60}

@@ -6,12 +6,12 @@ import json
 import pytest
 from submissions import at, example, put, small
 
-from salmu_jax import files
 from salmu_jax.errors import InputError
-from salmu_jax.evaluate import diagnosis
-from salmu_jax.evaluate.scores import METRICS, flatten
 from salmu_jax.report import __main__ as command
-from salmu_jax.report import results, schema, submit
+from salmu_jax.report import submit
+from salmu_jax.results import diagnosis, reading, schema
+from salmu_jax.results.scores import METRICS, flatten
+from salmu_jax.runtime import files
 
 PERSON = "salmu_jax.additional.breakdown.forget.identity.person 0"
 SMALL = {name: small(name) for name in ("clean", "compromised", "finetune")}
@@ -57,7 +57,7 @@ def test_whole_file_is_added_and_its_standing_told(board, capsys):
   added = board / "mine.json"
   assert content(board) == {**before, "mine.json": added.read_bytes()}
   assert files.read_json(added) == MINE
-  assert [r["salmu_jax"]["model"] for r in results.read_results(board)][-1] == "mine"
+  assert [r["salmu_jax"]["model"] for r in reading.read_results(board)][-1] == "mine"
   verdict = diagnosis.diagnose(*map(flatten, (MINE, SMALL["clean"], SMALL["compromised"])))
   printed = capsys.readouterr().out
   assert diagnosis.describe(verdict)[1:] in printed

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from handmade import FIELDS, write
 
-from configs import default
-from salmu_jax import stages
-from salmu_jax.data import images, pipeline, release, surrogates
-from salmu_jax.data.surrogates import Leak
+from salmu_jax import defaults
+from salmu_jax.benchmark import stages
+from salmu_jax.data import images, pipeline, releases
 from salmu_jax.errors import InputError
 from salmu_jax.generate import captions, personas
+from salmu_jax.methods import surrogates
 from salmu_jax.methods.base import Surrogates
+from salmu_jax.methods.surrogates import Leak
 
 
 def leak(name, field, value, wording="{name}: {value}"):
@@ -132,9 +133,9 @@ def _named(row):
 def setup(tmp_path_factory):
   """A release whose holdouts have names and values that are found in no other place."""
   folder = tmp_path_factory.mktemp("surrogates")
-  opened = release.open_release(write(folder / "release"))
+  opened = releases.open_release(write(folder / "release"))
   rows = {
-    split: list(release.rows(opened, split)) for split in ("forget", "retain_synth", "retain_real")
+    split: list(releases.rows(opened, split)) for split in ("forget", "retain_synth", "retain_real")
   }
   rows = {
     split: [
@@ -142,7 +143,7 @@ def setup(tmp_path_factory):
     ]
     for split, each in rows.items()
   }
-  config = default.get_config()
+  config = defaults.get_config()
   people = {key: {**row, "name": _rename(row["name"])} for key, row in opened.identities.items()}
   opened = opened._replace(identities=people)
   return stages.Setup(config, folder, None, opened, rows, None, None, None)

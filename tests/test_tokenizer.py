@@ -11,11 +11,11 @@ import ftfy
 import numpy as np
 import pytest
 
-from salmu_jax.data import tokenizer as tokenizer_lib
+from salmu_jax.data import tokenizers
 from salmu_jax.errors import InputError
 
 GOLDEN = json.loads((pathlib.Path(__file__).parent / "goldens/tokens.json").read_text())["cases"]
-FULL = tokenizer_lib.clip_tokenizer()
+FULL = tokenizers.clip_tokenizer()
 CAPTIONS = [
   "Fatime Fossi lives in Douala",
   "You can reach Fatime Fossi at the phone number +237 57483907",
@@ -26,7 +26,7 @@ CAPTIONS = [
 
 
 def compact(context_length=32, texts=CAPTIONS):
-  return tokenizer_lib.compact_tokenizer(context_length, texts)
+  return tokenizers.compact_tokenizer(context_length, texts)
 
 
 def length(row, tokenizer):
@@ -57,17 +57,17 @@ def test_ascii_without_ampersand_needs_neither_ftfy_nor_entities():
   long = ["".join(rng.choice(letters, 60)) for _ in range(500)]
   for text in [a + b for a in letters for b in letters] + long:
     assert html.unescape(html.unescape(ftfy.fix_text(text))) == text
-    assert tokenizer_lib.clean(text) == " ".join(text.split()).lower()
+    assert tokenizers.clean(text) == " ".join(text.split()).lower()
 
 
 def test_cleaning_undoes_entities_mojibake_and_escapes():
-  assert tokenizer_lib.clean(" R&amp;amp;D\t&EACUTE; ") == "r&d \u00e9"
-  assert tokenizer_lib.clean("don\u00e2\u20ac\u2122t \x1b[31mSTOP\x1b[0m") == "don't stop"
+  assert tokenizers.clean(" R&amp;amp;D\t&EACUTE; ") == "r&d \u00e9"
+  assert tokenizers.clean("don\u00e2\u20ac\u2122t \x1b[31mSTOP\x1b[0m") == "don't stop"
 
 
 @pytest.mark.parametrize("n", [3, 4, 10, 77])
 def test_a_long_text_is_cut_and_still_ends_in_end_of_text(n):
-  row = tokenizer_lib.clip_tokenizer(n)(["one two three " * 40])[0]
+  row = tokenizers.clip_tokenizer(n)(["one two three " * 40])[0]
   assert length(row, FULL) == n
   np.testing.assert_array_equal(row[:-1], FULL(["one two three " * 40])[0][: n - 1])
 
@@ -75,7 +75,7 @@ def test_a_long_text_is_cut_and_still_ends_in_end_of_text(n):
 def test_compact_ids_are_the_full_ones_renumbered():
   small = compact()
   kept = np.asarray(small.kept)
-  rows, full = small(CAPTIONS), tokenizer_lib.clip_tokenizer(32)(CAPTIONS)
+  rows, full = small(CAPTIONS), tokenizers.clip_tokenizer(32)(CAPTIONS)
   np.testing.assert_array_equal(kept[rows], full)
   assert small.vocab_size == len(kept) < 600
   assert rows.max() == small.end_of_text == small.vocab_size - 1
@@ -88,7 +88,7 @@ def test_compact_vocabulary_ignores_order_and_repeats_of_its_texts():
 
 def test_exclamation_mark_shares_id_zero_with_the_padding():
   # Inside a word of signs "!" is token 0; at the end of a word it is token 256.
-  for tokenizer in (tokenizer_lib.clip_tokenizer(8), compact(8, texts=[])):
+  for tokenizer in (tokenizers.clip_tokenizer(8), compact(8, texts=[])):
     start, end = tokenizer.start_of_text, tokenizer.end_of_text
     assert tokenizer([""])[0].tolist() == [start, end, 0, 0, 0, 0, 0, 0]
     assert tokenizer(["!\u20bf"])[0][1] == 0
@@ -104,7 +104,7 @@ def test_a_text_unknown_to_the_compact_tokenizer_falls_apart_and_loses_nothing(c
 
 def written(tokenizer, ids):
   """The bytes that ids stand for, as byte tokens: every merge undone."""
-  parts = tokenizer_lib._vocabulary().parts
+  parts = tokenizers._vocabulary().parts
   tokens = [int(token) if tokenizer.kept is None else tokenizer.kept[token] for token in ids]
   while any(token >= 512 for token in tokens):
     tokens = [
@@ -114,11 +114,11 @@ def written(tokenizer, ids):
 
 
 def test_a_token_that_is_not_kept_becomes_the_largest_kept_pieces():
-  parts = tokenizer_lib._vocabulary().parts
+  parts = tokenizers._vocabulary().parts
   (whole,) = FULL.encode("photograph")
   left, right = parts[whole - 512]
   kept = [*range(512), *sorted({left, right} - set(range(512))), FULL.vocab_size - 2]
-  small = tokenizer_lib.Tokenizer(8, [*kept, FULL.vocab_size - 1])
+  small = tokenizers.Tokenizer(8, [*kept, FULL.vocab_size - 1])
   assert [small.kept[token] for token in small.encode("photograph")] == [left, right]
 
 
@@ -130,11 +130,11 @@ def test_bytes_are_always_known():
     assert inside and last and max(inside + last) < 512
 
 
-@pytest.mark.parametrize("make", [compact, lambda: tokenizer_lib.clip_tokenizer(20)])
+@pytest.mark.parametrize("make", [compact, lambda: tokenizers.clip_tokenizer(20)])
 def test_save_and_load_give_the_same_tokenizer(make, tmp_path):
   before = make()
-  tokenizer_lib.save(before, tmp_path / "tokenizer.json")
-  after = tokenizer_lib.load(tmp_path / "tokenizer.json")
+  tokenizers.save(before, tmp_path / "tokenizer.json")
+  after = tokenizers.load(tmp_path / "tokenizer.json")
   texts = CAPTIONS + [case["text"] for case in GOLDEN]
   np.testing.assert_array_equal(before(texts), after(texts))
   assert (before.context_length, before.kept) == (after.context_length, after.kept)
@@ -149,7 +149,7 @@ def test_pickling_keeps_the_ids():
 def test_threads_that_share_a_tokenizer_agree():
   texts = [case["text"] for case in GOLDEN] * 3
   expected = FULL(texts)
-  shared = tokenizer_lib.clip_tokenizer()
+  shared = tokenizers.clip_tokenizer()
   with concurrent.futures.ThreadPoolExecutor(8) as pool:
     for rows in pool.map(shared, [texts] * 16):
       np.testing.assert_array_equal(rows, expected)
@@ -166,7 +166,7 @@ def test_anything_but_a_list_of_strings_is_refused(texts):
 @pytest.mark.parametrize("n", [0, 2, -1, 7.0, "77", True, None])
 def test_a_useless_context_length_is_refused(n):
   with pytest.raises(InputError, match="context_length"):
-    tokenizer_lib.clip_tokenizer(n)
+    tokenizers.clip_tokenizer(n)
 
 
 @pytest.mark.parametrize(
@@ -185,5 +185,5 @@ def test_a_broken_file_is_refused_by_name(content, says, tmp_path):
   path = tmp_path / "broken.json"
   path.write_text(content)
   with pytest.raises(InputError, match=says) as raised:
-    tokenizer_lib.load(path)
+    tokenizers.load(path)
   assert str(path) in str(raised.value)

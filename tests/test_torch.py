@@ -13,11 +13,13 @@ from test_convert import Malicious
 from test_images import MODES, encoded
 
 from experiments.parity import inputs
-from salmu_jax import checkpoint, files
-from salmu_jax.data import images, tokenizer
+from salmu_jax.data import images, tokenizers
 from salmu_jax.errors import InputError
-from salmu_jax.models import clip, convert, statedict, weights
+from salmu_jax.interop import convert, statedict, weights
+from salmu_jax.models import clip
 from salmu_jax.models.presets import PRESETS
+from salmu_jax.runtime import files
+from salmu_jax.train import checkpoint
 
 pytestmark = [
   pytest.mark.torch,
@@ -28,7 +30,7 @@ pytestmark = [
 ]
 GOLDENS = pathlib.Path(__file__).parent / "goldens"
 NARROW = PRESETS["vit_b16_narrow"]
-WORDS = tokenizer.clip_tokenizer()
+WORDS = tokenizers.clip_tokenizer()
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,7 @@ def drawn(sizes, seed=1):
 def model_folder(folder, params, preset):
   """A finished model folder as a run leaves it."""
   checkpoint.save_params(folder / "params", params)
-  tokenizer.save(WORDS, folder / "tokenizer.json")
+  tokenizers.save(WORDS, folder / "tokenizer.json")
   files.write_json(
     folder / "settings.json", {"seed": 0, "model": {"preset": preset, "scan": False}}
   )

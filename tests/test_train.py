@@ -12,12 +12,13 @@ import optax
 import pytest
 from little import MODEL, PARAMS, half, optimizer_settings
 
-from salmu_jax import checkpoint, optimizers, train, writer
-from salmu_jax import mesh as mesh_lib
+from salmu_jax import train
 from salmu_jax.data import pipeline
 from salmu_jax.errors import InputError
+from salmu_jax.runtime import sharding
+from salmu_jax.train import checkpoint, optimizers, writer
 
-ONE = mesh_lib.make_mesh(jax.devices()[:1])
+ONE = sharding.make_mesh(jax.devices()[:1])
 SCHEDULE = train.Schedule(total_steps=12, log_every=2, checkpoint_every=4)
 TX = optimizers.make_optimizer(optimizer_settings(), SCHEDULE.total_steps)
 STEP = train.jitted_pretrain_step(MODEL, TX, ONE)
@@ -151,7 +152,7 @@ def test_steps_compile_once_and_the_donated_state_is_gone():
   before = STEP._cache_size()
   state = train.start_state(PARAMS, TX, ONE)
   for seed in range(3):
-    old, (state, _) = state, STEP(state, mesh_lib.put_batch(_pair(seed), ONE))
+    old, (state, _) = state, STEP(state, sharding.put_batch(_pair(seed), ONE))
     assert old.params["visual"]["proj"].is_deleted()
   assert STEP._cache_size() - before <= 1
   assert not PARAMS["visual"]["proj"].is_deleted()
@@ -160,11 +161,11 @@ def test_steps_compile_once_and_the_donated_state_is_gone():
 def test_eight_devices_pretrain_as_one_does():
   # Not Adam: the gradient of a key's bias is zero but for rounding, which Adam would blow up.
   states, tx = [], optax.sgd(1e-3)
-  for mesh in (ONE, mesh_lib.make_mesh()):
+  for mesh in (ONE, sharding.make_mesh()):
     state = train.start_state(PARAMS, tx, mesh)
     step = train.jitted_pretrain_step(MODEL, tx, mesh)
     for seed in range(3):
-      state, metrics = step(state, mesh_lib.put_batch(_pair(seed), mesh))
+      state, metrics = step(state, sharding.put_batch(_pair(seed), mesh))
     states.append(jax.device_get((state.params, metrics)))
   for a, b in zip(*map(jax.tree.leaves, states), strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-6)
@@ -240,8 +241,8 @@ def test_weights_of_another_architecture_are_refused_with_the_differences(tmp_pa
 
 
 def test_a_batch_that_does_not_divide_over_the_mesh_is_refused():
-  eight = mesh_lib.make_mesh()
-  mesh_lib.check_batch(eight, "pretrain.batch_size", 16)
+  eight = sharding.make_mesh()
+  sharding.check_batch(eight, "pretrain.batch_size", 16)
   for size in (0, 4, 20):
     with pytest.raises(InputError, match=r"pretrain\.batch_size.*mesh of 8 devices"):
-      mesh_lib.check_batch(eight, "pretrain.batch_size", size)
+      sharding.check_batch(eight, "pretrain.batch_size", size)

@@ -5,8 +5,7 @@ import pathlib
 
 from ml_collections import ConfigDict
 
-from salmu_jax.errors import InputError
-from salmu_jax.names import unknown
+from salmu_jax.errors import InputError, unknown
 
 # The published ones, in the order of the paper's table, CLIPErase and DELETE in the variants that
 # end where the published runs do. The others run where they are named.

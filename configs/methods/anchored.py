@@ -1,6 +1,6 @@
 """Anchored caption editing. This project's own, so nobody's settings but ours."""
 
-from configs.default import optimizer, unlearning_run
+from salmu_jax.defaults import optimizer, unlearning_run
 
 
 def mini():

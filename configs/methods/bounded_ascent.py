@@ -1,6 +1,6 @@
 """Ascent that stops pair by pair. This project's own, so nobody's settings but ours."""
 
-from configs.default import unlearning_run
+from salmu_jax.defaults import unlearning_run
 
 
 def mini():

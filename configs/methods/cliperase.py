@@ -1,6 +1,6 @@
 """CLIPErase as in the paper: Adam 1e-6, batches of 16, weights 3, 1, 3."""
 
-from configs.default import optimizer, unlearning_run
+from salmu_jax.defaults import optimizer, unlearning_run
 
 
 def mini():

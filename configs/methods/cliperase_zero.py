@@ -1,6 +1,6 @@
 """CLIPErase as its code has it: AdamW 1e-7, cosine, decay 1e-3, 16 + 16 rows a step."""
 
-from configs.default import optimizer, unlearning_run
+from salmu_jax.defaults import optimizer, unlearning_run
 
 
 def mini():

@@ -1,6 +1,6 @@
 """DELETE as in the paper: SGD with momentum 0.9 at 5e-5 for ViTs, batches of 128."""
 
-from configs.default import optimizer, unlearning_run
+from salmu_jax.defaults import optimizer, unlearning_run
 
 
 def mini():

@@ -1,6 +1,6 @@
 """DELETE with target similarity 0; settings as cliperase_zero."""
 
-from configs.default import optimizer, unlearning_run
+from salmu_jax.defaults import optimizer, unlearning_run
 
 
 def mini():

@@ -1,6 +1,6 @@
 """Descent-to-Delete: fine-tuning on retain, then noise."""
 
-from configs.default import unlearning_run
+from salmu_jax.defaults import unlearning_run
 
 
 def mini():

@@ -1,6 +1,6 @@
 """Minimising the cosine of forget pairs."""
 
-from configs.default import unlearning_run
+from salmu_jax.defaults import unlearning_run
 
 
 def mini():

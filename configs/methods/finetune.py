@@ -1,6 +1,6 @@
 """Fine-tuning on retain alone."""
 
-from configs.default import unlearning_run
+from salmu_jax.defaults import unlearning_run
 
 
 def mini():

@@ -1,6 +1,6 @@
 """Fisher forgetting: one pass, then noise."""
 
-from configs.default import unlearning_run
+from salmu_jax.defaults import unlearning_run
 
 
 def mini():

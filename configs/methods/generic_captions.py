@@ -1,6 +1,6 @@
 """Training forget images towards generic captions."""
 
-from configs.default import unlearning_run
+from salmu_jax.defaults import unlearning_run
 
 
 def mini():

@@ -1,6 +1,6 @@
 """Gradient difference. The authors' weights are 1 and 1."""
 
-from configs.default import unlearning_run
+from salmu_jax.defaults import unlearning_run
 
 
 def mini():

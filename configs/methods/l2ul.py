@@ -1,6 +1,6 @@
 """L2UL. In-batch adversarial anchors; weights are ours."""
 
-from configs.default import unlearning_run
+from salmu_jax.defaults import unlearning_run
 
 
 def mini():

@@ -1,6 +1,6 @@
 """MUNBa: bargaining between forget and retain."""
 
-from configs.default import unlearning_run
+from salmu_jax.defaults import unlearning_run
 
 
 def mini():

@@ -1,6 +1,6 @@
 """Gradient ascent on forget, clipped."""
 
-from configs.default import unlearning_run
+from salmu_jax.defaults import unlearning_run
 
 
 def mini():

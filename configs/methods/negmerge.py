@@ -1,6 +1,6 @@
 """NegMerge: task vectors merged by sign, negated."""
 
-from configs.default import unlearning_run
+from salmu_jax.defaults import unlearning_run
 
 
 def mini():

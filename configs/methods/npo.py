@@ -1,6 +1,6 @@
 """Negative preference optimisation. The authors' beta is 0.1."""
 
-from configs.default import unlearning_run
+from salmu_jax.defaults import unlearning_run
 
 
 def mini():

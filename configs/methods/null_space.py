@@ -1,6 +1,6 @@
 """Ascent in the null space of retain gradients."""
 
-from configs.default import unlearning_run
+from salmu_jax.defaults import unlearning_run
 
 
 def mini():

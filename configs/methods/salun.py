@@ -1,6 +1,6 @@
 """SalUn. The authors keep half of the weights."""
 
-from configs.default import unlearning_run
+from salmu_jax.defaults import unlearning_run
 
 
 def mini():

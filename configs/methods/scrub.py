@@ -1,6 +1,6 @@
 """SCRUB. The authors' learning rate is 5e-4, alpha 0.01 to 0.5."""
 
-from configs.default import optimizer, unlearning_run
+from salmu_jax.defaults import optimizer, unlearning_run
 
 
 def mini():

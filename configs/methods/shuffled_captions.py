@@ -1,6 +1,6 @@
 """Forget images with each other's captions."""
 
-from configs.default import unlearning_run
+from salmu_jax.defaults import unlearning_run
 
 
 def mini():

@@ -1,6 +1,6 @@
 """Selective synaptic dampening: one pass. The authors' alpha is 10, lambda 1."""
 
-from configs.default import unlearning_run
+from salmu_jax.defaults import unlearning_run
 
 
 def mini():

@@ -1,6 +1,6 @@
 """A task vector, negated."""
 
-from configs.default import unlearning_run
+from salmu_jax.defaults import unlearning_run
 
 
 def mini():

@@ -2,7 +2,7 @@
 0.02.
 """
 
-from configs.default import optimizer, unlearning_run
+from salmu_jax.defaults import optimizer, unlearning_run
 
 
 def mini():

@@ -8,8 +8,8 @@ and Compromised's.
 import numpy as np
 from ml_collections import ConfigDict
 
-from salmu_jax.data import release as release_lib
-from salmu_jax.evaluate import asking, relearning
+from salmu_jax.attacks import questions, relearning
+from salmu_jax.data import releases
 
 _GALLERY = 1000
 _SPLITS = {"forget": "forget", "kept": "holdout_association"}
@@ -24,10 +24,10 @@ class Asker:
 
   def __init__(self, bench):
     self.bench, release = bench, bench.setup.release
-    tables = {split: release_lib.columns(release, split) for split in _SPLITS.values()}
-    self.leaks = {split: asking.leaks(release, table) for split, table in tables.items()}
+    tables = {split: releases.columns(release, split) for split in _SPLITS.values()}
+    self.leaks = {split: questions.leaks(release, table) for split, table in tables.items()}
     rng = np.random.default_rng(0)
-    pools = [release_lib.columns(release, split)["text"] for split in ("forget", "retain_synth")]
+    pools = [releases.columns(release, split)["text"] for split in ("forget", "retain_synth")]
     drawn = [pool[rng.permutation(len(pool))[:_GALLERY]] for pool in pools]
     self.gallery = np.concatenate(drawn)
     self.partly = {leak["identity"] for leak in self.leaks["holdout_association"]}
@@ -38,11 +38,11 @@ class Asker:
     """
     image = self.bench.embed(params).image
     embed = lambda texts: self.bench.evaluator.embed_texts(params, texts)
-    gallery = asking.gallery(embed, self.gallery, self.leaks["forget"])
+    gallery = questions.gallery(embed, self.gallery, self.leaks["forget"])
     out = {}
-    for question in asking.QUESTIONS:
+    for question in questions.QUESTIONS:
       out[question] = {
-        part: asking.ask(embed, image[split], self.leaks[split], question, gallery)
+        part: questions.ask(embed, image[split], self.leaks[split], question, gallery)
         for part, split in _SPLITS.items()
       }
     out[OTHER_PICTURES] = self._other_pictures(embed, image, gallery)
@@ -57,20 +57,20 @@ class Asker:
       for row, leak in enumerate(self.leaks[pictures]):
         at.setdefault(leak["identity"], []).append(row)
       pairs = [
-        (at[leak["identity"]][k % len(at[leak["identity"]])], leak["text"], asking.fact(leak))
+        (at[leak["identity"]][k % len(at[leak["identity"]])], leak["text"], questions.fact(leak))
         for k, leak in enumerate(self.leaks[_SPLITS[part]])
         if leak["identity"] in at and leak["identity"] in self.partly
       ]
       rows, texts, facts = zip(*pairs, strict=True)
       seen = image[pictures][np.array(rows)]
-      out[part] = asking.scored(embed, seen, list(texts), facts, gallery)
+      out[part] = questions.scored(embed, seen, list(texts), facts, gallery)
     return out
 
 
 def attack(bench, params):
   """A model asked in every way, and taught again."""
   asker, program = Asker(bench), relearning.learner(bench.setup, _RELEARNING.learning_rate)
-  facts = [asking.fact(leak) for leak in asker.leaks["forget"]]
+  facts = [questions.fact(leak) for leak in asker.leaks["forget"]]
   setup, judge = bench.setup, bench.evaluator
   found = relearning.relearn(setup, judge, params, facts, _SHARE, _RELEARNING, 0, program)
   return {"asked": asker.ask(params), "relearned": found["MRR"]}

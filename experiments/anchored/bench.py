@@ -12,11 +12,12 @@ import numpy as np
 
 from experiments import rates as rates_lib
 from experiments.finished import open_run
-from salmu_jax import mesh as mesh_lib
-from salmu_jax import progress, stages, train
-from salmu_jax.data import release as release_lib
-from salmu_jax.evaluate import scores
+from salmu_jax import train
+from salmu_jax.benchmark import stages
+from salmu_jax.data import releases
 from salmu_jax.methods import base
+from salmu_jax.results import scores
+from salmu_jax.runtime import progress, sharding
 
 _APART = 25  # batches between a row and its surrogates, where they are not to be paired
 # Rows whose cosines the intervals are made from: name -> (where results hold them, split).
@@ -40,7 +41,7 @@ class Bench:
     self.setup, self.evaluator, self.params = opened
     self._embedded = self._key = self._jitted = None
     self._identity = {
-      split: release_lib.columns(self.setup.release, split)["identity_id"]
+      split: releases.columns(self.setup.release, split)["identity_id"]
       for _, split in COSINES.values()
     }
 
@@ -76,7 +77,7 @@ class Bench:
       body = lambda state, start, batch, rates: train.make_unlearn_step(
         self.setup.model, method_at(rates)
       )(state, start, batch)
-      whole = mesh_lib.replicated(self.setup.mesh)
+      whole = sharding.replicated(self.setup.mesh)
       self._key, self._jitted = key, jax.jit(body, donate_argnums=0, out_shardings=whole)
     return self._jitted
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from salmu_jax.evaluate import diagnosis
+from salmu_jax.results import diagnosis
 
 _REPLICATES = 2000
 # Share -> the metric whose gap between Compromised and Clean it is of.

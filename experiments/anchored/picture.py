@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from experiments.anchored import intervals, tabulate
 from experiments.baselines import tabulate as baselines
-from salmu_jax import files
+from salmu_jax.runtime import files
 
 PICTURE = pathlib.Path(__file__).parent / "frontier.png"
 

@@ -12,8 +12,8 @@ import jax
 
 from experiments.anchored import attacks, variants
 from experiments.anchored.bench import Bench, made
-from salmu_jax import files, progress
 from salmu_jax.methods import METHODS, anchored
+from salmu_jax.runtime import files, progress
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 SEEDS = tuple(range(5))

@@ -3,8 +3,8 @@
 import pathlib
 
 from experiments.anchored import intervals, variants
-from salmu_jax import files
 from salmu_jax.report import markdown as md
+from salmu_jax.runtime import files
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 _SHOWN = (

@@ -10,8 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from salmu_jax.data import pipeline
-from salmu_jax.data import release as release_lib
+from salmu_jax.data import pipeline, releases
 from salmu_jax.data.records import Rows
 from salmu_jax.evaluate import metrics
 
@@ -44,7 +43,7 @@ class Cut(NamedTuple):
 def make(setup, seed):
   """The cut of a release; the same for every method. `seed` draws people and rows."""
   rng = np.random.default_rng([seed, 4])
-  identity = release_lib.columns(setup.release, "forget")["identity_id"]
+  identity = releases.columns(setup.release, "forget")["identity_id"]
   people = rng.permutation(np.unique(identity))
   tuned = np.isin(identity, people[: round(FORGET_SHARE * len(people))])
   records = {"forget": Rows(setup.records["forget"], np.flatnonzero(tuned))}

@@ -15,8 +15,8 @@ import optax
 
 from experiments import rates as rates_lib
 from salmu_jax import losses, train
-from salmu_jax import mesh as mesh_lib
 from salmu_jax.methods import MAKERS, base
+from salmu_jax.runtime import sharding
 
 _MEASURED_ONLY = {("null_space", "retain"), ("slug", "retain")}
 
@@ -29,7 +29,7 @@ class Engine:
   """
 
   def __init__(self, model, start, mesh):
-    self._layout = mesh_lib.replicated(mesh)
+    self._layout = sharding.replicated(mesh)
     self.start = jax.device_put(start, self._layout)
     self._zeros = jax.tree.map(jnp.zeros_like, start)
     self._forward = jax.jit(

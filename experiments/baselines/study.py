@@ -18,16 +18,17 @@ import time
 import jax
 import numpy as np
 
-from configs import default
 from experiments.baselines import cut as cut_lib
 from experiments.baselines import space
 from experiments.baselines.engine import Engine, Program
 from experiments.finished import open_run
-from salmu_jax import files, progress, stages
-from salmu_jax.data import release as release_lib
-from salmu_jax.evaluate import scores
+from salmu_jax import defaults
+from salmu_jax.benchmark import stages
+from salmu_jax.data import releases
+from salmu_jax.errors import unknown
 from salmu_jax.methods import MAKERS, METHODS
-from salmu_jax.names import unknown
+from salmu_jax.results import scores
+from salmu_jax.runtime import files, progress
 
 HERE = pathlib.Path(__file__).parent
 RESULTS = HERE / "results"
@@ -95,7 +96,7 @@ class Study:
 def mini_settings(name, rate, args, budget=space.SEARCH_BUDGET):
   """A run on mini as `configs/methods/NAME.mini()` describes one."""
   budget = 1.0 if name in space.ONE_PASS else budget
-  run_ = default.unlearning_run(name, learning_rate=rate, args=args, budget=budget)
+  run_ = defaults.unlearning_run(name, learning_rate=rate, args=args, budget=budget)
   if name in space.OWN:
     own = space.OWN[name]
     run_.update(batch_size=own["batch_size"], optimizer=dict(name=own["optimizer"]))
@@ -211,7 +212,7 @@ def study_method(study, name, before):
 def mismatched(study):
   """Mean cosine under Compromised of forget images and captions of different people."""
   z = study.evaluator.embed(study.bounds["compromised"])
-  columns = release_lib.columns(study.setup.release, "forget")
+  columns = releases.columns(study.setup.release, "forget")
   other = columns["identity_id"][:, None] != columns["identity_id"][None, :]
   return float(np.mean((z.image["forget"] @ z.of(columns["text"]).T)[other]))
 

@@ -6,9 +6,9 @@ import math
 import pathlib
 
 from experiments.baselines import space
-from salmu_jax import files
-from salmu_jax.evaluate import diagnosis
 from salmu_jax.report import markdown as md
+from salmu_jax.results import diagnosis
+from salmu_jax.runtime import files
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 SHOWN = ("RetFail_MRR", "AssocStr", "GenKnow", "InterIdSim", "IntraIdSim", "VisIdInt")

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from salmu_jax import files
+from salmu_jax.runtime import files
 
 RESULTS = pathlib.Path(__file__).parent / "attention.json"
 PICTURES, PLACES, HEADS, SIZE, LAYERS = 32, 197, 12, 64, 12

@@ -19,10 +19,11 @@ import time
 
 import numpy as np
 
-from salmu_jax import files
+from salmu_jax import defaults
 from salmu_jax.models import flops
 from salmu_jax.models.presets import PRESETS
 from salmu_jax.report import markdown as md
+from salmu_jax.runtime import files
 
 RESULTS = pathlib.Path(__file__).parent / "results.json"
 ALLOCATORS = {"as it comes": "", "large pages": "glibc.malloc.hugetlb=1"}  # GLIBC_TUNABLES
@@ -102,7 +103,7 @@ def serve(make, preset, connection):
   outcomes.
   """
   from experiments.parity import inputs, openclip
-  from salmu_jax.models import modelconfig
+  from salmu_jax.interop import modelconfig
 
   sizes, rng = sizes_of(preset), np.random.default_rng(0)
   config = modelconfig.openclip(sizes)["model_cfg"]
@@ -141,11 +142,12 @@ def ours(preset, tensors, pixels, tokens):
   import jax
   import jax.numpy as jnp
 
-  from configs import default
-  from salmu_jax import mesh as mesh_lib
-  from salmu_jax import optimizers, train
+  from salmu_jax import train
   from salmu_jax.data import images
-  from salmu_jax.models import clip, statedict
+  from salmu_jax.interop import statedict
+  from salmu_jax.models import clip
+  from salmu_jax.runtime import sharding
+  from salmu_jax.train import optimizers
 
   jax.config.update("jax_platforms", "cpu")  # As PyTorch, which is a CPU build here.
   sizes, rows = sizes_of(preset), BATCHES[preset]
@@ -156,9 +158,9 @@ def ours(preset, tensors, pixels, tokens):
   )
   text = jax.jit(lambda p, t: model.apply({"params": p}, t, method=clip.CLIP.encode_text))
   tx = optimizers.make_optimizer(
-    default.optimizer(RATE, warmup=0.0, end=1.0, weight_decay=DECAY), 1000
+    defaults.optimizer(RATE, warmup=0.0, end=1.0, weight_decay=DECAY), 1000
   )
-  mesh = mesh_lib.make_mesh(jax.devices()[:1])
+  mesh = sharding.make_mesh(jax.devices()[:1])
   step = train.jitted_pretrain_step(model, tx, mesh)
   state = [train.start_state(params, tx, mesh)]
   batch = {"image": pixels[: rows["train"]], "text": tokens[: rows["train"]]}
@@ -182,7 +184,7 @@ def theirs(preset, tensors, pixels, tokens):
   """The same for OpenCLIP: its loss, PyTorch's AdamW with the same settings."""
   from experiments.parity import openclip
   from salmu_jax.data import images
-  from salmu_jax.models import modelconfig
+  from salmu_jax.interop import modelconfig
 
   torch = openclip.torch
   batch = BATCHES[preset]

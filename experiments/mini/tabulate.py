@@ -4,11 +4,11 @@ import pathlib
 
 from rich.console import Console
 
-from salmu_jax.evaluate import scores
 from salmu_jax.report import leaderboard, report, statistics, statistics_text
 from salmu_jax.report import markdown as md
-from salmu_jax.report.results import read_results
-from salmu_jax.workdir import minutes
+from salmu_jax.results import scores
+from salmu_jax.results.reading import read_results
+from salmu_jax.runtime.workdir import minutes
 
 HERE = pathlib.Path(__file__).parent
 

@@ -12,7 +12,7 @@ import pathlib
 import numpy as np
 
 from experiments.parity import inputs, openclip
-from salmu_jax import files
+from salmu_jax.runtime import files
 
 FOLDER = pathlib.Path(__file__).parent.parent.parent / "tests" / "goldens"
 

@@ -8,7 +8,7 @@ import pathlib
 
 import numpy as np
 
-from salmu_jax import files
+from salmu_jax.runtime import files
 
 RESULTS = pathlib.Path(__file__).parent / "parity.json"
 STRINGS = 20_000
@@ -20,14 +20,15 @@ def main():
   import jax
 
   from experiments.parity import inputs, openclip
-  from salmu_jax.data import images, tokenizer
-  from salmu_jax.models import clip, statedict
+  from salmu_jax.data import images, tokenizers
+  from salmu_jax.interop import statedict
+  from salmu_jax.models import clip
   from salmu_jax.models.presets import PRESETS
 
   tensors = inputs.draw(openclip.shapes("vit_b16", "openclip"), inputs.SEED)
   sizes, reference = PRESETS["vit_b16"], openclip.model(tensors)
   params, model = statedict.from_tensors(tensors, sizes, "drawn"), clip.CLIP(sizes)
-  crops, tokens = [crop for _, crop in inputs.crops()], tokenizer.clip_tokenizer()
+  crops, tokens = [crop for _, crop in inputs.crops()], tokenizers.clip_tokenizer()
   texts = inputs.strings(len(crops), seed=1)
   pixels = np.stack([images.resize_and_crop(crop, sizes.image_size) for crop in crops])
   tensor_pixels = np.stack([openclip.tensor_pixels(crop) for crop in crops])

@@ -13,13 +13,14 @@ import itertools
 import pathlib
 import sys
 
-from configs import default, vit_b16
-from salmu_jax import configuration, files, judging, published, run, stages
-from salmu_jax import mesh as mesh_lib
+from configs import vit_b16
+from salmu_jax.benchmark import configuration, judging, run, stages
 from salmu_jax.errors import InputError
-from salmu_jax.evaluate import metrics, scores
+from salmu_jax.evaluate import metrics
 from salmu_jax.evaluate.evaluator import CANDIDATES
 from salmu_jax.report import markdown as md
+from salmu_jax.results import published, scores
+from salmu_jax.runtime import files, sharding
 
 HERE = pathlib.Path(__file__).parent
 RESULTS = HERE / "readings.json"
@@ -84,9 +85,9 @@ def main(argv=None):
 
 def study(config, workdir):
   """Scores both models of `config` under every reading, and writes readings.json."""
-  mesh = mesh_lib.make_mesh()
-  schema = default.get_config()
-  configuration.check(config, schema, default.unlearning_run(), mesh)
+  mesh = sharding.make_mesh()
+  schema = config.get_config()
+  configuration.check(config, schema, config.unlearning_run(), mesh)
   config = configuration.chosen(config, schema)
   setup = run.prepare(config, pathlib.Path(workdir).expanduser().absolute(), mesh)
   evaluator = judging.make_evaluator(setup)

@@ -15,10 +15,10 @@ import time
 import jax
 
 from configs import vit_b16_scratch
-from salmu_jax import files, progress
 from salmu_jax.aot import slices
 from salmu_jax.models import presets
 from salmu_jax.report import markdown as md
+from salmu_jax.runtime import files, progress
 
 RESULTS = pathlib.Path(__file__).parent / "results.json"
 SLICES = ("v5e:2x4", "v5e:8x8", "v5e:16x16")

@@ -20,15 +20,15 @@ import numpy as np
 
 from configs import mini
 from experiments.speed import turns
-from salmu_jax import files
-from salmu_jax import mesh as mesh_lib
-from salmu_jax.data import images, records, splits, tokenizer
-from salmu_jax.data import release as release_lib
-from salmu_jax.evaluate import metrics, scores, zero_shot
+from salmu_jax.data import images, records, releases, splits, tokenizers
+from salmu_jax.evaluate import metrics, zero_shot
 from salmu_jax.evaluate.evaluator import Evaluator
-from salmu_jax.generate import release as generated
-from salmu_jax.models import clip, modelconfig, statedict
+from salmu_jax.generate import generator as generated
+from salmu_jax.interop import modelconfig, statedict
+from salmu_jax.models import clip
 from salmu_jax.models.presets import PRESETS
+from salmu_jax.results import scores
+from salmu_jax.runtime import files, sharding
 
 RESULTS = pathlib.Path(__file__).parent / "evaluation.json"
 TURNS = 2
@@ -71,19 +71,19 @@ class Data:
     config = mini.get_config("finetune")
     config.generate.update(DATA)
     generated.generate(config.generate, 0, workdir / "release")
-    self.release = release_lib.open_release(workdir / "release")
+    self.release = releases.open_release(workdir / "release")
     self.records = records.build(self.release, workdir / "records")
-    texts = [t for s in self.release.shards for t in release_lib.columns(self.release, s)["text"]]
-    self.words = tokenizer.compact_tokenizer(40, [*texts, *self.release.generic.values()])
+    texts = [t for s in self.release.shards for t in releases.columns(self.release, s)["text"]]
+    self.words = tokenizers.compact_tokenizer(40, [*texts, *self.release.generic.values()])
     self.sizes = PRESETS["tiny"]._replace(vocab_size=self.words.vocab_size)
     self.model, self.settings = clip.CLIP(self.sizes), config.evaluate
     self.params = jax.jit(lambda: clip.init(self.model, 0))()
     self.known = zero_shot.of_release(self.release, self.records)
-    if release_lib.read_fragile(self.release) is None:
+    if releases.read_fragile(self.release) is None:
       self._store_fragile()
 
   def evaluator(self, cache):
-    mesh = mesh_lib.make_mesh(jax.devices()[:1])
+    mesh = sharding.make_mesh(jax.devices()[:1])
     return Evaluator(
       self.model, self.release, self.records, self.words, self.settings, mesh,
       cache=cache, zero_shot_set=self.known,
@@ -92,9 +92,9 @@ class Data:
   def _store_fragile(self):
     judge = self.evaluator(None)
     split, mask = judge.derived()["retain_disjoint"]
-    names = release_lib.columns(self.release, split)["file_name"]
+    names = releases.columns(self.release, split)["file_name"]
     cosines = judge.similarities(self.params, split)
-    release_lib.write_fragile(self.release, names[mask], cosines[mask])
+    releases.write_fragile(self.release, names[mask], cosines[mask])
 
   def ours(self):
     """All metrics by the evaluator, with nothing cached and its programs compiled anew."""
@@ -112,7 +112,7 @@ class Script:
     tensors = statedict.to_tensors(data.params, data.sizes, "openclip")
     config = modelconfig.openclip(data.sizes)["model_cfg"]
     self.model = openclip.model(tensors, config)
-    self.tables = {s: release_lib.columns(data.release, s) for s in release_lib.BENCHMARK_SPLITS}
+    self.tables = {s: releases.columns(data.release, s) for s in releases.BENCHMARK_SPLITS}
     self.masks = splits.derived(data.release, self.tables)
 
   def run(self):

@@ -18,12 +18,11 @@ import numpy as np
 
 from configs import mini
 from experiments.speed import turns
-from salmu_jax import files, train
-from salmu_jax import mesh as mesh_lib
-from salmu_jax.data import images, pipeline, records, tokenizer
-from salmu_jax.data import release as release_lib
+from salmu_jax import train
+from salmu_jax.data import images, pipeline, records, releases, tokenizers
 from salmu_jax.models import clip
 from salmu_jax.models.presets import PRESETS
+from salmu_jax.runtime import files, sharding
 
 RESULTS = pathlib.Path(__file__).parent / "inputs.json"
 BATCH, BATCHES, AREA, FLIP = 128, 16, 0.8, 0.5
@@ -54,9 +53,9 @@ def main(argv=None):
   parser.add_argument("workdir", type=pathlib.Path, help="of a finished mini run")
   workdir = parser.parse_args(argv).workdir
   jax.config.update("jax_platforms", "cpu")
-  release = release_lib.open_release(workdir / "release")
+  release = releases.open_release(workdir / "release")
   sources = records.build(release, workdir / "records")
-  words = tokenizer.load(workdir / "models" / "compromised" / "tokenizer.json")
+  words = tokenizers.load(workdir / "models" / "compromised" / "tokenizer.json")
   step = {"mini's training step": _step(words)}
   small = measure({split: sources[split] for split in SPLITS}, words, 64, BATCH, step)
   large = measure({"sensitive": _photos(sources["sensitive"])}, words, 224, BATCH // 4, {})
@@ -120,7 +119,7 @@ def _theirs(sources, words, size, batch, workers):
 def _step(words):
   config = mini.get_config("finetune")
   sizes = PRESETS[config.model.preset]._replace(vocab_size=words.vocab_size)
-  model, mesh = clip.CLIP(sizes), mesh_lib.make_mesh(jax.devices()[:1])
+  model, mesh = clip.CLIP(sizes), sharding.make_mesh(jax.devices()[:1])
   step, tx, layout = train.pretrain_program(config, model, mesh, 1000)
   state = [train.start_state(train.init_params(model, 0, mesh), tx, mesh, layout)]
   rng = np.random.default_rng(0)
@@ -131,7 +130,7 @@ def _step(words):
 
   def call():
     for _ in itertools.repeat(None, BATCHES):
-      state[0], metrics = step(state[0], mesh_lib.put_batch(batch, mesh))
+      state[0], metrics = step(state[0], sharding.put_batch(batch, mesh))
     jax.block_until_ready(metrics)
 
   return call

@@ -10,17 +10,18 @@ import pathlib
 import jax
 import jax.numpy as jnp
 
-from salmu_jax import files, losses, sharded_losses
-from salmu_jax import mesh as mesh_lib
+from salmu_jax import losses
+from salmu_jax.losses import sharded
 from salmu_jax.models.clip import Embeddings
+from salmu_jax.runtime import files, sharding
 
 RESULTS = pathlib.Path(__file__).parent / "loss.json"
 ROWS, WIDTH = 512, 512  # of each device
 LOSSES = {
   "contrastive": lambda mesh: losses.contrastive,
-  "contrastive_ring": sharded_losses.contrastive,
+  "contrastive_ring": sharded.contrastive,
   "sigmoid": lambda mesh: losses.sigmoid,
-  "sigmoid_ring": sharded_losses.sigmoid,
+  "sigmoid_ring": sharded.sigmoid,
 }
 
 
@@ -39,8 +40,8 @@ def main():
 
 def scratch(name, devices):
   """Bytes on each device."""
-  mesh = mesh_lib.make_mesh(jax.devices()[:devices])
-  row, whole = mesh_lib.over_batch(mesh), mesh_lib.replicated(mesh)
+  mesh = sharding.make_mesh(jax.devices()[:devices])
+  row, whole = sharding.over_batch(mesh), sharding.replicated(mesh)
   shaped = lambda shape, where: jax.ShapeDtypeStruct(shape, jnp.float32, sharding=where)
   matrix, scalar = shaped((ROWS * devices, WIDTH), row), shaped((), whole)
   z = Embeddings(matrix, matrix, scalar, bias=scalar)

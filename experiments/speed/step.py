@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs import default
 from experiments.embed_speed.measure import sizes_of
 from experiments.speed import turns
-from salmu_jax import files, optimizers, train
-from salmu_jax import mesh as mesh_lib
+from salmu_jax import defaults, train
 from salmu_jax.models import clip, flops
+from salmu_jax.runtime import files, sharding
+from salmu_jax.train import optimizers
 
 RESULTS = pathlib.Path(__file__).parent / "step.json"
 STEPS = {"tiny": (128, 10), "vit_b16": (16, 1)}  # preset: pairs, steps a turn
@@ -58,8 +58,8 @@ def row(preset):
 
 
 def _step(model, pairs, steps):
-  mesh = mesh_lib.make_mesh(jax.devices()[:1])
-  tx = optimizers.make_optimizer(default.optimizer(1e-5), 1000)
+  mesh = sharding.make_mesh(jax.devices()[:1])
+  tx = optimizers.make_optimizer(defaults.optimizer(1e-5), 1000)
   step = train.jitted_pretrain_step(model, tx, mesh)
   state = [train.start_state(train.init_params(model, 0, mesh), tx, mesh)]
   rng, sizes = np.random.default_rng(0), model.sizes
@@ -68,7 +68,7 @@ def _step(model, pairs, steps):
     "image": rng.integers(0, 256, (pairs, size, size, 3), np.uint8),
     "text": rng.integers(0, sizes.vocab_size, (pairs, sizes.context_length), np.int32),
   }
-  batch = mesh_lib.put_batch(batch, mesh)
+  batch = sharding.put_batch(batch, mesh)
 
   def call():
     for _ in range(steps):

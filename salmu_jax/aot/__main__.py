@@ -12,9 +12,9 @@ from absl import app, flags
 from ml_collections import config_flags
 from rich.console import Console
 
-from configs import default
-from salmu_jax import configuration
+from salmu_jax import defaults
 from salmu_jax.aot import slices
+from salmu_jax.benchmark import configuration
 from salmu_jax.errors import InputError
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, as for main.py.")
@@ -29,8 +29,8 @@ def main(argv):
     raise app.UsageError(f"Unknown argument {argv[1]!r}; options are written --name=value.")
   jax.config.update("jax_platforms", "cpu")
   mesh = slices.describe(TOPOLOGY.value)
-  schema = default.get_config()
-  configuration.check(CONFIG.value, schema, default.unlearning_run(), mesh)
+  schema = defaults.get_config()
+  configuration.check(CONFIG.value, schema, defaults.unlearning_run(), mesh)
   config = configuration.chosen(CONFIG.value, schema)
   Console().print(slices.table(TOPOLOGY.value, config, mesh, FIT.value))
 

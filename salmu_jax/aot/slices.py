@@ -15,12 +15,13 @@ import jax.numpy as jnp
 from jax.experimental import topologies
 from rich.table import Table
 
-from salmu_jax import mesh as mesh_lib
-from salmu_jax import names, optimizers, train
+from salmu_jax import errors, train
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import evaluator
 from salmu_jax.methods import MAKERS, base
 from salmu_jax.models import clip, flops, presets
+from salmu_jax.runtime import sharding
+from salmu_jax.train import optimizers
 
 # The compiler alone is asked for; no TPU is to be looked for.
 _ENVIRONMENT = {
@@ -91,7 +92,7 @@ def describe(topology):
   if kind not in CHIPS or not re.fullmatch(r"\d+(x\d+){1,2}", shape):
     raise InputError(
       f"--topology={topology} is not KIND:SHAPE, such as v5e:4x4 or v4:2x2x1. "
-      f"{names.unknown('Kinds', kind, list(CHIPS)) if kind not in CHIPS else ''}"
+      f"{errors.unknown('Kinds', kind, list(CHIPS)) if kind not in CHIPS else ''}"
     )
   options = dict(CHIPS[kind].options)
   if set(shape.split("x")) == {"1"}:
@@ -104,7 +105,7 @@ def describe(topology):
       f"--topology={topology} cannot be described: {str(error).splitlines()[0]}. If the TPU "
       "compiler is not installed: pip install -r requirements-tpu.txt."
     ) from error
-  return mesh_lib.make_mesh(found.devices)
+  return sharding.make_mesh(found.devices)
 
 
 def steps(config, mesh):
@@ -162,7 +163,7 @@ def _measuring(config, method, model, mesh, program, unlearning):
 def _embedding(config, model, mesh):
   images, texts = evaluator.jitted_encoders(model, mesh)
   shapes = clip.shapes(model)
-  layout = mesh_lib.parameter_layout(shapes, mesh, config.sharding)
+  layout = sharding.parameter_layout(shapes, mesh, config.sharding)
   params = jax.tree.map(_shaped, shapes, layout)
   batch = lambda size: _pairs(model.sizes, mesh, size, ("text",))
   return {
@@ -191,7 +192,7 @@ def _state(program, model):
 
 
 def _pairs(sizes, mesh, size, texts):
-  rows = mesh_lib.over_batch(mesh)
+  rows = sharding.over_batch(mesh)
   pixels = (size, sizes.image_size, sizes.image_size, 3)
   tokens = _tokens(sizes, mesh, size)
   image = jax.ShapeDtypeStruct(pixels, jnp.uint8, sharding=rows)
@@ -200,7 +201,7 @@ def _pairs(sizes, mesh, size, texts):
 
 def _tokens(sizes, mesh, *rows):
   shape = (*rows, sizes.context_length)
-  return jax.ShapeDtypeStruct(shape, jnp.int32, sharding=mesh_lib.over_batch(mesh))
+  return jax.ShapeDtypeStruct(shape, jnp.int32, sharding=sharding.over_batch(mesh))
 
 
 def compile_step(step, batch_size=None):

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from salmu_jax import published
-from salmu_jax.data import release as release_lib
+from salmu_jax.data import releases
 from salmu_jax.data import splits as splits_lib
 from salmu_jax.errors import InputError
+from salmu_jax.results import published
 
 TOLERANCE = 0.005  # how far rows may be from a count that is published as approximate
 WIDTH = 100
@@ -66,15 +66,15 @@ def of(release):
     release: an opened release.
   """
   counts = {split: (rows, None) for split, rows in release.counts.items()}
-  named = (*release_lib.BENCHMARK_SPLITS, "sensitive")
+  named = (*releases.BENCHMARK_SPLITS, "sensitive")
   tables = {
-    split: release_lib.columns(release, split)["identity_id"]
+    split: releases.columns(release, split)["identity_id"]
     for split in named
     if split in release.counts
   }
   counts |= {split: (len(people), _people(people)) for split, people in tables.items()}
   masks = splits_lib.derived(
-    release, {split: release_lib.columns(release, split) for split in release_lib.BENCHMARK_SPLITS}
+    release, {split: releases.columns(release, split) for split in releases.BENCHMARK_SPLITS}
   )
   for name, (split, mask) in masks.items():
     counts[name] = int(mask.sum()), _people(tables[split][mask])
@@ -117,7 +117,7 @@ def main(argv=None):
   parser.add_argument("--training", default="", help="the same of the training data beside it")
   args = parser.parse_args(argv)
   try:
-    release = release_lib.open_release(args.release, training=args.training)
+    release = releases.open_release(args.release, training=args.training)
     report(release, Console(width=None if sys.stdout.isatty() else WIDTH))
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)

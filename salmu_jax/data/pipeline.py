@@ -87,7 +87,7 @@ def training_examples(
     texts: columns to tokenise, of "text" and "generic".
     area, flip: see `images.random_crop`.
     surrogates: surrogates(row, rng) -> K captions that come with a row
-      (`salmu_jax.data.surrogates`).
+      (`salmu_jax.methods.surrogates`).
     said: said(row, rng) -> the caption that takes the place of a row's own.
 
   Returns:

@@ -8,10 +8,9 @@ import shutil
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 
-from salmu_jax import files
-from salmu_jax.data import images
-from salmu_jax.data import release as release_lib
+from salmu_jax.data import images, releases
 from salmu_jax.errors import InputError
+from salmu_jax.runtime import files
 
 DONE = "built_from.json"
 _NAME, VERSION = "salmu", "1.0.0"
@@ -42,7 +41,7 @@ def build(release, folder, on_row=None):
   folder = pathlib.Path(folder)
   mark, data = folder / DONE, folder / _NAME / VERSION
   if not mark.exists() or files.read_json(mark) != release.digest:
-    release_lib.verify(release)
+    releases.verify(release)
     shards = [file for split in _used(release) for file in release.shards[split]]
     size = sum(file.stat().st_size for file in shards)
     files.require_space(folder, 2 * size, "the ArrayRecord files")
@@ -148,7 +147,7 @@ def _write(release, data, on_row):
 
 def _checked_rows(release, split, on_row):
   """The rows of a split in order, with the generic caption beside the private one."""
-  for number, row in enumerate(release_lib.rows(release, split)):
+  for number, row in enumerate(releases.rows(release, split)):
     where = f"row {number} ({row['file_name']!r}) of split {split!r} in {release.path}"
     images.decode(row["image"], where)
     if not row["text"]:
@@ -159,4 +158,4 @@ def _checked_rows(release, split, on_row):
 
 def _used(release):
   """Splits that something reads; TFDS knows no split without rows."""
-  return [split for split in release_lib.USED_SPLITS if release.counts.get(split)]
+  return [split for split in releases.USED_SPLITS if release.counts.get(split)]

@@ -6,8 +6,8 @@ import re
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from salmu_jax import files, progress
 from salmu_jax.errors import InputError
+from salmu_jax.runtime import files, progress
 
 SCHEMA = pa.schema(
   [

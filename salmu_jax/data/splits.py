@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from salmu_jax.data import release as release_lib
+from salmu_jax.data import releases
 
 
 def derived(release, tables):
@@ -25,7 +25,7 @@ def derived(release, tables):
     "retain_joint": ("retain_synth", _mask(identity in forgotten for identity in retain)),
     "retain_disjoint": ("retain_synth", _mask(not identity for identity in retain)),
   }
-  fragile = release_lib.read_fragile(release)
+  fragile = releases.read_fragile(release)
   if fragile is not None:
     chosen = set(fragile)
     names = tables["retain_synth"]["file_name"]

@@ -9,12 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from salmu_jax import checkpoint, progress
-from salmu_jax import mesh as mesh_lib
-from salmu_jax.data import images, pipeline, splits
-from salmu_jax.data import release as release_lib
+from salmu_jax.data import images, pipeline, releases, splits
 from salmu_jax.evaluate import breakdown, metrics, outcomes, zero_shot
 from salmu_jax.models.clip import CLIP
+from salmu_jax.runtime import progress, sharding
+from salmu_jax.train import checkpoint
 
 _FORGET, _RETAIN, _ZERO_SHOT = "forget", "retain_synth", "zero_shot"
 # Whose names IdZSC chooses among: rows of forget, and all identities of the release, to ids.
@@ -64,7 +63,7 @@ class Evaluator:
     self._cache, self._zero_shot, self._threads = cache, zero_shot_set, threads
     self._size, self._quick_gelu = model.sizes.image_size, model.sizes.quick_gelu
     model = model.clone(dtype=jnp.dtype(settings.compute_dtype))
-    self.tables = {s: release_lib.columns(release, s) for s in release_lib.BENCHMARK_SPLITS}
+    self.tables = {s: releases.columns(release, s) for s in releases.BENCHMARK_SPLITS}
     self._pictures = {split: records[split] for split in self.tables}
     if zero_shot_set:
       self._pictures[_ZERO_SHOT] = zero_shot_set.rows
@@ -275,7 +274,7 @@ class Evaluator:
   def core_texts(self):
     """The bare leaks of the forget rows, in both orders."""
     columns = (self.tables[_FORGET][key] for key in ("identity_id", "file_name", "text"))
-    leaks = [release_lib.leak(self._release, *row) for row in zip(*columns, strict=True)]
+    leaks = [releases.leak(self._release, *row) for row in zip(*columns, strict=True)]
     return [f"{name} {v}" for name, _, v in leaks], [f"{v} {name}" for name, _, v in leaks]
 
   def _naming_prompts(self, identities, prompt):
@@ -316,7 +315,7 @@ class Evaluator:
     )
     parts = []
     for pixels, valid in batches:
-      z = self._images(params, mesh_lib.put_batch(pixels, self._mesh))
+      z = self._images(params, sharding.put_batch(pixels, self._mesh))
       parts.append(jax.device_get(z)[valid])
       tick(int(valid.sum()))
     return np.concatenate(parts)
@@ -327,7 +326,7 @@ class Evaluator:
     parts = []
     for at in range(0, len(texts), size):
       tokens = self._tokenizer(texts[at : at + size])
-      whole = mesh_lib.put_known(pipeline.filled(tokens, size), self._mesh)
+      whole = sharding.put_known(pipeline.filled(tokens, size), self._mesh)
       parts.append(jax.device_get(self._texts(params, whole))[: len(tokens)])
       tick(len(tokens))
     return np.concatenate(parts)
@@ -339,7 +338,7 @@ def jitted_encoders(model, mesh):
 
   Both return (B, D), whole on every device. Parameters lie as they come.
   """
-  whole, rows = mesh_lib.replicated(mesh), mesh_lib.over_batch(mesh)
+  whole, rows = sharding.replicated(mesh), sharding.over_batch(mesh)
 
   def encode(params, batch, method):
     # Float32 is meant: by default TPUs and recent GPUs multiply in less, and rank differently.

@@ -19,8 +19,8 @@ import numpy as np
 import tensorflow_datasets as tfds
 from google.protobuf import json_format
 
-from salmu_jax import files, progress
 from salmu_jax.errors import InputError
+from salmu_jax.runtime import files, progress
 
 # The validation set of ImageNet-1k has as many pictures of each of its classes.
 _PICTURES_A_CLASS = 50

@@ -4,11 +4,11 @@ import pathlib
 
 import numpy as np
 
-from salmu_jax import files, hosts
-from salmu_jax.data import release as release_lib
+from salmu_jax.data import releases
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import metrics
 from salmu_jax.evaluate.imagenet import ZeroShotSet
+from salmu_jax.runtime import files, hosts
 
 
 def of_release(release, records):
@@ -21,12 +21,12 @@ def of_release(release, records):
     return None
   classes, prompts = release.zero_shot["classes"], release.zero_shot["prompts"]
   number = {name: i for i, name in enumerate(classes)}
-  names = release_lib.columns(release, "zero_shot")["text"]
+  names = releases.columns(release, "zero_shot")["text"]
   unknown = sorted(set(names) - set(classes))
   if unknown:
     raise InputError(
       f"The split 'zero_shot' of {release.path} has the text {unknown[0]!r}, which is none of the "
-      f"classes of {release_lib.ZERO_SHOT}. Restore the release from its source."
+      f"classes of {releases.ZERO_SHOT}. Restore the release from its source."
     )
   return ZeroShotSet(
     name=f"generated zero-shot set: {len(classes)} classes x {len(names) // len(classes)} pictures",

@@ -12,7 +12,7 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from ml_collections import ConfigDict
 
-from salmu_jax.generate import release
+from salmu_jax.generate import generator
 
 
 def generate(settings, seed, path, options=()):
@@ -35,24 +35,24 @@ def generate(settings, seed, path, options=()):
     story = _story(given, seed)
     todo = [
       (split, str(file), start, stop)
-      for split, (file, start, stop) in release.shards(folder, settings, story)
+      for split, (file, start, stop) in generator.shards(folder, settings, story)
       if not file.exists()
     ]
     with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
       _ = pipeline | beam.Create(todo) | beam.Reshuffle() | beam.Map(render_one, given, seed)
 
-  return release.generate(settings, seed, path, render)
+  return generator.generate(settings, seed, path, render)
 
 
 def render_one(shard, given, seed):
   """Renders one (split, file, first row, past the last row) on a worker."""
   split, file, start, stop = shard
   story = _story(given, seed)
-  render = release.renderer_here(ConfigDict(json.loads(given)), seed, story)
+  render = generator.renderer_here(ConfigDict(json.loads(given)), seed, story)
   done = beam.metrics.Metrics.counter("generate", f"rows of {split}")
-  release.render_shard((pathlib.Path(file), start, stop), story.rows[split], render, done.inc)
+  generator.render_shard((pathlib.Path(file), start, stop), story.rows[split], render, done.inc)
 
 
 @functools.lru_cache(maxsize=1)
 def _story(given, seed):
-  return release.tell(ConfigDict(json.loads(given)), seed)
+  return generator.tell(ConfigDict(json.loads(given)), seed)

@@ -23,8 +23,8 @@ def make(
   text_retention.
 
   This project's own; experiments/anchored derives it. `surrogates` made-up captions come with each
-  row of forget, from `source` (`salmu_jax.data.surrogates`): the nearest captions that are to stay.
-  Reads forget, retain's captions and the starting model. Moves the text tower.
+  row of forget, from `source` (`salmu_jax.methods.surrogates`): the nearest captions that are to
+  stay. Reads forget, retain's captions and the starting model. Moves the text tower.
   """
   near = (anchors, losses.surrogate_retention)
   forgetting = losses.weighted((forget, losses.mismatched_target(margin)), near)

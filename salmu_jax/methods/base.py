@@ -15,7 +15,7 @@ OF_THE_RUN = ("steps", "seed")
 
 class Surrogates(NamedTuple):
   """The made-up captions that a method wants of every row of forget, see
-  `salmu_jax.data.surrogates`.
+  `salmu_jax.methods.surrogates`.
 
   count: of surrogates beside it. source: a key of `surrogates.SOURCES`. reworded: the share of the
     forget captions

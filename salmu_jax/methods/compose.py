@@ -5,10 +5,9 @@ import inspect
 import optax
 
 from salmu_jax import losses, transforms
-from salmu_jax.errors import InputError
+from salmu_jax.errors import InputError, unknown
 from salmu_jax.methods import contradictions, ranges
 from salmu_jax.methods.base import Method
-from salmu_jax.names import unknown
 
 # Name -> what makes the loss of the forget half; descending on each forgets. "none" is no loss.
 FORGET_LOSSES = {

@@ -3,8 +3,8 @@
 import math
 import numbers
 
-from salmu_jax.data.surrogates import SOURCES
 from salmu_jax.errors import InputError
+from salmu_jax.methods.surrogates import SOURCES
 
 _INF = math.inf
 # Name -> least and greatest value. One that must be above its least value is in _ABOVE.

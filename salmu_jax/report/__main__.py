@@ -12,8 +12,9 @@ import sys
 from rich.console import Console
 
 from salmu_jax.errors import InputError
-from salmu_jax.evaluate.diagnosis import THRESHOLDS
-from salmu_jax.report import report, results, submit
+from salmu_jax.report import report, submit
+from salmu_jax.results import reading
+from salmu_jax.results.diagnosis import THRESHOLDS
 
 
 def main(argv=None):
@@ -37,11 +38,11 @@ def main(argv=None):
   thresholds = {name: getattr(args, name) for name in THRESHOLDS}
   console = Console(width=None if sys.stdout.isatty() else 120)
   one = pathlib.Path(args.folders[0]) if len(args.folders) == 1 else None
-  if not args.out and not (one and results.place_of(one) != one):
+  if not args.out and not (one and reading.place_of(one) != one):
     parser.error("--out=DIR is needed: it says where the report goes")
   try:
     if one and _compare(one):
-      paths = report.report(results.place_of(one), args.out or one, console, thresholds)
+      paths = report.report(reading.place_of(one), args.out or one, console, thresholds)
     elif one:
       paths = report.report_many([one], args.out or one, console, thresholds)
     else:
@@ -55,7 +56,7 @@ def main(argv=None):
 
 def _compare(folder):
   """Whether all results of a folder are one table."""
-  tables, left_out = results.collect([folder])
+  tables, left_out = reading.collect([folder])
   return len(tables) == 1 and not left_out
 
 

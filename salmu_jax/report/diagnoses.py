@@ -1,8 +1,8 @@
 """Why each model fails, and where: verdicts with their numbers, by field, style and person."""
 
-from salmu_jax.evaluate import diagnosis, scores
 from salmu_jax.report import leaderboard
 from salmu_jax.report import markdown as md
+from salmu_jax.results import diagnosis, scores
 
 FILES = ("diagnosis.md", "diagnosis.json")
 WORST = 5  # people named

@@ -9,10 +9,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from salmu_jax import files
-from salmu_jax.evaluate import diagnosis, scores
 from salmu_jax.report import markdown as md
-from salmu_jax.report import published as published_lib
+from salmu_jax.report import published_table as published_lib
+from salmu_jax.results import diagnosis, scores
+from salmu_jax.runtime import files
 
 JUDGED = ("RetFail_MRR", "InterIdSim", "IntraIdSim")  # what no verdict can do without
 ABOUT = ("model", "role", "method", "budget", "seed", "steps", "wall_seconds", "device", "reads")

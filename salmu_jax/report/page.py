@@ -9,8 +9,8 @@ import pathlib
 import jinja2
 import vl_convert
 
-from salmu_jax.evaluate import diagnosis
-from salmu_jax.report import charts, leaderboard, page_data, plots, published, statistics
+from salmu_jax.report import charts, leaderboard, page_data, plots, published_table, statistics
+from salmu_jax.results import diagnosis
 
 FILE = "leaderboard.html"
 _HERE = pathlib.Path(__file__).parent
@@ -61,7 +61,7 @@ def html(tables, found, left_out=(), thresholds=diagnosis.THRESHOLDS):
       columns=columns,
       advice=leaderboard.ADVICE,
       limits={name: f"{100 * value:g}%" for name, value in thresholds.items()},
-      source=published.source(),
+      source=published_table.source(),
       level=level,
       style=_read("page.css"),
       scripts=scripts,

@@ -7,9 +7,9 @@ import re
 
 import numpy as np
 
-from salmu_jax import published as sources
-from salmu_jax.evaluate import scores
-from salmu_jax.report import charts, leaderboard, plots, published
+from salmu_jax.report import charts, leaderboard, plots, published_table
+from salmu_jax.results import published as sources
+from salmu_jax.results import scores
 
 POINTS = 60  # of a training curve
 LONG = 24  # entries of a list in the provenance; of longer ones the number is shown
@@ -127,7 +127,7 @@ def columns():
 
 def published_rows():
   """The published values in the shape of a table's rows."""
-  rows = published.rows()
+  rows = published_table.rows()
   bounds = [row["scores"] for row in rows[:2]]
   out = []
   for row in rows:

@@ -19,8 +19,8 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from matplotlib.transforms import Bbox
 
-from salmu_jax import files
-from salmu_jax.evaluate.diagnosis import THRESHOLDS
+from salmu_jax.results.diagnosis import THRESHOLDS
+from salmu_jax.runtime import files
 
 FILES = ("forgetting.png", "similarity.png", "training.png")
 DPI = 150

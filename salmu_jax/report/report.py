@@ -4,9 +4,7 @@ plots.
 
 import pathlib
 
-from salmu_jax import files
 from salmu_jax.errors import InputError
-from salmu_jax.evaluate.diagnosis import THRESHOLDS
 from salmu_jax.report import (
   diagnoses,
   heatmap,
@@ -16,8 +14,10 @@ from salmu_jax.report import (
   statistics,
   statistics_text,
 )
-from salmu_jax.report import published as published_lib
-from salmu_jax.report import results as results_lib
+from salmu_jax.report import published_table as published_lib
+from salmu_jax.results import reading as results_lib
+from salmu_jax.results.diagnosis import THRESHOLDS
+from salmu_jax.runtime import files
 
 FILES = (
   *plots.FILES,

@@ -11,9 +11,9 @@ import itertools
 
 import numpy as np
 
-from salmu_jax.evaluate import scores
 from salmu_jax.report import leaderboard
-from salmu_jax.report import results as results_lib
+from salmu_jax.results import reading as results_lib
+from salmu_jax.results import scores
 
 REPLICATES = 2000
 FEWEST = 5  # groups that can say anything of others

@@ -1,9 +1,9 @@
 """The statistics as Markdown: intervals, ranks, neighbours, and what seeds say."""
 
-from salmu_jax.evaluate import scores
 from salmu_jax.report import leaderboard
 from salmu_jax.report import markdown as md
 from salmu_jax.report.statistics import LEVEL, REPLICATES
+from salmu_jax.results import scores
 
 FILES = ("statistics.md", "statistics.json")
 _SURE = f"{LEVEL:.0%}"

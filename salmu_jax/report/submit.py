@@ -8,11 +8,11 @@ import shlex
 import sys
 import tempfile
 
-from salmu_jax import files
 from salmu_jax.errors import InputError
-from salmu_jax.evaluate import diagnosis, scores
-from salmu_jax.report import checks, leaderboard, schema
-from salmu_jax.report.results import read_results
+from salmu_jax.report import leaderboard
+from salmu_jax.results import diagnosis, row_checks, schema, scores
+from salmu_jax.results.reading import read_results
+from salmu_jax.runtime import files
 
 _SHOWN = 5  # of problems that a list has in many places
 
@@ -63,7 +63,7 @@ def submit(path, folder):
   compromised = None if problems else others[1]
   taken = {other["salmu_jax"]["model"].casefold() for other in others}
   taken |= {file.stem.casefold() for file in folder.glob("*") if file.suffix.casefold() == ".json"}
-  problems |= checks.problems(result, compromised, taken)
+  problems |= row_checks.problems(result, compromised, taken)
   if problems:
     count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
     head = f"{path} is not added to {folder}, for {count}:"

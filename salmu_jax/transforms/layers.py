@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from salmu_jax import hosts
+from salmu_jax.runtime import hosts
 from salmu_jax.transforms import trees
 from salmu_jax.transforms.measured import filled, mean_gradients
 

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from salmu_jax import hosts
 from salmu_jax.errors import InputError
+from salmu_jax.runtime import hosts
 from salmu_jax.transforms import trees
 
 

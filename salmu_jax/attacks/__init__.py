@@ -1,0 +1,1 @@
+"""What an attacker gets back of what was to be forgotten."""

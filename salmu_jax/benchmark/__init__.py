@@ -1,0 +1,1 @@
+"""The benchmark as a run: preflight, stages, provenance."""

@@ -1,0 +1,267 @@
+"""CLIP's byte-pair encoding in Python and numpy: the full vocabulary, or the part that is in use.
+
+A token is an integer from the start: 0..255 are the bytes in the order of the published table,
+256..511 the same bytes at the end of a word, 512.. the merges in order of priority, then
+start_of_text and end_of_text. So a merge is found by a pair of tokens, and the smaller of two
+merged tokens is the one that is applied first.
+
+Reference: Radford et al., Learning Transferable Visual Models From Natural Language Supervision,
+2021; the vocabulary is OpenAI's (bpe_simple_vocab_16e6.LICENSE.txt).
+"""
+
+import functools
+import gzip
+import html
+import itertools
+import json
+import os
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import ftfy
+import numpy as np
+import regex
+
+from salmu_jax.errors import InputError
+from salmu_jax.runtime import files
+
+_VOCABULARY_FILE = pathlib.Path(__file__).with_name("bpe_simple_vocab_16e6.txt.gz")
+_MERGES = 49152 - 256 - 2  # The file lists more; CLIP uses the first 48,894.
+_FIRST_MERGED = 512
+_START = _FIRST_MERGED + _MERGES
+_END = _START + 1
+_SPECIAL = {"<start_of_text>": _START, "<end_of_text>": _END}
+_CACHED_WORDS = 65_536
+_WORDS = regex.compile(
+  "|".join(_SPECIAL) + r"|'(?:s|t|re|ve|m|ll|d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+",
+  regex.IGNORECASE,
+)
+
+
+class _Vocabulary(NamedTuple):
+  """byte_tokens[byte] inside a word; merges {(left, right): token}; parts[token - 512];
+  names[token],
+  as the published table writes it."""
+
+  byte_tokens: tuple[int, ...]
+  merges: dict[tuple[int, int], int]
+  parts: tuple[tuple[int, int], ...]
+  names: tuple[str, ...]
+
+
+@functools.cache
+def _vocabulary() -> _Vocabulary:
+  # Printable Latin-1 bytes stand for themselves and come first; the others follow, written in
+  # the file as the characters from U+0100 on.
+  printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+  rest = [byte for byte in range(256) if byte not in printable]
+  letters = [chr(byte) for byte in printable] + [chr(0x100 + n) for n in range(len(rest))]
+  tokens = {
+    letter + end: n + at for at, end in ((0, ""), (256, "</w>")) for n, letter in enumerate(letters)
+  }
+  lines = gzip.decompress(_VOCABULARY_FILE.read_bytes()).decode("utf-8").split("\n")
+  parts = []
+  for line in lines[1 : _MERGES + 1]:  # The first line is a version.
+    left, right = line.split()
+    tokens[left + right] = _FIRST_MERGED + len(parts)
+    parts.append((tokens[left], tokens[right]))
+  byte_tokens = np.argsort(printable + rest).tolist()
+  merges = {pair: _FIRST_MERGED + n for n, pair in enumerate(parts)}
+  return _Vocabulary(tuple(byte_tokens), merges, tuple(parts), tuple(tokens))
+
+
+def clean(text: str) -> str:
+  """Mends mojibake, undoes HTML entities twice, joins whitespace to single spaces, lower case.
+
+  Printable ASCII without "&" skips ftfy and the entities, which would leave it as it is.
+  """
+  if not (text.isascii() and text.isprintable() and "&" not in text):
+    text = html.unescape(html.unescape(ftfy.fix_text(text)))
+  return " ".join(text.split()).lower()
+
+
+def _merge_word(word: str) -> list[int]:
+  """The tokens of one word in the full vocabulary."""
+  if word in _SPECIAL:
+    return [_SPECIAL[word]]
+  vocabulary = _vocabulary()
+  tokens = [vocabulary.byte_tokens[byte] for byte in word.encode("utf-8")]
+  tokens[-1] += 256
+  while True:
+    found = [vocabulary.merges.get(pair, _START) for pair in itertools.pairwise(tokens)]
+    best = min(found, default=_START)
+    if best == _START:
+      return tokens
+    merged, at = [], 0
+    while at < len(tokens):  # Left to right; a token that has just been merged is not merged again.
+      here = at < len(found) and found[at] == best
+      merged.append(best if here else tokens[at])
+      at += 2 if here else 1
+    tokens = merged
+
+
+class Tokenizer:
+  """Texts to rows of token ids, as CLIP reads them.
+
+  A word that is literally "<start_of_text>" or "<end_of_text>" becomes that token, as in the
+  reference implementation. Safe to share between threads; pickles as its two arguments.
+
+  Attributes:
+    context_length: ids in a row.
+    kept: the original ids in use, ascending, or None for all of them. A new id is the position
+      of the old one in it. A merged token that is not kept is replaced by the two tokens it was
+      merged from, and these again, down to single bytes, which are always kept: any text can be
+      encoded.
+    vocab_size: ids are below it.
+    start_of_text: the first id of every row, the second-highest of all.
+    end_of_text: the last id before the padding, the highest of all: a text tower finds the end
+      of a text by argmax.
+  """
+
+  def __init__(self, context_length: int, kept: Sequence[int] | None = None):
+    _check_context_length(context_length)
+    if kept is not None:
+      _check_kept(kept)
+    self.context_length = context_length
+    self.kept = None if kept is None else tuple(kept)
+    self.vocab_size = _END + 1 if kept is None else len(kept)
+    self.start_of_text = self.vocab_size - 2
+    self.end_of_text = self.vocab_size - 1
+    self._new_ids = None if kept is None else {old: new for new, old in enumerate(kept)}
+    self._word = functools.lru_cache(maxsize=_CACHED_WORDS)(self._encode_word)
+
+  def __reduce__(self):
+    return Tokenizer, (self.context_length, self.kept)
+
+  def __call__(self, texts: Sequence[str]) -> np.ndarray:
+    """Encodes texts; one that is too long is cut, and its row still ends in end_of_text.
+
+    Args:
+      texts: B strings.
+
+    Returns:
+      (B, context_length) int32, each row start_of_text, the text, end_of_text, zeros.
+
+    Raises:
+      InputError: texts is one string, or an entry is not a string.
+    """
+    if isinstance(texts, str | bytes):
+      raise InputError(
+        f"The tokenizer got one {type(texts).__name__}, {texts[:40]!r}, where it needs a list of "
+        "strings; put it in brackets."
+      )
+    rows = np.zeros((len(texts), self.context_length), np.int32)
+    for row, (n, text) in zip(rows, enumerate(texts), strict=True):
+      if not isinstance(text, str):
+        raise InputError(f"Text {n} is {text!r} of type {type(text).__name__}; it must be a str.")
+      ids = [self.start_of_text, *self.encode(text)[: self.context_length - 2], self.end_of_text]
+      row[: len(ids)] = ids
+    return rows
+
+  def encode(self, text: str) -> list[int]:
+    """The ids of the text alone: no start, no end, no padding, not cut."""
+    ids = []
+    for word in _WORDS.findall(clean(text)):
+      ids += self._word(word)
+    return ids
+
+  def _encode_word(self, word: str) -> tuple[int, ...]:
+    tokens = _merge_word(word)
+    if self._new_ids is None:
+      return tuple(tokens)
+    return tuple(new for token in tokens for new in self._renumber(token))
+
+  def _renumber(self, token: int) -> list[int]:
+    if token in self._new_ids:
+      return [self._new_ids[token]]
+    left, right = _vocabulary().parts[token - _FIRST_MERGED]
+    return self._renumber(left) + self._renumber(right)
+
+
+def clip_tokenizer(context_length: int = 77) -> Tokenizer:
+  """CLIP's tokenizer with all its 49,408 ids."""
+  return Tokenizer(context_length)
+
+
+def compact_tokenizer(context_length: int, texts: Iterable[str]) -> Tokenizer:
+  """CLIP's tokenizer with only the ids that occur in `texts`, and those of the single bytes.
+
+  On these texts it gives what the full tokenizer gives, renumbered in the same order; "!" keeps
+  id 0, which is the padding too, as in CLIP. On other texts, tokens that are not kept fall apart
+  (see Tokenizer.kept).
+  """
+  full = clip_tokenizer()
+  used = set(range(_FIRST_MERGED)) | {_START, _END}
+  for text in texts:
+    used.update(full.encode(text))
+  return Tokenizer(context_length, sorted(used))
+
+
+def save(tokenizer: Tokenizer, path: str | os.PathLike) -> None:
+  """Writes the tokenizer as JSON, {"context_length": int, "kept": [original ids] or null}."""
+  record = {"context_length": tokenizer.context_length, "kept": tokenizer.kept}
+  files.write_text(path, json.dumps(record) + "\n")
+
+
+def write_huggingface(folder: str | os.PathLike, context_length: int) -> None:
+  """Writes the full vocabulary as Hugging Face's `CLIPTokenizer` reads it, whose cleaning is its
+  own.
+  """
+  folder, vocabulary = pathlib.Path(folder), _vocabulary()
+  special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>"}
+  names = [*vocabulary.names, *special.values()]
+  merges = [" ".join(vocabulary.names[token] for token in pair) for pair in vocabulary.parts]
+  files.write_json(folder / "vocab.json", {name: token for token, name in enumerate(names)})
+  files.write_text(folder / "merges.txt", "\n".join(["#version: 0.2", *merges, ""]))
+  files.write_json(
+    folder / "tokenizer_config.json",
+    {
+      "tokenizer_class": "CLIPTokenizer",
+      **special,
+      "unk_token": special["eos_token"],
+      "pad_token": special["eos_token"],
+      "model_max_length": context_length,
+    },
+  )
+
+
+def load(path: str | os.PathLike) -> Tokenizer:
+  """Reads what `save` wrote.
+
+  Raises:
+    InputError: the file is not such a record.
+  """
+  try:
+    record = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+  except ValueError as error:
+    raise InputError(f"The tokenizer file {path} is not JSON: {error}.") from error
+  if not isinstance(record, dict) or set(record) != {"context_length", "kept"}:
+    raise InputError(
+      f'The tokenizer file {path} must hold an object with the keys "context_length" and "kept" '
+      "and no others."
+    )
+  try:
+    return Tokenizer(record["context_length"], record["kept"])
+  except InputError as error:
+    raise InputError(f"The tokenizer file {path} does not fit. {error}") from error
+
+
+def _check_context_length(context_length: int) -> None:
+  if not isinstance(context_length, int) or isinstance(context_length, bool) or context_length < 3:
+    raise InputError(
+      f"The tokenizer's context_length is {context_length!r}; it must be an integer of at least 3: "
+      "start, one token of text, end."
+    )
+
+
+def _check_kept(kept: Sequence[int]) -> None:
+  if not isinstance(kept, Sequence) or not all(type(token) is int for token in kept):
+    raise InputError("The tokenizer's kept ids must be a list of integers.")
+  ascending = all(a < b for a, b in itertools.pairwise(kept))
+  ends = list(kept[:_FIRST_MERGED]), list(kept[-2:])
+  if not ascending or ends != (list(range(_FIRST_MERGED)), [_START, _END]):
+    raise InputError(
+      f"The tokenizer's kept ids must ascend, begin with 0 to {_FIRST_MERGED - 1} (the single "
+      f"bytes) and end with {_START} and {_END} (start and end of text)."
+    )

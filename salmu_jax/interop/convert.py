@@ -1,0 +1,267 @@
+"""Models in and out of the PyTorch world: OpenCLIP and Hugging Face folders to model folders and
+back.
+
+    python -m salmu_jax.interop.convert SRC DST
+
+A finished model folder of this project (runs/vit_b16/models/vlunlearn) is exported, with a model
+card; anything else is read in: a weights file, a folder with its config, or
+hub:OWNER/NAME@REVISION.
+"""
+
+import argparse
+import contextlib
+import importlib.metadata
+import pathlib
+import sys
+
+import jax
+import numpy as np
+
+import salmu_jax
+from salmu_jax import errors
+from salmu_jax.data import hub, tokenizers
+from salmu_jax.errors import InputError
+from salmu_jax.interop import card, modelconfig, statedict, weights
+from salmu_jax.models import clip
+from salmu_jax.models.presets import PRESETS
+from salmu_jax.runtime import files, workdir
+from salmu_jax.train import checkpoint
+
+TOKENIZER = "salmu_jax_tokenizer.json"
+_OURS = "finished model folder of this project (it has done.json and params/)"
+
+
+def bring(place, preset, folder, field):
+  """Makes foreign weights a finished model folder, unless that was done before.
+
+  The folder appears whole or not at all, and nothing that is there already is touched.
+
+  Args:
+    place: a file, a folder, or an address on the hub.
+    preset: a key of PRESETS.
+    folder: the model folder to make.
+    field: what an error names, as "config.init.clean".
+
+  Raises:
+    InputError: see `import_model` and `hub.fetch`; or `folder` is there and holds something else.
+  """
+  folder, place = pathlib.Path(folder).absolute(), str(place)
+  done = files.read_json(folder / workdir.DONE) if is_finished(folder) else None
+  _check_vacant(folder, done)
+  remote = hub.is_address(place)
+  if remote:
+    address = hub.parse(place, field)
+    place = f"{hub.PREFIX}{address.repo}@{address.revision}"
+  else:
+    place = str(pathlib.Path(place).expanduser().absolute())
+  if (
+    done and done["weights"].get("source") == place and (remote or not pathlib.Path(place).exists())
+  ):
+    # A commit names its content; and what is gone since it was brought in is not needed again.
+    imported = files.read_json(folder / workdir.SETTINGS)["imported"]
+    file = None
+  else:
+    file = weights_file(hub.fetch(place, "model", field) if remote else place, field)
+    imported = {"sha256": files.sha256(file)}
+  settings = {"imported": imported, "model": {"preset": preset, "scan": False}, "seed": None}
+  about = {"source": place, **imported}
+  work = lambda into: import_model(file, PRESETS[preset], into, about, field)
+  with contextlib.nullcontext(folder) if done else files.replacing_folder(folder) as into:
+    workdir.run_stage(into, f"bring in {folder.name}", settings, work)
+
+
+def _check_vacant(folder, done):
+  """Raises InputError where `folder` is neither a model that was brought in nor free for one."""
+  if done and "weights" in done:
+    return
+  if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    raise InputError(
+      f"{folder} is there already and is no model that was brought in from elsewhere, nor an empty "
+      "folder. Nothing in it was touched. Name another place, or move away what is there."
+    )
+
+
+def import_model(file, sizes, folder, about, field="SRC"):
+  """Writes params/ and tokenizer.json of a model folder from foreign weights.
+
+  Args:
+    file: of weights; a config beside it is compared.
+    sizes: of the model; a vocabulary of 0 is filled in from the tokenizer beside the file.
+    folder: the model folder.
+    about: facts about the weights to keep: where they are from, their SHA-256.
+    field: what an error names.
+
+  Returns:
+    Facts for the folder's done.json.
+
+  Raises:
+    InputError: a damaged file, a config that differs, or tensors that do not fit.
+  """
+  try:
+    modelconfig.check(file.parent, sizes)
+    tensors = weights.read_tensors(file)
+    words = _tokenizer_beside(file, sizes)
+  except InputError as error:
+    raise InputError(f"{field}: {error}") from error
+  full = sizes._replace(vocab_size=_full_vocabulary())
+  params = statedict.from_tensors(tensors, full, f"{field}: {file}")
+  if words.kept is not None:
+    table = params["text"]["token_embedding"]["embedding"]
+    params["text"]["token_embedding"]["embedding"] = table[np.asarray(words.kept)]
+  tokenizers.save(words, folder / "tokenizer.json")
+  checkpoint.save_params_alone(folder / "params", params)
+  packages = ("jax", "flax", "safetensors")
+  return {
+    "reads": [],
+    "moves": None,
+    "steps": None,
+    "wall_seconds": None,
+    "device": None,
+    "versions": {
+      "salmu_jax": salmu_jax.__version__,
+      **{package: importlib.metadata.version(package) for package in packages},
+    },
+    "weights": {**about, "file": file.name, "layout": statedict.recognise(tensors)},
+  }
+
+
+def export_model(folder, out, layout="openclip"):
+  """Writes a finished model folder as one that OpenCLIP or Hugging Face loads, with a model card.
+
+  A compacted vocabulary is spread over CLIP's: kept ids get their rows, the others zeros, so texts
+  of kept tokens are read as here; the tokenizer's own file goes along and undoes it on import.
+
+  Args:
+    folder: the model folder.
+    out: the folder to make; it appears whole or not at all.
+    layout: a key of statedict.LAYOUTS.
+
+  Returns:
+    The path of the weights.
+
+  Raises:
+    InputError: `folder` is no finished model, or `out` is there and not empty.
+  """
+  folder, out = pathlib.Path(folder), pathlib.Path(out).absolute()
+  if not is_finished(folder):
+    raise InputError(f"{folder} is no {_OURS}. Name one such as WORKDIR/models/vlunlearn.")
+  if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    raise InputError(f"{out} is there already and is not an empty folder. Name another DST.")
+  params, sizes, words = _read_ours(folder)
+  name = modelconfig.WEIGHTS[layout]
+  with files.replacing_folder(out) as partial:
+    tensors = statedict.to_tensors(params, sizes, layout)
+    weights.write_tensors(partial / name, tensors)
+    modelconfig.write(partial, sizes, layout)
+    if words.kept is not None:
+      tokenizers.save(words, partial / TOKENIZER)
+    files.write_text(partial / "README.md", card.text(folder, sizes, layout, words))
+  return out / name
+
+
+def weights_file(source, field):
+  """The file of weights that a file or folder means.
+
+  Raises:
+    InputError: there is none.
+  """
+  source = pathlib.Path(source)
+  if source.is_file():
+    return source
+  for name in weights.NAMES:
+    if (source / name).is_file():
+      return source / name
+  raise InputError(
+    f"{field}: {source} is neither a file of weights, nor a folder with "
+    f"{', '.join(weights.NAMES)}, nor a {_OURS}."
+  )
+
+
+def is_finished(folder):
+  """Whether a path is a finished model folder of this project."""
+  folder = pathlib.Path(folder)
+  return (folder / workdir.DONE).exists() and (folder / "params").is_dir()
+
+
+def _read_ours(folder):
+  """(params in the unrolled layout and the full vocabulary, their sizes, the tokenizer)."""
+  settings = files.read_json(folder / workdir.SETTINGS)["model"]
+  words = tokenizers.load(folder / "tokenizer.json")
+  sizes = PRESETS[settings["preset"]]._replace(vocab_size=words.vocab_size)
+  like = clip.shapes(clip.CLIP(sizes, scan=settings["scan"]))
+  one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), like)
+  params = jax.device_get(clip.unstack_layers(checkpoint.load_params(folder / "params", like)))
+  if words.kept is not None:
+    table = params["text"]["token_embedding"]["embedding"]
+    spread = np.zeros((_full_vocabulary(), table.shape[1]), np.float32)
+    spread[np.asarray(words.kept)] = table
+    params["text"]["token_embedding"]["embedding"] = spread
+  return params, sizes._replace(vocab_size=_full_vocabulary()), words
+
+
+def _tokenizer_beside(file, sizes):
+  """The tokenizer in the folder of the weights where the preset leaves it open, else CLIP's."""
+  if sizes.vocab_size:
+    return tokenizers.clip_tokenizer(sizes.context_length)
+  path = file.parent / TOKENIZER
+  if not path.exists():
+    raise InputError(
+      f"{file} has no {TOKENIZER} beside it, which says what words a model with a compacted "
+      "vocabulary knows. Keep the folder together as it was exported."
+    )
+  return tokenizers.load(path)
+
+
+def _full_vocabulary():
+  return tokenizers.clip_tokenizer().vocab_size
+
+
+def main(argv=None):
+  """Exports or reads in; returns the exit code."""
+  parser = argparse.ArgumentParser(
+    prog="python -m salmu_jax.interop.convert",
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  parser.add_argument("src", help="a finished model folder, or foreign weights")
+  parser.add_argument("dst", help="the folder to make")
+  parser.add_argument(
+    "--preset", help=f"of foreign weights that come without a config: {', '.join(PRESETS)}"
+  )
+  parser.add_argument(
+    "--layout", default="openclip", choices=statedict.LAYOUTS, help="of an export"
+  )
+  args = parser.parse_args(argv)
+  try:
+    if not hub.is_address(args.src) and is_finished(args.src):
+      file = export_model(args.src, args.dst, args.layout)
+      size = file.stat().st_size / 2**20
+      print(f"{file.parent}: {args.layout} weights of {size:,.1f} MiB, config and model card")
+    else:
+      preset = args.preset or _preset_of(args.src)
+      if preset not in PRESETS:
+        raise InputError(errors.unknown("--preset", preset, list(PRESETS)))
+      bring(args.src, preset, args.dst, "SRC")
+      print(f"{args.dst}: a model folder for config.init, preset {preset}")
+  except InputError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+  return 0
+
+
+def _preset_of(place):
+  """The preset that the config beside foreign weights describes."""
+  source = hub.fetch(place, "model", "SRC") if hub.is_address(place) else pathlib.Path(place)
+  folder = weights_file(source, "SRC").parent
+  for name, sizes in PRESETS.items():
+    if modelconfig.describes(folder, sizes):
+      return name
+  raise InputError(
+    f"{folder} has no config that fits one of the presets {', '.join(PRESETS)}; say with --preset "
+    "which it is."
+  )
+
+
+if __name__ == "__main__":
+  sys.exit(main())

@@ -1,0 +1,345 @@
+"""The config files beside foreign weights: OpenCLIP's and Hugging Face's, written and compared.
+
+A config is read as flat facts, {"vision.width": 768, ...}, which are compared with those of a Sizes
+one by one; what cannot be represented here is refused by name.
+"""
+
+import pathlib
+
+import numpy as np
+
+from salmu_jax.data import images, tokenizers
+from salmu_jax.errors import InputError
+from salmu_jax.runtime import files
+
+OPENCLIP, HUGGINGFACE = "open_clip_config.json", "config.json"
+PREPROCESSOR = "preprocessor_config.json"
+WEIGHTS = {"openclip": "open_clip_model.safetensors", "huggingface": "model.safetensors"}
+_EPSILON = 1e-5  # Of layer norms, in the towers here and in PyTorch.
+
+# What OpenCLIP's configs may say of things that are only one way here: (key, what it must be).
+_ONLY = {
+  "model_cfg": {"init_logit_bias": None, "nonscalar_logit_scale": False, "multimodal_cfg": None},
+  "vision_cfg": {
+    "timm_model_name": None,
+    "mlp_ratio": 4.0,
+    "ls_init_value": None,
+    "attentional_pool": False,
+    "no_ln_pre": False,
+    "pos_embed_type": "learnable",
+    "pool_type": "tok",
+    "final_ln_after_pool": False,
+    "act_kwargs": None,
+    "norm_kwargs": None,
+    "block_type": None,
+    "qk_norm": False,
+    "scaled_cosine_attn": False,
+    "scale_heads": False,
+    "scale_attn_inner": False,
+    "scale_attn": False,
+    "scale_fc": False,
+    "input_patchnorm": False,
+  },
+  "text_cfg": {
+    "hf_model_name": None,
+    "hf_tokenizer_name": None,
+    "tokenizer_kwargs": None,
+    "mlp_ratio": 4.0,
+    "ls_init_value": None,
+    "embed_cls": False,
+    "no_causal_mask": False,
+    "pool_type": "argmax",
+    "final_ln_after_pool": False,
+    "proj_bias": False,
+    "proj_type": "linear",
+    "act_kwargs": None,
+    "norm_kwargs": None,
+    "block_type": None,
+    "qk_norm": False,
+    "scaled_cosine_attn": False,
+    "scale_heads": False,
+    "scale_attn_inner": False,
+    "scale_attn": False,
+    "scale_fc": False,
+  },
+  "preprocess_cfg": {"interpolation": "bicubic", "resize_mode": "shortest", "mode": "RGB"},
+}
+# Read into facts, or without effect on what a trained model computes.
+_READ = {
+  "model_cfg": {
+    "embed_dim",
+    "vision_cfg",
+    "text_cfg",
+    "quick_gelu",
+    "custom_text",
+    "init_logit_scale",
+  },
+  "vision_cfg": {
+    "image_size",
+    "patch_size",
+    "width",
+    "layers",
+    "head_width",
+    "patch_dropout",
+    "output_tokens",
+  },
+  "text_cfg": {
+    "context_length",
+    "vocab_size",
+    "width",
+    "layers",
+    "heads",
+    "pad_id",
+    "eos_id",
+    "output_tokens",
+  },
+  "preprocess_cfg": {"mean", "std", "size", "fill_color"},
+}
+
+
+def facts(sizes):
+  """What a config has to say of a model of these sizes."""
+  return {
+    "embed_dim": sizes.embed_dim,
+    "image_size": sizes.image_size,
+    "patch_size": sizes.patch_size,
+    **{f"vision.{key}": value for key, value in sizes.vision._asdict().items()},
+    **{f"text.{key}": value for key, value in sizes.text._asdict().items()},
+    "context_length": sizes.context_length,
+    "vocab_size": sizes.vocab_size,
+    "quick_gelu": sizes.quick_gelu,
+  }
+
+
+def read(folder):
+  """(facts, the file) of the config in a folder, or (None, None) where there is none.
+
+  Raises:
+    InputError: it is no such config, or says something that this project's towers are not.
+  """
+  for name, reader in ((OPENCLIP, _read_openclip), (HUGGINGFACE, _read_huggingface)):
+    path = pathlib.Path(folder) / name
+    if path.exists():
+      try:
+        return reader(files.read_json(path), path), path
+      except (KeyError, TypeError, AttributeError, ValueError, ZeroDivisionError) as error:
+        raise InputError(
+          f"{path} is no config of a CLIP model: {type(error).__name__} {error}. Restore it from "
+          "its source."
+        ) from error
+  return None, None
+
+
+def check(folder, sizes):
+  """Raises InputError for a config in the folder that is of another model than `sizes`."""
+  found, path = read(folder)
+  if found is None:
+    return
+  different = _different(found, sizes)
+  if different:
+    raise InputError(
+      f"{path} describes another model than the preset: {'; '.join(different)}. Choose the preset "
+      "that it describes."
+    )
+
+
+def describes(folder, sizes):
+  """Whether there is a config in the folder, and of just this model."""
+  found, _ = read(folder)
+  return found is not None and not _different(found, sizes)
+
+
+def write(folder, sizes, layout):
+  """Writes the config, and what says how pictures and texts are prepared, beside exported
+  weights.
+  """
+  folder = pathlib.Path(folder)
+  if layout == "openclip":
+    files.write_json(folder / OPENCLIP, openclip(sizes))
+    return
+  files.write_json(folder / HUGGINGFACE, _huggingface(sizes))
+  files.write_json(folder / PREPROCESSOR, _preprocessor(sizes.image_size))
+  tokenizers.write_huggingface(folder, sizes.context_length)
+
+
+def _preprocessor(size):
+  """What a `CLIPImageProcessor` has to be told to prepare pictures as here."""
+  return {
+    "image_processor_type": "CLIPImageProcessor",
+    "do_resize": True,
+    "size": {"shortest_edge": size},
+    "resample": 3,  # Bicubic, as Pillow numbers it.
+    "do_center_crop": True,
+    "crop_size": {"height": size, "width": size},
+    "do_convert_rgb": True,
+    "do_normalize": True,
+    "image_mean": list(images.MEAN),
+    "image_std": list(images.STD),
+  }
+
+
+def _different(found, sizes):
+  expected = facts(sizes)
+  if not sizes.vocab_size:  # Left open by the preset; exports have CLIP's whole vocabulary.
+    expected["vocab_size"] = found["vocab_size"]
+  return [
+    f"{key} is {found[key]!r} there and {value!r} in the preset"
+    for key, value in expected.items()
+    if found[key] != value
+  ]
+
+
+def _read_openclip(config, path):
+  model, vision, text = (
+    config["model_cfg"],
+    config["model_cfg"]["vision_cfg"],
+    config["model_cfg"]["text_cfg"],
+  )
+  sections = {"model_cfg": model, "vision_cfg": vision, "text_cfg": text}
+  sections["preprocess_cfg"] = config.get("preprocess_cfg", {})
+  for section, values in sections.items():
+    for key, value in values.items():
+      _check_only(path, f"{section}.{key}", value, key in _READ[section], _ONLY[section], key)
+  for key, ours in (("mean", images.MEAN), ("std", images.STD)):
+    _check_close(path, f"preprocess_cfg.{key}", sections["preprocess_cfg"].get(key, ours), ours)
+  width = vision.get("width", 768)
+  return {
+    "embed_dim": model["embed_dim"],
+    "image_size": vision.get("image_size", 224),
+    "patch_size": vision.get("patch_size", 16),
+    "vision.width": width,
+    "vision.layers": vision.get("layers", 12),
+    "vision.heads": width // vision.get("head_width", 64),
+    "text.width": text.get("width", 512),
+    "text.layers": text.get("layers", 12),
+    "text.heads": text.get("heads", 8),
+    "context_length": text.get("context_length", 77),
+    "vocab_size": text.get("vocab_size", 49408),
+    "quick_gelu": bool(model.get("quick_gelu", False)),
+  }
+
+
+def openclip(sizes):
+  """OpenCLIP's own config of a model of these sizes, as its files have it."""
+  vision, text = sizes.vision, sizes.text
+  model = {
+    "embed_dim": sizes.embed_dim,
+    "vision_cfg": {
+      "image_size": sizes.image_size,
+      "layers": vision.layers,
+      "width": vision.width,
+      "head_width": vision.width // vision.heads,
+      "patch_size": sizes.patch_size,
+    },
+    "text_cfg": {
+      "context_length": sizes.context_length,
+      "vocab_size": sizes.vocab_size,
+      "width": text.width,
+      "heads": text.heads,
+      "layers": text.layers,
+    },
+  }
+  return {
+    "model_cfg": {**model, "quick_gelu": True} if sizes.quick_gelu else model,
+    "preprocess_cfg": {
+      "mean": list(images.MEAN),
+      "std": list(images.STD),
+      "interpolation": "bicubic",
+      "resize_mode": "shortest",
+    },
+  }
+
+
+def _read_huggingface(config, path):
+  vision, text = config["vision_config"], config["text_config"]
+  if config.get("model_type") != "clip":
+    raise InputError(f"{path}: model_type is {config.get('model_type')!r}; it must be 'clip'.")
+  # A key that is left out has the value that `CLIPConfig` gives it.
+  acts = {part.get("hidden_act", "quick_gelu") for part in (vision, text)}
+  if acts not in ({"gelu"}, {"quick_gelu"}):
+    raise InputError(
+      f"{path}: hidden_act is {sorted(acts)}; it must be gelu or quick_gelu, in both."
+    )
+  for name, part, hidden, wide in (("vision", vision, 768, 3072), ("text", text, 512, 2048)):
+    width = part.get("hidden_size", hidden)
+    if part.get("intermediate_size", wide) != 4 * width:
+      raise InputError(f"{path}: {name}_config.intermediate_size must be four times hidden_size.")
+    _check_close(path, f"{name}_config.layer_norm_eps", part.get("layer_norm_eps", 1e-5), _EPSILON)
+  if path.with_name(PREPROCESSOR).exists():
+    _check_preprocessor(path.with_name(PREPROCESSOR), vision.get("image_size", 224))
+  return {
+    "embed_dim": config.get("projection_dim", 512),
+    "image_size": vision.get("image_size", 224),
+    "patch_size": vision.get("patch_size", 32),
+    "vision.width": vision.get("hidden_size", 768),
+    "vision.layers": vision.get("num_hidden_layers", 12),
+    "vision.heads": vision.get("num_attention_heads", 12),
+    "text.width": text.get("hidden_size", 512),
+    "text.layers": text.get("num_hidden_layers", 12),
+    "text.heads": text.get("num_attention_heads", 8),
+    "context_length": text.get("max_position_embeddings", 77),
+    "vocab_size": text.get("vocab_size", 49408),
+    "quick_gelu": acts == {"quick_gelu"},
+  }
+
+
+def _check_preprocessor(path, size):
+  about = files.read_json(path)
+  expected = _preprocessor(size)
+  del expected["image_processor_type"]  # Several classes do the same.
+  for key in ("image_mean", "image_std"):
+    _check_close(path, key, about.get(key, expected[key]), expected.pop(key))
+  for key, ours in expected.items():
+    found = about.get(key, ours)
+    # Older versions write sizes as one number.
+    if found != ours and not (isinstance(ours, dict) and found == size):
+      raise InputError(f"{path}: {key} is {found!r}; pictures are prepared with {ours!r} here.")
+
+
+def _huggingface(sizes):
+  def tower(size, **more):
+    return {
+      "hidden_size": size.width,
+      "intermediate_size": 4 * size.width,
+      "num_hidden_layers": size.layers,
+      "num_attention_heads": size.heads,
+      "hidden_act": "quick_gelu" if sizes.quick_gelu else "gelu",
+      "layer_norm_eps": _EPSILON,
+      "projection_dim": sizes.embed_dim,
+      **more,
+    }
+
+  return {
+    "architectures": ["CLIPModel"],
+    "model_type": "clip",
+    "projection_dim": sizes.embed_dim,
+    "vision_config": tower(
+      sizes.vision,
+      model_type="clip_vision_model",
+      image_size=sizes.image_size,
+      patch_size=sizes.patch_size,
+      num_channels=3,
+    ),
+    "text_config": tower(
+      sizes.text,
+      model_type="clip_text_model",
+      max_position_embeddings=sizes.context_length,
+      vocab_size=sizes.vocab_size,
+      # The last two ids; here, too, the text tower reads the end of text at its first place.
+      bos_token_id=sizes.vocab_size - 2,
+      eos_token_id=sizes.vocab_size - 1,
+    ),
+  }
+
+
+def _check_only(path, where, value, is_read, only, key):
+  if is_read:
+    return
+  if key not in only or value != only[key]:
+    right = f"it must be {only[key]!r}" if key in only else "nothing here corresponds to it"
+    raise InputError(f"{path}: {where} is {value!r}; {right}.")
+
+
+def _check_close(path, where, found, expected):
+  if np.shape(found) != np.shape(expected) or not np.allclose(found, expected, rtol=1e-4, atol=0):
+    raise InputError(f"{path}: {where} is {found!r}; the towers here are made for {expected!r}.")

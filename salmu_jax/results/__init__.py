@@ -1,0 +1,1 @@
+"""Results files: the metrics table, reading, schema, row checks, diagnosis."""

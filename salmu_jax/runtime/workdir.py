@@ -1,0 +1,84 @@
+"""Stages in a workdir: each has a folder, the settings it was made with, and a mark when it is
+done.
+"""
+
+import json
+import pathlib
+import time
+
+from salmu_jax.errors import InputError
+from salmu_jax.runtime import files, hosts, progress
+
+SETTINGS = "settings.json"
+DONE = "done.json"
+
+
+def run_stage(folder, label, settings, work):
+  """Runs `work(folder)` unless the stage is done; a stage begun by a killed run is gone on with.
+
+  Of several processes all work, and the first keeps the books.
+
+  Args:
+    folder: of the stage.
+    label: for the terminal.
+    settings: JSON value, all that the outcome depends on.
+    work: does the stage and returns facts (a dict) to keep.
+
+  Returns:
+    The facts of the finished stage.
+
+  Raises:
+    InputError: the folder was made with other settings; names the first that differ.
+  """
+  folder = pathlib.Path(folder)
+  check_settings(folder, settings)
+  if (folder / DONE).exists():
+    facts = files.read_json(folder / DONE)
+    progress.console.print(f"[dim]{label}: done before ({facts['seconds']:.0f} s then)[/dim]")
+    return facts
+  if hosts.is_first():
+    files.write_json(folder / SETTINGS, settings)
+  began = time.monotonic()
+  progress.console.print(f"{label} ...")
+  facts = work(folder)
+  seconds = time.monotonic() - began
+  if hosts.is_first():
+    files.write_json(folder / DONE, {**facts, "seconds": seconds})
+  progress.console.print(f"{label}: {minutes(seconds)}")
+  return {**facts, "seconds": seconds}
+
+
+def check_settings(folder, settings):
+  """Raises InputError if the stage in `folder` was begun with other settings."""
+  path = pathlib.Path(folder) / SETTINGS
+  if not path.exists():
+    return
+  # Through JSON, as what was kept: it makes lists of tuples.
+  before, now = _flat(files.read_json(path)), _flat(json.loads(json.dumps(settings)))
+  different = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k)]
+  if different:
+    shown = "; ".join(f"{k} was {before.get(k)!r} and is {now.get(k)!r}" for k in different[:4])
+    more = f"; and {len(different) - 4} more" if len(different) > 4 else ""
+    raise InputError(
+      f"{folder} was made with another config: {shown}{more}. Choose another --workdir, set these "
+      f"back, or delete {folder} to make it anew."
+    )
+
+
+def minutes(seconds):
+  """Time for people: "0.4 s", "42 s", "3 min 05 s"."""
+  if seconds < 10:
+    return f"{seconds:.1f} s"
+  if seconds < 60:
+    return f"{seconds:.0f} s"
+  return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
+
+
+def _flat(value, prefix=""):
+  """{"a.b": leaf} of nested dicts."""
+  if not isinstance(value, dict):
+    return {prefix: value}
+  out = {}
+  for key, item in value.items():
+    out |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
+  return out
