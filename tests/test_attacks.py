@@ -8,10 +8,10 @@ import pytest
 from handmade import write
 
 from salmu_jax import defaults, train
-from salmu_jax.attacks import attacker, questions, readout, relearning
+from salmu_jax.attacks import questions, readout, relearning
+from salmu_jax.attacks.attacker import ATTACKS
 from salmu_jax.benchmark import judging, stages
-from salmu_jax.data import records, releases, tokenizers
-from salmu_jax.evaluate import zero_shot
+from salmu_jax.data import records, releases, tokenizers, zero_shot
 from salmu_jax.generate import captions
 from salmu_jax.models.clip import CLIP, Sizes, Tower
 from salmu_jax.results import scores
@@ -34,8 +34,8 @@ def known(vectors):
 
 
 def test_every_attack_has_its_column_and_its_place_in_the_config():
-  assert set(attacker.ATTACKS) == set(scores.RECOVERABILITY)
-  assert set(defaults.get_config().attacks.names) == set(attacker.ATTACKS)
+  assert set(ATTACKS) == set(scores.RECOVERABILITY)
+  assert set(defaults.get_config().attacks.names) == set(ATTACKS)
 
 
 def test_a_changed_caption_has_a_value_of_another_person_and_is_else_the_same():
@@ -238,7 +238,7 @@ def test_a_model_is_attacked_in_every_way_and_clean_knows_no_member(world):
   first, again = (evaluator.run(params, attack=attacker.attack) for _ in range(2))
   found = first["additional"]["recoverability"]
   assert found == again["additional"]["recoverability"]
-  assert set(found) == set(attacker.ATTACKS)
+  assert set(found) == set(ATTACKS)
   values = scores.recoverability({"salmu_jax": {"additional": first["additional"]}})
   assert values["Membership"] == 0.5  # calibrated by itself
   assert values["Readout"] is None and "share" in found["Readout"]["why"]

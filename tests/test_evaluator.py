@@ -14,8 +14,8 @@ from sklearn.preprocessing import StandardScaler
 
 from experiments.published import readings
 from salmu_jax import defaults
-from salmu_jax.data import images, pipeline, records, releases, tokenizers
-from salmu_jax.evaluate import imagenet, metrics, zero_shot
+from salmu_jax.data import imagenet, images, pipeline, records, releases, tokenizers, zero_shot
+from salmu_jax.evaluate import class_weights, metrics
 from salmu_jax.evaluate.evaluator import Evaluator
 from salmu_jax.models import clip
 from salmu_jax.models.clip import CLIP, Sizes, Tower
@@ -165,7 +165,9 @@ def test_class_weights_are_embedded_once_a_checkpoint(world, results, monkeypatc
   kept = {file: file.stat().st_mtime_ns for file in world.cache.iterdir()}
   embedded = []
   monkeypatch.setattr(
-    zero_shot, "texts", lambda known, whole=zero_shot.texts: embedded.append(1) or whole(known)
+    class_weights,
+    "prompts",
+    lambda known, whole=class_weights.prompts: embedded.append(1) or whole(known),
   )
   assert world.evaluator.run(world.params) == results
   assert {file: file.stat().st_mtime_ns for file in world.cache.iterdir()} == kept

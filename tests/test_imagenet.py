@@ -18,9 +18,9 @@ from handmade import jpeg
 from little import MODEL, PARAMS
 from PIL import Image
 
-from salmu_jax.data import images, pipeline
+from salmu_jax.data import imagenet, images, pipeline
 from salmu_jax.errors import InputError
-from salmu_jax.evaluate import imagenet, metrics
+from salmu_jax.evaluate import metrics
 from salmu_jax.models.clip import CLIP
 
 # Labels 0, 151 and 999.

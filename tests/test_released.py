@@ -16,9 +16,9 @@ import safetensors.numpy
 from configs import vit_b16
 from experiments.published import readings
 from salmu_jax.benchmark import run as run_lib
+from salmu_jax.data import imagenet as imagenet_lib
 from salmu_jax.data import releases
 from salmu_jax.errors import InputError
-from salmu_jax.evaluate import imagenet as imagenet_lib
 from salmu_jax.interop import convert, modelconfig, statedict, weights
 from salmu_jax.models import clip
 from salmu_jax.models.presets import PRESETS

@@ -17,9 +17,8 @@ from handmade import write
 from configs import methods
 from salmu_jax import defaults, losses, train
 from salmu_jax.benchmark import judging, run, stages
-from salmu_jax.data import records, releases, tokenizers
+from salmu_jax.data import imagenet, records, releases, tokenizers
 from salmu_jax.errors import InputError
-from salmu_jax.evaluate import imagenet
 from salmu_jax.interop import external_models
 from salmu_jax.methods import MAKERS
 from salmu_jax.methods.base import Method

@@ -12,7 +12,7 @@ from salmu_jax.benchmark import stages
 from salmu_jax.data import images, pipeline, releases
 from salmu_jax.errors import InputError
 from salmu_jax.generate import captions, personas
-from salmu_jax.methods import surrogates
+from salmu_jax.methods import batches, surrogates
 from salmu_jax.methods.base import Surrogates
 from salmu_jax.methods.surrogates import Leak
 
@@ -172,7 +172,9 @@ def test_planted_holdout_names_and_facts_are_never_used_and_their_rows_and_metad
   )
   # `records` holds no holdout split: asking for one would be a KeyError.
   guarded = setup._replace(release=setup.release._replace(identities=people))
-  draw = stages.made_up_captions(guarded, Surrogates(50, "recombined", 0.0))["surrogates"]
+  draw = batches.surrogate_captions(guarded.data, Surrogates(50, "recombined", 0.0), 0)[
+    "surrogates"
+  ]
   texts = [t for row in setup.records["forget"] for t in draw(row, np.random.default_rng(0))]
   assert len(texts) == 50 * len(setup.records["forget"])
   assert not any("Zzyzx" in text for text in texts)

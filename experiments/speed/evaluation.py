@@ -20,8 +20,8 @@ import numpy as np
 
 from configs import mini
 from experiments.speed import turns
-from salmu_jax.data import images, records, releases, splits, tokenizers
-from salmu_jax.evaluate import metrics, zero_shot
+from salmu_jax.data import images, records, releases, splits, tokenizers, zero_shot
+from salmu_jax.evaluate import class_weights, metrics
 from salmu_jax.evaluate.evaluator import Evaluator
 from salmu_jax.generate import generator as generated
 from salmu_jax.interop import modelconfig, statedict
@@ -171,7 +171,9 @@ class Script:
 
   def knowledge(self):
     known = self.data.known
-    rows = self.texts(zero_shot.texts(known)).reshape(len(known.classes), len(known.prompts), -1)
+    rows = self.texts(class_weights.prompts(known)).reshape(
+      len(known.classes), len(known.prompts), -1
+    )
     weights = np.asarray(metrics.class_weights(jnp.asarray(rows)))
     image = self.images(known.rows, np.arange(len(known.labels)))
     return float(np.mean(np.argmax(image @ weights.T, axis=1) == known.labels))

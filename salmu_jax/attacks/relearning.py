@@ -7,10 +7,10 @@ import numpy as np
 import optax
 
 from salmu_jax import defaults, losses, train, transforms
-from salmu_jax.benchmark import stages
 from salmu_jax.data.records import Rows
 from salmu_jax.evaluate import metrics
 from salmu_jax.methods.base import Method
+from salmu_jax.methods.batches import unlearning_batches
 from salmu_jax.runtime import sharding
 from salmu_jax.train import optimizers
 
@@ -43,11 +43,19 @@ def relearn(setup, evaluator, params, facts, share, settings, seed, program):
   rows = setup.records["forget"]
   some = drawn(facts, max(settings.batch_size, round(share * len(rows))), seed)
   rest = np.setdiff1d(np.arange(len(rows)), some)
-  attacked = setup._replace(records={**setup.records, "forget": Rows(rows, some)})
+  data = setup.data._replace(records={**setup.records, "forget": Rows(rows, some)})
   state = train.start_state(params, program.tx, setup.mesh, program.layout)
   mrr = lambda params: metrics.mean_reciprocal_rank(evaluator.forget_ranks(params)[rest])
   found = {0: mrr(params)}
-  with contextlib.closing(stages.unlearning_batches(attacked, settings)) as batches:
+  with contextlib.closing(
+    unlearning_batches(
+      data,
+      settings.batch_size,
+      image_size=setup.model.sizes.image_size,
+      seed=setup.config.seed,
+      threads=setup.config.reader_threads,
+    )
+  ) as batches:
     for now, batch in enumerate(itertools.islice(batches, max(settings.steps)), start=1):
       state, _ = program.step(state, params, sharding.put_batch(batch, setup.mesh))
       if now in settings.steps:

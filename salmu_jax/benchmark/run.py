@@ -12,9 +12,8 @@ from rich.table import Table
 from salmu_jax import defaults
 from salmu_jax.benchmark import configuration, judging, stages
 from salmu_jax.data import counts as counts_lib
-from salmu_jax.data import hub, pipeline, records, releases, tokenizers
+from salmu_jax.data import hub, imagenet, pipeline, records, releases, tokenizers, zero_shot
 from salmu_jax.errors import InputError
-from salmu_jax.evaluate import imagenet, zero_shot
 from salmu_jax.generate import generator as generated
 from salmu_jax.interop import external_models
 from salmu_jax.methods import surrogates

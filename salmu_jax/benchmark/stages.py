@@ -8,23 +8,22 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
 import salmu_jax
 from salmu_jax import train
 from salmu_jax.data import pipeline, releases, tokenizers
+from salmu_jax.data.dataset import Data
+from salmu_jax.data.zero_shot import ZeroShotSet
 from salmu_jax.errors import InputError
-from salmu_jax.evaluate.imagenet import ZeroShotSet
 from salmu_jax.interop import external_models
-from salmu_jax.methods import MAKERS, base
-from salmu_jax.methods import surrogates as surrogates_lib
+from salmu_jax.methods import MAKERS, base, batches
 from salmu_jax.models import clip
 from salmu_jax.runtime import files, hosts, progress, sharding, workdir
 from salmu_jax.train import checkpoint, optimizers, writer
 
 PRETRAINED = ("clean", "compromised")
-_PRETRAIN_ORDER, _FORGET_ORDER, _RETAIN_ORDER = 1, 2, 3
+_PRETRAIN_ORDER = 1  # stream of `pipeline.order_seed`; the other streams are in methods/batches.py
 _VERSIONS = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scikit-learn")
 
 
@@ -48,8 +47,12 @@ class Setup(NamedTuple):
 
   def splits(self, purpose):
     """The splits that a kind of training reads of this release, see `pipeline.READABLE`."""
-    present = [split for split, rows in self.release.counts.items() if rows]
-    return pipeline.training_splits(purpose, present)
+    return pipeline.splits_of(self.release, purpose)
+
+  @property
+  def data(self):
+    """The part that says what the data are."""
+    return Data(self.release, self.records, self.tokenizer, self.zero_shot, self.retain_pairs)
 
 
 def pretrain_schedule(setup, name):
@@ -124,14 +127,14 @@ def pretrain(setup, name):
       pipeline.open_training(setup.records, name, setup.splits(name)),
       setup.tokenizer,
       image_size=setup.model.sizes.image_size,
-      seed=_order(config.seed, _PRETRAIN_ORDER),
+      seed=pipeline.order_seed(config.seed, _PRETRAIN_ORDER),
       area=config.pretrain.crop_area,
       flip=config.pretrain.flip,
     )
     state = train.start_state(params, tx, setup.mesh, layout)
     size, threads = config.pretrain.batch_size, config.reader_threads
-    with contextlib.closing(pipeline.start(examples, size, threads=threads)) as batches:
-      facts, _ = _train(setup, folder, name, step, state, batches, schedule)
+    with contextlib.closing(pipeline.start(examples, size, threads=threads)) as stream:
+      facts, _ = _train(setup, folder, name, step, state, stream, schedule)
     return {**facts, "reads": list(setup.splits(name)), "moves": "all parameters"}
 
   workdir.run_stage(folder, f"pretrain {name}", pretrain_settings(setup), work)
@@ -174,8 +177,8 @@ def unlearn(setup, name, compromised):
     if method.prepares and not checkpoint.any_in(folder / "checkpoints"):
       state = _prepared(setup, name, method, state, compromised, layout)
     step = lambda state, batch: jitted(state, compromised, batch)
-    with contextlib.closing(unlearning_batches(setup, run, method.surrogates)) as batches:
-      facts, unlearned = _train(setup, folder, name, step, state, batches, schedule)
+    with contextlib.closing(unlearning_batches(setup, run, method.surrogates)) as stream:
+      facts, unlearned = _train(setup, folder, name, step, state, stream, schedule)
     return {
       **facts,
       "reads": [split for half in method.reads for split in setup.splits(half)],
@@ -199,50 +202,15 @@ def moved(before, after):
 
 
 def unlearning_batches(setup, run, surrogates=None):
-  """Batches {"forget": half, "retain": half}; their order is the same for every method.
-
-  A half that the release has no rows for is left out.
-
-  Args:
-    surrogates: `Method.surrogates`, for the forget half.
-  """
-  made_up = made_up_captions(setup, surrogates)
-  halves = {
-    half: pipeline.training_examples(
-      pipeline.open_training(setup.records, half, setup.splits(half)),
-      setup.tokenizer,
-      image_size=setup.model.sizes.image_size,
-      seed=_order(setup.config.seed, order),
-      texts=("text", "generic") if half == "forget" else ("text",),
-      **(made_up if half == "forget" else {}),
-    )
-    for half, order in (("forget", _FORGET_ORDER), ("retain", _RETAIN_ORDER))
-    if setup.splits(half)
-  }
-  threads = setup.config.reader_threads
-  return pipeline.start(pipeline.side_by_side(halves), run.batch_size, threads=threads)
-
-
-def made_up_captions(setup, wanted):
-  """What `pipeline.training_examples` makes surrogates and rewordings with; nothing where none are
-  wanted.
-
-  Args:
-    wanted: `Method.surrogates`.
-
-  Raises:
-    InputError: see `surrogates.maker`.
-  """
-  if wanted is None:
-    return {}
-  rows = pipeline.open_training(setup.records, "forget", setup.splits("forget"))
-  known = surrogates_lib.leaks(setup.release, (rows[i] for i in range(len(rows))))
-  maker = surrogates_lib.maker(known.values(), wanted.source, setup.config.seed, wanted.reworded)
-  leak_of = lambda row: known[row["file_name"].decode()]
-  return {
-    "surrogates": lambda row, rng: maker.near(leak_of(row), wanted.count, rng),
-    "said": lambda row, rng: maker.said(leak_of(row), rng),
-  }
+  """The batches of a run, see `methods.batches.unlearning_batches`."""
+  return batches.unlearning_batches(
+    setup.data,
+    run.batch_size,
+    image_size=setup.model.sizes.image_size,
+    seed=setup.config.seed,
+    threads=setup.config.reader_threads,
+    surrogates=surrogates,
+  )
 
 
 def _prepared(setup, name, method, state, params, layout):
@@ -255,17 +223,17 @@ def _prepared(setup, name, method, state, params, layout):
 
   def gradients():
     with (
-      contextlib.closing(unlearning_batches(setup, run, method.surrogates)) as batches,
+      contextlib.closing(unlearning_batches(setup, run, method.surrogates)) as stream,
       progress.counting(f"measuring for {name}", steps) as tick,
     ):
-      for batch in itertools.islice(batches, steps):
+      for batch in itertools.islice(stream, steps):
         yield jitted(params, sharding.put_batch(batch, setup.mesh))
         tick()
 
   return train.prepared(state, method, gradients, setup.mesh, layout)
 
 
-def _train(setup, folder, label, step, state, batches, schedule):
+def _train(setup, folder, label, step, state, stream, schedule):
   """Runs the loop with its checkpoints, log and bar; leaves `params`, and returns facts and
   them.
   """
@@ -281,7 +249,7 @@ def _train(setup, folder, label, step, state, batches, schedule):
     state = train.fit(
       step,
       state,
-      batches,
+      stream,
       schedule,
       mesh=setup.mesh,
       checkpoints=checkpoints,
@@ -302,8 +270,3 @@ def _train(setup, folder, label, step, state, batches, schedule):
     },
   }
   return facts, state.params
-
-
-def _order(seed, stream):
-  """A seed for one stream of rows."""
-  return int(np.random.default_rng([seed, stream]).integers(2**31))

@@ -37,6 +37,11 @@ def training_splits(purpose, present):
   return tuple(s for s in READABLE[purpose] if s in present and s not in parts)
 
 
+def splits_of(release, purpose):
+  """What a kind of training reads of a release: of `training_splits`, those that have rows."""
+  return training_splits(purpose, [split for split, rows in release.counts.items() if rows])
+
+
 def open_training(records, purpose, splits):
   """Rows for training, from one or more splits.
 
@@ -195,6 +200,11 @@ def filled(batch, size):
   """(n, ...) -> (size, ...), with rows of zeros as filler."""
   filler = np.zeros((size - len(batch), *batch.shape[1:]), batch.dtype)
   return np.concatenate([batch, filler])
+
+
+def order_seed(seed, stream):
+  """A seed for one stream of rows, by the seed of the run and the number of the stream."""
+  return int(np.random.default_rng([seed, stream]).integers(2**31))
 
 
 def _text(value):

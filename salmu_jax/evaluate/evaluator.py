@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from salmu_jax.data import images, pipeline, releases, splits
-from salmu_jax.evaluate import breakdown, metrics, outcomes, zero_shot
+from salmu_jax.evaluate import breakdown, class_weights, metrics, outcomes
 from salmu_jax.models.clip import CLIP
 from salmu_jax.runtime import progress, sharding
 from salmu_jax.train import checkpoint
@@ -94,7 +94,7 @@ class Evaluator:
         embedding again.
     """
     texts = list(dict.fromkeys(self._all_texts([self._settings.name_prompt, *prompts])))
-    classes = zero_shot.texts(self._zero_shot) if self._zero_shot else []
+    classes = class_weights.prompts(self._zero_shot) if self._zero_shot else []
     asked = {}
     if images is None:
       asked = {split: np.arange(len(rows)) for split, rows in self._pictures.items()}
@@ -263,7 +263,7 @@ class Evaluator:
     gelu = self._quick_gelu
     key = [checkpoint.digest(params), self._tokenizer.context_length, kept, precision, gelu]
     embed = lambda texts: self.embed_texts(params, texts, tick)
-    return zero_shot.class_weights(self._zero_shot, embed, self._cache, key)
+    return class_weights.class_weights(self._zero_shot, embed, self._cache, key)
 
   def _gallery(self, masks, count, rng):
     """Texts drawn without replacement: some of forget, then some of retain_disjoint."""

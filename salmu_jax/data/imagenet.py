@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from google.protobuf import json_format
 
+from salmu_jax.data.zero_shot import ZeroShotSet
 from salmu_jax.errors import InputError
 from salmu_jax.runtime import files, progress
 
@@ -33,26 +34,6 @@ _BUILD = (
   "imagenet2012 --file_format=array_record --manual_dir=DIR --data_dir={data_dir}` makes it from "
   "ILSVRC2012_img_val.tar in DIR, which image-net.org gives to registered users"
 )
-
-
-class ZeroShotSet(NamedTuple):
-  """Pictures to classify by the names of their classes.
-
-  name: for provenance and tables; says plainly where it is not the whole validation set.
-  classes: name of each class, in the order of the labels.
-  prompts: texts with one {} each, which takes the name of a class.
-  rows: random-access sequence of {"image": encoded bytes, "file_name": where they come from}, read
-    when asked for, from any number of threads.
-  labels: (N,) int32, the class of each row.
-  content: digest that tells this set of pictures from another, wherever it lies.
-  """
-
-  name: str
-  classes: tuple[str, ...]
-  prompts: tuple[str, ...]
-  rows: object
-  labels: np.ndarray
-  content: str
 
 
 def open_source(address, field="config.imagenet"):
@@ -89,7 +70,7 @@ def open_source(address, field="config.imagenet"):
 @functools.cache
 def facts():
   """{"wnids", "classes", "prompts"}: WordNet ids and names in the order of the labels, prompts."""
-  source = importlib.resources.files("salmu_jax.evaluate").joinpath("imagenet.json")
+  source = importlib.resources.files("salmu_jax.data").joinpath("imagenet.json")
   return {k: tuple(v) for k, v in json.loads(source.read_text(encoding="utf-8")).items()}
 
 

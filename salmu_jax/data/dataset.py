@@ -1,0 +1,31 @@
+"""What a run works on, opened and complete: a release, its rows, its words, its zero-shot set."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from salmu_jax.data import pipeline
+from salmu_jax.data.releases import Release
+from salmu_jax.data.tokenizers import Tokenizer
+from salmu_jax.data.zero_shot import ZeroShotSet
+
+
+class Data(NamedTuple):
+  """The data of a run.
+
+  Attributes:
+    release: the opened release; its counts include the rows of `retain_pairs`.
+    records: split -> random-access rows.
+    tokenizer: of the text tower.
+    zero_shot: what general knowledge is measured on; None where nothing is.
+    retain_pairs: digest of config.retain_pairs; "" where that is empty.
+  """
+
+  release: Release
+  records: Mapping[str, Sequence]
+  tokenizer: Tokenizer
+  zero_shot: ZeroShotSet | None = None
+  retain_pairs: str = ""
+
+  def splits(self, purpose: str) -> tuple[str, ...]:
+    """The splits that a kind of training reads, see `pipeline.READABLE`."""
+    return pipeline.splits_of(self.release, purpose)

@@ -1,0 +1,69 @@
+"""The batches of unlearning, a half of forget and a half of retain, the same for every method."""
+
+from collections.abc import Callable, Mapping
+
+from salmu_jax.data import pipeline
+from salmu_jax.data.dataset import Data
+from salmu_jax.methods import surrogates as surrogates_lib
+from salmu_jax.methods.base import Surrogates
+
+_FORGET_ORDER, _RETAIN_ORDER = 2, 3  # streams of `pipeline.order_seed`
+
+
+def unlearning_batches(
+  data: Data,
+  batch_size: int,
+  *,
+  image_size: int,
+  seed: int,
+  threads: int = 1,
+  surrogates: Surrogates | None = None,
+):
+  """Endless batches {"forget": half, "retain": half}; their order is the same for every method.
+
+  A half that the release has no rows for is left out.
+
+  Args:
+    data: of which forget and retain are read, and nothing else.
+    batch_size: rows of each half, over all processes.
+    image_size: of the pictures. seed: of the run. threads: that prepare rows.
+    surrogates: `Method.surrogates`, for the forget half.
+
+  Returns:
+    A checkpointable iterator; `close` it to end its threads.
+  """
+  captions = surrogate_captions(data, surrogates, seed)
+  halves = {
+    half: pipeline.training_examples(
+      pipeline.open_training(data.records, half, data.splits(half)),
+      data.tokenizer,
+      image_size=image_size,
+      seed=pipeline.order_seed(seed, order),
+      texts=("text", "generic") if half == "forget" else ("text",),
+      **(captions if half == "forget" else {}),
+    )
+    for half, order in (("forget", _FORGET_ORDER), ("retain", _RETAIN_ORDER))
+    if data.splits(half)
+  }
+  return pipeline.start(pipeline.side_by_side(halves), batch_size, threads=threads)
+
+
+def surrogate_captions(data: Data, wanted: Surrogates | None, seed: int) -> Mapping[str, Callable]:
+  """What `pipeline.training_examples` makes surrogates and rewordings with; empty for None.
+
+  Args:
+    data: of which forget is read. wanted: `Method.surrogates`. seed: of the run.
+
+  Raises:
+    InputError: see `surrogates.maker`.
+  """
+  if wanted is None:
+    return {}
+  rows = pipeline.open_training(data.records, "forget", data.splits("forget"))
+  leaks = surrogates_lib.leaks(data.release, (rows[i] for i in range(len(rows))))
+  maker = surrogates_lib.maker(leaks.values(), wanted.source, seed, wanted.reworded)
+  leak_of = lambda row: leaks[row["file_name"].decode()]
+  return {
+    "surrogates": lambda row, rng: maker.near(leak_of(row), wanted.count, rng),
+    "said": lambda row, rng: maker.said(leak_of(row), rng),
+  }
