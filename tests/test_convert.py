@@ -269,7 +269,7 @@ def test_weights_are_known_by_their_content_and_not_needed_twice(tmp_path, monke
 def test_an_export_that_the_disk_cannot_take_is_said_and_leaves_nothing(ours, tmp_path):
   program = (
     "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)); "
-    "from salmu_jax.models import convert; sys.exit(convert.main(sys.argv[1:]))"
+    "from salmu_jax.interop import convert; sys.exit(convert.main(sys.argv[1:]))"
   )
   done = subprocess.run(
     [sys.executable, "-c", program, ours, tmp_path / "out"],
@@ -315,7 +315,7 @@ def test_without_torch_a_pickle_is_refused_unread_with_the_way_round(tmp_path, m
   monkeypatch.setitem(sys.modules, "torch", None)
   file, mark = tmp_path / "open_clip_pytorch_model.bin", tmp_path / "executed"
   file.write_bytes(pickle.dumps(Malicious(mark)))
-  with pytest.raises(InputError, match=r"torch is not installed here.*salmu_jax\.models\.convert"):
+  with pytest.raises(InputError, match=r"torch is not installed here.*salmu_jax\.interop\.convert"):
     convert.bring(tmp_path, "vit_b16_narrow", tmp_path / "dst", "SRC")
   assert not mark.exists()
 

@@ -33,7 +33,7 @@ WANTED = {SHARD, "data/retain-00000-of-00001.parquet", "identities_metadata.json
 DATASET = fake_hub.Repo("dataset", COMMIT, FILES)
 FETCH = """
 import sys
-from salmu_jax import hub
+from salmu_jax.data import hub
 from salmu_jax.errors import InputError
 try:
   print(hub.fetch(*sys.argv[1:]))
