@@ -2,6 +2,8 @@
 
 from ml_collections import ConfigDict
 
+from salmu_jax.train.optimizers import settings as optimizer
+
 # Rules for config.sharding under which parameters, gradients and optimizer states are split over
 # the devices too: matrices by their columns; gains, biases and the logit scale whole.
 FSDP = ((r"(kernel|/embedding|positional_embedding|proj|text_projection)$", ("data",)), (".*", ()))
@@ -94,7 +96,7 @@ def get_config():
   # Steps between log lines and between checkpoints (a multiple of the former).
   config.pretrain.log_every = 20
   config.pretrain.checkpoint_every = 400
-  # See optimizer.
+  # See salmu_jax.train.optimizers.settings.
   config.pretrain.optimizer = optimizer(learning_rate=7e-4, warmup=0.05, weight_decay=0.1)
 
   # Unlearning runs by name; each has the fields of unlearning_run.
@@ -169,38 +171,6 @@ def get_config():
   return config
 
 
-def optimizer(
-  learning_rate,
-  *,
-  name="adamw",
-  warmup=0.1,
-  end=0.0,
-  weight_decay=0.0,
-  b1=0.9,
-  b2=0.98,
-  eps=1e-6,
-):
-  """An optimizer with linear warm-up and cosine decay.
-
-  name is a key of salmu_jax.train.optimizers.OPTIMIZERS: "adamw"; "muon", for matrices, which
-  leaves the other arrays to NAdam, decays matrices alone and does not read eps; or "sgd", whose
-  momentum is b1 and which does not read b2 and eps. learning_rate is the peak; warmup the share of
-  the steps that lead up to it; end the share of the peak that is left at the last step.
-  """
-  return ConfigDict(
-    dict(
-      name=name,
-      learning_rate=learning_rate,
-      warmup=warmup,
-      end=end,
-      weight_decay=weight_decay,
-      b1=b1,
-      b2=b2,
-      eps=eps,
-    )
-  )
-
-
 def unlearning_run(method="finetune", *, learning_rate=1e-4, args=None, **changes):
   """One unlearning run.
 
@@ -217,7 +187,7 @@ def unlearning_run(method="finetune", *, learning_rate=1e-4, args=None, **change
   # Passes over forget. One step reads batch_size rows of forget and as many of retain.
   run.budget = 5.0
   run.batch_size = 64
-  # See optimizer.
+  # See salmu_jax.train.optimizers.settings.
   run.optimizer = optimizer(learning_rate)
   # Steps between log lines and between checkpoints (a multiple of the former).
   run.log_every = 10

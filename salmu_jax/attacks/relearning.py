@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import optax
 
-from salmu_jax import defaults, losses, train, transforms
+from salmu_jax import losses, train, transforms
 from salmu_jax.data.records import Rows
 from salmu_jax.evaluate import metrics
 from salmu_jax.methods.base import Method
@@ -19,7 +19,7 @@ def learner(setup, rate):
   """The step that learns forget and retain, contrastively and with AdamW, as
   `train.unlearn_program` makes it.
   """
-  optimizer = optimizers.OPTIMIZERS["adamw"](defaults.optimizer(rate), rate)
+  optimizer = optimizers.OPTIMIZERS["adamw"](optimizers.settings(rate), rate)
   tx = optax.chain(transforms.add_retain(1.0), optimizer)
   method = Method(losses.contrastive, losses.contrastive, tx)
   return train.unlearn_program(setup.config, setup.model, setup.mesh, method)

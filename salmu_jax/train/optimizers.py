@@ -2,11 +2,44 @@
 
 import jax
 import optax
+from ml_collections import ConfigDict
 
 # Leaves that AdamW decays: matrices, not gains, biases, the class token or the logit scale.
 DECAYED = {"kernel", "embedding", "positional_embedding", "proj", "text_projection"}
 # Leaves that Muon orthogonalises where they have two axes: what maps features to features.
 MATRICES = {"kernel", "proj", "text_projection"}
+
+
+def settings(
+  learning_rate,
+  *,
+  name="adamw",
+  warmup=0.1,
+  end=0.0,
+  weight_decay=0.0,
+  b1=0.9,
+  b2=0.98,
+  eps=1e-6,
+):
+  """The settings of an optimizer with linear warm-up and cosine decay.
+
+  name is a key of OPTIMIZERS: "adamw"; "muon", for matrices, which
+  leaves the other arrays to NAdam, decays matrices alone and does not read eps; or "sgd", whose
+  momentum is b1 and which does not read b2 and eps. learning_rate is the peak; warmup the share of
+  the steps that lead up to it; end the share of the peak that is left at the last step.
+  """
+  return ConfigDict(
+    dict(
+      name=name,
+      learning_rate=learning_rate,
+      warmup=warmup,
+      end=end,
+      weight_decay=weight_decay,
+      b1=b1,
+      b2=b2,
+      eps=eps,
+    )
+  )
 
 
 def make_optimizer(settings, total_steps):
