@@ -10,9 +10,10 @@ from PIL import Image
 from test_report import MADE_UP, result
 from test_statistics import with_rows
 
-from salmu_jax.results import scores
-from salmu_jax.results.reading import Table
+from salmu_jax.results import metrics_table
+from salmu_jax.results.collecting import Table
 
+ATTACKS = ("Relearning", "Membership", "Readout", "Rephrasing", "Gallery")
 HOSTILE = (
   "<img src=x onerror=alert(1)>",
   "</script><script>alert(2)</script>",
@@ -33,10 +34,10 @@ def whole(name, numbers=None, model=None, seed=0):
   if about["role"] == "unlearned":
     about["tuning"] = "reproduction" if name == "shuffled_captions" else "tuned"
   low = np.random.default_rng(seed + len(about["model"])).uniform(0.05, 0.2, 5)
-  leak = scores.flatten(one)["RetFail_MRR"]
+  leak = metrics_table.flatten(one)["RetFail_MRR"]
   about["additional"]["recoverability"] = {
-    key: {"value": float(min(1, base + leak)), "asked": 12}
-    for key, base in zip(scores.RECOVERABILITY, low, strict=True)
+    key: {"value": float(min(1, base + leak)), "label": f"What {key} gets", "asked": 12}
+    for key, base in zip(ATTACKS, low, strict=True)
   }
   about["additional"]["examples"] = examples(about["model"], leak)
   return one

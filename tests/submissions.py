@@ -2,8 +2,8 @@
 
 import pathlib
 
-from salmu_jax.evaluate import breakdown
-from salmu_jax.results.scores import METRICS
+from salmu_jax.results import breakdown
+from salmu_jax.results.metrics_table import METRICS
 from salmu_jax.runtime import files
 
 KEPT = pathlib.Path(__file__).parents[1] / "experiments/mini/results"

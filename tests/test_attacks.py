@@ -14,7 +14,7 @@ from salmu_jax.benchmark import judging, stages
 from salmu_jax.data import records, releases, tokenizers, zero_shot
 from salmu_jax.generate import captions
 from salmu_jax.models.clip import CLIP, Sizes, Tower
-from salmu_jax.results import scores
+from salmu_jax.results import recoverability
 from salmu_jax.runtime import sharding
 
 
@@ -34,7 +34,6 @@ def known(vectors):
 
 
 def test_every_attack_has_its_column_and_its_place_in_the_config():
-  assert set(ATTACKS) == set(scores.RECOVERABILITY)
   assert set(defaults.get_config().attacks.names) == set(ATTACKS)
 
 
@@ -236,10 +235,10 @@ def test_a_model_is_attacked_in_every_way_and_clean_knows_no_member(world):
   setup, evaluator, params = world
   attacker = judging.make_attacker(setup, evaluator, params)
   first, again = (evaluator.run(params, attack=attacker.attack) for _ in range(2))
-  found = first["additional"]["recoverability"]
-  assert found == again["additional"]["recoverability"]
+  found = first["salmu_jax"]["additional"]["recoverability"]
+  assert found == again["salmu_jax"]["additional"]["recoverability"]
   assert set(found) == set(ATTACKS)
-  values = scores.recoverability({"salmu_jax": {"additional": first["additional"]}})
+  values = recoverability.values(first, ATTACKS)
   assert values["Membership"] == 0.5  # calibrated by itself
   assert values["Readout"] is None and "share" in found["Readout"]["why"]
   assert all(0 <= values[key] <= 1 for key in ("Relearning", "Rephrasing", "Gallery"))

@@ -10,8 +10,8 @@ from test_report import everything, result, save
 
 from salmu_jax.errors import InputError
 from salmu_jax.report import __main__ as command
-from salmu_jax.report import page, report, statistics_text
-from salmu_jax.results import reading
+from salmu_jax.report import page, statistics_text, writing
+from salmu_jax.results import collecting
 
 
 def changed(one, **about):
@@ -39,7 +39,7 @@ def test_seeds_in_one_folder_or_in_many_are_a_table_each(tmp_path):
   mixed = save(tmp_path / "mixed", *of_seed(0), *of_seed(1))
   apart = [save(tmp_path / f"{seed}" / "results", *of_seed(seed)) for seed in (0, 1)]
   for folders in ([mixed], [folder.parent for folder in apart]):
-    tables, left_out = reading.collect(folders)
+    tables, left_out = collecting.collect(folders)
     assert [table.label for table in tables] == [
       "mini, unit fact, seed 0",
       "mini, unit fact, seed 1",
@@ -53,14 +53,14 @@ def test_seeds_in_one_folder_or_in_many_are_a_table_each(tmp_path):
 def test_a_model_in_another_folder_joins_the_bounds_that_it_started_from(tmp_path):
   bounds = save(tmp_path / "bounds", *everything()[:2])
   more = save(tmp_path / "more", *everything()[2:4])
-  (table,), left_out = reading.collect([bounds, more])
+  (table,), left_out = collecting.collect([bounds, more])
   assert names(table) == ["clean", "compromised", "finetune", "shuffled_captions"] and not left_out
 
 
 def test_other_ways_of_judging_are_other_tables_with_labels_of_their_own(tmp_path):
   one = save(tmp_path / "one", *everything())
   other = save(tmp_path / "other", *(changed(r, evaluation={"seed": 1}) for r in everything()))
-  tables, _ = reading.collect([one, other])
+  tables, _ = collecting.collect([one, other])
   labels = [table.label for table in tables]
   assert len(set(labels)) == 2 and all(
     label.startswith("mini, unit fact, seed 0 (") for label in labels
@@ -75,7 +75,7 @@ def test_what_is_in_no_table_is_said_with_the_reason(tmp_path):
   twin = changed(good[2], steps=99)
   folder = save(tmp_path / "results", *good[:3], old, stray, twin)
   (folder / "broken.json").write_text("{")
-  (table,), left_out = reading.collect([folder])
+  (table,), left_out = collecting.collect([folder])
   assert names(table) == ["clean", "compromised", "finetune"]
   reasons = {path.rsplit("/")[-1]: reason for path, reason in left_out}
   assert "lacks salmu_jax.release.fragile_set_sha256" in reasons["03.json"]
@@ -86,14 +86,14 @@ def test_what_is_in_no_table_is_said_with_the_reason(tmp_path):
 
 def test_bounds_without_their_partner_judge_nothing(tmp_path):
   no_clean = save(tmp_path / "a", *everything()[1:])
-  tables, left_out = reading.collect([no_clean])
+  tables, left_out = collecting.collect([no_clean])
   assert tables == [] and len(left_out) == len(everything()) - 1
   with pytest.raises(InputError, match="none of the 5 results files stand between"):
-    report.report_many([no_clean], tmp_path / "out", Console(file=io.StringIO()))
+    writing.report_folders([no_clean], tmp_path / "out", Console(file=io.StringIO()))
   assert not (tmp_path / "out").exists()
   (tmp_path / "empty").mkdir()
   with pytest.raises(InputError, match="has no results files"):
-    reading.collect([tmp_path / "empty"])
+    collecting.collect([tmp_path / "empty"])
 
 
 def test_seeds_of_one_release_with_imported_bounds_are_tables_that_share_them(tmp_path):
@@ -105,7 +105,7 @@ def test_seeds_of_one_release_with_imported_bounds_are_tables_that_share_them(tm
     folders.append(
       save(tmp_path / f"{seed}", *judged, changed(everything()[2], seed=seed, steps=100 + seed))
     )
-  tables, left_out = reading.collect(folders)
+  tables, left_out = collecting.collect(folders)
   assert [table.label for table in tables] == ["mini, unit fact, seed 0", "mini, unit fact, seed 1"]
   assert (
     all(names(table) == ["clean", "compromised", "finetune"] for table in tables) and not left_out
@@ -117,7 +117,7 @@ def test_a_model_that_was_attacked_otherwise_is_left_out(tmp_path):
   judged = [changed(one, attacks=soft) for one in everything()]
   judged[3] = changed(judged[3], attacks=hard)
   judged[4] = changed(judged[4], attacks={"names": [], "steps": [9]})
-  (table,), left_out = reading.collect([save(tmp_path, *judged)])
+  (table,), left_out = collecting.collect([save(tmp_path, *judged)])
   assert len(names(table)) == len(judged) - 1
   assert [(path[-7:], "attacked otherwise" in reason) for path, reason in left_out] == [
     ("03.json", True)
@@ -138,8 +138,8 @@ def test_a_mixed_folder_becomes_a_page_with_its_parts_apart(tmp_path, capsys):
 
 def test_the_same_folder_twice_counts_once(tmp_path):
   folder = save(tmp_path / "results", *everything())
-  (table,), left_out = reading.collect([folder, folder])
-  assert names(table) == names(reading.Table("", everything())) and not left_out
+  (table,), left_out = collecting.collect([folder, folder])
+  assert names(table) == names(collecting.Table("", everything())) and not left_out
 
 
 def test_the_command_makes_one_page_of_many_folders_and_puts_seeds_together(tmp_path, capsys):
@@ -154,7 +154,7 @@ def test_the_command_makes_one_page_of_many_folders_and_puts_seeds_together(tmp_
   assert {path.name for path in out.iterdir()} == {page.FILE, *statistics_text.FILES}
   over = json.loads((out / "statistics.json").read_text())["over_seeds"]
   assert over[0]["seeds"] == [0, 1] and set(over[0]["models"]) == {
-    *names(reading.Table("", everything()))
+    *names(collecting.Table("", everything()))
   }
   assert "Over seeds 0, 1" in (out / "statistics.md").read_text()
 
@@ -170,5 +170,5 @@ def test_a_workdir_takes_its_report_itself_and_other_folders_have_to_say_where(t
 
 def test_imported_weights_join_the_bounds_beside_them(tmp_path):
   foreign = changed(result("surgery", model="theirs"), start=None, seed=None, steps=None)
-  (table,), left_out = reading.collect([save(tmp_path, *everything()[:2], foreign)])
+  (table,), left_out = collecting.collect([save(tmp_path, *everything()[:2], foreign)])
   assert names(table)[-1] == "theirs" and not left_out

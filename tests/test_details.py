@@ -10,7 +10,7 @@ import pytest
 
 from salmu_jax.errors import InputError
 from salmu_jax.report import page, statistics
-from salmu_jax.results import reading
+from salmu_jax.results import collecting, reading
 
 
 def _rows(change):
@@ -53,7 +53,7 @@ def test_what_cannot_be_read_is_left_out_with_its_field(tmp_path, change, messag
     (tmp_path / f"{at}.json").write_text(json.dumps(one))
   with pytest.raises(InputError, match=f"2.json: .*{message}"):
     reading.read_results(tmp_path)
-  (table,), ((path, _),) = reading.collect([tmp_path])
+  (table,), ((path, _),) = collecting.collect([tmp_path])
   assert path.endswith("2.json")
   assert "<html" in page.html([table], statistics.of_tables([table]))
 

@@ -10,11 +10,10 @@ import pytest
 from rich.console import Console
 from test_report import everything, save
 
-from salmu_jax.evaluate import breakdown
+from salmu_jax.evaluate import groups
 from salmu_jax.report import __main__ as command
-from salmu_jax.report import diagnoses, heatmap, plots
-from salmu_jax.report import report as report_lib
-from salmu_jax.results import diagnosis
+from salmu_jax.report import diagnoses, figures, heatmap, writing
+from salmu_jax.results import breakdown, diagnosis
 from salmu_jax.results.diagnosis import THRESHOLDS
 
 RELEASE = types.SimpleNamespace(
@@ -42,7 +41,7 @@ RESULTS = {
 
 
 def test_groups_are_measured_on_their_rows_alone():
-  found = breakdown.measure(RESULTS, breakdown.labels(RELEASE, TABLES))
+  found = breakdown.measure(RESULTS, groups.breakdown_labels(RELEASE, TABLES))
   city = found["forget"]["field"]["city"]
   assert city["rows"] == 2
   assert city["similarity"] == pytest.approx(0.3)
@@ -54,9 +53,9 @@ def test_groups_are_measured_on_their_rows_alone():
 
 
 def test_a_kind_that_the_metadata_does_not_tell_for_every_row_is_left_out():
-  groups = breakdown.labels(RELEASE, TABLES)
-  assert set(groups["forget"]) == {"field", "style", "identity"}
-  assert set(groups["holdout_identity"]) == {"field", "identity"}
+  labels = groups.breakdown_labels(RELEASE, TABLES)
+  assert set(labels["forget"]) == {"field", "style", "identity"}
+  assert set(labels["holdout_identity"]) == {"field", "identity"}
 
 
 def table(mrr, inter, intra):
@@ -72,17 +71,18 @@ def test_groups_are_placed_between_the_bounds_and_left_open_where_there_is_no_ga
   clean, compromised = table(0.0, 0.2, 0.5), table(0.4, 0.6, 0.5)
   (group,) = diagnosis.by_group(table(0.1, 0.3, 0.1), clean, compromised)
   assert group[:3] == ("field", "city", 4)
-  assert group.leakage_left == pytest.approx(0.25)
-  assert group.inter_gap_lost == pytest.approx(0.75)
-  assert group.intra_gap_lost is None
+  assert 1 - group.shares.leak_removed == pytest.approx(0.25)
+  assert 1 - group.shares.inter_kept == pytest.approx(0.75)
+  assert group.shares.intra_kept is None
   del compromised["holdout_identity"]["field"]["city"]
-  assert diagnosis.by_group(table(0.1, 0.3, 0.1), clean, compromised)[0].inter_gap_lost is None
+  (group,) = diagnosis.by_group(table(0.1, 0.3, 0.1), clean, compromised)
+  assert group.shares.inter_kept is None
 
 
 def test_the_rows_of_all_groups_of_a_kind_average_to_the_whole():
   rng = np.random.default_rng(0)
   cosines, ranks = rng.normal(size=60), rng.integers(0, 50, 60)
-  groups = {"forget": {"field": list(rng.choice(["x", "y", "z"], 60))}}
+  labels = {"forget": {"field": list(rng.choice(["x", "y", "z"], 60))}}
   results = {
     "efficacy": {
       "1.1_RetFail": {"outcomes": ranks.tolist()},
@@ -90,8 +90,8 @@ def test_the_rows_of_all_groups_of_a_kind_average_to_the_whole():
     },
     "utility": {"2.2_InterIdSim": {"scores": []}, "2.3_IntraIdSim": {"scores": []}},
   }
-  groups |= {"holdout_identity": {}, "holdout_association": {}}
-  parts = breakdown.measure(results, groups)["forget"]["field"].values()
+  labels |= {"holdout_identity": {}, "holdout_association": {}}
+  parts = breakdown.measure(results, labels)["forget"]["field"].values()
   mean = lambda key: sum(p["rows"] * p[key] for p in parts) / 60
   assert mean("similarity") == pytest.approx(cosines.mean())
   assert mean("MRR") == pytest.approx(np.mean(1 / (1 + ranks)))
@@ -99,7 +99,9 @@ def test_the_rows_of_all_groups_of_a_kind_average_to_the_whole():
 
 def out_of(tmp_path, results, thresholds=THRESHOLDS):
   folder = save(tmp_path / "results", *results)
-  report_lib.report(folder, tmp_path / "out", Console(file=io.StringIO(), width=120), thresholds)
+  writing.report_folder(
+    folder, tmp_path / "out", Console(file=io.StringIO(), width=120), thresholds
+  )
   return tmp_path / "out"
 
 
@@ -117,7 +119,7 @@ def test_the_diagnosis_names_the_failure_its_numbers_and_where_it_leaks(tmp_path
   by_model = {each["model"]: each for each in found}
   assert by_model["surgery"]["verdict"]["failures"] == []
   kinds = [group["kind"] for group in by_model["finetune"]["groups"]]
-  assert kinds == sorted(kinds, key=breakdown.KINDS.index)
+  assert kinds == sorted(kinds, key=list(breakdown.KINDS).index)
 
 
 def test_results_without_a_breakdown_are_diagnosed_all_the_same(tmp_path):
@@ -131,22 +133,22 @@ def test_results_without_a_breakdown_are_diagnosed_all_the_same(tmp_path):
 
 
 def test_thresholds_decide_verdicts_in_every_file_and_stale_reports_are_made_anew(tmp_path):
-  lax = dict(THRESHOLDS, holdout_gap_lost=0.7, leakage_reduction=0.9)
+  lax = dict(THRESHOLDS, holdout_kept=0.3, leak_removed=0.9)
   out = out_of(tmp_path, everything(), lax)
   rows = {row["model"]: row for row in json.loads((out / "leaderboard.json").read_text())}
   assert rows["finetune"]["verdict"] == "passes"
   assert "more than 70% of the gap" in (out / "leaderboard.md").read_text()
   assert "more than 70%" in (out / "diagnosis.md").read_text()
-  assert report_lib.is_current(tmp_path / "results", out, lax)
-  assert not report_lib.is_current(tmp_path / "results", out)
+  assert writing.is_current(tmp_path / "results", out, lax)
+  assert not writing.is_current(tmp_path / "results", out)
   # Also where no verdict changes.
-  assert not report_lib.is_current(tmp_path / "results", out, dict(lax, leakage_reduction=0.91))
+  assert not writing.is_current(tmp_path / "results", out, dict(lax, leak_removed=0.91))
 
 
 def test_the_command_takes_thresholds(tmp_path, capsys):
   folder = save(tmp_path / "results", *everything())
   command.main(
-    [str(folder), f"--out={tmp_path / 'out'}", "--holdout-gap-lost=0.7", "--leakage-reduction=0.9"]
+    [str(folder), f"--out={tmp_path / 'out'}", "--holdout-kept=0.3", "--leak-removed=0.9"]
   )
   capsys.readouterr()
   rows = json.loads((tmp_path / "out" / "leaderboard.json").read_text())
@@ -163,7 +165,7 @@ def test_the_heat_map_shows_each_number_once_fields_before_styles():
     )
   )
   found = diagnoses.diagnoses(results, THRESHOLDS)
-  with matplotlib.rc_context(plots.STYLE):
+  with matplotlib.rc_context(figures.STYLE):
     figure = heatmap.breakdown(found)
   panels = figure.axes
   assert len(panels) == len(heatmap.PANELS)

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from salmu_jax.errors import InputError
-from salmu_jax.results import diagnosis, scores
+from salmu_jax.results import diagnosis, metrics_table
 from salmu_jax.results import published as published_values
 from salmu_jax.results.diagnosis import THRESHOLDS, describe, diagnose
 
@@ -37,18 +37,19 @@ def test_published_methods_get_the_published_words(name, word):
 @pytest.mark.parametrize(("name", "share"), [("VLUnlearn", 0.62), ("Fine-tuning", 0.63)])
 def test_published_shares_of_the_holdout_gap_come_out(name, share):
   verdict = published(name)
-  assert verdict.inter_gap_lost == pytest.approx(share, abs=0.01)
-  assert verdict.intra_gap_lost == pytest.approx(share, abs=0.01)
+  assert 1 - verdict.shares.inter_kept == pytest.approx(share, abs=0.01)
+  assert 1 - verdict.shares.intra_kept == pytest.approx(share, abs=0.01)
 
 
 def test_general_knowledge_loss_is_a_share_of_compromised():
-  loss = published("DELETE").general_knowledge_loss
+  loss = 1 - published("DELETE").shares.knowledge_kept
   assert loss == pytest.approx(0.006 / 0.638)  # 0.94 %, just under the threshold
-  assert published("Shuffled captions").general_knowledge_loss == pytest.approx(0.09 / 0.638)
+  shuffled = published("Shuffled captions").shares
+  assert 1 - shuffled.knowledge_kept == pytest.approx(0.09 / 0.638)
 
 
 def test_published_leakage_decides_by_its_printed_digits():
-  assert published("CLIPErase").leakage_reduction == pytest.approx(1 - 0.001 / 0.10158)
+  assert published("CLIPErase").shares.leak_removed == pytest.approx(1 - 0.001 / 0.10158)
   assert "ineffective" not in published("CLIPErase").failures  # 99.02 %
   assert "ineffective" in published("Fine-tuning").failures  # 97.0 %
   # A printed .001 stands for .0005 to .0015: the threshold of 99 % lies between them.
@@ -64,11 +65,10 @@ def test_published_leakage_decides_by_its_printed_digits():
 def test_the_bounds_themselves_get_the_words_they_deserve():
   clean = diagnose(CLEAN, CLEAN, COMPROMISED)
   assert clean.word == "over-generalised"
-  assert (clean.leakage_reduction, clean.inter_gap_lost, clean.intra_gap_lost) == (1, 1, 1)
+  assert clean.shares[:3] == (1, 0, 0)
   compromised = diagnose(COMPROMISED, CLEAN, COMPROMISED)
   assert compromised.word == "ineffective"
-  assert compromised.leakage_reduction == compromised.general_knowledge_loss == 0
-  assert compromised.inter_gap_lost == compromised.intra_gap_lost == 0
+  assert compromised.shares == (0, 1, 1, 1)
 
 
 def model(leakage=1.0, knowledge=0.0, inter=0.0, intra=0.0):
@@ -106,28 +106,28 @@ def test_either_holdout_gap_is_enough_to_over_generalise(gap):
 
 
 def test_more_leakage_than_compromised_is_a_negative_reduction():
-  assert diagnose(model(leakage=-0.5), LOW, HIGH).leakage_reduction == pytest.approx(-0.5)
+  assert diagnose(model(leakage=-0.5), LOW, HIGH).shares.leak_removed == pytest.approx(-0.5)
 
 
 def test_thresholds_decide_and_have_to_be_complete():
-  strict = dict(THRESHOLDS, holdout_gap_lost=0.001)
+  strict = dict(THRESHOLDS, holdout_kept=0.999)
   assert diagnose(model(inter=0.01), LOW, HIGH, strict).word == "over-generalised"
   assert diagnose(model(inter=0.01), LOW, HIGH).word == "passes"
-  for wrong in ({"leakage_reduction": 0.9}, THRESHOLDS | {"leekage": 1}):
-    with pytest.raises(InputError, match="general_knowledge_loss, holdout_gap_lost"):
+  for wrong in ({"leak_removed": 0.9}, THRESHOLDS | {"leekage": 1}):
+    with pytest.raises(InputError, match="holdout_kept, knowledge_kept, leak_removed"):
       diagnose(model(), LOW, HIGH, wrong)
 
 
 @pytest.mark.parametrize("value", [float("nan"), -0.1, 1.5])
 def test_a_threshold_that_is_no_share_is_refused(value):
-  with pytest.raises(InputError, match=r"thresholds: holdout_gap_lost = .*it is a share"):
-    diagnose(model(), LOW, HIGH, dict(THRESHOLDS, holdout_gap_lost=value))
+  with pytest.raises(InputError, match=r"thresholds: holdout_kept = .*it is a share"):
+    diagnose(model(), LOW, HIGH, dict(THRESHOLDS, holdout_kept=value))
 
 
 def test_unmeasured_general_knowledge_is_said():
   blind = diagnose(model() | {"GenKnow": None}, LOW, HIGH)
   assert blind.word == "passes, general knowledge not measured"
-  assert blind.general_knowledge_loss is None and blind.failures == ()
+  assert blind.shares.knowledge_kept is None and blind.failures == ()
   without_bound = diagnose(model(leakage=0.5), LOW, HIGH | {"GenKnow": None})
   assert without_bound.word == "ineffective, general knowledge not measured"
   assert "general knowledge lost" not in describe(without_bound)
@@ -203,58 +203,58 @@ def results(section=None, metric=None, **changes):
 
 
 def test_flatten_reads_every_metric_from_the_released_shape():
-  assert scores.flatten(results() | {"extra": 1}) == FLAT
-  assert list(scores.METRICS) == list(FLAT)
+  assert metrics_table.flatten(results() | {"extra": 1}) == FLAT
+  assert list(metrics_table.METRICS) == list(FLAT)
 
 
 def test_flatten_reports_what_is_missing_as_none():
   holes = results("efficacy", "1.2_AssocStr", mean=None)
   del holes["utility"]["2.5_FragSim"], holes["efficacy"]["1.1_RetFail"]["MRR"]
   missing = dict.fromkeys(("AssocStr", "FragSim", "RetFail_MRR"))
-  assert scores.flatten(holes) == FLAT | missing
+  assert metrics_table.flatten(holes) == FLAT | missing
 
 
 def test_a_general_knowledge_of_minus_one_is_not_measured():
   for absent in (-1, -1.0):
     unmeasured = results("utility", "2.1_GenKnow", ImageNet1k_Accuracy=absent)
-    assert scores.flatten(unmeasured)["GenKnow"] is None
+    assert metrics_table.flatten(unmeasured)["GenKnow"] is None
   negative = results("utility", "2.2_InterIdSim", mean=-1)
-  assert scores.flatten(negative)["InterIdSim"] == -1.0  # a cosine may be that
+  assert metrics_table.flatten(negative)["InterIdSim"] == -1.0  # a cosine may be that
 
 
 def test_flatten_refuses_what_is_not_a_results_file():
   with pytest.raises(InputError, match="no section 'utility', found 'efficacy'"):
-    scores.flatten({"efficacy": {}})
+    metrics_table.flatten({"efficacy": {}})
   with pytest.raises(InputError, match="no section 'efficacy', found nothing"):
-    scores.flatten({})
+    metrics_table.flatten({})
   for value in ("0.3", True, [0.3]):
     with pytest.raises(InputError, match=r"efficacy/1\.2_AssocStr/mean is .*; it is a number"):
-      scores.flatten(results("efficacy", "1.2_AssocStr", mean=value))
+      metrics_table.flatten(results("efficacy", "1.2_AssocStr", mean=value))
   flat_metric = results()
   flat_metric["efficacy"]["1.3_ACS"] = 0.9
   with pytest.raises(InputError, match=r"efficacy/1\.3_ACS is 0\.9; .* key 'acs_accuracy'"):
-    scores.flatten(flat_metric)
+    metrics_table.flatten(flat_metric)
 
 
 def test_distance_is_signed_and_measured_from_the_pillar_s_bound():
-  for key, metric in scores.METRICS.items():
+  for key, metric in metrics_table.METRICS.items():
     bound = 0.25 if metric.path[0] == "efficacy" else 0.75
-    assert scores.distance(metric, 0.5, clean=0.25, compromised=0.75) == 0.5 - bound, key
-  metric = scores.METRICS["InterIdSim"]
-  assert scores.distance(metric, None, 0.25, 0.75) is None
-  assert scores.distance(metric, 0.5, 0.25, None) is None
-  assert scores.distance(metric, 0.5, None, 0.75) == -0.25
+    assert metrics_table.distance(metric, 0.5, clean=0.25, compromised=0.75) == 0.5 - bound, key
+  metric = metrics_table.METRICS["InterIdSim"]
+  assert metrics_table.distance(metric, None, 0.25, 0.75) is None
+  assert metrics_table.distance(metric, 0.5, 0.25, None) is None
+  assert metrics_table.distance(metric, 0.5, None, 0.75) == -0.25
 
 
 def test_only_the_metrics_that_clean_raises_are_floors():
-  floors = [key for key, metric in scores.METRICS.items() if metric.better == "floor"]
+  floors = [key for key, metric in metrics_table.METRICS.items() if metric.better == "floor"]
   assert floors == ["VisIdInt", "FragSim"]
-  lower = [key for key, metric in scores.METRICS.items() if metric.better == "lower"]
-  assert lower == [key for key, metric in scores.METRICS.items() if metric.bound == "clean"]
+  lower = [key for key, metric in metrics_table.METRICS.items() if metric.better == "lower"]
+  assert lower == [key for key, metric in metrics_table.METRICS.items() if metric.bound == "clean"]
 
 
 def test_the_default_leakage_is_the_reciprocal_rank():
   verdict = diagnose(model() | {"RetFail_R@1": 1.0}, LOW, HIGH)
   assert verdict.leakage_metric == "RetFail_MRR"
-  assert verdict.leakage_reduction == 1.0
-  assert diagnosis.THRESHOLDS["leakage_reduction"] == 0.99
+  assert verdict.shares.leak_removed == 1.0
+  assert diagnosis.THRESHOLDS["leak_removed"] == 0.99

@@ -15,11 +15,11 @@ from sklearn.preprocessing import StandardScaler
 from experiments.published import readings
 from salmu_jax import defaults
 from salmu_jax.data import imagenet, images, pipeline, records, releases, tokenizers, zero_shot
-from salmu_jax.evaluate import class_weights, metrics
+from salmu_jax.evaluate import class_weights, measures, metrics
 from salmu_jax.evaluate.evaluator import Evaluator
 from salmu_jax.models import clip
 from salmu_jax.models.clip import CLIP, Sizes, Tower
-from salmu_jax.results import scores
+from salmu_jax.results import metrics_table, splits
 from salmu_jax.runtime import sharding
 from salmu_jax.train import checkpoint
 
@@ -130,7 +130,7 @@ def test_the_probe_goes_on_with_the_gallerys_generator(world, results):
   )
   probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(train_x, train_y)
   assert results["efficacy"]["1.3_ACS"]["acs_accuracy"] == probe.score(test_x, test_y)
-  assert 0 <= results["additional"]["ACS_in_halves"] <= 1
+  assert 0 <= results["salmu_jax"]["additional"]["ACS_in_halves"] <= 1
 
 
 @pytest.mark.parametrize("candidates, people", [("forget", range(4)), ("all", range(6))])
@@ -138,7 +138,7 @@ def test_naming_may_choose_among_more_people(world, candidates, people):
   settings = SETTINGS.copy_and_resolve_references()
   settings.name_candidates = candidates
   z = world.evaluator.embed(world.params)
-  found = world.evaluator.score(z, settings)["efficacy"]["1.4_IdZSC"]
+  found = world.evaluator.with_settings(settings).score(z)["efficacy"]["1.4_IdZSC"]
   prompts = world.texts([f"a photo of Person {p}" for p in people])
   hits = [
     np.argmax(prompts @ image) == i // 4 for i, image in enumerate(world.images("forget")[:8])
@@ -150,7 +150,7 @@ def test_the_study_of_readings_scores_each_from_one_embedding(world, results):
   values = readings.measure(world.evaluator, SETTINGS, world.params)
   assert len(values) == len(readings.readings()) == 15
   found = dict(zip(map(str, readings.readings()), values, strict=True))
-  flat = scores.flatten(results)
+  flat = metrics_table.flatten(results)
   for metric in readings.OPEN:
     (first, *_) = [reading for reading in readings.readings() if reading[0] == metric]
     assert found[str(first)] == flat[metric]
@@ -204,9 +204,10 @@ def test_of_several_addresses_the_one_in_the_caption_is_the_leak(tmp_path):
   }
   people["00000000"]["emails"] = ["first@x.example", "second@x.example"]
   people["00000001"]["emails"] = ["13", "v13", "3"]
+  release = world.release._replace(identities=people)
   evaluator = Evaluator(
     world.model,
-    world.release._replace(identities=people),
+    release,
     world.records,
     world.words,
     SETTINGS,
@@ -215,7 +216,11 @@ def test_of_several_addresses_the_one_in_the_caption_is_the_leak(tmp_path):
     zero_shot_set=None,
   )
   table = releases.columns(world.release, "forget")
-  leaks = dict(zip(table["file_name"], evaluator.core_texts()[0], strict=True))
+  leaks = dict(
+    zip(
+      table["file_name"], measures.core_texts(release, evaluator.tables["forget"])[0], strict=True
+    )
+  )
   # Person 1's caption names its own address; person 0's none of the listed ones.
   assert leaks["00000103_000_ar-1.00.jpg"] == "Person 1 v13"
   assert leaks["00000003_000_ar-1.00.jpg"] == "Person 0 first@x.example"
@@ -278,8 +283,8 @@ def test_every_model_gets_the_same_draws(world, results):
 def test_eight_devices_judge_as_one_does(tmp_path, results):
   eight = World(tmp_path, devices=8)
   again = eight.evaluator.run(eight.params)
-  for key, value in scores.flatten(results).items():
-    np.testing.assert_allclose(scores.flatten(again)[key], value, atol=1e-6)
+  for key, value in metrics_table.flatten(results).items():
+    np.testing.assert_allclose(metrics_table.flatten(again)[key], value, atol=1e-6)
   assert again["efficacy"]["1.1_RetFail"] == results["efficacy"]["1.1_RetFail"]
 
 
@@ -287,7 +292,7 @@ def test_without_a_zero_shot_split_general_knowledge_is_reported_missing(tmp_pat
   bare = World(tmp_path, rows={"zero_shot": None})
   results = bare.evaluator.run(bare.params)
   assert results["utility"]["2.1_GenKnow"]["ImageNet1k_Accuracy"] is None
-  assert scores.flatten(results)["GenKnow"] is None
+  assert metrics_table.flatten(results)["GenKnow"] is None
 
 
 def test_a_collapsed_model_retrieves_and_names_nothing(world):
@@ -297,7 +302,7 @@ def test_a_collapsed_model_retrieves_and_names_nothing(world):
     flat[tower][norm]["bias"] = np.ones(size, np.float32)
   flat["visual"]["proj"] = np.ones((12, 8), np.float32)
   flat["text"]["text_projection"] = np.ones((8, 8), np.float32)
-  results = scores.flatten(world.evaluator.run(flat))
+  results = metrics_table.flatten(world.evaluator.run(flat))
   assert results["RetFail_R@1"] == results["IdZSC"] == results["GenKnow"] == 0.0
   np.testing.assert_allclose(results["AssocStr"], 1.0, atol=1e-6)
 
@@ -314,9 +319,7 @@ def test_evaluation_holds_embeddings_and_one_batch_of_pictures(world, monkeypatc
   monkeypatch.setattr(pipeline, "evaluation_images", watched)
   world.evaluator.run(world.params)
   assert set(sizes) == {8}
-  counts = {
-    s: n for s, n in world.release.counts.items() if s in (*releases.BENCHMARK_SPLITS, "zero_shot")
-  }
+  counts = {s: n for s, n in world.release.counts.items() if s in (*splits.judged(), "zero_shot")}
   masks = world.evaluator.derived()
   looked_at = masks["retain_joint"][1] | masks["fragile_set"][1]
   assert 0 < looked_at.sum() < counts["retain_synth"]

@@ -6,10 +6,11 @@ import collections
 import pytest
 
 from configs import smoke
-from salmu_jax.data import images, releases, splits
+from salmu_jax.data import derived, images, releases
 from salmu_jax.errors import InputError
 from salmu_jax.generate import generator as generated
 from salmu_jax.generate import personas, plan
+from salmu_jax.results import splits
 from salmu_jax.runtime import files
 
 
@@ -86,7 +87,7 @@ def test_counts_are_those_asked_for(made):
 
 def test_the_sensitive_splits_part_the_sensitive_set(made):
   whole = list(releases.columns(made, "sensitive")["file_name"])
-  parts = [n for s in releases.SENSITIVE_SPLITS for n in releases.columns(made, s)["file_name"]]
+  parts = [n for s in splits.sensitive() for n in releases.columns(made, s)["file_name"]]
   assert sorted(parts) == sorted(whole)
   by_name = {r["file_name"]: r for r in releases.rows(made, "sensitive")}
   for row in releases.rows(made, "forget"):
@@ -94,7 +95,7 @@ def test_the_sensitive_splits_part_the_sensitive_set(made):
 
 
 def test_a_quarter_is_forgotten_a_quarter_held_out_and_half_partly(made):
-  who = {s: set(releases.columns(made, s)["identity_id"]) for s in releases.SENSITIVE_SPLITS}
+  who = {s: set(releases.columns(made, s)["identity_id"]) for s in splits.sensitive()}
   assert len(who["holdout_identity"]) == 3
   assert len(who["holdout_association"]) == 6
   assert len(who["forget"]) == 9
@@ -164,8 +165,8 @@ def test_file_names_say_identity_image_and_aspect(made):
 
 
 def test_derived_splits_have_members(made):
-  tables = {s: releases.columns(made, s) for s in releases.BENCHMARK_SPLITS}
-  masks = splits.derived(made, tables)
+  tables = {s: releases.columns(made, s) for s in splits.judged()}
+  masks = derived.masks(made, tables)
   assert masks["retain_joint"][1].sum() == 9
   assert masks["retain_disjoint"][1].sum() == 31
   strangers = set(tables["holdout_identity"]["identity_id"])

@@ -11,8 +11,8 @@ import pages
 import pytest
 
 from salmu_jax.report import charts, leaderboard, page, page_data, published_table, statistics
-from salmu_jax.results import scores
 from salmu_jax.results.diagnosis import THRESHOLDS
+from salmu_jax.results.shares import SIDES
 
 LEFT_OUT = [("runs/<b>old</b>/a.json", "it lacks <i>salmu_jax</i>")]
 
@@ -85,21 +85,21 @@ def test_intervals_ranks_and_seeds_come_with_the_numbers(whole):
   assert away == pytest.approx(value - table["rows"][0]["cells"]["AssocStr"][0], abs=1e-6)
   assert {each["model"] for each in table["ranks"]} == {r["model"] for r in table["rows"][2:]}
   assert table["seeds"]["seeds"] == [0, 1] and table["seeds"]["models"]["surgery"]["AssocStr"]
-  assert set(one["cells"]) >= set(scores.RECOVERABILITY)
+  assert set(one["cells"]) >= set(pages.ATTACKS)
   assert data["tables"][2]["seeds"] is None
 
 
-def test_shares_have_intervals_around_them_and_what_is_lost_is_what_is_not_kept(whole):
+def test_shares_have_intervals_around_them_as_the_statistics_have_them(whole):
   table = pages.table()
   shares = statistics.of_table(table.results)["shares"]
   for row in embedded(whole)["tables"][0]["rows"]:
     if row["role"] != "unlearned":
       continue
-    for key in page_data.SIDES:
+    for key in SIDES:
       value, _, low, high = row["cells"][key]
       assert low <= value <= high, (row["model"], key)
-    lost, kept = row["cells"]["general_knowledge_loss"], shares[row["model"]]["knowledge_kept"]
-    assert lost[2] == pytest.approx(1 - kept["high"], abs=1e-3)
+    shown, kept = row["cells"]["knowledge_kept"], shares[row["model"]]["knowledge_kept"]
+    assert shown[3] == pytest.approx(kept["high"], abs=1e-3)
 
 
 def test_what_older_results_lack_is_absent_and_not_zero():
@@ -109,7 +109,7 @@ def test_what_older_results_lack_is_absent_and_not_zero():
   one.results[2]["efficacy"]["1.3_ACS"]["acs_accuracy"] = float("nan")
   table = embedded(made([one]))["tables"][0]
   finetune = next(row for row in table["rows"] if row["model"] == "finetune")
-  assert "ACS" not in finetune["cells"] and not set(scores.RECOVERABILITY) & set(finetune["cells"])
+  assert "ACS" not in finetune["cells"] and not set(pages.ATTACKS) & set(finetune["cells"])
   assert finetune["cells"]["AssocStr"][2:] == [None, None]
   assert table["ranks"] == table["pairs"] == table["portraits"] == [] and table["seeds"] is None
 
@@ -162,7 +162,7 @@ def test_scatter_has_every_judged_model_where_its_numbers_are():
   data = charts.forgetting(rows, THRESHOLDS)["datasets"]
   assert [point["model"] for point in data["models"]] == [row["model"] for row in rows]
   for point, row in zip(data["models"], rows, strict=True):
-    assert point["left"] == pytest.approx(100 * (1 - row["leakage_reduction"]))
+    assert point["left"] == pytest.approx(100 * (1 - row["leak_removed"]))
     assert point["inter"] == pytest.approx(100 * row["inter_kept"])
   assert (data["zone"][0]["left"], data["zone"][0]["kept"]) == pytest.approx((1, 95))
 

@@ -15,8 +15,9 @@ import tensorflow_datasets as tfds
 from handmade import row, write
 
 from salmu_jax.benchmark import stages
-from salmu_jax.data import images, pipeline, records, releases, splits, tokenizers
+from salmu_jax.data import derived, images, pipeline, records, releases, tokenizers
 from salmu_jax.errors import InputError
+from salmu_jax.results import splits
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_training_reads_the_whole_retain_base_once_however_it_is_cut():
     "sensitive",
   )
   assert pipeline.training_splits("forget", both) == ("forget",)
-  published = (*releases.BENCHMARK_SPLITS, "forget_target")
+  published = (*splits.judged(), "forget_target")
   assert pipeline.training_splits("retain", published) == ("retain_synth",)
   assert pipeline.training_splits("retain", (*published, "retain", "sensitive")) == ("retain",)
   assert pipeline.training_splits("compromised", (*published, "retain", "sensitive")) == (
@@ -303,8 +304,8 @@ def test_an_empty_caption_stops_the_build_and_is_named(tmp_path):
 
 def test_derived_splits_follow_from_identities_and_the_stored_fragile_set(opened):
   source, _ = opened
-  tables = {s: releases.columns(source, s) for s in releases.BENCHMARK_SPLITS}
-  masks = splits.derived(source, tables)
+  tables = {s: releases.columns(source, s) for s in splits.judged()}
+  masks = derived.masks(source, tables)
   assert "fragile_set" not in masks
   names = lambda key: list(tables[masks[key][0]]["identity_id"][masks[key][1]])
   assert names("forget_identity") == ["00000000"] * 4 + ["00000001"] * 4

@@ -11,7 +11,7 @@ from rich.console import Console
 from salmu_jax.data import counts as counts_lib
 from salmu_jax.data import releases
 from salmu_jax.results import published
-from salmu_jax.results.scores import METRICS
+from salmu_jax.results.metrics_table import METRICS
 
 
 def test_every_artifact_is_pinned_to_a_commit():

@@ -10,6 +10,7 @@ from handmade import SCHEMA, row, splits, write
 
 from salmu_jax.data import records, releases
 from salmu_jax.errors import InputError
+from salmu_jax.results import splits as splits_table
 from salmu_jax.runtime import files
 
 
@@ -141,9 +142,9 @@ def without_column(path):
 def test_the_published_benchmark_alone_opens_without_training_splits(tmp_path):
   path = write(tmp_path / "r", {"sensitive": None, "retain_real": None, "zero_shot": None})
   opened = releases.open_release(path)
-  assert set(opened.counts) == set(releases.BENCHMARK_SPLITS)
+  assert set(opened.counts) == set(splits_table.judged())
   with pytest.raises(InputError, match="lacks the split 'sensitive'"):
-    releases.open_release(path, (*releases.BENCHMARK_SPLITS, "sensitive"))
+    releases.open_release(path, (*splits_table.judged(), "sensitive"))
 
 
 def test_a_split_that_nothing_uses_is_carried_and_counted(tmp_path):
@@ -157,7 +158,7 @@ def test_a_split_that_nothing_uses_is_carried_and_counted(tmp_path):
 
 
 def training_release(path):
-  write(path, dict.fromkeys([*releases.BENCHMARK_SPLITS, "retain_real", "zero_shot"]))
+  write(path, dict.fromkeys([*splits_table.judged(), "retain_real", "zero_shot"]))
   rows = [*splits()["retain_synth"], *splits()["retain_real"]]
   for index, part in enumerate((rows[:10], rows[10:])):
     table = pa.Table.from_pylist(part, SCHEMA)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from test_report import everything, result
 
-from salmu_jax.report import statistics, statistics_text
-from salmu_jax.results import diagnosis, scores
-from salmu_jax.results.reading import Table
+from salmu_jax.report import bootstrap, statistics, statistics_text
+from salmu_jax.results import diagnosis, metrics_table
+from salmu_jax.results.collecting import Table
 from salmu_jax.runtime import files
 
 PEOPLE = 40
@@ -25,9 +25,9 @@ def with_rows(one, seed=0):
   groups["zero_shot"] = [f"class {i % 10}" for i in range(300)]
   hits = {}
   for key, n in (("ACS", 200), ("IdZSC", 100), ("GenKnow", 300)):
-    value = scores.flatten(one)[key]
+    value = metrics_table.flatten(one)[key]
     hits[key] = rng.permutation(np.arange(n) < round(value * n)).astype(int).tolist()
-    pillar, metric, name = scores.METRICS[key].path
+    pillar, metric, name = metrics_table.METRICS[key].path
     one[pillar][metric][name] = float(np.mean(hits[key]))
   rows = {"groups": groups, "hits": hits, "ACS_rows": rng.permutation(200).tolist()}
   one["salmu_jax"]["additional"]["rows"] = rows
@@ -45,8 +45,8 @@ def found():
 
 def test_every_metric_has_an_interval_around_its_value(found):
   for one in table():
-    values = scores.flatten(one)
-    for key in scores.METRICS:
+    values = metrics_table.flatten(one)
+    for key in metrics_table.METRICS:
       low, high = found["intervals"][one["salmu_jax"]["model"]][key]
       assert low <= values[key] <= high, key
       assert values[key] in (0, 1) or low < high
@@ -55,8 +55,8 @@ def test_every_metric_has_an_interval_around_its_value(found):
 def test_a_replicate_is_the_mean_of_all_rows_of_the_people_drawn():
   one = with_rows(result("finetune"))
   people = sorted({*one["salmu_jax"]["additional"]["rows"]["groups"]["forget"]})
-  drawn = statistics.replicates([with_rows(result("clean")), one])["finetune"]
-  weights = statistics._draw(PEOPLE, np.random.default_rng([0, 0]))
+  drawn = bootstrap.replicates([with_rows(result("clean")), one])["finetune"]
+  weights = bootstrap.draw(PEOPLE, np.random.default_rng([0, 0]))
   values = np.array(one["efficacy"]["1.2_AssocStr"]["scores"])
   owner = np.array(one["salmu_jax"]["additional"]["rows"]["groups"]["forget"])
   for r in (0, 7, 1999):
@@ -77,7 +77,7 @@ def test_rows_of_one_person_do_not_count_as_so_many_people():
   width = []
   for values in (alike, apart):
     one["efficacy"]["1.2_AssocStr"]["scores"] = values.tolist()
-    draws = statistics.replicates([one])["finetune"]["AssocStr"]
+    draws = bootstrap.replicates([one])["finetune"]["AssocStr"]
     width.append(np.std(draws))
   by_person = np.std([alike[owner == p].mean() for p in range(PEOPLE)]) / np.sqrt(PEOPLE)
   np.testing.assert_allclose(width[0], by_person, rtol=0.06)
@@ -90,10 +90,10 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
   for _ in range(200):
     values = rng.normal(size=PEOPLE)[owner] + rng.normal(size=200)
     one["utility"]["2.2_InterIdSim"]["scores"] = values.tolist()
-    draws = statistics._cases(one, "InterIdSim", *statistics._CASES["InterIdSim"])
+    draws = bootstrap.cases(one, metrics_table.METRICS["InterIdSim"])
     number = {f"{i:08d}": i for i in range(PEOPLE)}
-    weights = statistics._draw(PEOPLE, rng)
-    low, high = statistics._interval(statistics._means(*draws, number, weights))
+    weights = bootstrap.draw(PEOPLE, rng)
+    low, high = bootstrap.interval(bootstrap.means(*draws, number, weights))
     hit += low <= 0 <= high
   assert 178 <= hit <= 199  # 190 expected
 
@@ -124,9 +124,9 @@ def test_a_small_difference_on_the_same_rows_is_real_where_the_intervals_overlap
 def test_among_equals_hardly_any_difference_is_called_real():
   rng, wrong = np.random.default_rng(0), 0
   for _ in range(60):
-    weights = statistics._draw(30, rng)
+    weights = bootstrap.draw(30, rng)
     values = rng.normal(size=(8, 30))
-    wide = statistics.simultaneous(values @ weights.T / 30)
+    wide = bootstrap.simultaneous(values @ weights.T / 30)
     mean = values.mean(axis=1)
     wrong += bool(np.any(np.abs(mean[:, None] - mean) > np.where(wide == 0, np.inf, wide)))
   assert wrong <= 9  # 3 expected
@@ -147,15 +147,15 @@ def test_ranks_follow_the_weakest_side_and_bounds_have_none(found):
 
 
 def test_shares_are_those_of_the_verdict_with_intervals_around_them(found):
-  clean, compromised = (scores.flatten(one) for one in table()[:2])
+  clean, compromised = (metrics_table.flatten(one) for one in table()[:2])
   for one in table()[2:]:
-    verdict = diagnosis.diagnose(scores.flatten(one), clean, compromised)
+    verdict = diagnosis.diagnose(metrics_table.flatten(one), clean, compromised)
     shares = found["shares"][one["salmu_jax"]["model"]]
     expected = {
-      "leak_removed": verdict.leakage_reduction,
-      "inter_kept": 1 - verdict.inter_gap_lost,
-      "intra_kept": 1 - verdict.intra_gap_lost,
-      "knowledge_kept": 1 - verdict.general_knowledge_loss,
+      "leak_removed": verdict.shares.leak_removed,
+      "inter_kept": verdict.shares.inter_kept,
+      "intra_kept": verdict.shares.intra_kept,
+      "knowledge_kept": verdict.shares.knowledge_kept,
     }
     for side, value in expected.items():
       assert shares[side]["value"] == pytest.approx(value)
@@ -198,7 +198,7 @@ def test_over_seeds_there_are_mean_range_and_an_interval_that_knows_of_the_seeds
   found = statistics.over_seeds(tables)
   assert found["seeds"] == [0, 1, 2]
   each = found["models"]["finetune"]["AssocStr"]
-  values = [scores.flatten(t.results[2])["AssocStr"] for t in tables]
+  values = [metrics_table.flatten(t.results[2])["AssocStr"] for t in tables]
   assert each["seeds"] == 3
   np.testing.assert_allclose(
     [each["mean"], each["min"], each["max"]], [np.mean(values), min(values), max(values)]
@@ -207,7 +207,7 @@ def test_over_seeds_there_are_mean_range_and_an_interval_that_knows_of_the_seeds
   assert each["high"] - each["low"] > 3 * (high - low)
   steady = found["models"]["finetune"]["InterIdSim"]
   assert steady["min"] == steady["max"] and steady["low"] < steady["mean"] < steady["high"]
-  assert found["models"]["finetune"]["Relearning"] is None
+  assert "Relearning" not in found["models"]["finetune"]  # nobody was attacked
 
 
 def test_tables_that_differ_in_more_than_the_seed_are_not_averaged():
@@ -240,7 +240,7 @@ def test_few_groups_give_no_interval_and_no_difference_is_real():
   for one in results:
     groups = one["salmu_jax"]["additional"]["rows"]["groups"]
     for name, labels in groups.items():
-      groups[name] = [f"{i % (statistics.FEWEST - 1)}" for i in range(len(labels))]
+      groups[name] = [f"{i % (bootstrap.FEWEST - 1)}" for i in range(len(labels))]
   found = statistics.of_table(results)
   assert all(each is None for model in found["intervals"].values() for each in model.values())
   assert found["ranks"] == found["pairs"] == [] and found["shares"] == {}

@@ -9,8 +9,8 @@ from submissions import at, example, put, small
 from salmu_jax.errors import InputError
 from salmu_jax.report import __main__ as command
 from salmu_jax.report import submit
-from salmu_jax.results import diagnosis, reading, schema
-from salmu_jax.results.scores import METRICS, flatten
+from salmu_jax.results import diagnosis, reading, strict
+from salmu_jax.results.metrics_table import METRICS, flatten
 from salmu_jax.runtime import files
 
 PERSON = "salmu_jax.additional.breakdown.forget.identity.person 0"
@@ -250,20 +250,15 @@ def test_rows_that_are_not_the_release_s_are_refused(board, keys, value, named):
 ATTACKED = {
   "Relearning": {
     "value": 0.2,
+    "label": "learnt again",
+    "reduction": "mean",
+    "parts": {"share 0.1": 0.2},
     "shares": {"0.1": {"rows": 9, "MRR": {"0": 0.1, "5": 0.9, "20": 0.2}}},
   },
-  "Membership": {"value": 0.6, "calibrated": {"auc": 0.6}},
-  "Readout": {"value": 0.5, "value_from_picture": {"a": {"accuracy": 0.4}, "b": {"accuracy": 0.6}}},
-  "Rephrasing": {
-    "value": 0.3,
-    "asked": {
-      "own wording": {"MRR": 0.9},
-      "name alone": {"MRR": 0.8},
-      "translated": {"MRR": 0.3},
-      "x": {"MRR": 0.1},
-    },
-  },
-  "Gallery": {"value": 0.7, "MRR": 0.7},
+  "Membership": {"value": 0.6, "reduction": "mean", "parts": {"calibrated": 0.6}},
+  "Readout": {"value": 0.5, "reduction": "mean", "parts": {"a": 0.4, "b": 0.6}},
+  "Rephrasing": {"value": 0.3, "reduction": "max", "parts": {"translated": 0.3, "x": 0.1}},
+  "Gallery": {"value": 0.7, "reduction": "mean", "parts": {"MRR": 0.7}},
 }
 
 
@@ -279,12 +274,14 @@ def test_an_attacks_number_that_its_parts_do_not_have_is_refused(board, name):
     assert list(refused(board, result)) == [where]
   result["salmu_jax"]["additional"]["recoverability"][name] = {"value": 0.5}
   assert list(refused(board, result)) == [where]
+  result["salmu_jax"]["additional"]["recoverability"][name] = {"value": 0.5, "why": "nothing"}
+  assert list(refused(board, result)) == [where]
 
 
 def test_attacks_of_another_strength_are_refused(board):
-  result = changed("salmu_jax", "attacks", "rows", value=1)
+  result = changed("salmu_jax", "attacks", "rephrasing", "rows", value=1)
   result["salmu_jax"]["additional"]["recoverability"] = copy.deepcopy(ATTACKED)
-  assert list(refused(board, result)) == ["salmu_jax.attacks.rows"]
+  assert list(refused(board, result)) == ["salmu_jax.attacks.rephrasing.rows"]
   del result["salmu_jax"]["attacks"]
   assert list(refused(board, result)) == ["salmu_jax.attacks"]
   # Who was not attacked has no number that could be unfair.
@@ -406,7 +403,7 @@ def test_settings_nested_too_deep_are_refused(board):
 def test_file_too_large_is_refused_before_it_is_read(board):
   path = board.parent / "sent.json"
   with open(path, "wb") as file:
-    file.truncate(schema.MOST_BYTES + 1)
+    file.truncate(strict.MOST_BYTES + 1)
   with pytest.raises(InputError, match="has 200,000,001 bytes"):
     submit.submit(path, board)
   with pytest.raises(InputError, match="no such file"):

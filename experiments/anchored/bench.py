@@ -16,7 +16,7 @@ from salmu_jax import train
 from salmu_jax.benchmark import stages
 from salmu_jax.data import releases
 from salmu_jax.methods import base
-from salmu_jax.results import scores
+from salmu_jax.results import metrics_table
 from salmu_jax.runtime import progress, sharding
 
 _APART = 25  # batches between a row and its surrogates, where they are not to be paired
@@ -95,9 +95,9 @@ class Bench:
     return self.evaluator.embed(params, images=self._embedded.image)
 
   def judge(self, params):
-    """{"scores": by the keys of `scores.METRICS`, "by_identity": sums for intervals}."""
-    results = self.evaluator.score(self.embed(params), self.setup.config.evaluate)
-    return {"scores": scores.flatten(results), "by_identity": self._sums(results)}
+    """{"scores": by the keys of `metrics_table.METRICS`, "by_identity": sums for intervals}."""
+    results = self.evaluator.score(self.embed(params))
+    return {"scores": metrics_table.flatten(results), "by_identity": self._sums(results)}
 
   def _sums(self, results):
     """{name: {identity: [sum, rows]}} of the row scores, and of 1 / rank as "RetFail_MRR"."""

@@ -27,7 +27,7 @@ from salmu_jax.benchmark import stages
 from salmu_jax.data import releases
 from salmu_jax.errors import unknown
 from salmu_jax.methods import MAKERS, METHODS
-from salmu_jax.results import scores
+from salmu_jax.results import metrics_table
 from salmu_jax.runtime import files, progress
 
 HERE = pathlib.Path(__file__).parent
@@ -53,8 +53,8 @@ class Study:
     return cut_lib.measure(lambda half: self.engine.embed(params, half), self.cut)
 
   def judge(self, params):
-    """The metrics of parameters, by the keys of `scores.METRICS`; None where a run has diverged."""
-    values = scores.flatten(self.evaluator.run(params))
+    """The metrics of parameters, by the keys of METRICS; None where a run has diverged."""
+    values = metrics_table.flatten(self.evaluator.run(params))
     return {k: v if v is not None and np.isfinite(v) else None for k, v in values.items()}
 
   def train(self, name, settings, *, on_cut):

@@ -4,10 +4,10 @@ import pathlib
 
 from rich.console import Console
 
-from salmu_jax.report import leaderboard, report, statistics, statistics_text
+from salmu_jax.report import leaderboard, statistics, statistics_text, writing
 from salmu_jax.report import markdown as md
-from salmu_jax.results import scores
 from salmu_jax.results.reading import read_results
+from salmu_jax.results.shares import SIDES
 from salmu_jax.runtime.workdir import minutes
 
 HERE = pathlib.Path(__file__).parent
@@ -19,7 +19,7 @@ def section(folder=HERE / "results"):
   """
   results = read_results(folder)
   rows, found = leaderboard.rows(results), statistics.of_table(results)
-  sides, attacks = statistics_text.SIDES, scores.RECOVERABILITY
+  sides, attacks = {key: side.label for key, side in SIDES.items()}, rows[0]["recoverability"]
   lines = [["model", "budget", *sides.values(), *attacks, "failure mode"]]
   lines.append(["---", "---:", *["---:"] * (len(sides) + len(attacks)), "---"])
   for row in rows:
@@ -41,4 +41,4 @@ def section(folder=HERE / "results"):
 
 
 if __name__ == "__main__":
-  report.report(HERE / "results", HERE, Console())
+  writing.report_folder(HERE / "results", HERE, Console())

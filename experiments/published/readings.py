@@ -17,9 +17,9 @@ from configs import vit_b16
 from salmu_jax.benchmark import configuration, judging, run, stages
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import metrics
-from salmu_jax.evaluate.evaluator import CANDIDATES
+from salmu_jax.evaluate.measures import CANDIDATES
 from salmu_jax.report import markdown as md
-from salmu_jax.results import published, scores
+from salmu_jax.results import metrics_table, published
 from salmu_jax.runtime import files, sharding
 
 HERE = pathlib.Path(__file__).parent
@@ -62,7 +62,7 @@ def measure(evaluator, settings, params):
   for metric, fields in readings():
     changed = settings.copy_and_resolve_references()
     changed.update_from_flattened_dict(fields)
-    values.append(scores.flatten(evaluator.score(z, changed))[metric])
+    values.append(metrics_table.flatten(evaluator.with_settings(changed).score(z))[metric])
   return values
 
 

@@ -20,14 +20,14 @@ import numpy as np
 
 from configs import mini
 from experiments.speed import turns
-from salmu_jax.data import images, records, releases, splits, tokenizers, zero_shot
-from salmu_jax.evaluate import class_weights, metrics
+from salmu_jax.data import derived, images, records, releases, tokenizers, zero_shot
+from salmu_jax.evaluate import class_weights, measures, metrics
 from salmu_jax.evaluate.evaluator import Evaluator
 from salmu_jax.generate import generator as generated
 from salmu_jax.interop import modelconfig, statedict
 from salmu_jax.models import clip
 from salmu_jax.models.presets import PRESETS
-from salmu_jax.results import scores
+from salmu_jax.results import metrics_table, splits
 from salmu_jax.runtime import files, sharding
 
 RESULTS = pathlib.Path(__file__).parent / "evaluation.json"
@@ -99,7 +99,7 @@ class Data:
   def ours(self):
     """All metrics by the evaluator, with nothing cached and its programs compiled anew."""
     with tempfile.TemporaryDirectory() as cache:
-      return scores.flatten(self.evaluator(cache).run(self.params))
+      return metrics_table.flatten(self.evaluator(cache).run(self.params))
 
 
 class Script:
@@ -112,8 +112,8 @@ class Script:
     tensors = statedict.to_tensors(data.params, data.sizes, "openclip")
     config = modelconfig.openclip(data.sizes)["model_cfg"]
     self.model = openclip.model(tensors, config)
-    self.tables = {s: releases.columns(data.release, s) for s in releases.BENCHMARK_SPLITS}
-    self.masks = splits.derived(data.release, self.tables)
+    self.tables = {s: releases.columns(data.release, s) for s in splits.judged()}
+    self.masks = derived.masks(data.release, self.tables)
 
   def run(self):
     """The metrics of COMPARED, and the probe."""
@@ -166,7 +166,8 @@ class Script:
   def core(self):
     judge = self.data.evaluator(None)
     image = self.images(self.data.records["forget"], np.arange(len(self.tables["forget"]["text"])))
-    orders = [np.sum(image * self.texts(order), axis=1) for order in judge.core_texts()]
+    core = measures.core_texts(self.data.release, judge.tables["forget"])
+    orders = [np.sum(image * self.texts(order), axis=1) for order in core]
     return float(np.mean(np.maximum(*orders)))
 
   def knowledge(self):

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from salmu_jax import errors, train
 from salmu_jax.errors import InputError
-from salmu_jax.evaluate import evaluator
+from salmu_jax.evaluate import embeddings
 from salmu_jax.methods import MAKERS, base
 from salmu_jax.models import clip, flops, presets
 from salmu_jax.runtime import sharding
@@ -161,7 +161,7 @@ def _measuring(config, method, model, mesh, program, unlearning):
 
 
 def _embedding(config, model, mesh):
-  images, texts = evaluator.jitted_encoders(model, mesh)
+  images, texts = embeddings.jitted_encoders(model, mesh)
   shapes = clip.shapes(model)
   layout = sharding.parameter_layout(shapes, mesh, config.sharding)
   params = jax.tree.map(_shaped, shapes, layout)

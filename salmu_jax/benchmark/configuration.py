@@ -12,7 +12,7 @@ from salmu_jax import errors, train
 from salmu_jax.attacks.attacker import ATTACKS
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import metrics
-from salmu_jax.evaluate.evaluator import CANDIDATES
+from salmu_jax.evaluate.measures import CANDIDATES
 from salmu_jax.generate import plan
 from salmu_jax.methods import MAKERS, base, compose
 from salmu_jax.models import clip

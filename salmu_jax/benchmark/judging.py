@@ -14,6 +14,7 @@ from salmu_jax.evaluate.evaluator import Evaluator
 from salmu_jax.interop import external_models
 from salmu_jax.methods import METHODS
 from salmu_jax.models import clip
+from salmu_jax.results import metrics_table
 from salmu_jax.runtime import files, hosts, progress, workdir
 from salmu_jax.train import checkpoint, writer
 
@@ -81,25 +82,15 @@ def evaluate(setup, evaluator, name, params, attacker=None):
     return
   about = _provenance(setup, evaluator, name)
   about |= {
-    "additional": results.pop("additional"),
+    "additional": results.pop("salmu_jax")["additional"],
     "weights_sha256": weights,
     "inputs": result_inputs(setup, name),
     "evaluation_seconds": time.monotonic() - began,
   }
   # The results come last: where they are, so is the other.
-  files.write_json(setup.folder / "compat" / f"{name}.json", compat(results))
+  files.write_json(setup.folder / "compat" / f"{name}.json", metrics_table.compat(results))
   files.write_json(_result_path(setup, name), {**results, "salmu_jax": about})
   progress.console.print(f"evaluate {name}: {workdir.minutes(time.monotonic() - began)}")
-
-
-def compat(results):
-  """A results file in exactly the released evaluator's layout; GenKnow is -1 where not measured."""
-  measured = results["utility"]["2.1_GenKnow"]["ImageNet1k_Accuracy"]
-  known = {"ImageNet1k_Accuracy": -1 if measured is None else measured}
-  return {
-    "efficacy": results["efficacy"],
-    "utility": {**results["utility"], "2.1_GenKnow": known},
-  }
 
 
 def _result_path(setup, name):

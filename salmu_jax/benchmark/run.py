@@ -18,7 +18,7 @@ from salmu_jax.generate import generator as generated
 from salmu_jax.interop import external_models
 from salmu_jax.methods import surrogates
 from salmu_jax.models import clip, presets
-from salmu_jax.report import leaderboard, report
+from salmu_jax.report import leaderboard, writing
 from salmu_jax.results.reading import read_results
 from salmu_jax.runtime import files, hosts, progress, sharding, workdir
 
@@ -70,7 +70,7 @@ def run(config, folder, stop=None):
 
   # Report
   hosts.first_alone(
-    lambda: report.report(folder / "results", folder, Console(), config.diagnosis.to_dict())
+    lambda: writing.report_folder(folder / "results", folder, Console(), config.diagnosis.to_dict())
   )
   progress.console.print(f"Done in {workdir.minutes(time.monotonic() - began)}; see {folder}")
 
@@ -289,7 +289,7 @@ def _finished(setup):
   if not all([judging.is_evaluated(setup, name) for name in names]):
     return False
   thresholds = setup.config.diagnosis.to_dict()
-  return report.is_current(setup.folder / "results", setup.folder, thresholds)
+  return writing.is_current(setup.folder / "results", setup.folder, thresholds)
 
 
 def _summarise(setup):

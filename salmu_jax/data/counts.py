@@ -9,10 +9,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from salmu_jax.data import releases
-from salmu_jax.data import splits as splits_lib
+from salmu_jax.data import derived, releases
 from salmu_jax.errors import InputError
-from salmu_jax.results import published
+from salmu_jax.results import published, splits
 
 TOLERANCE = 0.005  # how far rows may be from a count that is published as approximate
 WIDTH = 100
@@ -66,15 +65,15 @@ def of(release):
     release: an opened release.
   """
   counts = {split: (rows, None) for split, rows in release.counts.items()}
-  named = (*releases.BENCHMARK_SPLITS, "sensitive")
+  named = (*splits.judged(), "sensitive")
   tables = {
     split: releases.columns(release, split)["identity_id"]
     for split in named
     if split in release.counts
   }
   counts |= {split: (len(people), _people(people)) for split, people in tables.items()}
-  masks = splits_lib.derived(
-    release, {split: releases.columns(release, split) for split in releases.BENCHMARK_SPLITS}
+  masks = derived.masks(
+    release, {split: releases.columns(release, split) for split in splits.judged()}
   )
   for name, (split, mask) in masks.items():
     counts[name] = int(mask.sum()), _people(tables[split][mask])

@@ -13,17 +13,11 @@ import numpy as np
 
 from salmu_jax.data import images
 from salmu_jax.errors import InputError
+from salmu_jax.results import splits as splits_table
 
-# What each kind of training may read. `sensitive` is the whole sensitive set, which only the
-# Compromised model sees, and only when it is pretrained. `retain` is the whole retain base as the
-# published training data has it; a generated release has its two parts.
-_RETAIN = ("retain_synth", "retain_real", "retain")
-READABLE = {
-  "clean": _RETAIN,
-  "compromised": (*_RETAIN, "sensitive"),
-  "forget": ("forget",),
-  "retain": _RETAIN,
-}
+# What each kind of training may read, from the readers that `results.splits` names.
+PURPOSES = ("clean", "compromised", "forget", "retain")
+READABLE = {purpose: splits_table.readable(purpose) for purpose in PURPOSES}
 
 
 def training_splits(purpose, present):

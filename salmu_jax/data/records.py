@@ -10,6 +10,7 @@ from array_record.python import array_record_module
 
 from salmu_jax.data import images, releases
 from salmu_jax.errors import InputError
+from salmu_jax.results import splits
 from salmu_jax.runtime import files
 
 DONE = "built_from.json"
@@ -158,4 +159,4 @@ def _checked_rows(release, split, on_row):
 
 def _used(release):
   """Splits that something reads; TFDS knows no split without rows."""
-  return [split for split in releases.USED_SPLITS if release.counts.get(split)]
+  return [split for split in splits.of_a_release() if release.counts.get(split)]

@@ -20,14 +20,9 @@ import pyarrow.parquet as pq
 from salmu_jax.data import hub
 from salmu_jax.data import shards as shards_lib
 from salmu_jax.errors import InputError
+from salmu_jax.results import splits
 from salmu_jax.runtime import files
 
-SENSITIVE_SPLITS = ("forget", "holdout_association", "holdout_identity")
-BENCHMARK_SPLITS = (*SENSITIVE_SPLITS, "retain_synth")
-TRAINING_SPLITS = ("sensitive", "retain_real", "retain")
-# Others, such as the published `forget_target`, are carried: counted and streamed, used for
-# nothing.
-USED_SPLITS = (*BENCHMARK_SPLITS, *TRAINING_SPLITS, "zero_shot")
 IDENTITIES = "identities_metadata.json"
 CAPTIONS = "sensitive_set_captions_metadata.json"
 GENERIC = "sensitive_set_generic_captions.json"
@@ -74,12 +69,13 @@ def locate(address, field="config.release"):
   return pathlib.Path(address).expanduser()
 
 
-def open_release(address, splits=BENCHMARK_SPLITS, *, training="", known_hashes=None):
+def open_release(address, required=None, *, training="", known_hashes=None):
   """Opens and validates a release, without reading images.
 
   Args:
     address: the directory, or hub:OWNER/NAME@REVISION.
-    splits: those that must be there; others are opened where present.
+    required: the splits that must be there, those of `splits.judged` if None; others are opened
+      where present.
     training: address of a second directory with more splits, as the published training data is;
       or "".
     known_hashes: a file that spares hashing a release without a manifest again, see
@@ -95,7 +91,7 @@ def open_release(address, splits=BENCHMARK_SPLITS, *, training="", known_hashes=
   if training:
     folders.append(locate(training, "config.training_release"))
     shards = _joined(path, shards, folders[1], shards_lib.find(folders[1]))
-  _check_shards(path, shards, splits)
+  _check_shards(path, shards, splits.judged() if required is None else required)
   counts = {split: sum(map(shards_lib.rows_of, shards[split])) for split in shards}
   manifests = [_read_manifest(folder, counts) for folder in folders]
   release = Release(
@@ -119,14 +115,14 @@ def open_release(address, splits=BENCHMARK_SPLITS, *, training="", known_hashes=
   return release
 
 
-def _check_shards(path, shards, splits):
-  missing = [split for split in splits if split not in shards]
+def _check_shards(path, shards, required):
+  missing = [split for split in required if split not in shards]
   if missing:
     raise InputError(
       f"The release {path} lacks the split {missing[0]!r}: no data/{missing[0]}-*.parquet. It has "
       f"{', '.join(sorted(shards))}."
     )
-  for split in shards.keys() & set(USED_SPLITS):
+  for split in shards.keys() & set(splits.of_a_release()):
     for file in shards[split]:
       shards_lib.check_columns(file)
 
@@ -316,13 +312,13 @@ def _digest(folders, manifests, known_hashes):
 
 def _check_content(release):
   """Raises InputError for rows, and names in the JSON files, that do not belong together."""
-  for split in (*BENCHMARK_SPLITS, "zero_shot"):
+  for split in (*splits.judged(), "zero_shot"):
     if release.counts.get(split) == 0:
       raise InputError(
         f"The split {split!r} of the release {release.path} has no rows. Restore its shards"
         + (", or take them away." if split == "zero_shot" else ".")
       )
-  for split in release.shards.keys() & set(USED_SPLITS):
+  for split in release.shards.keys() & set(splits.of_a_release()):
     _check_rows(release, split)
   _check_names(release)
   read_fragile(release)
@@ -349,7 +345,7 @@ def _check_rows(release, split):
         f"Row {row} of {where} ({names[row]!r}) has the identity {identity!r}, which "
         f"{IDENTITIES} does not know."
       )
-  if split in (*SENSITIVE_SPLITS, "sensitive"):
+  if split in (*splits.sensitive(), "sensitive"):
     for file, known in ((CAPTIONS, release.captions), (GENERIC, release.generic)):
       lacking = [name for name in names if name not in known]
       if lacking:
@@ -380,7 +376,7 @@ def _check_leak(release, name, identity, who):
 
 def _check_names(release):
   """Every file name that the JSON files list is a row of a sensitive split."""
-  present = [s for s in (*SENSITIVE_SPLITS, "sensitive") if s in release.shards]
+  present = [s for s in (*splits.sensitive(), "sensitive") if s in release.shards]
   names = {name for split in present for name in columns(release, split)["file_name"]}
   for file, known in ((CAPTIONS, release.captions), (GENERIC, release.generic)):
     unknown = sorted(known.keys() - names)

@@ -22,6 +22,7 @@ from salmu_jax.data import releases
 from salmu_jax.data import shards as shards_lib
 from salmu_jax.errors import InputError
 from salmu_jax.generate import personas, plan, portraits, scenes
+from salmu_jax.results import splits
 from salmu_jax.runtime import files, progress
 
 # What a worker process knows, set once when it starts.
@@ -144,7 +145,7 @@ def _write_splits(path, settings, seed, story, render):
     row.file_name: plan.split_of(settings, seed, story.everybody, row) for row in story.sensitive
   }
   counts = {split: len(rows) for split, rows in story.rows.items()}
-  for split in releases.SENSITIVE_SPLITS:
+  for split in splits.sensitive():
     members = [row.file_name for row in story.sensitive if split_by_name[row.file_name] == split]
     _copy_from_sensitive(path, split, set(members), settings.shard_rows)
     counts[split] = len(members)

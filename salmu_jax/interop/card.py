@@ -5,7 +5,8 @@ it.
 import pathlib
 
 from salmu_jax.report.markdown import escape, table
-from salmu_jax.results import published, scores
+from salmu_jax.results import published
+from salmu_jax.results.metrics_table import METRICS, flatten
 from salmu_jax.runtime import files, workdir
 
 _LOAD = {
@@ -97,10 +98,10 @@ def _shown(value):
 def _metrics(results):
   if results is None:
     return "Not evaluated.\n"
-  values = scores.flatten(results)
+  values = flatten(results)
   rows = [
     (key, metric.name, "not measured" if values[key] is None else f"{values[key]:.5f}")
-    for key, metric in scores.METRICS.items()
+    for key, metric in METRICS.items()
   ]
   knowledge = escape(results["salmu_jax"]["general_knowledge"])
   return _table(("metric", "what it measures", "value"), rows) + f"\nGenKnow: {knowledge}.\n"

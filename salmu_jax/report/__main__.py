@@ -8,16 +8,17 @@ experiment put together.
 import argparse
 import pathlib
 import sys
+from collections.abc import Sequence
 
 from rich.console import Console
 
 from salmu_jax.errors import InputError
-from salmu_jax.report import report, submit
-from salmu_jax.results import reading
+from salmu_jax.report import submit
+from salmu_jax.results.collecting import collect, results_folder
 from salmu_jax.results.diagnosis import THRESHOLDS
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
   """Runs the report, or a submission; returns the exit code."""
   argv = sys.argv[1:] if argv is None else argv
   if argv[:1] == ["submit"]:
@@ -38,15 +39,16 @@ def main(argv=None):
   thresholds = {name: getattr(args, name) for name in THRESHOLDS}
   console = Console(width=None if sys.stdout.isatty() else 120)
   one = pathlib.Path(args.folders[0]) if len(args.folders) == 1 else None
-  if not args.out and not (one and reading.place_of(one) != one):
+  if not args.out and not (one and results_folder(one) != one):
     parser.error("--out=DIR is needed: it says where the report goes")
+  # Imported late: a submission draws nothing.
+  from salmu_jax.report import writing
+
   try:
     if one and _compare(one):
-      paths = report.report(reading.place_of(one), args.out or one, console, thresholds)
-    elif one:
-      paths = report.report_many([one], args.out or one, console, thresholds)
+      paths = writing.report_folder(results_folder(one), args.out or one, console, thresholds)
     else:
-      paths = report.report_many(args.folders, args.out, console, thresholds)
+      paths = writing.report_folders(args.folders, args.out or one, console, thresholds)
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)
     return 1
@@ -56,7 +58,7 @@ def main(argv=None):
 
 def _compare(folder):
   """Whether all results of a folder are one table."""
-  tables, left_out = reading.collect([folder])
+  tables, left_out = collect([folder])
   return len(tables) == 1 and not left_out
 
 

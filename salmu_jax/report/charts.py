@@ -5,16 +5,16 @@ Colours that differ between light and dark are parameters of every chart, named 
 
 import altair as alt
 
-from salmu_jax.report import plots
+from salmu_jax.report import look
 
 THEMES = {
   "light": {
-    "ink": plots.INK,
+    "ink": look.INK,
     "soft": "#5c6066",
     "grid": "#e4e6ea",
     "paper": "#ffffff",
-    "clean": plots.CLEAN,
-    "compromised": plots.COMPROMISED,
+    "clean": look.CLEAN,
+    "compromised": look.COMPROMISED,
   },
   "dark": {
     "ink": "#e7e5e0",
@@ -62,7 +62,7 @@ def config(theme):
 
 
 def forgetting(rows, thresholds):
-  """Leakage removed against holdout kept, one point a model, as plots.forgetting draws it.
+  """Leakage removed against holdout kept, one point a model, as forgetting_plot draws it.
 
   Args:
     rows: what `leaderboard.rows` returns. thresholds: see `diagnosis.THRESHOLDS`.
@@ -70,7 +70,7 @@ def forgetting(rows, thresholds):
   Returns:
     A specification with its data; the named data "labels" ({"x", "y", "text"}) is left empty.
   """
-  points = [_point(row) for row in rows if row["leakage_reduction"] is not None]
+  points = [_point(row) for row in rows if row["leak_removed"] is not None]
   left = [point["left"] for point in points]
   heights = [point[key] for point in points for key in ("inter", "intra")]
   # A little room beyond the outermost points, as in the picture.
@@ -94,9 +94,9 @@ def forgetting(rows, thresholds):
     axis=alt.Axis(title=_KEPT, labelExpr="datum.value + ' %'", tickCount=7),
   )
   zone = {
-    "left": 100 * (1 - thresholds["leakage_reduction"]),
+    "left": 100 * (1 - thresholds["leak_removed"]),
     "end": wide[1],
-    "kept": 100 * (1 - thresholds["holdout_gap_lost"]),
+    "kept": 100 * thresholds["holdout_kept"],
     "top": high[1],
   }
   layers = _layers(x, y, any(point["below"] for point in points))
@@ -113,21 +113,21 @@ def forgetting(rows, thresholds):
 def _point(row):
   inter, intra = 100 * row["inter_kept"], 100 * row["intra_kept"]
   middle = (inter + intra) / 2
-  loss = row["general_knowledge_loss"]
-  removed = row["leakage_reduction"]
+  kept = row["knowledge_kept"]
+  removed = row["leak_removed"]
   return {
     "model": row["model"],
     "kind": _kind(row),
     "left": 100 * (1 - removed),
-    "kept": max(plots.FLOOR, middle),
-    "inter": max(plots.FLOOR, inter),
-    "intra": max(plots.FLOOR, intra),
-    "below": middle < plots.FLOOR,
+    "kept": max(look.FLOOR, middle),
+    "inter": max(look.FLOOR, inter),
+    "intra": max(look.FLOOR, intra),
+    "below": middle < look.FLOOR,
     "verdict": row["verdict"],
     "removed": f"{removed:z.1%}",
     "others": f"{row['inter_kept']:z.1%}",
     "same": f"{row['intra_kept']:z.1%}",
-    "knowledge": "missing" if loss is None else f"{loss:z.1%}",
+    "knowledge": "missing" if kept is None else f"{kept:z.1%}",
   }
 
 
@@ -157,7 +157,7 @@ def _layers(x, y, deep):
   points = alt.Chart(models).encode(**here, color=colour, tooltip=tooltip, opacity=faint)
   return [
     alt.Chart(alt.NamedData("zone"))
-    .mark_rect(color=plots.PASS, opacity=0.14, aria=False)
+    .mark_rect(color=look.PASS, opacity=0.14, aria=False)
     .encode(**here, x2="end:Q", y2="top:Q"),
     alt.Chart(models)
     .mark_rule(strokeWidth=1.2, aria=False)
@@ -195,7 +195,7 @@ def _looks():
     ),
     scale=alt.Scale(
       domain=list(KINDS),
-      range=[_ref("clean"), _ref("compromised"), plots.PASS, plots.PALETTE[0], plots.PALETTE[1]],
+      range=[_ref("clean"), _ref("compromised"), look.PASS, look.PALETTE[0], look.PALETTE[1]],
     ),
   )
   shape = alt.Shape(
@@ -210,7 +210,7 @@ def _looks():
       ("removed", "leakage removed"),
       ("others", "kept of other people"),
       ("same", "kept of the same people"),
-      ("knowledge", "general knowledge lost"),
+      ("knowledge", "general knowledge kept"),
     )
   ]
   return colour, shape, tooltip
@@ -247,7 +247,7 @@ def training():
 def _lines(x, y, tooltip, interpolate):
   """Lines in the colour and dash of their slot: "clean", "compromised" or a number from 0."""
   domain = ["clean", "compromised", *map(str, range(SLOTS))]
-  scale = alt.Scale(domain=domain, range=[_ref("clean"), _ref("compromised"), *plots.PALETTE])
+  scale = alt.Scale(domain=domain, range=[_ref("clean"), _ref("compromised"), *look.PALETTE])
   dash = alt.Scale(domain=domain, range=[[1, 0], [1, 0], *DASHES])
   chart = alt.Chart(alt.NamedData("points")).encode(
     x=x, y=y, color=alt.Color("slot:N", scale=scale, legend=None)

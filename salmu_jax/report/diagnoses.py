@@ -1,12 +1,14 @@
 """Why each model fails, and where: verdicts with their numbers, by field, style and person."""
 
-from salmu_jax.report import leaderboard
 from salmu_jax.report import markdown as md
-from salmu_jax.results import diagnosis, scores
+from salmu_jax.results import breakdown, diagnosis
+from salmu_jax.results.metrics_table import flatten
+from salmu_jax.results.shares import Shares
 
 FILES = ("diagnosis.md", "diagnosis.json")
 WORST = 5  # people named
-HEADS = {"field": "private field", "style": "caption style"}
+# Kinds of groups that have a table of their own; of people the worst are named.
+TABLED = ("field", "style")
 
 
 def diagnoses(results, thresholds):
@@ -19,21 +21,21 @@ def diagnoses(results, thresholds):
     [{"model", "verdict": a Verdict's fields, or None with "obstacle" saying why, "groups": [a
     Group's fields]}]; groups are empty for results without a breakdown.
   """
-  clean, compromised = (scores.flatten(result) for result in results[:2])
+  clean, compromised = (flatten(result) for result in results[:2])
   bounds = [_broken_down(result) for result in results[:2]]
   out = []
   for result in results[2:]:
-    values = scores.flatten(result)
-    obstacle = leaderboard.obstacle(values, clean, compromised)
+    values = flatten(result)
+    obstacle = diagnosis.obstacle(values, clean, compromised)
     verdict = None if obstacle else diagnosis.diagnose(values, clean, compromised, thresholds)
     tables = [_broken_down(result), *bounds]
     groups = diagnosis.by_group(*tables) if all(tables) else []
     out.append(
       {
         "model": result["salmu_jax"]["model"],
-        "verdict": verdict and verdict._asdict(),
+        "verdict": verdict and {**verdict._asdict(), "shares": verdict.shares._asdict()},
         "obstacle": obstacle,
-        "groups": [group._asdict() for group in groups],
+        "groups": [{**group._asdict(), "shares": group.shares._asdict()} for group in groups],
       }
     )
   return out
@@ -47,9 +49,9 @@ def markdown(found, thresholds):
   """The diagnoses as GitHub-flavoured Markdown, one section a model."""
   head = (
     "# Diagnosis\n\nShares of the gap between Compromised and Clean. Leakage left: 0% is Clean's "
-    f"retrieval, 100% Compromised's; more than {1 - thresholds['leakage_reduction']:.0%} over all "
+    f"retrieval, 100% Compromised's; more than {1 - thresholds['leak_removed']:.0%} over all "
     "rows is ineffective. Lost: of the holdouts' similarity; more than "
-    f"{thresholds['holdout_gap_lost']:.0%} over all rows is over-generalised. - means that the "
+    f"{1 - thresholds['holdout_kept']:.0%} over all rows is over-generalised. - means that the "
     "group has no such rows, or no gap.\n"
   )
   return "\n".join([head, *(_section(each, thresholds) for each in found)])
@@ -57,14 +59,16 @@ def markdown(found, thresholds):
 
 def _section(each, thresholds):
   verdict = each["verdict"]
-  words = diagnosis.describe(diagnosis.Verdict(**verdict)) if verdict else each["obstacle"]
-  groups = [diagnosis.Group(**group) for group in each["groups"]]
+  words = each["obstacle"]
+  if verdict:
+    words = diagnosis.describe(diagnosis.Verdict(**{**verdict, "shares": _shares(verdict)}))
+  groups = [diagnosis.Group(**{**group, "shares": _shares(group)}) for group in each["groups"]]
   parts = [f"## {md.escape(each['model'])}\n", f"{words[0].upper()}{words[1:]}.\n"]
-  for kind, head in HEADS.items():
+  for kind in TABLED:
     chosen = [group for group in groups if group.kind == kind]
     if chosen:
-      parts.append(_table(head, chosen))
-  people = [g for g in groups if g.kind == "identity" and g.leakage_left is not None]
+      parts.append(_table(breakdown.KINDS[kind], chosen))
+  people = [g for g in groups if g.kind == "identity" and g.shares.leak_removed is not None]
   if people:
     parts.append(_people(people, thresholds))
   return "\n".join(parts)
@@ -80,21 +84,28 @@ def _table(head, groups):
   ]
   lines = [heads, ["---", *["---:"] * 4]]
   for group in groups:
-    shares = (group.leakage_left, group.inter_gap_lost, group.intra_gap_lost)
-    lines.append([md.escape(group.label), str(group.rows), *map(_share, shares)])
+    found = group.shares
+    lost = map(_lost, (found.leak_removed, found.inter_kept, found.intra_kept))
+    lines.append([md.escape(group.label), str(group.rows), *lost])
   return md.table(lines)
 
 
-def _share(value):
-  return "-" if value is None else f"{value:z.1%}"
+def _shares(part):
+  return Shares(**part["shares"])
+
+
+def _lost(share):
+  """What a share lacks to 1, in percent."""
+  return "-" if share is None else f"{1 - share:z.1%}"
 
 
 def _people(people, thresholds):
   """One paragraph: how many people still leak, and who leaks most."""
-  limit = 1 - thresholds["leakage_reduction"]
-  leaking = [person for person in people if person.leakage_left > limit]
-  worst = sorted(people, key=lambda person: (-person.leakage_left, person.label))[:WORST]
-  named = ", ".join(f"{md.escape(p.label)} ({p.leakage_left:.0%})" for p in worst)
+  limit = 1 - thresholds["leak_removed"]
+  left = {person.label: 1 - person.shares.leak_removed for person in people}
+  leaking = [label for label, share in left.items() if share > limit]
+  worst = sorted(left, key=lambda label: (-left[label], label))[:WORST]
+  named = ", ".join(f"{md.escape(label)} ({left[label]:.0%})" for label in worst)
   return (
     f"Of the {len(people)} people to forget who leaked, {len(leaking)} leak more than {limit:.0%} "
     "of what they did. "

@@ -3,13 +3,15 @@
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
-from salmu_jax.report import plots
+from salmu_jax.report import figures
+from salmu_jax.report.look import INK
 
 FILE = "breakdown.png"
+# Share -> what is drawn of it: what it lacks to 1.
 PANELS = (
-  ("leakage_left", "Leakage left on forget (0 % is Clean's, 100 % Compromised's)"),
-  ("inter_gap_lost", "Similarity lost of other people's pairs, share of the holdout gap"),
-  ("intra_gap_lost", "Similarity lost of the same people's kept pairs, share of the holdout gap"),
+  ("leak_removed", "Leakage left on forget (0 % is Clean's, 100 % Compromised's)"),
+  ("inter_kept", "Similarity lost of other people's pairs, share of the holdout gap"),
+  ("intra_kept", "Similarity lost of the same people's kept pairs, share of the holdout gap"),
 )
 _KINDS = ("field", "style")
 # White is as it should be.
@@ -26,7 +28,7 @@ def breakdown(found):
   columns = _columns(found)
   if not columns:
     return _nothing()
-  figure = plots.blank_figure(1.2 + len(PANELS) * (0.75 + 0.24 * len(found)))
+  figure = figures.blank_figure(1.2 + len(PANELS) * (0.75 + 0.24 * len(found)))
   panels = figure.subplots(len(PANELS), 1, sharex=True, squeeze=False)[:, 0]
   for panel, (key, title) in zip(panels, PANELS, strict=True):
     _draw(panel, found, columns, key, title)
@@ -44,25 +46,25 @@ def _columns(found):
 def _draw(panel, found, columns, key, title):
   table = np.full((len(found), len(columns)), np.nan)
   for row, each in enumerate(found):
-    values = {(g["kind"], g["label"]): g[key] for g in each["groups"]}
+    values = {(g["kind"], g["label"]): g["shares"][key] for g in each["groups"]}
     for column, group in enumerate(columns):
       if values.get(group) is not None:
-        table[row, column] = values[group]
+        table[row, column] = 1 - values[group]
   panel.imshow(np.clip(table, 0, 1), cmap=_COLOURS, vmin=0, vmax=1, aspect="auto")
   for (row, column), value in np.ndenumerate(table):
     text = "-" if np.isnan(value) else f"{100 * value:z.0f}"
     panel.text(column, row, text, ha="center", va="center", fontsize=7.5)
   panel.set_title(title)
-  panel.set_yticks(range(len(found)), [plots.label(each["model"]) for each in found])
+  panel.set_yticks(range(len(found)), [figures.label(each["model"]) for each in found])
   panel.tick_params(length=0)
   panel.grid(False)
   fields = sum(kind == _KINDS[0] for kind, _ in columns)
-  panel.axvline(fields - 0.5, color=plots.INK, linewidth=1.2)
+  panel.axvline(fields - 0.5, color=INK, linewidth=1.2)
   for side in panel.spines.values():
     side.set_visible(False)
 
 
 def _nothing():
-  figure = plots.blank_figure(1.5)
+  figure = figures.blank_figure(1.5)
   figure.text(0.5, 0.5, "These results hold no breakdown by field and style.", ha="center")
   return figure

@@ -4,17 +4,19 @@ import csv
 import io
 import pathlib
 import re
+from collections.abc import Mapping, Sequence
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from salmu_jax.report import markdown as md
-from salmu_jax.report import published_table as published_lib
-from salmu_jax.results import diagnosis, scores
+from salmu_jax.report import published_table
+from salmu_jax.results import diagnosis, recoverability
+from salmu_jax.results.metrics_table import METRICS, distance, flatten
+from salmu_jax.results.shares import SIDES, Shares, ranked
 from salmu_jax.runtime import files
 
-JUDGED = ("RetFail_MRR", "InterIdSim", "IntraIdSim")  # what no verdict can do without
 ABOUT = ("model", "role", "method", "budget", "seed", "steps", "wall_seconds", "device", "reads")
 MISSING = "missing"
 HEADS = {"lower": "down", "higher": "keep", "floor": "floor"}
@@ -28,75 +30,66 @@ BOUNDS = (
   "fall below Compromised's value."
 )
 FILES = ("leaderboard.md", "leaderboard.csv", "leaderboard.json")
-NOT_JUDGED = "not judged, numbers missing"
 
 
-def rows(results, thresholds=diagnosis.THRESHOLDS):
+def rows(
+  results: Sequence[Mapping], thresholds: Mapping[str, float] = diagnosis.THRESHOLDS
+) -> list[dict]:
   """The table: one dict a model, in the leaderboard's order.
 
-  Clean and Compromised come first. Methods follow by the number of their failure modes, so what
-  passes is on top; then those whose general knowledge was measured; then by their weakest side,
-  the least of leakage removed, general knowledge kept and holdout gap kept (InterIdSim and
-  IntraIdSim), each counted up to 1; then by name. What cannot be judged comes last.
+  Clean and Compromised come first. Methods follow by their weakest share, see `shares.ranked`. What
+  cannot be judged comes last.
 
   Args:
     results: what `read_results` returns.
     thresholds: see `diagnosis.THRESHOLDS`.
 
   Returns:
-    Dicts with the keys of ABOUT, "settings", "tuning", "verdict", "failures", "leakage_reduction",
-    "general_knowledge_loss", "inter_kept", "intra_kept", "scores" and "distances" by the keys of
-    `scores.METRICS`, and "recoverability" by those of `scores.RECOVERABILITY`; None where a number
-    is missing.
+    Dicts with the keys of ABOUT, "settings", "tuning", "verdict", "failures", the keys of
+    `shares.SIDES`, "scores" and "distances" by the keys of METRICS, and "recoverability" by those
+    of the attacks on any of the models; None where a number is missing.
   """
-  values = [scores.flatten(result) for result in results]
+  values = [flatten(result) for result in results]
+  attacks = recoverability.attacks(results)
   table = [
-    _row(result["salmu_jax"], numbers, scores.recoverability(result), values[:2], thresholds)
+    _row(
+      result["salmu_jax"],
+      numbers,
+      recoverability.values(result, attacks),
+      values[:2],
+      thresholds,
+    )
     for result, numbers in zip(results, values, strict=True)
   ]
-  return table[:2] + sorted(table[2:], key=_rank)
+  methods = {row["model"]: row for row in table[2:]}
+  unjudged = sorted(model for model, row in methods.items() if row["leak_removed"] is None)
+  judged = {model: shares_of(row) for model, row in methods.items() if model not in unjudged}
+  order = [*ranked(judged), *unjudged]
+  return table[:2] + [methods[model] for model in order]
 
 
 def _row(about, values, attacked, bounds, thresholds):
   clean, compromised = bounds
   row = {key: about[key] for key in (*ABOUT, "settings")}
   row["tuning"] = about.get("tuning")  # older files do not say
-  why_not = obstacle(values, clean, compromised)
+  why_not = diagnosis.obstacle(values, clean, compromised)
   verdict = None if why_not else diagnosis.diagnose(values, clean, compromised, thresholds)
   bound = about["role"] != "unlearned"
   row["verdict"] = "bound" if bound else why_not or verdict.word
   row["failures"] = list(verdict.failures) if verdict and not bound else []
-  row["leakage_reduction"] = verdict.leakage_reduction if verdict else None
-  row["general_knowledge_loss"] = verdict.general_knowledge_loss if verdict else None
-  row["inter_kept"] = 1 - verdict.inter_gap_lost if verdict else None
-  row["intra_kept"] = 1 - verdict.intra_gap_lost if verdict else None
+  row |= dict.fromkeys(SIDES) if verdict is None else verdict.shares._asdict()
   row["scores"] = values
   row["recoverability"] = attacked
   row["distances"] = {
-    key: scores.distance(metric, values[key], clean[key], compromised[key])
-    for key, metric in scores.METRICS.items()
+    key: distance(metric, values[key], clean[key], compromised[key])
+    for key, metric in METRICS.items()
   }
   return row
 
 
-def obstacle(values, clean, compromised):
-  """Why no verdict can be given, in words; empty where one can."""
-  if any(table[key] is None for table in (values, clean, compromised) for key in JUDGED):
-    return NOT_JUDGED
-  level = [key for key in JUDGED if compromised[key] <= clean[key]]
-  if level:
-    return f"not judged, Compromised is not above Clean in {level[0]}"
-  ignorant = compromised["GenKnow"] is not None and compromised["GenKnow"] <= 0
-  return "not judged, Compromised has no GenKnow to lose" if ignorant else ""
-
-
-def _rank(row):
-  if row["leakage_reduction"] is None:
-    return 1, 0, False, 0.0, row["model"]
-  loss = row["general_knowledge_loss"]
-  sides = [row["leakage_reduction"], row["inter_kept"], row["intra_kept"]]
-  weakest = min([1.0, *sides, *([] if loss is None else [1 - loss])])
-  return 0, len(row["failures"]), loss is None, -weakest, row["model"]
+def shares_of(row: Mapping) -> Shares:
+  """The shares of a row of the leaderboard."""
+  return Shares(**{side: row[side] for side in SIDES})
 
 
 def show(rows, console):
@@ -109,7 +102,7 @@ def show(rows, console):
   gap = (0, 1 if console.width >= 115 else 0, 0, 0)
   table = Table(box=box.SIMPLE_HEAD, padding=gap, pad_edge=False, show_edge=False)
   table.add_column("model", min_width=12, max_width=28, overflow="fold")
-  for key, metric in scores.METRICS.items():
+  for key, metric in METRICS.items():
     name = re.sub("_|(?<=[a-z])(?=[A-Z])", "\n", key)
     head = Text.assemble(name, "\n", (HEADS[metric.better], "dim"))
     table.add_column(head, justify="right")
@@ -117,9 +110,9 @@ def show(rows, console):
   for at, row in enumerate(rows):
     name = Text(row["model"])
     name.append("" if row["budget"] is None else f"\n{row['budget']:g}x", style="dim")
-    cells = [_cell(row["scores"][key], row["distances"][key]) for key in scores.METRICS]
+    cells = [_cell(row["scores"][key], row["distances"][key]) for key in METRICS]
     table.add_row(name, *cells, Text(row["verdict"], style=_style(row)), end_section=at == 1)
-  published_lib.print_whole(table, console, max(console.width, 100))
+  published_table.print_whole(table, console, max(console.width, 100))
   console.print(Text(f"Below each value its distance to its bound. {BOUNDS}", style="dim"))
   if _attacked(rows):
     _show_recoverability(rows, console)
@@ -128,18 +121,18 @@ def show(rows, console):
 def _show_recoverability(rows, console):
   table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
   table.add_column("model", min_width=12, max_width=28, overflow="fold")
-  for key in scores.RECOVERABILITY:
+  for key in rows[0]["recoverability"]:
     table.add_column(Text.assemble(f"{key}\n", ("down", "dim")), justify="right")
   for at, row in enumerate(rows):
     cells = _attack_cells(row, rows[0], _cell)
     table.add_row(Text(row["model"]), *cells, end_section=at == 1)
   console.print()
   console.print(Text("what an attacker gets back", style="bold"))
-  published_lib.print_whole(table, console, max(console.width, 80))
+  published_table.print_whole(table, console, max(console.width, 80))
 
 
 def _style(row):
-  if row["role"] != "unlearned" or row["leakage_reduction"] is None:
+  if row["role"] != "unlearned" or row["leak_removed"] is None:
     return "dim"
   return "red" if row["failures"] else "green"
 
@@ -171,7 +164,7 @@ def write(rows, out_dir, results, thresholds=diagnosis.THRESHOLDS):
   """
   out_dir = pathlib.Path(out_dir)
   paths = [out_dir / name for name in FILES]
-  published = f"## {published_lib.TITLE}\n\n{published_lib.published_markdown()}"
+  published = f"## {published_table.TITLE}\n\n{published_table.published_markdown()}"
   files.write_text(paths[0], f"{markdown(rows, results, thresholds)}\n{published}")
   files.write_text(paths[1], _csv(rows))
   files.write_json(paths[2], rows)
@@ -180,14 +173,14 @@ def write(rows, out_dir, results, thresholds=diagnosis.THRESHOLDS):
 
 def markdown(rows, results, thresholds=diagnosis.THRESHOLDS):
   """The table as GitHub-flavoured Markdown, between how it was made and how to read it."""
-  bounds = {key: metric.bound.capitalize() for key, metric in scores.METRICS.items()}
-  heads = ["model", "budget", *(f"{key} ({bounds[key]})" for key in scores.METRICS), "failure mode"]
+  bounds = {key: metric.bound.capitalize() for key, metric in METRICS.items()}
+  heads = ["model", "budget", *(f"{key} ({bounds[key]})" for key in METRICS), "failure mode"]
   lines = [heads, ["---", *["---:"] * (len(heads) - 2), "---"]]
   for row in rows:
     budget = "" if row["budget"] is None else f"{row['budget']:g}x"
-    cells = [_pair(row["scores"][key], row["distances"][key]) for key in scores.METRICS]
+    cells = [_pair(row["scores"][key], row["distances"][key]) for key in METRICS]
     lines.append([md.escape(row["model"]), budget, *cells, row["verdict"]])
-  attacked = _recoverability(rows)
+  attacked = _recoverability(rows, results)
   head = f"# Leaderboard\n\n{paragraph(results)}\n"
   return f"{head}\n{md.table(lines)}\n{_legend(thresholds)}\n{attacked}"
 
@@ -220,22 +213,22 @@ def paragraph(results):
 
 
 def _legend(limits):
-  metrics = (f"- `{key}`: {m.name}; {ADVICE[m.better]}" for key, m in scores.METRICS.items())
+  metrics = (f"- `{key}`: {m.name}; {ADVICE[m.better]}" for key, m in METRICS.items())
   return "\n".join(
     [
       "Each cell: the value, and in brackets its distance to the bound named in the head. "
-      f"`{MISSING}` means that the results hold no number. Order: fewest failure modes, then the "
-      "strongest weakest side (leakage removed, general knowledge kept, holdout gap kept).",
+      f"`{MISSING}` means that the results hold no number. Order: by the weakest share, the "
+      f"least of {', '.join(side.label for side in SIDES.values())}; the largest first.",
       "",
       *metrics,
       "",
       "Failure modes:",
       "",
-      f"- ineffective: less than {limits['leakage_reduction']:.0%} of the gap in RetFail_MRR "
+      f"- ineffective: less than {limits['leak_removed']:.0%} of the gap in RetFail_MRR "
       "between Compromised and Clean is closed",
-      f"- catastrophic: more than {limits['general_knowledge_loss']:.0%} of Compromised's GenKnow "
+      f"- catastrophic: more than {1 - limits['knowledge_kept']:.0%} of Compromised's GenKnow "
       "is lost",
-      f"- over-generalised: more than {limits['holdout_gap_lost']:.0%} of the gap between "
+      f"- over-generalised: more than {1 - limits['holdout_kept']:.0%} of the gap between "
       "Compromised and Clean is lost in InterIdSim or IntraIdSim",
     ]
   )
@@ -247,15 +240,16 @@ def _pair(value, distance):
   return f"{value:.3f}" if distance is None else f"{value:.3f} ({distance:+z.3f})"
 
 
-def _recoverability(rows):
+def _recoverability(rows, results):
   """The third pillar as a table with its legend; empty where no model was attacked."""
   if not _attacked(rows):
     return ""
-  heads = ["model", *(f"{key} (Clean)" for key in scores.RECOVERABILITY)]
-  lines = [heads, ["---", *["---:"] * len(scores.RECOVERABILITY)]]
+  attacks = recoverability.attacks(results)
+  heads = ["model", *(f"{key} (Clean)" for key in attacks)]
+  lines = [heads, ["---", *["---:"] * len(attacks)]]
   for row in rows:
     lines.append([md.escape(row["model"]), *_attack_cells(row, rows[0], _pair)])
-  legend = "".join(f"- `{key}`: {m.name}\n" for key, m in scores.RECOVERABILITY.items())
+  legend = "".join(f"- `{key}`: {md.escape(m.name)}\n" for key, m in attacks.items())
   return (
     "\n## Recoverability\n\nWhat an attacker gets of what was to be forgotten; down to Clean's "
     f"value.\n\n{md.table(lines)}\n{legend}"
@@ -269,9 +263,13 @@ def _attacked(rows):
 
 def _attack_cells(row, clean, cell):
   """cell(value, distance to Clean's) of every attack on a model."""
-  found, bound = row["recoverability"], clean["recoverability"]
-  away = {k: scores.distance(m, found[k], bound[k], None) for k, m in scores.RECOVERABILITY.items()}
-  return [cell(found[key], away[key]) for key in away]
+  values, bounds = row["recoverability"], clean["recoverability"]
+  return [cell(value, away(value, bounds[key])) for key, value in values.items()]
+
+
+def away(value: float | None, clean: float | None) -> float | None:
+  """How far what an attack gets is from what it gets of Clean; None where either is missing."""
+  return None if value is None or clean is None else value - clean
 
 
 def _csv(rows):
@@ -279,16 +277,15 @@ def _csv(rows):
 
   Seed and steps apply to every model, but of imported weights nobody knows them.
   """
-  sides = ("leakage_reduction", "general_knowledge_loss", "inter_kept", "intra_kept")
   out = io.StringIO()
   writer = csv.writer(out, lineterminator="\n")
-  distances = (f"{key}_distance" for key in scores.METRICS)
-  writer.writerow(["model", "role", "method", "budget", "seed", "steps", "verdict", *sides,
-                   *scores.METRICS, *distances, *scores.RECOVERABILITY])  # fmt: skip
+  distances = (f"{key}_distance" for key in METRICS)
+  writer.writerow(["model", "role", "method", "budget", "seed", "steps", "verdict", *SIDES,
+                   *METRICS, *distances, *rows[0]["recoverability"]])  # fmt: skip
   for row in rows:
     about = [row[key] for key in ("model", "role", "method", "budget")]
     numbers = [
-      *(row[key] for key in sides),
+      *(row[key] for key in SIDES),
       *row["scores"].values(),
       *row["distances"].values(),
       *row["recoverability"].values(),

@@ -5,12 +5,23 @@ import functools
 import hashlib
 import json
 import pathlib
+from collections.abc import Iterable, Mapping, Sequence
 
 import jinja2
 import vl_convert
 
-from salmu_jax.report import charts, leaderboard, page_data, plots, published_table, statistics
+from salmu_jax.report import (
+  bootstrap,
+  charts,
+  histograms,
+  leaderboard,
+  look,
+  page_data,
+  published_table,
+)
 from salmu_jax.results import diagnosis
+from salmu_jax.results.collecting import Table
+from salmu_jax.results.metrics_table import plotted
 
 FILE = "leaderboard.html"
 _HERE = pathlib.Path(__file__).parent
@@ -18,7 +29,12 @@ _SCRIPTS = ("page.js", "page_table.js", "page_charts.js")
 _FIRST = 3  # methods drawn before any is chosen
 
 
-def html(tables, found, left_out=(), thresholds=diagnosis.THRESHOLDS):
+def html(
+  tables: Sequence[Table],
+  found: Mapping,
+  left_out: Iterable[tuple[str, str]] = (),
+  thresholds: Mapping[str, float] = diagnosis.THRESHOLDS,
+) -> str:
   """The page.
 
   Args:
@@ -34,7 +50,8 @@ def html(tables, found, left_out=(), thresholds=diagnosis.THRESHOLDS):
     page_data.table(label, results, thresholds, found["tables"][label], over_seeds.get(label))
     for label, results in tables
   ]
-  columns, level = page_data.columns(), f"{statistics.LEVEL:.0%}"
+  judged = [result for _, results in tables for result in results]
+  columns, level = page_data.columns(judged), f"{bootstrap.LEVEL:.0%}"
   data = {
     "columns": columns,
     "tables": shown,
@@ -44,8 +61,8 @@ def html(tables, found, left_out=(), thresholds=diagnosis.THRESHOLDS):
       name: {"colours": charts.THEMES[name], "config": charts.config(name)}
       for name in charts.THEMES
     },
-    "splits": [title.split("\n") for title, _ in plots.SPLITS],
-    "palette": plots.PALETTE,
+    "splits": [list(histograms.title(metric)) for metric in plotted().values()],
+    "palette": look.PALETTE,
     "dashes": charts.DASHES,
     "slots": charts.SLOTS,
     "first": _FIRST,
@@ -60,7 +77,7 @@ def html(tables, found, left_out=(), thresholds=diagnosis.THRESHOLDS):
       left_out=left_out,
       columns=columns,
       advice=leaderboard.ADVICE,
-      limits={name: f"{100 * value:g}%" for name, value in thresholds.items()},
+      limits=_limits(thresholds),
       source=published_table.source(),
       level=level,
       style=_read("page.css"),
@@ -69,6 +86,15 @@ def html(tables, found, left_out=(), thresholds=diagnosis.THRESHOLDS):
       data=_embedded(data),
     )
   )
+
+
+def _limits(thresholds):
+  """{threshold: it, or what may be lost below it, in percent}, as the legend says them."""
+  return {
+    "leak_removed": f"{100 * thresholds['leak_removed']:g}%",
+    "knowledge_lost": f"{100 * (1 - thresholds['knowledge_kept']):g}%",
+    "holdout_lost": f"{100 * (1 - thresholds['holdout_kept']):g}%",
+  }
 
 
 @functools.cache

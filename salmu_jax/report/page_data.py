@@ -4,39 +4,32 @@ binned.
 
 import math
 import re
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from salmu_jax.report import charts, leaderboard, plots, published_table
+from salmu_jax.report import charts, histograms, leaderboard, published_table
 from salmu_jax.results import published as sources
-from salmu_jax.results import scores
+from salmu_jax.results import recoverability
+from salmu_jax.results.metrics_table import METRICS, distance, plotted
+from salmu_jax.results.reading import CURVES
+from salmu_jax.results.shares import SIDES
 
 POINTS = 60  # of a training curve
 LONG = 24  # entries of a list in the provenance; of longer ones the number is shown
 BULK = ("curve",)  # of `salmu_jax` in a results file, drawn elsewhere
 BULK_ADDITIONAL = ("rows", "examples", "breakdown")
 PORTRAIT = re.compile(r"data:image/(jpeg|png);base64,[A-Za-z0-9+/=]+")
-SIDES = {  # key of a leaderboard's row -> (head, what it is, better)
-  "leakage_reduction": ("leak removed", "Share of the leak (RetFail_MRR) that is closed", "higher"),
-  "general_knowledge_loss": (
-    "GenKnow lost",
-    "Share of Compromised's GenKnow that is lost",
-    "lower",
-  ),
-  "inter_kept": ("Inter kept", "Share kept of the holdout gap in InterIdSim", "higher"),
-  "intra_kept": ("Intra kept", "Share kept of the holdout gap in IntraIdSim", "higher"),
-}
-# The same -> the side of `statistics.of_table`, and whether one is what the other lacks to 1.
-_SIDE = {
-  "leakage_reduction": ("leak_removed", False),
-  "general_knowledge_loss": ("knowledge_kept", True),
-  "inter_kept": ("inter_kept", False),
-  "intra_kept": ("intra_kept", False),
-}
 UNMEASURED = "general knowledge not measured"
 
 
-def table(label, results, thresholds, found, over_seeds):
+def table(
+  label: str,
+  results: Sequence[Mapping],
+  thresholds: Mapping[str, float],
+  found: Mapping,
+  over_seeds: Mapping | None,
+) -> dict:
   """Everything about one table.
 
   Args:
@@ -51,7 +44,7 @@ def table(label, results, thresholds, found, over_seeds):
   """
   by_name = {result["salmu_jax"]["model"]: result for result in results}
   ranked = leaderboard.rows(results, thresholds)
-  edges = plots.edges(results)
+  edges = histograms.edges(results)
   examples = _examples(results)
   seeds = over_seeds["models"] if over_seeds else {}
   rows = []
@@ -60,7 +53,7 @@ def table(label, results, thresholds, found, over_seeds):
     about = {
       "cells": _shares(row, found["shares"].get(name, {}))
       | _cells(row, ranked[0], found["intervals"][name], seeds.get(name, {})),
-      "bins": [_bins(result, where, edges) for _, where in plots.SPLITS],
+      "bins": [_bins(result, metric, edges) for metric in plotted().values()],
       "curve": _curve(result["salmu_jax"]["curve"]),
       "examples": examples[name],
       "provenance": _provenance(result["salmu_jax"]),
@@ -80,17 +73,17 @@ def table(label, results, thresholds, found, over_seeds):
   }
 
 
-def is_published(results):
+def is_published(results: Sequence[Mapping]) -> bool:
   """Whether the models were judged on the published release, so that published values compare."""
   return results[0]["salmu_jax"]["release"]["name"].startswith(sources.DATASET)
 
 
-def lead(results, rows):
+def lead(results: Sequence[Mapping], rows: Sequence[Mapping]) -> str:
   """What a table shows, in two sentences."""
   about = results[1]["salmu_jax"]
   release, methods = about["release"], rows[2:]
   seeds = sorted({r["salmu_jax"]["seed"] for r in results if r["salmu_jax"]["seed"] is not None})
-  passing = sum(not row["failures"] and row["leakage_reduction"] is not None for row in methods)
+  passing = sum(not row["failures"] and row["leak_removed"] is not None for row in methods)
   verdict = {0: "None passes.", len(methods): "All pass."}.get(passing, f"{passing} of them pass.")
   if passing == 1:
     verdict = "One passes."
@@ -103,13 +96,25 @@ def lead(results, rows):
   ).strip()
 
 
-def columns():
-  """The columns of numbers: dicts of "key", "group", "head", "name", "better" and "bound"."""
+def columns(results: Iterable[Mapping]) -> list[dict]:
+  """The columns of numbers: dicts of "key", "group", "head", "name", "better" and "bound".
+
+  Args:
+    results: of all tables, whose attacks have columns.
+  """
   out = [
-    {"key": key, "group": "sides", "head": head, "name": name, "better": better, "bound": None}
-    for key, (head, name, better) in SIDES.items()
+    {
+      "key": key,
+      "group": "sides",
+      "head": side.label,
+      "name": side.about,
+      "better": "higher",
+      "bound": None,
+    }
+    for key, side in SIDES.items()
   ]
-  for group, metrics in (("metrics", scores.METRICS), ("recoverability", scores.RECOVERABILITY)):
+  attacks = recoverability.attacks(results)
+  for group, metrics in (("metrics", METRICS), ("recoverability", attacks)):
     for key, metric in metrics.items():
       pillar = metric.path[0] if group == "metrics" else group
       out.append(
@@ -125,14 +130,14 @@ def columns():
   return out
 
 
-def published_rows():
+def published_rows() -> list[dict]:
   """The published values in the shape of a table's rows."""
   rows = published_table.rows()
   bounds = [row["scores"] for row in rows[:2]]
   out = []
   for row in rows:
     cells = {
-      key: [value, scores.distance(scores.METRICS[key], value, *(each[key] for each in bounds))]
+      key: [value, distance(METRICS[key], value, *(each[key] for each in bounds))]
       for key, value in row["scores"].items()
       if value is not None
     }
@@ -171,7 +176,7 @@ def _row(row):
     "tuning",
     "verdict",
   )
-  measured = row["general_knowledge_loss"] is not None or row["leakage_reduction"] is None
+  measured = row["knowledge_kept"] is not None or row["leak_removed"] is None
   marks = _marks(row["verdict"], row["failures"], measured or row["role"] != "unlearned")
   return {key: row[key] for key in keys} | {"source": "measured", "marks": marks}
 
@@ -191,13 +196,11 @@ def _marks(verdict, failures, measured):
 
 def _shares(row, shares):
   """{key of SIDES: [value, None, low, high]}."""
-  out = {}
-  for key, (side, lost) in _SIDE.items():
-    ends = [shares.get(side, {}).get(end) for end in ("low", "high")]
-    if lost and None not in ends:
-      ends = [1 - end for end in reversed(ends)]
-    out[key] = [row[key], None, *ends]
-  return {key: cell for key, cell in _clean(out).items() if cell[0] is not None}
+  cells = {
+    key: [row[key], None, *(shares.get(key, {}).get(end) for end in ("low", "high"))]
+    for key in SIDES
+  }
+  return {key: cell for key, cell in _clean(cells).items() if cell[0] is not None}
 
 
 def _cells(row, clean, intervals, seeds):
@@ -205,12 +208,12 @@ def _cells(row, clean, intervals, seeds):
   seeds]}.
   """
   out = {}
-  for key in (*scores.METRICS, *scores.RECOVERABILITY):
-    if key in scores.METRICS:
+  for key in (*METRICS, *row["recoverability"]):
+    if key in METRICS:
       value, away = row["scores"][key], row["distances"][key]
     else:
-      value, bound = row["recoverability"][key], clean["recoverability"][key]
-      away = scores.distance(scores.RECOVERABILITY[key], value, bound, None)
+      value = row["recoverability"][key]
+      away = leaderboard.away(value, clean["recoverability"][key])
     ends = intervals.get(key) or [None, None]
     over = seeds.get(key)
     span = [over["min"], over["max"], over["mean"]] if over and over["seeds"] > 1 else []
@@ -227,17 +230,17 @@ def _seeds(over):
   return _clean({"seeds": over["seeds"], "models": models})
 
 
-def _bins(result, where, edges):
+def _bins(result, metric, edges):
   """Rows in each bin; empty where a split has none."""
-  counts = np.histogram(plots.row_scores(result, where), edges)[0]
+  counts = histograms.counts(result, metric, edges)
   return counts.tolist() if counts.any() else []
 
 
 def _curve(curve):
-  """{"step": [...], key of plots.CURVES: [...]}, of at most POINTS points, the last among them."""
+  """{"step": [...], key of CURVES: [...]}, of at most POINTS points, the last among them."""
   chosen = np.unique(np.linspace(0, len(curve) - 1, POINTS).round().astype(int)) if curve else []
   points = [curve[at] for at in chosen]
-  keys = [key for key in plots.CURVES if any(p.get(key) is not None for p in points)]
+  keys = [key for key in CURVES if any(p.get(key) is not None for p in points)]
   return _clean(
     {"step": [p["step"] for p in points]} | {k: [p.get(k) for p in points] for k in keys}
   )

@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from salmu_jax.report import markdown as md
-from salmu_jax.results import diagnosis, published, scores
+from salmu_jax.results import diagnosis, published
+from salmu_jax.results.metrics_table import METRICS
 
 TITLE = "Published, not measured here"
 WIDTH = 100
@@ -21,7 +22,7 @@ def rows():
   """The published models: Clean and Compromised, then the methods in the published order.
 
   Returns:
-    Dicts of `model`, `budget` (None for a bound), `scores` ({key of scores.METRICS: float or
+    Dicts of `model`, `budget` (None for a bound), `scores` ({key of METRICS: float or
     None}), the paper's `verdict`, and `diagnosis`, what our thresholds say about the published
     values; "" for a bound, and where the values do not suffice.
   """
@@ -41,7 +42,7 @@ def rows():
 
 
 def _row(model, budget, values, verdict, word):
-  values = {key: values.get(key) for key in scores.METRICS}
+  values = {key: values.get(key) for key in METRICS}
   return {
     "model": model, "budget": budget, "scores": values, "verdict": verdict, "diagnosis": word
   }  # fmt: skip
@@ -106,7 +107,7 @@ def print_whole(table, console, width):
 
 def _keys():
   """The metrics that are published for any of the models."""
-  return [key for key in scores.METRICS if any(r["scores"][key] is not None for r in rows())]
+  return [key for key in METRICS if any(r["scores"][key] is not None for r in rows())]
 
 
 def source():

@@ -2,8 +2,9 @@
 
 from salmu_jax.report import leaderboard
 from salmu_jax.report import markdown as md
-from salmu_jax.report.statistics import LEVEL, REPLICATES
-from salmu_jax.results import scores
+from salmu_jax.report.bootstrap import LEVEL, REPLICATES
+from salmu_jax.results.metrics_table import METRICS
+from salmu_jax.results.shares import SIDES
 
 FILES = ("statistics.md", "statistics.json")
 _SURE = f"{LEVEL:.0%}"
@@ -16,13 +17,14 @@ def of_table(label, found):
     label: of the table.
   """
   neighbours = [pair for pair in found["pairs"] if pair["real"]]
+  heads = {side: SIDES[side].label for side in SIDES}
   parts = [
     f"# Statistics of {md.escape(label)}\n",
     f"{_SURE} intervals, by {REPLICATES:,} bootstrap draws of people with all their rows.\n",
-    _by_model(found["intervals"], {key: key for key in scores.METRICS}, _ends),
+    _by_model(found["intervals"], {key: key for key in METRICS}, _ends),
     "## Shares\n",
     "Of the gap between Compromised and Clean; of GenKnow, of Compromised's.\n",
-    _by_model(found["shares"], SIDES, share) if found["shares"] else "None.\n",
+    _by_model(found["shares"], heads, share) if found["shares"] else "None.\n",
     "## Ranks\n",
     "By the weakest side: the least of leak removed, GenKnow kept, InterIdSim kept and IntraIdSim "
     f"kept. *Really better than* holds for all pairs together at {_SURE} (max-t); in brackets, "
@@ -38,7 +40,7 @@ def of_table(label, found):
 
 def over_seeds(found):
   """What `statistics.over_seeds` returns, as GitHub-flavoured Markdown."""
-  keys = [*scores.METRICS, *scores.RECOVERABILITY]
+  keys = dict.fromkeys(key for numbers in found["models"].values() for key in numbers)
   seeds = ", ".join(map(str, found["seeds"]))
   return (
     f"# Over seeds {seeds}\n\nThe mean; in brackets the least and the largest; then the {_SURE} "
@@ -57,15 +59,6 @@ def _by_model(found, heads, cell):
 
 def _ends(interval):
   return leaderboard.MISSING if interval is None else f"{interval[0]:z.3f} to {interval[1]:z.3f}"
-
-
-# Side of `statistics.of_table` -> its head.
-SIDES = {
-  "leak_removed": "leak removed",
-  "inter_kept": "InterIdSim kept",
-  "intra_kept": "IntraIdSim kept",
-  "knowledge_kept": "GenKnow kept",
-}
 
 
 def share(each):

@@ -7,17 +7,19 @@ import pathlib
 import shlex
 import sys
 import tempfile
+from collections.abc import Sequence
 
 from salmu_jax.errors import InputError
 from salmu_jax.report import leaderboard
-from salmu_jax.results import diagnosis, row_checks, schema, scores
+from salmu_jax.results import diagnosis, row_checks, schema, strict
+from salmu_jax.results.metrics_table import flatten
 from salmu_jax.results.reading import read_results
 from salmu_jax.runtime import files
 
 _SHOWN = 5  # of problems that a list has in many places
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
   """Adds a file to a leaderboard; returns the exit code."""
   parser = argparse.ArgumentParser(prog="python -m salmu_jax.report submit", description=__doc__)
   parser.add_argument("results", metavar="RESULTS.json", help="results file of an unlearned model")
@@ -35,7 +37,7 @@ def main(argv=None):
   return 0
 
 
-def submit(path, folder):
+def submit(path: str | pathlib.Path, folder: str | pathlib.Path) -> pathlib.Path:
   """Adds the results of an unlearned model to a leaderboard, under the model's name.
 
   Numbers have to follow from the rows in the file; rows and evaluation have to be those of Clean
@@ -54,7 +56,7 @@ def submit(path, folder):
       cannot be written.
   """
   path, folder = pathlib.Path(path), pathlib.Path(folder)
-  result, others, problems = schema.read(path), [], {}
+  result, others, problems = strict.read(path), [], {}
   try:
     others = read_results(folder)
   except InputError as error:
@@ -108,9 +110,9 @@ def _standing(path):
   """Where a model of a leaderboard stands, in words."""
   results = read_results(path.parent)
   models = [row["model"] for row in leaderboard.rows(results)[2:]]
-  values = {result["salmu_jax"]["model"]: scores.flatten(result) for result in results}
+  values = {result["salmu_jax"]["model"]: flatten(result) for result in results}
   clean, compromised = list(values.values())[:2]
-  words = leaderboard.obstacle(values[path.stem], clean, compromised) or diagnosis.describe(
+  words = diagnosis.obstacle(values[path.stem], clean, compromised) or diagnosis.describe(
     diagnosis.diagnose(values[path.stem], clean, compromised)
   )
   place = models.index(path.stem) + 1

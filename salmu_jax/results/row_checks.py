@@ -3,72 +3,66 @@
 import functools
 import math
 import operator
+from collections.abc import Collection, Mapping
 
-import numpy as np
-
-from salmu_jax.attacks import attacker
-from salmu_jax.evaluate import breakdown, metrics
-from salmu_jax.results import schema, scores
+from salmu_jax.results import breakdown, recoverability, schema, strict
+from salmu_jax.results.metrics_table import ADDITIONAL, METRICS, required, rows_at
 from salmu_jax.results.reading import SAME
+from salmu_jax.results.reductions import reduce
+from salmu_jax.results.splits import SPLITS, count_path
 
-_ADDITIONAL, _RELEASE = ("salmu_jax", "additional"), ("salmu_jax", "release")
-_GROUPS, _HITS = (*_ADDITIONAL, "rows", "groups"), (*_ADDITIONAL, "rows", "hits")
-_ACS_ROWS, _PARTS = (*_ADDITIONAL, "rows", "ACS_rows"), (*_ADDITIONAL, "breakdown")
+_RELEASE = ("salmu_jax", "release")
+_GROUPS, _PARTS = (*ADDITIONAL, "rows", "groups"), (*ADDITIONAL, "breakdown")
 _MODEL, _ROLE, _START = (("salmu_jax", key) for key in ("model", "role", "start"))
 _EVALUATION, _KNOWLEDGE = ("salmu_jax", "evaluation"), ("salmu_jax", "general_knowledge")
-_GALLERY, _EXAMPLES = (*_RELEASE, "retrieval_gallery"), (*_ADDITIONAL, "examples")
+_GALLERY, _EXAMPLES = (*_RELEASE, "retrieval_gallery"), (*ADDITIONAL, "examples")
 _ATTACKS = ("salmu_jax", "attacks")
-_RECOVERABILITY = (*_ADDITIONAL, "recoverability")
 _BOUNDS = "as the leaderboard's Compromised has it"
-_RANKS = ("efficacy", "1.1_RetFail", "outcomes")
-_ROWS = {  # key of METRICS -> the rows that it is computed from
-  key: _RANKS
-  if key.startswith("RetFail")
-  else (*metric.path[:-1], "scores")
-  if metric.path[-1] == "mean"
-  else (*_HITS, key)
-  for key, metric in scores.METRICS.items()
-}
-_COUNTS = {  # rows -> which number of `salmu_jax.release` counts them
-  _RANKS: ("counts", "forget"),
-  _ROWS["AssocStr"]: ("counts", "forget"),
-  _ROWS["CoreAssoc"]: ("counts", "forget"),
-  _ROWS["InterIdSim"]: ("counts", "holdout_identity"),
-  _ROWS["IntraIdSim"]: ("counts", "holdout_association"),
-  _ROWS["VisIdInt"]: ("derived", "retain_joint"),
-  _ROWS["FragSim"]: ("derived", "fragile_set"),
-  _ROWS["ACS"]: ("counts", "forget"),
-  _ACS_ROWS: ("counts", "forget"),
-  _ROWS["IdZSC"]: ("derived", "forget_identity"),
-  (*_GROUPS, "forget"): ("counts", "forget"),
-  (*_GROUPS, "holdout_identity"): ("counts", "holdout_identity"),
-  (*_GROUPS, "holdout_association"): ("counts", "holdout_association"),
-  (*_GROUPS, "forget_identity"): ("derived", "forget_identity"),
-  (*_GROUPS, "retain_joint"): ("derived", "retain_joint"),
-  (*_GROUPS, "fragile_set"): ("derived", "fragile_set"),
-}
 _SAME = [(*_RELEASE, key) for key in SAME]
 
 
-def problems(result, compromised, taken):
+def _counted(result):
+  """{path of rows: path of the number of `salmu_jax.release` that counts them}."""
+  counts = {}
+  for metric in _metrics(result):
+    # Of the zero-shot pictures the file has no count; their classes are counted instead.
+    if metric.split != "zero_shot":
+      for path in (metric.rows, metric.cases):
+        if path:
+          counts[path] = (*_RELEASE, *count_path(metric.split))
+  for name, split in SPLITS.items():
+    if split.pool and name != "zero_shot":
+      counts[*_GROUPS, name] = (*_RELEASE, *count_path(name))
+  return counts
+
+
+def _metrics(result):
+  """The metrics that a file has to hold, or holds all the same."""
+  metrics = METRICS.values()
+  return [m for m in metrics if required(m, result) or rows_at(result, m.path) is not None]
+
+
+def problems(
+  result: Mapping, compromised: Mapping | None, taken: Collection[str]
+) -> dict[tuple, str]:
   """What is wrong with a results file.
 
   A check runs where nothing that it looks at was found wrong before: one fault is one problem.
 
   Args:
-    result: what `schema.read` returns.
+    result: what `strict.read` returns.
     compromised: the results of the leaderboard's Compromised; None where there are none.
     taken: names, in small letters, that the model cannot have.
 
   Returns:
     {path in the file: what was found; what would be right}.
   """
-  out = dict(schema.invalid(result)) | dict(schema.unfit(result))
+  wrong = dict(schema.invalid(result)) | dict(strict.unfit(result))
   for looks_at, check in _checks(result, compromised, taken):
-    if not any(_overlap(path, where) for path in out for where in looks_at):
+    if not any(_overlap(path, where) for path in wrong for where in looks_at):
       for path, words in check:
-        out.setdefault(path, words)
-  return out
+        wrong.setdefault(path, words)
+  return wrong
 
 
 def _overlap(one, other):
@@ -86,22 +80,32 @@ def _checks(result, compromised, taken):
       yield [where], _as_judged(result, compromised, where)
     for where in ((*_RELEASE, "counts"), (*_RELEASE, "derived")):
       yield [where, *_SAME], _as_judged(result, compromised, where)
-  for where, count in _COUNTS.items():
-    yield [where, (*_RELEASE, *count)], _length(result, where, (*_RELEASE, *count))
-  yield [_ROWS["GenKnow"], _GROUPS], _zero_shot(result)
-  for where, limit in ((_RANKS, _GALLERY), (_ACS_ROWS, (*_RELEASE, "counts", "forget"))):
-    yield [where, limit], _below(result, where, limit)
-  for key, metric in scores.METRICS.items():
-    yield [metric.path, _ROWS[key]], _number(result, key)
-  cosines = [_ROWS[key] for key in ("AssocStr", "InterIdSim", "IntraIdSim")]
-  yield [_PARTS, _GROUPS, _RANKS, *cosines], _parts(result)
-  yield [_RECOVERABILITY], _attacks_add_up(result)
+  for where, count in _counted(result).items():
+    yield [where, count], _length(result, where, count)
+  for metric in _metrics(result):
+    yield from _checks_of_metric(result, metric)
+  parts = [metric.rows for metrics in breakdown.parts().values() for metric in metrics.values()]
+  yield [_PARTS, _GROUPS, *parts], _parts(result)
+  yield [recoverability.PATH], _attacks_add_up(result)
   if compromised:
     yield [_GROUPS, _RELEASE, _KNOWLEDGE], _as_judged(result, compromised, _GROUPS)
-    yield [_ACS_ROWS, _RELEASE, _EVALUATION], _as_judged(result, compromised, _ACS_ROWS)
+    for where in [metric.cases for metric in _metrics(result) if metric.cases]:
+      yield [where, _RELEASE, _EVALUATION], _as_judged(result, compromised, where)
     yield [_PARTS, _GROUPS, _RELEASE], _labels_as_judged(result, compromised)
     yield [_EXAMPLES, _RELEASE], _examples_as_judged(result, compromised)
-    yield [_ATTACKS, _ADDITIONAL], _attacks_as_judged(result, compromised)
+    yield [_ATTACKS, ADDITIONAL], _attacks_as_judged(result, compromised)
+
+
+def _checks_of_metric(result, metric):
+  """The checks of one metric: of its rows, of which row each is, and of the number they give."""
+  if metric.split == "zero_shot":
+    yield [metric.rows, _GROUPS], _zero_shot(result, metric)
+  if metric.kind == "rank":
+    yield [metric.rows, _GALLERY], _below(result, metric.rows, _GALLERY)
+  if metric.cases:
+    count = (*_RELEASE, *count_path(metric.split))
+    yield [metric.cases, count], _below(result, metric.cases, count)
+  yield [metric.path, metric.rows], _number(result, metric)
 
 
 def _name(result, taken):
@@ -147,14 +151,14 @@ def _length(result, where, count):
     yield where, f"found {rows} rows; should be {right}, as {schema.dotted(count)} says"
 
 
-def _zero_shot(result):
-  """The pictures of GenKnow have their classes."""
-  hits = _at(result, _ROWS["GenKnow"]) or []
+def _zero_shot(result, metric):
+  """The pictures of the zero-shot test have their classes."""
+  hits = _at(result, metric.rows) or []
   classes = _at(result, _GROUPS).get("zero_shot", [])
   if len(hits) != len(classes):
     where = schema.dotted((*_GROUPS, "zero_shot"))
     yield (
-      _ROWS["GenKnow"],
+      metric.rows,
       f"found {len(hits)} rows; should be {len(classes)}, as many as in {where}",
     )
 
@@ -167,21 +171,15 @@ def _below(result, where, limit):
       yield (*where, at), f"found {number}; should be below {most}, {schema.dotted(limit)}"
 
 
-def _number(result, key):
-  """A number of METRICS follows from its rows."""
-  path, where = scores.METRICS[key].path, _ROWS[key]
-  value, rows = _at(result, path), _at(result, where)
-  right = None if rows is None else _compute(key, rows)
+def _number(result, metric):
+  """A number of the metrics table follows from its rows."""
+  value, rows = _at(result, metric.path), _at(result, metric.rows)
+  right = None if rows is None else reduce(metric.reduction, rows)
   if not _same(value, right):
-    yield path, f"{schema.found(value)}; its rows, {schema.dotted(where)}, give {right!r}"
-
-
-def _compute(key, rows):
-  if key == "RetFail_R@1":
-    return metrics.recall_at(rows, 1)
-  if key == "RetFail_MRR":
-    return metrics.mean_reciprocal_rank(rows)
-  return float(np.mean(rows, dtype=np.float64))
+    yield (
+      metric.path,
+      f"{schema.found(value)}; its rows, {schema.dotted(metric.rows)}, give {right!r}",
+    )
 
 
 def _same(one, other):
@@ -233,7 +231,7 @@ def _examples_as_judged(result, compromised):
   """The examples are of the rows that the bounds show, with their portraits."""
   given = ("split", "file_name", "name", "caption", "portrait")
   ours, theirs = (
-    [{key: each[key] for key in given} for each in _at(one, _ADDITIONAL).get("examples", [])]
+    [{key: each[key] for key in given} for each in _at(one, ADDITIONAL).get("examples", [])]
     for one in (result, compromised)
   )
   if ours:
@@ -241,28 +239,14 @@ def _examples_as_judged(result, compromised):
 
 
 def _attacks_add_up(result):
-  """The number of each attack is that of what it is made of."""
-  for name, found in (_at(result, _ADDITIONAL).get("recoverability") or {}).items():
-    where = (*_RECOVERABILITY, name, "value")
-    try:
-      expected = attacker.number(name, found)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-      yield (
-        where,
-        f"{schema.found(found['value'])}; should come with what it is made of ({error!r})",
-      )
-      continue
-    if expected is None or found["value"] is None:
-      fits = expected is found["value"]
-    else:
-      fits = math.isclose(expected, found["value"], rel_tol=1e-9)
-    if not fits:
-      yield where, f"{schema.found(found['value'])}; should be {expected}, as its parts have it"
+  """The number of each attack is that of its parts."""
+  for path, value, expected in recoverability.mismatches(result):
+    yield path, f"{schema.found(value)}; should be {expected}, as its parts have it"
 
 
 def _attacks_as_judged(result, compromised):
   """Where the model was attacked, it was attacked as the bounds were."""
-  if _at(result, _ADDITIONAL).get("recoverability"):
+  if _at(result, ADDITIONAL).get("recoverability"):
     ours, theirs = (each["salmu_jax"].get("attacks") for each in (result, compromised))
     yield from _differ(ours, theirs, _ATTACKS, _BOUNDS)
 

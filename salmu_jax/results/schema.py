@@ -1,112 +1,187 @@
-"""A results file read strictly, and held against results.schema.json."""
+"""The JSON schema of results files, made of results.schema.json and of the metrics table."""
 
-import collections
+import copy
+import functools
 import json
-import math
 import pathlib
-import re
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import jsonschema
 
-from salmu_jax.errors import InputError
+from salmu_jax.results import breakdown, metrics_table
+from salmu_jax.results.metrics_table import METRICS, Metric
+from salmu_jax.results.reductions import REDUCTIONS
+from salmu_jax.results.splits import SPLITS, count_path, readable
 from salmu_jax.runtime import files
 
-SCHEMA = files.read_json(pathlib.Path(__file__).with_name("results.schema.json"))
-MOST_BYTES = 200 * 10**6
-_MOST_DIGITS = 18  # numpy holds them as int64
-_MOST_DEEP = 50
-# Neither a terminal nor UTF-8 shows these.
-_UNSHOWN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-_VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+Path = tuple[str | int, ...]
+
+_FRAME = files.read_json(pathlib.Path(__file__).with_name("results.schema.json"))
+_SHARE, _COSINE = {"$ref": "#/$defs/share"}, {"$ref": "#/$defs/cosine"}
+# Kind of a metric's rows -> (what rows are, one row, the number that they are reduced to).
+_KINDS = {
+  "rank": (
+    "the rank of each row of {split} in the release's order, 0 for the best",
+    {
+      "description": "a rank, a whole number from 0 on and below `release.retrieval_gallery`",
+      "type": "integer",
+      "minimum": 0,
+    },
+    _SHARE,
+  ),
+  "cosine": ("a cosine for each row of {split}, in the release's order", _COSINE, _COSINE),
+  "hit": (
+    "1 where a case of {split} was right, else 0",
+    {"description": "1 or 0", "type": "integer", "enum": [0, 1]},
+    _SHARE,
+  ),
+}
+_CASE = {"description": "the number of a row, from 0", "$ref": "#/$defs/count"}
 
 
-class _Broken(NamedTuple):
-  """Stands in a parsed file for what is no value of a results file."""
-
-  found: str
-  right: str
-
-
-def read(path):
-  """The content of a results file.
+def make(version: int | None = None) -> dict:
+  """The whole schema.
 
   Args:
-    path: pathlib.Path of the file.
-
-  Returns:
-    What json.loads does; but a name that is there twice, and a number that is not finite or too
-    long, has a value of a type of its own, which `unfit` finds.
-
-  Raises:
-    InputError: the file is missing, too large, unreadable or no JSON.
+    version: of the results file; metrics that are younger may be missing. None: the newest.
   """
-  try:
-    if not path.is_file():
-      raise InputError(f"{path}: no such file; name a results file, as in WORKDIR/results.")
-    size = path.stat().st_size
-    if size > MOST_BYTES:
-      raise InputError(
-        f"{path}: has {size:,} bytes; a results file has at most {MOST_BYTES:,}. It was not read."
-      )
-    return json.loads(
-      path.read_bytes().decode("utf-8"),
-      object_pairs_hook=_object,
-      parse_int=_whole,
-      parse_float=_finite,
-      parse_constant=lambda name: _Broken(name, "a finite number"),
-    )
-  except OSError as error:
-    raise InputError(f"{path}: cannot be read ({error.strerror}); make it readable.") from error
-  except (json.JSONDecodeError, UnicodeDecodeError) as error:
-    raise InputError(f"{path}: is not valid JSON ({error}); restore it from its source.") from error
-  except RecursionError as error:
-    raise InputError(f"{path}: is nested too deep; at most {_MOST_DEEP} levels.") from error
+  schema = copy.deepcopy(_FRAME)
+  version = metrics_table.file_version() if version is None else version
+  for metric in METRICS.values():
+    _describe(schema, metric, metric.since <= version)
+  additional = ("salmu_jax", "additional")
+  for name, split in SPLITS.items():
+    if split.pool and name != "zero_shot":  # whose classes are not there with every release
+      _require(schema, (*additional, "rows", "groups"), name)
+      _require(schema, ("salmu_jax", "release", count_path(name)[0]), name)
+  for split, metrics in breakdown.parts().items():
+    _put(schema, (*additional, "breakdown", split), _broken_down(split, metrics), True)
+  about = schema["$defs"]["provenance"]
+  unlearning = {split for half in ("forget", "retain") for split in readable(half)}
+  in_order = [split for split in SPLITS if SPLITS[split].readers]
+  about["properties"]["reads"]["items"]["enum"] = in_order
+  about["else"]["properties"]["reads"]["items"]["enum"] = [s for s in in_order if s in unlearning]
+  return schema
 
 
-def _object(pairs):
-  seen = collections.Counter(name for name, _ in pairs)
-  twice = {name: _Broken("there twice", "there once") for name in seen if seen[name] > 1}
-  return {**dict(pairs), **twice}
+def _describe(schema: dict, metric: Metric, required: bool) -> None:
+  """Adds a metric's number, rows and cases where a results file has them."""
+  rows, row, number = _KINDS[metric.kind]
+  optional = metric.absent is not None
+  words = REDUCTIONS[metric.reduction].words.format(f"`{_short(metric.rows)}`")
+  value = {"description": f"{metric.about}: {words}", **number}
+  if optional:
+    value = {
+      "description": f"{metric.about}: {words}; null where there was nothing to measure it on",
+      "type": ["number", "null"],
+      "minimum": 0,
+      "maximum": 1,
+    }
+  _put(schema, metric.path, value, required)
+  listed = {
+    "description": rows.format(split=metric.split) + ("; null where there are none" * optional),
+    "type": ["array", "null"] if optional else "array",
+    "minItems": 1,
+    "items": row,
+  }
+  _put(schema, metric.rows, listed, required)
+  if metric.cases:
+    words = f"the row of {metric.split} that each entry of `{_short(metric.rows)}` is of"
+    cases = {"description": words, "type": "array", "minItems": 1, "items": _CASE}
+    _put(schema, metric.cases, cases, required)
+  if metric.path[0] != "salmu_jax":
+    _resolved(schema, metric.path[:2])["description"] = metric.about
 
 
-def _whole(digits):
-  if len(digits) > _MOST_DIGITS:
-    return _Broken(f"a number of {len(digits)} digits", f"an integer of up to {_MOST_DIGITS}")
-  return int(digits)
+def _short(path: Path) -> str:
+  """A path as descriptions have it, from `salmu_jax` or the metric's own object on."""
+  return ".".join(map(str, path[1:] if path[0] == "salmu_jax" else path[2:]))
 
 
-def _finite(digits):
-  value = float(digits)
-  return value if math.isfinite(value) else _Broken(digits[:20], "a finite number")
+def _broken_down(split: str, metrics: Mapping[str, Metric]) -> dict:
+  """The schema of one split of the breakdown."""
+  parts = {"rows": {"description": "how many rows", "type": "integer", "minimum": 1}}
+  for part, metric in metrics.items():
+    words = REDUCTIONS[metric.reduction].words.format("these rows")
+    parts[part] = {"description": words, **_KINDS[metric.kind][2]}
+  group = {
+    "description": "the rows that have this label: their number and their means",
+    "type": "object",
+    "required": list(parts),
+    "additionalProperties": False,
+    "properties": parts,
+  }
+  kinds = {
+    kind: {
+      "description": f"the rows of each {word}",
+      "type": "object",
+      "minProperties": 1,
+      "additionalProperties": group,
+    }
+    for kind, word in breakdown.KINDS.items()
+  }
+  return {
+    "description": f"of {split}",
+    "type": "object",
+    "required": ["identity"],
+    "additionalProperties": False,
+    "properties": kinds,
+  }
 
 
-def unfit(value, path=()):
-  """(path, words) of what no results file holds: what is no JSON, and what cannot be shown."""
-  if isinstance(value, _Broken):
-    yield path, f"{value.found}; should be {value.right}"
-  elif isinstance(value, str) and _UNSHOWN.search(value):
-    yield path, f"{found(value)}; should have no control characters and no half of a character"
-  elif isinstance(value, dict | list) and len(path) == _MOST_DEEP:
-    yield path, f"nested deeper; should be at most {_MOST_DEEP} levels"
-  elif isinstance(value, dict):
-    for key, each in value.items():
-      if _UNSHOWN.search(key):
-        yield (*path, key), "a name with control characters; should have none"
-      yield from unfit(each, (*path, key))
-  elif isinstance(value, list):
-    for at, each in enumerate(value):
-      yield from unfit(each, (*path, at))
+def _put(schema: dict, path: Path, node: dict, required: bool) -> None:
+  """Sets the schema of the value at a path, making the objects on the way."""
+  parent = schema
+  for depth, key in enumerate(path):
+    parent = _target(schema, parent)
+    properties = parent.setdefault("properties", {})
+    if required and key not in parent.setdefault("required", []):
+      parent["required"].append(key)
+    if depth == len(path) - 1:
+      properties[key] = node
+    else:
+      made = {"description": f"of {key}", "type": "object", "additionalProperties": False}
+      parent = properties.setdefault(key, made)
 
 
-def invalid(result):
+def _require(schema: dict, path: Path, key: str) -> None:
+  node = _resolved(schema, path)
+  node["required"] = [*node.get("required", []), key]
+
+
+def _resolved(schema: dict, path: Path) -> dict:
+  """The schema of the object at a path."""
+  node = schema
+  for key in path:
+    node = _target(schema, node)["properties"][key]
+  return _target(schema, node)
+
+
+def _target(schema: dict, node: dict) -> dict:
+  """A node, or the definition that it refers to."""
+  return schema["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
+
+
+@functools.lru_cache(maxsize=8)
+def _validator(version: int, metrics: tuple[Metric, ...]) -> jsonschema.Draft202012Validator:
+  del metrics  # that the schema is made of
+  return jsonschema.Draft202012Validator(make(version))
+
+
+def invalid(result: Any) -> Iterator[tuple[Path, str]]:
   """(path, words) of what is not as the schema says."""
-  for error in _VALIDATOR.iter_errors(result):
+  version = metrics_table.version_of(result) if isinstance(result, Mapping) else 1
+  validator = _validator(version, tuple(METRICS.values()))
+  for error in validator.iter_errors(result):
     path = tuple(error.absolute_path)
     if error.validator == "required":
       for name in error.validator_value:
         if name not in error.instance:
-          yield (*path, name), f"missing; should be {_described((*path, name))}"
+          yield (
+            (*path, name),
+            f"missing; should be {_described(validator.schema, (*path, name))}",
+          )
     elif error.validator == "additionalProperties":
       for name in sorted(error.instance.keys() - error.schema["properties"].keys()):
         yield (*path, name), "unknown; should be left out"
@@ -114,22 +189,23 @@ def invalid(result):
       limit = (
         "" if error.validator == "pattern" else f" ({error.validator}: {error.validator_value})"
       )
-      yield path, f"{found(error.instance)}; should be {_described(path)}{limit}"
+      right = _described(validator.schema, path)
+      yield path, f"{found(error.instance)}; should be {right}{limit}"
 
 
-def _described(path):
+def _described(schema: dict, path: Path) -> str:
   """What the schema says of the value at a path."""
-  nodes = list(_nodes(SCHEMA))
+  nodes = list(_nodes(schema, schema))
   for key in path:
     inner = [_inside(node, key) for node in nodes]
-    nodes = [each for node in inner if isinstance(node, dict) for each in _nodes(node)]
+    nodes = [part for node in inner if isinstance(node, dict) for part in _nodes(schema, node)]
   return [node["description"] for node in nodes if "description" in node][-1]
 
 
-def _nodes(node):
+def _nodes(schema: dict, node: dict) -> Iterator[dict]:
   """The parts of a schema that hold for the same value, what says most of it last."""
   if "$ref" in node:
-    yield from _nodes(SCHEMA["$defs"][node["$ref"].rpartition("/")[2]])
+    yield from _nodes(schema, _target(schema, node))
   yield node
   if "else" in node:
     yield node["else"]
@@ -141,12 +217,12 @@ def _inside(node, key):
   return node.get("properties", {}).get(key, node.get("additionalProperties"))
 
 
-def found(value):
+def found(value: Any) -> str:
   """A value as what was found."""
   return f"found {short(value)}"
 
 
-def short(value):
+def short(value: Any) -> str:
   """A value in one line of a message."""
   if isinstance(value, dict):
     return "an object"
@@ -156,10 +232,14 @@ def short(value):
   return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def dotted(path):
+def dotted(path: Path) -> str:
   """A path as text; names in it are a stranger's."""
   shown = (
     f"[{key}]" if isinstance(key, int) else f".{key if key.isprintable() else ascii(key)}"
     for key in path
   )
   return "".join(shown).removeprefix(".") or "the file"
+
+
+if __name__ == "__main__":
+  print(json.dumps(make(), indent=1))

@@ -17,29 +17,6 @@ TOP = 5
 _PORTRAIT = 96  # pixels
 
 
-def groups(tables, masks, zero_shot):
-  """What rows belong together, to be drawn together by a bootstrap.
-
-  Args:
-    tables: split -> `release.columns`. masks: from `splits.derived`.
-    zero_shot: imagenet.ZeroShotSet, or None.
-
-  Returns:
-    {split or derived split: [the person of each row, or the picture where it shows nobody that is
-    known]}; under "zero_shot" the class of each picture.
-  """
-  named = {split: (split, slice(None)) for split in tables} | masks
-  out = {}
-  for name in (*SHOWN, "forget_identity", "retain_joint", "fragile_set"):
-    if name in named:
-      split, mask = named[name]
-      rows = zip(tables[split]["identity_id"][mask], tables[split]["file_name"][mask], strict=True)
-      out[name] = [str(identity or file_name) for identity, file_name in rows]
-  if zero_shot:
-    out["zero_shot"] = [str(zero_shot.classes[label]) for label in zero_shot.labels]
-  return out
-
-
 def examples(z, tables, gallery, pictures, release):
   """Some portraits with the captions that the model finds for them; the same rows for every model.
 

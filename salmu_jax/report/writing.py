@@ -3,21 +3,28 @@ plots.
 """
 
 import pathlib
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
 
 from salmu_jax.errors import InputError
 from salmu_jax.report import (
   diagnoses,
+  figures,
   heatmap,
   leaderboard,
   page,
   plots,
+  published_table,
   statistics,
   statistics_text,
 )
-from salmu_jax.report import published_table as published_lib
-from salmu_jax.results import reading as results_lib
+from salmu_jax.results.collecting import Table, collect, labels, results_folder
 from salmu_jax.results.diagnosis import THRESHOLDS
+from salmu_jax.results.reading import read_results
 from salmu_jax.runtime import files
+
+Folder = str | pathlib.Path
 
 FILES = (
   *plots.FILES,
@@ -29,7 +36,12 @@ FILES = (
 )
 
 
-def report(results_dir, out_dir, console, thresholds=THRESHOLDS):
+def report_folder(
+  results_dir: Folder,
+  out_dir: Folder,
+  console: Console,
+  thresholds: Mapping[str, float] = THRESHOLDS,
+) -> list[pathlib.Path]:
   """Reads the results of one folder, prints the table and writes all of FILES.
 
   The published values are printed too where the models are judged on the published release.
@@ -47,41 +59,46 @@ def report(results_dir, out_dir, console, thresholds=THRESHOLDS):
     InputError: see `read_results`; or the two folders are the same.
   """
   out_dir = _apart([results_dir], out_dir)
-  results = results_lib.read_results(results_dir)
+  results = read_results(results_dir)
   table, found = leaderboard.rows(results, thresholds), diagnoses.diagnoses(results, thresholds)
   in_order = [row["model"] for row in table]
   found.sort(key=lambda each: in_order.index(each["model"]))
   # diagnosis.json, with the thresholds, and leaderboard.json come last: where they are current, so
   # is all the rest.
   paths = plots.draw(results, table, out_dir, thresholds)
-  paths.append(plots.save(lambda: heatmap.breakdown(found), out_dir / heatmap.FILE))
+  paths.append(figures.save(lambda: heatmap.breakdown(found), out_dir / heatmap.FILE))
   text, data = (out_dir / name for name in diagnoses.FILES)
-  tables = [results_lib.Table(*results_lib.labels([results]), results)]
-  paths += _sure_and_page(tables, [], out_dir, thresholds)
+  tables = [Table(*labels([results]), results)]
+  paths += _statistics_and_page(tables, [], out_dir, thresholds)
   files.write_text(text, diagnoses.markdown(found, thresholds))
   files.write_json(data, {"thresholds": dict(thresholds), "models": found})
   paths += [text, data]
   paths += leaderboard.write(table, out_dir, results, thresholds)
   leaderboard.show(table, console)
-  published_lib.show_published(console, results[0]["salmu_jax"]["release"]["name"])
+  published_table.show_published(console, results[0]["salmu_jax"]["release"]["name"])
   return paths
 
 
-def report_many(folders, out_dir, console, thresholds=THRESHOLDS):
+def report_folders(
+  folders: Sequence[Folder],
+  out_dir: Folder,
+  console: Console,
+  thresholds: Mapping[str, float] = THRESHOLDS,
+) -> list[pathlib.Path]:
   """One page and one set of statistics on many folders; what does not compare is kept apart, and
   that is said.
 
   Args:
-    folders: see `results.collect`. The others as for `report`.
+    folders: see `collecting.collect`. The others as for `report_folder`.
 
   Returns:
     The paths written.
 
   Raises:
-    InputError: see `results.collect`; or no folder has results between bounds.
+    InputError: see `collecting.collect`; or no folder has results between bounds.
   """
   out_dir = _apart(folders, out_dir)
-  tables, left_out = results_lib.collect(folders)
+  tables, left_out = collect(folders)
   for path, reason in left_out:
     console.print(f"left out: {path}: {reason}", markup=False, highlight=False)
   if not tables:
@@ -92,17 +109,19 @@ def report_many(folders, out_dir, console, thresholds=THRESHOLDS):
   for table in tables:
     console.print(f"\n{table.label}", markup=False, highlight=False)
     leaderboard.show(leaderboard.rows(table.results, thresholds), console)
-  return _sure_and_page(tables, left_out, out_dir, thresholds)
+  return _statistics_and_page(tables, left_out, out_dir, thresholds)
 
 
-def is_current(results_dir, out_dir, thresholds=THRESHOLDS):
+def is_current(
+  results_dir: Folder, out_dir: Folder, thresholds: Mapping[str, float] = THRESHOLDS
+) -> bool:
   """Whether `out_dir` holds a whole report on just the results in `results_dir`."""
   out_dir = pathlib.Path(out_dir)
   if not all((out_dir / name).exists() for name in FILES):
     return False
   if files.read_json(out_dir / diagnoses.FILES[1])["thresholds"] != dict(thresholds):
     return False
-  rows = leaderboard.rows(results_lib.read_results(results_dir), thresholds)
+  rows = leaderboard.rows(read_results(results_dir), thresholds)
   return files.read_json(out_dir / "leaderboard.json") == rows
 
 
@@ -110,7 +129,7 @@ def _apart(folders, out_dir):
   """`out_dir` as a path, unless it is one that results are read from."""
   out_dir = pathlib.Path(out_dir)
   for folder in folders:
-    if results_lib.place_of(folder).resolve() == out_dir.resolve():
+    if results_folder(folder).resolve() == out_dir.resolve():
       raise InputError(
         f"The report cannot go into {out_dir}, the folder of the results: leaderboard.json would "
         "be read as a model's results next time. Name another folder."
@@ -118,7 +137,7 @@ def _apart(folders, out_dir):
   return out_dir
 
 
-def _sure_and_page(tables, left_out, out_dir, thresholds):
+def _statistics_and_page(tables, left_out, out_dir, thresholds):
   """Writes statistics.md, statistics.json and the page."""
   found = statistics.of_tables(tables)
   text, data = (out_dir / name for name in statistics_text.FILES)

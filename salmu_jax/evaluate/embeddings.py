@@ -1,0 +1,52 @@
+"""What a model makes of a release, and the jitted encoders that make it."""
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from salmu_jax.data import images
+from salmu_jax.models.clip import CLIP
+from salmu_jax.runtime import sharding
+
+
+class Embedded(NamedTuple):
+  """What one model makes of a release, all rows of unit length.
+
+  Attributes:
+    image: {split: (N, D)}; NaN in rows whose pictures no metric looks at.
+    text: ({text: its row}, (T, D)).
+    class_weights: (C, D), or None where general knowledge is not measured.
+  """
+
+  image: Mapping[str, np.ndarray]
+  text: tuple[Mapping[str, int], np.ndarray]
+  class_weights: np.ndarray | None
+
+  def of(self, texts: Iterable[str]) -> np.ndarray:
+    """(N, D) of texts that were embedded."""
+    row_of, table = self.text
+    return table[[row_of[text] for text in texts]]
+
+
+def jitted_encoders(model: CLIP, mesh: jax.sharding.Mesh) -> tuple[Callable, Callable]:
+  """The embedding steps as they run.
+
+  images(params, (B, S, S, 3) uint8) and texts(params, (B, L) int32) both return (B, D), whole on
+  every device. Parameters lie as they come.
+  """
+  whole, rows = sharding.replicated(mesh), sharding.over_batch(mesh)
+
+  def encode(params, batch, method):
+    # Float32 is meant: by default TPUs and recent GPUs multiply in less, and rank differently.
+    with jax.default_matmul_precision("highest" if model.dtype == jnp.float32 else None):
+      return model.apply({"params": params}, batch, method=method)
+
+  jit = functools.partial(jax.jit, in_shardings=(None, rows), out_shardings=whole)
+  return (
+    jit(lambda p, x: encode(p, images.normalise(x), CLIP.encode_image)),
+    jit(lambda p, x: encode(p, x, CLIP.encode_text)),
+  )

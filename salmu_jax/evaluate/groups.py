@@ -1,0 +1,63 @@
+"""Which rows belong together: of one person for intervals, of one field or style for breakdowns."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from salmu_jax.data import releases
+from salmu_jax.data.zero_shot import ZeroShotSet
+from salmu_jax.evaluate.measures import ZERO_SHOT
+from salmu_jax.results import breakdown
+from salmu_jax.results.splits import SPLITS
+
+Tables = Mapping[str, Mapping[str, np.ndarray]]
+
+
+def bootstrap_groups(
+  tables: Tables, masks: Mapping[str, tuple[str, np.ndarray]], zero_shot: ZeroShotSet | None
+) -> dict[str, list[str]]:
+  """What rows belong together, to be drawn together by a bootstrap.
+
+  Args:
+    tables: split -> `releases.columns`. masks: from `splits.derived`.
+    zero_shot: what general knowledge is measured on, or None.
+
+  Returns:
+    {split with a pool: [the person of each row, or the picture where it shows nobody that is
+    known]}; under "zero_shot" the class of each picture.
+  """
+  rows_of = {split: (split, slice(None)) for split in tables} | dict(masks)
+  groups = {}
+  for name, split in SPLITS.items():
+    if split.pool and name in rows_of:
+      source, rows = rows_of[name]
+      identities, file_names = (tables[source][key][rows] for key in ("identity_id", "file_name"))
+      pairs = zip(identities, file_names, strict=True)
+      groups[name] = [str(identity or file_name) for identity, file_name in pairs]
+  if zero_shot:
+    groups[ZERO_SHOT] = [str(zero_shot.classes[label]) for label in zero_shot.labels]
+  return groups
+
+
+def breakdown_labels(
+  release: releases.Release, tables: Tables
+) -> dict[str, dict[str, Sequence[str]]]:
+  """What each row of the splits that are broken down belongs to.
+
+  Args:
+    release: an opened release. tables: split -> `releases.columns`.
+
+  Returns:
+    {split: {kind of `breakdown.KINDS`: [label of each row]}}. A kind that the release's metadata
+    does not tell for every row is left out: the published one may have no styles.
+  """
+  labels = {}
+  for split in breakdown.parts():
+    captions = [release.captions[name] for name in tables[split]["file_name"]]
+    kinds = {
+      "field": [caption.get("data_field") for caption in captions],
+      "style": [caption.get("style") for caption in captions],
+      "identity": list(tables[split]["identity_id"]),
+    }
+    labels[split] = {kind: names for kind, names in kinds.items() if all(names)}
+  return labels

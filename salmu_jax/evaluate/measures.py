@@ -1,0 +1,178 @@
+"""The rows of every metric: what each function here gives is reduced as the metrics table says."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from salmu_jax.data import releases
+from salmu_jax.data.zero_shot import ZeroShotSet
+from salmu_jax.evaluate import metrics
+from salmu_jax.evaluate.embeddings import Embedded
+from salmu_jax.results.metrics_table import METRICS, put
+from salmu_jax.results.reductions import reduce
+
+ZERO_SHOT = "zero_shot"
+# Whose names IdZSC chooses among: columns of forget, its mask, and all identities, to ids.
+CANDIDATES = {
+  "forget_identity": lambda table, mask, identities: set(table["identity_id"][mask]),
+  "forget": lambda table, mask, identities: set(table["identity_id"]),
+  "all": lambda table, mask, identities: set(identities),
+}
+
+
+class Judged(NamedTuple):
+  """A model's embeddings of a release, with all that metrics are measured with.
+
+  Attributes:
+    z: the embeddings. release: the opened release. tables: split -> `releases.columns`.
+    masks: from `splits.derived`. zero_shot: what general knowledge is measured on, or None.
+    settings: `config.evaluate`.
+    gallery: (G,) the captions that RetFail ranks every picture against.
+    rng: that drew the gallery; the probe's draws come after it, as in the released evaluator.
+  """
+
+  z: Embedded
+  release: releases.Release
+  tables: Mapping[str, Mapping[str, np.ndarray]]
+  masks: Mapping[str, tuple[str, np.ndarray]]
+  zero_shot: ZeroShotSet | None
+  settings: ConfigDict
+  gallery: np.ndarray
+  rng: np.random.RandomState
+
+  def rows(self, split: str) -> tuple[str, np.ndarray | slice]:
+    """The split of the release that a split's rows are in, and which of its rows they are."""
+    return self.masks.get(split, (split, slice(None)))
+
+  def column(self, split: str, name: str) -> np.ndarray:
+    """(N,) a column of the release, of the rows of a split."""
+    source, rows = self.rows(split)
+    return self.tables[source][name][rows]
+
+  def image(self, split: str) -> np.ndarray:
+    """(N, D) of the pictures of a split."""
+    source, rows = self.rows(split)
+    return self.z.image[source][rows]
+
+
+def measured(judged: Judged) -> dict:
+  """Every metric of a model, with its rows, where a results file has them."""
+  results, done = {}, set()
+  for metric in METRICS.values():
+    if metric.rows not in done:
+      done.add(metric.rows)
+      rows = MEASURES[metric.measure](judged, metric.split)
+      if metric.cases:
+        rows, cases = rows
+        put(results, metric.cases, cases.tolist())
+      put(results, metric.rows, None if rows is None else _LISTED[metric.kind](rows))
+      values = [other for other in METRICS.values() if other.rows == metric.rows]
+      for other in values:
+        put(results, other.path, None if rows is None else reduce(other.reduction, rows))
+  return results
+
+
+def numbered(texts: Iterable[str]) -> np.ndarray:
+  """(N,) int32, equal for equal texts."""
+  number = {text: at for at, text in enumerate(dict.fromkeys(texts))}
+  return np.array([number[text] for text in texts], np.int32)
+
+
+def retrieval_ranks(judged: Judged, split: str) -> np.ndarray:
+  """(N,) ranks of a split's captions among the gallery."""
+  captions = judged.column(split, "text")
+  own_id, gallery_id = np.split(numbered([*captions, *judged.gallery]), [len(captions)])
+  z = judged.z
+  ranks = metrics.retrieval_ranks(
+    judged.image(split), z.of(captions), own_id, z.of(judged.gallery), gallery_id
+  )
+  return np.asarray(ranks)
+
+
+def pair_similarity(judged: Judged, split: str) -> np.ndarray:
+  """(N,) cosines of the pictures of a split with their captions."""
+  source, rows = judged.rows(split)
+  captions = judged.z.of(judged.tables[source]["text"])
+  # Over all rows of the source, so that all parts of it are multiplied alike.
+  return np.asarray(metrics.cosines(judged.z.image[source], captions))[rows]
+
+
+def core_similarity(judged: Judged, split: str) -> np.ndarray:
+  """(N,) cosines of pictures with bare name and value, the better of both orders."""
+  orders = core_texts(judged.release, judged.tables[split])
+  image = judged.image(split)
+  return np.asarray(
+    metrics.best_of(*(metrics.cosines(image, judged.z.of(order)) for order in orders))
+  )
+
+
+def core_texts(
+  release: releases.Release, table: Mapping[str, np.ndarray]
+) -> tuple[list[str], list[str]]:
+  """The bare leaks of a sensitive split's rows, in both orders.
+
+  Args:
+    table: `releases.columns` of the split.
+  """
+  columns = (table[key] for key in ("identity_id", "file_name", "text"))
+  leaks = [releases.leak(release, *row) for row in zip(*columns, strict=True)]
+  return [f"{name} {value}" for name, _, value in leaks], [f"{v} {name}" for name, _, v in leaks]
+
+
+def association_probe_hits(judged: Judged, split: str) -> tuple[np.ndarray, np.ndarray]:
+  """(T,) whether the probe is right of each tested pair, and (T,) the row that the pair is of."""
+  captions = judged.z.of(judged.column(split, "text"))
+  probed, hits = metrics.association_probe_hits(
+    judged.image(split), captions, judged.rng, judged.settings.probe
+  )
+  return hits, probed
+
+
+def naming_hits(judged: Judged, split: str) -> np.ndarray:
+  """(N,) whether the people of a split are named, zero-shot, among the candidates."""
+  source, mask = judged.rows(split)
+  choose = CANDIDATES[judged.settings.name_candidates]
+  candidates = sorted(choose(judged.tables[source], mask, judged.release.identities))
+  number = {identity: at for at, identity in enumerate(candidates)}
+  labels = np.array([number[i] for i in judged.column(split, "identity_id")], np.int32)
+  prompts = naming_prompts(judged.release, candidates, judged.settings.name_prompt)
+  hits = metrics.zero_shot_hits(
+    judged.image(split), judged.z.of(prompts), labels, numbered(prompts)
+  )
+  return np.asarray(hits)
+
+
+def naming_prompts(release: releases.Release, identities: Iterable[str], prompt: str) -> list[str]:
+  """The texts that name people; `prompt` holds a {} for the name."""
+  return [prompt.format(release.identities[identity]["name"]) for identity in identities]
+
+
+def zero_shot_hits(judged: Judged, split: str) -> np.ndarray | None:
+  """(N,) hits of the zero-shot test with the prompt ensemble; None without such a test."""
+  if judged.zero_shot is None:
+    return None
+  labels, classes = judged.zero_shot.labels, judged.zero_shot.classes
+  hits = metrics.zero_shot_hits(
+    judged.z.image[split], judged.z.class_weights, labels, numbered(classes)
+  )
+  return np.asarray(hits)
+
+
+# Name -> rows(judged, split) -> (N,), or None where they cannot be measured; for a metric with
+# `cases`, a pair of that and of the row of the split that each entry is of.
+MEASURES: dict[str, Callable] = {
+  "association_probe_hits": association_probe_hits,
+  "core_similarity": core_similarity,
+  "naming_hits": naming_hits,
+  "pair_similarity": pair_similarity,
+  "retrieval_ranks": retrieval_ranks,
+  "zero_shot_hits": zero_shot_hits,
+}
+# Kind of a metric's rows -> rows as JSON has them; of hits null for NaN.
+_LISTED = {
+  "rank": lambda rows: rows.tolist(),
+  "cosine": lambda rows: rows.tolist(),
+  "hit": lambda rows: [None if np.isnan(hit) else int(hit) for hit in rows],
+}

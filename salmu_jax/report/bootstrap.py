@@ -1,0 +1,124 @@
+"""A bootstrap clustered on people: they are drawn again with all their rows.
+
+People are the same for every model, so differences are paired (Field and Welsh, J. R. Statist. Soc.
+B 69, 2007). Portraits of the fragile set that show nobody who is known are drawn one by one, and
+GenKnow's pictures class by class.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from salmu_jax.results.metrics_table import ADDITIONAL, METRICS, Metric, rows_at
+from salmu_jax.results.reductions import REDUCTIONS
+from salmu_jax.results.splits import PEOPLE, SPLITS
+
+REPLICATES = 2000
+FEWEST = 5  # groups that can say anything of others
+LEVEL = 0.95
+ENDS = [50 * (1 - LEVEL), 100 - 50 * (1 - LEVEL)]  # percentiles of an interval
+
+Draws = np.ndarray | None  # (REPLICATES,) values of a number; None where there are no rows
+
+
+def replicates(results: Sequence[Mapping], seed: int = 0) -> dict[str, dict[str, Draws]]:
+  """{model: {key of METRICS: its values on drawn people}}; the draws are the same for all."""
+  pools = _pools(results)
+  weights = {
+    name: draw(len(pool), np.random.default_rng([seed, number]))
+    for number, (name, pool) in enumerate(pools.items())
+  }
+  number_of = {name: {group: at for at, group in enumerate(pool)} for name, pool in pools.items()}
+  drawn: dict[str, dict[str, Draws]] = {}
+  for result in results:
+    values: dict[str, Draws] = {}
+    for key, metric in METRICS.items():
+      rows, pool = cases(result, metric), SPLITS[metric.split].pool
+      values[key] = rows and means(*rows, number_of[pool], weights[pool])
+    drawn[result["salmu_jax"]["model"]] = values
+  return drawn
+
+
+def cases(result: Mapping, metric: Metric) -> tuple[np.ndarray, list[str]] | None:
+  """What each row of a metric counts, and the group that each is of.
+
+  Returns:
+    ((N,), [N labels]); None where the file lacks them, a row has no number, or groups are few.
+  """
+  groups = rows_at(result, (*ADDITIONAL, "rows", "groups"))
+  rows = rows_at(result, metric.rows)
+  if not groups or metric.split not in groups or rows is None:
+    return None
+  labels = groups[metric.split]
+  if metric.cases:
+    labels = [labels[row] for row in rows_at(result, metric.cases)]
+  counts = np.asarray(REDUCTIONS[metric.reduction].counts(np.array(rows, float)), float)
+  whole = np.isfinite(counts).all() and len(counts) == len(labels) and len(set(labels)) >= FEWEST
+  return (counts, labels) if whole else None
+
+
+def _pools(results: Sequence[Mapping]) -> dict[str, list[str]]:
+  """{pool: the groups that are drawn}, of all files that have rows; people first."""
+  others = sorted({split.pool for split in SPLITS.values()} - {"", PEOPLE})
+  pools: dict[str, dict[str, None]] = {name: {} for name in (PEOPLE, *others)}
+  for result in results:
+    groups = rows_at(result, (*ADDITIONAL, "rows", "groups")) or {}
+    for split, labels in groups.items():
+      if split in SPLITS and SPLITS[split].pool:
+        pools[SPLITS[split].pool].update(dict.fromkeys(labels))
+  return {name: sorted(pool) for name, pool in pools.items()}
+
+
+def draw(count: int, rng: np.random.Generator) -> np.ndarray:
+  """(REPLICATES, count) how often each group is drawn, `count` times with replacement."""
+  if not count:
+    return np.zeros((REPLICATES, 0))
+  return rng.multinomial(count, np.full(count, 1 / count), REPLICATES).astype(float)
+
+
+def means(
+  counts: np.ndarray, labels: Sequence[str], number_of: Mapping[str, int], weights: np.ndarray
+) -> np.ndarray:
+  """(REPLICATES,) means over the rows of the groups that are drawn.
+
+  Args:
+    counts: (N,) what each row counts. labels: [N] the group of each. number_of: of each group.
+    weights: (REPLICATES, G) how often each group is drawn.
+  """
+  group = np.array([number_of[label] for label in labels])
+  total = np.bincount(group, counts, len(number_of))
+  rows = np.bincount(group, minlength=len(number_of))
+  with np.errstate(invalid="ignore"):
+    return (weights @ total) / (weights @ rows)  # NaN where none of few groups is drawn
+
+
+def interval(draws: Draws) -> list[float] | None:
+  """[low, high] of one number; None without draws, or where too many miss all of its groups."""
+  if draws is None or np.mean(np.isfinite(draws)) < LEVEL:
+    return None
+  return [float(x) for x in np.nanpercentile(draws, ENDS)]
+
+
+def ends(draws: Draws) -> list[float] | tuple[None, None]:
+  """(low, high) of one number; (None, None) where there is no interval."""
+  return interval(draws) or (None, None)
+
+
+def simultaneous(table: np.ndarray) -> np.ndarray:
+  """Half widths of intervals that hold all differences together with probability LEVEL.
+
+  Args:
+    table: (M, R) replicates.
+
+  Returns:
+    (M, M); of the M (M - 1) / 2 differences (single-step max-t).
+  """
+  count = len(table)
+  se, largest = np.zeros((count, count)), np.zeros(REPLICATES)
+  for i in range(count):
+    difference = table[i] - table  # (M, R)
+    centre = np.nanmean(difference, axis=1)
+    se[i] = np.nanstd(difference, axis=1)
+    spread = np.abs(difference - centre[:, None])[se[i] > 0] / se[i][se[i] > 0][:, None]
+    largest = np.maximum(largest, np.nan_to_num(spread).max(axis=0, initial=0))
+  return np.percentile(largest, 100 * LEVEL) * se

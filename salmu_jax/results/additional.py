@@ -1,0 +1,81 @@
+"""Checks the shape of what a results file adds to the released layout: rows, groups, examples."""
+
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+
+from salmu_jax.errors import InputError
+from salmu_jax.results.metrics_table import METRICS, required, rows_at
+
+_EXAMPLE = {"split": str, "file_name": str, "name": str, "caption": str, "rank": int, "top": list}
+
+
+def check(path: Path, result: Mapping) -> None:
+  """Raises InputError unless `additional` has the shape that statistics and page read.
+
+  It may lack parts.
+
+  Args:
+    path: of the file. result: that has the fields of `reading.FIELDS`.
+  """
+  about = result["salmu_jax"]
+  for key, text in {"model": about["model"], **_texts(about["release"])}.items():
+    if any(unicodedata.category(character) == "Cc" for character in text):
+      raise InputError(f"{path}: salmu_jax.{key} is {text!r}; it must hold no control characters.")
+  additional = about.get("additional", {})
+  _must(isinstance(additional, dict), path, "additional", "an object")
+  if additional.get("rows") is not None:
+    _check_rows(path, result, additional["rows"])
+  _check_examples(path, additional.get("examples", []))
+
+
+def _texts(release):
+  return {f"release.{key}": release[key] for key in ("name", "holdout_unit")}
+
+
+def _check_rows(path, result, rows):
+  _must(isinstance(rows, dict), path, "additional.rows", "an object")
+  for key, kind in (("groups", dict), ("hits", dict), ("ACS_rows", list)):
+    _must(isinstance(rows.get(key), kind), path, f"additional.rows.{key}", f"a {kind.__name__}")
+  for name, labels in rows["groups"].items():
+    whole = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
+    _must(whole, path, f"additional.rows.groups.{name}", "a list of texts")
+  for name, hits in rows["hits"].items():
+    whole = hits is None or (isinstance(hits, list) and all(hit in (0, 1, None) for hit in hits))
+    _must(whole, path, f"additional.rows.hits.{name}", "null, or a list of 0, 1 or null")
+  for metric in METRICS.values():
+    if required(metric, result):
+      _check_metric(path, result, metric, rows["groups"])
+
+
+def _check_metric(path, result, metric, groups):
+  """The rows of a metric are there, and its cases are rows of its split."""
+  where = ".".join(metric.rows).removeprefix("salmu_jax.")
+  within = "salmu_jax." if metric.rows[0] == "salmu_jax" else ""
+  if metric.kind == "hit":
+    _must(metric.rows[-1] in (rows_at(result, metric.rows[:-1]) or {}), path, where, "there")
+  else:
+    _must(isinstance(rows_at(result, metric.rows), list), path, where, "a list", within=within)
+  if metric.cases:
+    count = len(groups.get(metric.split, []))
+    cases = rows_at(result, metric.cases)
+    inside = all(isinstance(row, int) and 0 <= row < count for row in cases)
+    where = ".".join(metric.cases).removeprefix("salmu_jax.")
+    _must(inside, path, where, f"numbers of the {count} rows of {metric.split}")
+
+
+def _check_examples(path, examples):
+  _must(isinstance(examples, list), path, "additional.examples", "a list")
+  for at, example in enumerate(examples):
+    where = f"additional.examples[{at}]"
+    _must(isinstance(example, dict), path, where, "an object")
+    for key, kind in _EXAMPLE.items():
+      _must(isinstance(example.get(key), kind), path, f"{where}.{key}", f"a {kind.__name__}")
+    top = example["top"]
+    whole = all(isinstance(text, dict) and isinstance(text.get("text"), str) for text in top)
+    _must(whole, path, f"{where}.top", "a list of objects with a text")
+
+
+def _must(fits, path, where, right, within="salmu_jax."):
+  if not fits:
+    raise InputError(f"{path}: {within}{where} must be {right}. Evaluate the model again.")

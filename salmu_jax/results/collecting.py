@@ -1,0 +1,170 @@
+"""Sorts the results of many folders into tables of models that compare."""
+
+import pathlib
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from salmu_jax.errors import InputError
+from salmu_jax.results import metrics_table
+from salmu_jax.results.metrics_table import rows_at
+from salmu_jax.results.reading import ROLES, SAME, attacked_with, read
+from salmu_jax.runtime import files
+
+LeftOut = list[tuple[str, str]]  # (path, why it is in no table)
+
+
+class Table(NamedTuple):
+  """Models that compare: judged on the same rows, between the same bounds.
+
+  label: tells it from others. results: Clean, Compromised, then the others.
+  """
+
+  label: str
+  results: list[dict]
+
+
+def collect(folders: Iterable[str | pathlib.Path]) -> tuple[list[Table], LeftOut]:
+  """The results of many folders, those that do not compare kept apart.
+
+  Args:
+    folders: each with one JSON a model, or a workdir with a folder `results` of them.
+
+  Returns:
+    ([Table], [(path, why it is in none)]). A table has the models between one Clean and one
+    Compromised, which lie in one folder; the models may lie anywhere. A file that is no results
+    file of this version, or has no bounds, is left out.
+
+  Raises:
+    InputError: a folder has no JSON.
+  """
+  left_out: LeftOut = []
+  judged = []
+  for folder in map(pathlib.Path, folders):
+    judged += _read_folder(results_folder(folder), left_out)
+  tables = _between_bounds(judged, left_out)
+  return [Table(*pair) for pair in zip(labels(tables), tables, strict=True)], left_out
+
+
+def results_folder(folder: str | pathlib.Path) -> pathlib.Path:
+  """Where the results of a workdir lie, or the folder itself."""
+  inner = pathlib.Path(folder) / "results"
+  return inner if inner.is_dir() else pathlib.Path(folder)
+
+
+def _read_folder(folder, left_out):
+  """[(what they were judged on, [(path, result)])] of a folder."""
+  paths = sorted(folder.glob("*.json"))
+  if not paths:
+    raise InputError(
+      f"{folder} has no results files (*.json). Name a workdir, or its folder results."
+    )
+  judged = {}
+  for path in paths:
+    try:
+      result = read(path)
+    except InputError as error:
+      left_out.append((str(path), str(error)))
+    else:
+      judged.setdefault(_judged_on(result), []).append((path, result))
+  return judged.items()
+
+
+def _between_bounds(judged, left_out):
+  """[results of a table], from [(what they were judged on, [(path, result)])]."""
+  bounds, unlearned = {}, []
+  for key, pairs in judged:
+    # A Clean model, and weights of unknown start, belong with the Compromised that they lie beside.
+    beside = next((_start(r) for _, r in pairs if _role(r) == "compromised"), None)
+    for path, result in pairs:
+      own = _start(result) if _role(result) != "clean" else None
+      place = key, own or beside
+      if _role(result) == "unlearned":
+        unlearned.append((place, path, result))
+      else:
+        _put(bounds.setdefault(place, {}), _role(result), path, result, left_out)
+  tables = {}
+  for place, path, result in unlearned:
+    pair = bounds.get(place, {})
+    if reason := _unfit(result, pair):
+      left_out.append((str(path), reason))
+    else:
+      # Of imported bounds the seed is unknown; then unlearned models of other seeds are other
+      # tables.
+      known = pair["compromised"][1]["salmu_jax"]["seed"] is not None
+      seed = None if known else result["salmu_jax"]["seed"]
+      table = tables.setdefault((*place, seed), dict(pair))
+      _put(table, result["salmu_jax"]["model"], path, result, left_out)
+  _add_bounds_alone(tables, bounds, left_out)
+  order = lambda result: ROLES.index(_role(result))
+  return [sorted((r for _, r in table.values()), key=order) for table in tables.values()]
+
+
+def _unfit(result, bounds):
+  """Why a model does not stand between bounds {role: (path, result)}; empty where it does."""
+  missing = [role for role in ROLES[:2] if role not in bounds]
+  if missing:
+    return f"no {missing[-1].capitalize()} that it belongs to was judged on the same rows"
+  ours, theirs = attacked_with(result), attacked_with(bounds["compromised"][1])
+  if ours and theirs and ours != theirs:
+    return "it was attacked otherwise than Compromised (salmu_jax.attacks)"
+  return ""
+
+
+def _add_bounds_alone(tables, bounds, left_out):
+  """Bounds that no model stands between are a table of two; one without the other is left out."""
+  used = {place[:2] for place in tables}
+  for place, pair in bounds.items():
+    if len(pair) == 2 and place not in used:
+      tables[*place, None] = pair
+    elif len(pair) < 2:
+      reason = "the other bound was not judged on the same rows"
+      left_out += [(str(path), reason) for path, _ in pair.values()]
+
+
+def _put(table, name, path, result, left_out):
+  """Adds a model, unless one of its name is there; the same model judged twice is no other."""
+  marks = lambda r: [r["salmu_jax"].get(key) for key in ("weights_sha256", "inputs", "steps")]
+  if marks(table.setdefault(name, (path, result))[1]) != marks(result):
+    left_out.append((str(path), f"{table[name][0]} has another model of this name"))
+
+
+def _start(result):
+  return result["salmu_jax"]["start"]
+
+
+def _role(result):
+  return result["salmu_jax"]["role"]
+
+
+def _judged_on(result):
+  """Digest of what has to be the same in results that compare."""
+  about = result["salmu_jax"]
+  rows = [len(rows_at(result, m.rows) or ()) for m in metrics_table.plotted().values()]
+  release = {key: about["release"][key] for key in SAME}
+  return files.digest([release, about["evaluation"], about["general_knowledge"], rows])
+
+
+def labels(tables: Iterable[list[dict]]) -> list[str]:
+  """A name for each list of results: release, unit and seed; if that is not enough, a hash too."""
+  plain = []
+  for results in tables:
+    about = results[1]["salmu_jax"]
+    seed = seed_of(results)
+    words = f"{about['release']['name']}, unit {about['release']['holdout_unit']}"
+    plain.append(words if seed is None else f"{words}, seed {seed}")
+  return [
+    label if plain.count(label) == 1 else f"{label} ({_mark(results)})"
+    for label, results in zip(plain, tables, strict=True)
+  ]
+
+
+def seed_of(results: list[dict]) -> int | None:
+  """The seed of a table: of Compromised, or, where that is imported, of what was unlearned."""
+  seeds = [result["salmu_jax"]["seed"] for result in results[1:]]
+  return next((seed for seed in seeds if seed is not None), None)
+
+
+def _mark(results):
+  about = results[1]["salmu_jax"]
+  named = [about["release"]["manifest_sha256"], about["start"], _judged_on(results[1])]
+  return files.digest(named)[:8]

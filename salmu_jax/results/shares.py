@@ -1,0 +1,150 @@
+"""The four shares that a model is judged by, and the ranking by the weakest of them.
+
+Numbers and bootstrap draws are treated alike: a value is a float or an (R,) array of replicates.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+Value = float | np.ndarray
+
+
+class Side(NamedTuple):
+  """What one share is a share of.
+
+  Attributes:
+    label: its name in tables.
+    metric: the key of METRICS that it is computed from.
+    removed: whether it is what is gone of the gap between Compromised and Clean, not what is left.
+    of_value: whether it is a share of Compromised's value, not of the gap to Clean.
+    threshold: the key of `diagnosis.THRESHOLDS` that says how large it has to be.
+    failure: the failure mode of a model in which it is too small.
+    about: what it is, for pages.
+  """
+
+  label: str
+  metric: str
+  removed: bool
+  of_value: bool
+  threshold: str
+  failure: str
+  about: str
+
+
+class Shares(NamedTuple):
+  """How far a model reaches each aim; 1 is whole.
+
+  None where the share cannot be said: a number is missing, or there is no gap to have a share of.
+
+  Attributes:
+    leak_removed: of the gap in retrieval of the forget pairs, what is closed: 1 at Clean's value.
+    inter_kept: of the gap in the similarity of other people's pairs, what is left: 1 at
+      Compromised's value.
+    intra_kept: the same of other pairs of the same people.
+    knowledge_kept: of Compromised's general knowledge, what is left.
+  """
+
+  leak_removed: Value | None
+  inter_kept: Value | None
+  intra_kept: Value | None
+  knowledge_kept: Value | None
+
+  def items(self) -> list[tuple[str, Value]]:
+    """(side, share) of the shares that can be said."""
+    return [(side, share) for side, share in self._asdict().items() if share is not None]
+
+
+def _of_gap(label: str, metric: str, *rest: str, removed: bool = False) -> Side:
+  return Side(label, metric, removed, False, *rest)
+
+
+SIDES = {
+  "leak_removed": _of_gap(
+    "leak removed",
+    "RetFail_MRR",
+    "leak_removed",
+    "ineffective",
+    "Share of the leak (RetFail_MRR) that is closed",
+    removed=True,
+  ),
+  "inter_kept": _of_gap(
+    "InterIdSim kept",
+    "InterIdSim",
+    "holdout_kept",
+    "over-generalised",
+    "Share kept of the holdout gap in InterIdSim",
+  ),
+  "intra_kept": _of_gap(
+    "IntraIdSim kept",
+    "IntraIdSim",
+    "holdout_kept",
+    "over-generalised",
+    "Share kept of the holdout gap in IntraIdSim",
+  ),
+  "knowledge_kept": Side(
+    "GenKnow kept",
+    "GenKnow",
+    False,
+    True,
+    "knowledge_kept",
+    "catastrophic",
+    "Share kept of Compromised's GenKnow",
+  ),
+}
+
+
+def shares(
+  values: Mapping[str, Value | None],
+  clean: Mapping[str, Value | None],
+  compromised: Mapping[str, Value | None],
+  *,
+  leak: str = SIDES["leak_removed"].metric,
+) -> Shares:
+  """The shares of a model between its bounds.
+
+  Args:
+    values, clean, compromised: {key of METRICS: number or (R,) draws, or None}; keys may be absent.
+    leak: the key that the leak is read from: "RetFail_MRR", or "RetFail_R@1" as published.
+  """
+  found = {}
+  for name, side in SIDES.items():
+    key = leak if name == "leak_removed" else side.metric
+    found[name] = _share(side, *(table.get(key) for table in (values, clean, compromised)))
+  return Shares(**found)
+
+
+def _share(
+  side: Side, value: Value | None, clean: Value | None, compromised: Value | None
+) -> Value | None:
+  """One share; of draws, NaN in those that have no gap."""
+  low = 0.0 if side.of_value else clean
+  if value is None or low is None or compromised is None:
+    return None
+  gap = np.asarray(compromised) - low
+  with np.errstate(divide="ignore", invalid="ignore"):
+    kept = np.where(gap > 0, np.divide(np.asarray(value) - low, gap), np.nan)
+  share = 1 - kept if side.removed else kept
+  if share.ndim:
+    return share
+  return float(share) if np.isfinite(share) else None
+
+
+def weakest(found: Shares) -> Value:
+  """The least of the shares that can be said, each counted up to 1."""
+  return np.minimum(1, np.min(np.broadcast_arrays(*(share for _, share in found.items())), axis=0))
+
+
+def ranked(models: Mapping[str, Shares]) -> list[str]:
+  """The models in their order: by the weakest share, the largest first; equals by name.
+
+  A model one of whose shares cannot be said stands behind all others.
+  """
+
+  def key(model: str) -> tuple[bool, float, str]:
+    found = models[model]
+    sayable = found.items()
+    return len(sayable) < len(found), -float(weakest(found)) if sayable else 0.0, model
+
+  return sorted(models, key=key)

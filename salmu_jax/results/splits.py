@@ -1,0 +1,122 @@
+"""The splits: whose rows they are, who may read them, and what a bootstrap draws of them.
+
+A split of a release has its shards there. A derived split is some of the rows of another, told by
+a mask over them. Nothing but evaluation and attacks reads a split without readers.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+# split -> {"identity_id", "file_name", ...}: a column of strings each, in row order.
+Columns = Mapping[str, Mapping[str, Iterable[str]]]
+
+PEOPLE = "people"
+_RETAIN_READERS = ("clean", "compromised", "retain")
+
+
+class Split(NamedTuple):
+  """One split.
+
+  Attributes:
+    readers: the kinds of training that may read it: pretraining "clean" or "compromised", and the
+      halves "forget" and "retain" of an unlearning batch. Empty: it is for evaluation only.
+    judged: whether a release has to have it for models to be judged on it.
+    sensitive: whether its rows leak a private value, so that the release's JSON files list them.
+    pool: what a bootstrap draws its rows by: PEOPLE, or a pool of the split's own; "" for a split
+      whose rows no metric is made of.
+    plotted: whether similarity.png and the page show the distribution of its similarities.
+    part_of: of a derived split, the split that it is a part of.
+    mask: of a derived split, mask(columns, fragile names or None) -> a truth for each row of
+      `part_of`, or None where it is not known yet.
+  """
+
+  readers: tuple[str, ...] = ()
+  judged: bool = False
+  sensitive: bool = False
+  pool: str = ""
+  plotted: bool = False
+  part_of: str = ""
+  mask: Callable[[Columns, Iterable[str] | None], Iterable[bool] | None] | None = None
+
+
+def _forgotten_in_part(columns: Columns, is_in: bool) -> Iterable[bool]:
+  """Of each row of forget, whether other facts of its person are held out."""
+  partly = set(columns["holdout_association"]["identity_id"])
+  return ((identity in partly) == is_in for identity in columns["forget"]["identity_id"])
+
+
+def _of_forgotten(columns: Columns) -> Iterable[bool]:
+  """Of each row of retain_synth, whether it shows a person of forget."""
+  forgotten = set(columns["forget"]["identity_id"])
+  return (identity in forgotten for identity in columns["retain_synth"]["identity_id"])
+
+
+def _fragile(columns: Columns, fragile: Iterable[str] | None) -> Iterable[bool] | None:
+  """Of each row of retain_synth, whether the fragile set names it."""
+  if fragile is None:
+    return None
+  names = set(fragile)
+  return (name in names for name in columns["retain_synth"]["file_name"])
+
+
+SPLITS = {
+  "forget": Split(("forget",), judged=True, sensitive=True, pool=PEOPLE, plotted=True),
+  "holdout_association": Split(judged=True, sensitive=True, pool=PEOPLE, plotted=True),
+  "holdout_identity": Split(judged=True, sensitive=True, pool=PEOPLE, plotted=True),
+  "retain_synth": Split(_RETAIN_READERS, judged=True),
+  "retain_real": Split(_RETAIN_READERS),
+  # The whole retain base as the published training data has it.
+  "retain": Split(_RETAIN_READERS),
+  # The whole sensitive set, the holdouts included.
+  "sensitive": Split(("compromised",)),
+  "zero_shot": Split(pool="zero_shot"),
+  "forget_identity": Split(
+    part_of="forget",
+    mask=lambda columns, _: _forgotten_in_part(columns, False),
+    pool=PEOPLE,
+  ),
+  "forget_association": Split(
+    part_of="forget", mask=lambda columns, _: _forgotten_in_part(columns, True)
+  ),
+  "retain_joint": Split(
+    part_of="retain_synth",
+    mask=lambda columns, _: _of_forgotten(columns),
+    pool=PEOPLE,
+    plotted=True,
+  ),
+  "retain_disjoint": Split(
+    part_of="retain_synth",
+    mask=lambda columns, _: (not i for i in columns["retain_synth"]["identity_id"]),
+  ),
+  # Most of its portraits show people of whom nothing is known, so they are drawn one by one.
+  "fragile_set": Split(part_of="retain_synth", mask=_fragile, pool="fragile_set", plotted=True),
+}
+
+
+def judged() -> tuple[str, ...]:
+  """The splits that a release must have for models to be judged on it."""
+  return _named(lambda split: split.judged)
+
+
+def sensitive() -> tuple[str, ...]:
+  """The splits of `judged` whose rows leak private values."""
+  return _named(lambda split: split.sensitive)
+
+
+def of_a_release() -> tuple[str, ...]:
+  """The splits that have shards; others that a release has are counted and streamed, not used."""
+  return _named(lambda split: not split.part_of)
+
+
+def readable(purpose: str) -> tuple[str, ...]:
+  """The splits that a kind of training may read; see `Split.readers`."""
+  return _named(lambda split: purpose in split.readers)
+
+
+def _named(condition: Callable[[Split], bool]) -> tuple[str, ...]:
+  return tuple(name for name, split in SPLITS.items() if condition(split))
+
+
+def count_path(name: str) -> tuple[str, str]:
+  """Where `salmu_jax.release` of a results file counts the rows of a split."""
+  return ("derived" if SPLITS[name].part_of else "counts", name)

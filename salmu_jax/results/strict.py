@@ -1,0 +1,96 @@
+"""Reads a stranger's results file strictly, and finds what JSON allows and no such file holds."""
+
+import collections
+import json
+import math
+import pathlib
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from salmu_jax.errors import InputError
+from salmu_jax.results.schema import found
+
+MOST_BYTES = 200 * 10**6
+_MOST_DIGITS = 18  # numpy holds them as int64
+_MOST_DEEP = 50
+# Neither a terminal nor UTF-8 shows these.
+_UNSHOWN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+class _Broken(NamedTuple):
+  """Stands in a parsed file for what is no value of a results file."""
+
+  found: str
+  right: str
+
+
+def read(path: pathlib.Path) -> Any:
+  """The content of a results file.
+
+  Args:
+    path: pathlib.Path of the file.
+
+  Returns:
+    What json.loads does; but a name that is there twice, and a number that is not finite or too
+    long, has a value of a type of its own, which `unfit` finds.
+
+  Raises:
+    InputError: the file is missing, too large, unreadable or no JSON.
+  """
+  try:
+    if not path.is_file():
+      raise InputError(f"{path}: no such file; name a results file, as in WORKDIR/results.")
+    size = path.stat().st_size
+    if size > MOST_BYTES:
+      raise InputError(
+        f"{path}: has {size:,} bytes; a results file has at most {MOST_BYTES:,}. It was not read."
+      )
+    return json.loads(
+      path.read_bytes().decode("utf-8"),
+      object_pairs_hook=_object,
+      parse_int=_whole,
+      parse_float=_finite,
+      parse_constant=lambda name: _Broken(name, "a finite number"),
+    )
+  except OSError as error:
+    raise InputError(f"{path}: cannot be read ({error.strerror}); make it readable.") from error
+  except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    raise InputError(f"{path}: is not valid JSON ({error}); restore it from its source.") from error
+  except RecursionError as error:
+    raise InputError(f"{path}: is nested too deep; at most {_MOST_DEEP} levels.") from error
+
+
+def _object(pairs):
+  seen = collections.Counter(name for name, _ in pairs)
+  twice = {name: _Broken("there twice", "there once") for name in seen if seen[name] > 1}
+  return {**dict(pairs), **twice}
+
+
+def _whole(digits):
+  if len(digits) > _MOST_DIGITS:
+    return _Broken(f"a number of {len(digits)} digits", f"an integer of up to {_MOST_DIGITS}")
+  return int(digits)
+
+
+def _finite(digits):
+  value = float(digits)
+  return value if math.isfinite(value) else _Broken(digits[:20], "a finite number")
+
+
+def unfit(value: Any, path: tuple = ()) -> Iterator[tuple[tuple, str]]:
+  """(path, words) of what no results file holds: what is no JSON, and what cannot be shown."""
+  if isinstance(value, _Broken):
+    yield path, f"{value.found}; should be {value.right}"
+  elif isinstance(value, str) and _UNSHOWN.search(value):
+    yield path, f"{found(value)}; should have no control characters and no half of a character"
+  elif isinstance(value, dict | list) and len(path) == _MOST_DEEP:
+    yield path, f"nested deeper; should be at most {_MOST_DEEP} levels"
+  elif isinstance(value, dict):
+    for key, item in value.items():
+      if _UNSHOWN.search(key):
+        yield (*path, key), "a name with control characters; should have none"
+      yield from unfit(item, (*path, key))
+  elif isinstance(value, list):
+    for at, item in enumerate(value):
+      yield from unfit(item, (*path, at))
