@@ -2,6 +2,9 @@
 
 import copy
 import json
+import pathlib
+import subprocess
+import sys
 
 import pytest
 from submissions import at, example, put, small
@@ -13,6 +16,7 @@ from salmu_jax.results import diagnosis, reading, strict
 from salmu_jax.results.metrics_table import METRICS, flatten
 from salmu_jax.runtime import files
 
+ROOT = pathlib.Path(__file__).parents[1]
 PERSON = "salmu_jax.additional.breakdown.forget.identity.person 0"
 SMALL = {name: small(name) for name in ("clean", "compromised", "finetune")}
 MINE = small("vlunlearn", "mine")
@@ -71,6 +75,20 @@ def test_refusal_is_printed_and_told_by_the_exit_code(board, capsys):
   assert submit.main([str(path), f"--to={board}"]) == 1
   printed = capsys.readouterr()
   assert printed.out == "" and "\nsalmu_jax.seed: found null; should be the seed" in printed.err
+
+
+def test_submitting_loads_nothing_that_trains_or_draws(board):
+  path = board.parent / "sent.json"
+  files.write_json(path, MINE)
+  heavy = "{'jax', 'jaxlib', 'orbax', 'flax', 'matplotlib', 'tensorflow_datasets', 'grain'}"
+  code = (
+    "import sys\nfrom salmu_jax.report import __main__ as command\n"
+    f"code = command.main(['submit', {str(path)!r}, '--to', {str(board)!r}])\n"
+    f"sys.exit(code or ', '.join(sorted({heavy} & set(sys.modules))))"
+  )
+  run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+  assert run.returncode == 0, run.stderr
+  assert (board / "mine.json").exists()
 
 
 @pytest.mark.parametrize("key", METRICS)

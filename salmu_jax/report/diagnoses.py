@@ -2,7 +2,7 @@
 
 from salmu_jax.report import markdown as md
 from salmu_jax.results import breakdown, diagnosis
-from salmu_jax.results.metrics_table import flatten
+from salmu_jax.results.metrics_table import METRICS, distance, flatten
 from salmu_jax.results.shares import Shares
 
 FILES = ("diagnosis.md", "diagnosis.json")
@@ -35,6 +35,10 @@ def diagnoses(results, thresholds):
         "model": result["salmu_jax"]["model"],
         "verdict": verdict and {**verdict._asdict(), "shares": verdict.shares._asdict()},
         "obstacle": obstacle,
+        "distances": {
+          key: distance(metric, values[key], clean[key], compromised[key])
+          for key, metric in METRICS.items()
+        },
         "groups": [{**group._asdict(), "shares": group.shares._asdict()} for group in groups],
       }
     )

@@ -116,11 +116,11 @@ def columns(results: Iterable[Mapping]) -> list[dict]:
   attacks = recoverability.attacks(results)
   for group, metrics in (("metrics", METRICS), ("recoverability", attacks)):
     for key, metric in metrics.items():
-      pillar = metric.path[0] if group == "metrics" else group
+      aim = "efficacy" if metric.bound == "clean" else "utility"
       out.append(
         {
           "key": key,
-          "group": pillar,
+          "group": aim if group == "metrics" else group,
           "head": key,
           "name": metric.name,
           "better": metric.better,
