@@ -13,7 +13,6 @@ import pytest
 
 from salmu_jax.data import hub
 from salmu_jax.errors import InputError
-from salmu_jax.interop import weights
 from salmu_jax.results import published
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -177,11 +176,11 @@ def test_a_release_is_downloaded_once_and_then_needs_no_network(tmp_path):
   assert contents(fetch(tmp_path)).keys() == WANTED
 
 
-@pytest.mark.parametrize("best", range(len(weights.NAMES)))
+@pytest.mark.parametrize("best", range(len(hub.WEIGHTS)))
 def test_of_a_models_weights_only_the_best_file_comes_and_no_other_pickle(tmp_path, best):
-  wanted = {"open_clip_config.json", weights.NAMES[best]}
+  wanted = {"open_clip_config.json", hub.WEIGHTS[best]}
   others = ["training_args.bin", "evil.pkl", "x.pt", "a/model.safetensors"]
-  names = ["open_clip_config.json", *weights.NAMES[best:], *others]
+  names = ["open_clip_config.json", *hub.WEIGHTS[best:], *others]
   repo = fake_hub.Repo("model", COMMIT, {name: name.encode() for name in names})
   with fake_hub.serve({REPO: repo}) as server:
     done = fetch(tmp_path, server.endpoint, kind="model")

@@ -16,10 +16,10 @@ import safetensors.numpy
 from configs import vit_b16
 from experiments.published import readings
 from salmu_jax.benchmark import run as run_lib
+from salmu_jax.data import hub, releases
 from salmu_jax.data import imagenet as imagenet_lib
-from salmu_jax.data import releases
 from salmu_jax.errors import InputError
-from salmu_jax.interop import convert, modelconfig, statedict, weights
+from salmu_jax.interop import convert, modelconfig, statedict
 from salmu_jax.models import clip
 from salmu_jax.models.presets import PRESETS
 from salmu_jax.results import published
@@ -42,7 +42,7 @@ def cache(tmp_path_factory):
   return make_cache(tmp_path_factory.mktemp("hub"))
 
 
-def make_cache(folder, write_compromised=safetensors.numpy.save_file, name=weights.NAMES[0]):
+def make_cache(folder, write_compromised=safetensors.numpy.save_file, name=hub.WEIGHTS[0]):
   """A hub cache with the benchmark's data and both models, as they are published."""
   data = handmade.write(
     folder / "data", {"sensitive": None, "retain_real": None, "zero_shot": None}
@@ -51,7 +51,7 @@ def make_cache(folder, write_compromised=safetensors.numpy.save_file, name=weigh
   (data / releases.FRAGILE).write_text(json.dumps(names[3:5]))
   put(folder, published.DATASET, "dataset", data)
   models = (
-    (published.CLEAN, safetensors.numpy.save_file, weights.NAMES[0]),
+    (published.CLEAN, safetensors.numpy.save_file, hub.WEIGHTS[0]),
     (published.COMPROMISED, write_compromised, name),
   )
   for seed, (repo, write, file) in enumerate(models):

@@ -84,7 +84,7 @@ def test_submitting_loads_nothing_that_trains_or_draws(board):
   code = (
     "import sys\nfrom salmu_jax.report import __main__ as command\n"
     f"code = command.main(['submit', {str(path)!r}, '--to', {str(board)!r}])\n"
-    f"sys.exit(code or ', '.join(sorted({heavy} & set(sys.modules))))"
+    f"sys.exit(code or ', '.join(sorted({heavy} & set(sys.modules))) or 0)"
   )
   run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
   assert run.returncode == 0, run.stderr

@@ -10,12 +10,19 @@ import re
 from typing import NamedTuple
 
 from salmu_jax.errors import InputError
-from salmu_jax.interop import weights
 from salmu_jax.results import published
 
 PREFIX = "hub:"
-# What is downloaded; of a model's weights the first of these that it has.
-PATTERNS = {"dataset": ("data/*.parquet", "*.json"), "model": ("*.json", *weights.NAMES)}
+# Weights of a model, of which the first that is there is taken: never a pickle where there is
+# something better.
+WEIGHTS = (
+  "open_clip_model.safetensors",
+  "model.safetensors",
+  "open_clip_pytorch_model.bin",
+  "pytorch_model.bin",
+)
+# What is downloaded.
+PATTERNS = {"dataset": ("data/*.parquet", "*.json"), "model": ("*.json", *WEIGHTS)}
 # The hub's rules for names: letters, digits, _ . -, none of the last two at an end or in a row.
 _REPO = re.compile(r"(?!.*(?:--|\.\.))(?!.*\.git$)\w(?:[\w.-]*\w)?/\w(?:[\w.-]*\w)?", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -91,8 +98,8 @@ def fetch(address, kind, field):
     if kind == "model":
       # The configs come with the listing, which tells the weights that are worth a download.
       _snapshot(place, kind, "*.json")
-      listed = _listed(place, kind, weights.NAMES) or {}
-      first = next((name for name in weights.NAMES if name in listed), None)
+      listed = _listed(place, kind, WEIGHTS) or {}
+      first = next((name for name in WEIGHTS if name in listed), None)
       patterns = ("*.json", first) if first else patterns
     folder = _snapshot(place, kind, patterns)
     _check_sizes(folder, place, kind, patterns)

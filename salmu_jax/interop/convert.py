@@ -168,12 +168,12 @@ def weights_file(source, field):
   source = pathlib.Path(source)
   if source.is_file():
     return source
-  for name in weights.NAMES:
+  for name in hub.WEIGHTS:
     if (source / name).is_file():
       return source / name
   raise InputError(
     f"{field}: {source} is neither a file of weights, nor a folder with "
-    f"{', '.join(weights.NAMES)}, nor a {_OURS}."
+    f"{', '.join(hub.WEIGHTS)}, nor a {_OURS}."
   )
 
 

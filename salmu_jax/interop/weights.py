@@ -10,13 +10,6 @@ import safetensors.numpy
 from salmu_jax.errors import InputError
 from salmu_jax.runtime import files
 
-# Of a folder, the first that is there: never a pickle where there is something better.
-NAMES = (
-  "open_clip_model.safetensors",
-  "model.safetensors",
-  "open_clip_pytorch_model.bin",
-  "pytorch_model.bin",
-)
 _PICKLES = (".bin", ".pt", ".pth")
 
 
