@@ -9,7 +9,9 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from salmu_jax.attacks import questions, relearning
+from salmu_jax.benchmark import judging
 from salmu_jax.data import releases
+from salmu_jax.data.leaks import leaks
 
 _GALLERY = 1000
 _SPLITS = {"forget": "forget", "kept": "holdout_association"}
@@ -25,12 +27,12 @@ class Asker:
   def __init__(self, bench):
     self.bench, release = bench, bench.setup.release
     tables = {split: releases.columns(release, split) for split in _SPLITS.values()}
-    self.leaks = {split: questions.leaks(release, table) for split, table in tables.items()}
+    self.leaks = {split: leaks(release, table) for split, table in tables.items()}
     rng = np.random.default_rng(0)
     pools = [releases.columns(release, split)["text"] for split in ("forget", "retain_synth")]
     drawn = [pool[rng.permutation(len(pool))[:_GALLERY]] for pool in pools]
     self.gallery = np.concatenate(drawn)
-    self.partly = {leak["identity"] for leak in self.leaks["holdout_association"]}
+    self.partly = {leak.identity for leak in self.leaks["holdout_association"]}
 
   def ask(self, params):
     """{question: {"forget", "kept": {"similarity", "MRR"}}}: the leaks, and what was to stay of
@@ -38,7 +40,7 @@ class Asker:
     """
     image = self.bench.embed(params).image
     embed = lambda texts: self.bench.evaluator.embed_texts(params, texts)
-    gallery = questions.gallery(embed, self.gallery, self.leaks["forget"])
+    gallery = questions.caption_gallery(embed, self.gallery, self.leaks["forget"])
     out = {}
     for question in questions.QUESTIONS:
       out[question] = {
@@ -55,22 +57,21 @@ class Asker:
     for part, pictures in pictures_of.items():
       at = {}
       for row, leak in enumerate(self.leaks[pictures]):
-        at.setdefault(leak["identity"], []).append(row)
+        at.setdefault(leak.identity, []).append(row)
       pairs = [
-        (at[leak["identity"]][k % len(at[leak["identity"]])], leak["text"], questions.fact(leak))
+        (at[leak.identity][k % len(at[leak.identity])], leak.text, leak.fact)
         for k, leak in enumerate(self.leaks[_SPLITS[part]])
-        if leak["identity"] in at and leak["identity"] in self.partly
+        if leak.identity in at and leak.identity in self.partly
       ]
       rows, texts, facts = zip(*pairs, strict=True)
       seen = image[pictures][np.array(rows)]
-      out[part] = questions.scored(embed, seen, list(texts), facts, gallery)
+      out[part] = questions.scores(embed, seen, list(texts), facts, gallery)
     return out
 
 
 def attack(bench, params):
   """A model asked in every way, and taught again."""
-  asker, program = Asker(bench), relearning.learner(bench.setup, _RELEARNING.learning_rate)
-  facts = [questions.fact(leak) for leak in asker.leaks["forget"]]
-  setup, judge = bench.setup, bench.evaluator
-  found = relearning.relearn(setup, judge, params, facts, _SHARE, _RELEARNING, 0, program)
-  return {"asked": asker.ask(params), "relearned": found["MRR"]}
+  inputs = judging.attack_inputs(bench.setup, bench.evaluator, bench.params["clean"])
+  program = relearning.learner(inputs, _RELEARNING.learning_rate)
+  relearnt = relearning.relearn(inputs, program, params, _SHARE, _RELEARNING)
+  return {"asked": Asker(bench).ask(params), "relearned": relearnt["MRR"]}

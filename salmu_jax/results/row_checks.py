@@ -6,10 +6,10 @@ import operator
 
 import numpy as np
 
-from salmu_jax.attacks import attacker
 from salmu_jax.evaluate import breakdown, metrics
 from salmu_jax.results import schema, scores
 from salmu_jax.results.reading import SAME
+from salmu_jax.results.recoverability import REDUCTIONS
 
 _ADDITIONAL, _RELEASE = ("salmu_jax", "additional"), ("salmu_jax", "release")
 _GROUPS, _HITS = (*_ADDITIONAL, "rows", "groups"), (*_ADDITIONAL, "rows", "hits")
@@ -241,15 +241,18 @@ def _examples_as_judged(result, compromised):
 
 
 def _attacks_add_up(result):
-  """The number of each attack is that of what it is made of."""
+  """The number of each attack follows from its parts."""
   for name, found in (_at(result, _ADDITIONAL).get("recoverability") or {}).items():
     where = (*_RECOVERABILITY, name, "value")
+    if len(found) > 1 and not found.keys() & {"why", "reduction"}:
+      continue  # of an older version, which did not name its parts
     try:
-      expected = attacker.number(name, found)
+      parts = [] if "why" in found else list(found["parts"].values())
+      expected = float(REDUCTIONS[found["reduction"]](parts)) if parts else None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
       yield (
         where,
-        f"{schema.found(found['value'])}; should come with what it is made of ({error!r})",
+        f"{schema.found(found['value'])}; should come with its parts ({error!r})",
       )
       continue
     if expected is None or found["value"] is None:
