@@ -5,6 +5,8 @@ Holdouts are asked about here, and nothing is trained on them. Every number stan
 and Compromised's.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -34,42 +36,42 @@ class Asker:
     self.gallery = np.concatenate(drawn)
     self.partly = {leak.identity for leak in self.leaks["holdout_association"]}
 
-  def ask(self, params):
+  def ask(self, params: Mapping) -> dict:
     """{question: {"forget", "kept": {"similarity", "MRR"}}}: the leaks, and what was to stay of
     the same people.
     """
     image = self.bench.embed(params).image
     embed = lambda texts: self.bench.evaluator.embed_texts(params, texts)
     gallery = questions.caption_gallery(embed, self.gallery, self.leaks["forget"])
-    out = {}
+    answers = {}
     for question in questions.QUESTIONS:
-      out[question] = {
+      answers[question] = {
         part: questions.ask(embed, image[split], self.leaks[split], question, gallery)
         for part, split in _SPLITS.items()
       }
-    out[OTHER_PICTURES] = self._other_pictures(embed, image, gallery)
-    return out
+    answers[OTHER_PICTURES] = self._other_pictures(embed, image, gallery)
+    return answers
 
   def _other_pictures(self, embed, image, gallery):
     """Captions of one split on pictures of the other, of the people who are in both."""
-    out = {}
+    answers = {}
     pictures_of = {"forget": "holdout_association", "kept": "forget"}
     for part, pictures in pictures_of.items():
-      at = {}
+      rows_of = {}
       for row, leak in enumerate(self.leaks[pictures]):
-        at.setdefault(leak.identity, []).append(row)
+        rows_of.setdefault(leak.identity, []).append(row)
       pairs = [
-        (at[leak.identity][k % len(at[leak.identity])], leak.text, leak.fact)
+        (rows_of[leak.identity][k % len(rows_of[leak.identity])], leak.text, leak.fact)
         for k, leak in enumerate(self.leaks[_SPLITS[part]])
-        if leak.identity in at and leak.identity in self.partly
+        if leak.identity in rows_of and leak.identity in self.partly
       ]
       rows, texts, facts = zip(*pairs, strict=True)
       seen = image[pictures][np.array(rows)]
-      out[part] = questions.scores(embed, seen, list(texts), facts, gallery)
-    return out
+      answers[part] = questions.scores(embed, seen, list(texts), facts, gallery)
+    return answers
 
 
-def attack(bench, params):
+def attack(bench, params: Mapping) -> dict:
   """A model asked in every way, and taught again."""
   inputs = judging.attack_inputs(bench.setup, bench.evaluator, bench.params["clean"])
   program = relearning.learner(inputs, _RELEARNING.learning_rate)
