@@ -24,7 +24,8 @@ def get_config(names=""):
   )
   config.pretrain.update(epochs=6.0, batch_size=64, log_every=5, checkpoint_every=20)
   config.evaluate.batch_size = 64
-  config.attacks.update(shares=(0.1,), steps=(5,), batch_size=8, rows=40, people=8)
+  config.attacks.relearning.update(shares=(0.1,), steps=(5,), batch_size=8)
+  config.attacks.rephrasing.rows, config.attacks.gallery.people = 40, 8
   config.unlearn = methods.runs(names, "mini")
   for run in config.unlearn.values():
     run.update(batch_size=16, log_every=5, checkpoint_every=20)

@@ -30,7 +30,7 @@ def get_config(names=""):
     optimizer=defaults.optimizer(5e-4, warmup=0.05, weight_decay=0.2),
   )
   config.evaluate.batch_size = 1024
-  config.attacks.update(batch_size=256, learning_rate=1e-5)
+  config.attacks.relearning.update(batch_size=256, learning_rate=1e-5)
   config.reader_threads = 32
   config.unlearn = methods.runs(names, "vit_b16")
   return config

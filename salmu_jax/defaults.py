@@ -2,6 +2,7 @@
 
 from ml_collections import ConfigDict
 
+from salmu_jax import attacks
 from salmu_jax.train.optimizers import settings as optimizer
 
 # Rules for config.sharding under which parameters, gradients and optimizer states are split over
@@ -144,20 +145,8 @@ def get_config():
   config.evaluate.batch_size = 256
   config.evaluate.compute_dtype = "float32"
 
-  config.attacks = ConfigDict()
-  # What every model is attacked with: keys of salmu_jax.attacks.attacker.ATTACKS; () for nothing.
-  config.attacks.names = ("Relearning", "Membership", "Readout", "Rephrasing", "Gallery")
-  # Relearning: shares of forget that are learnt again (at least a batch), and steps after which the
-  # rest is looked at.
-  config.attacks.shares = (0.01, 0.05, 0.1)
-  config.attacks.steps = (10, 20)
-  # How it is learnt: rows of forget, and as many of retain, in a step; AdamW's rate.
-  config.attacks.batch_size = 16
-  config.attacks.learning_rate = 3e-4
-  # Rows of forget that Rephrasing asks about, and people a field that Gallery takes names and
-  # values of.
-  config.attacks.rows = 800
-  config.attacks.people = 40
+  # See salmu_jax.attacks, and each attack's own file.
+  config.attacks = attacks.settings()
 
   config.diagnosis = ConfigDict()
   # A model is ineffective below this share of the leak closed: of RetFail's MRR, from Compromised's

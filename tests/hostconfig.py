@@ -8,9 +8,9 @@ def get_config(names=""):
   config = smoke.get_config(names or "finetune")
   config.generate.update(people=8, images_per_person=8, retain_synth=20, retain_joint=4)
   config.generate.update(scenes=60, classes=10, zero_shot_images=2, image_size=32)
-  config.attacks.update(
-    names=("Relearning", "Gallery"), shares=(0.3,), steps=(2,), batch_size=8, people=4
-  )
+  config.attacks.names = ("Relearning", "Gallery")
+  config.attacks.relearning.update(shares=(0.3,), steps=(2,), batch_size=8)
+  config.attacks.gallery.people = 4
   config.tensorboard = False
   # Not Adam: it would blow up the rounding of gradients that are zero but for it.
   config.pretrain.optimizer = defaults.optimizer(1e-2, name="sgd")

@@ -6,72 +6,76 @@ import jax
 import numpy as np
 import pytest
 from handmade import write
+from ml_collections import ConfigDict
 
-from salmu_jax import defaults, train
-from salmu_jax.attacks import questions, readout, relearning
-from salmu_jax.attacks.attacker import ATTACKS
+from salmu_jax import attacks, defaults, train
+from salmu_jax.attacks import base, gallery, membership, questions, readout, relearning
 from salmu_jax.benchmark import judging, stages
 from salmu_jax.data import records, releases, tokenizers, zero_shot
+from salmu_jax.data.leaks import Leak
+from salmu_jax.errors import InputError
 from salmu_jax.generate import captions
 from salmu_jax.models.clip import CLIP, Sizes, Tower
 from salmu_jax.results import recoverability
 from salmu_jax.runtime import sharding
 
 
-def leak(number, field="city", value=None, wording="{name} has {value}"):
+def leak_of(number, field="city", value=None, wording="{name} has {value}"):
   name, value = f"Person {number}", value or f"v{number}"
   text = wording.format(name=name, value=value)
-  return dict(name=name, field=field, value=value, text=text, identity=f"{number:08d}")
+  return Leak(name, field, value, text, f"{number:08d}")
 
 
 def unit(x):
   return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
-def known(vectors):
-  """An embedder that gives each text the vector that it is known by, and others a far one."""
+def embedder(vectors):
+  """Embeds each text as the vector that stands under it, all others as that under "else"."""
   return lambda texts: np.stack([vectors.get(t, vectors.get("else")) for t in texts])
 
 
 def test_every_attack_has_its_column_and_its_place_in_the_config():
-  assert set(defaults.get_config().attacks.names) == set(ATTACKS)
+  assert set(defaults.get_config().attacks.names) == set(attacks.ATTACKS)
 
 
 def test_a_changed_caption_has_a_value_of_another_person_and_is_else_the_same():
-  leaks = [leak(0, "city", "Bonn"), leak(1, "city", "Oslo"), leak(2, "city", "Bonn")]
-  leaks += [leak(3, "job", "nurse")]  # no other value of this field
-  leaks += [leak(4, "city", "Rome", "nothing of {name}")]  # told without its value
-  rows, texts = readout.changed_values(leaks, np.random.default_rng(0))
+  leaks = [leak_of(0, "city", "Bonn"), leak_of(1, "city", "Oslo"), leak_of(2, "city", "Bonn")]
+  leaks += [leak_of(3, "job", "nurse")]  # no other value of this field
+  leaks += [leak_of(4, "city", "Rome", "nothing of {name}")]  # told without its value
+  rows, texts = membership.changed_values(leaks, np.random.default_rng(0))
   assert rows.tolist() == [0, 1, 2]
   for row, text in zip(rows, texts, strict=True):
     own = leaks[row]
-    others = {each["value"] for each in leaks if each["field"] == own["field"]} - {own["value"]}
-    assert text in {own["text"].replace(own["value"], other) for other in others}
+    others = {leak.value for leak in leaks if leak.field == own.field} - {own.value}
+    assert text in {own.text.replace(own.value, other) for other in others}
 
 
 def test_membership_counts_pairs_of_scores_ties_for_half_and_finds_what_is_too_low():
   rng = np.random.default_rng(0)
   own, changed = rng.normal(0.7, 1, 60).round(1), rng.normal(0, 1, 50).round(1)
   wins = np.mean([(a > b) + 0.5 * (a == b) for a in own for b in changed])
-  found = readout.membership(own, changed)
-  np.testing.assert_allclose(found["auc"], wins)
-  assert found["tpr"] == max(
-    np.mean(own >= t) for t in [*own, np.inf] if np.mean(changed >= t) <= readout.LOW_RATE
+  above = membership.separation(own, changed)
+  np.testing.assert_allclose(above["auc"], wins)
+  assert above["tpr"] == max(
+    np.mean(own >= t)
+    for t in [*own, np.inf]
+    if np.mean(changed >= t) <= membership.FALSE_POSITIVE_RATE
   )
-  below = readout.membership(-own, -changed)
-  assert below["turned"] and not found["turned"]
-  np.testing.assert_allclose(below["auc"], found["auc"])
-  assert readout.membership(np.zeros(9), np.zeros(9))["auc"] == 0.5
+  below = membership.separation(-own, -changed)
+  assert below["turned"] and not above["turned"]
+  np.testing.assert_allclose(below["auc"], above["auc"])
+  assert membership.separation(np.zeros(9), np.zeros(9))["auc"] == 0.5
 
 
 def people(count=60, values=("A", "B", "C")):
-  return [leak(i, "blood_type", values[i % len(values)]) for i in range(count)]
+  return [leak_of(i, "blood_type", values[i % len(values)]) for i in range(count)]
 
 
 def test_values_are_read_off_other_people_or_not_at_all():
   leaks, rng = people(), np.random.default_rng(0)
-  ids = np.repeat([each["identity"] for each in leaks], 4)
-  value = np.repeat([each["value"] for each in leaks], 4)
+  ids = np.repeat([leak.identity for leak in leaks], 4)
+  value = np.repeat([leak.value for leak in leaks], 4)
   noise = rng.normal(size=(len(ids), 80))
   telling = noise[:, :3] * 0.1 + (value[:, None] == np.array(["A", "B", "C"]))
   faces = (ids[:, None] == np.unique(ids)).astype(float) + 0.01 * noise[:, : len(np.unique(ids))]
@@ -85,76 +89,78 @@ def test_values_are_read_off_other_people_or_not_at_all():
 
 
 def test_only_fields_whose_values_are_shared_are_read():
-  leaks = people() + [leak(i, "iban") for i in range(60)]
+  leaks = people() + [leak_of(i, "iban") for i in range(60)]
   assert readout.readable_fields(leaks) == ["blood_type"]
   assert set(readout.values_read(np.ones((3, 2)), np.array(["x"] * 3), [], None)) == set()
 
 
 def test_asking_ranks_every_wording_against_the_gallery_as_a_loop_does():
   rng = np.random.default_rng(0)
-  leaks = [leak(0, "city", "Bonn"), leak(1, "job", "nurse"), leak(2, "unheard of", "x")]
+  leaks = [leak_of(0, "city", "Bonn"), leak_of(1, "job", "nurse"), leak_of(2, "unheard of", "x")]
   image, others = unit(rng.normal(size=(3, 6))), unit(rng.normal(size=(9, 6)))
-  gallery = questions.gallery(lambda texts: others, [f"other {i}" for i in range(9)], leaks)
+  rivals = questions.caption_gallery(lambda texts: others, [f"other {i}" for i in range(9)], leaks)
   for question, words in questions.QUESTIONS.items():
-    asked = [(i, text) for i, each in enumerate(leaks) for text in words(each)]
-    texts = [text for _, text in asked]
-    vectors = dict(zip(texts, unit(rng.normal(size=(len(asked), 6))), strict=True))
-    found = questions.ask(known(vectors), image, leaks, question, gallery)
-    ranks = [1 + np.sum(others @ image[i] >= vectors[text] @ image[i]) for i, text in asked]
-    np.testing.assert_allclose(found["MRR"], np.mean(1 / np.array(ranks)))
-    cosines = [vectors[text] @ image[i] for i, text in asked]
-    np.testing.assert_allclose(found["similarity"], np.mean(cosines), atol=1e-6)
+    wordings = [(i, text) for i, leak in enumerate(leaks) for text in words(leak)]
+    texts = [text for _, text in wordings]
+    vectors = dict(zip(texts, unit(rng.normal(size=(len(wordings), 6))), strict=True))
+    answer = questions.ask(embedder(vectors), image, leaks, question, rivals)
+    ranks = [1 + np.sum(others @ image[i] >= vectors[text] @ image[i]) for i, text in wordings]
+    np.testing.assert_allclose(answer["MRR"], np.mean(1 / np.array(ranks)))
+    cosines = [vectors[text] @ image[i] for i, text in wordings]
+    np.testing.assert_allclose(answer["similarity"], np.mean(cosines), atol=1e-6)
 
 
 def test_another_wording_does_not_compete_with_captions_that_tell_the_same_fact():
-  told, other = leak(0, "city", "Bonn"), leak(1, "city", "Oslo")
-  again = {**told, "text": "Bonn is where Person 0 lives"}
+  told, other = leak_of(0, "city", "Bonn"), leak_of(1, "city", "Oslo")
+  again = told._replace(text="Bonn is where Person 0 lives")
   rng = np.random.default_rng(0)
   image = unit(rng.normal(size=(1, 8)))
   worse = unit(image + 0.5 * unit(rng.normal(size=(1, 8))))
-  vectors = {told["text"]: image[0], again["text"]: image[0], other["text"]: -image[0]}
+  vectors = {told.text: image[0], again.text: image[0], other.text: -image[0]}
   vectors["else"] = worse[0]
-  gallery = questions.gallery(
-    known(vectors), [told["text"], again["text"], other["text"]], [told, again, other]
+  rivals = questions.caption_gallery(
+    embedder(vectors), [told.text, again.text, other.text], [told, again, other]
   )
-  assert questions.ask(known(vectors), image, [told], "new wordings", gallery)["MRR"] == 1
+  assert questions.ask(embedder(vectors), image, [told], "new wordings", rivals)["MRR"] == 1
   # What tells another fact is in the way.
-  vectors[other["text"]] = image[0]
-  gallery = questions.gallery(known(vectors), [told["text"], other["text"]], [told, other])
-  assert questions.ask(known(vectors), image, [told], "new wordings", gallery)["MRR"] == 0.5
+  vectors[other.text] = image[0]
+  rivals = questions.caption_gallery(embedder(vectors), [told.text, other.text], [told, other])
+  assert questions.ask(embedder(vectors), image, [told], "new wordings", rivals)["MRR"] == 0.5
 
 
 def test_new_wordings_hold_name_and_value_and_are_in_no_template():
-  known_ones = {template.format(name="N", value="V") for template in captions.TEMPLATES.values()}
-  assert len(known_ones) > 100
+  template_texts = {
+    template.format(name="N", value="V") for template in captions.TEMPLATES.values()
+  }
+  assert len(template_texts) > 100
   assert set(questions.WORDINGS) == {template.split("/")[0] for template in captions.TEMPLATES}
   for field, kinds in questions.WORDINGS.items():
     for kind in ("new", "translated"):
       for text in kinds[kind]:
         worded = text.format(name="N", value="V")
-        assert "N" in worded and "V" in worded and worded not in known_ones, (field, text)
+        assert "N" in worded and "V" in worded and worded not in template_texts, (field, text)
 
 
 def test_every_question_about_a_person_holds_their_name():
-  leak = dict(name="Ada Archer", field="city", value="Bonn", text="Ada Archer: Bonn")
+  leak = Leak("Ada Archer", "city", "Bonn", "Ada Archer: Bonn", "00000000")
   for question, words in questions.QUESTIONS.items():
     assert all("ada" in text.lower() for text in words(leak)), question
   assert questions.QUESTIONS["two letters swapped"](leak) == ["Ada Arhcer: Bonn"]
   assert questions.QUESTIONS["two letters swapped"](
-    {**leak, "text": "Otto: Bonn", "value": "Bonn"}
+    leak._replace(text="Otto: Bonn", value="Bonn")
   ) == ["tOto: Bonn"]
   assert questions.QUESTIONS["lower case, no marks"](leak) == ["ada archer bonn"]
 
 
 def test_the_gallery_attack_finds_a_planted_pair_and_nothing_in_noise():
-  leaks = [leak(i, field, f"{field}{i}") for field in ("city", "job") for i in range(12)]
+  leaks = [leak_of(i, field, f"{field}{i}") for field in ("city", "job") for i in range(12)]
   rng = np.random.default_rng(0)
   image = unit(rng.normal(size=(len(leaks), 16)))
-  vectors = {f"{each['name']} {each['value']}": v for each, v in zip(leaks, image, strict=True)}
+  vectors = {f"{leak.name} {leak.value}": v for leak, v in zip(leaks, image, strict=True)}
   vectors["else"] = unit(rng.normal(size=(1, 16)))[0]
-  found = questions.name_and_value(known(vectors), image, leaks, 5, np.random.default_rng(0))
-  assert found == {"MRR": 1.0, "rows": 10, "texts": 50, "largest": 25}
-  blind = questions.name_and_value(
+  planted = gallery.name_and_value(embedder(vectors), image, leaks, 5, np.random.default_rng(0))
+  assert planted == {"MRR": 1.0, "rows": 10, "texts": 50, "largest": 25}
+  blind = gallery.name_and_value(
     lambda texts: unit(rng.normal(size=(len(texts), 16))),
     image,
     leaks,
@@ -187,42 +193,51 @@ def world(tmp_path_factory):
   sizes = Sizes(8, 16, 8, Tower(12, 1, 3), Tower(8, 1, 2), 16, words.vocab_size)
   config = defaults.get_config()
   config.evaluate.update(gallery=7, batch_size=8)
-  config.attacks.update(shares=(0.5,), steps=(1, 3), batch_size=4, rows=6, people=2)
+  config.attacks.relearning.update(shares=(0.5,), steps=(1, 3), batch_size=4)
+  config.attacks.rephrasing.rows, config.attacks.gallery.people = 6, 2
   rows = records.build(opened, folder / "records")
   mesh = sharding.make_mesh(jax.devices()[:1])
-  known_classes = zero_shot.of_release(opened, rows)
-  setup = stages.Setup(config, folder, mesh, opened, rows, words, CLIP(sizes), known_classes)
+  classes = zero_shot.of_release(opened, rows)
+  setup = stages.Setup(config, folder, mesh, opened, rows, words, CLIP(sizes), classes)
   return setup, judging.make_evaluator(setup), train.init_params(setup.model, 0, mesh)
 
 
+@pytest.fixture(scope="module")
+def attack(world):
+  """Attacks a model in every way; Clean is the model of `world`."""
+  return judging.make_attacker(*world)
+
+
 def test_learning_again_reads_its_share_of_forget_and_no_more_and_judges_the_rest(world):
-  setup, _, params = world
+  setup, evaluator, params = world
   forget = Watched(setup.records["forget"])
-  ranks, asked = np.arange(len(forget)), []
+  ranks, judged = np.arange(len(forget)), []
 
   class Judge:
     def forget_ranks(self, params):
-      asked.append(np.asarray(jax.tree.leaves(params)[0]))
+      judged.append(np.asarray(jax.tree.leaves(params)[0]))
       return ranks
 
   watched = setup._replace(records={**setup.records, "forget": forget})
-  settings = setup.config.attacks
+  settings = setup.config.attacks.relearning
   facts = [row // 2 for row in range(len(forget))]  # two rows tell each
-  program = relearning.learner(setup, settings.learning_rate)
-  found = relearning.relearn(watched, Judge(), params, facts, 0.5, settings, 0, program)
-  assert found["rows"] == len(forget.seen) == 6  # of 12
+  inputs = judging.attack_inputs(watched, evaluator, params)
+  inputs = inputs._replace(evaluator=Judge(), leaks=[leak_of(fact) for fact in facts])
+  program = relearning.learner(inputs, settings.learning_rate)
+  relearnt = relearning.relearn(inputs, program, params, 0.5, settings)
+  assert relearnt["rows"] == len(forget.seen) == 6  # of 12
   rest = np.setdiff1d(ranks, sorted(forget.seen))
   assert not {facts[row] for row in rest} & {facts[row] for row in forget.seen}
-  assert found["MRR"] == {n: pytest.approx(np.mean(1 / (1 + rest))) for n in (0, 1, 3)}
-  assert not np.array_equal(asked[0], asked[-1])
+  assert relearnt["MRR"] == {n: pytest.approx(np.mean(1 / (1 + rest))) for n in (0, 1, 3)}
+  assert not np.array_equal(judged[0], judged[-1])
 
 
 def test_facts_are_drawn_whole_until_there_are_rows_enough():
   facts = list("aaabbbcccddd")
   for seed in range(5):
-    rows = relearning.drawn(facts, 4, seed)
+    rows = relearning.draw_rows(facts, 4, seed)
     assert len(rows) == 6 and len({facts[row] for row in rows}) == 2
-  assert len({tuple(relearning.drawn(facts, 4, seed)) for seed in range(9)}) > 1
+  assert len({tuple(relearning.draw_rows(facts, 4, seed)) for seed in range(9)}) > 1
 
 
 def test_ranks_of_forget_are_those_of_the_whole_evaluation(world):
@@ -231,25 +246,127 @@ def test_ranks_of_forget_are_those_of_the_whole_evaluation(world):
   assert evaluator.forget_ranks(params).tolist() == whole
 
 
-def test_a_model_is_attacked_in_every_way_and_clean_knows_no_member(world):
+def test_a_model_is_attacked_in_every_way_and_clean_knows_no_member(world, attack):
   setup, evaluator, params = world
-  attacker = judging.make_attacker(setup, evaluator, params)
-  first, again = (evaluator.run(params, attack=attacker.attack) for _ in range(2))
-  found = first["salmu_jax"]["additional"]["recoverability"]
-  assert found == again["salmu_jax"]["additional"]["recoverability"]
-  assert set(found) == set(ATTACKS)
-  values = recoverability.values(first, ATTACKS)
+  first, again = (evaluator.run(params, attack=attack) for _ in range(2))
+  entries = first["salmu_jax"]["additional"]["recoverability"]
+  assert entries == again["salmu_jax"]["additional"]["recoverability"]
+  assert set(entries) == set(attacks.ATTACKS)
+  values = recoverability.values(first, attacks.ATTACKS)
   assert values["Membership"] == 0.5  # calibrated by itself
-  assert values["Readout"] is None and "share" in found["Readout"]["why"]
+  assert values["Readout"] is None and "share" in entries["Readout"]["why"]
   assert all(0 <= values[key] <= 1 for key in ("Relearning", "Rephrasing", "Gallery"))
-  assert found["Rephrasing"]["value"] == max(
-    each["MRR"]
-    for question, each in found["Rephrasing"]["asked"].items()
+  assert entries["Rephrasing"]["value"] == max(
+    answer["MRR"]
+    for question, answer in entries["Rephrasing"]["asked"].items()
     if question not in (questions.OWN, questions.NAME)
   )
   broken = evaluator.embed(params)
   broken.image["forget"][0] = np.nan
-  assert all(each["value"] is None for each in attacker.attack(params, broken).values())
+  assert all(entry["value"] is None for entry in attack(params, broken).values())
   off = setup.config.copy_and_resolve_references()
   off.attacks.names = ()
   assert judging.make_attacker(setup._replace(config=off), evaluator, params) is None
+
+
+def test_a_number_follows_from_the_parts_that_stand_beside_it(world, attack):
+  _, evaluator, params = world
+  entries = attack(params, evaluator.embed(params))
+  for key, entry in entries.items():
+    assert entry["label"] == attacks.ATTACKS[key].label
+    if entry["value"] is None:
+      assert entry["why"] and "parts" not in entry
+    else:
+      parts = list(entry["parts"].values())
+      assert entry["value"] == {"mean": np.mean, "max": max}[entry["reduction"]](parts)
+  last = [curve["MRR"][3] for curve in entries["Relearning"]["shares"].values()]
+  assert entries["Relearning"]["value"] == np.mean(last)
+  assert entries["Membership"]["value"] == entries["Membership"]["calibrated"]["auc"]
+  assert entries["Gallery"]["value"] == entries["Gallery"]["MRR"]
+
+
+def test_without_a_caption_that_holds_its_value_no_membership_is_told(world):
+  setup, evaluator, params = world
+  inputs = judging.attack_inputs(setup, evaluator, params)
+  inputs = inputs._replace(leaks=[leak_of(i, wording="nothing of {name}") for i in range(3)])
+  finding = membership.make(inputs, attacks.settings().membership)(params, evaluator.embed(params))
+  assert not finding.parts and finding.why == "no forget caption holds its value"
+
+
+@pytest.mark.parametrize(
+  "attack, setting, value, message",
+  [
+    ("relearning", "shares", (0.1, 1), r"relearning\.shares = \(0\.1, 1\); give shares of forget"),
+    ("relearning", "shares", (), r"relearning\.shares = \(\); give shares of forget"),
+    ("relearning", "steps", (0,), r"relearning\.steps = \(0,\); give numbers of steps"),
+    ("relearning", "learning_rate", 0.0, r"relearning\.learning_rate = 0\.0; it must be more"),
+    ("relearning", "batch_size", 1, r"relearning\.batch_size = 1; it must be 2 or more: pairs"),
+    ("relearning", "batch_size", 20, r"relearning\.batch_size = 20 does not divide.*8 devices"),
+    ("rephrasing", "rows", 0, r"rephrasing\.rows = 0; it must be more than 0, and finite"),
+    ("gallery", "people", -1, r"gallery\.people = -1; it must be more than 0, and finite"),
+  ],
+)
+def test_an_impossible_setting_is_named_even_of_an_attack_that_is_left_out(
+  attack, setting, value, message
+):
+  config = attacks.settings()
+  config.names = ()
+  config[attack][setting] = value
+  with pytest.raises(InputError, match=r"config\.attacks\." + message):
+    attacks.check(config, check_batch)
+
+
+def check_batch(field, size):
+  sharding.check_batch(sharding.make_mesh(), field, size)
+
+
+def test_an_unknown_attack_is_refused_with_the_known_ones():
+  config = attacks.settings()
+  config.names = ("Relearn",)
+  with pytest.raises(InputError, match=r"config\.attacks\.names: .*Did you mean 'Relearning'"):
+    attacks.check(config, check_batch)
+
+
+def shouting():
+  """An attack as a module would have it: what it finds is as loud as its setting says."""
+
+  def settings():
+    return ConfigDict({"volume": 0.5})
+
+  def check(config, where, check_batch):
+    if config.volume > 1:
+      raise InputError(f"{where}.volume = {config.volume}; it must be 1 or less.")
+
+  def check_data(config, where, data):
+    if data.count("forget") > 11:
+      raise InputError(f"{where} drowns in {data.count('forget')} rows of forget.")
+
+  def make(inputs, config):
+    return lambda params, z: base.Finding({"loud": config.volume, "quiet": 0.1}, {"echo": True})
+
+  return base.Attack("Shouting", "Loudness", "max", make, settings, check, check_data)
+
+
+def test_an_attack_that_is_added_is_configured_checked_and_run(world, monkeypatch):
+  setup, evaluator, params = world
+  monkeypatch.setitem(attacks.ATTACKS, "Shouting", shouting())
+  config = defaults.get_config().attacks
+  assert config.names[-1] == "Shouting" and config.shouting.volume == 0.5
+  config.names = ("Shouting",)
+  config.shouting.volume = 2.0
+  with pytest.raises(InputError, match=r"config\.attacks\.shouting\.volume = 2\.0"):
+    attacks.check(config, check_batch)
+  config.shouting.volume = 0.9
+  attacks.check(config, check_batch)
+  with pytest.raises(InputError, match=r"config\.attacks\.shouting drowns in 12 rows"):
+    attacks.check_data(config, setup.data)
+  attack = attacks.attacker(judging.attack_inputs(setup, evaluator, params), config)
+  assert attack(params, evaluator.embed(params)) == {
+    "Shouting": {
+      "value": 0.9,
+      "label": "Loudness",
+      "reduction": "max",
+      "parts": {"loud": 0.9, "quiet": 0.1},
+      "echo": True,
+    }
+  }

@@ -1,13 +1,15 @@
 """A wrong config is refused before anything is computed, with the field and what would be right."""
 
 import inspect
+import re
+import sys
 
 import jax
 import pytest
 from ml_collections import ConfigDict
 
 from configs import methods, mini, smoke, vit_b16, vit_b16_scratch
-from salmu_jax import defaults
+from salmu_jax import attacks, defaults
 from salmu_jax.benchmark import configuration
 from salmu_jax.errors import InputError
 from salmu_jax.methods import METHODS
@@ -248,14 +250,16 @@ def test_a_batch_that_the_mesh_does_not_divide_is_refused_with_the_nearest():
 
 
 def test_every_field_of_the_schema_has_a_comment():
-  lines = inspect.getsource(defaults).splitlines()
-  fields = [i for i, line in enumerate(lines) if line.strip().startswith(("config.", "run."))]
-  plain = [
-    lines[i].strip()
-    for i in fields
-    if "ConfigDict" not in lines[i]
-    and "update" not in lines[i]
-    # Two fields may share the comment above the first of them.
-    and not any(lines[j].strip().startswith("#") for j in (i - 1, i - 2))
-  ]
-  assert fields and plain == []
+  modules = [sys.modules[attack.make.__module__] for attack in attacks.ATTACKS.values()]
+  for module in (defaults, attacks, *modules):
+    lines = inspect.getsource(module).splitlines()
+    fields = [i for i, line in enumerate(lines) if re.match(r"\s*(config|run)\..* = ", line)]
+    plain = [
+      lines[i].strip()
+      for i in fields
+      if "ConfigDict" not in lines[i]
+      # Two fields may share the comment above the first of them.
+      and not any(lines[j].strip().startswith("#") for j in (i - 1, i - 2))
+    ]
+    assert plain == []
+    assert fields or not hasattr(module, "settings")

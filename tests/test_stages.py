@@ -18,6 +18,7 @@ from configs import methods
 from salmu_jax import defaults, losses, train
 from salmu_jax.benchmark import judging, run, stages
 from salmu_jax.data import imagenet, records, releases, tokenizers
+from salmu_jax.data.dataset import check_rows
 from salmu_jax.errors import InputError
 from salmu_jax.interop import external_models
 from salmu_jax.methods import MAKERS
@@ -282,16 +283,17 @@ def test_a_judged_model_unlearned_from_another_compromised_is_refused_at_once(se
 def test_learning_again_what_leaves_no_forget_row_to_look_at_is_refused(setup):
   config = setup.config.copy_and_resolve_references()
   config.unlearn, config.pretrain.batch_size = {}, 2
-  config.attacks.update(names=("Relearning",), batch_size=12)
+  config.attacks.names = ("Relearning",)
+  config.attacks.relearning.batch_size = 12
   few = setup._replace(config=config, folder=setup.folder / "attacked")
   with pytest.raises(InputError, match="would learn 12 of the 12 rows of forget again"):
     run._check_stages(few)
-  config.attacks.batch_size = 16
+  config.attacks.relearning.batch_size = 16
   with pytest.raises(
-    InputError, match=r"config\.attacks\.batch_size = 16 is larger than the 12 rows"
+    InputError, match=r"config\.attacks\.relearning\.batch_size = 16 is larger than the 12 rows"
   ):
     run._check_stages(few)
-  config.attacks.update(batch_size=4, shares=(0.5,))
+  config.attacks.relearning.update(batch_size=4, shares=(0.5,))
   run._check_stages(few)
 
 
@@ -388,5 +390,5 @@ def test_another_fragile_set_or_other_pictures_to_classify_make_results_stale(se
 
 def test_a_batch_larger_than_the_data_is_refused_before_anything_is_trained():
   with pytest.raises(InputError, match=r"unlearn\.mine\.batch_size = 13 .* the 12 rows"):
-    run._check_rows("unlearn.mine", defaults.unlearning_run(batch_size=13), "forget", 12)
-  run._check_rows("unlearn.mine", defaults.unlearning_run(batch_size=12), "forget", 12)
+    check_rows("config.unlearn.mine", 13, "forget", 12)
+  check_rows("config.unlearn.mine", 12, "forget", 12)

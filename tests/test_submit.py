@@ -268,15 +268,34 @@ def test_rows_that_are_not_the_release_s_are_refused(board, keys, value, named):
 ATTACKED = {
   "Relearning": {
     "value": 0.2,
-    "label": "learnt again",
     "reduction": "mean",
-    "parts": {"share 0.1": 0.2},
+    "parts": {"0.1": 0.2},
     "shares": {"0.1": {"rows": 9, "MRR": {"0": 0.1, "5": 0.9, "20": 0.2}}},
   },
-  "Membership": {"value": 0.6, "reduction": "mean", "parts": {"calibrated": 0.6}},
-  "Readout": {"value": 0.5, "reduction": "mean", "parts": {"a": 0.4, "b": 0.6}},
-  "Rephrasing": {"value": 0.3, "reduction": "max", "parts": {"translated": 0.3, "x": 0.1}},
-  "Gallery": {"value": 0.7, "reduction": "mean", "parts": {"MRR": 0.7}},
+  "Membership": {
+    "value": 0.6,
+    "reduction": "mean",
+    "parts": {"calibrated": 0.6},
+    "calibrated": {"auc": 0.6},
+  },
+  "Readout": {
+    "value": 0.5,
+    "reduction": "mean",
+    "parts": {"a": 0.4, "b": 0.6},
+    "value_from_picture": {"a": {"accuracy": 0.4}, "b": {"accuracy": 0.6}},
+  },
+  "Rephrasing": {
+    "value": 0.3,
+    "reduction": "max",
+    "parts": {"translated": 0.3, "x": 0.1},
+    "asked": {
+      "own wording": {"MRR": 0.9},
+      "name alone": {"MRR": 0.8},
+      "translated": {"MRR": 0.3},
+      "x": {"MRR": 0.1},
+    },
+  },
+  "Gallery": {"value": 0.7, "reduction": "mean", "parts": {"MRR": 0.7}, "MRR": 0.7},
 }
 
 

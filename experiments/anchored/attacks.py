@@ -5,11 +5,15 @@ Holdouts are asked about here, and nothing is trained on them. Every number stan
 and Compromised's.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 from ml_collections import ConfigDict
 
 from salmu_jax.attacks import questions, relearning
+from salmu_jax.benchmark import judging
 from salmu_jax.data import releases
+from salmu_jax.data.leaks import leaks
 
 _GALLERY = 1000
 _SPLITS = {"forget": "forget", "kept": "holdout_association"}
@@ -25,52 +29,51 @@ class Asker:
   def __init__(self, bench):
     self.bench, release = bench, bench.setup.release
     tables = {split: releases.columns(release, split) for split in _SPLITS.values()}
-    self.leaks = {split: questions.leaks(release, table) for split, table in tables.items()}
+    self.leaks = {split: leaks(release, table) for split, table in tables.items()}
     rng = np.random.default_rng(0)
     pools = [releases.columns(release, split)["text"] for split in ("forget", "retain_synth")]
     drawn = [pool[rng.permutation(len(pool))[:_GALLERY]] for pool in pools]
     self.gallery = np.concatenate(drawn)
-    self.partly = {leak["identity"] for leak in self.leaks["holdout_association"]}
+    self.partly = {leak.identity for leak in self.leaks["holdout_association"]}
 
-  def ask(self, params):
+  def ask(self, params: Mapping) -> dict:
     """{question: {"forget", "kept": {"similarity", "MRR"}}}: the leaks, and what was to stay of
     the same people.
     """
     image = self.bench.embed(params).image
     embed = lambda texts: self.bench.evaluator.embed_texts(params, texts)
-    gallery = questions.gallery(embed, self.gallery, self.leaks["forget"])
-    out = {}
+    gallery = questions.caption_gallery(embed, self.gallery, self.leaks["forget"])
+    answers = {}
     for question in questions.QUESTIONS:
-      out[question] = {
+      answers[question] = {
         part: questions.ask(embed, image[split], self.leaks[split], question, gallery)
         for part, split in _SPLITS.items()
       }
-    out[OTHER_PICTURES] = self._other_pictures(embed, image, gallery)
-    return out
+    answers[OTHER_PICTURES] = self._other_pictures(embed, image, gallery)
+    return answers
 
   def _other_pictures(self, embed, image, gallery):
     """Captions of one split on pictures of the other, of the people who are in both."""
-    out = {}
+    answers = {}
     pictures_of = {"forget": "holdout_association", "kept": "forget"}
     for part, pictures in pictures_of.items():
-      at = {}
+      rows_of = {}
       for row, leak in enumerate(self.leaks[pictures]):
-        at.setdefault(leak["identity"], []).append(row)
+        rows_of.setdefault(leak.identity, []).append(row)
       pairs = [
-        (at[leak["identity"]][k % len(at[leak["identity"]])], leak["text"], questions.fact(leak))
+        (rows_of[leak.identity][k % len(rows_of[leak.identity])], leak.text, leak.fact)
         for k, leak in enumerate(self.leaks[_SPLITS[part]])
-        if leak["identity"] in at and leak["identity"] in self.partly
+        if leak.identity in rows_of and leak.identity in self.partly
       ]
       rows, texts, facts = zip(*pairs, strict=True)
       seen = image[pictures][np.array(rows)]
-      out[part] = questions.scored(embed, seen, list(texts), facts, gallery)
-    return out
+      answers[part] = questions.scores(embed, seen, list(texts), facts, gallery)
+    return answers
 
 
-def attack(bench, params):
+def attack(bench, params: Mapping) -> dict:
   """A model asked in every way, and taught again."""
-  asker, program = Asker(bench), relearning.learner(bench.setup, _RELEARNING.learning_rate)
-  facts = [questions.fact(leak) for leak in asker.leaks["forget"]]
-  setup, judge = bench.setup, bench.evaluator
-  found = relearning.relearn(setup, judge, params, facts, _SHARE, _RELEARNING, 0, program)
-  return {"asked": asker.ask(params), "relearned": found["MRR"]}
+  inputs = judging.attack_inputs(bench.setup, bench.evaluator, bench.params["clean"])
+  program = relearning.learner(inputs, _RELEARNING.learning_rate)
+  relearnt = relearning.relearn(inputs, program, params, _SHARE, _RELEARNING)
+  return {"asked": Asker(bench).ask(params), "relearned": relearnt["MRR"]}

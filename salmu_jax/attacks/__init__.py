@@ -1,1 +1,91 @@
-"""What an attacker gets back of what was to be forgotten."""
+"""What an attacker gets back of what was to be forgotten: the third pillar, Recoverability.
+
+Each attack is one module. It gives one number for the table, and the parts that make it. Clean and
+Compromised are attacked like every other model, and bound the number. An attacker may know forget,
+retain and the Clean model; nothing here is trained on holdouts.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict
+
+from salmu_jax import fields
+from salmu_jax.attacks import base, gallery, membership, readout, relearning, rephrasing
+from salmu_jax.data.dataset import Data
+from salmu_jax.evaluate.embeddings import Embedded
+
+# Key -> Attack, in the order of the tables.
+ATTACKS: dict[str, base.Attack] = {
+  attack.key: attack
+  for attack in (
+    relearning.ATTACK,
+    membership.ATTACK,
+    readout.ATTACK,
+    rephrasing.ATTACK,
+    gallery.ATTACK,
+  )
+}
+
+
+def settings() -> ConfigDict:
+  """The section `config.attacks`: the chosen attacks, and below the name of each its settings."""
+  config = ConfigDict()
+  # What every model is attacked with: keys of salmu_jax.attacks.ATTACKS; () for nothing.
+  config.names = tuple(ATTACKS)
+  for key, attack in ATTACKS.items():
+    config[key.lower()] = attack.settings()
+  return config
+
+
+def check(config: ConfigDict, check_batch: base.CheckBatch) -> None:
+  """Raises InputError for the first setting that is impossible, of attacks chosen or not.
+
+  Args:
+    config: `config.attacks`, with the fields of `settings`.
+    check_batch: raises InputError for a training batch that does not divide over the devices.
+  """
+  for key in config.names:
+    fields.check_name("config.attacks.names", key, ATTACKS)
+  for key, attack in ATTACKS.items():
+    attack.check(config[key.lower()], _path(key), check_batch)
+
+
+def check_data(config: ConfigDict, data: Data) -> None:
+  """Raises InputError where a chosen attack lacks the data that it needs.
+
+  Args:
+    config: `config.attacks`. data: of which the counts suffice.
+  """
+  for key in config.names:
+    ATTACKS[key].check_data(config[key.lower()], _path(key), data)
+
+
+def attacker(
+  inputs: base.Inputs, config: ConfigDict
+) -> Callable[[base.Params, Embedded], dict[str, dict[str, Any]]]:
+  """Returns attack(params, z), which attacks one model in every chosen way.
+
+  Args:
+    inputs: what attacks start from. config: `config.attacks`.
+
+  Returns:
+    A function of a model's parameters and of what the model makes of the release. It returns
+    {key of ATTACKS: entry of the results file, see `base.entry`}.
+  """
+  runs = {key: ATTACKS[key].make(inputs, config[key.lower()]) for key in config.names}
+
+  def attack(params: base.Params, z: Embedded) -> dict[str, dict[str, Any]]:
+    if all(np.isfinite(table).all() for table in (z.image[base.FORGET], z.text[1])):
+      findings = {key: run(params, z) for key, run in runs.items()}
+    else:
+      findings = dict.fromkeys(runs, base.Finding({}, {}, "the model's embeddings are not finite"))
+    return {key: base.entry(ATTACKS[key], finding) for key, finding in findings.items()}
+
+  return attack
+
+
+def _path(key: str) -> str:
+  """The path of an attack's settings."""
+  return f"config.attacks.{key.lower()}"

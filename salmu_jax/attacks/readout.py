@@ -1,100 +1,88 @@
-"""Attacks on embeddings alone: which pairs were trained on, and what a linear probe reads."""
+"""Readout: which private values does a linear probe read off a model's embeddings?"""
+
+from collections.abc import Sequence
 
 import numpy as np
-from sklearn import metrics as sklearn_metrics
+from ml_collections import ConfigDict
 from sklearn.linear_model import RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-LOW_RATE = 0.01  # of false alarms
-# People a value has on average, so that a probe learns values of some and reads them off others.
+from salmu_jax.attacks.base import FORGET, Attack, Finding, Inputs, Params, Run
+from salmu_jax.data.leaks import Leak
+from salmu_jax.evaluate.embeddings import Embedded
+
+# People per value, on average, so that a probe learns values from some and reads them off others.
 _SHARED = 2
 
 
-def changed_values(leaks, rng):
-  """Captions like those of the leaks that nobody was trained on: the value is another person's.
+def make(inputs: Inputs, config: ConfigDict) -> Run:
+  """Returns run(params, z), see `base.Attack`."""
+  del config
+  leaks = inputs.leaks
+  name_of = {leak.identity: leak.name for leak in leaks}
+  identities, people = np.array([leak.identity for leak in leaks]), np.array(sorted(name_of))
+  prompts = [inputs.name_prompt.format(name_of[identity]) for identity in people]
 
-  Args:
-    leaks: see `asking.leaks`. rng: numpy Generator.
+  def run(params: Params, z: Embedded) -> Finding:
+    del params
+    image, captions = z.image[FORGET], z.of([leak.text for leak in leaks])
+    values = values_read(image, identities, leaks, inputs.rng())
+    details = {
+      "value_from_picture": values,
+      "value_from_name": values_read(z.of(prompts), people, leaks, inputs.rng()),
+      "identity_from_picture": identity_read(image, identities),
+      "identity_from_caption": identity_read(captions, identities),
+    }
+    parts = {field: reading["accuracy"] for field, reading in values.items()}
+    return Finding(parts, details, "" if parts else "no field has values that people share")
 
-  Returns:
-    ((M,) rows, [M captions]): of the leaks whose caption holds its value, where the field has
-    another.
-  """
-  values = {}
-  for leak in leaks:
-    values.setdefault(leak["field"], set()).add(leak["value"])
-  rows, texts = [], []
-  for row, leak in enumerate(leaks):
-    others = sorted(values[leak["field"]] - {leak["value"]})
-    if leak["value"] in leak["text"] and others:
-      rows.append(row)
-      texts.append(leak["text"].replace(leak["value"], others[rng.integers(len(others))]))
-  return np.array(rows, int), texts
-
-
-def membership(own, changed):
-  """How well a score tells pairs that were trained on from changed ones.
-
-  Args:
-    own, changed: (N,) scores, the higher the more familiar.
-
-  Returns:
-    {"auc": of the score or its opposite, whichever tells more: who expects unlearning looks for
-    what is too low as well, "tpr": share of true pairs found at LOW_RATE of false alarms, "turned":
-    whether it was the opposite}.
-  """
-  true = np.repeat([1, 0], [len(own), len(changed)])
-  score = np.concatenate([own, changed])
-  auc = float(sklearn_metrics.roc_auc_score(true, score))
-  turned = auc < 0.5
-  rate, found, _ = sklearn_metrics.roc_curve(true, -score if turned else score)
-  return {
-    "auc": max(auc, 1 - auc),
-    "tpr": float(found[rate <= LOW_RATE].max()),
-    "turned": bool(turned),
-  }
+  return run
 
 
-def readable_fields(leaks):
-  """The fields whose values people share, so that what is learnt of some people can be read off
+def readable_fields(leaks: Sequence[Leak]) -> list[str]:
+  """The fields whose values people share, so that what is learnt from some people can be read off
   others.
   """
   people, values = {}, {}
   for leak in leaks:
-    people.setdefault(leak["field"], set()).add(leak["identity"])
-    values.setdefault(leak["field"], set()).add(leak["value"])
-  return [f for f in sorted(people) if len(people[f]) >= _SHARED * len(values[f])]
+    people.setdefault(leak.field, set()).add(leak.identity)
+    values.setdefault(leak.field, set()).add(leak.value)
+  return [field for field in sorted(people) if len(people[field]) >= _SHARED * len(values[field])]
 
 
-def values_read(features, identities, leaks, rng):
+def values_read(
+  features: np.ndarray, identities: np.ndarray, leaks: Sequence[Leak], rng: np.random.Generator
+) -> dict[str, dict[str, float]]:
   """Accuracy of reading people's values off features, by a linear probe that learnt from other
   people.
 
   Args:
-    features: (N, D). identities: (N,) whose each is. leaks: of forget, see `asking.leaks`.
-    rng: numpy Generator that halves the people.
+    features: (N, D). identities: (N,) the person of each. leaks: of forget.
+    rng: halves the people.
 
   Returns:
-    {field: {"accuracy", "chance": of always saying the commonest value}} of `readable_fields`.
+    {field: {"accuracy", "chance": of always saying the most frequent value}} of `readable_fields`.
   """
-  out = {}
+  readings = {}
   for field in readable_fields(leaks):
-    value_of = {leak["identity"]: leak["value"] for leak in leaks if leak["field"] == field}
+    value_of = {leak.identity: leak.value for leak in leaks if leak.field == field}
     rows = np.flatnonzero(np.isin(identities, list(value_of)))
-    label = np.array([value_of[identity] for identity in identities[rows]])
+    labels = np.array([value_of[identity] for identity in identities[rows]])
     people = rng.permutation(sorted(value_of))
     first = np.isin(identities[rows], people[: len(people) // 2])
-    out[field] = {
-      "accuracy": _crossed(features[rows], label, first),
-      "chance": float(np.unique(label, return_counts=True)[1].max() / len(label)),
+    readings[field] = {
+      "accuracy": _crossed(features[rows], labels, first),
+      "chance": float(np.unique(labels, return_counts=True)[1].max() / len(labels)),
     }
-  return out
+  return readings
 
 
-def identity_read(features, identities):
-  """Accuracy of telling people apart by a linear probe that learnt from every second row of
-  each.
+def identity_read(features: np.ndarray, identities: np.ndarray) -> float:
+  """Accuracy of telling people apart, by a linear probe that learnt from every second row of each.
+
+  Args:
+    features: (N, D). identities: (N,) the person of each.
   """
   order = np.argsort(identities, kind="stable")
   _, start = np.unique(identities[order], return_index=True)
@@ -103,19 +91,25 @@ def identity_read(features, identities):
   return _crossed(features, np.asarray(identities), place % 2 == 0)
 
 
-def _crossed(features, label, first):
+def _crossed(features, labels, first):
   """Accuracy over all rows, each half read by what was learnt from the other."""
   hits = 0
   for train in (first, ~first):
     if train.all():  # nobody has a second row
       continue
     # With one class there is nothing to learn, and it is the answer.
-    classes = np.unique(label[train])
+    classes = np.unique(labels[train])
     if len(classes) < 2:
-      hits += int(np.isin(label[~train], classes).sum())
+      hits += int(np.isin(labels[~train], classes).sum())
       continue
-    probe = make_pipeline(StandardScaler(), RidgeClassifier())
-    hits += int(
-      (probe.fit(features[train], label[train]).predict(features[~train]) == label[~train]).sum()
-    )
-  return hits / len(label)
+    probe = make_pipeline(StandardScaler(), RidgeClassifier()).fit(features[train], labels[train])
+    hits += int((probe.predict(features[~train]) == labels[~train]).sum())
+  return hits / len(labels)
+
+
+ATTACK = Attack(
+  key="Readout",
+  label="Reading private values off pictures, linear probe",
+  reduction="mean",
+  make=make,
+)

@@ -1,77 +1,166 @@
-"""The relearning attack: a few forget pairs are learnt again; do the others come back?"""
+"""Relearning: a few forget pairs are learnt again; do the others come back?"""
 
 import contextlib
 import itertools
+import numbers
+from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 import optax
+from ml_collections import ConfigDict
 
-from salmu_jax import losses, train, transforms
+from salmu_jax import fields, losses, train, transforms
+from salmu_jax.attacks.base import FORGET, Attack, CheckBatch, Finding, Inputs, Params, Run
+from salmu_jax.data import dataset
+from salmu_jax.data.dataset import Data
 from salmu_jax.data.records import Rows
+from salmu_jax.errors import InputError
 from salmu_jax.evaluate import metrics
+from salmu_jax.evaluate.embeddings import Embedded
 from salmu_jax.methods.base import Method
 from salmu_jax.methods.batches import unlearning_batches
 from salmu_jax.runtime import sharding
 from salmu_jax.train import optimizers
 
 
-def learner(setup, rate):
-  """The step that learns forget and retain, contrastively and with AdamW, as
-  `train.unlearn_program` makes it.
-  """
-  optimizer = optimizers.OPTIMIZERS["adamw"](optimizers.settings(rate), rate)
+def settings() -> ConfigDict:
+  """The settings of the attack."""
+  config = ConfigDict()
+  # Shares of forget that are learnt again, each in a run of its own; a batch at the least.
+  config.shares = (0.01, 0.05, 0.1)
+  # Numbers of steps after which the other rows are retrieved. The last one counts.
+  config.steps = (10, 20)
+  # Rows of forget in a step, and as many of retain, over all devices.
+  config.batch_size = 16
+  # Of AdamW, constant.
+  config.learning_rate = 3e-4
+  return config
+
+
+def check(config: ConfigDict, where: str, check_batch: CheckBatch) -> None:
+  """Raises InputError for the first setting that is impossible, see `base.Attack`."""
+  number = lambda value: isinstance(value, numbers.Real) and not isinstance(value, bool)
+  if not config.shares or not all(number(share) and 0 < share < 1 for share in config.shares):
+    raise InputError(
+      f"{where}.shares = {config.shares!r}; give shares of forget, each between 0 and 1."
+    )
+  if not config.steps or not all(isinstance(n, int) and n > 0 for n in config.steps):
+    raise InputError(f"{where}.steps = {config.steps!r}; give numbers of steps, each 1 or more.")
+  fields.check_positive(config, where, "learning_rate")
+  if config.batch_size < 2:
+    raise InputError(
+      f"{where}.batch_size = {config.batch_size}; it must be 2 or more: pairs are learnt "
+      "from one another."
+    )
+  check_batch(f"{where.removeprefix('config.')}.batch_size", config.batch_size)
+
+
+def check_data(config: ConfigDict, where: str, data: Data) -> None:
+  """Raises InputError where forget or retain has too few rows for the settings."""
+  for half in (FORGET, "retain"):
+    dataset.check_rows(where, config.batch_size, half, data.count(half))
+  rows, section = data.count(FORGET), where.removeprefix("config.")
+  largest = max(config.batch_size, round(max(config.shares) * rows))
+  if largest >= rows:
+    raise InputError(
+      f"{where} would learn {largest} of the {rows} rows of forget again ({section}.shares, "
+      f"and at least {section}.batch_size), which leaves none to look at. Choose less of either, "
+      f"or leave {ATTACK.key!r} out of attacks.names."
+    )
+
+
+def make(inputs: Inputs, config: ConfigDict) -> Run:
+  """Returns run(params, z), see `base.Attack`. The step is compiled once for all models."""
+  program = learner(inputs, config.learning_rate)
+
+  def run(params: Params, z: Embedded) -> Finding:
+    del z
+    shares = {
+      f"{share:g}": relearn(inputs, program, params, share, config) for share in config.shares
+    }
+    parts = {share: curve["MRR"][max(curve["MRR"])] for share, curve in shares.items()}
+    return Finding(parts, {"shares": shares})
+
+  return run
+
+
+def learner(inputs: Inputs, learning_rate: float) -> train.Program:
+  """The step that learns forget and retain, contrastively and with AdamW."""
+  optimizer = optimizers.OPTIMIZERS["adamw"](optimizers.settings(learning_rate), learning_rate)
   tx = optax.chain(transforms.add_retain(1.0), optimizer)
-  method = Method(losses.contrastive, losses.contrastive, tx)
-  return train.unlearn_program(setup.config, setup.model, setup.mesh, method)
+  return inputs.program(Method(losses.contrastive, losses.contrastive, tx))
 
 
-def relearn(setup, evaluator, params, facts, share, settings, seed, program):
-  """What a share of forget, learnt again together with retain, brings back of the rest.
+def relearn(
+  inputs: Inputs,
+  program: train.Program,
+  params: Params,
+  share: float,
+  config: ConfigDict,
+) -> dict[str, Any]:
+  """What a share of forget, learnt again together with retain, brings back of the other rows.
 
-  Facts are drawn, with all their rows, so that the rest tells none of them.
+  Facts are drawn with all their rows, so that the other rows tell none of them.
 
   Args:
-    setup: stages.Setup. evaluator: the Evaluator. params: of the attacked model.
-    facts: (N,) what each row of forget tells, see `asking.fact`.
-    share: of forget, at least a batch of it. settings: `config.attacks`. seed: that draws the
-      facts.
+    inputs: what attacks start from.
     program: from `learner`.
+    params: of the attacked model.
+    share: of forget, at least a batch of it.
+    config: `batch_size` and `steps`, as `settings` has them.
 
   Returns:
-    {"rows": that were learnt, "MRR": {steps: on the rows of all other facts}}, of 0 steps too.
+    {"rows": number of rows that were learnt, "MRR": {steps: on the rows of all other facts}}, of 0
+    steps too.
   """
-  rows = setup.records["forget"]
-  some = drawn(facts, max(settings.batch_size, round(share * len(rows))), seed)
-  rest = np.setdiff1d(np.arange(len(rows)), some)
-  data = setup.data._replace(records={**setup.records, "forget": Rows(rows, some)})
-  state = train.start_state(params, program.tx, setup.mesh, program.layout)
-  mrr = lambda params: metrics.mean_reciprocal_rank(evaluator.forget_ranks(params)[rest])
-  found = {0: mrr(params)}
+  rows = inputs.data.records[FORGET]
+  count = max(config.batch_size, round(share * len(rows)))
+  learnt = draw_rows([leak.fact for leak in inputs.leaks], count, inputs.seed)
+  others = np.setdiff1d(np.arange(len(rows)), learnt)
+  records = {**inputs.data.records, FORGET: Rows(rows, learnt)}
+  state = train.start_state(params, program.tx, inputs.mesh, program.layout)
+  mrr = lambda params: metrics.mean_reciprocal_rank(inputs.evaluator.forget_ranks(params)[others])
+  curve = {0: mrr(params)}
   with contextlib.closing(
     unlearning_batches(
-      data,
-      settings.batch_size,
-      image_size=setup.model.sizes.image_size,
-      seed=setup.config.seed,
-      threads=setup.config.reader_threads,
+      inputs.data._replace(records=records),
+      config.batch_size,
+      image_size=inputs.image_size,
+      seed=inputs.seed,
+      threads=inputs.threads,
     )
   ) as batches:
-    for now, batch in enumerate(itertools.islice(batches, max(settings.steps)), start=1):
-      state, _ = program.step(state, params, sharding.put_batch(batch, setup.mesh))
-      if now in settings.steps:
-        found[now] = mrr(state.params)
-  return {"rows": len(some), "MRR": found}
+    for step, batch in enumerate(itertools.islice(batches, max(config.steps)), start=1):
+      state, _ = program.step(state, params, sharding.put_batch(batch, inputs.mesh))
+      if step in config.steps:
+        curve[step] = mrr(state.params)
+  return {"rows": len(learnt), "MRR": curve}
 
 
-def drawn(facts, count, seed):
-  """Numbers of the rows of facts that are drawn until they have `count` rows."""
-  known = list(dict.fromkeys(facts))
-  rows_of = {each: [] for each in known}
-  for row, each in enumerate(facts):
-    rows_of[each].append(row)
-  out = []
-  for number in np.random.default_rng(seed).permutation(len(known)):
-    if len(out) >= count:
+def draw_rows(facts: Sequence[Hashable], count: int, seed: int) -> np.ndarray:
+  """Draws facts until they have `count` rows; returns the sorted numbers of all their rows.
+
+  Args:
+    facts: what each row tells.
+  """
+  rows_of = {fact: [] for fact in facts}
+  for row, fact in enumerate(facts):
+    rows_of[fact].append(row)
+  groups, rows = list(rows_of.values()), []
+  for number in np.random.default_rng(seed).permutation(len(groups)):
+    if len(rows) >= count:
       break
-    out += rows_of[known[number]]
-  return np.array(sorted(out))
+    rows += groups[number]
+  return np.array(sorted(rows))
+
+
+ATTACK = Attack(
+  key="Relearning",
+  label="Retrieval after learning a few forget pairs again",
+  reduction="mean",
+  make=make,
+  settings=settings,
+  check=check,
+  check_data=check_data,
+)

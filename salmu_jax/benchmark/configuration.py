@@ -8,8 +8,7 @@ import numbers
 import optax
 from ml_collections import ConfigDict
 
-from salmu_jax import errors, train
-from salmu_jax.attacks.attacker import ATTACKS
+from salmu_jax import attacks, errors, train
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import metrics
 from salmu_jax.evaluate.measures import CANDIDATES
@@ -58,7 +57,7 @@ def check(config, schema, run_schema, mesh):
   if not config.release:
     plan.check(config.generate)
   _check_evaluation(config)
-  _check_attacks(config.attacks, check_batch)
+  attacks.check(config.attacks, check_batch)
   _check_method(config, schema)
   _check_judged(config)
   if config.training_release and not config.release:
@@ -177,27 +176,6 @@ def _check_evaluation(config):
       f"config.evaluate.name_prompt = {config.evaluate.name_prompt!r} must hold one {{}}, where "
       "the name of the person goes, and no other braces."
     )
-
-
-def _check_attacks(attacks, check_batch):
-  for name in attacks.names:
-    _known("config.attacks.names", name, ATTACKS)
-  number = lambda value: isinstance(value, numbers.Real) and not isinstance(value, bool)
-  if not attacks.shares or not all(number(each) and 0 < each < 1 for each in attacks.shares):
-    raise InputError(
-      f"config.attacks.shares = {attacks.shares!r}; give shares of forget, each between 0 and 1."
-    )
-  if not attacks.steps or not all(isinstance(n, int) and n > 0 for n in attacks.steps):
-    raise InputError(
-      f"config.attacks.steps = {attacks.steps!r}; give numbers of steps, each 1 or more."
-    )
-  _positive(attacks, "config.attacks", "learning_rate", "rows", "people")
-  if attacks.batch_size < 2:
-    raise InputError(
-      f"config.attacks.batch_size = {attacks.batch_size}; it must be 2 or more: pairs are learnt "
-      "from one another."
-    )
-  check_batch("attacks.batch_size", attacks.batch_size)
 
 
 def _takes_a_name(prompt):

@@ -1,14 +1,17 @@
 """Judging: every model through the one evaluator, and what its results file says of its making."""
 
+import functools
 import time
 
 from clu import parameter_overview
 
 from configs import methods
-from salmu_jax.attacks.attacker import Attacker
+from salmu_jax import attacks, train
+from salmu_jax.attacks.base import Inputs
 from salmu_jax.benchmark import stages
 from salmu_jax.benchmark.stages import PRETRAINED
 from salmu_jax.data import releases
+from salmu_jax.data.leaks import leaks
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate.evaluator import Evaluator
 from salmu_jax.interop import external_models
@@ -37,8 +40,26 @@ def make_evaluator(setup):
 
 
 def make_attacker(setup, evaluator, clean):
-  """What attacks every model, see `attacks.Attacker`; None where config.attacks names no attack."""
-  return Attacker(setup, evaluator, clean) if setup.config.attacks.names else None
+  """What attacks every model, see `attacks.attacker`; None where config.attacks names no attack."""
+  if not setup.config.attacks.names:
+    return None
+  return attacks.attacker(attack_inputs(setup, evaluator, clean), setup.config.attacks)
+
+
+def attack_inputs(setup, evaluator, clean):
+  """What attacks start from, see `Inputs`; `clean` are the parameters of the Clean model."""
+  return Inputs(
+    data=setup.data,
+    evaluator=evaluator,
+    clean=clean,
+    leaks=leaks(setup.release, evaluator.tables["forget"]),
+    seed=setup.config.seed,
+    name_prompt=setup.config.evaluate.name_prompt,
+    program=functools.partial(train.unlearn_program, setup.config, setup.model, setup.mesh),
+    mesh=setup.mesh,
+    image_size=setup.model.sizes.image_size,
+    threads=setup.config.reader_threads,
+  )
 
 
 def store_fragile_set(setup, evaluator, compromised):
@@ -71,12 +92,12 @@ def evaluate(setup, evaluator, name, params, attacker=None):
   """Writes results/<name>.json, and compat/<name>.json for other readers, unless they are there.
 
   Args:
-    attacker: attacks.Attacker, or None where config.attacks names no attack.
+    attacker: of `make_attacker`.
   """
   if is_evaluated(setup, name):
     return
   began = time.monotonic()
-  results = evaluator.run(params, f"evaluate {name}", attacker and attacker.attack)
+  results = evaluator.run(params, f"evaluate {name}", attacker)
   weights = checkpoint.digest(params)
   if not hosts.is_first():
     return

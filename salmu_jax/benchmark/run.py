@@ -9,10 +9,11 @@ import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
-from salmu_jax import defaults
+from salmu_jax import attacks, defaults
 from salmu_jax.benchmark import configuration, judging, stages
 from salmu_jax.data import counts as counts_lib
 from salmu_jax.data import hub, imagenet, pipeline, records, releases, tokenizers, zero_shot
+from salmu_jax.data.dataset import check_rows
 from salmu_jax.errors import InputError
 from salmu_jax.generate import generator as generated
 from salmu_jax.interop import external_models
@@ -190,12 +191,12 @@ def _check_stages(setup):
     _check_trainable(setup, name)
     workdir.check_settings(setup.model_folder(name), stages.pretrain_settings(setup))
     rows = sum(counts[split] for split in setup.splits(name))
-    _check_rows("pretrain", config.pretrain, name, rows)
+    check_rows("config.pretrain", config.pretrain.batch_size, name, rows)
   for name, run_ in config.unlearn.items():
     workdir.check_settings(setup.model_folder(name), stages.unlearn_settings(setup, name))
     _check_unlearning(setup, name, run_)
   _check_fragile(setup)
-  _check_attacked(setup)
+  attacks.check_data(config.attacks, setup.data)
   _check_judged_start(setup)
 
 
@@ -212,7 +213,7 @@ def _check_unlearning(setup, name, run_):
   for half in ("forget", "retain"):
     rows = sum(setup.release.counts[split] for split in setup.splits(half))
     if rows or half in method.reads:
-      _check_rows(f"unlearn.{name}", run_, half, rows)
+      check_rows(f"config.unlearn.{name}", run_.batch_size, half, rows)
 
 
 def _check_judged_start(setup):
@@ -240,24 +241,6 @@ def _check_fragile(setup):
     )
 
 
-def _check_attacked(setup):
-  """Raises InputError where relearning has not the rows that it needs."""
-  attacks = setup.config.attacks
-  if "Relearning" not in attacks.names:
-    return
-  for half in ("forget", "retain"):
-    rows = sum(setup.release.counts[split] for split in setup.splits(half))
-    _check_rows("attacks", attacks, half, rows)
-  forget = setup.release.counts["forget"]
-  most = max(attacks.batch_size, round(max(attacks.shares) * forget))
-  if most >= forget:
-    raise InputError(
-      f"config.attacks would learn {most} of the {forget} rows of forget again (attacks.shares, "
-      "and at least attacks.batch_size), which leaves none to look at. Choose less of either, or "
-      "leave 'Relearning' out of attacks.names."
-    )
-
-
 def _check_trainable(setup, name):
   """Raises InputError unless the release has what the model is pretrained on."""
   needed = {"clean": [("retain_real", "retain")]}
@@ -269,17 +252,6 @@ def _check_trainable(setup, name):
         f"{name.capitalize()} cannot be trained on it. Give weights in config.init.{name}, or name "
         "the directory with the training splits in config.training_release."
       )
-
-
-def _check_rows(where, section, what, rows):
-  """Raises InputError for a batch that would hold a row twice."""
-  if not rows:
-    raise InputError(f"config.{where} reads {what}, and the release has no rows for it.")
-  if section.batch_size > rows:
-    raise InputError(
-      f"config.{where}.batch_size = {section.batch_size} is larger than the {rows} rows of {what} "
-      "that there are to train on."
-    )
 
 
 def _finished(setup):

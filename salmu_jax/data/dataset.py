@@ -7,6 +7,7 @@ from salmu_jax.data import pipeline
 from salmu_jax.data.releases import Release
 from salmu_jax.data.tokenizers import Tokenizer
 from salmu_jax.data.zero_shot import ZeroShotSet
+from salmu_jax.errors import InputError
 
 
 class Data(NamedTuple):
@@ -29,3 +30,23 @@ class Data(NamedTuple):
   def splits(self, purpose: str) -> tuple[str, ...]:
     """The splits that a kind of training reads, see `pipeline.READABLE`."""
     return pipeline.splits_of(self.release, purpose)
+
+  def count(self, purpose: str) -> int:
+    """The number of rows that a kind of training reads."""
+    return sum(self.release.counts[split] for split in self.splits(purpose))
+
+
+def check_rows(where: str, batch_size: int, purpose: str, rows: int) -> None:
+  """Raises InputError for a batch that would hold a row twice, or has no rows to be made of.
+
+  Args:
+    where: the path of the section that has `batch_size`, such as "config.pretrain".
+    purpose: what is read, see `pipeline.READABLE`. rows: how many that has.
+  """
+  if not rows:
+    raise InputError(f"{where} reads {purpose}, and the release has no rows for it.")
+  if batch_size > rows:
+    raise InputError(
+      f"{where}.batch_size = {batch_size} is larger than the {rows} rows of {purpose} that "
+      "there are to train on."
+    )

@@ -1,0 +1,126 @@
+"""What an attack is, what it is given, and what it says of a model."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from salmu_jax.data.dataset import Data
+from salmu_jax.data.leaks import Leak
+from salmu_jax.evaluate.embeddings import Embedded
+from salmu_jax.evaluate.evaluator import Evaluator
+from salmu_jax.methods.base import Method
+from salmu_jax.results.recoverability import REDUCTIONS
+from salmu_jax.runtime import progress
+from salmu_jax.train import Program
+
+FORGET = "forget"
+_STREAM = 7  # of the seed, for the draws of attacks
+Params = Mapping[str, Any]  # of a model
+Embed = Callable[[Sequence[str]], np.ndarray]  # embed(N texts) -> (N, D)
+# check_batch(field, size) raises InputError for a batch that does not divide over the devices; the
+# field is a path below `config`.
+CheckBatch = Callable[[str, int], None]
+
+
+class Inputs(NamedTuple):
+  """What attacks start from, made once for all models of a release.
+
+  Attributes:
+    data: of which forget and retain are read, and nothing else.
+    evaluator: that judges the models.
+    clean: parameters of the Clean model.
+    leaks: of forget, in the order of its rows.
+    seed: of all draws.
+    name_prompt: how a person is named; {} stands for the name.
+    program: program(method) -> the step that trains with the method on this mesh.
+    mesh: the devices to train on.
+    image_size: of the training pictures, in pixels.
+    threads: that prepare training rows.
+  """
+
+  data: Data
+  evaluator: Evaluator
+  clean: Params
+  leaks: Sequence[Leak]
+  seed: int
+  name_prompt: str
+  program: Callable[[Method], Program]
+  mesh: jax.sharding.Mesh
+  image_size: int
+  threads: int = 1
+
+  def rng(self) -> np.random.Generator:
+    """A fresh generator, whose draws are the same for every model."""
+    return np.random.default_rng([self.seed, _STREAM])
+
+  def embedder(self, params: Params, label: str) -> Embed:
+    """Embeds texts through a model, behind a progress bar with this label."""
+
+    def embed(texts: Sequence[str]) -> np.ndarray:
+      with progress.counting(label, len(texts)) as tick:
+        return self.evaluator.embed_texts(params, texts, tick)
+
+    return embed
+
+
+class Finding(NamedTuple):
+  """What an attack finds on one model.
+
+  Attributes:
+    parts: {name: number}, which make the attack's number; empty where it found nothing to attack.
+    details: more to tell, as JSON.
+    why: the reason for there being no parts.
+  """
+
+  parts: dict[str, float]
+  details: dict[str, Any]
+  why: str = ""
+
+
+Run = Callable[[Params, Embedded], Finding]  # attacks one model
+
+
+def _accept(settings: ConfigDict, where: str, other: Any) -> None:
+  """The check of an attack that has nothing to check."""
+  del settings, where, other
+
+
+class Attack(NamedTuple):
+  """An attack, complete.
+
+  Attributes:
+    key: names the attack in config.attacks.names and in results; in lower case, its settings.
+    label: what its number is, in words.
+    reduction: a key of REDUCTIONS, which makes the number from the parts.
+    make: make(inputs, settings) -> run; run(params, Embedded) -> Finding, for one model. What is
+      expensive and the same for all models belongs into `make`.
+    settings: settings() -> its settings, with their defaults.
+    check: check(settings, where, check_batch), which raises InputError for the first setting that
+      is impossible. `where` is their path, such as "config.attacks.gallery".
+    check_data: check_data(settings, where, data), which raises InputError where the data do not
+      suffice for the settings.
+  """
+
+  key: str
+  label: str
+  reduction: str
+  make: Callable[[Inputs, ConfigDict], Run]
+  settings: Callable[[], ConfigDict] = ConfigDict
+  check: Callable[[ConfigDict, str, CheckBatch], None] = _accept
+  check_data: Callable[[ConfigDict, str, Data], None] = _accept
+
+
+def entry(attack: Attack, finding: Finding) -> dict[str, Any]:
+  """What a results file holds of an attack: its number, if any, and all that explains it."""
+  if not finding.parts:
+    return {"value": None, "label": attack.label, "why": finding.why, **finding.details}
+  return {
+    "value": float(REDUCTIONS[attack.reduction](list(finding.parts.values()))),
+    "label": attack.label,
+    "reduction": attack.reduction,
+    "parts": finding.parts,
+    **finding.details,
+  }
