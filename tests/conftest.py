@@ -10,8 +10,21 @@ os.environ["XLA_FLAGS"] = (
 )
 
 import jax
+import pytest
 from absl import flags
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # grain's worker processes read absl flags, which are parsed only under absl.app.
 flags.FLAGS.mark_as_parsed()
+
+
+@pytest.fixture
+def board(tmp_path):
+  """A leaderboard to submit to: a folder with the results of Clean, Compromised and a method."""
+  from submissions import SMALL
+
+  from salmu_jax.runtime import files
+
+  for name, result in SMALL.items():
+    files.write_json(tmp_path / "board" / f"{name}.json", result)
+  return tmp_path / "board"

@@ -6,9 +6,8 @@ import base64
 import io
 
 import numpy as np
+from madeup import MADE_UP, result, with_rows
 from PIL import Image
-from test_report import MADE_UP, result
-from test_statistics import with_rows
 
 from salmu_jax.results import metrics_table
 from salmu_jax.results.collecting import Table

@@ -1,7 +1,13 @@
 """Results files to submit, made of the kept ones: with the rows that older versions left out."""
 
+import copy
+import json
 import pathlib
 
+import pytest
+
+from salmu_jax.errors import InputError
+from salmu_jax.report import submit
 from salmu_jax.results import breakdown
 from salmu_jax.results.metrics_table import METRICS
 from salmu_jax.runtime import files
@@ -122,3 +128,33 @@ def example(**changes):
     "portrait": "data:image/jpeg;base64,/9j/4AAQ",
     **changes,
   }
+
+
+PERSON = "salmu_jax.additional.breakdown.forget.identity.person 0"
+SMALL = {name: small(name) for name in ("clean", "compromised", "finetune")}
+MINE = small("vlunlearn", "mine")
+
+
+def content(folder):
+  return {path.name: path.read_bytes() for path in folder.rglob("*")}
+
+
+def refused(board, result):
+  """The lines of the refusal, by field; the folder stays as it was."""
+  path = board.parent / "submitted.json"
+  path.write_text(result if isinstance(result, str) else json.dumps(result), "utf-8")
+  before = content(board)
+  with pytest.raises(InputError) as caught:
+    submit.submit(path, board)
+  assert content(board) == before
+  head, *lines = str(caught.value).split("\n")
+  assert head.startswith(f"{path} is not added to {board}, for ")
+  for line in lines:
+    assert "; " in line or line.startswith("(and "), line
+  return dict(line.split(": ", 1) for line in lines if line[0] != "(")
+
+
+def changed(*keys, value):
+  result = copy.deepcopy(MINE)
+  put(result, *keys, value=value)
+  return result

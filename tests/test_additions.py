@@ -6,10 +6,9 @@ import json
 
 import numpy as np
 import pytest
+from madeup import everything, save, with_rows
 from rich.console import Console
 from test_evaluator import World
-from test_report import everything, save
-from test_statistics import with_rows
 
 from salmu_jax.data import pipeline
 from salmu_jax.errors import InputError

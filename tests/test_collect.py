@@ -5,8 +5,8 @@ import io
 import json
 
 import pytest
+from madeup import everything, result, save
 from rich.console import Console
-from test_report import everything, result, save
 
 from salmu_jax.errors import InputError
 from salmu_jax.report import __main__ as command

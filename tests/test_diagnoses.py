@@ -7,8 +7,8 @@ import types
 import matplotlib
 import numpy as np
 import pytest
+from madeup import everything, save
 from rich.console import Console
-from test_report import everything, save
 
 from salmu_jax.evaluate import groups
 from salmu_jax.report import __main__ as command

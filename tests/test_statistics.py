@@ -4,34 +4,12 @@ import copy
 
 import numpy as np
 import pytest
-from test_report import everything, result
+from madeup import PEOPLE, everything, result, with_rows
 
 from salmu_jax.report import bootstrap, statistics, statistics_text
 from salmu_jax.results import diagnosis, metrics_table
 from salmu_jax.results.collecting import Table
 from salmu_jax.runtime import files
-
-PEOPLE = 40
-SIZES = {"forget": 200, "holdout_identity": 200, "holdout_association": 200, "retain_joint": 60}
-
-
-def with_rows(one, seed=0):
-  """A made-up result with whose each row is, and hits that its means are of."""
-  rng = np.random.default_rng(seed)
-  one = copy.deepcopy(one)
-  group = lambda n, people=PEOPLE: [f"{i % people:08d}" for i in range(n)]
-  groups = {split: group(n) for split, n in SIZES.items()}
-  groups |= {"forget_identity": group(100, 20), "fragile_set": [f"{i}.jpg" for i in range(60)]}
-  groups["zero_shot"] = [f"class {i % 10}" for i in range(300)]
-  hits = {}
-  for key, n in (("ACS", 200), ("IdZSC", 100), ("GenKnow", 300)):
-    value = metrics_table.flatten(one)[key]
-    hits[key] = rng.permutation(np.arange(n) < round(value * n)).astype(int).tolist()
-    pillar, metric, name = metrics_table.METRICS[key].path
-    one[pillar][metric][name] = float(np.mean(hits[key]))
-  rows = {"groups": groups, "hits": hits, "ACS_rows": rng.permutation(200).tolist()}
-  one["salmu_jax"]["additional"]["rows"] = rows
-  return one
 
 
 def table():

@@ -3,6 +3,8 @@
 Colours that differ between light and dark are parameters of every chart, named as in THEMES.
 """
 
+from collections.abc import Mapping, Sequence
+
 import altair as alt
 
 from salmu_jax.report import look
@@ -37,7 +39,7 @@ _REMOVED = ["leakage removed, on a log scale up to 99 %", "0 % = Compromised, 10
 _KEPT = ["holdout gap kept", "100 % = Compromised, 0 % = Clean"]
 
 
-def config(theme):
+def config(theme: str) -> dict:
   """Vega-Lite's config in the colours of one of THEMES."""
   colours = THEMES[theme]
   font = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
@@ -61,7 +63,7 @@ def config(theme):
   }
 
 
-def forgetting(rows, thresholds):
+def forgetting(rows: Sequence[Mapping], thresholds: Mapping[str, float]) -> dict:
   """Leakage removed against holdout kept, one point a model, as forgetting_plot draws it.
 
   Args:
@@ -216,7 +218,7 @@ def _looks():
   return colour, shape, tooltip
 
 
-def similarity():
+def similarity() -> dict:
   """Similarities of one split: the named data "points" holds {"model", "slot", "at", "to",
   "share"}.
   """
@@ -234,7 +236,7 @@ def similarity():
   )
 
 
-def training():
+def training() -> dict:
   """One curve a model: the named data "points" holds {"model", "slot", "step", "value"}."""
   return _lines(
     alt.X("step:Q", title="step", axis=alt.Axis(tickCount=4, format=",d")),

@@ -1,5 +1,7 @@
 """Why each model fails, and where: verdicts with their numbers, by field, style and person."""
 
+from collections.abc import Iterable, Mapping, Sequence
+
 from salmu_jax.report import markdown as md
 from salmu_jax.results import breakdown, diagnosis
 from salmu_jax.results.metrics_table import METRICS, distance, flatten
@@ -11,26 +13,27 @@ WORST = 5  # people named
 TABLED = ("field", "style")
 
 
-def diagnoses(results, thresholds):
+def diagnoses(results: Sequence[Mapping], thresholds: Mapping[str, float]) -> list[dict]:
   """The verdict of every unlearned model, and its groups.
 
   Args:
     results: what `read_results` returns. thresholds: see `diagnosis.THRESHOLDS`.
 
   Returns:
-    [{"model", "verdict": a Verdict's fields, or None with "obstacle" saying why, "groups": [a
-    Group's fields]}]; groups are empty for results without a breakdown.
+    [{"model", "verdict": a Verdict's fields, or None with "obstacle" saying why, "distances": of
+    each metric to its bound, "groups": [a Group's fields]}]; groups are empty for results without a
+    breakdown.
   """
   clean, compromised = (flatten(result) for result in results[:2])
   bounds = [_broken_down(result) for result in results[:2]]
-  out = []
+  models = []
   for result in results[2:]:
     values = flatten(result)
     obstacle = diagnosis.obstacle(values, clean, compromised)
     verdict = None if obstacle else diagnosis.diagnose(values, clean, compromised, thresholds)
     tables = [_broken_down(result), *bounds]
     groups = diagnosis.by_group(*tables) if all(tables) else []
-    out.append(
+    models.append(
       {
         "model": result["salmu_jax"]["model"],
         "verdict": verdict and {**verdict._asdict(), "shares": verdict.shares._asdict()},
@@ -42,15 +45,19 @@ def diagnoses(results, thresholds):
         "groups": [{**group._asdict(), "shares": group.shares._asdict()} for group in groups],
       }
     )
-  return out
+  return models
 
 
 def _broken_down(result):
   return result["salmu_jax"].get("additional", {}).get("breakdown")
 
 
-def markdown(found, thresholds):
-  """The diagnoses as GitHub-flavoured Markdown, one section a model."""
+def markdown(models: Iterable[Mapping], thresholds: Mapping[str, float]) -> str:
+  """The diagnoses as GitHub-flavoured Markdown, one section a model.
+
+  Args:
+    models: what `diagnoses` returns.
+  """
   head = (
     "# Diagnosis\n\nShares of the gap between Compromised and Clean. Leakage left: 0% is Clean's "
     f"retrieval, 100% Compromised's; more than {1 - thresholds['leak_removed']:.0%} over all "
@@ -58,16 +65,16 @@ def markdown(found, thresholds):
     f"{1 - thresholds['holdout_kept']:.0%} over all rows is over-generalised. - means that the "
     "group has no such rows, or no gap.\n"
   )
-  return "\n".join([head, *(_section(each, thresholds) for each in found)])
+  return "\n".join([head, *(_section(model, thresholds) for model in models)])
 
 
-def _section(each, thresholds):
-  verdict = each["verdict"]
-  words = each["obstacle"]
+def _section(model, thresholds):
+  verdict = model["verdict"]
+  words = model["obstacle"]
   if verdict:
     words = diagnosis.describe(diagnosis.Verdict(**{**verdict, "shares": _shares(verdict)}))
-  groups = [diagnosis.Group(**{**group, "shares": _shares(group)}) for group in each["groups"]]
-  parts = [f"## {md.escape(each['model'])}\n", f"{words[0].upper()}{words[1:]}.\n"]
+  groups = [diagnosis.Group(**{**group, "shares": _shares(group)}) for group in model["groups"]]
+  parts = [f"## {md.escape(model['model'])}\n", f"{words[0].upper()}{words[1:]}.\n"]
   for kind in TABLED:
     chosen = [group for group in groups if group.kind == kind]
     if chosen:
@@ -88,8 +95,8 @@ def _table(head, groups):
   ]
   lines = [heads, ["---", *["---:"] * 4]]
   for group in groups:
-    found = group.shares
-    lost = map(_lost, (found.leak_removed, found.inter_kept, found.intra_kept))
+    shares = group.shares
+    lost = map(_lost, (shares.leak_removed, shares.inter_kept, shares.intra_kept))
     lines.append([md.escape(group.label), str(group.rows), *lost])
   return md.table(lines)
 
@@ -112,6 +119,5 @@ def _people(people, thresholds):
   named = ", ".join(f"{md.escape(label)} ({left[label]:.0%})" for label in worst)
   return (
     f"Of the {len(people)} people to forget who leaked, {len(leaking)} leak more than {limit:.0%} "
-    "of what they did. "
-    f"Most: {named}.\n"
+    f"of what they did. Most: {named}.\n"
   )

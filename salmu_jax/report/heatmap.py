@@ -1,9 +1,12 @@
 """One picture of where methods fail: every method by private field and caption style."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
 
-from salmu_jax.report import figures
+from salmu_jax.report import diagnoses, figures
 from salmu_jax.report.look import INK
 
 FILE = "breakdown.png"
@@ -13,40 +16,40 @@ PANELS = (
   ("inter_kept", "Similarity lost of other people's pairs, share of the holdout gap"),
   ("intra_kept", "Similarity lost of the same people's kept pairs, share of the holdout gap"),
 )
-_KINDS = ("field", "style")
 # White is as it should be.
 _COLOURS = LinearSegmentedColormap.from_list("harm", ["#ffffff", "#f6c9a8", "#d55e00"])
 
 
-def breakdown(found):
+def breakdown(models: Sequence[Mapping]) -> Figure:
   """A figure of one panel for each of PANELS: a row for each model, a column for each group.
 
   Args:
-    found: what `diagnoses.diagnoses` returns.
+    models: what `diagnoses.diagnoses` returns.
   """
-  found = [each for each in found if each["groups"]]
-  columns = _columns(found)
+  models = [model for model in models if model["groups"]]
+  columns = _columns(models)
   if not columns:
     return _nothing()
-  figure = figures.blank_figure(1.2 + len(PANELS) * (0.75 + 0.24 * len(found)))
+  figure = figures.blank_figure(1.2 + len(PANELS) * (0.75 + 0.24 * len(models)))
   panels = figure.subplots(len(PANELS), 1, sharex=True, squeeze=False)[:, 0]
   for panel, (key, title) in zip(panels, PANELS, strict=True):
-    _draw(panel, found, columns, key, title)
+    _draw(panel, models, columns, key, title)
   panels[-1].set_xticks(
     range(len(columns)), [label for _, label in columns], rotation=35, ha="right"
   )
   return figure
 
 
-def _columns(found):
-  seen = {(g["kind"], g["label"]): None for each in found for g in each["groups"]}
-  return [group for kind in _KINDS for group in seen if group[0] == kind]
+def _columns(models):
+  """(kind, label) of each column, fields before styles."""
+  groups = {(g["kind"], g["label"]): None for model in models for g in model["groups"]}
+  return [group for kind in diagnoses.TABLED for group in groups if group[0] == kind]
 
 
-def _draw(panel, found, columns, key, title):
-  table = np.full((len(found), len(columns)), np.nan)
-  for row, each in enumerate(found):
-    values = {(g["kind"], g["label"]): g["shares"][key] for g in each["groups"]}
+def _draw(panel, models, columns, side, title):
+  table = np.full((len(models), len(columns)), np.nan)
+  for row, model in enumerate(models):
+    values = {(g["kind"], g["label"]): g["shares"][side] for g in model["groups"]}
     for column, group in enumerate(columns):
       if values.get(group) is not None:
         table[row, column] = 1 - values[group]
@@ -55,13 +58,13 @@ def _draw(panel, found, columns, key, title):
     text = "-" if np.isnan(value) else f"{100 * value:z.0f}"
     panel.text(column, row, text, ha="center", va="center", fontsize=7.5)
   panel.set_title(title)
-  panel.set_yticks(range(len(found)), [figures.label(each["model"]) for each in found])
+  panel.set_yticks(range(len(models)), [figures.label(model["model"]) for model in models])
   panel.tick_params(length=0)
   panel.grid(False)
-  fields = sum(kind == _KINDS[0] for kind, _ in columns)
+  fields = sum(kind == diagnoses.TABLED[0] for kind, _ in columns)
   panel.axvline(fields - 0.5, color=INK, linewidth=1.2)
-  for side in panel.spines.values():
-    side.set_visible(False)
+  for spine in panel.spines.values():
+    spine.set_visible(False)
 
 
 def _nothing():

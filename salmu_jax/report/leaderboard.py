@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -92,7 +93,7 @@ def shares_of(row: Mapping) -> Shares:
   return Shares(**{side: row[side] for side in SIDES})
 
 
-def show(rows, console):
+def show(rows: Sequence[Mapping], console: Console) -> None:
   """Prints the table: each value, and dim below it its distance to its bound.
 
   Args:
@@ -149,7 +150,12 @@ def _short(number):
   return re.sub(r"(?<!\d)0\.", ".", number)
 
 
-def write(rows, out_dir, results, thresholds=diagnosis.THRESHOLDS):
+def write(
+  rows: Sequence[Mapping],
+  out_dir: str | pathlib.Path,
+  results: Sequence[Mapping],
+  thresholds: Mapping[str, float] = diagnosis.THRESHOLDS,
+) -> list[pathlib.Path]:
   """Writes leaderboard.md, leaderboard.csv and leaderboard.json; same results, same bytes.
 
   What is published stands in leaderboard.md alone, under a heading of its own.
@@ -171,7 +177,11 @@ def write(rows, out_dir, results, thresholds=diagnosis.THRESHOLDS):
   return paths
 
 
-def markdown(rows, results, thresholds=diagnosis.THRESHOLDS):
+def markdown(
+  rows: Sequence[Mapping],
+  results: Sequence[Mapping],
+  thresholds: Mapping[str, float] = diagnosis.THRESHOLDS,
+) -> str:
   """The table as GitHub-flavoured Markdown, between how it was made and how to read it."""
   bounds = {key: metric.bound.capitalize() for key, metric in METRICS.items()}
   heads = ["model", "budget", *(f"{key} ({bounds[key]})" for key in METRICS), "failure mode"]
@@ -185,18 +195,18 @@ def markdown(rows, results, thresholds=diagnosis.THRESHOLDS):
   return f"{head}\n{md.table(lines)}\n{_legend(thresholds)}\n{attacked}"
 
 
-def paragraph(results):
+def paragraph(results: Sequence[Mapping]) -> str:
   """How the models of a table were made and judged, in one paragraph."""
   about = [result["salmu_jax"] for result in results]
   release = about[0]["release"]
 
   def every(key, shape="{}"):
-    found = sorted({each[key] for each in about if each[key] is not None})
-    return ", ".join(md.escape(shape.format(value)) for value in found) or MISSING
+    values = sorted({model[key] for model in about if model[key] is not None})
+    return ", ".join(md.escape(shape.format(value)) for value in values) or MISSING
 
-  def known(key):
-    """Of imported weights nobody knows it; then the paragraph says whose are missing."""
-    without = [md.escape(each["model"]) for each in about if each[key] is None]
+  def every_known(key):
+    """`every`, and which models lack it, as imported weights do."""
+    without = [md.escape(model["model"]) for model in about if model[key] is None]
     if not without or len(without) == len(about):
       return every(key)
     return f"{every(key)} ({MISSING} for {', '.join(without)})"
@@ -208,7 +218,8 @@ def paragraph(results):
     f"{md.escape(release['manifest_sha256'][:12])}). Unit of the holdout: "
     f"{md.escape(release['holdout_unit'])}. Retrieval gallery: {release['retrieval_gallery']:,} "
     f"captions. Budget: {every('budget', '{:g}x')} (1x is one pass over `forget`). Seed: "
-    f"{known('seed')}. GenKnow ran on: {every('general_knowledge')}. Device: {known('device')}."
+    f"{every_known('seed')}. GenKnow ran on: {every('general_knowledge')}. Device: "
+    f"{every_known('device')}."
   )
 
 
@@ -262,12 +273,12 @@ def _attacked(rows):
 
 
 def _attack_cells(row, clean, cell):
-  """cell(value, distance to Clean's) of every attack on a model."""
+  """cell(value, distance to what it gets of Clean) of every attack on a model."""
   values, bounds = row["recoverability"], clean["recoverability"]
-  return [cell(value, away(value, bounds[key])) for key, value in values.items()]
+  return [cell(value, distance_to_clean(value, bounds[key])) for key, value in values.items()]
 
 
-def away(value: float | None, clean: float | None) -> float | None:
+def distance_to_clean(value: float | None, clean: float | None) -> float | None:
   """How far what an attack gets is from what it gets of Clean; None where either is missing."""
   return None if value is None or clean is None else value - clean
 
@@ -277,8 +288,8 @@ def _csv(rows):
 
   Seed and steps apply to every model, but of imported weights nobody knows them.
   """
-  out = io.StringIO()
-  writer = csv.writer(out, lineterminator="\n")
+  text = io.StringIO()
+  writer = csv.writer(text, lineterminator="\n")
   distances = (f"{key}_distance" for key in METRICS)
   writer.writerow(["model", "role", "method", "budget", "seed", "steps", "verdict", *SIDES,
                    *METRICS, *distances, *rows[0]["recoverability"]])  # fmt: skip
@@ -290,7 +301,7 @@ def _csv(rows):
       *row["distances"].values(),
       *row["recoverability"].values(),
     ]
-    about = ["" if value is None else value for value in about]
-    rest = [row["seed"], row["steps"], row["verdict"], *numbers]
-    writer.writerow([*about, *(MISSING if value is None else value for value in rest)])
-  return out.getvalue()
+    applying = ["" if value is None else value for value in about]
+    numbers = [row["seed"], row["steps"], row["verdict"], *numbers]
+    writer.writerow([*applying, *(MISSING if value is None else value for value in numbers)])
+  return text.getvalue()

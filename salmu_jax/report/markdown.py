@@ -2,14 +2,15 @@
 
 import html
 import re
+from collections.abc import Iterable, Sequence
 
 
-def table(lines):
+def table(lines: Iterable[Sequence[str]]) -> str:
   """Lines of cells as a Markdown table; the second says how columns are aligned."""
   return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def escape(text):
+def escape(text: str) -> str:
   """Text that a Markdown table shows as it is: one line, no markup, no new cell."""
   text = html.escape(" ".join(text.split()), quote=False)
   # An underscore between letters is no markup; `direct_similarity` stays readable in the source.

@@ -31,30 +31,49 @@ _FIRST = 3  # methods drawn before any is chosen
 
 def html(
   tables: Sequence[Table],
-  found: Mapping,
+  statistics: Mapping,
   left_out: Iterable[tuple[str, str]] = (),
   thresholds: Mapping[str, float] = diagnosis.THRESHOLDS,
 ) -> str:
   """The page.
 
   Args:
-    tables: [Table], see `results.collect`. found: what `statistics.of_tables` returns for them.
+    tables: see `collecting.collect`. statistics: what `statistics.of_tables` returns for them.
     left_out: [(path, why)] of files that are in none.
     thresholds: see `diagnosis.THRESHOLDS`.
 
   Returns:
     HTML; the same for the same results.
   """
-  over_seeds = {label: each for each in found["over_seeds"] for label in each["tables"]}
+  over_seeds = {label: seeds for seeds in statistics["over_seeds"] for label in seeds["tables"]}
   shown = [
-    page_data.table(label, results, thresholds, found["tables"][label], over_seeds.get(label))
+    page_data.table(label, results, thresholds, statistics["tables"][label], over_seeds.get(label))
     for label, results in tables
   ]
-  judged = [result for _, results in tables for result in results]
-  columns, level = page_data.columns(judged), f"{bootstrap.LEVEL:.0%}"
-  data = {
+  columns = page_data.columns(result for _, results in tables for result in results)
+  level = f"{bootstrap.LEVEL:.0%}"
+  scripts = [vl_convert.javascript_bundle(), "".join(map(_read, _SCRIPTS))]
+  template = _environment().get_template("page.html.jinja")
+  return template.render(
+    tables=shown,
+    left_out=left_out,
+    columns=columns,
+    advice=leaderboard.ADVICE,
+    limits=_limits(thresholds),
+    source=published_table.source(),
+    level=level,
+    style=_read("page.css"),
+    scripts=scripts,
+    hashes=[_hash(script) for script in scripts],
+    data=_embedded(_data(shown, columns, level)),
+  )
+
+
+def _data(tables, columns, level):
+  """What the page's scripts read."""
+  return {
     "columns": columns,
-    "tables": shown,
+    "tables": tables,
     "published": page_data.published_rows(),
     "charts": {"similarity": charts.similarity(), "training": charts.training()},
     "themes": {
@@ -68,24 +87,6 @@ def html(
     "first": _FIRST,
     "level": level,
   }
-  scripts = [vl_convert.javascript_bundle(), "".join(map(_read, _SCRIPTS))]
-  return (
-    _environment()
-    .get_template("page.html.jinja")
-    .render(
-      tables=shown,
-      left_out=left_out,
-      columns=columns,
-      advice=leaderboard.ADVICE,
-      limits=_limits(thresholds),
-      source=published_table.source(),
-      level=level,
-      style=_read("page.css"),
-      scripts=scripts,
-      hashes=[_hash(script) for script in scripts],
-      data=_embedded(data),
-    )
-  )
 
 
 def _limits(thresholds):

@@ -1,6 +1,4 @@
-"""What the page shows, as one JSON value made from results: numbers short, bulk left out or
-binned.
-"""
+"""What the page shows, as one JSON value: numbers in short, bulk left out or binned."""
 
 import math
 import re
@@ -27,14 +25,14 @@ def table(
   label: str,
   results: Sequence[Mapping],
   thresholds: Mapping[str, float],
-  found: Mapping,
+  statistics: Mapping,
   over_seeds: Mapping | None,
 ) -> dict:
   """Everything about one table.
 
   Args:
     label: its name. results: Clean, Compromised, then the others. thresholds: of the verdicts.
-    found: what `statistics.of_table` returns for it.
+    statistics: what `statistics.of_table` returns for it.
     over_seeds: what `statistics.over_seeds` returns for it and its other seeds, or None.
 
   Returns:
@@ -51,8 +49,8 @@ def table(
   for row in ranked:
     result, name = by_name[row["model"]], row["model"]
     about = {
-      "cells": _shares(row, found["shares"].get(name, {}))
-      | _cells(row, ranked[0], found["intervals"][name], seeds.get(name, {})),
+      "cells": _shares(row, statistics["shares"].get(name, {}))
+      | _cells(row, ranked[0], statistics["intervals"][name], seeds.get(name, {})),
       "bins": [_bins(result, metric, edges) for metric in plotted().values()],
       "curve": _curve(result["salmu_jax"]["curve"]),
       "examples": examples[name],
@@ -66,8 +64,8 @@ def table(
     "rows": rows,
     "scatter": charts.forgetting(ranked, thresholds),
     "edges": [_short(edge) for edge in edges.tolist()],
-    "ranks": _clean(found["ranks"]),
-    "pairs": _clean(found["pairs"]),
+    "ranks": _clean(statistics["ranks"]),
+    "pairs": _clean(statistics["pairs"]),
     "seeds": over_seeds and _seeds(over_seeds),
     "portraits": _portraits(results),
   }
@@ -102,7 +100,7 @@ def columns(results: Iterable[Mapping]) -> list[dict]:
   Args:
     results: of all tables, whose attacks have columns.
   """
-  out = [
+  columns = [
     {
       "key": key,
       "group": "sides",
@@ -117,7 +115,7 @@ def columns(results: Iterable[Mapping]) -> list[dict]:
   for group, metrics in (("metrics", METRICS), ("recoverability", attacks)):
     for key, metric in metrics.items():
       aim = "efficacy" if metric.bound == "clean" else "utility"
-      out.append(
+      columns.append(
         {
           "key": key,
           "group": aim if group == "metrics" else group,
@@ -127,17 +125,17 @@ def columns(results: Iterable[Mapping]) -> list[dict]:
           "bound": metric.bound.capitalize(),
         }
       )
-  return out
+  return columns
 
 
 def published_rows() -> list[dict]:
   """The published values in the shape of a table's rows."""
-  rows = published_table.rows()
-  bounds = [row["scores"] for row in rows[:2]]
-  out = []
-  for row in rows:
+  models = published_table.rows()
+  bounds = [row["scores"] for row in models[:2]]
+  rows = []
+  for row in models:
     cells = {
-      key: [value, distance(METRICS[key], value, *(each[key] for each in bounds))]
+      key: [value, distance(METRICS[key], value, *(bound[key] for bound in bounds))]
       for key, value in row["scores"].items()
       if value is not None
     }
@@ -145,7 +143,7 @@ def published_rows() -> list[dict]:
     words = row["diagnosis"] or (
       "bound" if row["budget"] is None else "not judged, numbers missing"
     )
-    out.append(
+    rows.append(
       {
         "model": row["model"],
         "source": "published",
@@ -160,7 +158,7 @@ def published_rows() -> list[dict]:
         "provenance": dict(sources.SOURCE),
       }
     )
-  return out
+  return rows
 
 
 def _row(row):
@@ -204,28 +202,26 @@ def _shares(row, shares):
 
 
 def _cells(row, clean, intervals, seeds):
-  """{key of a column: [value, distance to bound, low, high, least and largest of seeds, mean of
-  seeds]}.
-  """
-  out = {}
+  """{key of a column: [value, distance to bound, low, high, min, max and mean over seeds]}."""
+  cells = {}
   for key in (*METRICS, *row["recoverability"]):
     if key in METRICS:
       value, away = row["scores"][key], row["distances"][key]
     else:
       value = row["recoverability"][key]
-      away = leaderboard.away(value, clean["recoverability"][key])
+      away = leaderboard.distance_to_clean(value, clean["recoverability"][key])
     ends = intervals.get(key) or [None, None]
     over = seeds.get(key)
     span = [over["min"], over["max"], over["mean"]] if over and over["seeds"] > 1 else []
-    out[key] = [value, away, *ends, *span]
-  return {key: cell for key, cell in _clean(out).items() if cell[0] is not None}
+    cells[key] = [value, away, *ends, *span]
+  return {key: cell for key, cell in _clean(cells).items() if cell[0] is not None}
 
 
 def _seeds(over):
   """The models that have several seeds, as `statistics.over_seeds` has them, numbers short."""
   models = {
-    name: {key: cell for key, cell in found.items() if cell}
-    for name, found in over["models"].items()
+    name: {key: cell for key, cell in numbers.items() if cell}
+    for name, numbers in over["models"].items()
   }
   return _clean({"seeds": over["seeds"], "models": models})
 
@@ -248,13 +244,17 @@ def _curve(curve):
 
 def _examples(results):
   """{model: {number of a portrait: [rank, cosine, [[text, cosine] of the top]]}}."""
-  numbers = {_which(each): at for at, each in enumerate(_first(results))}
+  numbers = {_row_of(example): at for at, example in enumerate(_distinct_examples(results))}
   return {
     result["salmu_jax"]["model"]: {
-      numbers[_which(each)]: _clean(
-        [each["rank"], each["cosine"], [[top["text"], top["cosine"]] for top in each["top"]]]
+      numbers[_row_of(example)]: _clean(
+        [
+          example["rank"],
+          example["cosine"],
+          [[caption["text"], caption["cosine"]] for caption in example["top"]],
+        ]
       )
-      for each in _of(result)
+      for example in _examples_of(result)
     }
     for result in results
   }
@@ -263,26 +263,27 @@ def _examples(results):
 def _portraits(results):
   """What examples of all models share; a portrait that is not plainly a picture is left out."""
   return [
-    {key: each[key] for key in ("split", "name", "caption", "file_name")}
-    | {"portrait": each["portrait"] if PORTRAIT.fullmatch(each["portrait"]) else None}
-    for each in _first(results)
+    {key: example[key] for key in ("split", "name", "caption", "file_name")}
+    | {"portrait": example["portrait"] if PORTRAIT.fullmatch(example["portrait"]) else None}
+    for example in _distinct_examples(results)
   ]
 
 
-def _first(results):
+def _distinct_examples(results):
   """Each example once, as the first model with it has it."""
-  found = {}
+  examples = {}
   for result in results:
-    for each in _of(result):
-      found.setdefault(_which(each), each)
-  return list(found.values())
+    for example in _examples_of(result):
+      examples.setdefault(_row_of(example), example)
+  return list(examples.values())
 
 
-def _of(result):
+def _examples_of(result):
   return result["salmu_jax"].get("additional", {}).get("examples", [])
 
 
-def _which(example):
+def _row_of(example):
+  """What tells the row of an example."""
   return example["split"], example["file_name"], example["caption"]
 
 
@@ -296,18 +297,18 @@ def _provenance(about):
 
 def _brief(value):
   if isinstance(value, dict):
-    return {key: _brief(each) for key, each in value.items()}
+    return {key: _brief(item) for key, item in value.items()}
   if isinstance(value, list):
-    return [_brief(each) for each in value] if len(value) <= LONG else f"{len(value):,} values"
+    return [_brief(item) for item in value] if len(value) <= LONG else f"{len(value):,} values"
   return value
 
 
 def _clean(value, digits=6):
   """A JSON value without NaN and infinities, which become None; numbers of `digits` digits."""
   if isinstance(value, dict):
-    return {key: _clean(each, digits) for key, each in value.items()}
+    return {key: _clean(item, digits) for key, item in value.items()}
   if isinstance(value, list | tuple):
-    return [_clean(each, digits) for each in value]
+    return [_clean(item, digits) for item in value]
   if isinstance(value, float):
     return (_short(value, digits) if digits else value) if math.isfinite(value) else None
   return value

@@ -3,6 +3,7 @@
 import re
 
 from rich import box
+from rich.console import Console
 from rich.segment import Segments
 from rich.table import Table
 from rich.text import Text
@@ -18,7 +19,7 @@ ABSENT = "-"
 DIGITS = (3, 5, 6)  # places behind the point that published values have
 
 
-def rows():
+def rows() -> list[dict]:
   """The published models: Clean and Compromised, then the methods in the published order.
 
   Returns:
@@ -54,7 +55,7 @@ def _diagnosis(values, clean, compromised):
   return diagnosis.diagnose(values, clean, compromised, leakage=LEAKAGE).word
 
 
-def published_markdown():
+def published_markdown() -> str:
   """The published table and where it comes from, as GitHub-flavoured Markdown."""
   table, keys = rows(), _keys()
   heads = ["model", "budget", *keys, "the paper's verdict", "our failure mode"]
@@ -67,7 +68,7 @@ def published_markdown():
   return f"{md.table(lines)}\n{source()}\n"
 
 
-def show_published(console, release):
+def show_published(console: Console, release: str) -> None:
   """Prints the published values, three digits each, with our failure mode below the paper's.
 
   Beside another release, where they do not compare, one line says where they are.
@@ -99,7 +100,7 @@ def show_published(console, release):
   console.print(Text(source(), style="dim"), width=min(console.width, WIDTH))
 
 
-def print_whole(table, console, width):
+def print_whole(table: Table, console: Console, width: int) -> None:
   """Prints a table `width` columns wide; where the console has fewer, no cell is cut short."""
   options = console.options.update(width=width)
   console.print(Segments(console.render(table, options)), soft_wrap=True, end="")
@@ -110,7 +111,8 @@ def _keys():
   return [key for key in METRICS if any(r["scores"][key] is not None for r in rows())]
 
 
-def source():
+def source() -> str:
+  """Where the published values come from, and what they do not compare with, in words."""
   source = published.SOURCE
   return (
     f"Source: {source['title']} ({source['venue']}, arXiv {source['arxiv']}; {source['page']}): "

@@ -1,5 +1,7 @@
 """The statistics as Markdown: intervals, ranks, neighbours, and what seeds say."""
 
+from collections.abc import Mapping
+
 from salmu_jax.report import leaderboard
 from salmu_jax.report import markdown as md
 from salmu_jax.report.bootstrap import LEVEL, REPLICATES
@@ -10,26 +12,26 @@ FILES = ("statistics.md", "statistics.json")
 _SURE = f"{LEVEL:.0%}"
 
 
-def of_table(label, found):
+def of_table(label: str, table: Mapping) -> str:
   """What `statistics.of_table` returns, as GitHub-flavoured Markdown.
 
   Args:
-    label: of the table.
+    label: of the table. table: its statistics.
   """
-  neighbours = [pair for pair in found["pairs"] if pair["real"]]
+  neighbours = [pair for pair in table["pairs"] if pair["real"]]
   heads = {side: SIDES[side].label for side in SIDES}
   parts = [
     f"# Statistics of {md.escape(label)}\n",
     f"{_SURE} intervals, by {REPLICATES:,} bootstrap draws of people with all their rows.\n",
-    _by_model(found["intervals"], {key: key for key in METRICS}, _ends),
+    _by_model(table["intervals"], {key: key for key in METRICS}, _ends),
     "## Shares\n",
     "Of the gap between Compromised and Clean; of GenKnow, of Compromised's.\n",
-    _by_model(found["shares"], heads, share) if found["shares"] else "None.\n",
+    _by_model(table["shares"], heads, share) if table["shares"] else "None.\n",
     "## Ranks\n",
     "By the weakest side: the least of leak removed, GenKnow kept, InterIdSim kept and IntraIdSim "
     f"kept. *Really better than* holds for all pairs together at {_SURE} (max-t); in brackets, "
     f"{_SURE} intervals of the rank.\n",
-    _ranks(found["ranks"]) if found["ranks"] else "None: no judged model has rows to draw from.\n",
+    _ranks(table["ranks"]) if table["ranks"] else "None: no judged model has rows to draw from.\n",
     "## Neighbours\n",
     "Differences between models next to one another in that order, on the same rows, where they "
     f"are real among all pairs of models, metric by metric; in brackets, {_SURE} intervals.\n",
@@ -38,22 +40,22 @@ def of_table(label, found):
   return "\n".join(parts)
 
 
-def over_seeds(found):
+def over_seeds(seeds: Mapping) -> str:
   """What `statistics.over_seeds` returns, as GitHub-flavoured Markdown."""
-  keys = dict.fromkeys(key for numbers in found["models"].values() for key in numbers)
-  seeds = ", ".join(map(str, found["seeds"]))
+  keys = dict.fromkeys(key for numbers in seeds["models"].values() for key in numbers)
+  named = ", ".join(map(str, seeds["seeds"]))
   return (
-    f"# Over seeds {seeds}\n\nThe mean; in brackets the least and the largest; then the {_SURE} "
+    f"# Over seeds {named}\n\nThe mean; in brackets the least and the largest; then the {_SURE} "
     "interval of the mean, seeds and people drawn, where there are rows to draw from.\n\n"
-    f"{_by_model(found['models'], {key: key for key in keys}, _over)}"
+    f"{_by_model(seeds['models'], {key: key for key in keys}, _over)}"
   )
 
 
-def _by_model(found, heads, cell):
+def _by_model(models, heads, cell):
   """A line for each model of {model: {key: value}}, a column for each of {key: head}."""
   lines = [["model", *heads.values()], ["---", *["---:"] * len(heads)]]
-  for model, each in found.items():
-    lines.append([md.escape(model), *(cell(each.get(key)) for key in heads)])
+  for model, values in models.items():
+    lines.append([md.escape(model), *(cell(values.get(key)) for key in heads)])
   return md.table(lines)
 
 
@@ -61,34 +63,36 @@ def _ends(interval):
   return leaderboard.MISSING if interval is None else f"{interval[0]:z.3f} to {interval[1]:z.3f}"
 
 
-def share(each):
-  """A share with its interval, in percent."""
-  if each is None:
+def share(interval: Mapping | None) -> str:
+  """A share with its interval, in percent; `interval` holds "value", "low" and "high"."""
+  if interval is None:
     return leaderboard.MISSING
-  value = f"{each['value']:z.1%}"
-  return value if each["low"] is None else f"{value} ({each['low']:z.1%} to {each['high']:z.1%})"
+  value, low, high = (interval[key] for key in ("value", "low", "high"))
+  return f"{value:z.1%}" if low is None else f"{value:z.1%} ({low:z.1%} to {high:z.1%})"
 
 
-def _ranks(found):
+def _ranks(ranks):
   lines = [["rank", "model", "weakest side", "really better than"], ["---:", "---", "---:", "---"]]
-  for row in found:
+  for row in ranks:
     span = f"{row['rank']} ({row['low']} to {row['high']})"
     better = ", ".join(map(md.escape, row["better_than"])) or "-"
     lines.append([span, md.escape(row["model"]), f"{row['weakest']:z.3f}", better])
   return md.table(lines)
 
 
-def _neighbours(found):
+def _neighbours(pairs):
   lines = [["metric", "model", "less the next", "difference"], ["---", "---", "---", "---:"]]
-  for pair in found:
+  for pair in pairs:
     names = (md.escape(pair[key]) for key in ("model", "other"))
     difference = f"{pair['difference']:+z.3f} ({pair['low']:+z.3f} to {pair['high']:+z.3f})"
     lines.append([pair["metric"], *names, difference])
   return md.table(lines)
 
 
-def _over(each):
-  if each is None:
+def _over(number):
+  """The mean of a number over seeds, its range, and its interval."""
+  if number is None:
     return leaderboard.MISSING
-  text = f"{each['mean']:z.3f} ({each['min']:z.3f} to {each['max']:z.3f})"
-  return text if each["low"] is None else f"{text}; {each['low']:z.3f} to {each['high']:z.3f}"
+  mean, least, largest, low, high = (number[k] for k in ("mean", "min", "max", "low", "high"))
+  text = f"{mean:z.3f} ({least:z.3f} to {largest:z.3f})"
+  return text if low is None else f"{text}; {low:z.3f} to {high:z.3f}"

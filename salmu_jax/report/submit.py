@@ -75,15 +75,15 @@ def submit(path: str | pathlib.Path, folder: str | pathlib.Path) -> pathlib.Path
 
 def _unfit_bounds(folder, bounds):
   """The first problem of each bound that is no whole results file, as one of an older version."""
-  out = {}
+  problems = {}
   for bound in bounds:
     name = bound["salmu_jax"]["model"]
     for path, words in schema.invalid(bound):
-      out[f"{folder}, {name}", *path] = (
+      problems[f"{folder}, {name}", *path] = (
         f"{words}. Evaluate {name} with this version and put its results there"
       )
       break
-  return out
+  return problems
 
 
 def _add(result, folder):

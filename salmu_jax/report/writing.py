@@ -1,6 +1,4 @@
-"""The whole report on folders of results: page, table, leaderboard, diagnosis, statistics and
-plots.
-"""
+"""The report on folders of results: table, leaderboard, diagnosis, statistics, plots, page."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -60,18 +58,19 @@ def report_folder(
   """
   out_dir = _apart([results_dir], out_dir)
   results = read_results(results_dir)
-  table, found = leaderboard.rows(results, thresholds), diagnoses.diagnoses(results, thresholds)
+  table = leaderboard.rows(results, thresholds)
+  models = diagnoses.diagnoses(results, thresholds)
   in_order = [row["model"] for row in table]
-  found.sort(key=lambda each: in_order.index(each["model"]))
+  models.sort(key=lambda model: in_order.index(model["model"]))
   # diagnosis.json, with the thresholds, and leaderboard.json come last: where they are current, so
   # is all the rest.
   paths = plots.draw(results, table, out_dir, thresholds)
-  paths.append(figures.save(lambda: heatmap.breakdown(found), out_dir / heatmap.FILE))
+  paths.append(figures.save(lambda: heatmap.breakdown(models), out_dir / heatmap.FILE))
   text, data = (out_dir / name for name in diagnoses.FILES)
   tables = [Table(*labels([results]), results)]
   paths += _statistics_and_page(tables, [], out_dir, thresholds)
-  files.write_text(text, diagnoses.markdown(found, thresholds))
-  files.write_json(data, {"thresholds": dict(thresholds), "models": found})
+  files.write_text(text, diagnoses.markdown(models, thresholds))
+  files.write_json(data, {"thresholds": dict(thresholds), "models": models})
   paths += [text, data]
   paths += leaderboard.write(table, out_dir, results, thresholds)
   leaderboard.show(table, console)
@@ -85,8 +84,9 @@ def report_folders(
   console: Console,
   thresholds: Mapping[str, float] = THRESHOLDS,
 ) -> list[pathlib.Path]:
-  """One page and one set of statistics on many folders; what does not compare is kept apart, and
-  that is said.
+  """Writes one page and one set of statistics on many folders.
+
+  Results that do not compare are grouped apart, or left out with the reason.
 
   Args:
     folders: see `collecting.collect`. The others as for `report_folder`.
@@ -139,11 +139,13 @@ def _apart(folders, out_dir):
 
 def _statistics_and_page(tables, left_out, out_dir, thresholds):
   """Writes statistics.md, statistics.json and the page."""
-  found = statistics.of_tables(tables)
+  numbers = statistics.of_tables(tables)
   text, data = (out_dir / name for name in statistics_text.FILES)
-  parts = [statistics_text.of_table(label, each) for label, each in found["tables"].items()]
-  files.write_text(text, "\n".join([*parts, *map(statistics_text.over_seeds, found["over_seeds"])]))
-  files.write_json(data, found)
+  parts = [statistics_text.of_table(label, table) for label, table in numbers["tables"].items()]
+  files.write_text(
+    text, "\n".join([*parts, *map(statistics_text.over_seeds, numbers["over_seeds"])])
+  )
+  files.write_json(data, numbers)
   path = out_dir / page.FILE
-  files.write_text(path, page.html(tables, found, left_out, thresholds))
+  files.write_text(path, page.html(tables, numbers, left_out, thresholds))
   return [text, data, path]

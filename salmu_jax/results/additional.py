@@ -1,5 +1,6 @@
 """Checks the shape of what a results file adds to the released layout: rows, groups, examples."""
 
+import re
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 from salmu_jax.errors import InputError
 from salmu_jax.results.metrics_table import METRICS, required, rows_at
 
+_ATTACK = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 _EXAMPLE = {"split": str, "file_name": str, "name": str, "caption": str, "rank": int, "top": list}
 
 
@@ -27,6 +29,7 @@ def check(path: Path, result: Mapping) -> None:
   if additional.get("rows") is not None:
     _check_rows(path, result, additional["rows"])
   _check_examples(path, additional.get("examples", []))
+  _check_attacks(path, additional.get("recoverability"))
 
 
 def _texts(release):
@@ -74,6 +77,18 @@ def _check_examples(path, examples):
     top = example["top"]
     whole = all(isinstance(text, dict) and isinstance(text.get("text"), str) for text in top)
     _must(whole, path, f"{where}.top", "a list of objects with a text")
+
+
+def _check_attacks(path, attacks):
+  """What attacks say of themselves can stand in tables."""
+  _must(isinstance(attacks, dict | None), path, "additional.recoverability", "an object")
+  for key, attack in (attacks or {}).items():
+    where = f"additional.recoverability.{key!r}"
+    _must(_ATTACK.fullmatch(key), path, where, "named by up to 40 letters, digits, - and _")
+    _must(isinstance(attack, dict), path, where, "an object")
+    label = attack.get("label", "")
+    whole = isinstance(label, str) and len(label) <= 200 and label.isprintable()
+    _must(whole, path, f"{where}.label", "one line of text, of up to 200 characters")
 
 
 def _must(fits, path, where, right, within="salmu_jax."):
