@@ -22,7 +22,7 @@ def open_run(workdir, scratch, names, seed=0, unit="fact"):
   for name in stages.PRETRAINED:
     config.init[name] = str(workdir / "models" / name)
   mesh = sharding.make_mesh(jax.devices()[:1])
-  configuration.check(config, config.get_config(), config.unlearning_run(), mesh)
+  configuration.check(config, mesh)
   setup = run.prepare(config, scratch, mesh)
   bounds = {name: stages.pretrain(setup, name) for name in stages.PRETRAINED}
   return setup, judging.make_evaluator(setup), bounds

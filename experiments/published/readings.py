@@ -18,6 +18,7 @@ from salmu_jax.benchmark import configuration, judging, run, stages
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import metrics
 from salmu_jax.evaluate.evaluator import CANDIDATES
+from salmu_jax.methods import runs
 from salmu_jax.report import markdown as md
 from salmu_jax.results import published, scores
 from salmu_jax.runtime import files, sharding
@@ -73,7 +74,7 @@ def main(argv=None):
   parser.add_argument("--batch-size", type=int, help="pictures embedded at once, over all devices")
   args = parser.parse_args(argv)
   config = vit_b16.get_config()
-  config.method.name = configuration.NO_METHOD
+  config.method.name = runs.NO_METHOD
   config.evaluate.batch_size = args.batch_size or config.evaluate.batch_size
   try:
     study(config, args.workdir)
@@ -86,9 +87,8 @@ def main(argv=None):
 def study(config, workdir):
   """Scores both models of `config` under every reading, and writes readings.json."""
   mesh = sharding.make_mesh()
-  schema = config.get_config()
-  configuration.check(config, schema, config.unlearning_run(), mesh)
-  config = configuration.chosen(config, schema)
+  configuration.check(config, mesh)
+  config = configuration.chosen(config)
   setup = run.prepare(config, pathlib.Path(workdir).expanduser().absolute(), mesh)
   evaluator = judging.make_evaluator(setup)
   values = {

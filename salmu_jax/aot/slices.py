@@ -110,11 +110,8 @@ def describe(topology):
 
 def steps(config, mesh):
   """{name: Step} of all that `config` has the trainer and the evaluator run on `mesh`."""
-  sizes = presets.PRESETS[config.model.preset]
-  sizes = sizes._replace(vocab_size=sizes.vocab_size or CLIP_VOCABULARY)
-  options = {key: config.model[key] for key in ("remat", "scan")}
-  dtype, bias = jnp.dtype(config.model.compute_dtype), config.model.logit_bias
-  model = clip.CLIP(sizes, dtype, bias=bias, **options)
+  vocab_size = presets.PRESETS[config.model.preset].vocab_size or CLIP_VOCABULARY
+  model = presets.make_model(config.model, vocab_size)
   out = {}
   if not all(config.init.values()):
     program = train.pretrain_program(config, model, mesh, _STEPS)

@@ -5,11 +5,9 @@ import pathlib
 import time
 
 import jax
-import jax.numpy as jnp
 from rich.console import Console
 from rich.table import Table
 
-from salmu_jax import defaults
 from salmu_jax.benchmark import configuration, judging, stages
 from salmu_jax.data import counts as counts_lib
 from salmu_jax.data import hub, imagenet, pipeline, records, releases, tokenizers, zero_shot
@@ -38,9 +36,8 @@ def run(config, folder, stop=None):
   began = time.monotonic()
   folder = pathlib.Path(folder).expanduser().absolute()
   mesh = sharding.make_mesh()
-  schema = defaults.get_config()
-  configuration.check(config, schema, defaults.unlearning_run(), mesh)
-  config = configuration.chosen(config, schema)
+  configuration.check(config, mesh)
+  config = configuration.chosen(config)
   hosts.check_same("config or workdir", files.digest([str(folder), config.to_dict()]))
 
   setup = prepare(config, folder, mesh)._replace(stop=stop)
@@ -88,14 +85,7 @@ def prepare(config, folder, mesh):
     known = hosts.first_then_all(lambda: imagenet.open_source(config.imagenet))
   pairs, pairs_digest = _open_pairs(config, release)
   words = _make_tokenizer(config, folder, release)
-  sizes = presets.PRESETS[config.model.preset]._replace(vocab_size=words.vocab_size)
-  model = clip.CLIP(
-    sizes,
-    jnp.dtype(config.model.compute_dtype),
-    config.model.remat,
-    config.model.scan,
-    config.model.logit_bias,
-  )
+  model = presets.make_model(config.model, words.vocab_size)
   counts = release.counts | ({records.PAIRS_SPLIT: len(pairs)} if pairs else {})
   setup = stages.Setup(
     config, folder, mesh, release._replace(counts=counts), {}, words, model, known

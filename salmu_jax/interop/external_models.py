@@ -71,6 +71,20 @@ def check(config, folder, name, words):
     )
 
 
+def check_judged(config) -> None:
+  """Raises InputError unless config.judge names a model with its weights, or nothing."""
+  name, weights = config.judge.name, config.judge.weights
+  if bool(name) != bool(weights):
+    raise InputError(
+      f"config.judge.name = {name!r} and config.judge.weights = {weights!r} go together: the row "
+      "of the leaderboard, and where its weights are."
+    )
+  if name in config.unlearn:
+    raise InputError(f"config.judge.name = {name!r} is a run of config.unlearn. Choose another.")
+  if name:
+    workdir.check_model_name("config.judge.name", name)
+
+
 def digest(folder):
   """Names a finished model: by its weights where they were brought in, else by how it was made."""
   settings = files.read_json(folder / workdir.SETTINGS)

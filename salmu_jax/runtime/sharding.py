@@ -135,6 +135,20 @@ def _trailing(sharding, shape, mesh):
   return NamedSharding(mesh, PartitionSpec(*split)) if fits else replicated(mesh)
 
 
+def check_rules(rules) -> None:
+  """Raises InputError unless `config.sharding` is a sequence of rules (regex, axes)."""
+  for rule in rules:
+    if not (
+      isinstance(rule, (tuple, list))
+      and len(rule) == 2
+      and isinstance(rule[0], str)
+      and isinstance(rule[1], (tuple, list))
+    ):
+      raise InputError(
+        f"config.sharding holds {rule!r}; a rule is (regex, axes), such as ('kernel$', ('data',))."
+      )
+
+
 def check_batch(mesh, field, batch_size, accumulate=1):
   """Raises InputError unless a batch divides over the mesh, in each of `accumulate` parts.
 

@@ -65,6 +65,19 @@ def check_settings(folder, settings):
     )
 
 
+def check_model_name(where: str, name: str) -> None:
+  """Raises InputError unless a model can have this name beside the two bounds.
+
+  Args:
+    where: the field of the config that names the model.
+  """
+  if not name.replace("_", "").replace("-", "").isalnum() or name in ("clean", "compromised"):
+    raise InputError(
+      f"{where}: {name!r} becomes a folder, so it is of letters, digits, '-' and '_', and not "
+      "'clean' or 'compromised'."
+    )
+
+
 def minutes(seconds):
   """Time for people: "0.4 s", "42 s", "3 min 05 s"."""
   if seconds < 10:
