@@ -10,8 +10,10 @@ from handmade import write
 from salmu_jax import defaults, train
 from salmu_jax.attacks import questions, readout, relearning
 from salmu_jax.attacks.attacker import ATTACKS
-from salmu_jax.benchmark import judging, stages
+from salmu_jax.benchmark import judging
+from salmu_jax.benchmark.job import Job
 from salmu_jax.data import records, releases, tokenizers, zero_shot
+from salmu_jax.data.dataset import Data
 from salmu_jax.generate import captions
 from salmu_jax.models.clip import CLIP, Sizes, Tower
 from salmu_jax.results import scores
@@ -179,7 +181,7 @@ class Watched(records.Rows):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-  """(setup, evaluator, parameters) of a handmade release and a small model."""
+  """(job, data, evaluator, parameters) of a handmade release and a small model."""
   folder = tmp_path_factory.mktemp("attacks")
   opened = releases.open_release(write(folder / "release"))
   table = releases.columns(opened, "retain_synth")
@@ -192,13 +194,13 @@ def world(tmp_path_factory):
   rows = records.build(opened, folder / "records")
   mesh = sharding.make_mesh(jax.devices()[:1])
   known_classes = zero_shot.of_release(opened, rows)
-  setup = stages.Setup(config, folder, mesh, opened, rows, words, CLIP(sizes), known_classes)
-  return setup, judging.make_evaluator(setup), train.init_params(setup.model, 0, mesh)
+  job, data = Job(config, folder, mesh, CLIP(sizes)), Data(opened, rows, words, known_classes)
+  return job, data, judging.make_evaluator(job, data), train.init_params(job.model, 0, mesh)
 
 
 def test_learning_again_reads_its_share_of_forget_and_no_more_and_judges_the_rest(world):
-  setup, _, params = world
-  forget = Watched(setup.records["forget"])
+  job, data, _, params = world
+  forget = Watched(data.records["forget"])
   ranks, asked = np.arange(len(forget)), []
 
   class Judge:
@@ -206,11 +208,11 @@ def test_learning_again_reads_its_share_of_forget_and_no_more_and_judges_the_res
       asked.append(np.asarray(jax.tree.leaves(params)[0]))
       return ranks
 
-  watched = setup._replace(records={**setup.records, "forget": forget})
-  settings = setup.config.attacks
+  watched = data._replace(records={**data.records, "forget": forget})
+  settings = job.config.attacks
   facts = [row // 2 for row in range(len(forget))]  # two rows tell each
-  program = relearning.learner(setup, settings.learning_rate)
-  found = relearning.relearn(watched, Judge(), params, facts, 0.5, settings, 0, program)
+  program = relearning.learner(job, settings.learning_rate)
+  found = relearning.relearn(job, watched, Judge(), params, facts, 0.5, settings, 0, program)
   assert found["rows"] == len(forget.seen) == 6  # of 12
   rest = np.setdiff1d(ranks, sorted(forget.seen))
   assert not {facts[row] for row in rest} & {facts[row] for row in forget.seen}
@@ -227,14 +229,14 @@ def test_facts_are_drawn_whole_until_there_are_rows_enough():
 
 
 def test_ranks_of_forget_are_those_of_the_whole_evaluation(world):
-  _, evaluator, params = world
+  _, _, evaluator, params = world
   whole = evaluator.run(params)["efficacy"]["1.1_RetFail"]["outcomes"]
   assert evaluator.forget_ranks(params).tolist() == whole
 
 
 def test_a_model_is_attacked_in_every_way_and_clean_knows_no_member(world):
-  setup, evaluator, params = world
-  attacker = judging.make_attacker(setup, evaluator, params)
+  job, data, evaluator, params = world
+  attacker = judging.make_attacker(job, data, evaluator, params)
   first, again = (evaluator.run(params, attack=attacker.attack) for _ in range(2))
   found = first["additional"]["recoverability"]
   assert found == again["additional"]["recoverability"]
@@ -251,6 +253,6 @@ def test_a_model_is_attacked_in_every_way_and_clean_knows_no_member(world):
   broken = evaluator.embed(params)
   broken.image["forget"][0] = np.nan
   assert all(each["value"] is None for each in attacker.attack(params, broken).values())
-  off = setup.config.copy_and_resolve_references()
+  off = job.config.copy_and_resolve_references()
   off.attacks.names = ()
-  assert judging.make_attacker(setup._replace(config=off), evaluator, params) is None
+  assert judging.make_attacker(job._replace(config=off), data, evaluator, params) is None

@@ -23,7 +23,7 @@ class Asker:
   """The questions of one bench, the same for every model."""
 
   def __init__(self, bench):
-    self.bench, release = bench, bench.setup.release
+    self.bench, release = bench, bench.data.release
     tables = {split: releases.columns(release, split) for split in _SPLITS.values()}
     self.leaks = {split: questions.leaks(release, table) for split, table in tables.items()}
     rng = np.random.default_rng(0)
@@ -69,8 +69,9 @@ class Asker:
 
 def attack(bench, params):
   """A model asked in every way, and taught again."""
-  asker, program = Asker(bench), relearning.learner(bench.setup, _RELEARNING.learning_rate)
+  asker, program = Asker(bench), relearning.learner(bench.job, _RELEARNING.learning_rate)
   facts = [questions.fact(leak) for leak in asker.leaks["forget"]]
-  setup, judge = bench.setup, bench.evaluator
-  found = relearning.relearn(setup, judge, params, facts, _SHARE, _RELEARNING, 0, program)
+  found = relearning.relearn(
+    bench.job, bench.data, bench.evaluator, params, facts, _SHARE, _RELEARNING, 0, program
+  )
   return {"asked": asker.ask(params), "relearned": found["MRR"]}

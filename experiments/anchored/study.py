@@ -30,12 +30,11 @@ class Record:
 
   def __init__(self, bench, name):
     self.bench, self.path = bench, RESULTS / f"{name}.json"
-    setup = bench.setup
     about = {
-      "release": setup.release.digest,
-      "seed": setup.config.seed,
-      "unit": setup.config.generate.holdout_unit,
-      "device": f"{jax.devices()[0].device_kind} x {setup.mesh.size}",
+      "release": bench.data.release.digest,
+      "seed": bench.job.config.seed,
+      "unit": bench.job.config.generate.holdout_unit,
+      "device": f"{jax.devices()[0].device_kind} x {bench.job.mesh.size}",
     }
     known = files.read_json(self.path) if self.path.exists() else {}
     self.found = known if about.items() <= known.items() else {**about, "runs": {}, "attacks": {}}
@@ -63,7 +62,7 @@ class Record:
 
   def run_named(self, label, name, settings, **options):
     """`run` of a method by its name, with the arguments that the settings have."""
-    make = made(METHODS[name], settings.args.to_dict(), self.bench.setup.config.seed)
+    make = made(METHODS[name], settings.args.to_dict(), self.bench.job.config.seed)
     self.run(label, settings, make, **options)
 
 

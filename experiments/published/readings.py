@@ -89,17 +89,17 @@ def study(config, workdir):
   mesh = sharding.make_mesh()
   configuration.check(config, mesh)
   config = configuration.chosen(config)
-  setup = run.prepare(config, pathlib.Path(workdir).expanduser().absolute(), mesh)
-  evaluator = judging.make_evaluator(setup)
+  job, data = run.prepare(config, pathlib.Path(workdir).expanduser().absolute(), mesh)
+  evaluator = judging.make_evaluator(job, data)
   values = {
-    name: measure(evaluator, config.evaluate, stages.pretrain(setup, name))
+    name: measure(evaluator, config.evaluate, stages.pretrain(job, data, name))
     for name in stages.PRETRAINED
   }
   rows = [
     {"metric": metric, "fields": fields, **{name: values[name][i] for name in values}}
     for i, (metric, fields) in enumerate(readings())
   ]
-  files.write_json(RESULTS, {"release": setup.release.name, "readings": rows})
+  files.write_json(RESULTS, {"release": data.release.name, "readings": rows})
 
 
 def section(path=RESULTS):

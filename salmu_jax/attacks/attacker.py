@@ -18,16 +18,16 @@ class Attacker:
   """Attacks the models of one release, all alike.
 
   Args:
-    setup: stages.Setup, with `config.attacks`. evaluator: the Evaluator.
+    job, data: of the run. evaluator: the Evaluator.
     clean: parameters of the Clean model, which calibrates membership.
   """
 
-  def __init__(self, setup, evaluator, clean):
-    self.setup, self.evaluator, self._clean = setup, evaluator, clean
-    self.settings = setup.config.attacks
+  def __init__(self, job, data, evaluator, clean):
+    self.job, self.data, self.evaluator, self._clean = job, data, evaluator, clean
+    self.settings = job.config.attacks
     table = evaluator.tables[_FORGET]
     self.identities = np.array([str(each) for each in table["identity_id"]])
-    self.leaks = questions.leaks(setup.release, table)
+    self.leaks = questions.leaks(data.release, table)
     # What is asked in words: rows spread evenly over forget.
     count = min(self.settings.rows, len(self.leaks))
     self.asked = np.linspace(0, len(self.leaks) - 1, count).round().astype(int)
@@ -49,12 +49,12 @@ class Attacker:
 
   def rng(self):
     """Draws that are the same for every model."""
-    return np.random.default_rng([self.setup.config.seed, 7])
+    return np.random.default_rng([self.job.config.seed, 7])
 
   def program(self):
     """The step of relearning, compiled once for all models."""
     if self._program is None:
-      self._program = relearning.learner(self.setup, self.settings.learning_rate)
+      self._program = relearning.learner(self.job, self.settings.learning_rate)
     return self._program
 
   def embedder(self, params, label):
@@ -87,13 +87,14 @@ def _relearning(attacker, params, z):
   settings = attacker.settings
   found = {
     f"{share:g}": relearning.relearn(
-      attacker.setup,
+      attacker.job,
+      attacker.data,
       attacker.evaluator,
       params,
       attacker.facts,
       share,
       settings,
-      attacker.setup.config.seed,
+      attacker.job.config.seed,
       attacker.program(),
     )
     for share in settings.shares
@@ -117,7 +118,7 @@ def _membership(attacker, params, z):
 def _readout(attacker, params, z):
   """What a linear probe reads: values, of people that it did not learn from, and who it is."""
   image, ids = z.image[_FORGET], attacker.identities
-  release, prompt = attacker.setup.release, attacker.setup.config.evaluate.name_prompt
+  release, prompt = attacker.data.release, attacker.job.config.evaluate.name_prompt
   people = np.array(sorted(set(ids)))
   names = z.of([prompt.format(release.identities[each]["name"]) for each in people])
   captions = z.of([leak["text"] for leak in attacker.leaks])

@@ -15,23 +15,23 @@ from salmu_jax.runtime import sharding
 from salmu_jax.train import optimizers
 
 
-def learner(setup, rate):
+def learner(job, rate):
   """The step that learns forget and retain, contrastively and with AdamW, as
   `train.unlearn_program` makes it.
   """
   optimizer = optimizers.OPTIMIZERS["adamw"](optimizers.settings(rate), rate)
   tx = optax.chain(transforms.add_retain(1.0), optimizer)
   method = Method(losses.contrastive, losses.contrastive, tx)
-  return train.unlearn_program(setup.config, setup.model, setup.mesh, method)
+  return train.unlearn_program(job.config, job.model, job.mesh, method)
 
 
-def relearn(setup, evaluator, params, facts, share, settings, seed, program):
+def relearn(job, data, evaluator, params, facts, share, settings, seed, program):
   """What a share of forget, learnt again together with retain, brings back of the rest.
 
   Facts are drawn, with all their rows, so that the rest tells none of them.
 
   Args:
-    setup: stages.Setup. evaluator: the Evaluator. params: of the attacked model.
+    job, data: of the run. evaluator: the Evaluator. params: of the attacked model.
     facts: (N,) what each row of forget tells, see `asking.fact`.
     share: of forget, at least a batch of it. settings: `config.attacks`. seed: that draws the
       facts.
@@ -40,24 +40,24 @@ def relearn(setup, evaluator, params, facts, share, settings, seed, program):
   Returns:
     {"rows": that were learnt, "MRR": {steps: on the rows of all other facts}}, of 0 steps too.
   """
-  rows = setup.records["forget"]
+  rows = data.records["forget"]
   some = drawn(facts, max(settings.batch_size, round(share * len(rows))), seed)
   rest = np.setdiff1d(np.arange(len(rows)), some)
-  data = setup.data._replace(records={**setup.records, "forget": Rows(rows, some)})
-  state = train.start_state(params, program.tx, setup.mesh, program.layout)
+  data = data._replace(records={**data.records, "forget": Rows(rows, some)})
+  state = train.start_state(params, program.tx, job.mesh, program.layout)
   mrr = lambda params: metrics.mean_reciprocal_rank(evaluator.forget_ranks(params)[rest])
   found = {0: mrr(params)}
   with contextlib.closing(
     unlearning_batches(
       data,
       settings.batch_size,
-      image_size=setup.model.sizes.image_size,
-      seed=setup.config.seed,
-      threads=setup.config.reader_threads,
+      image_size=job.model.sizes.image_size,
+      seed=job.config.seed,
+      threads=job.config.reader_threads,
     )
   ) as batches:
     for now, batch in enumerate(itertools.islice(batches, max(settings.steps)), start=1):
-      state, _ = program.step(state, params, sharding.put_batch(batch, setup.mesh))
+      state, _ = program.step(state, params, sharding.put_batch(batch, job.mesh))
       if now in settings.steps:
         found[now] = mrr(state.params)
   return {"rows": len(some), "MRR": found}

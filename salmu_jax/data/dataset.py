@@ -7,6 +7,17 @@ from salmu_jax.data import pipeline
 from salmu_jax.data.releases import Release
 from salmu_jax.data.tokenizers import Tokenizer
 from salmu_jax.data.zero_shot import ZeroShotSet
+from salmu_jax.errors import InputError
+
+
+def digests(release: Release, retain_pairs: str = "") -> dict[str, str]:
+  """What names the data among the settings that a model depends on.
+
+  Args:
+    release: the opened release.
+    retain_pairs: digest of config.retain_pairs; "" where that is empty.
+  """
+  return {"release": release.digest, "retain_pairs": retain_pairs}
 
 
 class Data(NamedTuple):
@@ -26,6 +37,27 @@ class Data(NamedTuple):
   zero_shot: ZeroShotSet | None = None
   retain_pairs: str = ""
 
+  @property
+  def digests(self) -> dict[str, str]:
+    """What names the data among the settings that a model depends on, see `digests`."""
+    return digests(self.release, self.retain_pairs)
+
   def splits(self, purpose: str) -> tuple[str, ...]:
     """The splits that a kind of training reads, see `pipeline.READABLE`."""
     return pipeline.splits_of(self.release, purpose)
+
+
+def check_rows(where: str, batch_size: int, purpose: str, rows: int) -> None:
+  """Raises InputError for a batch that would hold a row twice, or has no rows to be made of.
+
+  Args:
+    where: the path below `config` of the section that has `batch_size`.
+    purpose: what is read, see `pipeline.READABLE`. rows: how many that has.
+  """
+  if not rows:
+    raise InputError(f"config.{where} reads {purpose}, and the release has no rows for it.")
+  if batch_size > rows:
+    raise InputError(
+      f"config.{where}.batch_size = {batch_size} is larger than the {rows} rows of {purpose} that "
+      "there are to train on."
+    )
