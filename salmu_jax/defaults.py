@@ -1,7 +1,11 @@
 """The whole schema of a config, one comment per field. Other configs start from this one."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from ml_collections import ConfigDict
 
+from salmu_jax.methods import runs
 from salmu_jax.train.optimizers import settings as optimizer
 
 # Rules for config.sharding under which parameters, gradients and optimizer states are split over
@@ -171,13 +175,21 @@ def get_config():
   return config
 
 
-def unlearning_run(method="finetune", *, learning_rate=1e-4, args=None, **changes):
+def unlearning_run(
+  method: str = "finetune",
+  *,
+  learning_rate: float = 1e-4,
+  args: Mapping[str, Any] | None = None,
+  tuning: str = "own",
+  **changes: Any,
+) -> ConfigDict:
   """One unlearning run.
 
   Args:
     method: a key of salmu_jax.methods.MAKERS.
     learning_rate: the peak.
     args: arguments of the method's `make`.
+    tuning: where these settings come from, a value of salmu_jax.methods.runs.TUNINGS.
     **changes: other values for the fields below.
   """
   run = ConfigDict()
@@ -193,4 +205,9 @@ def unlearning_run(method="finetune", *, learning_rate=1e-4, args=None, **change
   run.log_every = 10
   run.checkpoint_every = 100
   run.update(changes)
+  # Where these settings come from, stated in every result: "tuned" (chosen by the search),
+  # "reproduction" (the authors') or "own" (anything else).
+  run.tuning = tuning
+  # Digest of the settings that `tuning` speaks of. Once they are changed, the run counts as "own".
+  run.tuning_of = runs.tuned_digest(run)
   return run

@@ -107,6 +107,7 @@ def changed(path, value):
       1.0,
       r"unlearn\.finetune: unknown name 'bugdet'\. Did you mean 'budget'",
     ),
+    ("unlearn.finetune.tuning", "tuend", r"finetune\.tuning: unknown name 'tuend'.*'tuned'"),
     ("unlearn.finetune.args", 5, r"unlearn\.finetune\.args must be a dict"),
     ("unlearn.finetune", 5, r"unlearn\.finetune is 5; it must be a dict"),
     (

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 from littlejob import changed
 
-from configs import methods
-from salmu_jax import defaults
 from salmu_jax.benchmark import judging, provenance
 from salmu_jax.data import imagenet, releases
 
@@ -16,17 +14,6 @@ from salmu_jax.data import imagenet, releases
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
   return littlejob.make(tmp_path_factory.mktemp("provenance"))
-
-
-def test_results_say_where_the_settings_are_from():
-  tuned, published = (methods.runs("salun", size)["salun"] for size in ("mini", "vit_b16"))
-  assert provenance.tuning(tuned) == "tuned" and provenance.tuning(published) == "reproduction"
-  tuned.budget = 1.0
-  assert provenance.tuning(tuned) == "tuned"
-  tuned.optimizer.learning_rate *= 2
-  assert provenance.tuning(tuned) == "own"
-  assert provenance.tuning(defaults.unlearning_run("mine")) == "own"
-  assert provenance.tuning(None) is None
 
 
 def test_a_compat_file_says_minus_one_where_general_knowledge_was_not_measured():

@@ -12,7 +12,7 @@ import jax
 
 from experiments.anchored import attacks, variants
 from experiments.anchored.bench import Bench, made
-from salmu_jax.methods import METHODS, anchored
+from salmu_jax.methods import METHODS, anchored, runs
 from salmu_jax.runtime import files, progress
 
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -48,7 +48,7 @@ class Record:
 
   def run(self, label, settings, make, *, paired=True, attacked_as=None):
     """One run, judged, and attacked where that has a name; nothing where all of it is there."""
-    asked = settings.to_dict()
+    asked = runs.training_settings(settings)
     attacked = attacked_as is None or attacked_as in self.found["attacks"]
     if attacked and self.found["runs"].get(label, {}).get("settings") == asked:
       return

@@ -26,7 +26,7 @@ from salmu_jax import defaults
 from salmu_jax.benchmark import stages
 from salmu_jax.data import releases
 from salmu_jax.errors import unknown
-from salmu_jax.methods import MAKERS, METHODS
+from salmu_jax.methods import MAKERS, METHODS, runs
 from salmu_jax.results import scores
 from salmu_jax.runtime import files, progress
 
@@ -174,7 +174,7 @@ def untuned(study, name):
   if name not in space.AUTHORS:
     return None
   settings = importlib.import_module(f"configs.methods.{name}").vit_b16()
-  return {"settings": settings.to_dict(), **_judged(study, name, settings)}
+  return {"settings": runs.training_settings(settings), **_judged(study, name, settings)}
 
 
 def _judged(study, name, settings):

@@ -6,7 +6,6 @@ from typing import Any
 from clu import parameter_overview
 from ml_collections import ConfigDict
 
-from configs import methods
 from salmu_jax.benchmark import stages
 from salmu_jax.benchmark.job import Job
 from salmu_jax.benchmark.stages import PRETRAINED
@@ -14,7 +13,7 @@ from salmu_jax.data import releases
 from salmu_jax.data.dataset import Data
 from salmu_jax.evaluate.evaluator import Evaluator
 from salmu_jax.interop import external_models
-from salmu_jax.methods import METHODS
+from salmu_jax.methods import runs
 from salmu_jax.models import clip
 from salmu_jax.models.clip import CLIP
 from salmu_jax.runtime import files, workdir
@@ -57,7 +56,7 @@ def describe(job: Job, data: Data, evaluator: Evaluator, name: str) -> dict[str,
     "start": stages.start_digest(job, data.digests, name) if bound else settings.get("start"),
     "seed": settings["seed"],
     **{key: facts[key] for key in _TRAINING_FACTS},
-    "tuning": None if bound else tuning(config.unlearn.get(name)),
+    "tuning": None if bound else runs.tuning(config.unlearn.get(name)),
     "prepare_passes": facts.get("prepare_passes", 0),
     "surrogates": facts.get("surrogates"),
     "architecture": config.model.to_dict(),
@@ -76,28 +75,6 @@ def describe(job: Job, data: Data, evaluator: Evaluator, name: str) -> dict[str,
     "general_knowledge": _general_knowledge(data),
     "curve": _curve(folder / "metrics.jsonl"),
   }
-
-
-# Where the settings of a run are from -> the function of configs/methods/NAME.py that has them.
-_TUNING = {"tuned": "mini", "reproduction": "vit_b16"}
-# Fields of a run that are no matter of tuning.
-_FREE = ("budget", "log_every", "checkpoint_every")
-
-
-def tuning(run):
-  """Whose settings a run has: "tuned", those that the search chose, "reproduction", the published,
-  or "own".
-
-  Args:
-    run: of config.unlearn; None for weights from elsewhere, of which nothing is known: None too.
-  """
-  if run is None:
-    return None
-  chosen = lambda run: {k: v for k, v in run.to_dict().items() if k not in _FREE}
-  for word, size in _TUNING.items():
-    if run.method in METHODS and chosen(methods.runs(run.method, size)[run.method]) == chosen(run):
-      return word
-  return "own"
 
 
 def parameter_count(model: CLIP) -> int:

@@ -20,7 +20,7 @@ from salmu_jax.data.releases import Release
 from salmu_jax.data.tokenizers import Tokenizer
 from salmu_jax.errors import InputError
 from salmu_jax.interop import external_models
-from salmu_jax.methods import MAKERS, base, batches
+from salmu_jax.methods import MAKERS, base, batches, runs
 from salmu_jax.methods.base import Method, Surrogates
 from salmu_jax.runtime import files, hosts, progress, sharding, workdir
 from salmu_jax.train import checkpoint, optimizers, writer
@@ -92,7 +92,7 @@ def unlearn_settings(job: Job, digests: dict[str, str], name: str) -> dict[str, 
     "start": start_digest(job, digests),
     **digests,
     "model": job.config.model.to_dict(),
-    **job.config.unlearn[name].to_dict(),
+    **runs.training_settings(job.config.unlearn[name]),
   }
 
 

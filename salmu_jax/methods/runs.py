@@ -10,10 +10,14 @@ from ml_collections import ConfigDict
 from salmu_jax import fields
 from salmu_jax.errors import InputError
 from salmu_jax.methods import MAKERS, base, compose
-from salmu_jax.runtime import workdir
+from salmu_jax.runtime import files, workdir
 from salmu_jax.train import settings as train_settings
 
 NO_METHOD = "none"  # of config.method.name
+# Where the settings of a run come from: the search, the method's authors, or anywhere else.
+TUNINGS = ("tuned", "reproduction", "own")
+_CLAIM = ("tuning", "tuning_of")  # fields that say so, which no model depends on
+_FREE = ("budget", "log_every", "checkpoint_every")  # may change in a run that stays "tuned"
 
 
 def check(
@@ -101,6 +105,32 @@ def composed(method: ConfigDict, schema: ConfigDict) -> dict[str, ConfigDict]:
   return {parts["name"] or compose.label(parts["loss"], parts["chain"]): run}
 
 
+def training_settings(run: ConfigDict) -> dict[str, Any]:
+  """All fields of a run that its model depends on."""
+  return {field: value for field, value in run.to_dict().items() if field not in _CLAIM}
+
+
+def tuned_digest(run: ConfigDict) -> str:
+  """Names the settings that `run.tuning` speaks of: all but the budget and what is logged."""
+  settings = training_settings(run)
+  return files.digest({k: value for k, value in settings.items() if k not in _FREE})
+
+
+def tuning(run: ConfigDict | None) -> str | None:
+  """Where the settings of a run come from, one of TUNINGS.
+
+  This is `run.tuning`, unless the settings were changed after it was said, by a flag or by another
+  config: then it is "own".
+
+  Args:
+    run: of `config.unlearn`; None for weights from elsewhere, whose settings nobody knows: the
+      answer is None too.
+  """
+  if run is None:
+    return None
+  return run.tuning if run.tuning_of == tuned_digest(run) else "own"
+
+
 def _check_composition(method: ConfigDict, names: list[str]) -> None:
   name = method.get("name", "")
   if name in (NO_METHOD, *names, *MAKERS):
@@ -133,6 +163,7 @@ def _check_fields(
   plain = {field: value for field, value in run.items() if field != "args"}
   fields.check_same(plain, schema, where, optional=("args",))
   fields.check_name(f"{where}.method", run.method, MAKERS)
+  fields.check_name(f"{where}.tuning", run.tuning, TUNINGS)
   if not isinstance(run.get("args"), ConfigDict):
     raise InputError(f"{where}.args must be a dict of the method's arguments; it may be empty.")
   for argument in run.args:
