@@ -107,5 +107,5 @@ def test_a_batch_larger_than_either_half_of_the_data_is_refused(world):
 
 def test_a_batch_larger_than_the_data_is_refused_before_anything_is_trained():
   with pytest.raises(InputError, match=r"unlearn\.mine\.batch_size = 13 .* the 12 rows"):
-    dataset.check_rows("unlearn.mine", 13, "forget", 12)
-  dataset.check_rows("unlearn.mine", 12, "forget", 12)
+    dataset.check_rows("config.unlearn.mine", 13, "forget", 12)
+  dataset.check_rows("config.unlearn.mine", 12, "forget", 12)

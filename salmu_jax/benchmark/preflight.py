@@ -33,7 +33,7 @@ def check(job: Job, release: Release, tokenizer: Tokenizer, digests: dict[str, s
   for name in [name for name in stages.PRETRAINED if not config.init[name]]:
     check_trainable(release, name)
     workdir.check_settings(job.model_folder(name), stages.pretrain_settings(job, digests))
-    check_rows("pretrain", config.pretrain.batch_size, name, _row_count(release, name))
+    check_rows("config.pretrain", config.pretrain.batch_size, name, _row_count(release, name))
   for name in config.unlearn:
     workdir.check_settings(job.model_folder(name), stages.unlearn_settings(job, digests, name))
     check_unlearning(job, release, name)
@@ -84,7 +84,7 @@ def check_unlearning(job: Job, release: Release, name: str) -> None:
   for half in ("forget", "retain"):
     rows = _row_count(release, half)
     if rows or half in method.reads:
-      check_rows(f"unlearn.{name}", job.config.unlearn[name].batch_size, half, rows)
+      check_rows(f"config.unlearn.{name}", job.config.unlearn[name].batch_size, half, rows)
 
 
 def check_fragile(config: ConfigDict, release: Release) -> None:
@@ -102,7 +102,7 @@ def check_attacked(config: ConfigDict, release: Release) -> None:
   if "Relearning" not in attacks.names:
     return
   for half in ("forget", "retain"):
-    check_rows("attacks", attacks.batch_size, half, _row_count(release, half))
+    check_rows("config.attacks", attacks.batch_size, half, _row_count(release, half))
   forget = release.counts["forget"]
   most = max(attacks.batch_size, round(max(attacks.shares) * forget))
   if most >= forget:

@@ -46,18 +46,22 @@ class Data(NamedTuple):
     """The splits that a kind of training reads, see `pipeline.READABLE`."""
     return pipeline.splits_of(self.release, purpose)
 
+  def count(self, purpose: str) -> int:
+    """The number of rows that a kind of training reads."""
+    return sum(self.release.counts[split] for split in self.splits(purpose))
+
 
 def check_rows(where: str, batch_size: int, purpose: str, rows: int) -> None:
   """Raises InputError for a batch that would hold a row twice, or has no rows to be made of.
 
   Args:
-    where: the path below `config` of the section that has `batch_size`.
+    where: the path of the section that has `batch_size`, such as "config.pretrain".
     purpose: what is read, see `pipeline.READABLE`. rows: how many that has.
   """
   if not rows:
-    raise InputError(f"config.{where} reads {purpose}, and the release has no rows for it.")
+    raise InputError(f"{where} reads {purpose}, and the release has no rows for it.")
   if batch_size > rows:
     raise InputError(
-      f"config.{where}.batch_size = {batch_size} is larger than the {rows} rows of {purpose} that "
+      f"{where}.batch_size = {batch_size} is larger than the {rows} rows of {purpose} that "
       "there are to train on."
     )
