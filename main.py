@@ -2,6 +2,7 @@
 
 import errno
 import sys
+from collections.abc import Iterator
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -19,18 +20,17 @@ CONFIG = config_flags.DEFINE_config_file(
 COORDINATOR = flags.DEFINE_string(
   "coordinator",
   "",
-  "For a run of several processes: HOST:PORT of the first, or 'auto' where TPU, Slurm, MPI or "
-  "Kubernetes tell it, as on a TPU slice. Every process gets the same command, but for --process.",
+  "For a run of several processes: HOST:PORT of the first process, or 'auto' where TPU, Slurm, MPI "
+  "or Kubernetes tell it, as on a TPU slice. Every process gets the same command, with its own "
+  "--process.",
 )
-PROCESSES = flags.DEFINE_integer(
-  "processes", None, "How many processes there are; with --coordinator."
-)
+PROCESSES = flags.DEFINE_integer("processes", None, "The number of processes; with --coordinator.")
 PROCESS = flags.DEFINE_integer(
-  "process", None, "Which of them this is, from 0; with --coordinator."
+  "process", None, "The number of this process, from 0; with --coordinator."
 )
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"Unknown argument {argv[1]!r}; options are written --name=value.")
   if not flags.FLAGS["verbosity"].present:
@@ -44,31 +44,29 @@ def main(argv):
   run.run(CONFIG.value, WORKDIR.value, hosts.Stop())
 
 
-def parse(argv):
-  """Parses the flags; bad input found by a config file is raised as such, without absl's
-  traceback.
-  """
+def parse(argv: list[str]) -> list[str]:
+  """Parses the flags; raises the InputError of a config file as such, without absl's traceback."""
   try:
     return flags.FLAGS(argv)
   except (flags.Error, InputError) as error:
-    mendable = [cause for cause in causes(error) if isinstance(cause, InputError)]
-    if mendable:
-      # The innermost one: those around it carry a traceback in their text.
-      raise mendable[-1] from None
+    input_errors = [cause for cause in causes(error) if isinstance(cause, InputError)]
+    if input_errors:
+      # The innermost error: the outer ones carry a traceback in their text.
+      raise input_errors[-1] from None
     return app.parse_flags_with_usage(argv)
   except AttributeError as error:
     raise InputError(f"A --config.FIELD=VALUE names no field of the config: {error}") from error
 
 
-def causes(error):
-  """An exception and all that led to it."""
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+  """An exception and all exceptions that led to it."""
   while error is not None:
     yield error
     error = error.__cause__ or error.__context__
 
 
-def start():
-  """Runs `main`; what the user can mend is said in a paragraph, without a traceback."""
+def start() -> None:
+  """Runs `main`; an error that the user can mend is printed as a paragraph, without a traceback."""
   flags.mark_flags_as_required(["config", "workdir"])
   try:
     app.run(main, flags_parser=parse)
@@ -81,8 +79,8 @@ def start():
     leave(f"\nsalmu_jax cannot go on. {message}")
 
 
-def explained(error):
-  """What to tell about an error that is no fault of the program's; None for any other."""
+def explained(error: BaseException) -> str | None:
+  """The message for an error that the user or the machine has caused; None for any other."""
   if isinstance(error, InputError):
     return str(error)
   if disk_is_full(error):
@@ -100,16 +98,16 @@ def explained(error):
   return None
 
 
-def leave(message):
-  """Ends with an error message; JAX may not be loaded yet."""
+def leave(message: str) -> None:
+  """Ends the process with an error message; JAX may not be loaded yet."""
   hosts = sys.modules.get("salmu_jax.runtime.hosts")
   if hosts:
     hosts.leave(message)
   sys.exit(message)
 
 
-def disk_is_full(error):
-  """Whether a full disk is behind an error; libraries wrap it in errors of their own."""
+def disk_is_full(error: BaseException) -> bool:
+  """Whether a full disk caused an error; libraries wrap it in errors of their own."""
   return any(
     getattr(cause, "errno", None) == errno.ENOSPC or "No space left on device" in str(cause)
     for cause in causes(error)

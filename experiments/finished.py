@@ -10,7 +10,7 @@ from salmu_jax.runtime import sharding
 
 
 def open_run(workdir, scratch, names, seed=0, unit="fact"):
-  """(setup, evaluator, {"clean", "compromised": parameters}) of a run, on one device.
+  """(job, data, evaluator, {"clean", "compromised": parameters}) of a run, on one device.
 
   Args:
     workdir: of a finished run of configs/mini.py. scratch: a folder for records and caches.
@@ -22,7 +22,7 @@ def open_run(workdir, scratch, names, seed=0, unit="fact"):
   for name in stages.PRETRAINED:
     config.init[name] = str(workdir / "models" / name)
   mesh = sharding.make_mesh(jax.devices()[:1])
-  configuration.check(config, config.get_config(), config.unlearning_run(), mesh)
-  setup = run.prepare(config, scratch, mesh)
-  bounds = {name: stages.pretrain(setup, name) for name in stages.PRETRAINED}
-  return setup, judging.make_evaluator(setup), bounds
+  configuration.check(config, mesh)
+  job, data = run.prepare(config, scratch, mesh)
+  bounds = {name: stages.pretrain(job, data, name) for name in stages.PRETRAINED}
+  return job, data, judging.make_evaluator(job, data), bounds

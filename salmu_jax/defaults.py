@@ -1,172 +1,225 @@
-"""The whole schema of a config, one comment per field. Other configs start from this one."""
+"""The schema of a config: every field with its default and a comment. Configs start from here."""
+
+from collections.abc import Mapping
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from salmu_jax import attacks
+from salmu_jax.methods import runs
 from salmu_jax.train.optimizers import settings as optimizer
 
-# Rules for config.sharding under which parameters, gradients and optimizer states are split over
-# the devices too: matrices by their columns; gains, biases and the logit scale whole.
+# Rules for config.sharding that split parameters, gradients and optimizer states over the devices
+# too: matrices by their columns; gains, biases and the logit scale stay whole.
 FSDP = ((r"(kernel|/embedding|positional_embedding|proj|text_projection)$", ("data",)), (".*", ()))
 
 
-def get_config():
-  """Every field with its default; sizes are those of configs/mini.py."""
+def get_config() -> ConfigDict:
+  """All fields with their defaults; sizes are those of configs/mini.py."""
   config = ConfigDict()
-  # Seed of everything that is drawn: data, initial weights, order of rows.
+  # Seed of every draw: data, initial weights, order of rows.
   config.seed = 0
-  # A release to read: a directory, or hub:OWNER/NAME@REVISION. Empty: generate one in the workdir,
-  # as `generate` says.
+  # The release to read: a directory, or hub:OWNER/NAME@REVISION. Empty: generate one in the workdir
+  # by the section `generate`.
   config.release = ""
-  # A second directory or hub address with splits to pretrain on (`sensitive`, and `retain` or
-  # `retain_real`), where the release has none, as the published one; not needed with `init`.
+  # A second directory or hub address with the splits to pretrain on (`sensitive`, and `retain` or
+  # `retain_real`), for a release without them, such as the published one. Not needed with `init`.
   config.training_release = ""
-  # Image-text pairs by the million, to pretrain and retain on as the split retain_real: a directory
-  # that python -m salmu_jax.data wrote. Empty: the release's own.
+  # Millions of image-text pairs to pretrain and retain on, as the split retain_real: a directory
+  # written by python -m salmu_jax.data. Empty: the rows of the release.
   config.retain_pairs = ""
-  # ImageNet-1k validation for GenKnow: imagefolder:DIR, webdataset:DIR, tfds: or tfds:DATA_DIR.
-  # Empty: the release's own zero-shot split, or not measured where it has none.
+  # ImageNet-1k validation, for GenKnow: imagefolder:DIR, webdataset:DIR, tfds: or tfds:DATA_DIR.
+  # Empty: the zero-shot split of the release; GenKnow is not measured on a release without one.
   config.imagenet = ""
   # Also write TensorBoard event files (metrics.jsonl is always written).
   config.tensorboard = True
-  # Threads that decode pictures; the outcome does not depend on it. One suits two cores.
+  # Threads that decode pictures; results do not depend on it. One suits two cores.
   config.reader_threads = 1
-  # How parameters lie on the devices: ordered rules (regex, axes). Each parameter goes by the first
-  # whose regex its path has in it, its last dimensions split over these axes. Here: whole copies;
-  # see FSDP above.
+  # Layout of the parameters on the devices: ordered rules (regex, axes). A parameter goes by the
+  # first rule whose regex finds its path, and splits its last dimensions over these axes. The
+  # default keeps whole copies; see also FSDP above.
   config.sharding = ((".*", ()),)
-  # Parts that a training batch is embedded in, one after another, to save memory. The loss stays
-  # that of the whole batch, and the outcome the same but for rounding.
+  # Parts that a training batch is embedded in, one after another, to save memory. The loss is that
+  # of the whole batch, so results differ by rounding alone.
   config.accumulate = 1
-
-  config.generate = ConfigDict()
-  # Fictitious people whose attributes leak, and pictures of each (at least one per private field).
-  config.generate.people = 160
-  config.generate.images_per_person = 20
-  # Portraits with generic captions; of these, how many show people of the forget split.
-  config.generate.retain_synth = 1100
-  config.generate.retain_joint = 80
-  # Captioned scenes that stand in for retain_real.
-  config.generate.scenes = 8000
-  # Classes of objects in scenes, and zero-shot test pictures of each.
-  config.generate.classes = 60
-  config.generate.zero_shot_images = 40
-  # Shorter side of a picture, pixels.
-  config.generate.image_size = 64
-  # What is held out of the partly forgotten people: "fact" (whole facts) or "pair" (rows).
-  config.generate.holdout_unit = "fact"
-  # Strength of pose, light, blur and disguise in portraits; 0 is frontal and clean.
-  config.generate.portrait_nuisance = 0.5
-  # Strength of rotation, shift and change of size in scenes; 0 is upright, central and large.
-  config.generate.scene_nuisance = 0.2
-  # Rows of a parquet shard.
-  config.generate.shard_rows = 2000
-  # Processes that render; the outcome does not depend on it.
-  config.generate.workers = 2
-
-  config.model = ConfigDict()
-  # A key of salmu_jax.models.presets.PRESETS.
-  config.model.preset = "tiny"
-  # Of the towers: "float32" or "bfloat16". Parameters and embeddings stay float32.
-  config.model.compute_dtype = "float32"
-  # What of a block is kept for the backward pass: "none" recomputed, all of it kept; "products" of
-  # matrices alone kept; "blocks", just their inputs. Saves memory, costs time.
-  config.model.remat = "none"
-  # Trace one block for all layers, to save compile time.
-  config.model.scan = False
-  # A learnt bias of logits, for the sigmoid losses.
-  config.model.logit_bias = False
-
-  config.init = ConfigDict()
-  # Weights to use instead of pretraining: a finished model folder (.../models/clean), an OpenCLIP
-  # or Hugging Face CLIP file or folder, or hub:OWNER/NAME@REVISION.
-  config.init.clean = ""
-  config.init.compromised = ""
-
-  config.pretrain = ConfigDict()
-  # Passes over what a model sees: retain, and for Compromised sensitive.
-  config.pretrain.epochs = 11.0
-  # Over all devices.
-  config.pretrain.batch_size = 128
-  # A key of salmu_jax.train.OBJECTIVES: "contrastive" (CLIP's) or "sigmoid" (SigLIP's), and each
-  # with "_ring", the same in memory that does not grow with the devices, for large batches on many.
-  config.pretrain.loss = "contrastive"
-  # Least share of a picture that a random crop keeps; probability of mirroring.
-  config.pretrain.crop_area = 0.8
-  config.pretrain.flip = 0.5
-  # Steps between log lines and between checkpoints (a multiple of the former).
-  config.pretrain.log_every = 20
-  config.pretrain.checkpoint_every = 400
-  # See salmu_jax.train.optimizers.settings.
-  config.pretrain.optimizer = optimizer(learning_rate=7e-4, warmup=0.05, weight_decay=0.1)
-
+  # A release made in the workdir.
+  config.generate = _generate()
+  # The CLIP that is trained.
+  config.model = _model()
+  # Weights to use instead of pretraining.
+  config.init = _init()
+  # How Clean and Compromised are trained.
+  config.pretrain = _pretrain()
   # Unlearning runs by name; each has the fields of unlearning_run.
   config.unlearn = ConfigDict()
-  config.method = ConfigDict()
-  # Of the runs above, do only the one of this name. Empty: all. "none": none of them.
-  config.method.name = ""
-  # Or compose a method and run it alone, under the name above, else one made of its parts. A forget
-  # and a retain loss: keys of FORGET_LOSSES and of RETAIN_LOSSES in salmu_jax/methods/compose.py.
-  config.method.loss = ""
-  config.method.retain_loss = "contrastive"
-  # And transformations: keys of CHAIN there, one with arguments as ("keep_salient",
-  # {"fraction": 0.3}).
-  config.method.chain = ()
-  # How the composed method is run.
-  config.method.run = unlearning_run("compose")
-
-  config.judge = ConfigDict()
-  # A model from elsewhere to judge too: its row in the leaderboard, and its weights, as in `init`.
-  config.judge.name = ""
-  config.judge.weights = ""
-
-  config.evaluate = ConfigDict()
-  # Of numpy's legacy generator, made afresh for every model, which draws the gallery's forget
-  # texts, its retain texts, then the association probe's permutation and halves. 42 as released.
-  config.evaluate.seed = 42
-  # Captions drawn from forget, and as many from retain_disjoint, for the gallery of RetFail.
-  config.evaluate.gallery = 1000
-  # How IdZSC names a person; {} stands for the name. Not published.
-  config.evaluate.name_prompt = "a photo of {}"
-  # Whose names it chooses among: "forget_identity" (the people it is asked about), "forget" or
-  # "all". Not published.
-  config.evaluate.name_candidates = "forget_identity"
-  # The association probe ACS, of which only scikit-learn's logistic regression is published.
-  config.evaluate.probe = ConfigDict()
-  # What it sees of a pair: a key of salmu_jax.evaluate.metrics.FEATURES; whether standardised.
-  config.evaluate.probe.feature = "product"
-  config.evaluate.probe.standardise = True
-  # Scikit-learn's solver, and the most iterations it may take.
-  config.evaluate.probe.solver = "lbfgs"
-  config.evaluate.probe.max_iter = 1000
-  # Inverse strength of the L2 penalty.
-  config.evaluate.probe.c = 1.0
-  # Rows embedded at once, over all devices, and the precision of the towers.
-  config.evaluate.batch_size = 256
-  config.evaluate.compute_dtype = "float32"
-
-  # See salmu_jax.attacks, and each attack's own file.
+  # Which of the runs is done, or a method composed on the command line.
+  config.method = _method()
+  # A model from elsewhere to judge too.
+  config.judge = _judge()
+  # How every model is judged.
+  config.evaluate = _evaluate()
+  # How every model is attacked.
   config.attacks = attacks.settings()
-
-  config.diagnosis = ConfigDict()
-  # A model is ineffective below this share of the leak closed: of RetFail's MRR, from Compromised's
-  # to Clean's. As published.
-  config.diagnosis.leakage_reduction = 0.99
-  # Catastrophic above this share of Compromised's GenKnow lost. As published.
-  config.diagnosis.general_knowledge_loss = 0.01
-  # Over-generalised above this share of the gap between Compromised and Clean lost in InterIdSim or
-  # IntraIdSim. Not published.
-  config.diagnosis.holdout_gap_lost = 0.05
+  # Thresholds of the verdicts, all of them shares.
+  config.diagnosis = _diagnosis()
   return config
 
 
-def unlearning_run(method="finetune", *, learning_rate=1e-4, args=None, **changes):
+def _generate() -> ConfigDict:
+  config = ConfigDict()
+  # Fictitious people with private attributes, and pictures of each (at least one for each private
+  # field).
+  config.people = 160
+  config.images_per_person = 20
+  # Portraits with generic captions, and how many of these show people of the forget split.
+  config.retain_synth = 1100
+  config.retain_joint = 80
+  # Captioned scenes in the place of retain_real.
+  config.scenes = 8000
+  # Classes of objects in scenes, and zero-shot test pictures of each class.
+  config.classes = 60
+  config.zero_shot_images = 40
+  # Shorter side of a picture, in pixels.
+  config.image_size = 64
+  # What is held out of the partly forgotten people: "fact" (whole facts) or "pair" (single rows).
+  config.holdout_unit = "fact"
+  # Strength of pose, light, blur and disguise in portraits; 0 is frontal and clean.
+  config.portrait_nuisance = 0.5
+  # Strength of rotation, shift and change of size in scenes; 0 is upright, central and large.
+  config.scene_nuisance = 0.2
+  # Rows of a parquet shard.
+  config.shard_rows = 2000
+  # Processes that render; results do not depend on it.
+  config.workers = 2
+  return config
+
+
+def _model() -> ConfigDict:
+  config = ConfigDict()
+  # A key of salmu_jax.models.presets.PRESETS.
+  config.preset = "tiny"
+  # Precision of the towers: "float32" or "bfloat16". Parameters and embeddings stay float32.
+  config.compute_dtype = "float32"
+  # What each block recomputes in the backward pass, to save memory for time: "none" keeps all
+  # activations, "products" keeps the products of matrices, "blocks" keeps the inputs of blocks.
+  config.remat = "none"
+  # Trace one block for all layers, to save compile time.
+  config.scan = False
+  # A learnt bias of logits, for the sigmoid losses.
+  config.logit_bias = False
+  return config
+
+
+def _init() -> ConfigDict:
+  config = ConfigDict()
+  # Each a finished model folder (.../models/clean), an OpenCLIP or Hugging Face CLIP file or
+  # folder, or hub:OWNER/NAME@REVISION. Empty: pretrain the model.
+  config.clean = ""
+  config.compromised = ""
+  return config
+
+
+def _pretrain() -> ConfigDict:
+  config = ConfigDict()
+  # Passes over the rows that a model sees: retain, and for Compromised also sensitive.
+  config.epochs = 11.0
+  # Rows of a step, over all devices.
+  config.batch_size = 128
+  # A key of salmu_jax.train.OBJECTIVES: "contrastive" (CLIP's) or "sigmoid" (SigLIP's). Each also
+  # with "_ring", whose memory does not grow with the devices, for large batches on many devices.
+  config.loss = "contrastive"
+  # Least share of a picture that a random crop keeps, and the probability of mirroring.
+  config.crop_area = 0.8
+  config.flip = 0.5
+  # Steps between log lines, and between checkpoints (a multiple of the former).
+  config.log_every = 20
+  config.checkpoint_every = 400
+  # See salmu_jax.train.optimizers.settings.
+  config.optimizer = optimizer(learning_rate=7e-4, warmup=0.05, weight_decay=0.1)
+  return config
+
+
+def _method() -> ConfigDict:
+  config = ConfigDict()
+  # Do only the run of config.unlearn with this name. Empty: all of them. "none": none of them.
+  config.name = ""
+  # Or compose a method and run it alone, under the name above, by default that of its parts. The
+  # losses are keys of FORGET_LOSSES and RETAIN_LOSSES in salmu_jax/methods/compose.py.
+  config.loss = ""
+  config.retain_loss = "contrastive"
+  # Transformations: keys of CHAIN in that file; with arguments as ("keep_salient",
+  # {"fraction": 0.3}).
+  config.chain = ()
+  # How the composed method is run.
+  config.run = unlearning_run("compose")
+  return config
+
+
+def _judge() -> ConfigDict:
+  config = ConfigDict()
+  # The name of its row in the leaderboard, and its weights, as in `init`. Empty: no such model.
+  config.name = ""
+  config.weights = ""
+  return config
+
+
+def _evaluate() -> ConfigDict:
+  config = ConfigDict()
+  # Seed of numpy's legacy generator, made afresh for every model. It draws the gallery's forget
+  # texts, its retain texts, then the permutation and the halves of the association probe. 42 as
+  # released.
+  config.seed = 42
+  # Captions of RetFail's gallery that are drawn from forget, and as many from retain_disjoint.
+  config.gallery = 1000
+  # How IdZSC names a person; {} stands for the name. Not published.
+  config.name_prompt = "a photo of {}"
+  # Whose names IdZSC chooses among: "forget_identity" (the people in question), "forget" or "all".
+  # Not published.
+  config.name_candidates = "forget_identity"
+  # The association probe ACS, of which only scikit-learn's logistic regression is published.
+  config.probe = ConfigDict()
+  # Features of a pair, a key of salmu_jax.evaluate.metrics.FEATURES, and whether to standardise.
+  config.probe.feature = "product"
+  config.probe.standardise = True
+  # Scikit-learn's solver, and its greatest number of iterations.
+  config.probe.solver = "lbfgs"
+  config.probe.max_iter = 1000
+  # Inverse strength of the L2 penalty.
+  config.probe.c = 1.0
+  # Rows embedded at once, over all devices, and the precision of the towers.
+  config.batch_size = 256
+  config.compute_dtype = "float32"
+  return config
+
+
+def _diagnosis() -> ConfigDict:
+  diagnosis = ConfigDict()
+  # A model is ineffective below this share of the leak removed: of RetFail's MRR, from
+  # Compromised's to Clean's. As published.
+  diagnosis.leak_removed = 0.99
+  # Catastrophic below this share of Compromised's GenKnow kept. As published.
+  diagnosis.knowledge_kept = 0.99
+  # Over-generalised below this share kept of the gap between Compromised and Clean, in InterIdSim
+  # or IntraIdSim. Not published.
+  diagnosis.holdout_kept = 0.95
+  return diagnosis
+
+
+def unlearning_run(
+  method: str = "finetune",
+  *,
+  learning_rate: float = 1e-4,
+  args: Mapping[str, Any] | None = None,
+  tuning: str = "own",
+  **changes: Any,
+) -> ConfigDict:
   """One unlearning run.
 
   Args:
     method: a key of salmu_jax.methods.MAKERS.
     learning_rate: the peak.
     args: arguments of the method's `make`.
+    tuning: where these settings come from, a value of salmu_jax.methods.runs.TUNINGS.
     **changes: other values for the fields below.
   """
   run = ConfigDict()
@@ -182,4 +235,9 @@ def unlearning_run(method="finetune", *, learning_rate=1e-4, args=None, **change
   run.log_every = 10
   run.checkpoint_every = 100
   run.update(changes)
+  # Where these settings come from, stated in every result: "tuned" (chosen by the search),
+  # "reproduction" (the authors') or "own" (anything else).
+  run.tuning = tuning
+  # Digest of the settings that `tuning` speaks of. Once they are changed, the run counts as "own".
+  run.tuning_of = runs.tuned_digest(run)
   return run

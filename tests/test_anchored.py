@@ -9,7 +9,7 @@ from methodruns import BATCHES, ONE, PARAMS
 
 from experiments.anchored import bench, intervals, study, tabulate, variants
 from salmu_jax import train
-from salmu_jax.methods import METHODS
+from salmu_jax.methods import METHODS, runs
 from salmu_jax.methods import anchored as method
 from salmu_jax.train import optimizers
 
@@ -127,4 +127,4 @@ def test_the_kept_runs_are_of_the_settings_in_the_config():
     for label, run in found["runs"].items():
       if label.startswith("anchored "):
         budget = float(label.split()[1].rstrip("x"))
-        assert run["settings"] == variants.settings(budget=budget).to_dict(), label
+        assert run["settings"] == runs.training_settings(variants.settings(budget=budget)), label

@@ -10,8 +10,10 @@ from ml_collections import ConfigDict
 
 from salmu_jax import attacks, defaults, train
 from salmu_jax.attacks import base, gallery, membership, questions, readout, relearning
-from salmu_jax.benchmark import judging, stages
+from salmu_jax.benchmark import judging
+from salmu_jax.benchmark.job import Job
 from salmu_jax.data import records, releases, tokenizers, zero_shot
+from salmu_jax.data.dataset import Data
 from salmu_jax.data.leaks import Leak
 from salmu_jax.errors import InputError
 from salmu_jax.generate import captions
@@ -184,7 +186,7 @@ class Watched(records.Rows):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-  """(setup, evaluator, parameters) of a handmade release and a small model."""
+  """(job, data, evaluator, parameters) of a handmade release and a small model."""
   folder = tmp_path_factory.mktemp("attacks")
   opened = releases.open_release(write(folder / "release"))
   table = releases.columns(opened, "retain_synth")
@@ -198,8 +200,8 @@ def world(tmp_path_factory):
   rows = records.build(opened, folder / "records")
   mesh = sharding.make_mesh(jax.devices()[:1])
   classes = zero_shot.of_release(opened, rows)
-  setup = stages.Setup(config, folder, mesh, opened, rows, words, CLIP(sizes), classes)
-  return setup, judging.make_evaluator(setup), train.init_params(setup.model, 0, mesh)
+  job, data = Job(config, folder, mesh, CLIP(sizes)), Data(opened, rows, words, classes)
+  return job, data, judging.make_evaluator(job, data), train.init_params(job.model, 0, mesh)
 
 
 @pytest.fixture(scope="module")
@@ -209,8 +211,8 @@ def attack(world):
 
 
 def test_learning_again_reads_its_share_of_forget_and_no_more_and_judges_the_rest(world):
-  setup, evaluator, params = world
-  forget = Watched(setup.records["forget"])
+  job, data, evaluator, params = world
+  forget = Watched(data.records["forget"])
   ranks, judged = np.arange(len(forget)), []
 
   class Judge:
@@ -218,10 +220,10 @@ def test_learning_again_reads_its_share_of_forget_and_no_more_and_judges_the_res
       judged.append(np.asarray(jax.tree.leaves(params)[0]))
       return ranks
 
-  watched = setup._replace(records={**setup.records, "forget": forget})
-  settings = setup.config.attacks.relearning
+  watched = data._replace(records={**data.records, "forget": forget})
+  settings = job.config.attacks.relearning
   facts = [row // 2 for row in range(len(forget))]  # two rows tell each
-  inputs = judging.attack_inputs(watched, evaluator, params)
+  inputs = judging.attack_inputs(job, watched, evaluator, params)
   inputs = inputs._replace(evaluator=Judge(), leaks=[leak_of(fact) for fact in facts])
   program = relearning.learner(inputs, settings.learning_rate)
   relearnt = relearning.relearn(inputs, program, params, 0.5, settings)
@@ -241,13 +243,13 @@ def test_facts_are_drawn_whole_until_there_are_rows_enough():
 
 
 def test_ranks_of_forget_are_those_of_the_whole_evaluation(world):
-  _, evaluator, params = world
+  _, _, evaluator, params = world
   whole = evaluator.run(params)["efficacy"]["1.1_RetFail"]["outcomes"]
   assert evaluator.forget_ranks(params).tolist() == whole
 
 
 def test_a_model_is_attacked_in_every_way_and_clean_knows_no_member(world, attack):
-  setup, evaluator, params = world
+  job, data, evaluator, params = world
   first, again = (evaluator.run(params, attack=attack) for _ in range(2))
   entries = first["salmu_jax"]["additional"]["recoverability"]
   assert entries == again["salmu_jax"]["additional"]["recoverability"]
@@ -264,13 +266,13 @@ def test_a_model_is_attacked_in_every_way_and_clean_knows_no_member(world, attac
   broken = evaluator.embed(params)
   broken.image["forget"][0] = np.nan
   assert all(entry["value"] is None for entry in attack(params, broken).values())
-  off = setup.config.copy_and_resolve_references()
+  off = job.config.copy_and_resolve_references()
   off.attacks.names = ()
-  assert judging.make_attacker(setup._replace(config=off), evaluator, params) is None
+  assert judging.make_attacker(job._replace(config=off), data, evaluator, params) is None
 
 
 def test_a_number_follows_from_the_parts_that_stand_beside_it(world, attack):
-  _, evaluator, params = world
+  _, _, evaluator, params = world
   entries = attack(params, evaluator.embed(params))
   for key, entry in entries.items():
     assert entry["label"] == attacks.ATTACKS[key].label
@@ -286,8 +288,8 @@ def test_a_number_follows_from_the_parts_that_stand_beside_it(world, attack):
 
 
 def test_without_a_caption_that_holds_its_value_no_membership_is_told(world):
-  setup, evaluator, params = world
-  inputs = judging.attack_inputs(setup, evaluator, params)
+  job, data, evaluator, params = world
+  inputs = judging.attack_inputs(job, data, evaluator, params)
   inputs = inputs._replace(leaks=[leak_of(i, wording="nothing of {name}") for i in range(3)])
   finding = membership.make(inputs, attacks.settings().membership)(params, evaluator.embed(params))
   assert not finding.parts and finding.why == "no forget caption holds its value"
@@ -337,9 +339,9 @@ def shouting():
     if config.volume > 1:
       raise InputError(f"{where}.volume = {config.volume}; it must be 1 or less.")
 
-  def check_data(config, where, data):
-    if data.count("forget") > 11:
-      raise InputError(f"{where} drowns in {data.count('forget')} rows of forget.")
+  def check_data(config, where, release):
+    if release.counts["forget"] > 11:
+      raise InputError(f"{where} drowns in {release.counts['forget']} rows of forget.")
 
   def make(inputs, config):
     return lambda params, z: base.Finding({"loud": config.volume, "quiet": 0.1}, {"echo": True})
@@ -348,7 +350,7 @@ def shouting():
 
 
 def test_an_attack_that_is_added_is_configured_checked_and_run(world, monkeypatch):
-  setup, evaluator, params = world
+  job, data, evaluator, params = world
   monkeypatch.setitem(attacks.ATTACKS, "Shouting", shouting())
   config = defaults.get_config().attacks
   assert config.names[-1] == "Shouting" and config.shouting.volume == 0.5
@@ -359,8 +361,8 @@ def test_an_attack_that_is_added_is_configured_checked_and_run(world, monkeypatc
   config.shouting.volume = 0.9
   attacks.check(config, check_batch)
   with pytest.raises(InputError, match=r"config\.attacks\.shouting drowns in 12 rows"):
-    attacks.check_data(config, setup.data)
-  attack = attacks.attacker(judging.attack_inputs(setup, evaluator, params), config)
+    attacks.check_data(config, data.release)
+  attack = attacks.attacker(judging.attack_inputs(job, data, evaluator, params), config)
   assert attack(params, evaluator.embed(params)) == {
     "Shouting": {
       "value": 0.9,

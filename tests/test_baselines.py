@@ -12,8 +12,9 @@ from methodruns import BATCHES, MEASURED, ONE, PARAMS, STEPS, whole_run
 from experiments.baselines import cut, space, study
 from experiments.baselines.engine import Engine, Program
 from salmu_jax import defaults
-from salmu_jax.benchmark import stages
+from salmu_jax.benchmark.job import Job
 from salmu_jax.data import records, releases, tokenizers
+from salmu_jax.data.dataset import Data
 from salmu_jax.methods import METHODS
 from salmu_jax.models.clip import CLIP, Embeddings, Sizes, Tower
 
@@ -50,7 +51,7 @@ def setup(tmp_path_factory):
   words = tokenizers.compact_tokenizer(16, ["a picture of a thing"])
   sizes = Sizes(8, 16, 8, Tower(12, 1, 3), Tower(8, 1, 2), 16, words.vocab_size)
   rows = records.build(opened, folder / "records")
-  return stages.Setup(defaults.get_config(), folder, ONE, opened, rows, words, CLIP(sizes), None)
+  return Job(defaults.get_config(), folder, ONE, CLIP(sizes)), Data(opened, rows, words)
 
 
 def names(rows):
@@ -58,13 +59,14 @@ def names(rows):
 
 
 def test_the_cut_opens_forget_and_retain_alone_and_parts_people_and_rows(setup):
-  readable = {"forget", *setup.splits("retain")}
+  job, data = setup
+  readable = {"forget", *data.splits("retain")}
   # Without the others there, reading one would be a KeyError.
-  made = cut.make(setup._replace(records={s: setup.records[s] for s in readable}), seed=0)
+  made = cut.make(job, data._replace(records={s: data.records[s] for s in readable}), seed=0)
   assert set(made.records) == readable
   identity = dict(
     zip(
-      *(releases.columns(setup.release, "forget")[k] for k in ("file_name", "identity_id")),
+      *(releases.columns(data.release, "forget")[k] for k in ("file_name", "identity_id")),
       strict=True,
     )
   )
@@ -75,14 +77,14 @@ def test_the_cut_opens_forget_and_retain_alone_and_parts_people_and_rows(setup):
     identity.values()
   ) - people
   assert len(made.forget.text) == len(tuned) and len(made.spared.text) == len(identity) - len(tuned)
-  for split in setup.splits("retain"):
-    assert len(made.records[split]) == round(0.9 * len(setup.records[split]))
-  whole = sum(len(setup.records[split]) for split in setup.splits("retain"))
-  assert len(made.retain.text) == whole - sum(len(made.records[s]) for s in setup.splits("retain"))
+  for split in data.splits("retain"):
+    assert len(made.records[split]) == round(0.9 * len(data.records[split]))
+  whole = sum(len(data.records[split]) for split in data.splits("retain"))
+  assert len(made.retain.text) == whole - sum(len(made.records[s]) for s in data.splits("retain"))
 
 
 def test_the_cut_is_the_same_for_the_same_seed_and_another_for_another(setup):
-  made = [names(cut.make(setup, seed).records["forget"]) for seed in (0, 0, 1, 2)]
+  made = [names(cut.make(*setup, seed).records["forget"]) for seed in (0, 0, 1, 2)]
   assert made[0] == made[1] and (made[2] != made[0] or made[3] != made[0])
 
 

@@ -19,11 +19,7 @@ ONE = sharding.make_mesh(jax.devices()[:1])
 
 
 def check(config, mesh=ONE):
-  configuration.check(config, defaults.get_config(), defaults.unlearning_run(), mesh)
-
-
-def chosen(config):
-  return configuration.chosen(config, defaults.get_config())
+  configuration.check(config, mesh)
 
 
 @pytest.mark.parametrize("module", [mini, smoke, vit_b16, vit_b16_scratch])
@@ -113,6 +109,7 @@ def changed(path, value):
       1.0,
       r"unlearn\.finetune: unknown name 'bugdet'\. Did you mean 'budget'",
     ),
+    ("unlearn.finetune.tuning", "tuend", r"finetune\.tuning: unknown name 'tuend'.*'tuned'"),
     ("unlearn.finetune.args", 5, r"unlearn\.finetune\.args must be a dict"),
     ("unlearn.finetune", 5, r"unlearn\.finetune is 5; it must be a dict"),
     (
@@ -186,9 +183,9 @@ def changed(path, value):
       r"weight_decay = -1\.0; it must be 0 or more",
     ),
     (
-      "diagnosis.holdout_gap_lost",
+      "diagnosis.holdout_kept",
       5.0,
-      r"config\.diagnosis\.holdout_gap_lost = 5\.0; it is a share",
+      r"config\.diagnosis\.holdout_kept = 5\.0; it is a share",
     ),
     ("unlearn.clean", defaults.unlearning_run(), r"unlearn\.clean.*not 'clean' or 'compromised'"),
     ("unlearn.a/b", defaults.unlearning_run(), r"unlearn\.a/b: 'a/b' becomes a folder"),
@@ -202,23 +199,23 @@ def test_a_wrong_field_is_named_with_what_would_be_right(path, value, message):
 def test_a_method_named_by_flag_is_the_only_one_that_runs():
   config = changed("method.name", "vlunlearn")
   check(config)
-  assert list(chosen(config).unlearn) == ["vlunlearn"]
-  assert chosen(config).unlearn.vlunlearn == config.unlearn.vlunlearn
+  assert list(configuration.chosen(config).unlearn) == ["vlunlearn"]
+  assert configuration.chosen(config).unlearn.vlunlearn == config.unlearn.vlunlearn
   everything = mini.get_config()
-  assert chosen(everything).unlearn == everything.unlearn
+  assert configuration.chosen(everything).unlearn == everything.unlearn
 
 
 def test_a_composed_method_runs_alone_under_a_name_of_its_parts():
   asked = {"loss": "delete", "chain": ("project_conflicts", ("keep_salient", {"fraction": 0.3}))}
   config = changed("method", asked)
   check(config)
-  ((name, run),) = chosen(config).unlearn.items()
+  ((name, run),) = configuration.chosen(config).unlearn.items()
   assert name == "composed-delete-project_conflicts-keep_salient"
   assert run.method == "compose" and run.args.loss == "delete"
   assert run.budget == defaults.unlearning_run().budget
   named = changed("method", asked | {"name": "mine", "run": {"budget": 2.0}})
   check(named)
-  assert chosen(named).unlearn.mine.budget == 2.0
+  assert configuration.chosen(named).unlearn.mine.budget == 2.0
 
 
 def test_a_composed_method_may_stand_among_the_runs_of_a_config():
@@ -233,7 +230,7 @@ def test_a_composed_method_may_stand_among_the_runs_of_a_config():
 def test_no_method_at_all_can_be_asked_for():
   config = changed("method.name", "none")
   check(config)
-  assert not chosen(config).unlearn
+  assert not configuration.chosen(config).unlearn
 
 
 def test_a_missing_field_is_named():

@@ -231,12 +231,12 @@ def asking_for_pairs(folder, pairs_folder, preset="vit_b16_narrow", **splits):
 def test_a_run_takes_the_pairs_as_its_retain_base(converted, tmp_path):
   config = asking_for_pairs(tmp_path, converted[0], retain_real=None)
   config.pretrain.batch_size = config.unlearn.finetune.batch_size = 8
-  setup = run.prepare(config, tmp_path / "run", sharding.make_mesh(jax.devices()[:1]))
-  assert setup.release.counts["retain_real"] == len(setup.records["retain_real"]) == 30
-  assert setup.splits("clean") == ("retain_synth", "retain_real") == setup.splits("retain")
-  assert setup.splits("compromised")[-1] == "sensitive"
-  assert stages.pretrain_settings(setup)["retain_pairs"] == converted[1]["digest"]
-  with contextlib.closing(stages.unlearning_batches(setup, config.unlearn.finetune)) as batches:
+  job, data = run.prepare(config, tmp_path / "run", sharding.make_mesh(jax.devices()[:1]))
+  assert data.release.counts["retain_real"] == len(data.records["retain_real"]) == 30
+  assert data.splits("clean") == ("retain_synth", "retain_real") == data.splits("retain")
+  assert data.splits("compromised")[-1] == "sensitive"
+  assert stages.pretrain_settings(job, data.digests)["retain_pairs"] == converted[1]["digest"]
+  with contextlib.closing(stages.unlearning_batches(job, data, config.unlearn.finetune)) as batches:
     assert next(batches)["retain"]["image"].shape == (8, 224, 224, 3)
 
 

@@ -14,7 +14,6 @@ import pytest
 import tensorflow_datasets as tfds
 from handmade import row, write
 
-from salmu_jax.benchmark import stages
 from salmu_jax.data import derived, images, pipeline, records, releases, tokenizers
 from salmu_jax.errors import InputError
 from salmu_jax.results import splits
@@ -111,8 +110,7 @@ def test_records_are_written_as_they_are_read_in_several_files(opened, tmp_path,
 def test_a_training_split_without_rows_is_no_obstacle(tmp_path):
   source = releases.open_release(write(tmp_path / "release", {"retain_real": []}))
   assert "retain_real" not in records.build(source, tmp_path / "records")
-  setup = stages.Setup(None, None, None, source, {}, None, None, None)
-  assert setup.splits("clean") == ("retain_synth",)
+  assert pipeline.splits_of(source, "clean") == ("retain_synth",)
 
 
 def test_records_that_were_cut_short_are_written_anew(opened, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from experiments import tabulate
 from experiments.baselines import cut, space, study
 from experiments.baselines import tabulate as baselines
 from experiments.published import readings
-from salmu_jax.methods import METHODS
+from salmu_jax.methods import METHODS, runs
 from salmu_jax.results import metrics_table
 from salmu_jax.results.reading import read_results
 
@@ -81,16 +81,15 @@ def test_the_configs_for_mini_carry_what_the_recorded_search_chose():
     choice = {"learning_rate": best["learning_rate"], "args": best["args"]}
     assert found["chosen"] == choice
     (run,) = methods.runs(name, "mini").values()
-    assert (
-      run.to_dict() == study.mini_settings(name, choice["learning_rate"], choice["args"]).to_dict()
-    )
+    searched = study.mini_settings(name, choice["learning_rate"], choice["args"])
+    assert runs.training_settings(run) == runs.training_settings(searched)
 
 
 def test_the_kept_results_of_mini_are_of_the_settings_in_the_configs():
   for name in methods.BASELINES:
     (run,) = methods.runs(name, "mini").values()
     kept = json.loads((RESULTS / f"{name}.json").read_text())["salmu_jax"]["settings"]
-    assert kept == {"retain_pairs": "", **json.loads(json.dumps(run.to_dict()))}
+    assert kept == {"retain_pairs": "", **json.loads(json.dumps(runs.training_settings(run)))}
 
 
 def test_the_search_tried_the_same_rates_for_every_method_and_no_more_than_its_space():
@@ -118,8 +117,13 @@ def test_the_study_and_the_benchmark_agree_on_what_a_tuned_method_does():
 
 def test_an_installed_copy_has_every_package():
   listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-  there = [p.parent for top in ("salmu_jax", "configs") for p in (ROOT / top).rglob("__init__.py")]
+  there = [path.parent for path in (ROOT / "salmu_jax").rglob("__init__.py")]
   assert set(listed) == {".".join(folder.relative_to(ROOT).parts) for folder in there}
+
+
+def test_nothing_that_is_installed_imports_the_configs():
+  for path in (ROOT / "salmu_jax").rglob("*.py"):
+    assert not re.search(r"^\s*(from|import) configs\b", path.read_text(), re.M), path
 
 
 def test_requirements_are_pinned_exactly():

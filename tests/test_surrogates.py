@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from handmade import FIELDS, write
 
-from salmu_jax import defaults
-from salmu_jax.benchmark import stages
 from salmu_jax.data import images, pipeline, releases
+from salmu_jax.data.dataset import Data
 from salmu_jax.errors import InputError
 from salmu_jax.generate import captions, personas
 from salmu_jax.methods import batches, surrogates
@@ -130,7 +129,7 @@ def _named(row):
 
 
 @pytest.fixture(scope="module")
-def setup(tmp_path_factory):
+def data(tmp_path_factory):
   """A release whose holdouts have names and values that are found in no other place."""
   folder = tmp_path_factory.mktemp("surrogates")
   opened = releases.open_release(write(folder / "release"))
@@ -143,16 +142,15 @@ def setup(tmp_path_factory):
     ]
     for split, each in rows.items()
   }
-  config = defaults.get_config()
   people = {key: {**row, "name": _rename(row["name"])} for key, row in opened.identities.items()}
   opened = opened._replace(identities=people)
-  return stages.Setup(config, folder, None, opened, rows, None, None, None)
+  return Data(opened, rows, None)
 
 
 def test_planted_holdout_names_and_facts_are_never_used_and_their_rows_and_metadata_never_opened(
-  setup,
+  data,
 ):
-  table = setup.release.identities
+  table = data.release.identities
   held_out = {f"{p:08d}" for p in (4, 5)}  # in no row of forget
   held_facts = {f"v{p}{i}" for p in (2, 3) for i in (2, 3)} | {
     f"v{p}{i}" for p in (4, 5) for i in range(4)
@@ -171,19 +169,17 @@ def test_planted_holdout_names_and_facts_are_never_used_and_their_rows_and_metad
     }
   )
   # `records` holds no holdout split: asking for one would be a KeyError.
-  guarded = setup._replace(release=setup.release._replace(identities=people))
-  draw = batches.surrogate_captions(guarded.data, Surrogates(50, "recombined", 0.0), 0)[
-    "surrogates"
-  ]
-  texts = [t for row in setup.records["forget"] for t in draw(row, np.random.default_rng(0))]
-  assert len(texts) == 50 * len(setup.records["forget"])
+  guarded = data._replace(release=data.release._replace(identities=people))
+  draw = batches.surrogate_captions(guarded, Surrogates(50, "recombined", 0.0), 0)["surrogates"]
+  texts = [t for row in data.records["forget"] for t in draw(row, np.random.default_rng(0))]
+  assert len(texts) == 50 * len(data.records["forget"])
   assert not any("Zzyzx" in text for text in texts)
   assert not any(fact in text.split() for text in texts for fact in held_facts)
 
 
-def test_of_several_values_the_one_in_the_caption_is_the_leak(setup):
+def test_of_several_values_the_one_in_the_caption_is_the_leak(data):
   people = {"1": {"name": "Ada Archer", "emails": ["a@b.example", "aa@b.example"]}}
-  opened = setup.release._replace(identities=people, captions={"f": {"data_field": "emails"}})
+  opened = data.release._replace(identities=people, captions={"f": {"data_field": "emails"}})
   row = {"file_name": "f", "identity_id": "1", "text": "Ada Archer, aa@b.example"}
   (found,) = surrogates.leaks(opened, [row]).values()
   assert found == Leak("Ada Archer", "emails", "aa@b.example", row["text"])

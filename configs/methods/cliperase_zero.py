@@ -4,9 +4,11 @@ from salmu_jax.defaults import optimizer, unlearning_run
 
 
 def mini():
-  return unlearning_run("cliperase_zero", learning_rate=0.001, args=dict(retain=10.0))
+  return unlearning_run(
+    "cliperase_zero", learning_rate=0.001, args=dict(retain=10.0), tuning="tuned"
+  )
 
 
 def vit_b16():
   settings = optimizer(1e-7, warmup=0.0, weight_decay=1e-3, b2=0.999, eps=1e-8)
-  return unlearning_run("cliperase_zero", batch_size=16, optimizer=settings)
+  return unlearning_run("cliperase_zero", batch_size=16, optimizer=settings, tuning="reproduction")

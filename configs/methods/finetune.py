@@ -4,8 +4,8 @@ from salmu_jax.defaults import unlearning_run
 
 
 def mini():
-  return unlearning_run("finetune", learning_rate=0.003)
+  return unlearning_run("finetune", learning_rate=0.003, tuning="tuned")
 
 
 def vit_b16():
-  return unlearning_run("finetune", learning_rate=1e-5, batch_size=256)
+  return unlearning_run("finetune", learning_rate=1e-5, batch_size=256, tuning="reproduction")

@@ -4,8 +4,10 @@ from salmu_jax.defaults import unlearning_run
 
 
 def mini():
-  return unlearning_run("generic_captions", learning_rate=0.0003)
+  return unlearning_run("generic_captions", learning_rate=0.0003, tuning="tuned")
 
 
 def vit_b16():
-  return unlearning_run("generic_captions", learning_rate=1e-5, batch_size=256)
+  return unlearning_run(
+    "generic_captions", learning_rate=1e-5, batch_size=256, tuning="reproduction"
+  )

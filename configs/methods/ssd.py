@@ -4,8 +4,10 @@ from salmu_jax.defaults import unlearning_run
 
 
 def mini():
-  return unlearning_run("ssd", learning_rate=1e-05, budget=1.0, args=dict(alpha=2.0))
+  return unlearning_run(
+    "ssd", learning_rate=1e-05, budget=1.0, args=dict(alpha=2.0), tuning="tuned"
+  )
 
 
 def vit_b16():
-  return unlearning_run("ssd", budget=1.0, batch_size=256)
+  return unlearning_run("ssd", budget=1.0, batch_size=256, tuning="reproduction")

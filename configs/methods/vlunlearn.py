@@ -6,9 +6,9 @@ from salmu_jax.defaults import optimizer, unlearning_run
 
 
 def mini():
-  return unlearning_run("vlunlearn", learning_rate=0.001)
+  return unlearning_run("vlunlearn", learning_rate=0.001, tuning="tuned")
 
 
 def vit_b16():
   settings = optimizer(1e-5, warmup=0.0, end=0.1, weight_decay=0.02, b2=0.999, eps=1e-8)
-  return unlearning_run("vlunlearn", batch_size=16, optimizer=settings)
+  return unlearning_run("vlunlearn", batch_size=16, optimizer=settings, tuning="reproduction")

@@ -27,7 +27,7 @@ class Asker:
   """The questions of one bench, the same for every model."""
 
   def __init__(self, bench):
-    self.bench, release = bench, bench.setup.release
+    self.bench, release = bench, bench.data.release
     tables = {split: releases.columns(release, split) for split in _SPLITS.values()}
     self.leaks = {split: leaks(release, table) for split, table in tables.items()}
     rng = np.random.default_rng(0)
@@ -73,7 +73,7 @@ class Asker:
 
 def attack(bench, params: Mapping) -> dict:
   """A model asked in every way, and taught again."""
-  inputs = judging.attack_inputs(bench.setup, bench.evaluator, bench.params["clean"])
+  inputs = judging.attack_inputs(bench.job, bench.data, bench.evaluator, bench.params["clean"])
   program = relearning.learner(inputs, _RELEARNING.learning_rate)
   relearnt = relearning.relearn(inputs, program, params, _SHARE, _RELEARNING)
   return {"asked": Asker(bench).ask(params), "relearned": relearnt["MRR"]}

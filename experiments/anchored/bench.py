@@ -38,10 +38,10 @@ class Bench:
 
   def __init__(self, workdir, scratch, seed, unit="fact"):
     opened = open_run(workdir, scratch, "anchored", seed, unit)
-    self.setup, self.evaluator, self.params = opened
+    self.job, self.data, self.evaluator, self.params = opened
     self._embedded = self._key = self._jitted = None
     self._identity = {
-      split: releases.columns(self.setup.release, split)["identity_id"]
+      split: releases.columns(self.data.release, split)["identity_id"]
       for _, split in COSINES.values()
     }
 
@@ -53,15 +53,15 @@ class Bench:
         surrogates of a batch are those of its own rows.
     """
     began, start = time.monotonic(), self.params["compromised"]
-    steps = stages.budget_steps(settings, self.setup.release.counts["forget"])
+    steps = stages.budget_steps(settings, self.data.release.counts["forget"])
     method_at = lambda rates: make(rates_lib.optimizer(settings.optimizer, rates))
     step = self._step(make, settings, method_at)
     rates = rates_lib.rates(settings.optimizer, steps)
     method = method_at(rates)
-    state = train.start_state(start, method.tx, self.setup.mesh)
+    state = train.start_state(start, method.tx, self.job.mesh)
     with (
       contextlib.closing(
-        stages.unlearning_batches(self.setup, settings, method.surrogates)
+        stages.unlearning_batches(self.job, self.data, settings, method.surrogates)
       ) as rows,
       progress.counting(label, steps) as tick,
     ):
@@ -75,9 +75,9 @@ class Bench:
     key = make, settings.optimizer.name
     if self._key != key:
       body = lambda state, start, batch, rates: train.make_unlearn_step(
-        self.setup.model, method_at(rates)
+        self.job.model, method_at(rates)
       )(state, start, batch)
-      whole = sharding.replicated(self.setup.mesh)
+      whole = sharding.replicated(self.job.mesh)
       self._key, self._jitted = key, jax.jit(body, donate_argnums=0, out_shardings=whole)
     return self._jitted
 

@@ -12,7 +12,7 @@ import jax
 
 from experiments.anchored import attacks, variants
 from experiments.anchored.bench import Bench, made
-from salmu_jax.methods import METHODS, anchored
+from salmu_jax.methods import METHODS, anchored, runs
 from salmu_jax.runtime import files, progress
 
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -30,12 +30,11 @@ class Record:
 
   def __init__(self, bench, name):
     self.bench, self.path = bench, RESULTS / f"{name}.json"
-    setup = bench.setup
     about = {
-      "release": setup.release.digest,
-      "seed": setup.config.seed,
-      "unit": setup.config.generate.holdout_unit,
-      "device": f"{jax.devices()[0].device_kind} x {setup.mesh.size}",
+      "release": bench.data.release.digest,
+      "seed": bench.job.config.seed,
+      "unit": bench.job.config.generate.holdout_unit,
+      "device": f"{jax.devices()[0].device_kind} x {bench.job.mesh.size}",
     }
     known = files.read_json(self.path) if self.path.exists() else {}
     self.found = known if about.items() <= known.items() else {**about, "runs": {}, "attacks": {}}
@@ -49,7 +48,7 @@ class Record:
 
   def run(self, label, settings, make, *, paired=True, attacked_as=None):
     """One run, judged, and attacked where that has a name; nothing where all of it is there."""
-    asked = settings.to_dict()
+    asked = runs.training_settings(settings)
     attacked = attacked_as is None or attacked_as in self.found["attacks"]
     if attacked and self.found["runs"].get(label, {}).get("settings") == asked:
       return
@@ -63,7 +62,7 @@ class Record:
 
   def run_named(self, label, name, settings, **options):
     """`run` of a method by its name, with the arguments that the settings have."""
-    make = made(METHODS[name], settings.args.to_dict(), self.bench.setup.config.seed)
+    make = made(METHODS[name], settings.args.to_dict(), self.bench.job.config.seed)
     self.run(label, settings, make, **options)
 
 

@@ -40,36 +40,36 @@ class Cut(NamedTuple):
   retain: Pairs
 
 
-def make(setup, seed):
+def make(job, data, seed):
   """The cut of a release; the same for every method. `seed` draws people and rows."""
   rng = np.random.default_rng([seed, 4])
-  identity = releases.columns(setup.release, "forget")["identity_id"]
+  identity = releases.columns(data.release, "forget")["identity_id"]
   people = rng.permutation(np.unique(identity))
   tuned = np.isin(identity, people[: round(FORGET_SHARE * len(people))])
-  records = {"forget": Rows(setup.records["forget"], np.flatnonzero(tuned))}
+  records = {"forget": Rows(data.records["forget"], np.flatnonzero(tuned))}
   kept = []
-  for split in setup.splits("retain"):
-    order = rng.permutation(len(setup.records[split]))
+  for split in data.splits("retain"):
+    order = rng.permutation(len(data.records[split]))
     cut = round(RETAIN_SHARE * len(order))
-    records[split] = Rows(setup.records[split], np.sort(order[:cut]))
-    kept.append(Rows(setup.records[split], np.sort(order[cut:])))
-  spared = Rows(setup.records["forget"], np.flatnonzero(~tuned))
+    records[split] = Rows(data.records[split], np.sort(order[:cut]))
+    kept.append(Rows(data.records[split], np.sort(order[cut:])))
+  spared = Rows(data.records["forget"], np.flatnonzero(~tuned))
   return Cut(
     records,
-    _pairs(setup, [records["forget"]]),
-    _pairs(setup, [spared]),
-    _pairs(setup, kept),
+    _pairs(job, data, [records["forget"]]),
+    _pairs(job, data, [spared]),
+    _pairs(job, data, kept),
   )
 
 
-def _pairs(setup, sources):
-  size = setup.model.sizes.image_size
+def _pairs(job, data, sources):
+  size = job.model.sizes.image_size
   images, texts = [], []
   for rows in sources:
     parts = pipeline.evaluation_images(rows, image_size=size, batch_size=256)
     images += [pixels[valid] for pixels, valid in parts]
     texts += [row["text"].decode() for row in (rows[i] for i in range(len(rows)))]
-  return Pairs(np.concatenate(images), setup.tokenizer(texts), texts)
+  return Pairs(np.concatenate(images), data.tokenizer(texts), texts)
 
 
 def measure(embed, cut):

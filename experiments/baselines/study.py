@@ -26,7 +26,7 @@ from salmu_jax import defaults
 from salmu_jax.benchmark import stages
 from salmu_jax.data import releases
 from salmu_jax.errors import unknown
-from salmu_jax.methods import MAKERS, METHODS
+from salmu_jax.methods import MAKERS, METHODS, runs
 from salmu_jax.results import metrics_table
 from salmu_jax.runtime import files, progress
 
@@ -42,9 +42,9 @@ class Study:
   """
 
   def __init__(self, workdir, scratch):
-    self.setup, self.evaluator, self.bounds = open_run(workdir, scratch, "finetune")
-    self.engine = Engine(self.setup.model, self.bounds["compromised"], self.setup.mesh)
-    self.cut = cut_lib.make(self.setup, self.setup.config.seed)
+    self.job, self.data, self.evaluator, self.bounds = open_run(workdir, scratch, "finetune")
+    self.engine = Engine(self.job.model, self.bounds["compromised"], self.job.mesh)
+    self.cut = cut_lib.make(self.job, self.data, self.job.config.seed)
     self.start = self.measure(self.bounds["compromised"])
     self._batches, self._programs = {}, {}
 
@@ -59,11 +59,11 @@ class Study:
 
   def train(self, name, settings, *, on_cut):
     """The parameters after a run with `settings` (as config.unlearn.NAME), and its steps."""
-    setup = self.setup._replace(records=self.cut.records) if on_cut else self.setup
-    rows, size = len(setup.records["forget"]), settings.batch_size
+    data = self.data._replace(records=self.cut.records) if on_cut else self.data
+    rows, size = len(data.records["forget"]), settings.batch_size
     steps = stages.budget_steps(settings, rows)
     program = self._program(name, settings, steps)
-    batches, references = self._prefix(setup, settings, steps, program.method.surrogates)
+    batches, references = self._prefix(data, settings, steps, program.method.surrogates)
     one_pass = max(1, rows // size)
     return self.engine.run(program, settings.optimizer, batches, references, one_pass), steps
 
@@ -78,16 +78,17 @@ class Study:
     if key not in self._programs:
       # Of one method at a time: compiled programs take memory.
       self._programs = {k: v for k, v in self._programs.items() if json.loads(k)[0] == name}
-      seed = self.setup.config.seed
+      seed = self.job.config.seed
       self._programs[key] = Program(name, args, settings.optimizer, steps, seed)
     return self._programs[key]
 
-  def _prefix(self, setup, settings, steps, surrogates):
+  def _prefix(self, data, settings, steps, surrogates):
     """The first `steps` batches of the one stream that all runs read, and their references."""
-    key = settings.batch_size, setup is self.setup, surrogates
+    key = settings.batch_size, data is self.data, surrogates
     known = self._batches.get(key, ([], []))
     if len(known[0]) < steps:
-      with contextlib.closing(stages.unlearning_batches(setup, settings, surrogates)) as stream:
+      stream = stages.unlearning_batches(self.job, data, settings, surrogates)
+      with contextlib.closing(stream):
         batches = list(itertools.islice(stream, steps))
       self._batches[key] = known = batches, self.engine.reference(batches)
     return known[0][:steps], known[1][:steps]
@@ -173,7 +174,7 @@ def untuned(study, name):
   if name not in space.AUTHORS:
     return None
   settings = importlib.import_module(f"configs.methods.{name}").vit_b16()
-  return {"settings": settings.to_dict(), **_judged(study, name, settings)}
+  return {"settings": runs.training_settings(settings), **_judged(study, name, settings)}
 
 
 def _judged(study, name, settings):
@@ -212,7 +213,7 @@ def study_method(study, name, before):
 def mismatched(study):
   """Mean cosine under Compromised of forget images and captions of different people."""
   z = study.evaluator.embed(study.bounds["compromised"])
-  columns = releases.columns(study.setup.release, "forget")
+  columns = releases.columns(study.data.release, "forget")
   other = columns["identity_id"][:, None] != columns["identity_id"][None, :]
   return float(np.mean((z.image["forget"] @ z.of(columns["text"]).T)[other]))
 
@@ -221,9 +222,9 @@ def bounds(study):
   """The metrics of Clean and Compromised, and what they were judged on."""
   return {
     "mismatched": mismatched(study),
-    "release": study.setup.release.digest,
-    "seed": study.setup.config.seed,
-    "device": f"{jax.devices()[0].device_kind} x {study.setup.mesh.size}",
+    "release": study.data.release.digest,
+    "seed": study.job.config.seed,
+    "device": f"{jax.devices()[0].device_kind} x {study.job.mesh.size}",
     **{name: study.judge(params) for name, params in study.bounds.items()},
   }
 

@@ -18,6 +18,7 @@ from salmu_jax.benchmark import configuration, judging, run, stages
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import metrics
 from salmu_jax.evaluate.measures import CANDIDATES
+from salmu_jax.methods import runs
 from salmu_jax.report import markdown as md
 from salmu_jax.results import metrics_table, published
 from salmu_jax.runtime import files, sharding
@@ -73,7 +74,7 @@ def main(argv=None):
   parser.add_argument("--batch-size", type=int, help="pictures embedded at once, over all devices")
   args = parser.parse_args(argv)
   config = vit_b16.get_config()
-  config.method.name = configuration.NO_METHOD
+  config.method.name = runs.NO_METHOD
   config.evaluate.batch_size = args.batch_size or config.evaluate.batch_size
   try:
     study(config, args.workdir)
@@ -86,20 +87,19 @@ def main(argv=None):
 def study(config, workdir):
   """Scores both models of `config` under every reading, and writes readings.json."""
   mesh = sharding.make_mesh()
-  schema = config.get_config()
-  configuration.check(config, schema, config.unlearning_run(), mesh)
-  config = configuration.chosen(config, schema)
-  setup = run.prepare(config, pathlib.Path(workdir).expanduser().absolute(), mesh)
-  evaluator = judging.make_evaluator(setup)
+  configuration.check(config, mesh)
+  config = configuration.chosen(config)
+  job, data = run.prepare(config, pathlib.Path(workdir).expanduser().absolute(), mesh)
+  evaluator = judging.make_evaluator(job, data)
   values = {
-    name: measure(evaluator, config.evaluate, stages.pretrain(setup, name))
+    name: measure(evaluator, config.evaluate, stages.pretrain(job, data, name))
     for name in stages.PRETRAINED
   }
   rows = [
     {"metric": metric, "fields": fields, **{name: values[name][i] for name in values}}
     for i, (metric, fields) in enumerate(readings())
   ]
-  files.write_json(RESULTS, {"release": setup.release.name, "readings": rows})
+  files.write_json(RESULTS, {"release": data.release.name, "readings": rows})
 
 
 def section(path=RESULTS):

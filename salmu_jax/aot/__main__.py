@@ -12,7 +12,6 @@ from absl import app, flags
 from ml_collections import config_flags
 from rich.console import Console
 
-from salmu_jax import defaults
 from salmu_jax.aot import slices
 from salmu_jax.benchmark import configuration
 from salmu_jax.errors import InputError
@@ -24,14 +23,13 @@ TOPOLOGY = flags.DEFINE_string(
 FIT = flags.DEFINE_bool("fit", True, "Also look for the largest batch, by some more compilations.")
 
 
-def main(argv):
+def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"Unknown argument {argv[1]!r}; options are written --name=value.")
   jax.config.update("jax_platforms", "cpu")
   mesh = slices.describe(TOPOLOGY.value)
-  schema = defaults.get_config()
-  configuration.check(CONFIG.value, schema, defaults.unlearning_run(), mesh)
-  config = configuration.chosen(CONFIG.value, schema)
+  configuration.check(CONFIG.value, mesh)
+  config = configuration.chosen(CONFIG.value)
   Console().print(slices.table(TOPOLOGY.value, config, mesh, FIT.value))
 
 

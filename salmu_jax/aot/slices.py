@@ -1,25 +1,29 @@
-"""The steps of a config compiled for a TPU slice that is not there, and what they take.
+"""Compiles the steps of a config for a TPU slice that is not there, and measures them.
 
-What is compiled are the programs that the trainer and the evaluator run; exceeding a chip's memory
-is a compile error here as there. Needs requirements-tpu.txt and no TPU.
+These are the programs that the trainer and the evaluator run; exceeding a chip's memory is a
+compile error here as on the slice. Needs requirements-tpu.txt and no TPU.
 """
 
 import collections
 import os
 import re
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.experimental import topologies
+from jax.sharding import Mesh, Sharding
+from ml_collections import ConfigDict
 from rich.table import Table
 
 from salmu_jax import errors, train
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import embeddings
 from salmu_jax.methods import MAKERS, base
+from salmu_jax.methods.base import Method
 from salmu_jax.models import clip, flops, presets
+from salmu_jax.models.clip import CLIP, Sizes
 from salmu_jax.runtime import sharding
 from salmu_jax.train import optimizers
 
@@ -39,7 +43,12 @@ _HOST = ("callback", "infeed", "outfeed", "SendToHost", "RecvFromHost")
 
 
 class Chip(NamedTuple):
-  """hbm: bytes of memory. options: that describing a slice of them takes."""
+  """A kind of TPU chip.
+
+  Attributes:
+    hbm: bytes of memory.
+    options: arguments of the description of a slice of such chips.
+  """
 
   hbm: int
   options: dict
@@ -57,9 +66,13 @@ CHIPS = {
 class Report(NamedTuple):
   """What a compiled step takes on each chip.
 
-  memory: bytes: arguments, results that are not donated, scratch and code. scratch: bytes of it.
-  bytes_accessed: as the compiler counts them, the body of a scan once; None where it does not say.
-  collectives: {kind: how many stand in the program}. host: kinds of calls to the host.
+  Attributes:
+    memory: bytes of arguments, of results that are not donated, of scratch and of code.
+    scratch: bytes of scratch.
+    bytes_accessed: as the compiler counts them, the body of a scan once; None where it does not
+      say.
+    collectives: {kind: how many stand in the program}.
+    host: kinds of calls to the host.
   """
 
   memory: int
@@ -72,17 +85,20 @@ class Report(NamedTuple):
 class Step(NamedTuple):
   """A program, and what it is lowered with.
 
-  arguments(batch size) -> shapes with shardings. batch_size: of the config. model_flops(batch size)
-  -> of all chips together, see `models.flops`.
+  Attributes:
+    jitted: the program.
+    arguments: arguments(batch size) -> shapes with shardings.
+    batch_size: of the config.
+    model_flops: model_flops(batch size) -> of all chips together, see `models.flops`.
   """
 
   jitted: Callable
-  arguments: Callable
+  arguments: Callable[[int], Sequence[Any]]
   batch_size: int
-  model_flops: Callable
+  model_flops: Callable[[int], float]
 
 
-def describe(topology):
+def describe(topology: str) -> Mesh:
   """The mesh of a TPU slice by name, "v5e:4x4".
 
   Raises:
@@ -99,45 +115,45 @@ def describe(topology):
     options["chips_per_host_bounds"] = (1, 1, 1)
   os.environ.update(_ENVIRONMENT)
   try:
-    found = topologies.get_topology_desc(platform="tpu", topology_name=topology, **options)
+    slice_ = topologies.get_topology_desc(platform="tpu", topology_name=topology, **options)
   except (RuntimeError, ValueError) as error:
     raise InputError(
       f"--topology={topology} cannot be described: {str(error).splitlines()[0]}. If the TPU "
       "compiler is not installed: pip install -r requirements-tpu.txt."
     ) from error
-  return sharding.make_mesh(found.devices)
+  return sharding.make_mesh(slice_.devices)
 
 
-def steps(config, mesh):
-  """{name: Step} of all that `config` has the trainer and the evaluator run on `mesh`."""
-  sizes = presets.PRESETS[config.model.preset]
-  sizes = sizes._replace(vocab_size=sizes.vocab_size or CLIP_VOCABULARY)
-  options = {key: config.model[key] for key in ("remat", "scan")}
-  dtype, bias = jnp.dtype(config.model.compute_dtype), config.model.logit_bias
-  model = clip.CLIP(sizes, dtype, bias=bias, **options)
-  out = {}
+def steps(config: ConfigDict, mesh: Mesh) -> dict[str, Step]:
+  """All steps that the trainer and the evaluator run for a config on a mesh, by name."""
+  vocab_size = presets.PRESETS[config.model.preset].vocab_size or CLIP_VOCABULARY
+  model = presets.make_model(config.model, vocab_size)
+  programs = {}
   if not all(config.init.values()):
     program = train.pretrain_program(config, model, mesh, _STEPS)
-    out["pretrain"] = _pretraining(program, model, mesh, config.pretrain.batch_size)
+    programs["pretrain"] = _pretraining(program, model, mesh, config.pretrain.batch_size)
   for name, run in config.unlearn.items():
     optimizer = optimizers.make_optimizer(run.optimizer, _STEPS)
     method = base.build(MAKERS[run.method], optimizer, run.args.to_dict(), steps=_STEPS, seed=0)
     program = train.unlearn_program(config, model, mesh, method)
-    out[f"unlearn {name}"] = unlearning = _unlearning(program, model, mesh, run.batch_size, method)
+    unlearning = _unlearning(program, model, mesh, run.batch_size, method)
+    programs[f"unlearn {name}"] = unlearning
     if method.prepares:
-      out[f"measure for {name}"] = _measuring(config, method, model, mesh, program, unlearning)
+      programs[f"measure for {name}"] = _measuring(config, method, model, mesh, program, unlearning)
   judged = model.clone(dtype=jnp.dtype(config.evaluate.compute_dtype))
-  return out | _embedding(config, judged, mesh)
+  return programs | _embedding(config, judged, mesh)
 
 
-def _pretraining(program, model, mesh, batch_size):
+def _pretraining(program: train.Program, model: CLIP, mesh: Mesh, batch_size: int) -> Step:
   state = _state(program, model)
   arguments = lambda size: (state, _pairs(model.sizes, mesh, size, ("text",)))
   count = lambda size: flops.training_step(model.sizes, size)
   return Step(program.step, arguments, batch_size, count)
 
 
-def _unlearning(program, model, mesh, batch_size, method):
+def _unlearning(
+  program: train.Program, model: CLIP, mesh: Mesh, batch_size: int, method: Method
+) -> Step:
   state = _state(program, model)
 
   def arguments(size):
@@ -152,15 +168,22 @@ def _unlearning(program, model, mesh, batch_size, method):
   return Step(program.step, arguments, batch_size, count)
 
 
-def _measuring(config, method, model, mesh, program, unlearning):
-  """The pass of gradients before the first step, of methods that measure the data."""
+def _measuring(
+  config: ConfigDict,
+  method: Method,
+  model: CLIP,
+  mesh: Mesh,
+  program: train.Program,
+  unlearning: Step,
+) -> Step:
+  """The gradients before the first step, of a method that measures the data."""
   jitted = train.jitted_gradients(
     model, method, mesh, layout=program.layout, accumulate=config.accumulate
   )
   return unlearning._replace(jitted=jitted, arguments=lambda size: unlearning.arguments(size)[1:])
 
 
-def _embedding(config, model, mesh):
+def _embedding(config: ConfigDict, model: CLIP, mesh: Mesh) -> dict[str, Step]:
   images, texts = embeddings.jitted_encoders(model, mesh)
   shapes = clip.shapes(model)
   layout = sharding.parameter_layout(shapes, mesh, config.sharding)
@@ -182,16 +205,16 @@ def _embedding(config, model, mesh):
   }
 
 
-def _shaped(leaf, sharding):
+def _shaped(leaf: Any, sharding: Sharding) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
 
 
-def _state(program, model):
+def _state(program: train.Program, model: CLIP) -> train.TrainState:
   shapes = jax.eval_shape(lambda: train.new_state(clip.init(model, 0), program.tx))
   return jax.tree.map(_shaped, shapes, program.layout)
 
 
-def _pairs(sizes, mesh, size, texts):
+def _pairs(sizes: Sizes, mesh: Mesh, size: int, texts: Sequence[str]) -> dict[str, Any]:
   rows = sharding.over_batch(mesh)
   pixels = (size, sizes.image_size, sizes.image_size, 3)
   tokens = _tokens(sizes, mesh, size)
@@ -199,12 +222,12 @@ def _pairs(sizes, mesh, size, texts):
   return {"image": image, **dict.fromkeys(texts, tokens)}
 
 
-def _tokens(sizes, mesh, *rows):
+def _tokens(sizes: Sizes, mesh: Mesh, *rows: int) -> jax.ShapeDtypeStruct:
   shape = (*rows, sizes.context_length)
   return jax.ShapeDtypeStruct(shape, jnp.int32, sharding=sharding.over_batch(mesh))
 
 
-def compile_step(step, batch_size=None):
+def compile_step(step: Step, batch_size: int | None = None) -> Report | None:
   """Compiles a step; returns its `Report`, or None where it does not fit the memory of a chip."""
   lowered = step.jitted.lower(*step.arguments(batch_size or step.batch_size))
   try:
@@ -216,27 +239,27 @@ def compile_step(step, batch_size=None):
   return report(compiled)
 
 
-def report(compiled):
+def report(compiled: jax.stages.Compiled) -> Report:
   """The `Report` of a compiled program."""
   used = compiled.memory_analysis()
   both = used.argument_size_in_bytes + used.output_size_in_bytes - used.alias_size_in_bytes
   text = compiled.as_text()
-  found = re.findall(rf"= .*? ({'|'.join(_COLLECTIVES)})(?:-start)?\(", text)
+  collectives = re.findall(rf"= .*? ({'|'.join(_COLLECTIVES)})(?:-start)?\(", text)
   host = sorted({word for word in _HOST if re.search(word, text, re.IGNORECASE)})
   cost = compiled.cost_analysis() or {}
   return Report(
     both + used.temp_size_in_bytes + used.generated_code_size_in_bytes,
     used.temp_size_in_bytes,
     cost.get("bytes accessed"),
-    dict(collections.Counter(found)),
+    dict(collections.Counter(collectives)),
     host,
   )
 
 
-def largest_batch(step):
-  """The largest batch that fits of the configured one, which does, times a power of two, up to 64.
+def largest_batch(step: Step) -> int:
+  """The largest batch that fits, out of the configured batch times 1, 2, 4 ... 64.
 
-  Each doubling is compiled.
+  The configured batch has to fit. Each doubling is compiled.
   """
   best = step.batch_size
   while best < 64 * step.batch_size and compile_step(step, 2 * best):
@@ -244,30 +267,37 @@ def largest_batch(step):
   return best
 
 
-def table(topology, config, mesh, fit):
-  """A rich table of all steps of a config; compiles them."""
+def table(topology: str, config: ConfigDict, mesh: Mesh, fit: bool) -> Table:
+  """A rich table of all steps of a config; compiles them.
+
+  Args:
+    topology: the name of the slice, as for `describe`.
+    config: a checked config.
+    mesh: of the slice.
+    fit: whether to look for the largest batch too.
+  """
   chip = CHIPS[topology.partition(":")[0]]
-  out = Table(
+  lines = Table(
     title=f"{config.model.preset} on {topology}: {mesh.size} chips of {chip.hbm / 2**30:.0f} GiB",
     title_justify="left",
   )
   for column in ("step", "batch", "GiB a chip", "TFLOPs a chip", "GB read and written a chip"):
-    out.add_column(column, justify="left" if column == "step" else "right")
-  out.add_column("between chips")
-  out.add_column("largest batch", justify="right")
+    lines.add_column(column, justify="left" if column == "step" else "right")
+  lines.add_column("between chips")
+  lines.add_column("largest batch", justify="right")
   for name, step in steps(config, mesh).items():
-    found = compile_step(step)
-    largest = f"{largest_batch(step):,}" if found and fit else ""
-    out.add_row(name, f"{step.batch_size:,}", *_cells(found, step, mesh), largest)
-    for call in found.host if found else ():
+    measured = compile_step(step)
+    largest = f"{largest_batch(step):,}" if measured and fit else ""
+    lines.add_row(name, f"{step.batch_size:,}", *_cells(measured, step, mesh), largest)
+    for call in measured.host if measured else ():
       raise InputError(f"The step {name!r} calls the host ({call}), which would stall a slice.")
-  return out
+  return lines
 
 
-def _cells(found, step, mesh):
-  if found is None:
+def _cells(measured: Report | None, step: Step, mesh: Mesh) -> tuple[str, str, str, str]:
+  if measured is None:
     return "does not fit", "", "", ""
   flops_ = step.model_flops(step.batch_size) / mesh.size / 1e12
-  read = f"{found.bytes_accessed / 1e9:.1f}" if found.bytes_accessed else ""
-  between = ", ".join(f"{count} {kind}" for kind, count in sorted(found.collectives.items()))
-  return f"{found.memory / 2**30:.2f}", f"{flops_:.2f}", read, between or "nothing"
+  read = f"{measured.bytes_accessed / 1e9:.1f}" if measured.bytes_accessed else ""
+  between = ", ".join(f"{count} {kind}" for kind, count in sorted(measured.collectives.items()))
+  return f"{measured.memory / 2**30:.2f}", f"{flops_:.2f}", read, between or "nothing"

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from salmu_jax import fields
 from salmu_jax.attacks import base, gallery, membership, readout, relearning, rephrasing
-from salmu_jax.data.dataset import Data
+from salmu_jax.data.releases import Release
 from salmu_jax.evaluate.embeddings import Embedded
 
 # Key -> Attack, in the order of the tables.
@@ -52,14 +52,14 @@ def check(config: ConfigDict, check_batch: base.CheckBatch) -> None:
     attack.check(config[key.lower()], _path(key), check_batch)
 
 
-def check_data(config: ConfigDict, data: Data) -> None:
+def check_data(config: ConfigDict, release: Release) -> None:
   """Raises InputError where a chosen attack lacks the data that it needs.
 
   Args:
-    config: `config.attacks`. data: of which the counts suffice.
+    config: `config.attacks`. release: the opened release, its counts suffice.
   """
   for key in config.names:
-    ATTACKS[key].check_data(config[key.lower()], _path(key), data)
+    ATTACKS[key].check_data(config[key.lower()], _path(key), release)
 
 
 def attacker(

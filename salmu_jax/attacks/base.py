@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from salmu_jax.data.dataset import Data
 from salmu_jax.data.leaks import Leak
+from salmu_jax.data.releases import Release
 from salmu_jax.evaluate.embeddings import Embedded
 from salmu_jax.evaluate.evaluator import Evaluator
 from salmu_jax.methods.base import Method
@@ -100,8 +101,8 @@ class Attack(NamedTuple):
     settings: settings() -> its settings, with their defaults.
     check: check(settings, where, check_batch), which raises InputError for the first setting that
       is impossible. `where` is their path, such as "config.attacks.gallery".
-    check_data: check_data(settings, where, data), which raises InputError where the data do not
-      suffice for the settings.
+    check_data: check_data(settings, where, release), which raises InputError where the release has
+      too little for the settings.
   """
 
   key: str
@@ -110,7 +111,7 @@ class Attack(NamedTuple):
   make: Callable[[Inputs, ConfigDict], Run]
   settings: Callable[[], ConfigDict] = ConfigDict
   check: Callable[[ConfigDict, str, CheckBatch], None] = _accept
-  check_data: Callable[[ConfigDict, str, Data], None] = _accept
+  check_data: Callable[[ConfigDict, str, Release], None] = _accept
 
 
 def entry(attack: Attack, finding: Finding) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from ml_collections import ConfigDict
 
 from salmu_jax import fields, losses, train, transforms
 from salmu_jax.attacks.base import FORGET, Attack, CheckBatch, Finding, Inputs, Params, Run
-from salmu_jax.data import dataset
-from salmu_jax.data.dataset import Data
+from salmu_jax.data import dataset, pipeline
 from salmu_jax.data.records import Rows
+from salmu_jax.data.releases import Release
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import metrics
 from salmu_jax.evaluate.embeddings import Embedded
@@ -56,11 +56,11 @@ def check(config: ConfigDict, where: str, check_batch: CheckBatch) -> None:
   check_batch(f"{where.removeprefix('config.')}.batch_size", config.batch_size)
 
 
-def check_data(config: ConfigDict, where: str, data: Data) -> None:
+def check_data(config: ConfigDict, where: str, release: Release) -> None:
   """Raises InputError where forget or retain has too few rows for the settings."""
   for half in (FORGET, "retain"):
-    dataset.check_rows(where, config.batch_size, half, data.count(half))
-  rows, section = data.count(FORGET), where.removeprefix("config.")
+    dataset.check_rows(where, config.batch_size, half, pipeline.row_count(release, half))
+  rows, section = pipeline.row_count(release, FORGET), where.removeprefix("config.")
   largest = max(config.batch_size, round(max(config.shares) * rows))
   if largest >= rows:
     raise InputError(

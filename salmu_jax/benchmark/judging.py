@@ -1,86 +1,85 @@
-"""Judging: every model through the one evaluator, and what its results file says of its making."""
+"""Judges every model by the one evaluator and the same attacks, and writes its results."""
 
 import functools
+import pathlib
 import time
+from collections.abc import Callable
+from typing import Any
 
-from clu import parameter_overview
-
-from configs import methods
 from salmu_jax import attacks, train
 from salmu_jax.attacks.base import Inputs
-from salmu_jax.benchmark import stages
-from salmu_jax.benchmark.stages import PRETRAINED
+from salmu_jax.benchmark import provenance
+from salmu_jax.benchmark.job import Job
 from salmu_jax.data import releases
+from salmu_jax.data.dataset import Data
 from salmu_jax.data.leaks import leaks
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate.evaluator import Evaluator
-from salmu_jax.interop import external_models
-from salmu_jax.methods import METHODS
-from salmu_jax.models import clip
 from salmu_jax.results import metrics_table
 from salmu_jax.runtime import files, hosts, progress, workdir
-from salmu_jax.train import checkpoint, writer
-
-_TRAINING_FACTS = ("reads", "moves", "steps", "wall_seconds", "device", "versions")
+from salmu_jax.train import checkpoint
 
 
-def make_evaluator(setup):
+def make_evaluator(job: Job, data: Data) -> Evaluator:
   """The one evaluator that judges every model."""
   return Evaluator(
-    setup.model,
-    setup.release,
-    setup.records,
-    setup.tokenizer,
-    setup.config.evaluate,
-    setup.mesh,
-    cache=setup.folder / "class_weights",
-    zero_shot_set=setup.zero_shot,
-    threads=setup.config.reader_threads,
+    job.model,
+    data.release,
+    data.records,
+    data.tokenizer,
+    job.config.evaluate,
+    job.mesh,
+    cache=job.workdir / "class_weights",
+    zero_shot_set=data.zero_shot,
+    threads=job.config.reader_threads,
   )
 
 
-def make_attacker(setup, evaluator, clean):
+def make_attacker(
+  job: Job, data: Data, evaluator: Evaluator, clean: dict[str, Any]
+) -> Callable[..., dict[str, Any]] | None:
   """What attacks every model, see `attacks.attacker`; None where config.attacks names no attack."""
-  if not setup.config.attacks.names:
+  if not job.config.attacks.names:
     return None
-  return attacks.attacker(attack_inputs(setup, evaluator, clean), setup.config.attacks)
+  return attacks.attacker(attack_inputs(job, data, evaluator, clean), job.config.attacks)
 
 
-def attack_inputs(setup, evaluator, clean):
-  """What attacks start from, see `Inputs`; `clean` are the parameters of the Clean model."""
+def attack_inputs(job: Job, data: Data, evaluator: Evaluator, clean: dict[str, Any]) -> Inputs:
+  """What attacks start from; `clean` are the parameters of the Clean model."""
   return Inputs(
-    data=setup.data,
+    data=data,
     evaluator=evaluator,
     clean=clean,
-    leaks=leaks(setup.release, evaluator.tables["forget"]),
-    seed=setup.config.seed,
-    name_prompt=setup.config.evaluate.name_prompt,
-    program=functools.partial(train.unlearn_program, setup.config, setup.model, setup.mesh),
-    mesh=setup.mesh,
-    image_size=setup.model.sizes.image_size,
-    threads=setup.config.reader_threads,
+    leaks=leaks(data.release, evaluator.tables["forget"]),
+    seed=job.config.seed,
+    name_prompt=job.config.evaluate.name_prompt,
+    program=functools.partial(train.unlearn_program, job.config, job.model, job.mesh),
+    mesh=job.mesh,
+    image_size=job.model.sizes.image_size,
+    threads=job.config.reader_threads,
   )
 
 
-def store_fragile_set(setup, evaluator, compromised):
-  """Completes a release that has no fragile set yet, as Compromised judges it (protocol: Data)."""
-  if releases.read_fragile(setup.release) is None:
+def store_fragile_set(data: Data, evaluator: Evaluator, compromised: dict[str, Any]) -> None:
+  """Adds the fragile set to a release without one, as Compromised judges it (arXiv 2603.26316)."""
+  if releases.read_fragile(data.release) is None:
     split, mask = evaluator.derived()["retain_disjoint"]
-    names = releases.columns(setup.release, split)["file_name"]
+    names = releases.columns(data.release, split)["file_name"]
     cosines = evaluator.similarities(compromised, split)
-    hosts.first_alone(lambda: releases.write_fragile(setup.release, names[mask], cosines[mask]))
+    hosts.first_alone(lambda: releases.write_fragile(data.release, names[mask], cosines[mask]))
 
 
-def is_evaluated(setup, name):
+def is_evaluated(job: Job, data: Data, name: str) -> bool:
   """Whether results/<name>.json is there.
 
   Raises:
     InputError: it is, but was made with another config.
   """
-  path = _result_path(setup, name)
+  path = _result_path(job, name)
   if not path.exists():
     return False
-  if files.read_json(path).get("salmu_jax", {}).get("inputs") != result_inputs(setup, name):
+  inputs = files.read_json(path).get("salmu_jax", {}).get("inputs")
+  if inputs != provenance.result_inputs(job, data, name):
     raise InputError(
       f"{path} was made with another config, or by an older version. Choose another --workdir, or "
       "delete that file to have the model evaluated again."
@@ -88,141 +87,42 @@ def is_evaluated(setup, name):
   return True
 
 
-def evaluate(setup, evaluator, name, params, attacker=None):
+def evaluate(
+  job: Job,
+  data: Data,
+  evaluator: Evaluator,
+  name: str,
+  params: dict[str, Any],
+  attack: Callable[..., dict[str, Any]] | None = None,
+) -> None:
   """Writes results/<name>.json, and compat/<name>.json for other readers, unless they are there.
 
   Args:
-    attacker: of `make_attacker`.
+    job, data: of the run.
+    evaluator: from `make_evaluator`.
+    name: of the model.
+    params: of the model.
+    attack: from `make_attacker`.
   """
-  if is_evaluated(setup, name):
+  if is_evaluated(job, data, name):
     return
   began = time.monotonic()
-  results = evaluator.run(params, f"evaluate {name}", attacker)
+  results = evaluator.run(params, f"evaluate {name}", attack)
   weights = checkpoint.digest(params)
   if not hosts.is_first():
     return
-  about = _provenance(setup, evaluator, name)
+  about = provenance.describe(job, data, evaluator, name)
   about |= {
     "additional": results.pop("salmu_jax")["additional"],
     "weights_sha256": weights,
-    "inputs": result_inputs(setup, name),
+    "inputs": provenance.result_inputs(job, data, name),
     "evaluation_seconds": time.monotonic() - began,
   }
-  # The results come last: where they are, so is the other.
-  files.write_json(setup.folder / "compat" / f"{name}.json", metrics_table.compat(results))
-  files.write_json(_result_path(setup, name), {**results, "salmu_jax": about})
+  # The results come last: where they are, so is the other file.
+  files.write_json(job.workdir / "compat" / f"{name}.json", metrics_table.compat(results))
+  files.write_json(_result_path(job, name), {**results, "salmu_jax": about})
   progress.console.print(f"evaluate {name}: {workdir.minutes(time.monotonic() - began)}")
 
 
-def _result_path(setup, name):
-  return setup.folder / "results" / f"{name}.json"
-
-
-def result_inputs(setup, name):
-  """A digest of all that a model's results depend on."""
-  if name in setup.config.unlearn:
-    made = stages.unlearn_settings(setup, name)
-  elif name in PRETRAINED:
-    made = stages.start_digest(setup, name)
-  else:
-    made = external_models.digest(setup.model_folder(name))
-  known = setup.zero_shot.content if setup.zero_shot else None
-  fragile = releases.read_fragile(setup.release)
-  preset = setup.config.model.preset
-  # Where nothing is attacked, results are those of before there were attacks.
-  attacked = [setup.config.attacks.to_dict()] if setup.config.attacks.names else []
-  judged = [_evaluation(setup), *attacked, known]
-  return files.digest([made, preset, setup.release.digest, fragile, *judged])
-
-
-def _evaluation(setup):
-  """What of config.evaluate the outcome depends on."""
-  settings = setup.config.evaluate.to_dict()
-  del settings["batch_size"]
-  return settings
-
-
-def _provenance(setup, evaluator, name):
-  """What a result says of where it comes from; of training, what the training itself noted."""
-  config, release, folder = setup.config, setup.release, setup.model_folder(name)
-  facts = files.read_json(folder / workdir.DONE)
-  made = files.read_json(folder / workdir.SETTINGS)
-  bound = name in PRETRAINED
-  budget = made.get("budget")
-  return {
-    "model": name,
-    "role": name if bound else "unlearned",
-    "method": made.get("method"),
-    "settings": _made_with(made, facts),
-    "budget": None if budget is None else float(budget),
-    # Nobody knows what foreign weights were unlearned from.
-    "start": stages.start_digest(setup, name) if bound else made.get("start"),
-    "seed": made["seed"],
-    **{key: facts[key] for key in _TRAINING_FACTS},
-    "tuning": None if bound else tuning(config.unlearn.get(name)),
-    "prepare_passes": facts.get("prepare_passes", 0),
-    "surrogates": facts.get("surrogates"),
-    "architecture": config.model.to_dict(),
-    "parameters": parameter_count(setup),
-    "release": {
-      "name": release.name,
-      "manifest_sha256": release.digest,
-      "holdout_unit": release.manifest.get("settings", {}).get("holdout_unit", "pair"),
-      "retrieval_gallery": evaluator.gallery_size(),
-      "fragile_set_sha256": files.digest(releases.read_fragile(release)),
-      "counts": release.counts,
-      "derived": {k: int(m.sum()) for k, (_, m) in evaluator.derived().items()},
-    },
-    "evaluation": _evaluation(setup),
-    "attacks": config.attacks.to_dict(),
-    "general_knowledge": _general_knowledge(setup),
-    "curve": _curve(folder / "metrics.jsonl"),
-  }
-
-
-def _made_with(made, facts):
-  """The settings of a model's training here, or where its weights are from."""
-  if "imported" in made:
-    return facts["weights"]
-  rest = {k: v for k, v in made.items() if k not in ("seed", "start", "release", "model")}
-  return rest.get("pretrain", rest)
-
-
-# Where the settings of a run are from -> the function of configs/methods/NAME.py that has them.
-_TUNING = {"tuned": "mini", "reproduction": "vit_b16"}
-# Fields of a run that are no matter of tuning.
-_FREE = ("budget", "log_every", "checkpoint_every")
-
-
-def tuning(run):
-  """Whose settings a run has: "tuned", those that the search chose, "reproduction", the published,
-  or "own".
-
-  Args:
-    run: of config.unlearn; None for weights from elsewhere, of which nothing is known: None too.
-  """
-  if run is None:
-    return None
-  chosen = lambda run: {k: v for k, v in run.to_dict().items() if k not in _FREE}
-  for word, size in _TUNING.items():
-    if run.method in METHODS and chosen(methods.runs(run.method, size)[run.method]) == chosen(run):
-      return word
-  return "own"
-
-
-def _general_knowledge(setup):
-  if setup.zero_shot:
-    return setup.zero_shot.name
-  return "not measured: config.imagenet names no ImageNet, and the release has no zero-shot split"
-
-
-def _curve(path):
-  """The training metrics of a model; weights that were brought in have none."""
-  rows = writer.read(path) if path.exists() else []
-  return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
-
-
-def parameter_count(setup):
-  """Number of scalars in the model."""
-  shapes = clip.shapes(setup.model)
-  return int(parameter_overview.count_parameters(shapes))
+def _result_path(job: Job, name: str) -> pathlib.Path:
+  return job.workdir / "results" / f"{name}.json"

@@ -10,6 +10,16 @@ from salmu_jax.data.zero_shot import ZeroShotSet
 from salmu_jax.errors import InputError
 
 
+def digests(release: Release, retain_pairs: str = "") -> dict[str, str]:
+  """What names the data among the settings that a model depends on.
+
+  Args:
+    release: the opened release.
+    retain_pairs: digest of config.retain_pairs; "" where that is empty.
+  """
+  return {"release": release.digest, "retain_pairs": retain_pairs}
+
+
 class Data(NamedTuple):
   """The data of a run.
 
@@ -27,13 +37,18 @@ class Data(NamedTuple):
   zero_shot: ZeroShotSet | None = None
   retain_pairs: str = ""
 
+  @property
+  def digests(self) -> dict[str, str]:
+    """What names the data among the settings that a model depends on, see `digests`."""
+    return digests(self.release, self.retain_pairs)
+
   def splits(self, purpose: str) -> tuple[str, ...]:
     """The splits that a kind of training reads, see `pipeline.READABLE`."""
     return pipeline.splits_of(self.release, purpose)
 
   def count(self, purpose: str) -> int:
     """The number of rows that a kind of training reads."""
-    return sum(self.release.counts[split] for split in self.splits(purpose))
+    return pipeline.row_count(self.release, purpose)
 
 
 def check_rows(where: str, batch_size: int, purpose: str, rows: int) -> None:

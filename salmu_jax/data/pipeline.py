@@ -36,6 +36,11 @@ def splits_of(release, purpose):
   return training_splits(purpose, [split for split, rows in release.counts.items() if rows])
 
 
+def row_count(release, purpose: str) -> int:
+  """The number of rows that a kind of training reads of a release."""
+  return sum(release.counts[split] for split in splits_of(release, purpose))
+
+
 def open_training(records, purpose, splits):
   """Rows for training, from one or more splits.
 

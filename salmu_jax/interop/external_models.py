@@ -1,27 +1,40 @@
-"""Weights from elsewhere, of `config.init` and `config.judge`: found, brought in, checked,
-loaded.
+"""Models that were not trained in this workdir: the weights of `config.init` and `config.judge`.
+
+Such a model is a finished model folder of another run, which is used where it is, or weights in
+OpenCLIP's or Hugging Face's format, which are converted into the workdir once.
 """
 
+import os
 import pathlib
+from typing import Any
 
 import jax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
 
 from salmu_jax.data import hub, tokenizers
+from salmu_jax.data.tokenizers import Tokenizer
 from salmu_jax.errors import InputError
 from salmu_jax.interop import convert
 from salmu_jax.models import clip
+from salmu_jax.models.clip import CLIP
 from salmu_jax.runtime import files, sharding, workdir
 from salmu_jax.train import checkpoint
 
 
-def places(config):
+def places(config: ConfigDict) -> dict[str, str]:
   """{model: where its weights are} of the models that are not trained here."""
-  judged = {config.judge.name: config.judge.weights}
-  return {name: place for name, place in {**config.init, **judged}.items() if place}
+  weights = {**config.init, config.judge.name: config.judge.weights}
+  return {name: place for name, place in weights.items() if place}
 
 
-def model_folder(config, folder, name):
-  """Where a model is: a finished model of another run, or its place in this workdir.
+def field(config: ConfigDict, name: str) -> str:
+  """The field of the config that says where the weights of a model are."""
+  return f"config.init.{name}" if name in config.init else "config.judge.weights"
+
+
+def model_folder(config: ConfigDict, folder: pathlib.Path, name: str) -> pathlib.Path:
+  """The folder of a model: of a finished model elsewhere, or the model's own in this workdir.
 
   Args:
     config: the whole config.
@@ -29,67 +42,96 @@ def model_folder(config, folder, name):
     name: of the model.
   """
   place = places(config).get(name, "")
-  return pathlib.Path(place).expanduser() if _is_ours(place) else folder / "models" / name
+  return pathlib.Path(place).expanduser() if _is_finished(place) else folder / "models" / name
 
 
-def bring(config, folder, name):
-  """Makes a model of `places` a finished one of this workdir, unless it is one elsewhere.
+def bring(config: ConfigDict, folder: pathlib.Path, name: str) -> None:
+  """Converts the weights of a model into its folder in the workdir, unless they are converted.
 
-  An OpenCLIP or Hugging Face file or folder, or one on the hub, becomes WORKDIR/models/<name>.
+  A finished model folder elsewhere stays where it is.
+
+  Args:
+    config, folder: as for `model_folder`.
+    name: of a model of `places`.
 
   Raises:
-    InputError: not there, unreadable, or of another architecture than config.model.preset.
+    InputError: the weights are missing, unreadable, or of another architecture than
+      config.model.preset.
   """
   place = places(config)[name]
-  if not _is_ours(place):
+  if not _is_finished(place):
     target = model_folder(config, folder, name)
     convert.bring(place, config.model.preset, target, field(config, name))
 
 
-def field(config, name):
-  """The field of the config that says where the weights of a model are."""
-  return f"config.init.{name}" if name in config.init else "config.judge.weights"
+def check(config: ConfigDict, folder: pathlib.Path, name: str, tokenizer: Tokenizer) -> None:
+  """Raises InputError for a model with another preset or another vocabulary than the job has.
 
-
-def check(config, folder, name, words):
-  """Raises InputError if a model of `places` is of another preset, or reads other words than
-  `words`.
+  Args:
+    config, folder: as for `model_folder`.
+    name: of a model of `places`, which was brought.
+    tokenizer: of the job.
   """
-  made = files.read_json(model_folder(config, folder, name) / workdir.SETTINGS)
-  if made["model"]["preset"] != config.model.preset:
+  settings = files.read_json(model_folder(config, folder, name) / workdir.SETTINGS)
+  where = f"{field(config, name)} = {places(config)[name]!r}"
+  if settings["model"]["preset"] != config.model.preset:
     raise InputError(
-      f"{field(config, name)} = {places(config)[name]!r} is a model of the preset "
-      f"{made['model']['preset']!r}, and config.model.preset is {config.model.preset!r}. Make them "
-      "one."
+      f"{where} is a model of the preset {settings['model']['preset']!r}, and config.model.preset "
+      f"is {config.model.preset!r}. Make them one."
     )
-  theirs = model_folder(config, folder, name) / "tokenizer.json"
-  if not theirs.exists() or tokenizers.load(theirs).kept != words.kept:
+  vocabulary = model_folder(config, folder, name) / "tokenizer.json"
+  if not vocabulary.exists() or tokenizers.load(vocabulary).kept != tokenizer.kept:
     raise InputError(
-      f"{field(config, name)} = {places(config)[name]!r} has no tokenizer.json, or another "
-      "vocabulary than this release gives: its weights would read other words. Use the release "
-      "that it was trained on."
+      f"{where} has no tokenizer.json, or another vocabulary than this release gives: its weights "
+      "would read other words. Use the release that it was trained on."
     )
 
 
-def digest(folder):
-  """Names a finished model: by its weights where they were brought in, else by how it was made."""
+def check_judged(config: ConfigDict) -> None:
+  """Raises InputError unless config.judge names a model and its weights, or neither."""
+  name, weights = config.judge.name, config.judge.weights
+  if bool(name) != bool(weights):
+    raise InputError(
+      f"config.judge.name = {name!r} and config.judge.weights = {weights!r} go together: the row "
+      "of the leaderboard, and where its weights are."
+    )
+  if name in config.unlearn:
+    raise InputError(f"config.judge.name = {name!r} is a run of config.unlearn. Choose another.")
+  if name:
+    workdir.check_model_name("config.judge.name", name)
+
+
+def digest(folder: pathlib.Path) -> str:
+  """Names a finished model: by its weights if they were converted, else by its settings."""
   settings = files.read_json(folder / workdir.SETTINGS)
   if "imported" in settings:
     return files.read_json(folder / workdir.DONE)["weights"]["sha256"]
   return files.digest(settings)
 
 
-def load_params(folder, model, mesh, rules=sharding.REPLICATED):
-  """The weights of a finished model, on the mesh as `mesh.parameter_layout` says, for `model`.
+def load_params(
+  folder: str | os.PathLike,
+  model: CLIP,
+  mesh: Mesh,
+  rules: sharding.Rules = sharding.REPLICATED,
+) -> dict[str, Any]:
+  """The weights of a finished model, for `model`, laid out by `sharding.parameter_layout`.
+
+  Layers are stacked or unstacked where the folder has them otherwise than `model`.
+
+  Args:
+    folder: of the finished model.
+    model: the CLIP module.
+    mesh, rules: see `sharding.parameter_layout`.
 
   Raises:
-    InputError: they are of another architecture; the differences are listed.
+    InputError: the weights are of another architecture; the differences are listed.
   """
+  folder = pathlib.Path(folder)
   scanned = files.read_json(folder / workdir.SETTINGS)["model"]["scan"]
-  stored = model.clone(scan=scanned)
-  place = lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where)
-  like = clip.shapes(stored)
-  like = jax.tree.map(place, like, sharding.parameter_layout(like, mesh, rules))
+  shapes = clip.shapes(model.clone(scan=scanned))
+  placed = lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
+  like = jax.tree.map(placed, shapes, sharding.parameter_layout(shapes, mesh, rules))
   params = checkpoint.load_params(folder / "params", like)
   if scanned == model.scan:
     return params
@@ -98,8 +140,8 @@ def load_params(folder, model, mesh, rules=sharding.REPLICATED):
   return jax.jit(change, out_shardings=layout)(params)
 
 
-def _is_ours(place):
-  """Whether a value of config.init is the folder of a finished model of this project."""
+def _is_finished(place: str) -> bool:
+  """Whether a place is the folder of a finished model of this project."""
   if not place or hub.is_address(place):
     return False
   return (pathlib.Path(place).expanduser() / workdir.DONE).exists()

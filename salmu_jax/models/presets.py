@@ -1,9 +1,14 @@
-"""Model sizes by name."""
+"""Model sizes by name, and the model that `config.model` describes."""
 
-from salmu_jax.models.clip import Sizes, Tower
+import jax.numpy as jnp
+from ml_collections import ConfigDict
 
-# `tiny` reads 64 px pictures; its vocabulary is compacted to the ids that occur
-# (data/tokenizer.py), so vocab_size is set when the tokenizer is made.
+from salmu_jax import fields
+from salmu_jax.models import clip
+from salmu_jax.models.clip import CLIP, Sizes, Tower
+
+# `tiny` reads 64 px pictures. Its vocabulary is compacted to the ids that occur in the data, so
+# vocab_size is set when the tokenizer is made.
 # `vit_b16_narrow` reads what ViT-B/16 reads, at a width and depth that a laptop runs: for trying a
 # config before it goes to an accelerator.
 # `..._quickgelu` are the sizes of OpenAI's own weights, which have another activation.
@@ -18,3 +23,22 @@ PRESETS |= {
   f"{name}_quickgelu": PRESETS[name]._replace(quick_gelu=True)
   for name in ("vit_b32", "vit_b16", "vit_l14")
 }
+COMPUTE_DTYPES = ("float32", "bfloat16")
+
+
+def check(settings: ConfigDict) -> None:
+  """Raises InputError for the first impossible field of `config.model`."""
+  fields.check_name("config.model.preset", settings.preset, PRESETS)
+  fields.check_name("config.model.compute_dtype", settings.compute_dtype, COMPUTE_DTYPES)
+  fields.check_name("config.model.remat", settings.remat, clip.REMAT)
+
+
+def make_model(settings: ConfigDict, vocab_size: int) -> CLIP:
+  """The model of `config.model`, with a vocabulary of `vocab_size` tokens."""
+  return CLIP(
+    PRESETS[settings.preset]._replace(vocab_size=vocab_size),
+    dtype=jnp.dtype(settings.compute_dtype),
+    remat=settings.remat,
+    scan=settings.scan,
+    bias=settings.logit_bias,
+  )

@@ -6,35 +6,39 @@ copies, or split along it too (fully sharded data parallelism), as an ordered li
 """
 
 import re
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import jax
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from salmu_jax.errors import InputError
 
 AXIS = "data"
-# Rules (regex, axes): a parameter whose path the regex finds first has its last dimensions split
-# over these axes, None for one that is not.
-REPLICATED = ((".*", ()),)
+# (regex, axes): a parameter whose path the regex finds first has its last dimensions split over
+# these axes, None for one that is not.
+Rules = Sequence[tuple[str, Sequence[str | None]]]
+REPLICATED: Rules = ((".*", ()),)
 
 
-def make_mesh(devices=None):
+def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
   """One `data` axis over all devices (or the given ones); sharding is left to the compiler."""
   devices = jax.devices() if devices is None else devices
   return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def replicated(mesh):
+def replicated(mesh: Mesh) -> NamedSharding:
   """A whole copy on every device."""
   return NamedSharding(mesh, PartitionSpec())
 
 
-def over_batch(mesh):
+def over_batch(mesh: Mesh) -> NamedSharding:
   """The leading axis split over the devices."""
   return NamedSharding(mesh, PartitionSpec(AXIS))
 
 
-def parameter_layout(params, mesh, rules=REPLICATED):
+def parameter_layout(params: Any, mesh: Mesh, rules: Rules = REPLICATED) -> Any:
   """A tree of NamedSharding like `params`.
 
   Args:
@@ -104,7 +108,7 @@ def _split_last(name, shape, axes, mesh):
   return NamedSharding(mesh, PartitionSpec(*spec))
 
 
-def state_layout(state, params_layout, mesh):
+def state_layout(state: Any, params_layout: Any, mesh: Mesh) -> Any:
   """A tree of NamedSharding for a training state: what is kept per parameter lies as it does.
 
   Args:
@@ -113,11 +117,11 @@ def state_layout(state, params_layout, mesh):
     params_layout: from `parameter_layout`.
   """
   leaves, _ = jax.tree_util.tree_flatten_with_path(params_layout)
-  known = {tuple(path): sharding for path, sharding in leaves}
+  placed = {tuple(path): sharding for path, sharding in leaves}
 
   def place(path, leaf):
     tails = (tuple(path[at:]) for at in range(len(path)))
-    sharding = next((known[tail] for tail in tails if tail in known), None)
+    sharding = next((placed[tail] for tail in tails if tail in placed), None)
     return _trailing(sharding, leaf.shape, mesh) if sharding else replicated(mesh)
 
   return jax.tree_util.tree_map_with_path(place, state)
@@ -135,7 +139,21 @@ def _trailing(sharding, shape, mesh):
   return NamedSharding(mesh, PartitionSpec(*split)) if fits else replicated(mesh)
 
 
-def check_batch(mesh, field, batch_size, accumulate=1):
+def check_rules(rules: Iterable[Any]) -> None:
+  """Raises InputError unless `config.sharding` is a sequence of rules (regex, axes)."""
+  for rule in rules:
+    if not (
+      isinstance(rule, (tuple, list))
+      and len(rule) == 2
+      and isinstance(rule[0], str)
+      and isinstance(rule[1], (tuple, list))
+    ):
+      raise InputError(
+        f"config.sharding holds {rule!r}; a rule is (regex, axes), such as ('kernel$', ('data',))."
+      )
+
+
+def check_batch(mesh: Mesh, field: str, batch_size: int, accumulate: int = 1) -> None:
   """Raises InputError unless a batch divides over the mesh, in each of `accumulate` parts.
 
   Args:
@@ -151,12 +169,12 @@ def check_batch(mesh, field, batch_size, accumulate=1):
     )
 
 
-def put_batch(batch, mesh):
+def put_batch(batch: Any, mesh: Mesh) -> Any:
   """Global arrays from this process's rows: a tree of (B / processes, ...) numpy arrays."""
   rows = over_batch(mesh)
   return jax.tree.map(lambda x: jax.make_array_from_process_local_data(rows, x), batch)
 
 
-def put_known(array, mesh):
+def put_known(array: np.ndarray, mesh: Mesh) -> jax.Array:
   """A global array from a batch (B, ...) that every process has whole."""
   return jax.make_array_from_callback(array.shape, over_batch(mesh), lambda index: array[index])

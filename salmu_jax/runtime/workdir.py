@@ -1,10 +1,11 @@
-"""Stages in a workdir: each has a folder, the settings it was made with, and a mark when it is
-done.
-"""
+"""Stages in a workdir: each has a folder, the settings it was made with, and a mark when done."""
 
 import json
+import os
 import pathlib
 import time
+from collections.abc import Callable
+from typing import Any
 
 from salmu_jax.errors import InputError
 from salmu_jax.runtime import files, hosts, progress
@@ -13,16 +14,21 @@ SETTINGS = "settings.json"
 DONE = "done.json"
 
 
-def run_stage(folder, label, settings, work):
-  """Runs `work(folder)` unless the stage is done; a stage begun by a killed run is gone on with.
+def run_stage(
+  folder: str | os.PathLike,
+  label: str,
+  settings: dict[str, Any],
+  work: Callable[[pathlib.Path], dict[str, Any]],
+) -> dict[str, Any]:
+  """Runs `work(folder)` unless the stage is done; a stage of a killed run is resumed.
 
-  Of several processes all work, and the first keeps the books.
+  All processes of a run do the work; the first writes settings and facts.
 
   Args:
     folder: of the stage.
     label: for the terminal.
     settings: JSON value, all that the outcome depends on.
-    work: does the stage and returns facts (a dict) to keep.
+    work: does the stage and returns the facts to keep.
 
   Returns:
     The facts of the finished stage.
@@ -48,7 +54,7 @@ def run_stage(folder, label, settings, work):
   return {**facts, "seconds": seconds}
 
 
-def check_settings(folder, settings):
+def check_settings(folder: str | os.PathLike, settings: dict[str, Any]) -> None:
   """Raises InputError if the stage in `folder` was begun with other settings."""
   path = pathlib.Path(folder) / SETTINGS
   if not path.exists():
@@ -65,7 +71,20 @@ def check_settings(folder, settings):
     )
 
 
-def minutes(seconds):
+def check_model_name(where: str, name: str) -> None:
+  """Raises InputError unless a model can have this name beside the two bounds.
+
+  Args:
+    where: the field of the config that names the model.
+  """
+  if not name.replace("_", "").replace("-", "").isalnum() or name in ("clean", "compromised"):
+    raise InputError(
+      f"{where}: {name!r} becomes a folder, so it is of letters, digits, '-' and '_', and not "
+      "'clean' or 'compromised'."
+    )
+
+
+def minutes(seconds: float) -> str:
   """Time for people: "0.4 s", "42 s", "3 min 05 s"."""
   if seconds < 10:
     return f"{seconds:.1f} s"
@@ -78,7 +97,7 @@ def _flat(value, prefix=""):
   """{"a.b": leaf} of nested dicts."""
   if not isinstance(value, dict):
     return {prefix: value}
-  out = {}
+  leaves = {}
   for key, item in value.items():
-    out |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
-  return out
+    leaves |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
+  return leaves

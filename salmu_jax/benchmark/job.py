@@ -1,0 +1,33 @@
+"""What a job is: a config, where it writes, what it runs on, and the model that it trains."""
+
+import pathlib
+from typing import NamedTuple
+
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from salmu_jax.interop import external_models
+from salmu_jax.models.clip import CLIP
+from salmu_jax.runtime import hosts
+
+
+class Job(NamedTuple):
+  """One job of the benchmark; together with `salmu_jax.data.dataset.Data` all that a stage needs.
+
+  Attributes:
+    config: the checked config, with just the runs that are to be done.
+    workdir: the folder that everything is written to.
+    mesh: the devices.
+    model: the CLIP module, its vocabulary that of the data.
+    stop: ends training between two steps when SIGTERM comes; None where nothing does.
+  """
+
+  config: ConfigDict
+  workdir: pathlib.Path
+  mesh: Mesh
+  model: CLIP
+  stop: hosts.Stop | None = None
+
+  def model_folder(self, name: str) -> pathlib.Path:
+    """The folder of a model's checkpoints, metrics and weights."""
+    return external_models.model_folder(self.config, self.workdir, name)

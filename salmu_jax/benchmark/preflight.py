@@ -1,0 +1,117 @@
+"""Checks that need the data: whatever would stop a stage later fails here, before any training."""
+
+import jax
+from ml_collections import ConfigDict
+
+from salmu_jax import attacks
+from salmu_jax.benchmark import stages
+from salmu_jax.benchmark.job import Job
+from salmu_jax.data import hub, pipeline, records, releases
+from salmu_jax.data.dataset import check_rows
+from salmu_jax.data.releases import Release
+from salmu_jax.data.tokenizers import Tokenizer
+from salmu_jax.errors import InputError
+from salmu_jax.interop import external_models
+from salmu_jax.methods import surrogates
+from salmu_jax.models import clip, presets
+from salmu_jax.runtime import files, sharding, workdir
+
+
+def check(job: Job, release: Release, tokenizer: Tokenizer, digests: dict[str, str]) -> None:
+  """Raises InputError for what would stop a stage later.
+
+  Args:
+    job: the job.
+    release: the opened release; its counts include the rows of config.retain_pairs.
+    tokenizer: of the text tower.
+    digests: of the data, see `dataset.digests`.
+  """
+  config = job.config
+  sharding.parameter_layout(clip.shapes(job.model), job.mesh, config.sharding)
+  for name in external_models.places(config):
+    external_models.check(config, job.workdir, name, tokenizer)
+    stages.load_params(job, job.model_folder(name))
+  for name in [name for name in stages.PRETRAINED if not config.init[name]]:
+    check_trainable(release, name)
+    workdir.check_settings(job.model_folder(name), stages.pretrain_settings(job, digests))
+    check_rows(
+      "config.pretrain", config.pretrain.batch_size, name, pipeline.row_count(release, name)
+    )
+  for name in config.unlearn:
+    workdir.check_settings(job.model_folder(name), stages.unlearn_settings(job, digests, name))
+    check_unlearning(job, release, name)
+  check_fragile(config, release)
+  attacks.check_data(config.attacks, release)
+  check_judged_start(job, digests)
+
+
+def check_pairs(config: ConfigDict, release: Release) -> None:
+  """Raises InputError unless `config.retain_pairs` can be the retain base beside a release."""
+  if not presets.PRESETS[config.model.preset].vocab_size:
+    raise InputError(
+      f"config.retain_pairs needs CLIP's whole vocabulary, and the preset {config.model.preset!r} "
+      "takes that of its data. Choose another config.model.preset; vit_b16_narrow is the smallest."
+    )
+  for split in ("retain", records.PAIRS_SPLIT):
+    if release.counts.get(split):
+      raise InputError(
+        f"config.retain_pairs would stand beside the split {split!r} of the release "
+        f"{release.path}. Leave one of them out: pairs go with a release that has none of its own, "
+        "as the published one."
+      )
+
+
+def check_trainable(release: Release, name: str) -> None:
+  """Raises InputError unless a release has the splits that Clean or Compromised is trained on."""
+  needed = {"clean": [("retain_real", "retain")]}
+  needed["compromised"] = [*needed["clean"], ("sensitive",)]
+  for alternatives in needed[name]:
+    if not set(alternatives) & set(pipeline.splits_of(release, name)):
+      raise InputError(
+        f"The release {release.path} has no split {' or '.join(map(repr, alternatives))}, so "
+        f"{name.capitalize()} cannot be trained on it. Give weights in config.init.{name}, or name "
+        "the directory with the training splits in config.training_release."
+      )
+
+
+def check_unlearning(job: Job, release: Release, name: str) -> None:
+  """Raises InputError for a run whose method cannot be made, or lacks the data that it reads."""
+  method = stages.make_method(job, release, name)
+  # Limits by name look for their parameters here.
+  jax.eval_shape(lambda: method.tx.init(clip.init(job.model, 0)))
+  if method.surrogates:
+    table = releases.columns(release, "forget")
+    rows = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+    leaks = surrogates.leaks(release, rows).values()
+    surrogates.maker(leaks, method.surrogates.source, job.config.seed)
+  for half in ("forget", "retain"):
+    rows = pipeline.row_count(release, half)
+    if rows or half in method.reads:
+      check_rows(f"config.unlearn.{name}", job.config.unlearn[name].batch_size, half, rows)
+
+
+def check_fragile(config: ConfigDict, release: Release) -> None:
+  """Raises InputError for a release on the hub without a fragile set: none can be added there."""
+  if hub.is_address(config.release) and releases.read_fragile(release) is None:
+    raise InputError(
+      f"The release {release.name} has no {releases.FRAGILE}, and one on the hub is not "
+      "completed here. Copy it to a directory and name that in config.release."
+    )
+
+
+def check_judged_start(job: Job, digests: dict[str, str]) -> None:
+  """Raises InputError for a judged model that was unlearned from another Compromised than ours.
+
+  Args:
+    job, digests: as for `check`.
+  """
+  name = job.config.judge.name
+  if not name:
+    return
+  start = files.read_json(job.model_folder(name) / workdir.SETTINGS).get("start")
+  if start not in (None, stages.start_digest(job, digests)):
+    raise InputError(
+      f"config.judge.weights = {job.config.judge.weights!r} was unlearned from another "
+      "Compromised than this config's, so it would be judged against wrong bounds. Name that "
+      "Compromised in config.init.compromised."
+    )

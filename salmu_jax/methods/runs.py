@@ -1,0 +1,191 @@
+"""Unlearning runs as a config states them: `config.unlearn`, and the run of `config.method`."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import optax
+from ml_collections import ConfigDict
+
+from salmu_jax import fields
+from salmu_jax.errors import InputError
+from salmu_jax.methods import MAKERS, base, compose
+from salmu_jax.runtime import files, workdir
+from salmu_jax.train import settings as train_settings
+
+NO_METHOD = "none"  # of config.method.name
+# Where the settings of a run come from: the search, the method's authors, or anywhere else.
+TUNINGS = ("tuned", "reproduction", "own")
+_CLAIM = ("tuning", "tuning_of")  # fields that say so, which no model depends on
+_FREE = ("budget", "log_every", "checkpoint_every")  # may change in a run that stays "tuned"
+
+
+def check(
+  where: str,
+  name: str,
+  run: ConfigDict,
+  schema: ConfigDict,
+  check_batch: Callable[[str, int], None],
+) -> None:
+  """Raises InputError for the first impossible field of a run of `config.unlearn`.
+
+  Args:
+    where: the path of the run, such as "config.unlearn.finetune".
+    name: of the run.
+    schema: a run with its defaults, see `defaults.unlearning_run`.
+    check_batch: check_batch(field, batch_size), see `sharding.check_batch`.
+  """
+  _check_fields(where, name, run, schema, check_batch)
+  _check_makeable(f"{where}.args", run)
+
+
+def check_composed(
+  method: ConfigDict,
+  schema: ConfigDict,
+  run_schema: ConfigDict,
+  check_batch: Callable[[str, int], None],
+) -> None:
+  """Raises InputError for the first impossible field of the run that `config.method` composes.
+
+  Args:
+    method: `config.method`, which has passed `check_method`.
+    schema: `config.method` with its defaults.
+    run_schema, check_batch: as for `check`.
+  """
+  for name, run in composed(method, schema).items():
+    _check_makeable("config.method", run)
+    workdir.check_model_name("config.method.name", name)
+    _check_fields("config.method.run", name, run, run_schema, check_batch)
+
+
+def check_method(method: ConfigDict, names: list[str], schema: ConfigDict) -> None:
+  """Raises InputError unless `config.method` names a run, composes one, or does neither.
+
+  Args:
+    method: `config.method`; it may lack fields.
+    names: of the runs of `config.unlearn`.
+    schema: `config.method` with its defaults.
+  """
+  # A loss may be a pair. `run` is checked once it is complete.
+  plain = {field: value for field, value in method.items() if field not in ("loss", "run")}
+  fields.check_same(plain, schema, "config.method", optional=tuple(schema))
+  if not isinstance(method.get("run", schema.run), ConfigDict):
+    raise InputError(f"config.method.run is {method.run!r}; it must hold fields of a run.")
+  if method.get("loss", ""):
+    _check_composition(method, names)
+    return
+  # As plain dicts: a locked ConfigDict, as flags make it, equals no other.
+  defaults = schema.to_dict()
+  changed = [k for k, v in method.to_dict().items() if k != "name" and v != defaults[k]]
+  if changed:
+    raise InputError(
+      f"config.method.{changed[0]} is of a composed method, and config.method.loss names none. "
+      f"Known losses: {', '.join(compose.FORGET_LOSSES)}. A run of config.unlearn has fields of "
+      "its own."
+    )
+  if method.get("name", ""):
+    fields.check_name("config.method.name", method.name, (*names, NO_METHOD))
+
+
+def composed(method: ConfigDict, schema: ConfigDict) -> dict[str, ConfigDict]:
+  """{name: run} of the method that `config.method` composes; empty where it composes none.
+
+  Args:
+    method: `config.method`; it may lack fields.
+    schema: `config.method` with its defaults.
+  """
+  parts = {field: method.get(field, schema[field]) for field in schema}
+  if not parts["loss"]:
+    return {}
+  run = schema.run.copy_and_resolve_references()
+  with run.unlocked():
+    run.update(parts["run"])
+    run.method = "compose"
+    run.args = ConfigDict({field: parts[field] for field in ("loss", "retain_loss", "chain")})
+  return {parts["name"] or compose.label(parts["loss"], parts["chain"]): run}
+
+
+def training_settings(run: ConfigDict) -> dict[str, Any]:
+  """All fields of a run that its model depends on."""
+  return {field: value for field, value in run.to_dict().items() if field not in _CLAIM}
+
+
+def tuned_digest(run: ConfigDict) -> str:
+  """Names the settings that `run.tuning` speaks of: all but the budget and what is logged."""
+  settings = training_settings(run)
+  return files.digest({k: value for k, value in settings.items() if k not in _FREE})
+
+
+def tuning(run: ConfigDict | None) -> str | None:
+  """Where the settings of a run come from, one of TUNINGS.
+
+  This is `run.tuning`, unless the settings were changed after it was said, by a flag or by another
+  config: then it is "own".
+
+  Args:
+    run: of `config.unlearn`; None for weights from elsewhere, whose settings nobody knows: the
+      answer is None too.
+  """
+  if run is None:
+    return None
+  return run.tuning if run.tuning_of == tuned_digest(run) else "own"
+
+
+def _check_composition(method: ConfigDict, names: list[str]) -> None:
+  name = method.get("name", "")
+  if name in (NO_METHOD, *names, *MAKERS):
+    raise InputError(
+      f"config.method.name = {name!r} is taken, so it cannot name the method that "
+      "config.method.loss composes. Choose another, or leave it empty."
+    )
+  run = method.get("run", {})
+  if run.get("method", "compose") != "compose" or run.get("args"):
+    raise InputError(
+      "config.method.run.method and .args follow from config.method.loss and .chain; leave them as "
+      "they are."
+    )
+  try:
+    compose.label(method.loss, method.get("chain", ()))
+  except InputError as error:
+    raise InputError(f"config.method.{error}") from error
+
+
+def _check_fields(
+  where: str,
+  name: str,
+  run: Any,
+  schema: ConfigDict,
+  check_batch: Callable[[str, int], None],
+) -> None:
+  if not isinstance(run, ConfigDict):
+    raise InputError(f"{where} is {run!r}; it must be a dict as salmu_jax/defaults.py describes.")
+  workdir.check_model_name(where, name)
+  plain = {field: value for field, value in run.items() if field != "args"}
+  fields.check_same(plain, schema, where, optional=("args",))
+  fields.check_name(f"{where}.method", run.method, MAKERS)
+  fields.check_name(f"{where}.tuning", run.tuning, TUNINGS)
+  if not isinstance(run.get("args"), ConfigDict):
+    raise InputError(f"{where}.args must be a dict of the method's arguments; it may be empty.")
+  for argument in run.args:
+    fields.check_name(f"{where}.args", argument, base.arguments(MAKERS[run.method]))
+  fields.check_positive(run, where, "budget", "log_every", "checkpoint_every")
+  check_batch(f"{where.removeprefix('config.')}.batch_size", run.batch_size)
+  if run.batch_size < 2:
+    raise InputError(
+      f"{where}.batch_size = 1; losses compare the pairs of a batch, so it is 2 or more."
+    )
+  train_settings.check_optimizer(f"{where}.optimizer", run.optimizer)
+  train_settings.check_logging(where, run)
+
+
+def _check_makeable(where: str, run: ConfigDict) -> None:
+  """Makes the method for a run of any length, so that its own checks come first."""
+  make = MAKERS[run.method]
+  for parameter in inspect.signature(make).parameters.values():
+    required = parameter.default is parameter.empty and parameter.name in base.arguments(make)
+    if required and parameter.name not in run.args:
+      raise InputError(f"{where} lacks {parameter.name!r}, which the method {run.method} needs.")
+  try:
+    base.build(make, optax.identity(), run.args.to_dict(), steps=10**6, seed=0)
+  except InputError as error:
+    raise InputError(f"{where}.{error}") from error

@@ -1,0 +1,111 @@
+"""What would stop a stage later is refused before any training, with the field and the reason."""
+
+import contextlib
+
+import littlejob
+import pytest
+from littlejob import changed, finished_model
+
+from salmu_jax import defaults
+from salmu_jax.benchmark import preflight, stages
+from salmu_jax.data import dataset
+from salmu_jax.errors import InputError
+from salmu_jax.runtime import files
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+  return littlejob.make(tmp_path_factory.mktemp("preflight"))
+
+
+def check(job, data):
+  preflight.check(job, data.release, data.tokenizer, data.digests)
+
+
+def with_counts(data, counts):
+  return data._replace(release=data.release._replace(counts=counts))
+
+
+def test_a_method_runs_without_retain_rows_only_if_it_reads_none(world):
+  job, data = changed(world[0]), world[1]
+  counts = data.release.counts
+  bare = with_counts(data, {split: n for split, n in counts.items() if "retain" not in split})
+  for name in ("grad_diff", "delete"):
+    job.config.unlearn[name] = defaults.unlearning_run(name, batch_size=4, budget=1.0)
+  run = job.config.unlearn.delete
+  with contextlib.closing(stages.unlearning_batches(job, bare, run)) as stream:
+    assert set(next(stream)) == {"forget"}
+  preflight.check_unlearning(job, bare.release, "delete")
+  with pytest.raises(
+    InputError, match=r"unlearn\.grad_diff reads retain, and the release has no rows"
+  ):
+    preflight.check_unlearning(job, bare.release, "grad_diff")
+
+
+def test_a_release_that_no_surrogates_can_be_made_of_is_refused_before_training(world):
+  job, release = changed(world[0]), world[1].release
+  settings = defaults.unlearning_run("anchored", batch_size=4, args=dict(source="generated"))
+  job.config.unlearn = {"anchored": settings}
+  captions = {k: {**v, "data_field": "emails"} for k, v in release.captions.items()}
+  people = {k: {**v, "shoe_size": "43"} for k, v in release.identities.items()}
+  captions[next(iter(captions))]["data_field"] = "shoe_size"
+  odd = release._replace(captions=captions, identities=people)
+  with pytest.raises(InputError, match="no wordings for the field 'shoe_size'"):
+    preflight.check_unlearning(job, odd, "anchored")
+
+
+@pytest.mark.parametrize("split", ["sensitive", "retain_real"])
+def test_a_training_split_without_rows_is_as_good_as_missing(world, split):
+  _, data = world
+  empty = with_counts(data, {**data.release.counts, split: 0})
+  preflight.check_trainable(data.release, "compromised")
+  with pytest.raises(InputError, match=f"has no split .*{split}.*cannot be trained"):
+    preflight.check_trainable(empty.release, "compromised")
+
+
+def test_a_judged_model_unlearned_from_another_compromised_is_refused_at_once(world, tmp_path):
+  job, data = changed(world[0]), world[1]
+  finished_model(tmp_path, job, data.tokenizer)
+  path = tmp_path / "settings.json"
+  made = files.read_json(path)
+  job.config.judge.update(name="theirs", weights=str(tmp_path))
+  for start in (None, stages.start_digest(job, data.digests)):
+    files.write_json(path, {**made, "start": start})
+    preflight.check_judged_start(job, data.digests)
+  files.write_json(path, {**made, "start": "another"})
+  with pytest.raises(InputError, match=r"config\.judge\.weights .* another Compromised"):
+    preflight.check_judged_start(job, data.digests)
+
+
+def test_learning_again_what_leaves_no_forget_row_to_look_at_is_refused(world):
+  job, data = changed(world[0]), world[1]
+  job.config.unlearn, job.config.pretrain.batch_size = {}, 2
+  attacks = job.config.attacks
+  attacks.names, attacks.relearning.batch_size = ("Relearning",), 12
+  few = job._replace(workdir=job.workdir / "attacked")
+  with pytest.raises(InputError, match="would learn 12 of the 12 rows of forget again"):
+    check(few, data)
+  attacks.relearning.batch_size = 16
+  with pytest.raises(
+    InputError, match=r"config\.attacks\.relearning\.batch_size = 16 is larger than the 12 rows"
+  ):
+    check(few, data)
+  attacks.relearning.update(batch_size=4, shares=(0.5,))
+  check(few, data)
+
+
+def test_a_batch_larger_than_either_half_of_the_data_is_refused(world):
+  job, data = changed(world[0]), world[1]
+  job.config.unlearn.mine.method = "finetune"
+  job.config.pretrain.batch_size = 2
+  few = job._replace(workdir=job.workdir / "elsewhere")
+  check(few, data)
+  short = with_counts(data, {**data.release.counts, "retain_real": 1, "retain_synth": 2})
+  with pytest.raises(InputError, match=r"batch_size = 4 is larger than the 3 rows of retain"):
+    check(few, short)
+
+
+def test_a_batch_larger_than_the_data_is_refused_before_anything_is_trained():
+  with pytest.raises(InputError, match=r"unlearn\.mine\.batch_size = 13 .* the 12 rows"):
+    dataset.check_rows("config.unlearn.mine", 13, "forget", 12)
+  dataset.check_rows("config.unlearn.mine", 12, "forget", 12)
