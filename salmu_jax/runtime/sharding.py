@@ -6,6 +6,7 @@ copies, or split along it too (fully sharded data parallelism), as an ordered li
 """
 
 import re
+from collections.abc import Sequence
 
 import jax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
@@ -13,6 +14,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from salmu_jax.errors import InputError
 
 AXIS = "data"
+Rules = Sequence[tuple[str, Sequence[str | None]]]
 # Rules (regex, axes): a parameter whose path the regex finds first has its last dimensions split
 # over these axes, None for one that is not.
 REPLICATED = ((".*", ()),)
