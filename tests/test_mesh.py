@@ -12,6 +12,7 @@ from salmu_jax.errors import InputError
 from salmu_jax.models import clip
 from salmu_jax.models.clip import CLIP, Sizes, Tower
 from salmu_jax.runtime import sharding
+from salmu_jax.train import optimizers
 
 EIGHT = sharding.make_mesh()
 WHOLE = PartitionSpec()
@@ -86,6 +87,12 @@ def test_what_is_kept_per_parameter_lies_as_the_parameter_does():
   assert len(moments) == 4  # mu and nu of both towers
   assert {out[n] for n in moments} == {PartitionSpec(None, None, "data")}
   assert out["1/0/count"] == WHOLE
+
+
+def test_the_table_of_learning_rates_is_whole_on_every_device():
+  tx = optimizers.make_optimizer(optimizers.settings(1e-3), 15)  # 16 rates, which eight divide
+  layout = specs(train.state_layout(SHAPES, tx, EIGHT, defaults.FSDP).opt_state)
+  assert layout["1/rates"] == WHOLE
 
 
 def test_per_parameter_state_with_axes_of_its_own_in_front_is_split_at_the_back():

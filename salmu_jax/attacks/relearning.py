@@ -19,7 +19,7 @@ def learner(setup, rate):
   """The step that learns forget and retain, contrastively and with AdamW, as
   `train.unlearn_program` makes it.
   """
-  optimizer = optimizers.OPTIMIZERS["adamw"](optimizers.settings(rate), rate)
+  optimizer = optimizers.make_optimizer(optimizers.settings(rate, warmup=0.0, end=1.0), 1)
   tx = optax.chain(transforms.add_retain(1.0), optimizer)
   method = Method(losses.contrastive, losses.contrastive, tx)
   return train.unlearn_program(setup.config, setup.model, setup.mesh, method)
