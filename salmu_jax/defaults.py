@@ -4,10 +4,6 @@ from ml_collections import ConfigDict
 
 from salmu_jax.train.optimizers import settings as optimizer
 
-# Rules for config.sharding under which parameters, gradients and optimizer states are split over
-# the devices too: matrices by their columns; gains, biases and the logit scale whole.
-FSDP = ((r"(kernel|/embedding|positional_embedding|proj|text_projection)$", ("data",)), (".*", ()))
-
 
 def get_config():
   """Every field with its default; sizes are those of configs/mini.py."""
@@ -32,7 +28,7 @@ def get_config():
   config.reader_threads = 1
   # How parameters lie on the devices: ordered rules (regex, axes). Each parameter goes by the first
   # whose regex its path has in it, its last dimensions split over these axes. Here: whole copies;
-  # see FSDP above.
+  # salmu_jax.models.leaves.FSDP splits parameters over the devices.
   config.sharding = ((".*", ()),)
   # Parts that a training batch is embedded in, one after another, to save memory. The loss stays
   # that of the whole batch, and the outcome the same but for rounding.

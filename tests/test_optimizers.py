@@ -9,6 +9,7 @@ from little import PARAMS, STAND_IN, half, optimizer_settings, stand_in_params
 
 from salmu_jax import train, transforms
 from salmu_jax.errors import InputError
+from salmu_jax.models import leaves
 from salmu_jax.runtime import sharding
 from salmu_jax.train import optimizers
 from salmu_jax.transforms.rates import ScaleByRatesState
@@ -28,7 +29,7 @@ def test_the_learning_rate_warms_up_and_decays_to_its_end():
 
 
 def test_weight_decay_spares_gains_biases_the_class_token_and_the_logit_scale():
-  mask = optimizers._decayed(PARAMS)
+  mask = leaves.decayed(PARAMS)
   flat = {
     jax.tree_util.keystr(path, simple=True, separator="/"): value
     for path, value in jax.tree_util.tree_flatten_with_path(mask)[0]
@@ -100,9 +101,9 @@ def plain_optax(settings, steps):
   match settings.name:
     case "adamw":
       moments = dict(b1=settings.b1, b2=settings.b2, eps=settings.eps)
-      return optax.adamw(rate, **moments, weight_decay=decay, mask=optimizers._decayed)
+      return optax.adamw(rate, **moments, weight_decay=decay, mask=leaves.decayed)
     case "sgd":
-      decayed = optax.add_decayed_weights(decay, mask=optimizers._decayed)
+      decayed = optax.add_decayed_weights(decay, mask=leaves.decayed)
       return optax.chain(decayed, optax.sgd(rate, momentum=settings.b1))
     case "muon":
       return optax.contrib.muon(

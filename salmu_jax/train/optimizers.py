@@ -12,12 +12,8 @@ from ml_collections import ConfigDict
 
 from salmu_jax import transforms
 from salmu_jax.errors import InputError
+from salmu_jax.models import leaves
 from salmu_jax.transforms import rates
-
-# Leaves that AdamW decays: matrices, not gains, biases, the class token or the logit scale.
-DECAYED = {"kernel", "embedding", "positional_embedding", "proj", "text_projection"}
-# Leaves that Muon orthogonalises where they have two axes: what maps features to features.
-MATRICES = {"kernel", "proj", "text_projection"}
 
 
 def settings(
@@ -130,13 +126,13 @@ def _adamw(settings):
     b2=settings.b2,
     eps=settings.eps,
     weight_decay=settings.weight_decay,
-    mask=_decayed,
+    mask=leaves.decayed,
   )
 
 
 def _sgd(settings):
   """As in PyTorch: the decay is part of the gradient that the momentum `b1` sums up."""
-  decay = optax.add_decayed_weights(settings.weight_decay, mask=_decayed)
+  decay = optax.add_decayed_weights(settings.weight_decay, mask=leaves.decayed)
   return optax.chain(decay, optax.sgd(1.0, momentum=settings.b1))
 
 
@@ -161,15 +157,9 @@ def _matrices(params):
   other arrays.
   """
   axes = optax.contrib.MuonDimensionNumbers(-2, -1)
-  is_matrix = lambda path, x: path[-1].key in MATRICES and x.ndim in (2, 3)
-  return jax.tree_util.tree_map_with_path(
-    lambda path, x: axes if is_matrix(path, x) else None, params
-  )
+  muons = lambda path, x: leaves.is_matrix(path) and x.ndim in (2, 3)
+  return jax.tree_util.tree_map_with_path(lambda path, x: axes if muons(path, x) else None, params)
 
 
 # Name -> optimizer(settings) at a learning rate of 1.
 OPTIMIZERS = {"adamw": _adamw, "muon": _muon, "sgd": _sgd}
-
-
-def _decayed(params):
-  return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key in DECAYED, params)
