@@ -15,6 +15,10 @@ from salmu_jax.errors import InputError
 from salmu_jax.models import leaves
 from salmu_jax.transforms import rates
 
+# The settings that the table of learning rates is made from; no other part of an optimizer reads
+# them.
+SCHEDULE = ("learning_rate", "warmup", "end")
+
 
 def settings(
   learning_rate: float,
