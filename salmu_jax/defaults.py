@@ -9,10 +9,6 @@ from salmu_jax import attacks
 from salmu_jax.methods import runs
 from salmu_jax.train.optimizers import settings as optimizer
 
-# Rules for config.sharding that split parameters, gradients and optimizer states over the devices
-# too: matrices by their columns; gains, biases and the logit scale stay whole.
-FSDP = ((r"(kernel|/embedding|positional_embedding|proj|text_projection)$", ("data",)), (".*", ()))
-
 
 def get_config() -> ConfigDict:
   """All fields with their defaults; sizes are those of configs/mini.py."""
@@ -37,7 +33,7 @@ def get_config() -> ConfigDict:
   config.reader_threads = 1
   # Layout of the parameters on the devices: ordered rules (regex, axes). A parameter goes by the
   # first rule whose regex finds its path, and splits its last dimensions over these axes. The
-  # default keeps whole copies; see also FSDP above.
+  # default keeps whole copies; salmu_jax.models.leaves.FSDP splits them over the devices.
   config.sharding = ((".*", ()),)
   # Parts that a training batch is embedded in, one after another, to save memory. The loss is that
   # of the whole batch, so results differ by rounding alone.

@@ -51,8 +51,8 @@ def make(name, optimizer, **args):
 class Run:
   """A method on a mesh, its parameters split by `rules`, its step compiled."""
 
-  def __init__(self, name, mesh, rules=sharding.REPLICATED):
-    self.method = make(name, optimizers.make_optimizer(sgd_settings(), STEPS))
+  def __init__(self, name, mesh, rules=sharding.REPLICATED, settings=None, steps=STEPS):
+    self.method = make(name, optimizers.make_optimizer(settings or sgd_settings(), steps))
     layout = train.state_layout(PARAMS, self.method.tx, mesh, rules)
     self.mesh, self.reference = mesh, jax.device_put(PARAMS, layout.params)
     self.step = train.jitted_unlearn_step(STAND_IN, self.method, mesh, layout=layout)

@@ -96,7 +96,7 @@ def test_every_variant_makes_a_step_and_all_but_one_leave_the_image_tower(name):
 
 
 def test_the_whole_that_the_variants_are_compared_with_is_the_method():
-  made = [variants._like()(optax.sgd(1.0)), method.make(optax.sgd(1.0))]
+  made = [variants.like()(optax.sgd(1.0)), method.make(optax.sgd(1.0))]
   assert made[0].surrogates == made[1].surrogates
   values = []
   for each in made:

@@ -1,47 +1,64 @@
-"""The study of the baselines: its engine against the trainer's step, its cut, its choice."""
+"""The study of the baselines: its runs against the trainer's, its cut, its choice."""
 
+import functools
 import itertools
 
+import jax
 import numpy as np
 import optax
 import pytest
 from handmade import write
-from little import STAND_IN, sgd_settings
-from methodruns import BATCHES, MEASURED, ONE, PARAMS, STEPS, whole_run
+from little import STAND_IN, optimizer_settings, sgd_settings
+from methodruns import BATCHES, MEASURED, ONE, PARAMS, STEPS, Run, make, whole_run
 
 from experiments.baselines import cut, space, study
-from experiments.baselines.engine import Engine, Program
+from experiments.unlearning import make_unlearner, unlearn
 from salmu_jax import defaults
 from salmu_jax.benchmark.job import Job
 from salmu_jax.data import records, releases, tokenizers
 from salmu_jax.data.dataset import Data
-from salmu_jax.methods import METHODS
+from salmu_jax.methods import MAKERS, METHODS, base
 from salmu_jax.models.clip import CLIP, Embeddings, Sizes, Tower
+from salmu_jax.train import optimizers
 
 
-@pytest.fixture(scope="module")
-def engine():
-  engine = Engine(STAND_IN, PARAMS, ONE)
-  return engine, engine.reference(BATCHES)
+def unlearner_of(name, settings):
+  return make_unlearner(functools.partial(make, name), settings, STAND_IN, ONE)
+
+
+def run(unlearner, settings, steps):
+  return unlearn(unlearner, PARAMS, settings, BATCHES, steps, lambda: MEASURED)
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_the_studys_runs_end_where_the_trainers_do(name, engine):
-  engine, references = engine
-  program = Program(name, {}, sgd_settings(), STEPS, seed=0)
-  ours = engine.run(program, sgd_settings(), BATCHES, references, len(MEASURED))
+def test_the_studys_runs_end_with_the_bits_of_the_trainers(name):
+  ours = run(unlearner_of(name, sgd_settings()), sgd_settings(), STEPS)
   _, theirs, _ = whole_run(name)
-  moved = optax.tree.norm(optax.tree.sub(theirs.params, PARAMS))
-  apart = optax.tree.norm(optax.tree.sub(theirs.params, ours))
-  assert apart <= 2e-3 * moved
+  jax.tree.map(np.testing.assert_array_equal, ours, theirs.params)
 
 
-def test_runs_that_differ_in_learning_rate_or_length_share_one_compilation(engine):
-  engine, references = engine
-  program = Program("grad_diff", {}, sgd_settings(), STEPS, seed=0)
-  for rate, steps in ((1e-2, 4), (1e-3, 4), (1e-2, 2)):
-    engine.run(program, sgd_settings(rate), BATCHES[:steps], references[:steps], 2)
-  assert program.update._cache_size() == 1
+@pytest.mark.parametrize(
+  "name, optimizer, lengths",
+  [
+    ("grad_diff", "adamw", (4, 4, 2)),
+    ("anchored", "muon", (4, 3)),
+    ("salun", "sgd", (4, 2)),
+    ("negmerge", "adamw", (4, 4)),  # its legs depend on the length, and so does its program
+  ],
+)
+def test_runs_of_several_rates_and_lengths_share_one_compilation_and_keep_the_trainers_bits(
+  name, optimizer, lengths
+):
+  start = optimizer_settings(1.0)
+  start.name = optimizer
+  unlearner = unlearner_of(name, start)
+  for rate, steps in zip((1e-2, 1e-3, 3e-3), lengths, strict=False):
+    settings = optimizers.settings(rate, name=optimizer, warmup=0.3 * steps / 4)
+    alone = Run(name, ONE, settings=settings, steps=steps)
+    theirs, _ = alone.walk(alone.start, BATCHES[:steps])
+    ours = run(unlearner, settings, steps)
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs.params)
+  assert unlearner.step._cache_size() == 1
 
 
 @pytest.fixture(scope="module")
@@ -208,4 +225,4 @@ def test_every_method_has_its_place_in_the_space_and_its_knob_is_an_argument_in_
   for name, knob in space.KNOBS.items():
     for value in itertools.chain(knob[1] if knob else ()):
       settings = study.mini_settings(name, 1e-4, {knob[0]: value})
-      Program(name, settings.args.to_dict(), settings.optimizer, 40, seed=0)
+      base.build(MAKERS[name], optax.sgd(1.0), settings.args.to_dict(), steps=40, seed=0)

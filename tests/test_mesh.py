@@ -7,11 +7,12 @@ import optax
 import pytest
 from jax.sharding import PartitionSpec
 
-from salmu_jax import defaults, train
+from salmu_jax import train
 from salmu_jax.errors import InputError
-from salmu_jax.models import clip
+from salmu_jax.models import clip, leaves
 from salmu_jax.models.clip import CLIP, Sizes, Tower
 from salmu_jax.runtime import sharding
+from salmu_jax.train import optimizers
 
 EIGHT = sharding.make_mesh()
 WHOLE = PartitionSpec()
@@ -27,13 +28,13 @@ def specs(tree):
 
 
 def test_fsdp_splits_matrices_by_their_columns_scanned_or_not():
-  scanned = specs(sharding.parameter_layout(SHAPES, EIGHT, defaults.FSDP))
+  scanned = specs(sharding.parameter_layout(SHAPES, EIGHT, leaves.FSDP))
   kernel = "visual/transformer/blocks/in_proj/kernel"
   assert scanned[kernel] == PartitionSpec(None, None, "data")
   assert scanned["text/token_embedding/embedding"] == PartitionSpec(None, "data")
   assert scanned["visual/transformer/blocks/in_proj/bias"] == WHOLE == scanned["logit_scale"]
   unrolled = jax.eval_shape(lambda: clip.init(MODEL.clone(scan=False), 0))
-  flat = specs(sharding.parameter_layout(unrolled, EIGHT, defaults.FSDP))
+  flat = specs(sharding.parameter_layout(unrolled, EIGHT, leaves.FSDP))
   assert flat["visual/transformer/block_1/in_proj/kernel"] == PartitionSpec(None, "data")
   matrices = {n for n, leaf in specs(scanned_shapes()).items() if leaf}
   assert matrices == {n for n, spec in scanned.items() if spec != WHOLE}
@@ -80,12 +81,18 @@ def test_rules_that_leave_something_over_are_refused(rules, message):
 
 def test_what_is_kept_per_parameter_lies_as_the_parameter_does():
   tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3))
-  layout = train.state_layout(SHAPES, tx, EIGHT, defaults.FSDP)
+  layout = train.state_layout(SHAPES, tx, EIGHT, leaves.FSDP)
   out = specs(layout.opt_state)
   moments = {n for n in out if n.endswith("c_fc/kernel")}
   assert len(moments) == 4  # mu and nu of both towers
   assert {out[n] for n in moments} == {PartitionSpec(None, None, "data")}
   assert out["1/0/count"] == WHOLE
+
+
+def test_the_table_of_learning_rates_is_whole_on_every_device():
+  tx = optimizers.make_optimizer(optimizers.settings(1e-3), 15)  # 16 rates, which eight divide
+  layout = specs(train.state_layout(SHAPES, tx, EIGHT, leaves.FSDP).opt_state)
+  assert layout["1/rates"] == WHOLE
 
 
 def test_per_parameter_state_with_axes_of_its_own_in_front_is_split_at_the_back():
@@ -96,7 +103,7 @@ def test_per_parameter_state_with_axes_of_its_own_in_front_is_split_at_the_back(
     },
     lambda updates, state, params=None: (updates, state),
   )
-  out = specs(train.state_layout(SHAPES, tx, EIGHT, defaults.FSDP).opt_state)
+  out = specs(train.state_layout(SHAPES, tx, EIGHT, leaves.FSDP).opt_state)
   assert out["basis/visual/proj"] == PartitionSpec(None, None, "data")
   assert out["size/visual/proj"] == WHOLE
 

@@ -171,62 +171,6 @@ def test_eight_devices_pretrain_as_one_does():
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-6)
 
 
-def test_the_learning_rate_warms_up_and_decays_to_its_end():
-  settings = optimizer_settings(0.5)
-  settings.update(warmup=0.5, end=0.2, b1=0.0, b2=0.0, eps=0.0)
-  tx = optimizers.make_optimizer(settings, 8)
-  params = {"kernel": jnp.ones(())}
-  state, sizes = tx.init(params), []
-  for _ in range(9):
-    updates, state = tx.update({"kernel": jnp.ones(())}, state, params)
-    sizes.append(-float(updates["kernel"]))
-  np.testing.assert_allclose(sizes[:5], [0.0, 0.125, 0.25, 0.375, 0.5], atol=1e-6)
-  np.testing.assert_allclose(sizes[8], 0.1, rtol=1e-5)
-
-
-def test_weight_decay_spares_gains_biases_the_class_token_and_the_logit_scale():
-  mask = optimizers._decayed(PARAMS)
-  flat = {
-    jax.tree_util.keystr(path, simple=True, separator="/"): value
-    for path, value in jax.tree_util.tree_flatten_with_path(mask)[0]
-  }
-  assert flat["visual/proj"] and flat["text/token_embedding/embedding"]
-  assert flat["visual/transformer/block_0/in_proj/kernel"] and flat["text/positional_embedding"]
-  spared = {name for name, decayed in flat.items() if not decayed}
-  assert {"logit_scale", "visual/class_embedding", "visual/ln_pre/scale"} <= spared
-  assert all(n.endswith(("scale", "bias", "class_embedding")) for n in spared)
-
-
-def test_muon_orthogonalises_the_matrices_layer_by_layer_and_leaves_the_rest_to_adam():
-  draw = np.random.default_rng(0)
-  shapes = {
-    "c_fc": {"kernel": (2, 4, 9)},
-    "conv1": {"kernel": (2, 2, 3, 4)},
-    "token_embedding": {"embedding": (5, 4)},
-    "logit_scale": {"logit_scale": ()},
-  }
-  params = jax.tree.map(
-    lambda shape: jnp.asarray(draw.normal(size=shape), jnp.float32),
-    shapes,
-    is_leaf=lambda x: isinstance(x, tuple),
-  )
-  settings = optimizer_settings()
-  settings.weight_decay = 0.0
-  adam = optax.adamw(0.01, settings.b1, settings.b2, weight_decay=0.0, nesterov=True)
-  chains = {"muon": optimizers.OPTIMIZERS["muon"](settings, lambda count: 0.01), "adam": adam}
-  first = lambda tx: jax.jit(lambda p: tx.update(p, tx.init(p), p)[0])(params)
-  out = {name: first(tx) for name, tx in chains.items()}
-  for layer in np.asarray(out["muon"]["c_fc"]["kernel"]):
-    sizes = np.linalg.svd(layer, compute_uv=False) / (0.01 * 0.2 * np.sqrt(9))
-    assert 0.6 < sizes.min() and sizes.max() < 1.3
-  for name in ("conv1", "token_embedding", "logit_scale"):
-    jax.tree.map(
-      lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
-      out["muon"][name],
-      out["adam"][name],
-    )
-
-
 def test_weights_of_another_architecture_are_refused_with_the_differences(tmp_path):
   checkpoint.save_params(tmp_path / "params", PARAMS)
   like = jax.eval_shape(lambda: PARAMS)

@@ -1,3 +1,1 @@
-"""Anchored caption editing: how far it goes, what each of its parts does, and what brings a fact
-back.
-"""
+"""Anchored caption editing: its frontier over budgets, its ablations, and attacks on it."""

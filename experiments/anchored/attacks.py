@@ -1,8 +1,7 @@
-"""What brings a forgotten fact back, beside the same questions about facts of the same people that
-were to stay.
+"""Attacks that bring a forgotten fact back: questions in other words, and relearning.
 
-Holdouts are asked about here, and nothing is trained on them. Every number stands beside Clean's
-and Compromised's.
+The same questions are also asked about facts of the same people that were to be kept. Those facts
+are in a holdout, which nothing is trained on. Every number is compared with Clean and Compromised.
 """
 
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from salmu_jax.data.leaks import leaks
 _GALLERY = 1000
 _SPLITS = {"forget": "forget", "kept": "holdout_association"}
 OTHER_PICTURES = "other pictures of the person"
-# Learning 5 % of forget again.
+# The share of forget that relearning trains on.
 _SHARE = 0.05
 _RELEARNING = ConfigDict(dict(batch_size=64, learning_rate=3e-4, steps=(10, 20, 40, 80)))
 

@@ -1,26 +1,32 @@
-"""One seed of mini, opened for many runs: unlearning as the trainer does it, judged as main.py
-judges.
+"""A finished mini run of one seed, opened for many unlearning runs.
+
+Runs unlearn with the trainer's step and are judged as main.py judges.
 """
 
 import contextlib
 import itertools
+import pathlib
 import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+from ml_collections import ConfigDict
 
-from experiments import rates as rates_lib
 from experiments.finished import open_run
-from salmu_jax import train
+from experiments.unlearning import Unlearner, make_unlearner, unlearn
 from salmu_jax.benchmark import stages
 from salmu_jax.data import releases
 from salmu_jax.methods import base
 from salmu_jax.results import metrics_table
-from salmu_jax.runtime import progress, sharding
+from salmu_jax.runtime import progress
+from salmu_jax.train import optimizers
 
-_APART = 25  # batches between a row and its surrogates, where they are not to be paired
-# Rows whose cosines the intervals are made from: name -> (where results hold them, split).
+_APART = 25  # batches between a row and its surrogates if they are not to be paired
+# The metrics that intervals are computed for: name -> (path of the row scores in results, split).
 COSINES = {
   "AssocStr": (("efficacy", "1.2_AssocStr", "scores"), "forget"),
   "InterIdSim": (("utility", "2.2_InterIdSim", "scores"), "holdout_identity"),
@@ -29,62 +35,62 @@ COSINES = {
 
 
 class Bench:
-  """Data, start, bounds and judge of one seed.
+  """The data, bounds and evaluator of one seed.
 
   Args:
-    workdir: of a finished mini run with that seed. scratch: a folder for records and caches.
+    workdir: of a finished mini run with that seed.
+    scratch: a folder for records and caches.
+    seed: of the run.
     unit: of the holdout, as the run had it.
   """
 
-  def __init__(self, workdir, scratch, seed, unit="fact"):
+  def __init__(self, workdir: pathlib.Path, scratch: pathlib.Path, seed: int, unit: str = "fact"):
     opened = open_run(workdir, scratch, "anchored", seed, unit)
     self.job, self.data, self.evaluator, self.params = opened
-    self._embedded = self._key = self._jitted = None
+    self._embedded = self._key = self._unlearner = None
     self._identity = {
       split: releases.columns(self.data.release, split)["identity_id"]
       for _, split in COSINES.values()
     }
 
-  def unlearn(self, settings, make, *, paired=True, label=""):
+  def unlearn(
+    self, settings: ConfigDict, make: Callable, *, paired: bool = True, label: str = ""
+  ) -> tuple[optax.Params, int, float]:
     """Parameters after a run, its steps and seconds.
 
     Args:
-      settings: as config.unlearn.NAME. make: make(optimizer) -> Method. paired: whether the
-        surrogates of a batch are those of its own rows.
+      settings: as config.unlearn.NAME.
+      make: make(optimizer) -> Method.
+      paired: whether the surrogates of a batch are those of its own rows.
+      label: of the progress bar.
     """
-    began, start = time.monotonic(), self.params["compromised"]
-    steps = stages.budget_steps(settings, self.data.release.counts["forget"])
-    method_at = lambda rates: make(rates_lib.optimizer(settings.optimizer, rates))
-    step = self._step(make, settings, method_at)
-    rates = rates_lib.rates(settings.optimizer, steps)
-    method = method_at(rates)
-    state = train.start_state(start, method.tx, self.job.mesh)
-    with (
-      contextlib.closing(
-        stages.unlearning_batches(self.job, self.data, settings, method.surrogates)
-      ) as rows,
-      progress.counting(label, steps) as tick,
-    ):
-      for batch in itertools.islice(rows if paired else _unpaired(rows), steps):
-        state, _ = step(state, start, batch, rates)
-        tick()
-    jax.block_until_ready(state)
-    return state.params, steps, time.monotonic() - began
+    began, rows = time.monotonic(), self.data.release.counts["forget"]
+    steps, one_pass = stages.budget_steps(settings, rows), max(1, rows // settings.batch_size)
+    unlearner = self._compiled(make, settings.optimizer)
+    stream = lambda: contextlib.closing(
+      stages.unlearning_batches(self.job, self.data, settings, unlearner.method.surrogates)
+    )
 
-  def _step(self, make, settings, method_at):
-    key = make, settings.optimizer.name
+    def measured():
+      with stream() as batches:
+        yield from itertools.islice(batches, one_pass)
+
+    with stream() as batches, progress.counting(label, steps) as tick:
+      batches = batches if paired else _unpaired(batches)
+      start = self.params["compromised"]
+      params = unlearn(unlearner, start, settings.optimizer, batches, steps, measured, tick)
+    return params, steps, time.monotonic() - began
+
+  def _compiled(self, make, settings) -> Unlearner:
+    """The programs of a method, kept while runs differ in learning rate and length alone."""
+    key = make, {k: v for k, v in settings.to_dict().items() if k not in optimizers.SCHEDULE}
     if self._key != key:
-      body = lambda state, start, batch, rates: train.make_unlearn_step(
-        self.job.model, method_at(rates)
-      )(state, start, batch)
-      whole = sharding.replicated(self.job.mesh)
-      self._key, self._jitted = key, jax.jit(body, donate_argnums=0, out_shardings=whole)
-    return self._jitted
+      self._key = key
+      self._unlearner = make_unlearner(make, settings, self.job.model, self.job.mesh)
+    return self._unlearner
 
-  def embed(self, params):
-    """Everything that is judged through a model; pictures once for all that share the image
-    tower.
-    """
+  def embed(self, params: optax.Params) -> NamedTuple:
+    """The `Embedded` of all splits; models with Compromised's image tower share their pictures."""
     if self._embedded is None:
       self._embedded = self.evaluator.embed(self.params["compromised"])
     same = jax.tree.map(
@@ -94,22 +100,22 @@ class Bench:
       return self.evaluator.embed(params)
     return self.evaluator.embed(params, images=self._embedded.image)
 
-  def judge(self, params):
-    """{"scores": by the keys of `metrics_table.METRICS`, "by_identity": sums for intervals}."""
+  def judge(self, params: optax.Params) -> dict:
+    """{"scores": by the keys of METRICS, "by_identity": sums for intervals}."""
     results = self.evaluator.score(self.embed(params))
     return {"scores": metrics_table.flatten(results), "by_identity": self._sums(results)}
 
   def _sums(self, results):
     """{name: {identity: [sum, rows]}} of the row scores, and of 1 / rank as "RetFail_MRR"."""
-    out = {}
+    sums = {}
     for name, (path, split) in COSINES.items():
       values = results
       for key in path:
         values = values[key]
-      out[name] = _by_identity(np.asarray(values), self._identity[split])
+      sums[name] = _by_identity(np.asarray(values), self._identity[split])
     ranks = np.asarray(results["efficacy"]["1.1_RetFail"]["outcomes"])
-    out["RetFail_MRR"] = _by_identity(1 / (1 + ranks), self._identity["forget"])
-    return out
+    sums["RetFail_MRR"] = _by_identity(1 / (1 + ranks), self._identity["forget"])
+    return sums
 
 
 def _by_identity(values, identity):
@@ -119,8 +125,8 @@ def _by_identity(values, identity):
   }
 
 
-def _unpaired(batches):
-  """The batches with the surrogates of other rows: of those that come somewhat later."""
+def _unpaired(batches: Iterable[dict]) -> Iterator[dict]:
+  """The batches with the surrogates of other rows, which are those of a later batch."""
   waiting = []
   for batch in batches:
     waiting.append(batch)
@@ -130,6 +136,6 @@ def _unpaired(batches):
       yield {**first, "forget": forget}
 
 
-def made(maker, args, seed):
-  """make(optimizer) -> Method of an entry of METHODS, for `Bench.unlearn`."""
+def made(maker: Callable, args: dict, seed: int) -> Callable:
+  """make(optimizer) -> Method for `Bench.unlearn`, from an entry of METHODS and its arguments."""
   return lambda optimizer: base.build(maker, optimizer, args, steps=1, seed=seed)

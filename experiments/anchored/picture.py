@@ -1,5 +1,4 @@
-"""Draws frontier.png: what each method removes of the leak against what it loses of the holdouts,
-by budget.
+"""Draws frontier.png: the leak that each method leaves against the holdouts that it loses.
 
 python -m experiments.anchored.picture
 """
@@ -15,33 +14,18 @@ from salmu_jax.runtime import files
 PICTURE = pathlib.Path(__file__).parent / "frontier.png"
 
 
-def _place(found):
-  """(holdout gap lost, leak left), both as shares that a logarithm can show."""
-  lost = max(found["Inter lost"], found["Intra lost"])
-  return max(lost, 0.005), max(1 - found["leak removed"], 3e-4)
+def _place(shares):
+  """(holdout gap lost, leak left) as shares, at least as large as a logarithmic axis shows."""
+  lost = max(shares["Inter lost"], shares["Intra lost"])
+  return max(lost, 0.005), max(1 - shares["leak removed"], 3e-4)
 
 
-def draw():
+def draw() -> Figure:
   """The figure."""
   figure = Figure(figsize=(7.5, 5), layout="constrained")
   axes = figure.add_subplot()
-  known = baselines.bounds()
-  for study in baselines.studies().values():
-    if study["method"] == "anchored":
-      continue
-    runs = [run["scores"] for run in study["tuned"].values()]
-    places = [_place(intervals.shares(s, known["clean"], known["compromised"])) for s in runs]
-    axes.plot(*zip(*places, strict=True), ".-", color="0.7", lw=0.5, ms=4, zorder=1)
-  for name, record in tabulate.records().items():
-    labels = sorted(filter(tabulate.is_frontier, record["runs"]), key=tabulate.budget)
-    if not name.startswith("seed-"):
-      continue
-    places = [_place(tabulate.shares(record, label)) for label in labels]
-    axes.plot(*zip(*places, strict=True), "o-", color="tab:red", lw=1, ms=5, alpha=0.8)
-    if name == "seed-0":
-      for label, place in zip(labels, places, strict=True):
-        text = f"{tabulate.budget(label):g}x"
-        axes.annotate(text, place, xytext=(6, 4), textcoords="offset points", color="tab:red")
+  _draw_baselines(axes)
+  _draw_anchored(axes)
   axes.fill_between([0.004, 0.05], 2e-4, 0.01, color="tab:green", alpha=0.15, lw=0)
   axes.text(0.0045, 0.0085, "passes", color="tab:green", va="top")
   axes.plot([], [], "o-", color="tab:red", label="anchored, each seed")
@@ -52,6 +36,29 @@ def draw():
   )
   axes.legend(loc="lower right")
   return figure
+
+
+def _draw_baselines(axes):
+  bounds = baselines.bounds()
+  for record in baselines.studies().values():
+    if record["method"] == "anchored":
+      continue
+    scores = [run["scores"] for run in record["tuned"].values()]
+    places = [_place(intervals.shares(s, bounds["clean"], bounds["compromised"])) for s in scores]
+    axes.plot(*zip(*places, strict=True), ".-", color="0.7", lw=0.5, ms=4, zorder=1)
+
+
+def _draw_anchored(axes):
+  for name, record in tabulate.records().items():
+    labels = sorted(filter(tabulate.is_frontier, record["runs"]), key=tabulate.budget)
+    if not name.startswith("seed-"):
+      continue
+    places = [_place(tabulate.shares(record, label)) for label in labels]
+    axes.plot(*zip(*places, strict=True), "o-", color="tab:red", lw=1, ms=5, alpha=0.8)
+    if name == "seed-0":
+      for label, place in zip(labels, places, strict=True):
+        text = f"{tabulate.budget(label):g}x"
+        axes.annotate(text, place, xytext=(6, 4), textcoords="offset points", color="tab:red")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
 """Runs the study of anchored caption editing: python -m experiments.anchored.study ROOT [PART ...]
 
 ROOT holds finished mini runs of Clean and Compromised, one a seed: seed-0 to seed-4, and pair-0,
-whose unit of the holdout is the pair. `run.sh` makes them. Everything goes to results/NAME.json as
-soon as it is known; what is there and was made with the same settings is not run again.
+whose holdout unit is the pair. `run.sh` makes them. results/NAME.json is written after every run;
+a run that is there with the same settings is not made again.
 """
 
 import argparse
 import pathlib
+from collections.abc import Callable, Iterable, Sequence
 
 import jax
+from ml_collections import ConfigDict
 
 from experiments.anchored import attacks, variants
 from experiments.anchored.bench import Bench, made
@@ -20,15 +22,20 @@ SEEDS = tuple(range(5))
 BUDGETS = (1.0, 2.0, 5.0, 10.0, 20.0, 32.0)
 ABLATED = 5.0
 ATTACKED = 20.0
-# The baselines that come nearest on the seed they were tuned on (experiments/baselines).
+# The best baselines on the seed that they were tuned on (experiments/baselines).
 STRONGEST = ("bounded_ascent", "salun")
 PARTS = ("frontier", "baselines", "ablations", "reworded", "attacks", "pair")
 
 
 class Record:
-  """results/NAME.json, written after every run."""
+  """results/NAME.json, written after every run.
 
-  def __init__(self, bench, name):
+  Args:
+    bench: runs and judges.
+    name: of the file.
+  """
+
+  def __init__(self, bench: Bench, name: str):
     self.bench, self.path = bench, RESULTS / f"{name}.json"
     about = {
       "release": bench.data.release.digest,
@@ -36,52 +43,70 @@ class Record:
       "unit": bench.job.config.generate.holdout_unit,
       "device": f"{jax.devices()[0].device_kind} x {bench.job.mesh.size}",
     }
-    known = files.read_json(self.path) if self.path.exists() else {}
-    self.found = known if about.items() <= known.items() else {**about, "runs": {}, "attacks": {}}
+    kept = files.read_json(self.path) if self.path.exists() else {}
+    self.content = kept if about.items() <= kept.items() else {**about, "runs": {}, "attacks": {}}
     for name in bench.params:
-      if name not in self.found:
-        self.found[name] = bench.judge(bench.params[name])
+      if name not in self.content:
+        self.content[name] = bench.judge(bench.params[name])
     self.save()
 
-  def save(self):
-    files.write_json(self.path, self.found)
+  def save(self) -> None:
+    """Writes the file."""
+    files.write_json(self.path, self.content)
 
-  def run(self, label, settings, make, *, paired=True, attacked_as=None):
-    """One run, judged, and attacked where that has a name; nothing where all of it is there."""
-    asked = runs.training_settings(settings)
-    attacked = attacked_as is None or attacked_as in self.found["attacks"]
-    if attacked and self.found["runs"].get(label, {}).get("settings") == asked:
+  def run(
+    self,
+    label: str,
+    settings: ConfigDict,
+    make: Callable,
+    *,
+    paired: bool = True,
+    attacked_as: str | None = None,
+  ) -> None:
+    """Makes and judges a run, unless it is there with the same settings.
+
+    Args:
+      label: of the run.
+      settings: as config.unlearn.NAME.
+      make: make(optimizer) -> Method.
+      paired: whether the surrogates of a batch are those of its own rows.
+      attacked_as: the name under which the attacks on the run are kept; no attacks if None.
+    """
+    wanted = runs.training_settings(settings)
+    attacked = attacked_as is None or attacked_as in self.content["attacks"]
+    if attacked and self.content["runs"].get(label, {}).get("settings") == wanted:
       return
     params, steps, seconds = self.bench.unlearn(settings, make, paired=paired, label=label)
     judged = self.bench.judge(params)
     if attacked_as:
-      self.found["attacks"][attacked_as] = attacks.attack(self.bench, params)
-    self.found["runs"][label] = {"settings": asked, "steps": steps, "seconds": seconds, **judged}
+      self.content["attacks"][attacked_as] = attacks.attack(self.bench, params)
+    timing = {"steps": steps, "seconds": seconds}
+    self.content["runs"][label] = {"settings": wanted, **timing, **judged}
     self.save()
     progress.console.print(f"{label}: {judged['scores']}")
 
-  def run_named(self, label, name, settings, **options):
-    """`run` of a method by its name, with the arguments that the settings have."""
+  def run_named(self, label: str, name: str, settings: ConfigDict, **options) -> None:
+    """`run` of a method by its name, with the arguments in `settings`."""
     make = made(METHODS[name], settings.args.to_dict(), self.bench.job.config.seed)
     self.run(label, settings, make, **options)
 
 
-def frontier(record, budgets):
-  """The method at every budget; at ATTACKED, what brings back what it hid."""
+def frontier(record: Record, budgets: Iterable[float]) -> None:
+  """Runs the method at every budget, and attacks it at the budget ATTACKED."""
   for budget in budgets:
     settings = variants.settings(budget=budget)
     attacked_as = "anchored" if budget == ATTACKED else None
     record.run(f"anchored {budget:g}x", settings, anchored.make, attacked_as=attacked_as)
 
 
-def baselines(record):
-  """The strongest baselines as they are tuned, at 5x."""
+def baselines(record: Record) -> None:
+  """Runs the strongest baselines with their tuned settings, at 5x."""
   for name in STRONGEST:
     record.run_named(f"{name} 5x", name, variants.settings(name))
 
 
-def ablations(record):
-  """The method with one part exchanged, and baselines with its batches and optimizer."""
+def ablations(record: Record) -> None:
+  """Runs the method with one part exchanged, and baselines with its batches and optimizer."""
   for label, (make, changes, paired) in variants.ABLATIONS.items():
     settings = variants.settings(budget=ABLATED, changes=changes)
     record.run(label, settings, make, paired=paired)
@@ -92,23 +117,23 @@ def ablations(record):
     record.run_named(f"{name}, its batches and optimizer", name, settings)
 
 
-def reworded(record):
-  """The method on loosened words, and what brings back what it hid."""
+def reworded(record: Record) -> None:
+  """Runs the method on reworded captions, and attacks it."""
   changes = {"args": {"reworded": variants.REWORDED}}
   settings = variants.settings(budget=ATTACKED, changes=changes)
   record.run_named(f"reworded {ATTACKED:g}x", "anchored", settings, attacked_as="reworded")
 
 
-def bounds_attacked(record):
-  """What the attacks get of Clean and of Compromised."""
+def attack_bounds(record: Record) -> None:
+  """Attacks Clean and Compromised."""
   for name, params in record.bench.params.items():
-    if name not in record.found["attacks"]:
-      record.found["attacks"][name] = attacks.attack(record.bench, params)
+    if name not in record.content["attacks"]:
+      record.content["attacks"][name] = attacks.attack(record.bench, params)
       record.save()
 
 
-def main(argv=None):
-  """Runs the parts that are asked for."""
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs the chosen parts of the study."""
   parser = argparse.ArgumentParser(prog="python -m experiments.anchored.study")
   parser.add_argument(
     "root", type=pathlib.Path, help="with the finished runs seed-0 ... and pair-0"
@@ -121,21 +146,21 @@ def main(argv=None):
   args = parser.parse_args(argv)
   for part in set(args.parts) - set(PARTS):
     parser.error(f"no part {part!r}; parts are {', '.join(PARTS)}")
-  root, asked = args.root.absolute(), args.parts or PARTS
+  root, parts = args.root.absolute(), args.parts or PARTS
   for seed in args.seeds:
     name = f"seed-{seed}"
     record = Record(Bench(root / name, root / "study" / name, seed), name)
-    if "frontier" in asked:
+    if "frontier" in parts:
       frontier(record, args.budgets)
-    if "baselines" in asked:
+    if "baselines" in parts:
       baselines(record)
-    if "ablations" in asked and seed == SEEDS[0]:
+    if "ablations" in parts and seed == SEEDS[0]:
       ablations(record)
-    if "reworded" in asked and seed == SEEDS[0]:
+    if "reworded" in parts and seed == SEEDS[0]:
       reworded(record)
-    if "attacks" in asked and seed == SEEDS[0]:
-      bounds_attacked(record)
-  if "pair" in asked:
+    if "attacks" in parts and seed == SEEDS[0]:
+      attack_bounds(record)
+  if "pair" in parts:
     record = Record(Bench(root / "pair-0", root / "study" / "pair-0", 0, unit="pair"), "pair-0")
     frontier(record, args.budgets)
 

@@ -1,10 +1,11 @@
-"""What is compared: the method, the method less or otherwise than it is, and methods of others
-under its terms.
-"""
+"""The runs that the study compares: ablations of the method, and baselines as controls."""
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import optax
+from ml_collections import ConfigDict
 
 from configs import methods
 from salmu_jax import losses, transforms
@@ -13,25 +14,34 @@ from salmu_jax.methods.base import Method, Surrogates
 _TEXT = "^text/"
 
 
-def _like(
-  forget_loss=None,
+def like(
+  forget_loss: Callable | None = None,
   *,
-  anchors=4.0,
-  retain=2.0,
-  patterns=_TEXT,
-  after=(),
-  source="both",
-):
-  """`anchored.make` with one part exchanged."""
+  anchors: float = 4.0,
+  retain: float = 2.0,
+  patterns: str = _TEXT,
+  after: tuple[optax.GradientTransformation, ...] = (),
+  source: str = "both",
+) -> Callable:
+  """`anchored.make` with one part exchanged; without arguments, the method itself.
+
+  Args:
+    forget_loss: of the forget pairs; `losses.mismatched_target` if None.
+    anchors: weight of the loss on surrogates; no surrogates if 0.
+    retain: weight of the loss on retain.
+    patterns: of the parameters that move.
+    after: transformations after the optimizer.
+    source: of the surrogates.
+  """
   forget_loss = forget_loss or losses.mismatched_target()
 
   def make(optimizer):
-    loss, made_up = forget_loss, None
+    loss, surrogates = forget_loss, None
     if anchors:
       loss = losses.weighted((1.0, forget_loss), (anchors, losses.surrogate_retention))
-      made_up = Surrogates(6, source, 0.0)
+      surrogates = Surrogates(6, source, 0.0)
     tx = optax.chain(transforms.add_retain(retain), transforms.only(optimizer, patterns), *after)
-    return Method(loss, losses.text_retention, tx, surrogates=made_up)
+    return Method(loss, losses.text_retention, tx, surrogates=surrogates)
 
   return make
 
@@ -41,7 +51,7 @@ def _image_retention(z, reference):
 
 
 def _both_towers(optimizer):
-  """Pictures may move too; those of retain and of forget are held where they were."""
+  """Both towers move; the images of retain and of forget are held where they were."""
   near = (4.0, losses.surrogate_retention)
   loss = losses.weighted((1.0, losses.mismatched_target()), near, (4.0, _image_retention))
   retain = losses.weighted((1.0, losses.text_retention), (1.0, _image_retention))
@@ -49,9 +59,10 @@ def _both_towers(optimizer):
   return Method(loss, retain, tx, surrogates=Surrogates(6, "both", 0.0))
 
 
-def low_rank(rank):
-  """Keeps what each matrix has moved by at a rank: its largest singular values. After the
-  optimizer.
+def low_rank(rank: int) -> optax.GradientTransformationExtraArgs:
+  """Limits how far each matrix of the text tower has moved to a rank. After the optimizer.
+
+  The largest singular values of the difference from the start are kept.
   """
 
   def init(params):
@@ -72,30 +83,32 @@ def low_rank(rank):
   return optax.GradientTransformationExtraArgs(init, update)
 
 
-# Name -> (make, fields of the run that differ, whether surrogates go with their rows).
+# Name -> (make, changed fields of the run, whether surrogates go with their rows).
 ABLATIONS = {
-  "no anchors": (_like(anchors=0.0), {}, True),
-  "anchors at a quarter": (_like(anchors=1.0), {}, True),
-  "neither": (_like(anchors=0.0, retain=0.0), {}, True),
-  "recombined surrogates": (_like(source="recombined"), {}, True),
-  "generated surrogates": (_like(source="generated"), {}, True),
-  "surrogates of other rows": (_like(), {}, False),
-  "component removed": (_like(losses.component_removed), {}, True),
-  "bounded ascent": (_like(losses.bounded_ascent()), {}, True),
+  "no anchors": (like(anchors=0.0), {}, True),
+  "anchors at a quarter": (like(anchors=1.0), {}, True),
+  "neither": (like(anchors=0.0, retain=0.0), {}, True),
+  "recombined surrogates": (like(source="recombined"), {}, True),
+  "generated surrogates": (like(source="generated"), {}, True),
+  "surrogates of other rows": (like(), {}, False),
+  "component removed": (like(losses.component_removed), {}, True),
+  "bounded ascent": (like(losses.bounded_ascent()), {}, True),
   "both towers": (_both_towers, {}, True),
-  "token embeddings alone": (_like(patterns="^text/token_embedding"), {}, True),
-  "rank 8": (_like(after=(low_rank(8),)), {}, True),
-  "AdamW": (_like(), {"optimizer": {"name": "adamw"}}, True),
-  "batches of 64": (_like(), {"batch_size": 64}, True),
+  "token embeddings alone": (like(patterns="^text/token_embedding"), {}, True),
+  "rank 8": (like(after=(low_rank(8),)), {}, True),
+  "AdamW": (like(), {"optimizer": {"name": "adamw"}}, True),
+  "batches of 64": (like(), {"batch_size": 64}, True),
 }
-# Of all captions, in the variant that is to forget however a fact is said.
+# The share of captions that are reworded, in the variant that is to forget every wording.
 REWORDED = 0.5
-# Baselines with this method's batches and optimizer, at their own tuned rates.
+# Baselines that also run with this method's batches and optimizer, at their own tuned rates.
 CONTROLS = ("bounded_ascent", "cliperase_zero")
 
 
-def settings(name="anchored", budget=5.0, changes=None):
-  """A run as configs/methods/NAME.py has it for mini, with changes."""
+def settings(
+  name: str = "anchored", budget: float = 5.0, changes: dict | None = None
+) -> ConfigDict:
+  """The run of configs/methods/NAME.py for mini, with changes."""
   run = methods.runs(name, "mini")[name]
   run.budget = budget
   run.update(changes or {})

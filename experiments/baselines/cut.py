@@ -1,26 +1,29 @@
-"""The validation cut: what tuning sees. It is made of forget and retain rows; no holdout is opened.
+"""The validation cut that methods are tuned on: forget and retain rows, never a holdout.
 
-Forget is cut by person: methods are tuned on three quarters of the forget people, whose pairs they
-are to forget, and the rest stand by as people whom nobody asked to forget. Of retain, a tenth of
-the rows is kept from training, to see what is left of everything else.
+Forget is cut by person: methods are tuned to forget three quarters of the forget people; the other
+people stand in for those who are not to be forgotten. A tenth of the retain rows is kept from
+training, to measure what is retained.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
+from salmu_jax.benchmark.job import Job
 from salmu_jax.data import pipeline, releases
+from salmu_jax.data.dataset import Data
 from salmu_jax.data.records import Rows
 from salmu_jax.evaluate import metrics
 
 FORGET_SHARE, RETAIN_SHARE = 0.75, 0.9
-TARGET, FLOOR = 0.99, 0.5  # of leakage to remove, of retain to keep
+TARGET, FLOOR = 0.99, 0.5  # share of leakage to remove, share of retain to keep
 _GALLERY = 1000
 
 
 class Pairs(NamedTuple):
-  """Pictures (N, S, S, 3), tokens (N, L) and texts of some rows."""
+  """Pictures (N, S, S, 3), tokens (N, L) and captions (N) of some rows."""
 
   image: np.ndarray
   tokens: np.ndarray
@@ -28,10 +31,12 @@ class Pairs(NamedTuple):
 
 
 class Cut(NamedTuple):
-  """records: split -> rows that tuning trains on. forget: those pairs again, to see whether they
-  leak.
+  """The rows to train on and the pairs to measure.
 
-  spared: pairs of the other people in forget. retain: pairs kept from training.
+  records: split -> rows that tuning trains on.
+  forget: the forget pairs among these, to measure what leaks.
+  spared: pairs of the other people in forget.
+  retain: retain pairs kept from training.
   """
 
   records: dict
@@ -40,8 +45,8 @@ class Cut(NamedTuple):
   retain: Pairs
 
 
-def make(job, data, seed):
-  """The cut of a release; the same for every method. `seed` draws people and rows."""
+def make(job: Job, data: Data, seed: int) -> Cut:
+  """The cut of a release, the same for every method. `seed` draws people and rows."""
   rng = np.random.default_rng([seed, 4])
   identity = releases.columns(data.release, "forget")["identity_id"]
   people = rng.permutation(np.unique(identity))
@@ -72,11 +77,12 @@ def _pairs(job, data, sources):
   return Pairs(np.concatenate(images), data.tokenizer(texts), texts)
 
 
-def measure(embed, cut):
-  """What a model does on the cut.
+def measure(embed: Callable, cut: Cut) -> dict[str, float]:
+  """The scores of a model on the cut.
 
   Args:
     embed: embed({"image": (B, S, S, 3), "text": (B, L)}) -> Embeddings.
+    cut: from `make`.
 
   Returns:
     {"leak": MRR of each forget image's own caption among forget and retain captions; "kept": MRR of
@@ -84,58 +90,66 @@ def measure(embed, cut):
     cosines}.
   """
   parts = {name: _embedded(embed, getattr(cut, name)) for name in ("forget", "spared", "retain")}
-  leak_gallery = [_distinct(cut, name)[:_GALLERY] for name in ("forget", "retain")]
-  out = {name: float(np.mean(np.sum(u * v, axis=1))) for name, (u, v) in parts.items()}
-  chosen = [("forget", i) for i in leak_gallery[0]] + [("retain", i) for i in leak_gallery[1]]
-  out["leak"] = _mrr(cut, parts, "forget", chosen)
-  out["kept"] = _mrr(cut, parts, "retain", [("retain", i) for i in _distinct(cut, "retain")])
-  return out
+  scores = {name: float(np.mean(np.sum(u * v, axis=1))) for name, (u, v) in parts.items()}
+  gallery = [(name, i) for name in ("forget", "retain") for i in _distinct(cut, name)[:_GALLERY]]
+  scores["leak"] = _mrr(cut, parts, "forget", gallery)
+  scores["kept"] = _mrr(cut, parts, "retain", [("retain", i) for i in _distinct(cut, "retain")])
+  return scores
 
 
 def _embedded(embed, pairs, size=256):
-  """(N, D) of pictures and of captions; the last batch is filled up, so that all have one shape."""
+  """Embeddings (N, D) of pictures and of captions; the last batch is padded to the size of all."""
   images, texts = [], []
   for at in range(0, len(pairs.image), size):
     image, tokens = pairs.image[at : at + size], pairs.tokens[at : at + size]
-    whole = {"image": pipeline.filled(image, size), "text": pipeline.filled(tokens, size)}
-    z = jax.device_get(embed(whole))
+    batch = {"image": pipeline.filled(image, size), "text": pipeline.filled(tokens, size)}
+    z = jax.device_get(embed(batch))
     images.append(z.image[: len(image)])
     texts.append(z.text[: len(image)])
   return np.concatenate(images), np.concatenate(texts)
 
 
 def _distinct(cut, name):
-  """Rows of the first of each text, in an order that is drawn once and for all."""
+  """The first row of every distinct text, in an order drawn from a fixed seed."""
   texts = np.array(getattr(cut, name).text)
   _, first = np.unique(texts, return_index=True)
   return np.random.default_rng(0).permutation(first)
 
 
 def _mrr(cut, parts, name, gallery):
+  """MRR of each image's own caption in a gallery of (part, row)."""
   image, own = parts[name]
   texts = getattr(cut, name).text
   gallery_texts = [getattr(cut, part).text[row] for part, row in gallery]
   rows = np.stack([parts[part][1][row] for part, row in gallery])
   number = {text: i for i, text in enumerate(dict.fromkeys([*texts, *gallery_texts]))}
-  own_id, gallery_id = ([number[t] for t in each] for each in (texts, gallery_texts))
-  ranks = metrics.retrieval_ranks(image, own, np.array(own_id), rows, np.array(gallery_id))
+  own_ids = np.array([number[text] for text in texts])
+  gallery_ids = np.array([number[text] for text in gallery_texts])
+  ranks = metrics.retrieval_ranks(image, own, own_ids, rows, gallery_ids)
   return metrics.mean_reciprocal_rank(ranks)
 
 
-def shares(values, start):
-  """(leakage removed, retain kept) of a trial; neither Clean nor a holdout is asked.
+def shares(scores: dict[str, float], start: dict[str, float]) -> tuple[float, float]:
+  """(leakage removed, retain kept) of a trial, without Clean and without a holdout.
 
   Leakage removed is 1 - leak / leak at the start, counted up to TARGET; retain kept is kept / kept
-  at the start. A model of NaN has ranks like any other: last ones.
+  at the start. The ranks of a model that has become NaN are last.
+
+  Args:
+    scores: from `measure`, of the trial.
+    start: the same of the starting model.
   """
-  return min(1 - values["leak"] / start["leak"], TARGET), values["kept"] / start["kept"]
+  return min(1 - scores["leak"] / start["leak"], TARGET), scores["kept"] / start["kept"]
 
 
-def preference(values, start):
-  """What the best trial has the most of, as a tuple to compare: forgetting first.
+def preference(scores: dict[str, float], start: dict[str, float]) -> tuple:
+  """The sort key of a trial: the best trial has the largest.
 
-  Of the trials that keep FLOOR of retain, the one that removes most leakage, and of those that
-  remove TARGET the one that keeps most of retain. If none keeps FLOOR, the one that keeps most.
+  Forgetting comes first. Among trials that keep FLOOR of retain, the one that removes most leakage
+  is best; among trials that remove TARGET, the one that keeps most of retain. If no trial keeps
+  FLOOR, the one that keeps most is best.
+
+  Args: see `shares`.
   """
-  removed, kept = shares(values, start)
+  removed, kept = shares(scores, start)
   return (True, removed, kept) if kept >= FLOOR else (False, kept, removed)

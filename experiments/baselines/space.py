@@ -1,14 +1,14 @@
-"""What is searched: the same learning rates for every method, and its one main knob."""
+"""The search space: the same learning rates for every method, and each method's main knob."""
 
-# From below, until a method is past its best: until the weaker of leakage removed and retain kept
-# has fallen by PAST behind the best.
+# Tried in this order until a method is past its best: until the weaker of leakage removed and
+# retain kept is PAST below the best.
 RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 PAST = 0.05
-# From above, where the lowest of RATES was the best, as long as lower is better.
+# Tried in this order if the lowest of RATES is the best, as long as a lower rate is better.
 LOWER = (3e-6, 1e-6)
 BUDGETS = (1.0, 2.0, 5.0, 10.0)
 SEARCH_BUDGET = 5.0
-# Method -> (its main knob, the values tried at its best rate besides the default), or None.
+# Method -> (its main knob, the values tried at its best rate beside the default), or None.
 KNOBS = {
   "finetune": None,
   "negative_gradient": None,
@@ -38,12 +38,12 @@ KNOBS = {
   "negmerge": ("coefficient", (2.0, 4.0)),
   "descent_to_delete": ("sigma", (3e-3, 1e-2)),
 }
-# What a method brings beside its losses; all others have unlearning_run's batches of 64 + 64 and
+# Methods with a batch size and optimizer of their own; all others have batches of 64 + 64 and
 # AdamW.
 OWN = {"anchored": dict(batch_size=16, optimizer="muon")}
-# No learning rate, and one pass over the data whatever the others get.
+# Methods without a learning rate, which take one pass over the data at every budget.
 ONE_PASS = ("ssd", "fisher_noise", "fisher_noise_quarter")
-# What of configs/methods/NAME.vit_b16() is the authors' own; the rest is ours.
+# Which settings of configs/methods/NAME.vit_b16() are the authors' own; the others are ours.
 AUTHORS = {
   "vlunlearn": "weights, optimizer, batches",
   "cliperase": "weights, optimizer, batches",

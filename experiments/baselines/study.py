@@ -1,137 +1,149 @@
 """Tunes and runs every baseline: python -m experiments.baselines.study WORKDIR [NAME ...]
 
-WORKDIR holds a finished mini run. For each method: a search on the validation cut (`cut`, `space`),
-the chosen settings at every budget, and the untuned ones of configs/methods/NAME.vit_b16(), each
-judged as main.py judges. A method's part goes to results/NAME.json when it is done, and is made
-anew only where search or choice have changed.
+WORKDIR holds a finished mini run. Each method is searched on the validation cut (`cut`, `space`)
+and run with the chosen settings at every budget, and with the untuned settings of
+configs/methods/NAME.vit_b16(). Every run is judged as main.py judges. results/NAME.json gets the
+method's record when all of it is done; a record is only made again after a change of `space`.
 """
 
 import argparse
 import contextlib
+import functools
 import importlib
 import inspect
 import itertools
 import json
 import pathlib
 import time
+from collections.abc import Sequence
 
 import jax
 import numpy as np
+import optax
+from ml_collections import ConfigDict
 
 from experiments.baselines import cut as cut_lib
 from experiments.baselines import space
-from experiments.baselines.engine import Engine, Program
 from experiments.finished import open_run
-from salmu_jax import defaults
+from experiments.unlearning import Unlearner, make_unlearner, unlearn
+from salmu_jax import defaults, train
 from salmu_jax.benchmark import stages
 from salmu_jax.data import releases
 from salmu_jax.errors import unknown
-from salmu_jax.methods import MAKERS, METHODS, runs
+from salmu_jax.methods import MAKERS, METHODS, base, runs
 from salmu_jax.results import metrics_table
 from salmu_jax.runtime import files, progress
+from salmu_jax.train import optimizers
 
 HERE = pathlib.Path(__file__).parent
 RESULTS = HERE / "results"
 
 
 class Study:
-  """Data, programs and judge, shared by all methods.
+  """The data, programs and evaluator that all methods share.
 
   Args:
-    workdir: of a finished mini run. scratch: a folder for records and caches.
+    workdir: of a finished mini run.
+    scratch: a folder for records and caches.
   """
 
-  def __init__(self, workdir, scratch):
+  def __init__(self, workdir: pathlib.Path, scratch: pathlib.Path):
     self.job, self.data, self.evaluator, self.bounds = open_run(workdir, scratch, "finetune")
-    self.engine = Engine(self.job.model, self.bounds["compromised"], self.job.mesh)
     self.cut = cut_lib.make(self.job, self.data, self.job.config.seed)
+    self._embed = jax.jit(functools.partial(train.embed, self.job.model))
+    self._batches, self._unlearners = {}, {}
     self.start = self.measure(self.bounds["compromised"])
-    self._batches, self._programs = {}, {}
 
-  def measure(self, params):
-    """What parameters do on the cut, see `cut.measure`."""
-    return cut_lib.measure(lambda half: self.engine.embed(params, half), self.cut)
+  def measure(self, params: optax.Params) -> dict[str, float]:
+    """The scores of parameters on the cut, see `cut.measure`."""
+    return cut_lib.measure(lambda half: self._embed(params, half), self.cut)
 
-  def judge(self, params):
-    """The metrics of parameters, by the keys of METRICS; None where a run has diverged."""
+  def judge(self, params: optax.Params) -> dict[str, float | None]:
+    """The metrics of parameters, by the keys of METRICS; None if a run has diverged."""
     values = metrics_table.flatten(self.evaluator.run(params))
     return {k: v if v is not None and np.isfinite(v) else None for k, v in values.items()}
 
-  def train(self, name, settings, *, on_cut):
+  def train(self, name: str, settings: ConfigDict, *, on_cut: bool) -> tuple[optax.Params, int]:
     """The parameters after a run with `settings` (as config.unlearn.NAME), and its steps."""
     data = self.data._replace(records=self.cut.records) if on_cut else self.data
-    rows, size = len(data.records["forget"]), settings.batch_size
+    rows = len(data.records["forget"])
     steps = stages.budget_steps(settings, rows)
-    program = self._program(name, settings, steps)
-    batches, references = self._prefix(data, settings, steps, program.method.surrogates)
-    one_pass = max(1, rows // size)
-    return self.engine.run(program, settings.optimizer, batches, references, one_pass), steps
+    unlearner = self._unlearner(name, settings, steps)
+    batches = self._first_batches(data, settings, steps, unlearner.method.surrogates)
+    measured = lambda: batches[: max(1, rows // settings.batch_size)]
+    start = self.bounds["compromised"]
+    return unlearn(unlearner, start, settings.optimizer, batches, steps, measured), steps
 
-  def _program(self, name, settings, steps):
-    """The method's program; runs that differ in learning rate alone share it, and in length
-    where it may.
+  def _unlearner(self, name, settings, steps) -> Unlearner:
+    """The method's programs. Runs share them if only the schedule of the learning rate differs,
+    and the number of steps, unless the method itself depends on that.
     """
-    args, optimizer = settings.args.to_dict(), settings.optimizer.to_dict()
-    del optimizer["learning_rate"]
+    args = settings.args.to_dict()
+    optimizer = settings.optimizer.to_dict()
+    optimizer = {k: v for k, v in optimizer.items() if k not in optimizers.SCHEDULE}
     length = steps if "steps" in inspect.signature(MAKERS[name]).parameters else None
     key = json.dumps([name, args, optimizer, length])
-    if key not in self._programs:
-      # Of one method at a time: compiled programs take memory.
-      self._programs = {k: v for k, v in self._programs.items() if json.loads(k)[0] == name}
-      seed = self.job.config.seed
-      self._programs[key] = Program(name, args, settings.optimizer, steps, seed)
-    return self._programs[key]
+    if key not in self._unlearners:
+      # Compiled programs take memory, so those of other methods are dropped.
+      self._unlearners = {k: v for k, v in self._unlearners.items() if json.loads(k)[0] == name}
+      seed, job = self.job.config.seed, self.job
+      make = lambda tx: base.build(MAKERS[name], tx, args, steps=steps, seed=seed)
+      self._unlearners[key] = make_unlearner(make, settings.optimizer, job.model, job.mesh)
+    return self._unlearners[key]
 
-  def _prefix(self, data, settings, steps, surrogates):
-    """The first `steps` batches of the one stream that all runs read, and their references."""
+  def _first_batches(self, data, settings, steps, surrogates) -> list[dict]:
+    """The first `steps` batches of the stream that all runs of a batch size read."""
     key = settings.batch_size, data is self.data, surrogates
-    known = self._batches.get(key, ([], []))
-    if len(known[0]) < steps:
+    if len(self._batches.get(key, ())) < steps:
       stream = stages.unlearning_batches(self.job, data, settings, surrogates)
       with contextlib.closing(stream):
-        batches = list(itertools.islice(stream, steps))
-      self._batches[key] = known = batches, self.engine.reference(batches)
-    return known[0][:steps], known[1][:steps]
+        self._batches[key] = list(itertools.islice(stream, steps))
+    return self._batches[key][:steps]
 
 
-def mini_settings(name, rate, args, budget=space.SEARCH_BUDGET):
-  """A run on mini as `configs/methods/NAME.mini()` describes one."""
+def mini_settings(
+  name: str, rate: float, args: dict, budget: float = space.SEARCH_BUDGET
+) -> ConfigDict:
+  """The settings of a run on mini, as `configs/methods/NAME.mini()` has them."""
   budget = 1.0 if name in space.ONE_PASS else budget
-  run_ = defaults.unlearning_run(name, learning_rate=rate, args=args, budget=budget)
+  settings = defaults.unlearning_run(name, learning_rate=rate, args=args, budget=budget)
   if name in space.OWN:
     own = space.OWN[name]
-    run_.update(batch_size=own["batch_size"], optimizer=dict(name=own["optimizer"]))
-  return run_
+    settings.update(batch_size=own["batch_size"], optimizer=dict(name=own["optimizer"]))
+  return settings
 
 
-def made_with(name):
-  """What a method's part depends on beside its code: where it differs, the part is made anew."""
-  parts = [space.RATES, space.LOWER, space.PAST, space.KNOBS[name], space.SEARCH_BUDGET]
+def made_with(name: str) -> str:
+  """A digest of all that a method's record depends on beside the code."""
+  search = [space.RATES, space.LOWER, space.PAST, space.KNOBS[name], space.SEARCH_BUDGET]
   cut = [cut_lib.FORGET_SHARE, cut_lib.RETAIN_SHARE, cut_lib.TARGET, cut_lib.FLOOR]
   own = [space.OWN[name]] if name in space.OWN else []
-  return files.digest([*parts, space.BUDGETS, cut, *own])
+  return files.digest([*search, space.BUDGETS, cut, *own])
 
 
-def search(study, name, recorded=()):
-  """Every trial of a method on the cut: rates from below until past the best, lower ones, then its
-  knob.
+def search(study: Study, name: str, recorded: Sequence[dict] = ()) -> list[dict]:
+  """Every trial of a method on the cut: increasing rates until past the best, lower rates, then
+  the knob.
 
-  Trials that are recorded from an earlier search are not run again.
+  Args:
+    study: runs and measures the trials.
+    name: of the method.
+    recorded: trials of an earlier search; they are not run again.
   """
   trials = []
 
   def attempt(rate, args):
     same = [t for t in recorded if (t["learning_rate"], t["args"]) == (rate, args)]
     trials.append(same[0] if same else _trial(study, name, rate, args))
-    # The weaker side, which rises and falls again as rates grow.
+    # The weaker share, which rises and falls again as rates grow.
     return min(cut_lib.shares(trials[-1], study.start))
 
   best = -float("inf")
   for rate in space.RATES[:1] if name in space.ONE_PASS else space.RATES:
-    reached = attempt(rate, {})
-    if reached < best - space.PAST:
+    weaker = attempt(rate, {})
+    if weaker < best - space.PAST:
       break
-    best = max(best, reached)
+    best = max(best, weaker)
   if name not in space.ONE_PASS:
     for rate in space.LOWER:
       if chosen(trials, study.start)["learning_rate"] > rate * 4:
@@ -152,25 +164,23 @@ def _trial(study, name, rate, args):
   return {"learning_rate": rate, "args": args, **finite}
 
 
-def chosen(trials, start):
-  """The trial that `cut.preference` prefers, the first of equals."""
+def chosen(trials: Sequence[dict], start: dict[str, float]) -> dict:
+  """The trial that `cut.preference` ranks first; the earlier one of equals."""
   return max(trials, key=lambda trial: cut_lib.preference(trial, start))
 
 
-def tuned(study, name, choice):
-  """{budget: metrics} of the chosen settings on the whole of forget and retain."""
+def tuned(study: Study, name: str, choice: dict) -> dict[str, dict]:
+  """{budget: judged run} of the chosen settings on the whole of forget and retain."""
   budgets = (1.0,) if name in space.ONE_PASS else space.BUDGETS
-  out = {}
+  runs = {}
   for budget in budgets:
     settings = mini_settings(name, choice["learning_rate"], choice["args"], budget)
-    out[f"{budget:g}"] = _judged(study, name, settings)
-  return out
+    runs[f"{budget:g}"] = _judged(study, name, settings)
+  return runs
 
 
-def untuned(study, name):
-  """The metrics of what configs/methods/NAME.vit_b16() says, on mini; None where nothing is the
-  authors'.
-  """
+def untuned(study: Study, name: str) -> dict | None:
+  """The judged run of configs/methods/NAME.vit_b16() on mini; None without authors' settings."""
   if name not in space.AUTHORS:
     return None
   settings = importlib.import_module(f"configs.methods.{name}").vit_b16()
@@ -180,17 +190,18 @@ def untuned(study, name):
 def _judged(study, name, settings):
   began = time.monotonic()
   params, steps = study.train(name, settings, on_cut=False)
-  jax.block_until_ready(params)
   seconds = time.monotonic() - began
   return {"steps": steps, "train_seconds": seconds, "scores": study.judge(params)}
 
 
-def study_method(study, name, before):
-  """All of a method's part, as it goes to results/NAME.json.
+def study_method(study: Study, name: str, before: dict) -> dict:
+  """The record of a method, as results/NAME.json keeps it.
 
   Args:
-    before: the part of an earlier study, whose trials, and runs of the same choice, are kept; or
-      {}.
+    study: runs, measures and judges.
+    name: of the method.
+    before: the record of an earlier study or {}; its trials are kept, and so are its runs if the
+      choice is the same.
   """
   began = time.monotonic()
   trials = search(study, name, before.get("trials", ()))
@@ -210,16 +221,16 @@ def study_method(study, name, before):
   }
 
 
-def mismatched(study):
-  """Mean cosine under Compromised of forget images and captions of different people."""
+def mismatched(study: Study) -> float:
+  """Mean cosine under Compromised between forget images and captions of different people."""
   z = study.evaluator.embed(study.bounds["compromised"])
   columns = releases.columns(study.data.release, "forget")
   other = columns["identity_id"][:, None] != columns["identity_id"][None, :]
   return float(np.mean((z.image["forget"] @ z.of(columns["text"]).T)[other]))
 
 
-def bounds(study):
-  """The metrics of Clean and Compromised, and what they were judged on."""
+def bounds(study: Study) -> dict:
+  """The metrics of Clean and Compromised, with the release, seed and device of the study."""
   return {
     "mismatched": mismatched(study),
     "release": study.data.release.digest,
@@ -229,8 +240,8 @@ def bounds(study):
   }
 
 
-def main(argv=None):
-  """Studies the methods that have no result yet."""
+def main(argv: Sequence[str] | None = None) -> None:
+  """Studies the methods whose record is missing or out of date."""
   parser = argparse.ArgumentParser(prog="python -m experiments.baselines.study")
   parser.add_argument("workdir", type=pathlib.Path, help="of a finished mini run")
   parser.add_argument("names", nargs="*", metavar="NAME", help="methods; all if none is named")
@@ -239,14 +250,14 @@ def main(argv=None):
     if name not in METHODS:
       parser.error(unknown("methods", name, list(METHODS)))
   workdir = args.workdir.absolute()
-  before = {name: _read(name) for name in args.names or METHODS}
+  records = {name: _read(name) for name in args.names or METHODS}
   study = Study(workdir, workdir / "baselines")
   files.write_json(RESULTS / "bounds.json", bounds(study))
-  for name, part in before.items():
-    if part.get("made_with") != made_with(name):
-      part = study_method(study, name, part)
-      files.write_json(RESULTS / f"{name}.json", part)
-      progress.console.print(f"{name}: {part['chosen']} after {part['seconds']:.0f} s")
+  for name, record in records.items():
+    if record.get("made_with") != made_with(name):
+      record = study_method(study, name, record)
+      files.write_json(RESULTS / f"{name}.json", record)
+      progress.console.print(f"{name}: {record['chosen']} after {record['seconds']:.0f} s")
 
 
 def _read(name):

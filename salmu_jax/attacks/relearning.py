@@ -87,7 +87,8 @@ def make(inputs: Inputs, config: ConfigDict) -> Run:
 
 def learner(inputs: Inputs, learning_rate: float) -> train.Program:
   """The step that learns forget and retain, contrastively and with AdamW."""
-  optimizer = optimizers.OPTIMIZERS["adamw"](optimizers.settings(learning_rate), learning_rate)
+  constant = optimizers.settings(learning_rate, warmup=0.0, end=1.0)
+  optimizer = optimizers.make_optimizer(constant, 1)
   tx = optax.chain(transforms.add_retain(1.0), optimizer)
   return inputs.program(Method(losses.contrastive, losses.contrastive, tx))
 

@@ -22,7 +22,7 @@ from salmu_jax import errors
 from salmu_jax.data import hub, tokenizers
 from salmu_jax.errors import InputError
 from salmu_jax.interop import card, modelconfig, statedict, weights
-from salmu_jax.models import clip
+from salmu_jax.models import clip, leaves
 from salmu_jax.models.presets import PRESETS
 from salmu_jax.runtime import files, workdir
 from salmu_jax.train import checkpoint
@@ -106,8 +106,8 @@ def import_model(file, sizes, folder, about, field="SRC"):
   full = sizes._replace(vocab_size=_full_vocabulary())
   params = statedict.from_tensors(tensors, full, f"{field}: {file}")
   if words.kept is not None:
-    table = params["text"]["token_embedding"]["embedding"]
-    params["text"]["token_embedding"]["embedding"] = table[np.asarray(words.kept)]
+    table = leaves.token_embedding(params)
+    params = leaves.with_token_embedding(params, table[np.asarray(words.kept)])
   tokenizers.save(words, folder / "tokenizer.json")
   checkpoint.save_params_alone(folder / "params", params)
   packages = ("jax", "flax", "safetensors")
@@ -193,10 +193,10 @@ def _read_ours(folder):
   like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), like)
   params = jax.device_get(clip.unstack_layers(checkpoint.load_params(folder / "params", like)))
   if words.kept is not None:
-    table = params["text"]["token_embedding"]["embedding"]
+    table = leaves.token_embedding(params)
     spread = np.zeros((_full_vocabulary(), table.shape[1]), np.float32)
     spread[np.asarray(words.kept)] = table
-    params["text"]["token_embedding"]["embedding"] = spread
+    params = leaves.with_token_embedding(params, spread)
   return params, sizes._replace(vocab_size=_full_vocabulary()), words
 
 

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from salmu_jax.models import leaves
+
 LOGIT_SCALE_INIT = np.log(1 / 0.07)
 LOGIT_SCALE_MAX = 100.0
 # Where a model has a bias of logits, these are the start (Zhai et al., arXiv 2303.15343).
@@ -140,7 +142,7 @@ class Transformer(nn.Module):
       split_rngs={"params": True},
       length=self.tower.layers,
     )
-    x, _ = body(block(*options, name="blocks"), x, None)
+    x, _ = body(block(*options, name=leaves.SCANNED), x, None)
     return x
 
 
@@ -290,14 +292,15 @@ def _each_transformer(params, change):
 
 
 def _stacked(blocks):
-  if "blocks" in blocks:
+  if leaves.SCANNED in blocks:
     return blocks
   layers = [blocks[f"block_{i}"] for i in range(len(blocks))]
-  return {"blocks": jax.tree.map(lambda *x: jnp.stack(x), *layers)}
+  return {leaves.SCANNED: jax.tree.map(lambda *x: jnp.stack(x), *layers)}
 
 
 def _unstacked(blocks):
-  if "blocks" not in blocks:
+  if leaves.SCANNED not in blocks:
     return blocks
-  count = len(jax.tree.leaves(blocks)[0])
-  return {f"block_{i}": jax.tree.map(lambda x, i=i: x[i], blocks["blocks"]) for i in range(count)}
+  scanned = blocks[leaves.SCANNED]
+  count = len(jax.tree.leaves(scanned)[0])
+  return {f"block_{i}": jax.tree.map(lambda x, i=i: x[i], scanned) for i in range(count)}

@@ -43,8 +43,8 @@ def parameter_layout(params: Any, mesh: Mesh, rules: Rules = REPLICATED) -> Any:
 
   Args:
     params: a tree of arrays or shapes.
-    rules: ordered (regex, axes), see REPLICATED and salmu_jax.defaults.FSDP; each parameter goes by
-      the first that its path matches.
+    rules: ordered (regex, axes), see REPLICATED and salmu_jax.models.leaves.FSDP; each parameter
+      goes by the first that its path matches.
 
   Raises:
     InputError: a parameter that no rule matches, or whose size does not divide; a rule that no

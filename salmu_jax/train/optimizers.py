@@ -1,32 +1,49 @@
-"""Optimizers by name, with warm-up and cosine decay of their learning rate."""
+"""Optimizers by name, with linear warm-up and cosine decay of their learning rate.
+
+Each optimizer works at a learning rate of 1, followed by `transforms.scale_by_rates`: the schedule
+is a table in the optimizer's state, so one compiled step serves all learning rates and lengths.
+"""
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-# Leaves that AdamW decays: matrices, not gains, biases, the class token or the logit scale.
-DECAYED = {"kernel", "embedding", "positional_embedding", "proj", "text_projection"}
-# Leaves that Muon orthogonalises where they have two axes: what maps features to features.
-MATRICES = {"kernel", "proj", "text_projection"}
+from salmu_jax import transforms
+from salmu_jax.errors import InputError
+from salmu_jax.models import leaves
+from salmu_jax.transforms import rates
+
+# The settings that the table of learning rates is made from; no other part of an optimizer reads
+# them.
+SCHEDULE = ("learning_rate", "warmup", "end")
 
 
 def settings(
-  learning_rate,
+  learning_rate: float,
   *,
-  name="adamw",
-  warmup=0.1,
-  end=0.0,
-  weight_decay=0.0,
-  b1=0.9,
-  b2=0.98,
-  eps=1e-6,
-):
+  name: str = "adamw",
+  warmup: float = 0.1,
+  end: float = 0.0,
+  weight_decay: float = 0.0,
+  b1: float = 0.9,
+  b2: float = 0.98,
+  eps: float = 1e-6,
+) -> ConfigDict:
   """The settings of an optimizer with linear warm-up and cosine decay.
 
-  name is a key of OPTIMIZERS: "adamw"; "muon", for matrices, which
-  leaves the other arrays to NAdam, decays matrices alone and does not read eps; or "sgd", whose
-  momentum is b1 and which does not read b2 and eps. learning_rate is the peak; warmup the share of
-  the steps that lead up to it; end the share of the peak that is left at the last step.
+  Args:
+    learning_rate: the peak.
+    name: a key of OPTIMIZERS: "adamw"; "muon", which leaves all but matrices to NAdam, decays
+      matrices alone and does not read eps; or "sgd", whose momentum is b1 and which reads neither
+      b2 nor eps.
+    warmup: the share of the steps that lead up to the peak.
+    end: the share of the peak that is left at the last step.
+    weight_decay: the strength of weight decay.
+    b1: the decay of the first moment.
+    b2: the decay of the second moment.
+    eps: added to the root of the second moment.
   """
   return ConfigDict(
     dict(
@@ -42,19 +59,60 @@ def settings(
   )
 
 
-def make_optimizer(settings, total_steps):
-  """The optimizer of a run, with linear warm-up and cosine decay of its learning rate.
+def make_optimizer(
+  settings: ConfigDict, total_steps: int, *, table_length: int | None = None
+) -> optax.GradientTransformationExtraArgs:
+  """The optimizer of a run, its learning rates in its state.
 
   Args:
-    settings: `name`, a key of OPTIMIZERS; `learning_rate` (peak), `warmup` and `end` (the share of
-      the steps spent on warm-up, the share of the peak left at the end), `weight_decay`, `b1`,
-      `b2`, `eps`.
+    settings: see `settings`.
     total_steps: of the run.
+    table_length: entries of the table of learning rates; those of the run if None. Runs of
+      different lengths share a compiled step if their tables have one length.
   """
-  return OPTIMIZERS[settings.name](settings, make_schedule(settings, total_steps))
+  table = rate_table(settings, total_steps, table_length or total_steps + 1)
+  return optax.chain(OPTIMIZERS[settings.name](settings), transforms.scale_by_rates(table))
 
 
-def make_schedule(settings, total_steps):
+def with_rates(opt_state: optax.OptState, settings: ConfigDict, total_steps: int) -> optax.OptState:
+  """The optimizer's state with the learning rates of another run.
+
+  Args:
+    opt_state: of a chain with an optimizer of `make_optimizer`; a chain without one has no
+      learning rate and keeps its state.
+    settings: the learning rate and its schedule are read; the rest is the optimizer's own.
+    total_steps: of the run.
+
+  Raises:
+    InputError: the table in the state is too short for the run.
+  """
+
+  def table(old):
+    return jax.device_put(rate_table(settings, total_steps, old.size), old.sharding)
+
+  return rates.replace_rates(opt_state, table)
+
+
+def rate_table(settings: ConfigDict, total_steps: int, length: int) -> np.ndarray:
+  """(length,) float32, the learning rate by number of steps taken; the last one stays.
+
+  Every entry has the bits of `make_schedule` compiled into a step. Only a compiled program gives
+  these: XLA divides by a constant as it multiplies by the reciprocal.
+
+  Raises:
+    InputError: `length` is too short for the run.
+  """
+  if length <= total_steps:
+    raise InputError(
+      f"A table of {length} learning rates is too short for a run of {total_steps} steps, which "
+      f"needs {total_steps + 1}."
+    )
+  schedule = make_schedule(settings, total_steps)
+  one_by_one = jax.jit(lambda counts: jax.lax.map(schedule, counts))
+  return np.asarray(one_by_one(jnp.arange(length)), np.float32)
+
+
+def make_schedule(settings: ConfigDict, total_steps: int) -> optax.Schedule:
   """Learning rate by number of steps taken, see `make_optimizer`."""
   return optax.warmup_cosine_decay_schedule(
     init_value=0.0,
@@ -65,32 +123,31 @@ def make_schedule(settings, total_steps):
   )
 
 
-def _adamw(settings, rate):
+def _adamw(settings):
   return optax.adamw(
-    rate,
+    1.0,
     b1=settings.b1,
     b2=settings.b2,
     eps=settings.eps,
     weight_decay=settings.weight_decay,
-    mask=_decayed,
+    mask=leaves.decayed,
   )
 
 
-def _sgd(settings, rate):
+def _sgd(settings):
   """As in PyTorch: the decay is part of the gradient that the momentum `b1` sums up."""
-  decay = optax.add_decayed_weights(settings.weight_decay, mask=_decayed)
-  return optax.chain(decay, optax.sgd(rate, momentum=settings.b1))
+  decay = optax.add_decayed_weights(settings.weight_decay, mask=leaves.decayed)
+  return optax.chain(decay, optax.sgd(1.0, momentum=settings.b1))
 
 
-def _muon(settings, rate):
-  """Muon (Jordan 2024) for the matrices inside the towers, NAdam for the rest, as
-  `optax.contrib.muon` has it.
+def _muon(settings):
+  """`optax.contrib.muon` (Jordan 2024): Muon for the matrices of the towers, NAdam for the rest.
 
   Scaled as by Liu et al. (arXiv 2502.16982), so that a learning rate means for the matrices what it
   does for Adam.
   """
   return optax.contrib.muon(
-    rate,
+    1.0,
     weight_decay=settings.weight_decay,
     adam_b1=settings.b1,
     adam_b2=settings.b2,
@@ -100,19 +157,13 @@ def _muon(settings, rate):
 
 
 def _matrices(params):
-  """Which axes of each matrix Muon works on, a leading one of scanned layers aside; None for
+  """The axes of each matrix that Muon works on, without a leading axis of scanned layers; None for
   other arrays.
   """
   axes = optax.contrib.MuonDimensionNumbers(-2, -1)
-  is_matrix = lambda path, x: path[-1].key in MATRICES and x.ndim in (2, 3)
-  return jax.tree_util.tree_map_with_path(
-    lambda path, x: axes if is_matrix(path, x) else None, params
-  )
+  muons = lambda path, x: leaves.is_matrix(path) and x.ndim in (2, 3)
+  return jax.tree_util.tree_map_with_path(lambda path, x: axes if muons(path, x) else None, params)
 
 
-# Name -> optimizer(settings, learning rate by step).
+# Name -> optimizer(settings) at a learning rate of 1.
 OPTIMIZERS = {"adamw": _adamw, "muon": _muon, "sgd": _sgd}
-
-
-def _decayed(params):
-  return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key in DECAYED, params)

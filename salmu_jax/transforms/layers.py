@@ -6,11 +6,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from salmu_jax.models import leaves
 from salmu_jax.runtime import hosts
 from salmu_jax.transforms import trees
 from salmu_jax.transforms.measured import filled, mean_gradients
-
-_MATRICES = ("kernel", "proj", "text_projection")
 
 
 class SelectLayersState(NamedTuple):
@@ -66,18 +65,18 @@ def _choose(norm, forget, retain, count):
   """A tree like `norm`, true for the chosen layers."""
   importance, alignment = hosts.on_host(_scores(norm, forget, retain))
   alignment = jax.tree.leaves(alignment)
-  leaves = jax.tree_util.tree_leaves_with_path(importance)
+  importance = jax.tree_util.tree_leaves_with_path(importance)
   layers = [
     (float(gain), float(loss), array, layer)
-    for array, (path, gains) in enumerate(leaves)
-    if path[-1].key in _MATRICES
+    for array, (path, gains) in enumerate(importance)
+    if leaves.is_matrix(path)
     for layer, (gain, loss) in enumerate(zip(gains.ravel(), alignment[array].ravel(), strict=True))
   ]
   front = sorted(_front(layers), key=lambda each: -each[0] * (1 - each[1]))
   chosen = {(array, layer) for *_, array, layer in front[:count]}
   flags = [
     jnp.array([(array, layer) in chosen for layer in range(x.size)]).reshape(x.shape)
-    for array, (_, x) in enumerate(leaves)
+    for array, (_, x) in enumerate(importance)
   ]
   return jax.tree.unflatten(jax.tree.structure(norm), flags)
 

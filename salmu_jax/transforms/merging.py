@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from salmu_jax.transforms import trees
+from salmu_jax.transforms import rates, trees
 
 
 class ReflectMergedState(NamedTuple):
@@ -55,7 +55,8 @@ def reflect_merged(optimizer, coefficient, legs, steps, spread=2.0):
     leg, at = state.count // length, state.count % length
     ends, last = (leg < legs) & (at == length - 1), state.count + 1 == steps
     first = lambda fresh, old: jnp.where(at == 0, fresh, old)
-    inner = jax.tree.map(first, optimizer.init(state.start), state.inner)
+    restarted = rates.keep_rates(optimizer.init(state.start), state.inner)
+    inner = jax.tree.map(first, restarted, state.inner)
     stepped, inner = optimizer.update(updates, inner, params, **extra_args)
     factor = jnp.where(leg < legs, jnp.power(spread, exponents[jnp.minimum(leg, legs - 1)]), 0.0)
     stepped = jax.tree.map(lambda u: factor.astype(u.dtype) * u, stepped)

@@ -3,6 +3,8 @@
 import jax
 import jax.numpy as jnp
 
+from salmu_jax.models import leaves
+
 TINY = jnp.finfo(jnp.float32).tiny
 
 
@@ -36,7 +38,6 @@ def map_layers(reduce, *trees):
   """
 
   def one(path, x, *others):
-    scanned = any(getattr(key, "key", None) == "blocks" for key in path)
-    return reduce(tuple(range(1 if scanned else 0, x.ndim)), x, *others)
+    return reduce(tuple(range(1 if leaves.is_scanned(path) else 0, x.ndim)), x, *others)
 
   return jax.tree_util.tree_map_with_path(one, *trees)

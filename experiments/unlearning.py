@@ -1,0 +1,92 @@
+"""Unlearning runs of studies: the trainer's own step, compiled once for all rates and lengths.
+
+The learning rates of a run are data in the optimizer's state. Studies give every table of rates the
+same length, so runs that differ in learning rate, schedule or number of steps share one program.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import optax
+from jax.sharding import Mesh
+from ml_collections import ConfigDict
+
+from salmu_jax import train
+from salmu_jax.methods.base import Method
+from salmu_jax.runtime import sharding
+from salmu_jax.train import optimizers
+
+LONGEST = 4096  # steps of a run
+
+
+class Unlearner(NamedTuple):
+  """A method with its compiled programs.
+
+  method: the method, its optimizer's table of learning rates LONGEST steps long.
+  step: from `train.jitted_unlearn_step`.
+  gradients: from `train.jitted_gradients`, for methods that measure the data first.
+  mesh: the devices.
+  """
+
+  method: Method
+  step: Callable
+  gradients: Callable
+  mesh: Mesh
+
+
+def make_unlearner(
+  make: Callable[[optax.GradientTransformation], Method],
+  settings: ConfigDict,
+  model: nn.Module,
+  mesh: Mesh,
+) -> Unlearner:
+  """The programs of a method for runs of any learning rate and of up to LONGEST steps.
+
+  Args:
+    make: make(optimizer) -> Method.
+    settings: of the optimizer, as config.unlearn.NAME.optimizer; optimizers.SCHEDULE is not read.
+    model: the CLIP module.
+    mesh: the devices.
+  """
+  method = make(optimizers.make_optimizer(settings, LONGEST))
+  step = train.jitted_unlearn_step(model, method, mesh)
+  return Unlearner(method, step, train.jitted_gradients(model, method, mesh), mesh)
+
+
+def unlearn(
+  unlearner: Unlearner,
+  start: optax.Params,
+  settings: ConfigDict,
+  batches: Iterable[dict],
+  steps: int,
+  measured: Callable[[], Iterable[dict]],
+  tick: Callable[[], None] = lambda: None,
+) -> optax.Params:
+  """The parameters after a run, as `stages.unlearn` makes it.
+
+  Args:
+    unlearner: from `make_unlearner`.
+    start: the parameters to start from and to compare with.
+    settings: of the optimizer, as config.unlearn.NAME.optimizer; only optimizers.SCHEDULE is read.
+    batches: host batches {"forget": half, "retain": half}, at least one for each step.
+    steps: of the run.
+    measured: measured() yields the batches of one pass over forget, for `Method.prepares`.
+    tick: called after every step.
+
+  Raises:
+    InputError: more than LONGEST steps.
+  """
+  method, mesh = unlearner.method, unlearner.mesh
+  put = functools.partial(sharding.put_batch, mesh=mesh)
+  gradients = lambda: (unlearner.gradients(start, put(batch)) for batch in measured())
+  state = train.start_state(start, method.tx, mesh)
+  state = train.prepared(state, method, gradients, mesh)
+  state = state.replace(opt_state=optimizers.with_rates(state.opt_state, settings, steps))
+  for batch in itertools.islice(batches, steps):
+    state, _ = unlearner.step(state, start, put(batch))
+    tick()
+  return jax.block_until_ready(state.params)

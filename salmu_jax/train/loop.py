@@ -1,0 +1,109 @@
+"""The training loop: steps, logging, checkpoints and stopping."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from salmu_jax.errors import InputError, Stopped
+from salmu_jax.runtime import sharding
+from salmu_jax.train.checkpoint import Checkpoints
+from salmu_jax.train.state import TrainState
+from salmu_jax.train.writer import Writer
+
+
+class Schedule(NamedTuple):
+  """The length of a run, and the steps between log lines and between checkpoints."""
+
+  total_steps: int
+  log_every: int
+  checkpoint_every: int
+
+
+def fit(
+  step: Callable,
+  state: TrainState,
+  iterator: Iterator,
+  schedule: Schedule,
+  *,
+  mesh: Mesh,
+  checkpoints: Checkpoints,
+  writer: Writer,
+  progress: Callable[[int, dict[str, float]], None],
+  stop_asked: Callable[[], bool] = lambda: False,
+) -> TrainState:
+  """Runs steps up to `schedule.total_steps`, from the newest checkpoint if there is one.
+
+  Metrics stay on the device between log steps; each logged value is the mean since the last log
+  line.
+
+  Args:
+    step: step(state, batch) -> (state, metrics), jitted.
+    state: the state to start from; donated.
+    iterator: a checkpointable iterator of host batches.
+    schedule: the length of the run.
+    mesh: the devices.
+    checkpoints: where the state is saved and restored.
+    writer: where metrics are logged.
+    progress: progress(done, metrics), called with the number of finished steps.
+    stop_asked: stop_asked() -> bool, called after every step; all processes get the same answer.
+
+  Returns:
+    The final state.
+
+  Raises:
+    InputError: a metric is not finite; names the step. The last good checkpoint is kept.
+    Stopped: a stop was requested; the state after the last step is saved.
+  """
+  state, iterator, waiting = checkpoints.restore(state, iterator)
+  first = int(state.step) + 1
+  writer.resume(first - 1)
+  progress(first - 1, {})
+  for now in range(first, schedule.total_steps + 1):
+    batch = sharding.put_batch(next(iterator), mesh)
+    state, metrics = step(state, batch)
+    waiting.append(metrics)
+    if due(now, schedule.log_every, schedule.total_steps):
+      row = _mean_of_finite(jax.device_get(waiting), now, checkpoints)
+      waiting = []
+      writer.write(now, row)
+      progress(now, row)
+    saved = due(now, schedule.checkpoint_every, schedule.total_steps)
+    if saved:
+      checkpoints.save(now, state, iterator)
+    if stop_asked():
+      _save_and_stop(now, state, iterator, waiting, checkpoints, saved)
+  checkpoints.wait()
+  return state
+
+
+def _save_and_stop(now, state, iterator, waiting, checkpoints, saved):
+  rows = jax.device_get(waiting)
+  if rows:
+    _mean_of_finite(rows, now, checkpoints)
+  if not saved:
+    metrics = [{name: float(value) for name, value in row.items()} for row in rows]
+    checkpoints.save(now, state, iterator, metrics)
+  checkpoints.wait()
+  raise Stopped(f"after step {now}, which is saved")
+
+
+def due(step: int, every: int, last: int) -> bool:
+  """Whether something done every `every` steps is due after `step`; always after the last."""
+  return step == last or (every > 0 and step % every == 0)
+
+
+def _mean_of_finite(rows, now, checkpoints):
+  """Means of the metrics over the steps up to `now`."""
+  for step, row in enumerate(rows, start=now - len(rows) + 1):
+    for name, value in row.items():
+      if not np.isfinite(value):
+        checkpoints.wait()
+        raise InputError(
+          f"{name} became {value} at step {step}; training stops there. The last checkpoint from "
+          "before is kept. A lower learning_rate, a longer warmup or clipping of the gradient "
+          "usually mends this."
+        )
+  return {name: float(np.mean([row[name] for row in rows], dtype=np.float64)) for name in rows[0]}

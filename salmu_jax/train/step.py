@@ -1,0 +1,175 @@
+"""The steps of pretraining and unlearning, as pure functions of a state and a batch."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from salmu_jax import losses
+from salmu_jax.data import images
+from salmu_jax.errors import InputError
+from salmu_jax.losses import sharded
+from salmu_jax.models.clip import Embeddings
+from salmu_jax.train.accumulate import embed_in_parts, value_and_grad
+from salmu_jax.train.state import TrainState
+
+
+class UnlearningMethod(Protocol):
+  """What the trainer reads of an unlearning method; see `salmu_jax.methods.base.Method`."""
+
+  forget_loss: Callable
+  retain_loss: Callable
+  tx: optax.GradientTransformation
+  reads: tuple[str, ...]
+  prepares: tuple[Callable, ...]
+
+
+class Objective(NamedTuple):
+  """What pretraining minimises, and what it logs beside it.
+
+  loss: loss(Embeddings) -> ().
+  accuracy: accuracy(Embeddings) -> (), the share of images whose own caption is the nearest.
+  """
+
+  loss: Callable
+  accuracy: Callable
+
+
+# Name -> Objective on a mesh; see `losses` and `losses.sharded`.
+OBJECTIVES = {
+  "contrastive": lambda mesh: Objective(losses.contrastive, losses.matching_accuracy),
+  "contrastive_ring": lambda mesh: Objective(
+    sharded.contrastive(mesh), sharded.matching_accuracy(mesh)
+  ),
+  "sigmoid": lambda mesh: Objective(losses.sigmoid, losses.matching_accuracy),
+  "sigmoid_ring": lambda mesh: Objective(sharded.sigmoid(mesh), sharded.matching_accuracy(mesh)),
+}
+
+
+def embed(model: nn.Module, params: optax.Params, batch: dict[str, jax.Array]) -> Embeddings:
+  """Embeddings of a batch.
+
+  Args:
+    model: the CLIP module.
+    params: its parameters.
+    batch: {"image": (B, S, S, 3) uint8, "text": (B, L) int32}, and optionally "generic" (B, L)
+      and "surrogate" (B, K, L).
+  """
+  picture, more = images.normalise(batch["image"]), (batch.get("generic"), batch.get("surrogate"))
+  return model.apply({"params": params}, picture, batch["text"], *more)
+
+
+def make_pretrain_step(
+  model: nn.Module, tx: optax.GradientTransformation, objective: Objective, accumulate: int = 1
+) -> Callable:
+  """Returns step(state, batch) -> (state, metrics); batch is {"image", "text"} of B rows.
+
+  Args:
+    model: the CLIP module.
+    tx: the optimizer.
+    objective: the loss to minimise and the accuracy to log.
+    accumulate: parts that the batch is embedded in, see `salmu_jax.train.accumulate`.
+  """
+
+  def loss_of(z):
+    return objective.loss(z), (objective.accuracy(z), z.scale)
+
+  def step(state, batch):
+    batch = {"image": batch["image"], "text": batch["text"]}
+    (loss, (accuracy, scale)), grads = value_and_grad(
+      loss_of, functools.partial(embed, model), state.params, batch, accumulate
+    )
+    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    metrics = {
+      "loss": loss,
+      "accuracy": accuracy,
+      "logit_scale": scale,
+      "update_norm": optax.tree.norm(updates),
+    }
+    return _advance(state, updates, opt_state), metrics
+
+  return step
+
+
+def make_unlearn_step(model: nn.Module, method: UnlearningMethod, accumulate: int = 1) -> Callable:
+  """Returns step(state, reference, batch) -> (state, metrics).
+
+  batch = {"forget": half, "retain": half}; `reference` holds the parameters the run started from. A
+  half that the method does not read may be absent.
+
+  Args:
+    model: the CLIP module.
+    method: two losses and a transformation.
+    accumulate: parts that each half is embedded in, see `salmu_jax.train.accumulate`.
+  """
+
+  def step(state, reference, batch):
+    values, grads = gradients_of(model, method, state.params, reference, batch, accumulate)
+    tx = optax.with_extra_args_support(method.tx)
+    updates, opt_state = tx.update(
+      grads["forget"], state.opt_state, state.params, retain_grads=grads["retain"]
+    )
+    metrics = {f"{half}_loss": values[half] for half in values}
+    metrics["update_norm"] = optax.tree.norm(updates)
+    return _advance(state, updates, opt_state), metrics
+
+  return step
+
+
+def gradients_of(
+  model: nn.Module,
+  method: UnlearningMethod,
+  params: optax.Params,
+  reference: optax.Params | None,
+  batch: dict[str, dict[str, jax.Array]],
+  accumulate: int = 1,
+) -> tuple[dict[str, jax.Array], dict[str, optax.Updates]]:
+  """Losses and gradients of both halves: two dicts by half; an absent half has gradient zero.
+
+  Raises:
+    InputError: a half that the method reads is absent, or the reference of a loss that compares.
+  """
+  values, grads, embed_ = {}, {}, functools.partial(embed, model)
+  for half, loss in (("forget", method.forget_loss), ("retain", method.retain_loss)):
+    if half not in batch:
+      _refuse_absent(half, method)
+      grads[half] = jax.tree.map(jnp.zeros_like, params)
+      continue
+    if reference:
+      target = embed_in_parts(embed_, reference, batch[half], accumulate)
+    else:
+      target = _refuse_unreferenced(half, loss)
+    loss_of = lambda z, loss=loss, target=target: (loss(z, target), ())
+    (values[half], _), grads[half] = value_and_grad(
+      loss_of, embed_, params, batch[half], accumulate
+    )
+  return values, grads
+
+
+def _refuse_absent(half, method):
+  if half in method.reads:
+    raise InputError(
+      f"The method reads {half}, and the batch has no {half!r} half; give it one, or take a method "
+      f"that reads {' and '.join({'forget', 'retain'} - {half})} alone."
+    )
+
+
+def _refuse_unreferenced(half, loss):
+  """None as the reference of a loss that needs none; raises InputError for the others."""
+  if "reference" not in inspect.signature(loss).parameters or (
+    inspect.signature(loss).parameters["reference"].default is inspect.Parameter.empty
+  ):
+    raise InputError(
+      f"The {half} loss compares with the starting model, and no reference was given; pass the "
+      "parameters that the run starts from."
+    )
+  return None
+
+
+def _advance(state, updates, opt_state):
+  return TrainState(state.step + 1, optax.apply_updates(state.params, updates), opt_state)
