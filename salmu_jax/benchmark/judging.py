@@ -111,7 +111,7 @@ def evaluate(setup, evaluator, name, params, attacker=None):
   # The results come last: where they are, so is the other.
   files.write_json(setup.folder / "compat" / f"{name}.json", metrics_table.compat(results))
   files.write_json(_result_path(setup, name), {**results, "salmu_jax": about})
-  progress.console.print(f"evaluate {name}: {workdir.minutes(time.monotonic() - began)}")
+  progress.console.print(f"evaluate {name}: {workdir.duration(time.monotonic() - began)}")
 
 
 def _result_path(setup, name):

@@ -73,7 +73,7 @@ def run(config, folder, stop=None):
   hosts.first_alone(
     lambda: writing.report_folder(folder / "results", folder, Console(), config.diagnosis.to_dict())
   )
-  progress.console.print(f"Done in {workdir.minutes(time.monotonic() - began)}; see {folder}")
+  progress.console.print(f"Done in {workdir.duration(time.monotonic() - began)}; see {folder}")
 
 
 def prepare(config, folder, mesh):
@@ -158,7 +158,7 @@ def _build_records(release, folder):
   began = time.monotonic()
   with progress.counting("building records", records.rows(release)) as tick:
     rows = records.build(release, folder / "records", tick)
-  progress.console.print(f"records: {workdir.minutes(time.monotonic() - began)}")
+  progress.console.print(f"records: {workdir.duration(time.monotonic() - began)}")
   return rows
 
 

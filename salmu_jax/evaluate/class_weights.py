@@ -24,7 +24,7 @@ def class_weights(zero_shot, embed, folder, key):
   """
   name = files.digest([key, zero_shot.classes, zero_shot.prompts])
   path = pathlib.Path(folder) / f"{name}.npy"
-  if hosts.agreed(path.exists()):
+  if hosts.flag_of_first(path.exists()):
     return np.load(path, allow_pickle=False)
   rows = embed(prompts(zero_shot))
   shape = (len(zero_shot.classes), len(zero_shot.prompts), rows.shape[-1])

@@ -262,7 +262,7 @@ class Evaluator:
     parts = []
     for at in range(0, len(texts), size):
       tokens = self._tokenizer(texts[at : at + size])
-      whole = sharding.put_known(pipeline.filled(tokens, size), self._mesh)
+      whole = sharding.put_whole_batch(pipeline.filled(tokens, size), self._mesh)
       parts.append(jax.device_get(self._texts(params, whole))[: len(tokens)])
       tick(len(tokens))
     return np.concatenate(parts)

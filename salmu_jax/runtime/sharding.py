@@ -1,50 +1,55 @@
-"""The device mesh, and how arrays lie on it: whole copies, rows over the devices, parameters by
-rules.
+"""The device mesh and the sharding of arrays on it: replicated, by rows, or by rules.
 
-There is one axis, `data`, over all devices. Batches are split along it; parameters are whole
-copies, or split along it too (fully sharded data parallelism), as an ordered list of rules says.
+The mesh has one axis, `data`, over all devices. Batches are split along it. Parameters are
+replicated, or split along it too (fully sharded data parallelism), by an ordered list of rules.
 """
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import jax
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from salmu_jax.errors import InputError
 
 AXIS = "data"
-# Rules (regex, axes): a parameter whose path the regex finds first has its last dimensions split
-# over these axes, None for one that is not.
-REPLICATED = ((".*", ()),)
+# (regex, axes): the first rule whose regex is found in a parameter's path splits the last
+# dimensions of the parameter over these axes; None leaves a dimension whole.
+Rules = Sequence[tuple[str, Sequence[str | None]]]
+REPLICATED: Rules = ((".*", ()),)
 
 
-def make_mesh(devices=None):
-  """One `data` axis over all devices (or the given ones); sharding is left to the compiler."""
+def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
+  """One `data` axis over all devices, or over these; sharding is left to the compiler."""
   devices = jax.devices() if devices is None else devices
   return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
-def replicated(mesh):
+def replicated(mesh: Mesh) -> NamedSharding:
   """A whole copy on every device."""
   return NamedSharding(mesh, PartitionSpec())
 
 
-def over_batch(mesh):
-  """The leading axis split over the devices."""
+def over_batch(mesh: Mesh) -> NamedSharding:
+  """The leading axis, split over the devices."""
   return NamedSharding(mesh, PartitionSpec(AXIS))
 
 
-def parameter_layout(params, mesh, rules=REPLICATED):
+def parameter_layout(params: Any, mesh: Mesh, rules: Rules = REPLICATED) -> Any:
   """A tree of NamedSharding like `params`.
 
   Args:
     params: a tree of arrays or shapes.
-    rules: ordered (regex, axes), see REPLICATED and salmu_jax.defaults.FSDP; each parameter goes by
-      the first that its path matches.
+    mesh: the devices.
+    rules: in order, see REPLICATED and salmu_jax.defaults.FSDP. The first rule that matches the
+      path of a parameter decides.
 
   Raises:
-    InputError: a parameter that no rule matches, or whose size does not divide; a rule that no
-      parameter goes by, with an unknown axis, or of more dimensions than its parameter.
+    InputError: no rule matches a parameter; a rule decides for no parameter, names an unknown axis,
+      or has more axes than its parameter has dimensions; or a dimension does not divide over the
+      devices.
   """
   _check_rules(rules)
   used = set()
@@ -55,17 +60,17 @@ def parameter_layout(params, mesh, rules=REPLICATED):
     if number is None:
       raise InputError(
         f"config.sharding has no rule for the parameter {name} {leaf.shape}. Add one, such as "
-        "('.*', ()) at its end for whole copies of the rest."
+        "('.*', ()) at the end, which replicates every parameter without a rule of its own."
       )
     used.add(number)
     return _split_last(name, leaf.shape, rules[number][1], mesh)
 
   layout = jax.tree_util.tree_map_with_path(place, params)
-  idle = [rules[number] for number in range(len(rules)) if number not in used]
-  if idle:
+  unused = [rules[number] for number in range(len(rules)) if number not in used]
+  if unused:
     raise InputError(
-      f"config.sharding: no parameter goes by the rule {idle[0]!r}; those that it might match, if "
-      "any, go by an earlier one. Mend its regex, or leave it out."
+      f"config.sharding: no parameter goes by the rule {unused[0]!r}: its regex matches no "
+      "parameter that an earlier rule does not match. Correct the regex, or remove the rule."
     )
   return layout
 
@@ -76,7 +81,7 @@ def _check_rules(rules):
       if axis not in (None, AXIS):
         raise InputError(
           f"config.sharding: the rule {(regex, axes)!r} names the axis {axis!r}; the mesh has "
-          f"{AXIS!r} alone."
+          f"{AXIS!r} only."
         )
     try:
       re.compile(regex)
@@ -90,13 +95,13 @@ def _split_last(name, shape, axes, mesh):
   if len(axes) > len(shape):
     raise InputError(
       f"config.sharding splits the last {len(axes)} dimensions of {name}, which is {shape}. Name "
-      "fewer axes in its rule."
+      "fewer axes in the rule."
     )
   for size, axis in zip(shape[len(shape) - len(axes) :], axes, strict=True):
     if axis and size % mesh.size:
       raise InputError(
         f"config.sharding splits {size} of {name} {shape} over {mesh.size} devices, which does not "
-        f"divide. Give that parameter a rule of its own before, such as ({name + '$'!r}, ())."
+        f"divide. Put a rule for that parameter first, such as ({name + '$'!r}, ())."
       )
   if not any(axes):
     return replicated(mesh)
@@ -104,29 +109,28 @@ def _split_last(name, shape, axes, mesh):
   return NamedSharding(mesh, PartitionSpec(*spec))
 
 
-def state_layout(state, params_layout, mesh):
-  """A tree of NamedSharding for a training state: what is kept per parameter lies as it does.
+def state_layout(state: Any, params_layout: Any, mesh: Mesh) -> Any:
+  """A tree of NamedSharding for a training state: moments and the like follow their parameter.
 
   Args:
-    state: a tree of arrays or shapes. A leaf whose path ends in that of a parameter, and that has
-      its last dimensions, is kept per parameter.
+    state: a tree of arrays or shapes. A leaf belongs to a parameter if its path ends in the path of
+      the parameter and its last dimensions are those of the parameter; other leaves are replicated.
     params_layout: from `parameter_layout`.
+    mesh: the devices.
   """
   leaves, _ = jax.tree_util.tree_flatten_with_path(params_layout)
-  known = {tuple(path): sharding for path, sharding in leaves}
+  placed = {tuple(path): sharding for path, sharding in leaves}
 
   def place(path, leaf):
     tails = (tuple(path[at:]) for at in range(len(path)))
-    sharding = next((known[tail] for tail in tails if tail in known), None)
+    sharding = next((placed[tail] for tail in tails if tail in placed), None)
     return _trailing(sharding, leaf.shape, mesh) if sharding else replicated(mesh)
 
   return jax.tree_util.tree_map_with_path(place, state)
 
 
 def _trailing(sharding, shape, mesh):
-  """The sharding of an array of `shape` whose last dimensions are a parameter's; whole where
-  they are not.
-  """
+  """A parameter's sharding on the last dimensions of `shape`; replicated where it does not fit."""
   spec = tuple(sharding.spec)
   if len(shape) < len(spec):
     return replicated(mesh)
@@ -135,11 +139,14 @@ def _trailing(sharding, shape, mesh):
   return NamedSharding(mesh, PartitionSpec(*split)) if fits else replicated(mesh)
 
 
-def check_batch(mesh, field, batch_size, accumulate=1):
+def check_batch(mesh: Mesh, field: str, batch_size: int, accumulate: int = 1) -> None:
   """Raises InputError unless a batch divides over the mesh, in each of `accumulate` parts.
 
   Args:
-    field: of the config, whose value is `batch_size`.
+    mesh: the devices.
+    field: of the config, whose value is `batch_size`, as "pretrain.batch_size".
+    batch_size: rows of a global batch.
+    accumulate: parts whose gradients are accumulated.
   """
   unit = mesh.size * accumulate
   if batch_size < 1 or batch_size % unit:
@@ -151,12 +158,12 @@ def check_batch(mesh, field, batch_size, accumulate=1):
     )
 
 
-def put_batch(batch, mesh):
+def put_batch(batch: Any, mesh: Mesh) -> Any:
   """Global arrays from this process's rows: a tree of (B / processes, ...) numpy arrays."""
   rows = over_batch(mesh)
   return jax.tree.map(lambda x: jax.make_array_from_process_local_data(rows, x), batch)
 
 
-def put_known(array, mesh):
-  """A global array from a batch (B, ...) that every process has whole."""
+def put_whole_batch(array: np.ndarray, mesh: Mesh) -> jax.Array:
+  """A global array from a batch (B, ...) that every process holds whole."""
   return jax.make_array_from_callback(array.shape, over_batch(mesh), lambda index: array[index])

@@ -1,10 +1,11 @@
-"""Stages in a workdir: each has a folder, the settings it was made with, and a mark when it is
-done.
-"""
+"""Stages in a workdir: each has a folder, the settings it was made with, and a mark when done."""
 
 import json
+import os
 import pathlib
 import time
+from collections.abc import Callable
+from typing import Any
 
 from salmu_jax.errors import InputError
 from salmu_jax.runtime import files, hosts, progress
@@ -13,22 +14,27 @@ SETTINGS = "settings.json"
 DONE = "done.json"
 
 
-def run_stage(folder, label, settings, work):
-  """Runs `work(folder)` unless the stage is done; a stage begun by a killed run is gone on with.
+def run_stage(
+  folder: str | os.PathLike,
+  label: str,
+  settings: dict[str, Any],
+  work: Callable[[pathlib.Path], dict[str, Any]],
+) -> dict[str, Any]:
+  """Runs `work(folder)` unless the stage is done; a stage of a killed run is resumed.
 
-  Of several processes all work, and the first keeps the books.
+  All processes of a run do the work; the first writes settings and facts.
 
   Args:
     folder: of the stage.
     label: for the terminal.
     settings: JSON value, all that the outcome depends on.
-    work: does the stage and returns facts (a dict) to keep.
+    work: does the stage and returns the facts to keep.
 
   Returns:
     The facts of the finished stage.
 
   Raises:
-    InputError: the folder was made with other settings; names the first that differ.
+    InputError: the folder was made with other settings; the message lists the first differences.
   """
   folder = pathlib.Path(folder)
   check_settings(folder, settings)
@@ -44,16 +50,16 @@ def run_stage(folder, label, settings, work):
   seconds = time.monotonic() - began
   if hosts.is_first():
     files.write_json(folder / DONE, {**facts, "seconds": seconds})
-  progress.console.print(f"{label}: {minutes(seconds)}")
+  progress.console.print(f"{label}: {duration(seconds)}")
   return {**facts, "seconds": seconds}
 
 
-def check_settings(folder, settings):
+def check_settings(folder: str | os.PathLike, settings: dict[str, Any]) -> None:
   """Raises InputError if the stage in `folder` was begun with other settings."""
   path = pathlib.Path(folder) / SETTINGS
   if not path.exists():
     return
-  # Through JSON, as what was kept: it makes lists of tuples.
+  # Settings pass through JSON, as the kept ones did: tuples become lists.
   before, now = _flat(files.read_json(path)), _flat(json.loads(json.dumps(settings)))
   different = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k)]
   if different:
@@ -65,8 +71,8 @@ def check_settings(folder, settings):
     )
 
 
-def minutes(seconds):
-  """Time for people: "0.4 s", "42 s", "3 min 05 s"."""
+def duration(seconds: float) -> str:
+  """Seconds in words: "0.4 s", "42 s", "3 min 05 s"."""
   if seconds < 10:
     return f"{seconds:.1f} s"
   if seconds < 60:
@@ -78,7 +84,7 @@ def _flat(value, prefix=""):
   """{"a.b": leaf} of nested dicts."""
   if not isinstance(value, dict):
     return {prefix: value}
-  out = {}
+  leaves = {}
   for key, item in value.items():
-    out |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
-  return out
+    leaves |= _flat(item, f"{prefix}.{key}" if prefix else str(key))
+  return leaves
