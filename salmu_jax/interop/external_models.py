@@ -43,7 +43,7 @@ def bring(config, folder, name):
   place = places(config)[name]
   if not _is_ours(place):
     target = model_folder(config, folder, name)
-    convert.bring(place, config.model.preset, target, field(config, name))
+    convert.import_model(place, config.model.preset, target, field(config, name))
 
 
 def field(config, name):
