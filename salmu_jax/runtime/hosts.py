@@ -52,36 +52,43 @@ def start(
         "--processes and --process go with --coordinator=HOST:PORT, which is missing."
       )
     return
-  options = {"initialization_timeout": timeout, "heartbeat_timeout_seconds": _HEARTBEAT}
-  options["shutdown_timeout_seconds"] = _SHUTDOWN
   if coordinator == "auto" and (processes is not None or process is not None):
     raise InputError(
       "--coordinator=auto detects the processes itself; leave out the other two, --processes and "
       "--process."
     )
+  address = {}
   if coordinator != "auto":
     _check_address(coordinator, processes, process)
     if process > 0:
       _await_first(coordinator, timeout)
-    options |= {
+    address = {
       "coordinator_address": coordinator,
       "num_processes": processes,
       "process_id": process,
       "cluster_detection_method": "deactivate",
     }
+  _initialize(coordinator, **address, initialization_timeout=timeout)
+  if processes not in (None, jax.process_count()):
+    raise InputError(
+      f"This process was started with --processes={processes}, and the first with "
+      f"{jax.process_count()}. Start all of them with the same number."
+    )
+
+
+def _initialize(coordinator, **options):
   try:
-    jax.distributed.initialize(**options)
+    jax.distributed.initialize(
+      **options,
+      heartbeat_timeout_seconds=_HEARTBEAT,
+      shutdown_timeout_seconds=_SHUTDOWN,
+    )
   except (RuntimeError, ValueError) as error:
     raise InputError(
       f"This process could not join the others at --coordinator={coordinator}: {_brief(error)}. "
       "Start all processes with the same --coordinator and --processes, each with its own "
       "--process."
     ) from error
-  if processes not in (None, jax.process_count()):
-    raise InputError(
-      f"This process was started with --processes={processes}, and the first with "
-      f"{jax.process_count()}. Start all of them with the same number."
-    )
 
 
 def _check_address(coordinator, processes, process):
