@@ -212,14 +212,14 @@ def test_a_lone_process_stops_at_sigterm_and_resumes_with_the_same_bits(alone, t
 
 def test_weights_that_one_process_writes_are_read_split_by_all(tmp_path):
   commands = [["tests/hostimport.py", str(tmp_path), "ADDRESS", "2", str(n)] for n in range(2)]
-  for number, (code, out, err) in enumerate(Processes(commands, devices=2).wait()):
-    assert code == 0 and f"read by {number}" in out, err
+  for number, (code, stdout, stderr) in enumerate(Processes(commands, devices=2).wait()):
+    assert code == 0 and f"read by {number}" in stdout, stderr
 
 
 def test_methods_that_measure_find_the_same_on_parameters_split_over_two_processes():
   commands = [["tests/hostmethods.py", "ADDRESS", "2", str(n)] for n in range(2)]
-  for number, (code, out, err) in enumerate(Processes(commands, devices=2).wait()):
-    assert code == 0 and f"same in {number}" in out, err
+  for number, (code, stdout, stderr) in enumerate(Processes(commands, devices=2).wait()):
+    assert code == 0 and f"same in {number}" in stdout, stderr
 
 
 def test_processes_with_different_configs_are_refused(tmp_path):

@@ -29,7 +29,7 @@ from salmu_jax.runtime import files, workdir
 from salmu_jax.train import checkpoint
 
 TOKENIZER = "salmu_jax_tokenizer.json"
-_OURS = "finished model folder of this project (it has done.json and params/)"
+_FINISHED = "finished model folder of this project (it has done.json and params/)"
 
 
 def import_model(
@@ -151,7 +151,7 @@ def export_model(
   """
   folder, target = pathlib.Path(folder), pathlib.Path(target).absolute()
   if not is_finished(folder):
-    raise InputError(f"{folder} is no {_OURS}. Name one such as WORKDIR/models/vlunlearn.")
+    raise InputError(f"{folder} is no {_FINISHED}. Name one such as WORKDIR/models/vlunlearn.")
   if target.exists() and (not target.is_dir() or any(target.iterdir())):
     raise InputError(f"{target} is there already and is not an empty folder. Name another DST.")
   params, sizes, tokenizer = _read_finished(folder)
@@ -184,7 +184,7 @@ def weights_file(source: str | os.PathLike, field: str) -> pathlib.Path:
       return source / name
   raise InputError(
     f"{field}: {source} is neither a file of weights, nor a folder with "
-    f"{', '.join(hub.WEIGHTS)}, nor a {_OURS}."
+    f"{', '.join(hub.WEIGHTS)}, nor a {_FINISHED}."
   )
 
 
