@@ -22,7 +22,7 @@ REPLICATED: Rules = ((".*", ()),)
 
 
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-  """One `data` axis over all devices, or over these; sharding is left to the compiler."""
+  """One `data` axis over all devices (or the given ones); sharding is left to the compiler."""
   devices = jax.devices() if devices is None else devices
   return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
@@ -33,7 +33,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def over_batch(mesh: Mesh) -> NamedSharding:
-  """The leading axis, split over the devices."""
+  """The leading axis split over the devices."""
   return NamedSharding(mesh, PartitionSpec(AXIS))
 
 
