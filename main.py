@@ -89,7 +89,7 @@ def explained(error: BaseException) -> str | None:
       "space and start the same command again."
     )
   hosts = sys.modules.get("salmu_jax.runtime.hosts")
-  if hosts and hosts.lost_another(error):
+  if hosts and hosts.means_lost_process(error):
     reason = str(error).splitlines()[0]
     return (
       f"Lost another process of this run ({reason}). See what that one says. Start all of them "
@@ -102,7 +102,7 @@ def leave(message: str) -> None:
   """Ends the process with an error message; JAX may not be loaded yet."""
   hosts = sys.modules.get("salmu_jax.runtime.hosts")
   if hosts:
-    hosts.leave(message)
+    hosts.exit_with_error(message)
   sys.exit(message)
 
 

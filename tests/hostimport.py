@@ -1,6 +1,4 @@
-"""One of several processes: the first writes weights alone, all read them. FOLDER COORDINATOR
-COUNT NUMBER
-"""
+"""One of several processes: the first writes weights, all read. FOLDER COORDINATOR COUNT NUMBER"""
 
 import os
 import pathlib
@@ -28,7 +26,7 @@ layout = sharding.parameter_layout(weights, mesh, (("kernel$", ("data",)), (".*"
 like = jax.tree.map(
   lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), weights, layout
 )
-found = checkpoint.load_params(path, like)
-assert not found["a"]["kernel"].is_fully_replicated
-jax.tree.map(np.testing.assert_array_equal, hosts.on_host(found), weights)
+loaded = checkpoint.load_params(path, like)
+assert not loaded["a"]["kernel"].is_fully_replicated
+jax.tree.map(np.testing.assert_array_equal, hosts.on_host(loaded), weights)
 print("read by", number)

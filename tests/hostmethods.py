@@ -1,6 +1,4 @@
-"""One of several processes: methods that measure, on parameters split over all. COORDINATOR
-COUNT NUMBER
-"""
+"""One of several processes: measuring methods on split parameters. COORDINATOR COUNT NUMBER"""
 
 import os
 import pathlib
@@ -19,11 +17,11 @@ RULES = (("proj/kernel$|projection$", ("data",)), (".*", ()))
 
 def main(coordinator, count, number):
   hosts.start(coordinator, int(count), int(number))
-  # Late: it makes arrays.
+  # Imported after `hosts.start`, because it makes arrays.
   from methodruns import BATCHES, COMPOSED, Run
 
   own = sharding.make_mesh(jax.local_devices()[:1])
-  # Between them they measure all that can be measured.
+  # Together these methods need every kind of measurement.
   for name in ("l2ul", *COMPOSED):
     together, alone = Run(name, sharding.make_mesh(), RULES), Run(name, own)
     ends = [run.walk(run.start, BATCHES)[0].params for run in (together, alone)]

@@ -1,6 +1,4 @@
-"""main.py with towers of one layer, so that several processes of it are ready in seconds on two
-cores.
-"""
+"""main.py with towers of one layer, so that several processes start in seconds on two cores."""
 
 import os
 import pathlib

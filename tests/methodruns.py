@@ -63,7 +63,7 @@ class Run:
       self.start = train.prepared(self.fresh, self.method, passing, mesh, layout)
 
   def put(self, batch):
-    return jax.tree.map(lambda x: sharding.put_known(np.asarray(x), self.mesh), batch)
+    return jax.tree.map(lambda x: sharding.put_whole_batch(np.asarray(x), self.mesh), batch)
 
   def walk(self, state, batches):
     """The state after the batches, and the metrics of each step; `state` is not donated."""

@@ -1,6 +1,4 @@
-"""The towers: shapes, options that must not change the function, and the places CLIP is
-particular.
-"""
+"""The towers against OpenCLIP's formulas, and options that must not change the function."""
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +20,7 @@ TOKENS = np.array(
 
 
 def numpy_tower(p, x, heads, mask):
-  """OpenCLIP's residual attention blocks, written again in float64."""
+  """OpenCLIP's residual attention blocks in numpy and float64."""
 
   def norm(q, y):
     mean, var = y.mean(-1, keepdims=True), y.var(-1, keepdims=True)
@@ -34,15 +32,15 @@ def numpy_tower(p, x, heads, mask):
   for i in range(len(p)):
     b = p[f"block_{i}"]
     q, k, v = np.split(dense(b["in_proj"], norm(b["ln_1"], x)), 3, axis=-1)
-    out = np.zeros_like(x)
+    attended = np.zeros_like(x)
     size = x.shape[-1] // heads
     for h in range(heads):
       part = slice(h * size, (h + 1) * size)
       scores = q[:, part] @ k[:, part].T / np.sqrt(size)
       scores = np.where(mask, scores, -np.inf)
       weights = np.exp(scores - scores.max(-1, keepdims=True))
-      out[:, part] = weights / weights.sum(-1, keepdims=True) @ v[:, part]
-    x = x + dense(b["out_proj"], out)
+      attended[:, part] = weights / weights.sum(-1, keepdims=True) @ v[:, part]
+    x = x + dense(b["out_proj"], attended)
     hidden = dense(b["c_fc"], norm(b["ln_2"], x))
     x = x + dense(b["c_proj"], hidden * (1 + erf(hidden / np.sqrt(2))) / 2)
   return x, norm

@@ -1,6 +1,4 @@
-"""Models in and out: folders that PyTorch's libraries load, the way back to the bit, bad files
-refused.
-"""
+"""Exported folders load elsewhere, a round trip is bitwise, and bad files are refused."""
 
 import json
 import pathlib
@@ -48,23 +46,23 @@ def model_folder(folder, preset="tiny", scan=False, **settings):
   return folder
 
 
-def params_of(folder, preset, sizes):
+def params_of(folder, sizes):
   like = jax.eval_shape(lambda: clip.init(clip.CLIP(sizes), 0))
-  one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), like)
+  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
   return jax.device_get(checkpoint.load_params(folder / "params", like))
 
 
 @pytest.fixture(scope="module")
-def ours(tmp_path_factory):
+def finished(tmp_path_factory):
   return model_folder(tmp_path_factory.mktemp("run") / "models" / "vlunlearn")
 
 
 @pytest.fixture(scope="module")
-def exported(ours):
-  out = ours.parent.parent / "out"
-  convert.export_model(ours, out)
-  return out
+def exported(finished):
+  target = finished.parent.parent / "out"
+  convert.export_model(finished, target)
+  return target
 
 
 @pytest.mark.parametrize("layout", statedict.LAYOUTS)
@@ -72,28 +70,29 @@ def exported(ours):
 def test_export_then_import_is_bitwise(tmp_path, layout, scan):
   folder = model_folder(tmp_path / "model", scan=scan)
   convert.export_model(folder, tmp_path / "out", layout)
-  convert.bring(tmp_path / "out", "tiny", tmp_path / "back", "SRC")
+  convert.import_model(tmp_path / "out", "tiny", tmp_path / "back", "SRC")
   expected = INIT(clip.CLIP(TINY, scan=scan), 0)
   expected = jax.device_get(clip.unstack_layers(expected))
-  found = params_of(tmp_path / "back", "tiny", TINY)
-  assert jax.tree.structure(found) == jax.tree.structure(expected)
-  jax.tree.map(np.testing.assert_array_equal, found, expected)
+  params = params_of(tmp_path / "back", TINY)
+  assert jax.tree.structure(params) == jax.tree.structure(expected)
+  jax.tree.map(np.testing.assert_array_equal, params, expected)
   assert tokenizers.load(tmp_path / "back" / "tokenizer.json").kept == WORDS.kept
 
 
-def test_an_exported_compact_vocabulary_reads_as_here_under_clips_own_tokens(exported):
+def test_an_exported_compact_vocabulary_embeds_alike_under_clips_own_tokens(exported):
   tensors = weights.read_tensors(exported / "open_clip_model.safetensors")
   full = TINY._replace(vocab_size=49408)
   params = statedict.from_tensors(tensors, full, "x")
   texts = ["a portrait of Ana", "a cat", "Sousa, A+", "blood type"]
 
-  def embed(sizes, params, words):
+  def embed(sizes, params, tokenizer):
     model = clip.CLIP(sizes)
     apply = jax.jit(lambda p, t: model.apply({"params": p}, t, method=clip.CLIP.encode_text))
-    return apply(params, words(texts))
+    return apply(params, tokenizer(texts))
 
-  mine = embed(TINY, INIT(clip.CLIP(TINY), 0), WORDS)
-  np.testing.assert_allclose(embed(full, params, tokenizers.clip_tokenizer(40)), mine, atol=1e-6)
+  expected = embed(TINY, INIT(clip.CLIP(TINY), 0), WORDS)
+  rows = embed(full, params, tokenizers.clip_tokenizer(40))
+  np.testing.assert_allclose(rows, expected, atol=1e-6)
 
 
 def test_an_exported_folder_has_openclips_files_and_the_models_sizes(exported):
@@ -124,8 +123,8 @@ def test_a_written_config_describes_its_preset_and_no_other(tmp_path, preset, la
   sizes = PRESETS[preset]
   written = sizes._replace(vocab_size=sizes.vocab_size or 49408)
   modelconfig.write(tmp_path, written, layout)
-  found = [name for name, each in PRESETS.items() if modelconfig.describes(tmp_path, each)]
-  assert found == [preset]
+  described = [name for name in PRESETS if modelconfig.describes(tmp_path, PRESETS[name])]
+  assert described == [preset]
   modelconfig.write(tmp_path, written._replace(quick_gelu=not sizes.quick_gelu), layout)
   assert not modelconfig.describes(tmp_path, sizes)
 
@@ -171,7 +170,7 @@ def openclip_folder(folder, **changes):
 def test_a_config_that_differs_is_refused_by_its_field(tmp_path, section, key, value, message):
   source = openclip_folder(tmp_path / "src", **{section: {key: value}})
   with pytest.raises(InputError, match=message):
-    convert.bring(source, "vit_b16_narrow", tmp_path / "dst", "SRC")
+    convert.import_model(source, "vit_b16_narrow", tmp_path / "dst", "SRC")
   assert not (tmp_path / "dst" / "done.json").exists()
 
 
@@ -188,24 +187,24 @@ def test_a_config_that_differs_is_refused_by_its_field(tmp_path, section, key, v
     ("do_normalize", False),
   ],
 )
-def test_a_preprocessor_that_does_otherwise_is_refused_by_its_field(tmp_path, key, value):
+def test_a_preprocessor_that_differs_is_refused_by_its_field(tmp_path, key, value):
   modelconfig.write(tmp_path, NARROW, "huggingface")
   path = tmp_path / "preprocessor_config.json"
-  about = json.loads(path.read_text())
+  settings = json.loads(path.read_text())
   # As older versions write it.
-  path.write_text(json.dumps({**about, "size": 224, "crop_size": 224}))
+  path.write_text(json.dumps({**settings, "size": 224, "crop_size": 224}))
   modelconfig.check(tmp_path, NARROW)
-  path.write_text(json.dumps({**about, key: value}))
+  path.write_text(json.dumps({**settings, key: value}))
   with pytest.raises(InputError, match=rf"preprocessor_config\.json: {key} is "):
     modelconfig.check(tmp_path, NARROW)
 
 
-def test_a_corrected_import_goes_through_after_a_refused_one(tmp_path):
+def test_a_corrected_import_succeeds_after_a_refused_one(tmp_path):
   bad = openclip_folder(tmp_path / "bad", vision_cfg={"width": 128})
   good = openclip_folder(tmp_path / "good")
   with pytest.raises(InputError):
-    convert.bring(bad, "vit_b16_narrow", tmp_path / "dst", "SRC")
-  convert.bring(good, "vit_b16_narrow", tmp_path / "dst", "SRC")
+    convert.import_model(bad, "vit_b16_narrow", tmp_path / "dst", "SRC")
+  convert.import_model(good, "vit_b16_narrow", tmp_path / "dst", "SRC")
   done = json.loads((tmp_path / "dst" / "done.json").read_text())
   assert done["weights"]["layout"] == "openclip" and done["steps"] is None
   other = openclip_folder(tmp_path / "other", model_cfg={"quick_gelu": False})
@@ -215,7 +214,7 @@ def test_a_corrected_import_goes_through_after_a_refused_one(tmp_path):
     other / "open_clip_model.safetensors",
   )
   with pytest.raises(InputError, match=r"imported\.sha256 was "):
-    convert.bring(other, "vit_b16_narrow", tmp_path / "dst", "SRC")
+    convert.import_model(other, "vit_b16_narrow", tmp_path / "dst", "SRC")
 
 
 def contents(folder):
@@ -223,56 +222,56 @@ def contents(folder):
 
 
 @pytest.mark.parametrize("left", ["thesis.txt", "settings.json", "params/x"])
-def test_a_folder_that_holds_something_else_is_never_touched(tmp_path, left):
+def test_a_folder_with_other_content_is_never_touched(tmp_path, left):
   source, target = openclip_folder(tmp_path / "src"), tmp_path / "dst"
   (target / left).parent.mkdir(parents=True)
   (target / left).write_text('{"imported": {}}')
   for preset in ("vit_b32", "vit_b16_narrow"):
     with pytest.raises(InputError, match=r"dst is there already.*Nothing in it was touched"):
-      convert.bring(source, preset, target, "SRC")
+      convert.import_model(source, preset, target, "SRC")
   assert contents(target) == {pathlib.Path(left): b'{"imported": {}}'}
 
 
-def test_weights_are_not_brought_into_their_own_folder(tmp_path):
+def test_weights_are_not_imported_into_their_own_folder(tmp_path):
   source = openclip_folder(tmp_path / "src")
   before = contents(source)
   for _ in range(2):
     with pytest.raises(InputError, match="is there already"):
-      convert.bring(source, "vit_b16_narrow", source, "SRC")
+      convert.import_model(source, "vit_b16_narrow", source, "SRC")
   assert contents(source) == before
 
 
 def test_a_refused_import_leaves_nothing_behind(tmp_path):
   source = openclip_folder(tmp_path / "src", vision_cfg={"width": 128})
   with pytest.raises(InputError):
-    convert.bring(source, "vit_b16_narrow", tmp_path / "models" / "dst", "SRC")
+    convert.import_model(source, "vit_b16_narrow", tmp_path / "models" / "dst", "SRC")
   assert not list((tmp_path / "models").iterdir())
 
 
-def test_weights_are_known_by_their_content_and_not_needed_twice(tmp_path, monkeypatch):
+def test_weights_are_identified_by_their_content_and_not_needed_twice(tmp_path, monkeypatch):
   source = openclip_folder(tmp_path / "src")
   target = tmp_path / "dst"
-  convert.bring(source, "vit_b16_narrow", target, "SRC")
+  convert.import_model(source, "vit_b16_narrow", target, "SRC")
   before = contents(target)
   monkeypatch.chdir(tmp_path)
-  convert.bring("src", "vit_b16_narrow", target, "SRC")
+  convert.import_model("src", "vit_b16_narrow", target, "SRC")
   moved = source.rename(tmp_path / "moved")
-  convert.bring(moved, "vit_b16_narrow", target, "SRC")
-  convert.bring(source, "vit_b16_narrow", target, "SRC")
+  convert.import_model(moved, "vit_b16_narrow", target, "SRC")
+  convert.import_model(source, "vit_b16_narrow", target, "SRC")
   assert contents(target) == before
   with pytest.raises(InputError, match="nowhere is neither a file"):
-    convert.bring(tmp_path / "nowhere", "vit_b16_narrow", target, "SRC")
+    convert.import_model(tmp_path / "nowhere", "vit_b16_narrow", target, "SRC")
   with pytest.raises(InputError, match=r"model\.preset was 'vit_b16_narrow'"):
-    convert.bring(source, "vit_b16", target, "SRC")
+    convert.import_model(source, "vit_b16", target, "SRC")
 
 
-def test_an_export_that_the_disk_cannot_take_is_said_and_leaves_nothing(ours, tmp_path):
+def test_an_export_to_a_full_disk_is_reported_and_leaves_nothing(finished, tmp_path):
   program = (
     "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)); "
     "from salmu_jax.interop import convert; sys.exit(convert.main(sys.argv[1:]))"
   )
   done = subprocess.run(
-    [sys.executable, "-c", program, ours, tmp_path / "out"],
+    [sys.executable, "-c", program, finished, tmp_path / "out"],
     cwd=ROOT,
     capture_output=True,
     text=True,
@@ -298,11 +297,11 @@ def test_a_damaged_file_is_refused_by_name(tmp_path, damage):
   source = openclip_folder(tmp_path / "src")
   damage(source / "open_clip_model.safetensors")
   with pytest.raises(InputError, match=r"open_clip_model\.safetensors is truncated, damaged"):
-    convert.bring(source, "vit_b16_narrow", tmp_path / "dst", "SRC")
+    convert.import_model(source, "vit_b16_narrow", tmp_path / "dst", "SRC")
 
 
 class Malicious:
-  """Unpickled, it would leave a file."""
+  """Unpickling it would create a file."""
 
   def __init__(self, mark):
     self.mark = mark
@@ -316,37 +315,37 @@ def test_without_torch_a_pickle_is_refused_unread_with_the_way_round(tmp_path, m
   file, mark = tmp_path / "open_clip_pytorch_model.bin", tmp_path / "executed"
   file.write_bytes(pickle.dumps(Malicious(mark)))
   with pytest.raises(InputError, match=r"torch is not installed here.*salmu_jax\.interop\.convert"):
-    convert.bring(tmp_path, "vit_b16_narrow", tmp_path / "dst", "SRC")
+    convert.import_model(tmp_path, "vit_b16_narrow", tmp_path / "dst", "SRC")
   assert not mark.exists()
 
 
-def test_what_is_not_there_or_no_weights_at_all_is_said(tmp_path):
+def test_a_missing_source_and_a_file_without_weights_are_reported(tmp_path):
   with pytest.raises(InputError, match=r"config\.init\.clean: .*nowhere is neither a file"):
-    convert.bring(tmp_path / "nowhere", "vit_b16", tmp_path / "dst", "config.init.clean")
+    convert.import_model(tmp_path / "nowhere", "vit_b16", tmp_path / "dst", "config.init.clean")
   (tmp_path / "notes.txt").write_text("x")
   with pytest.raises(InputError, match=r"notes\.txt is no file of weights"):
-    convert.bring(tmp_path / "notes.txt", "vit_b16", tmp_path / "dst", "SRC")
+    convert.import_model(tmp_path / "notes.txt", "vit_b16", tmp_path / "dst", "SRC")
   assert not (tmp_path / "dst" / "done.json").exists()
 
 
 def test_safetensors_are_preferred_to_a_pickle_beside_them(tmp_path):
   source = openclip_folder(tmp_path / "src")
   (source / "open_clip_pytorch_model.bin").write_bytes(b"never read")
-  convert.bring(source, "vit_b16_narrow", tmp_path / "dst", "SRC")
+  convert.import_model(source, "vit_b16_narrow", tmp_path / "dst", "SRC")
 
 
-def test_an_export_never_overwrites(ours, exported, tmp_path):
+def test_an_export_never_overwrites(finished, exported, tmp_path):
   before = {p: p.read_bytes() for p in exported.iterdir()}
   with pytest.raises(InputError, match="is there already and is not an empty folder"):
-    convert.export_model(ours, exported)
+    convert.export_model(finished, exported)
   assert {p: p.read_bytes() for p in exported.iterdir()} == before
   (tmp_path / "empty").mkdir()
-  convert.export_model(ours, tmp_path / "empty")
+  convert.export_model(finished, tmp_path / "empty")
   with pytest.raises(InputError, match="is no finished model folder"):
     convert.export_model(tmp_path, tmp_path / "out")
 
 
-def test_an_unlearned_models_card_says_method_budget_data_and_metrics(tmp_path):
+def test_an_unlearned_models_card_states_method_budget_data_and_metrics(tmp_path):
   run = {
     "method": "vlunlearn",
     "args": {"forget": 2.0},
@@ -372,13 +371,13 @@ def test_an_unlearned_models_card_says_method_budget_data_and_metrics(tmp_path):
   assert f"{value:.5f}" in card and "library_name: transformers" in card
 
 
-def test_the_command_goes_both_ways_and_teaches(ours, tmp_path, capsys):
-  assert convert.main([str(ours), str(tmp_path / "out")]) == 0
+def test_the_command_converts_both_ways_and_explains_errors(finished, tmp_path, capsys):
+  assert convert.main([str(finished), str(tmp_path / "out")]) == 0
   assert "config and model card" in capsys.readouterr().out
   assert convert.main([str(tmp_path / "out"), str(tmp_path / "back")]) == 0
   assert "preset tiny" in capsys.readouterr().out
   assert convert.main([str(tmp_path / "out"), str(tmp_path / "back")]) == 0
-  assert convert.main([str(ours), str(tmp_path / "out")]) == 1
+  assert convert.main([str(finished), str(tmp_path / "out")]) == 1
   assert "error: " in capsys.readouterr().err
   file = tmp_path / "alone.safetensors"
   file.write_bytes((tmp_path / "out" / "open_clip_model.safetensors").read_bytes())

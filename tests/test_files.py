@@ -1,4 +1,4 @@
-"""Writes are whole or not at all, and a full disk is said in words."""
+"""Writes are complete or absent, and a full disk is reported in words."""
 
 import errno
 import json

@@ -1,6 +1,4 @@
-"""Several processes over loopback are one run: same curve, same parameters; deaths and signals
-are survived.
-"""
+"""Several processes over loopback make one run, which survives deaths and signals."""
 
 import json
 import os
@@ -30,12 +28,15 @@ def free_port():
 
 
 class Processes:
-  """One process for each command (words after `python`; ADDRESS is filled in), of `devices`
-  devices each.
+  """One process for each command.
+
+  Args:
+    commands: words after `python`; ADDRESS stands for the coordinator's address.
+    devices: of each process.
   """
 
   def __init__(self, commands, devices):
-    address, pipe, self.all = f"127.0.0.1:{free_port()}", subprocess.PIPE, []
+    address, pipe, self.started = f"127.0.0.1:{free_port()}", subprocess.PIPE, []
     environment = {
       **os.environ,
       "JAX_COORDINATOR_BIND_ADDRESS": address,
@@ -44,31 +45,38 @@ class Processes:
     }
     for command in commands:
       words = [sys.executable, *(word.replace("ADDRESS", address) for word in command)]
-      self.all.append(
+      self.started.append(
         subprocess.Popen(words, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
       )
 
   def wait(self, timeout=240):
-    """[(exit code, stdout, stderr)] by process; whatever is left is killed."""
+    """[(exit code, stdout, stderr)] by process; a process that does not end is killed."""
     try:
-      return [(p.returncode, *texts) for p in self.all if (texts := p.communicate(timeout=timeout))]
+      return [
+        (process.returncode, *texts)
+        for process in self.started
+        if (texts := process.communicate(timeout=timeout))
+      ]
     finally:
-      for process in self.all:
+      for process in self.started:
         process.kill()
 
 
-def begin(workdir, count, devices=1, more=(), each=()):
-  """Starts main.py in `count` processes; `each`: flags of their own."""
-  words = ["tests/hostrun.py", "--config=tests/hostconfig.py", f"--workdir={workdir}", *more]
-  together = ["--coordinator=ADDRESS", f"--processes={count}"] if count > 1 else []
-  own = lambda n: [*(["--process=" + str(n)] if count > 1 else []), *(each[n] if each else ())]
-  return Processes([[*words, *together, *own(n)] for n in range(count)], devices)
+def begin(workdir, count, devices=1, flags=(), own_flags=()):
+  """Starts main.py in `count` processes, with flags for all and, by number, flags of their own."""
+  words = ["tests/hostrun.py", "--config=tests/hostconfig.py", f"--workdir={workdir}", *flags]
+  if count > 1:
+    words += ["--coordinator=ADDRESS", f"--processes={count}"]
+  numbers = [[f"--process={n}"] if count > 1 else [] for n in range(count)]
+  own_flags = own_flags or [()] * count
+  commands = [[*words, *numbers[n], *own_flags[n]] for n in range(count)]
+  return Processes(commands, devices)
 
 
 def run(workdir, count, **options):
-  out = begin(workdir, count, **options).wait()
-  assert [code for code, _, _ in out] == [0] * len(out), out
-  return out
+  ended = begin(workdir, count, **options).wait()
+  assert [code for code, _, _ in ended] == [0] * len(ended), ended
+  return ended
 
 
 def curve(workdir, model):
@@ -77,19 +85,17 @@ def curve(workdir, model):
 
 
 def scores(workdir, model):
-  out = json.loads((workdir / "results" / f"{model}.json").read_text())
-  return out["efficacy"], out["utility"], out["salmu_jax"]["weights_sha256"]
+  results = json.loads((workdir / "results" / f"{model}.json").read_text())
+  return results["efficacy"], results["utility"], results["salmu_jax"]["weights_sha256"]
 
 
 def params(workdir, model):
-  folder, here = (
-    workdir / "models" / model / "params",
-    jax.sharding.SingleDeviceSharding(jax.devices()[0]),
-  )
+  folder = workdir / "models" / model / "params"
+  here = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   with ocp.StandardCheckpointer() as checkpointer:
-    found = checkpointer.metadata(folder).item_metadata.tree
+    stored = checkpointer.metadata(folder).item_metadata.tree
     like = lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here)
-    return checkpointer.restore(folder, jax.tree.map(like, found))
+    return checkpointer.restore(folder, jax.tree.map(like, stored))
 
 
 def assert_same_run(workdir, other, models=MODELS, atol=2e-4):
@@ -120,41 +126,41 @@ def test_two_processes_of_two_devices_run_as_one_of_four(alone, two):
 
 def test_four_processes_of_split_parameters_unlearn_as_two_of_whole_ones(two, tmp_path):
   rules = r"(('(kernel|/embedding)$', ('data',)), ('.*', ()))"
-  run(tmp_path, 4, more=[*from_models_of(two[0]), f"--config.sharding={rules}"])
+  run(tmp_path, 4, flags=[*from_models_of(two[0]), f"--config.sharding={rules}"])
   assert_same_run(tmp_path, two[0], MODELS[2:])
-  for model in MODELS[:2]:  # the same weights, read and judged in other parts
-    found, expected = (jax.tree.leaves(scores(w, model)[:2]) for w in (tmp_path, two[0]))
-    assert len(found) > 10 and found == pytest.approx(expected, abs=1e-5)
+  for model in MODELS[:2]:  # the same weights, read and evaluated on another mesh
+    measured, expected = (jax.tree.leaves(scores(w, model)[:2]) for w in (tmp_path, two[0]))
+    assert len(measured) > 10 and measured == pytest.approx(expected, abs=1e-5)
 
 
-def test_only_the_first_process_talks_and_all_end_well(two):
-  (_, out, err), (_, other_out, other_err) = two[1]
-  assert "finetune" in out and "Done in" in err
-  talk = [line for line in (other_out + other_err).splitlines() if not line.startswith("[Gloo]")]
-  assert not talk
+def test_only_the_first_process_prints_and_all_end_well(two):
+  (_, stdout, stderr), (_, other_stdout, other_stderr) = two[1]
+  assert "finetune" in stdout and "Done in" in stderr
+  lines = (other_stdout + other_stderr).splitlines()
+  assert not [line for line in lines if not line.startswith("[Gloo]")]
 
 
 def test_a_finished_run_of_several_processes_is_left_alone(two):
-  files = lambda: {p: p.stat().st_mtime_ns for p in two[0].rglob("*") if p.is_file()}
-  before = files()
-  out = run(two[0], 2, devices=2)
-  assert "Nothing to do" in out[0][2] and files() == before
+  times = lambda: {p: p.stat().st_mtime_ns for p in two[0].rglob("*") if p.is_file()}
+  before = times()
+  ended = run(two[0], 2, devices=2)
+  assert "Nothing to do" in ended[0][2] and times() == before
 
 
 def from_models_of(workdir):
-  """Flags for a run that has only to unlearn: release and models are those of another."""
+  """Flags for a run that only unlearns: release and start models are those of another run."""
   models = [f"--config.init.{name}={workdir}/models/{name}" for name in MODELS[:2]]
   return [f"--config.release={workdir}/release", *models]
 
 
 def started_unlearning(workdir, rows=2, seconds=120):
-  """Returns once so many log lines are there."""
+  """Returns once the log of the unlearning has so many rows."""
   log = workdir / "models" / "finetune" / "metrics.jsonl"
   for _ in range(seconds * 50):
     if log.exists() and len(log.read_text().splitlines()) >= rows:
       return
     time.sleep(0.02)
-  raise AssertionError(f"{log} did not come")
+  raise AssertionError(f"{log} has not {rows} rows after {seconds} s")
 
 
 def assert_same_bits(workdir, other):
@@ -163,78 +169,76 @@ def assert_same_bits(workdir, other):
 
 
 @pytest.mark.parametrize("killed", [0, 1])
-def test_where_one_process_dies_the_other_ends_in_time_and_a_restart_goes_on(killed, two, tmp_path):
-  more = from_models_of(two[0])
-  both = begin(tmp_path, 2, devices=2, more=more)
+def test_if_one_process_dies_the_other_ends_in_time_and_a_restart_resumes(killed, two, tmp_path):
+  flags = from_models_of(two[0])
+  processes = begin(tmp_path, 2, devices=2, flags=flags)
   started_unlearning(tmp_path, rows=5)
-  both.all[killed].send_signal(signal.SIGKILL)
+  processes.started[killed].send_signal(signal.SIGKILL)
   began = time.monotonic()
-  out = both.wait(timeout=120)
+  ended = processes.wait(timeout=120)
   assert time.monotonic() - began < 100
-  code, _, err = out[1 - killed]
-  # Where the network does not report the loss, JAX misses the heartbeat and ends the process
-  # itself.
+  code, _, err = ended[1 - killed]
+  # If the network does not report the loss, JAX misses a heartbeat and kills the process itself.
   assert code not in (0, None) and ("Lost another process" in err or "another task died" in err)
-  if killed == 0:  # the same for both; once is enough
-    run(tmp_path, 2, devices=2, more=more)
+  if killed == 0:  # the restart is the same for both
+    run(tmp_path, 2, devices=2, flags=flags)
     assert_same_bits(tmp_path, two[0])
 
 
 def test_sigterm_to_one_of_two_saves_ends_both_well_and_the_restart_has_the_same_bits(
   two, tmp_path
 ):
-  more = from_models_of(two[0])
-  both = begin(tmp_path, 2, devices=2, more=more)
+  flags = from_models_of(two[0])
+  processes = begin(tmp_path, 2, devices=2, flags=flags)
   started_unlearning(tmp_path)
-  both.all[1].send_signal(signal.SIGTERM)
-  out = both.wait()
-  assert [code for code, _, _ in out] == [0, 0]
-  assert "Stopped after" in out[0][2] and not (tmp_path / "results" / "finetune.json").exists()
-  run(tmp_path, 2, devices=2, more=more)
+  processes.started[1].send_signal(signal.SIGTERM)
+  ended = processes.wait()
+  assert [code for code, _, _ in ended] == [0, 0]
+  assert "Stopped after" in ended[0][2] and not (tmp_path / "results" / "finetune.json").exists()
+  run(tmp_path, 2, devices=2, flags=flags)
   assert_same_bits(tmp_path, two[0])
 
 
-def test_a_lone_process_stops_at_sigterm_and_goes_on_with_the_same_bits(alone, tmp_path):
-  more = from_models_of(alone)
-  one = begin(tmp_path, 1, devices=4, more=more)
+def test_a_lone_process_stops_at_sigterm_and_resumes_with_the_same_bits(alone, tmp_path):
+  flags = from_models_of(alone)
+  processes = begin(tmp_path, 1, devices=4, flags=flags)
   started_unlearning(tmp_path)
-  one.all[0].send_signal(signal.SIGTERM)
-  ((code, _, err),) = one.wait()
+  processes.started[0].send_signal(signal.SIGTERM)
+  ((code, _, err),) = processes.wait()
   assert code == 0 and "Stopped after" in err and "goes on from there" in err
-  run(tmp_path, 1, devices=4, more=more)
+  run(tmp_path, 1, devices=4, flags=flags)
   assert_same_bits(tmp_path, alone)
 
 
-def test_weights_that_one_process_brings_in_are_read_by_all_split(tmp_path):
+def test_weights_that_one_process_writes_are_read_split_by_all(tmp_path):
   commands = [["tests/hostimport.py", str(tmp_path), "ADDRESS", "2", str(n)] for n in range(2)]
-  for number, (code, out, err) in enumerate(Processes(commands, devices=2).wait()):
-    assert code == 0 and f"read by {number}" in out, err
+  for number, (code, stdout, stderr) in enumerate(Processes(commands, devices=2).wait()):
+    assert code == 0 and f"read by {number}" in stdout, stderr
 
 
 def test_methods_that_measure_find_the_same_on_parameters_split_over_two_processes():
   commands = [["tests/hostmethods.py", "ADDRESS", "2", str(n)] for n in range(2)]
-  for number, (code, out, err) in enumerate(Processes(commands, devices=2).wait()):
-    assert code == 0 and f"same in {number}" in out, err
+  for number, (code, stdout, stderr) in enumerate(Processes(commands, devices=2).wait()):
+    assert code == 0 and f"same in {number}" in stdout, stderr
 
 
 def test_processes_with_different_configs_are_refused(tmp_path):
-  each = [(), ("--config.seed=1",)]
-  out = begin(tmp_path, 2, each=each).wait()
-  for code, _, _err in out:
+  ended = begin(tmp_path, 2, own_flags=[(), ("--config.seed=1",)]).wait()
+  for code, _, _err in ended:
     assert code != 0
-  assert "Process 1 has another config or workdir than process 0" in out[0][2]
+  assert "Process 1 has another config or workdir than process 0" in ended[0][2]
 
 
-def test_a_process_that_counts_otherwise_is_refused(tmp_path):
-  both = begin(tmp_path, 2, each=[(), ("--processes=3",)])
-  _, err = both.all[1].communicate(timeout=120)
-  both.all[0].kill()
-  both.all[0].communicate()
-  assert both.all[1].returncode != 0
+def test_a_process_with_another_number_of_processes_is_refused(tmp_path):
+  first, second = begin(tmp_path, 2, own_flags=[(), ("--processes=3",)]).started
+  _, err = second.communicate(timeout=120)
+  first.kill()
+  first.communicate()
+  assert second.returncode != 0
   assert "started with --processes=3, and the first with 2" in err
 
 
-def test_a_first_process_that_does_not_come_is_missed():
+def test_a_missing_first_process_is_reported():
   with pytest.raises(InputError, match=r"Nobody listens at --coordinator=127\.0\.0\.1:1 after 1 s"):
     hosts.start("127.0.0.1:1", 2, 1, timeout=1)
 
@@ -249,6 +253,6 @@ def test_a_first_process_that_does_not_come_is_missed():
     (("127.0.0.1:5000", None, 0), "needs --processes"),
   ],
 )
-def test_flags_that_do_not_go_together_are_refused(flags, message):
+def test_contradicting_flags_are_refused(flags, message):
   with pytest.raises(InputError, match=message):
     hosts.start(*flags)

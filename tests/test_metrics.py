@@ -1,4 +1,4 @@
-"""Every metric against a brute-force reference, on random and on adversarial embeddings."""
+"""Retrieval and zero-shot metrics against brute-force references, on adversarial embeddings too."""
 
 import functools
 
@@ -6,32 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import train_test_split
+from unitrows import associated, dot, unit
 
 from salmu_jax import defaults
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import metrics
 
 PROBE = defaults.get_config().evaluate.probe
-
 WHOLE, ROWS = jax.sharding.PartitionSpec(), jax.sharding.PartitionSpec("data")
-
-
-def unit(*shape, seed=0):
-  x = np.random.default_rng(seed).normal(size=shape)
-  return (x / np.linalg.norm(x, axis=-1, keepdims=True)).astype(np.float32)
-
-
-def associated(n, dim, strength, seed=0):
-  """Image and text embeddings whose pairs are related by `strength`, unrelated at 0."""
-  image, noise = unit(n, dim, seed=seed), unit(n, dim, seed=seed + 1)
-  text = strength * image + noise
-  return image, (text / np.linalg.norm(text, axis=1, keepdims=True)).astype(np.float32)
-
-
-def dot(a, b):
-  return sum(float(x) * float(y) for x, y in zip(a, b, strict=True))
 
 
 def ranks_by_hand(queries, own, own_id, gallery, gallery_id):
@@ -58,7 +40,7 @@ def hits_by_hand(images, weights, labels):
 
 
 def retrieval_task(q, g, dim=16):
-  """Random queries with ties, duplicates of the own text and NaNs in the gallery and the rows."""
+  """Random queries with ties, duplicates of the own text, and NaN in gallery and rows."""
   queries, own = associated(q, dim, 0.4)
   gallery, own_id = unit(g, dim, seed=7), np.arange(q)
   gallery_id = 1000 + np.arange(g)
@@ -136,8 +118,8 @@ def test_a_remainder_is_padded_and_not_traced_again():
     return jnp.sum(x, axis=1)
 
   rows = np.arange(26.0, dtype=np.float32).reshape(13, 2)
-  out = jax.jit(lambda x: metrics._in_blocks(body, x, 4))(rows)
-  np.testing.assert_array_equal(out, rows.sum(1))
+  sums = jax.jit(lambda x: metrics._in_blocks(body, x, 4))(rows)
+  np.testing.assert_array_equal(sums, rows.sum(1))
   assert traces == [(4, 2)]
 
 
@@ -152,174 +134,13 @@ def test_recall_and_reciprocal_rank_are_their_definitions():
       metric(np.zeros(0, int))
 
 
-def probe(n=800, dim=32, strength=0.0, seed=5, data=0):
-  image, text = associated(n, dim, strength, seed=data)
-  return metrics.association_probe_in_halves(
-    image, text, np.arange(n), np.random.default_rng(seed), PROBE
-  )
-
-
-@pytest.mark.parametrize("mean", [0.0, 0.5])
-@pytest.mark.parametrize(("n", "dim"), [(300, 8), (300, 64), (60, 64)])
-def test_the_probe_is_at_chance_on_unrelated_pairs(n, dim, mean):
-  accuracies = []
-  for seed in range(2400 // n):
-    # Each modality points mostly one way, as CLIP's do: rows can be learnt, associations cannot.
-    image, text = (unit(n, dim, seed=s) + mean for s in (2 * seed, 2 * seed + 1))
-    rng = np.random.default_rng(seed)
-    accuracies.append(metrics.association_probe_in_halves(image, text, np.arange(n), rng, PROBE))
-  assert abs(np.mean(accuracies) - 0.5) < 0.035
-
-
-def test_the_probe_tells_associated_pairs_and_tells_them_better_the_stronger_they_are():
-  weak, strong, sure = (probe(strength=s) for s in (0.2, 0.5, 3.0))
-  assert 0.55 < weak < strong < sure
-  assert sure > 0.99
-
-
-def test_the_probe_finds_an_association_that_the_cosine_does_not_show():
-  image, text = associated(800, 32, 3.0)
-  text *= np.where(np.arange(32) % 2, -1, 1)  # half of the dimensions agree, half oppose
-  accuracy = metrics.association_probe_in_halves(
-    image, text, np.arange(800), np.random.default_rng(0), PROBE
-  )
-  assert accuracy > 0.95
-  assert abs(float(jnp.mean(metrics.cosines(image, text)))) < 0.05
-
-
-def test_the_probe_depends_on_its_generator_and_on_nothing_else():
-  assert probe(strength=0.2, seed=1) == probe(strength=0.2, seed=1)
-  assert len({probe(strength=0.2, seed=seed) for seed in range(4)}) > 1
-
-
-def test_the_probe_of_a_collapsed_model_is_at_chance_and_of_a_broken_one_is_nan():
-  point, rng = np.tile(unit(1, 16), (50, 1)), np.random.default_rng(0)
-  assert metrics.association_probe_in_halves(point, point, np.arange(50), rng, PROBE) == 0.5
-  broken = unit(50, 16)
-  broken[3, 2] = np.nan
-  assert np.isnan(metrics.association_probe_in_halves(point, broken, np.arange(50), rng, PROBE))
-
-
-@pytest.mark.parametrize("n", [4, 5, 7])
-def test_the_probe_works_on_a_handful_of_rows(n):
-  assert 0.0 <= probe(n=n) <= 1.0
-
-
-@pytest.mark.parametrize(
-  "text_id",
-  [
-    np.arange(2),
-    np.arange(101),
-    np.repeat(np.arange(20), 5),
-    np.repeat([0, 1], 30),  # exactly half: the two texts have to swap
-    np.concatenate([np.zeros(30, int), np.arange(1, 32)]),
-  ],
-)
-def test_a_mismatched_pair_never_has_the_true_text(text_id):
-  for seed in range(20):
-    ids = np.random.default_rng(seed).permutation(text_id)
-    held = metrics._mismatch(ids, np.random.default_rng(seed))
-    assert sorted(held) == list(range(len(ids)))
-    assert (ids[held] != ids).all()
-
-
-@pytest.mark.parametrize("text_id", [np.arange(9), np.repeat([0, 1, 2], [1, 4, 8]), np.arange(0)])
-def test_halves_share_no_row_and_share_every_text(text_id):
-  for seed in range(20):
-    first, second = metrics._halves(text_id, np.random.default_rng(seed))
-    assert sorted([*first, *second]) == list(range(len(text_id)))
-    assert len(first) - len(second) == len(text_id) % 2
-    for text in np.unique(text_id):
-      assert abs(np.sum(text_id[first] == text) - np.sum(text_id[second] == text)) <= 1
-
-
-def test_halves_are_drawn_afresh_and_evenly():
-  draws = [metrics._halves(np.arange(6), np.random.default_rng(seed))[0] for seed in range(1000)]
-  np.testing.assert_allclose(np.bincount(np.ravel(draws)) / 1000, 0.5, atol=0.06)
-
-
-def test_texts_may_be_named_by_strings_and_repeat():
-  image, text = associated(60, 16, 3.0)
-  names = np.array([f"text {i // 3}" for i in range(60)])
-  numbers = np.unique(names, return_inverse=True)[1]
-  first, second = (
-    metrics.association_probe_in_halves(image, text, ids, np.random.default_rng(0), PROBE)
-    for ids in (names, numbers)
-  )
-  assert first == second > 0.8
-
-
-def test_mismatched_captions_come_from_everywhere():
-  draws = [metrics._mismatch(np.arange(5), np.random.default_rng(s)) for s in range(2000)]
-  share = np.stack([np.stack(draws) == j for j in range(5)]).mean(1)  # (caption, row)
-  np.testing.assert_allclose(share, (1 - np.eye(5)) / 4, atol=0.05)
-
-
-@pytest.mark.parametrize("text_id", [[], [4], [0, 1, 2], [0, 0, 0, 1, 1], np.zeros(10, int)])
-def test_a_text_that_fills_more_than_half_of_the_rows_is_an_error(text_id):
-  n = len(text_id)
-  with pytest.raises(InputError, match=r"most frequent caption fills \d of the \d rows"):
-    metrics.association_probe_in_halves(
-      np.ones((n, 4)), np.ones((n, 4)), np.asarray(text_id, int), np.random.default_rng(0), PROBE
-    )
-
-
-def test_the_released_probe_is_a_stratified_half_of_all_pairs_from_the_global_generators_stream():
-  image, text = associated(90, 16, 0.8)
-  # As a script that seeds numpy's global generator would write it.
-  np.random.seed(7)  # noqa: NPY002
-  permuted = np.random.permutation(90)  # noqa: NPY002
-  x = np.concatenate([image * text, image * text[permuted]])
-  y = np.array([True] * 90 + [False] * 90)
-  train_x, test_x, train_y, test_y = train_test_split(x, y, test_size=0.5, stratify=y)
-  expected = LogisticRegression(max_iter=1000).fit(train_x, train_y).score(test_x, test_y)
-  plain = PROBE.copy_and_resolve_references()
-  plain.standardise = False
-  assert metrics.association_probe(image, text, np.random.RandomState(7), plain) == expected
-  assert 0.5 < expected < 1.0
-
-
-def test_each_reading_of_the_probe_sees_other_features_and_all_find_an_association():
-  image, text = associated(400, 16, 3.0)
-  sizes = {name: feature(image, text).shape for name, feature in metrics.FEATURES.items()}
-  assert sizes == {
-    "product": (400, 16),
-    "product_and_both": (400, 48),
-    "absolute_difference": (400, 16),
-  }
-  for name in metrics.FEATURES:
-    probe = PROBE.copy_and_resolve_references()
-    probe.feature = name
-    assert metrics.association_probe(image, text, np.random.RandomState(0), probe) > 0.85
-
-
-def test_the_released_probe_is_biased_on_few_rows_where_halves_are_not():
-  both = {"released": [], "in halves": []}
-  for seed in range(8):
-    image, text = (unit(300, 64, seed=s) + 0.5 for s in (2 * seed, 2 * seed + 1))
-    rng = np.random.RandomState(seed)
-    both["released"].append(metrics.association_probe(image, text, rng, PROBE))
-    rng = np.random.default_rng(seed)
-    both["in halves"].append(
-      metrics.association_probe_in_halves(image, text, np.arange(300), rng, PROBE)
-    )
-  assert np.mean(both["released"]) < 0.45 < np.mean(both["in halves"]) < 0.55
-
-
-def test_the_released_probe_refuses_a_single_row_and_is_nan_on_nan():
-  with pytest.raises(InputError, match="at least two rows; there are 1"):
-    metrics.association_probe(np.ones((1, 4)), np.ones((1, 4)), np.random.RandomState(0), PROBE)
-  broken = np.full((6, 4), np.nan)
-  assert np.isnan(metrics.association_probe(broken, broken, np.random.RandomState(0), PROBE))
-
-
 def test_class_weights_are_the_normalised_means():
   prompts = unit(5, 3, 8)
   for row, weight in zip(prompts, metrics.class_weights(prompts), strict=True):
     mean = [sum(float(p[d]) for p in row) / 3 for d in range(8)]
     np.testing.assert_allclose(weight, mean / np.sqrt(dot(mean, mean)), atol=1e-6)
-  one = unit(1, 1, 8)
-  np.testing.assert_allclose(metrics.class_weights(one), one[:, 0], atol=1e-6)
+  prompt = unit(1, 1, 8)
+  np.testing.assert_allclose(metrics.class_weights(prompt), prompt[:, 0], atol=1e-6)
 
 
 @pytest.mark.parametrize(("n", "classes"), [(1, 1), (1, 5), (9, 2), (8, 6), (30, 6)])
@@ -337,7 +158,7 @@ def test_hits_are_those_counted_by_hand(n, classes, block):
   np.testing.assert_array_equal(hits, hits_by_hand(images, weights, labels))
 
 
-def test_of_classes_that_are_called_alike_the_first_is_nearest_as_argmax_has_it():
+def test_of_classes_with_the_same_name_the_first_is_nearest_as_in_argmax():
   names = ["cat", "missile", "dog", "missile"]
   weights = unit(3, 16)[[0, 1, 2, 1]]
   images = np.concatenate([weights[[1, 1, 0, 2]], -weights[[1]]])

@@ -55,7 +55,7 @@ def test_other_settings_are_refused_with_both_values(tmp_path):
 
 @pytest.mark.parametrize("seconds, words", [(0.44, "0.4 s"), (42.4, "42 s"), (185, "3 min 05 s")])
 def test_durations_are_for_people(seconds, words):
-  assert workdir.minutes(seconds) == words
+  assert workdir.duration(seconds) == words
 
 
 def mean_gradient_first(seen):

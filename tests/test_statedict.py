@@ -1,6 +1,4 @@
-"""Our parameters as PyTorch's tensors: there and back to the bit, and every tensor accounted
-for.
-"""
+"""Parameters as PyTorch's tensors: a round trip is bitwise, and every tensor is accounted for."""
 
 import jax
 import ml_dtypes
@@ -21,9 +19,9 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("layout", statedict.LAYOUTS)
-def test_there_and_back_gives_the_same_bits_scanned_or_not(layout):
+def test_a_round_trip_gives_the_same_bits_scanned_or_not(layout):
   tensors = statedict.to_tensors(PLAIN, SIZES, layout)
-  assert statedict.recognise(tensors) == layout
+  assert statedict.layout_of(tensors) == layout
   assert {value.dtype for value in tensors.values()} == {np.dtype("float32")}
   same(statedict.from_tensors(tensors, SIZES, "x"), PLAIN)
   stacked = jax.device_get(clip.stack_layers(PLAIN))
@@ -44,16 +42,16 @@ def test_tensors_mean_what_pytorchs_layers_mean():
   assert tensors["text_projection"].shape == (8, 8) and tensors["logit_scale"].shape == ()
 
 
-def test_separate_projections_of_huggingface_are_the_thirds_of_ours():
-  theirs = statedict.to_tensors(PLAIN, SIZES, "huggingface")
+def test_separate_projections_of_huggingface_are_thirds_of_the_joined_one():
+  separate = statedict.to_tensors(PLAIN, SIZES, "huggingface")
   joined = statedict.to_tensors(PLAIN, SIZES, "openclip")
   for kind, whole in (("weight", "in_proj_weight"), ("bias", "in_proj_bias")):
     parts = [
-      theirs[f"vision_model.encoder.layers.0.self_attn.{part}_proj.{kind}"] for part in "qkv"
+      separate[f"vision_model.encoder.layers.0.self_attn.{part}_proj.{kind}"] for part in "qkv"
     ]
     expected = joined[f"visual.transformer.resblocks.0.attn.{whole}"]
     np.testing.assert_array_equal(np.concatenate(parts), expected)
-  np.testing.assert_array_equal(theirs["text_projection.weight"], joined["text_projection"].T)
+  np.testing.assert_array_equal(separate["text_projection.weight"], joined["text_projection"].T)
 
 
 def test_prefixes_buffers_and_half_precision_of_other_versions_are_read():
@@ -62,14 +60,14 @@ def test_prefixes_buffers_and_half_precision_of_other_versions_are_read():
   custom = {f"text.{k}" if k.startswith(text) else k: v for k, v in tensors.items()}
   custom |= {"attn_mask": np.zeros((7, 7)), "logit_scale": tensors["logit_scale"].reshape(1)}
   same(statedict.from_tensors({f"module.{k}": v for k, v in custom.items()}, SIZES, "x"), PLAIN)
-  theirs = statedict.to_tensors(PLAIN, SIZES, "huggingface")
-  theirs["text_model.embeddings.position_ids"] = np.arange(7)[None]
-  same(statedict.from_tensors(theirs, SIZES, "x"), PLAIN)
+  huggingface = statedict.to_tensors(PLAIN, SIZES, "huggingface")
+  huggingface["text_model.embeddings.position_ids"] = np.arange(7)[None]
+  same(statedict.from_tensors(huggingface, SIZES, "x"), PLAIN)
   for dtype in (np.float16, ml_dtypes.bfloat16):
     half = {name: value.astype(dtype) for name, value in tensors.items()}
-    read = statedict.from_tensors(half, SIZES, "x")
+    params = statedict.from_tensors(half, SIZES, "x")
     expected = jax.tree.map(lambda x, d=dtype: x.astype(d).astype(np.float32), PLAIN)
-    same(read, expected)
+    same(params, expected)
 
 
 def damaged(name, change):
@@ -84,7 +82,7 @@ def test_weights_that_are_not_finite_are_refused_by_name(value):
     statedict.from_tensors(tensors, SIZES, "file.bin")
 
 
-def test_a_wrong_width_is_refused_with_both_shapes_and_a_count_of_the_rest():
+def test_a_wrong_width_is_refused_with_both_shapes_and_a_count_of_further_faults():
   wide = SIZES._replace(vision=SIZES.vision._replace(width=24))
   with pytest.raises(
     InputError, match=r"visual\.\S+ is \(12,\), this model has \(24,\).*and \d+ more"
@@ -102,7 +100,7 @@ def test_missing_and_extra_tensors_are_both_listed():
     assert words in str(error.value)
 
 
-def test_every_kind_of_fault_is_listed_however_many_there_are_of_another():
+def test_every_kind_of_fault_is_listed_even_if_there_are_many_of_another():
   tensors = statedict.to_tensors(PLAIN, SIZES, "openclip")
   renamed = [name for name in tensors if "resblocks" in name]
   for name in renamed:

@@ -180,7 +180,7 @@ def test_a_pytorch_file_is_read_in_any_precision(openclip, tmp_path, dtype):
   state = {k: torch.from_numpy(v).to(getattr(torch, dtype)) for k, v in tensors.items()}
   checkpoint_file = {"epoch": 3, "state_dict": {f"module.{k}": v for k, v in state.items()}}
   torch.save(state if dtype == "float16" else checkpoint_file, tmp_path / "pytorch_model.bin")
-  convert.bring(tmp_path, "vit_b16_narrow", tmp_path / "model", "SRC")
+  convert.import_model(tmp_path, "vit_b16_narrow", tmp_path / "model", "SRC")
   convert.export_model(tmp_path / "model", tmp_path / "out")
   found = weights.read_tensors(tmp_path / "out" / "open_clip_model.safetensors")
   assert set(found) == set(state)
@@ -196,7 +196,7 @@ def test_a_malicious_pickle_is_refused_and_not_executed(openclip, tmp_path, writ
   else:
     openclip.torch.save({"ln_final.bias": Malicious(mark)}, file)
   with pytest.raises(InputError, match=r"open_clip_pytorch_model\.bin .*not executed") as caught:
-    convert.bring(tmp_path, "vit_b16_narrow", tmp_path / "model", "SRC")
+    convert.import_model(tmp_path, "vit_b16_narrow", tmp_path / "model", "SRC")
   assert not mark.exists()
   # PyTorch's own words would send the user to the unrestricted reader.
   assert "weights_only" not in str(caught.value) and "\x1b" not in str(caught.value)

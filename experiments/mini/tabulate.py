@@ -8,7 +8,7 @@ from salmu_jax.report import leaderboard, statistics, statistics_text, writing
 from salmu_jax.report import markdown as md
 from salmu_jax.results.reading import read_results
 from salmu_jax.results.shares import SIDES
-from salmu_jax.runtime.workdir import minutes
+from salmu_jax.runtime.workdir import duration
 
 HERE = pathlib.Path(__file__).parent
 
@@ -34,8 +34,8 @@ def section(folder=HERE / "results"):
   training = sum(a["wall_seconds"] for a in about)
   judging = sum(a["evaluation_seconds"] for a in about)
   spent = (
-    f"Training {len(about)} models took {minutes(training)}, judging and attacking them "
-    f"{minutes(judging)}, on {about[0]['device']}.\n"
+    f"Training {len(about)} models took {duration(training)}, judging and attacking them "
+    f"{duration(judging)}, on {about[0]['device']}.\n"
   )
   return f"{leaderboard.paragraph(results)}\n\n{md.table(lines)}\n{spent}"
 

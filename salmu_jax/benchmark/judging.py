@@ -121,7 +121,7 @@ def evaluate(
   # The results come last: where they are, so is the other file.
   files.write_json(job.workdir / "compat" / f"{name}.json", metrics_table.compat(results))
   files.write_json(_result_path(job, name), {**results, "salmu_jax": about})
-  progress.console.print(f"evaluate {name}: {workdir.minutes(time.monotonic() - began)}")
+  progress.console.print(f"evaluate {name}: {workdir.duration(time.monotonic() - began)}")
 
 
 def _result_path(job: Job, name: str) -> pathlib.Path:

@@ -97,5 +97,5 @@ def _build_records(release: Release, folder: pathlib.Path) -> Mapping[str, Seque
   began = time.monotonic()
   with progress.counting("building records", records.rows(release)) as tick:
     rows = records.build(release, folder / "records", tick)
-  progress.console.print(f"records: {workdir.minutes(time.monotonic() - began)}")
+  progress.console.print(f"records: {workdir.duration(time.monotonic() - began)}")
   return rows

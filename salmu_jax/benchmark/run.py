@@ -64,7 +64,7 @@ def run(config: ConfigDict, folder: str | os.PathLike, stop: hosts.Stop | None =
   hosts.first_alone(
     lambda: writing.report_folder(folder / "results", folder, Console(), config.diagnosis.to_dict())
   )
-  progress.console.print(f"Done in {workdir.minutes(time.monotonic() - began)}; see {folder}")
+  progress.console.print(f"Done in {workdir.duration(time.monotonic() - began)}; see {folder}")
 
 
 def prepare(

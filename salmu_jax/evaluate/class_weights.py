@@ -1,30 +1,39 @@
-"""General knowledge as zero-shot classification: the class weights of a model."""
+"""Zero-shot classification, which measures general knowledge: a model's class weights, cached."""
 
+import os
 import pathlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from salmu_jax.data.zero_shot import ZeroShotSet
 from salmu_jax.evaluate import metrics
 from salmu_jax.runtime import files, hosts
 
 
-def prompts(zero_shot):
+def prompts(zero_shot: ZeroShotSet) -> list[str]:
   """All prompts of all classes, class by class."""
   return [prompt.format(name) for name in zero_shot.classes for prompt in zero_shot.prompts]
 
 
-def class_weights(zero_shot, embed, folder, key):
-  """The (C, D) directions of the classes, from a cache or embedded now.
+def load_or_embed(
+  zero_shot: ZeroShotSet,
+  embed: Callable[[list[str]], np.ndarray],
+  folder: str | os.PathLike,
+  key: Any,
+) -> np.ndarray:
+  """(C, D) class weights of a model, from the cache or from its text tower.
 
   Args:
-    zero_shot: ZeroShotSet.
-    embed: list of texts -> (N, D) unit rows.
+    zero_shot: the classes and their prompts.
+    embed: embed(N texts) -> (N, D) unit rows.
     folder: of the cache.
-    key: JSON value that names weights, tokenizer and precision of the model.
+    key: JSON value that identifies the weights, tokenizer and precision of the model.
   """
   name = files.digest([key, zero_shot.classes, zero_shot.prompts])
   path = pathlib.Path(folder) / f"{name}.npy"
-  if hosts.agreed(path.exists()):
+  if hosts.flag_of_first(path.exists()):
     return np.load(path, allow_pickle=False)
   rows = embed(prompts(zero_shot))
   shape = (len(zero_shot.classes), len(zero_shot.prompts), rows.shape[-1])

@@ -135,7 +135,9 @@ class Evaluator:
         "groups": groups.bootstrap_groups(self.tables, judged.masks, self._zero_shot),
         **rows,
       },
-      "examples": examples.examples(z, self.tables, judged.gallery, self._pictures, self._release),
+      "examples": examples.retrieval_examples(
+        z, self.tables, judged.gallery, self._pictures, self._release
+      ),
     }
     return results
 
@@ -211,7 +213,7 @@ class Evaluator:
     gelu = self._quick_gelu
     key = [checkpoint.digest(params), self._tokenizer.context_length, kept, precision, gelu]
     embed = lambda texts: self.embed_texts(params, texts, tick)
-    return class_weights.class_weights(self._zero_shot, embed, self._cache, key)
+    return class_weights.load_or_embed(self._zero_shot, embed, self._cache, key)
 
   def _all_texts(self, name_prompts):
     for table in self.tables.values():
@@ -262,7 +264,7 @@ class Evaluator:
     parts = []
     for at in range(0, len(texts), size):
       tokens = self._tokenizer(texts[at : at + size])
-      whole = sharding.put_known(pipeline.filled(tokens, size), self._mesh)
+      whole = sharding.put_whole_batch(pipeline.filled(tokens, size), self._mesh)
       parts.append(jax.device_get(self._texts(params, whole))[: len(tokens)])
       tick(len(tokens))
     return np.concatenate(parts)

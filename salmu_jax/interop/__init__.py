@@ -1,1 +1,1 @@
-"""Models of other libraries in and out, and weights from elsewhere."""
+"""Models of OpenCLIP and Hugging Face, imported and exported."""

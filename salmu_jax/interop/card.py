@@ -1,9 +1,10 @@
-"""The model card of an exported model: what it is, how it was made, how it scores, how to load
-it.
-"""
+"""The model card of an exported model: what it is, its training, its metrics, how to load it."""
 
+import os
 import pathlib
 
+from salmu_jax.data.tokenizers import Tokenizer
+from salmu_jax.models.clip import Sizes
 from salmu_jax.report.markdown import escape, table
 from salmu_jax.results import published
 from salmu_jax.results.metrics_table import METRICS, flatten
@@ -23,73 +24,73 @@ _LOAD = {
 _LIBRARY = {"openclip": "open_clip", "huggingface": "transformers"}
 
 
-def text(folder, sizes, layout, words):
+def markdown(folder: str | os.PathLike, sizes: Sizes, layout: str, tokenizer: Tokenizer) -> str:
   """README.md of an export.
 
   Args:
-    folder: the finished model folder. Its results are looked for in WORKDIR/results, as a run
-      leaves them.
+    folder: the finished model folder. Its metrics are read from WORKDIR/results, if they are there.
     sizes: of the export.
     layout: "openclip" or "huggingface".
-    words: the model's tokenizer.
+    tokenizer: of the model.
   """
   folder = pathlib.Path(folder).absolute()
-  made = files.read_json(folder / workdir.SETTINGS)
+  settings = files.read_json(folder / workdir.SETTINGS)
   facts = files.read_json(folder / workdir.DONE)
   path = folder.parent.parent / "results" / f"{folder.name}.json"
   results = files.read_json(path) if path.exists() else None
   parts = [
     f"---\nlibrary_name: {_LIBRARY[layout]}\ntags:\n- clip\n- unlearning\n- salmubench\n---\n",
     f"# {escape(folder.name)}\n",
-    _about(made, results),
-    _table(("", ""), _making(made, facts, results)),
+    _about(settings, results),
+    _table(("", ""), _provenance(settings, facts, results)),
     "## Metrics\n",
     _metrics(results),
     "## Use\n",
     f"```python\n{_LOAD[layout]}\n```\n",
-    _vocabulary(words),
+    _vocabulary(tokenizer),
     f"{published.SOURCE['title']}: {published.SOURCE['page']}, arXiv {published.SOURCE['arxiv']}. "
     f"Image size {sizes.image_size}, {sizes.embed_dim} dimensions. All people are fictitious.\n",
   ]
   return "\n".join(part for part in parts if part)
 
 
-def _about(made, results):
-  if "method" in made:
+def _about(settings, results):
+  if "method" in settings:
     return (
-      f"A CLIP model from which pairs of faces and private attributes were to be unlearned, by the "
-      f"method `{escape(made['method'])}`, for SALMUBench.\n"
+      "A CLIP model after unlearning pairs of faces and private attributes with the method "
+      f"`{escape(settings['method'])}`, for SALMUBench.\n"
     )
   role = f"{results['salmu_jax']['role']} " if results else ""
   return f"The {escape(role)}model of a SALMUBench experiment.\n"
 
 
-def _making(made, facts, results):
-  """Rows of how the model was made."""
+def _provenance(settings, facts, results):
+  """[(label, Markdown)] of how the model was trained."""
   about = results["salmu_jax"] if results else {}
+  budget = settings.get("budget")
   rows = {
-    "method": made.get("method"),
-    "settings": made.get("args") or None,
-    "optimizer": made.get("optimizer"),
-    "budget": f"{made['budget']:g}x (1x is one pass over forget)" if "budget" in made else None,
-    "batch size": made.get("batch_size"),
+    "method": settings.get("method"),
+    "settings": settings.get("args") or None,
+    "optimizer": settings.get("optimizer"),
+    "budget": None if budget is None else f"{budget:g}x (1x is one pass over forget)",
+    "batch size": settings.get("batch_size"),
     "data read": ", ".join(facts["reads"]) or None,
     "parameters that moved": facts["moves"],
-    "start model": made.get("start"),
+    "start model": settings.get("start"),
     "brought in from": facts.get("weights", {}).get("source"),
     "release": about.get("release", {}).get("name"),
-    "release digest": made.get("release"),
-    "seed": made.get("seed"),
+    "release digest": settings.get("release"),
+    "seed": settings.get("seed"),
     "steps": facts["steps"],
     "seconds of training": facts["wall_seconds"] and f"{facts['wall_seconds']:.0f}",
     "device": facts["device"],
     "versions": facts["versions"],
     "weights sha256": about.get("weights_sha256"),
   }
-  return [(key, _shown(value)) for key, value in rows.items() if value is not None]
+  return [(label, _cell(value)) for label, value in rows.items() if value is not None]
 
 
-def _shown(value):
+def _cell(value):
   if isinstance(value, dict):
     value = ", ".join(f"{key} {item}" for key, item in value.items())
   return escape(str(value))
@@ -107,13 +108,13 @@ def _metrics(results):
   return _table(("metric", "what it measures", "value"), rows) + f"\nGenKnow: {knowledge}.\n"
 
 
-def _vocabulary(words):
-  if words.kept is None:
+def _vocabulary(tokenizer):
+  if tokenizer.kept is None:
     return ""
   return (
-    f"The model knows {words.vocab_size:,} of CLIP's tokens; the rows of the others are zero. "
-    "Texts made of known tokens are read as in training; of others the unknown tokens are lost. "
-    "`salmu_jax_tokenizer.json` lists what is known.\n"
+    f"The model knows {tokenizer.vocab_size:,} of CLIP's tokens; the embeddings of the others are "
+    "zero. Texts of known tokens are read as in training; unknown tokens are lost. "
+    "`salmu_jax_tokenizer.json` lists the known tokens.\n"
   )
 
 

@@ -1,18 +1,19 @@
-"""Models in and out of the PyTorch world: OpenCLIP and Hugging Face folders to model folders and
-back.
+"""Converts models between folders of this project and those of OpenCLIP and Hugging Face.
 
     python -m salmu_jax.interop.convert SRC DST
 
 A finished model folder of this project (runs/vit_b16/models/vlunlearn) is exported, with a model
-card; anything else is read in: a weights file, a folder with its config, or
+card. Anything else is imported: a weights file, a folder with its config, or
 hub:OWNER/NAME@REVISION.
 """
 
 import argparse
 import contextlib
 import importlib.metadata
+import os
 import pathlib
 import sys
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -28,13 +29,15 @@ from salmu_jax.runtime import files, workdir
 from salmu_jax.train import checkpoint
 
 TOKENIZER = "salmu_jax_tokenizer.json"
-_OURS = "finished model folder of this project (it has done.json and params/)"
+_FINISHED = "finished model folder of this project (it has done.json and params/)"
 
 
-def bring(place, preset, folder, field):
-  """Makes foreign weights a finished model folder, unless that was done before.
+def import_model(
+  place: str | os.PathLike, preset: str, folder: str | os.PathLike, field: str
+) -> None:
+  """Converts foreign weights to a finished model folder, unless the folder has them already.
 
-  The folder appears whole or not at all, and nothing that is there already is touched.
+  The folder appears complete or not at all. An existing folder is never changed.
 
   Args:
     place: a file, a folder, or an address on the hub.
@@ -43,7 +46,8 @@ def bring(place, preset, folder, field):
     field: what an error names, as "config.init.clean".
 
   Raises:
-    InputError: see `import_model` and `hub.fetch`; or `folder` is there and holds something else.
+    InputError: the weights are missing, damaged or of another architecture, or cannot be
+      downloaded; or `folder` exists with other content.
   """
   folder, place = pathlib.Path(folder).absolute(), str(place)
   done = files.read_json(folder / workdir.DONE) if is_finished(folder) else None
@@ -57,7 +61,7 @@ def bring(place, preset, folder, field):
   if (
     done and done["weights"].get("source") == place and (remote or not pathlib.Path(place).exists())
   ):
-    # A commit names its content; and what is gone since it was brought in is not needed again.
+    # A commit fixes the content, and a source that was deleted after the import is not needed.
     imported = files.read_json(folder / workdir.SETTINGS)["imported"]
     file = None
   else:
@@ -65,27 +69,27 @@ def bring(place, preset, folder, field):
     imported = {"sha256": files.sha256(file)}
   settings = {"imported": imported, "model": {"preset": preset, "scan": False}, "seed": None}
   about = {"source": place, **imported}
-  work = lambda into: import_model(file, PRESETS[preset], into, about, field)
-  with contextlib.nullcontext(folder) if done else files.replacing_folder(folder) as into:
-    workdir.run_stage(into, f"bring in {folder.name}", settings, work)
+  work = lambda target: _convert_weights(file, PRESETS[preset], target, about, field)
+  with contextlib.nullcontext(folder) if done else files.replacing_folder(folder) as target:
+    workdir.run_stage(target, f"bring in {folder.name}", settings, work)
 
 
 def _check_vacant(folder, done):
-  """Raises InputError where `folder` is neither a model that was brought in nor free for one."""
+  """Raises InputError unless `folder` is an imported model, an empty folder, or absent."""
   if done and "weights" in done:
     return
   if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
     raise InputError(
-      f"{folder} is there already and is no model that was brought in from elsewhere, nor an empty "
-      "folder. Nothing in it was touched. Name another place, or move away what is there."
+      f"{folder} is there already and is neither an imported model nor an empty folder. Nothing in "
+      "it was touched. Choose another folder, or move this one away."
     )
 
 
-def import_model(file, sizes, folder, about, field="SRC"):
+def _convert_weights(file, sizes, folder, about, field):
   """Writes params/ and tokenizer.json of a model folder from foreign weights.
 
   Args:
-    file: of weights; a config beside it is compared.
+    file: of weights; a config beside it must describe the same model.
     sizes: of the model; a vocabulary of 0 is filled in from the tokenizer beside the file.
     folder: the model folder.
     about: facts about the weights to keep: where they are from, their SHA-256.
@@ -100,15 +104,15 @@ def import_model(file, sizes, folder, about, field="SRC"):
   try:
     modelconfig.check(file.parent, sizes)
     tensors = weights.read_tensors(file)
-    words = _tokenizer_beside(file, sizes)
+    tokenizer = _tokenizer_beside(file, sizes)
   except InputError as error:
     raise InputError(f"{field}: {error}") from error
   full = sizes._replace(vocab_size=_full_vocabulary())
   params = statedict.from_tensors(tensors, full, f"{field}: {file}")
-  if words.kept is not None:
+  if tokenizer.kept is not None:
     table = leaves.token_embedding(params)
-    params = leaves.with_token_embedding(params, table[np.asarray(words.kept)])
-  tokenizers.save(words, folder / "tokenizer.json")
+    params = leaves.with_token_embedding(params, table[np.asarray(tokenizer.kept)])
+  tokenizers.save(tokenizer, folder / "tokenizer.json")
   checkpoint.save_params_alone(folder / "params", params)
   packages = ("jax", "flax", "safetensors")
   return {
@@ -121,46 +125,53 @@ def import_model(file, sizes, folder, about, field="SRC"):
       "salmu_jax": salmu_jax.__version__,
       **{package: importlib.metadata.version(package) for package in packages},
     },
-    "weights": {**about, "file": file.name, "layout": statedict.recognise(tensors)},
+    "weights": {**about, "file": file.name, "layout": statedict.layout_of(tensors)},
   }
 
 
-def export_model(folder, out, layout="openclip"):
-  """Writes a finished model folder as one that OpenCLIP or Hugging Face loads, with a model card.
+def export_model(
+  folder: str | os.PathLike, target: str | os.PathLike, layout: str = "openclip"
+) -> pathlib.Path:
+  """Writes a finished model as a folder that OpenCLIP or Hugging Face loads, with a model card.
 
-  A compacted vocabulary is spread over CLIP's: kept ids get their rows, the others zeros, so texts
-  of kept tokens are read as here; the tokenizer's own file goes along and undoes it on import.
+  A compacted vocabulary is expanded to CLIP's: kept ids get their embeddings, the others zeros.
+  Texts of kept tokens are embedded as before. The compacted tokenizer is written too, and an import
+  restores the compacted vocabulary from it.
 
   Args:
     folder: the model folder.
-    out: the folder to make; it appears whole or not at all.
+    target: the folder to make; it appears complete or not at all.
     layout: a key of statedict.LAYOUTS.
 
   Returns:
     The path of the weights.
 
   Raises:
-    InputError: `folder` is no finished model, or `out` is there and not empty.
+    InputError: `folder` is no finished model, or `target` exists and is not empty.
   """
-  folder, out = pathlib.Path(folder), pathlib.Path(out).absolute()
+  folder, target = pathlib.Path(folder), pathlib.Path(target).absolute()
   if not is_finished(folder):
-    raise InputError(f"{folder} is no {_OURS}. Name one such as WORKDIR/models/vlunlearn.")
-  if out.exists() and (not out.is_dir() or any(out.iterdir())):
-    raise InputError(f"{out} is there already and is not an empty folder. Name another DST.")
-  params, sizes, words = _read_ours(folder)
+    raise InputError(f"{folder} is no {_FINISHED}. Name one such as WORKDIR/models/vlunlearn.")
+  if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    raise InputError(f"{target} is there already and is not an empty folder. Name another DST.")
+  params, sizes, tokenizer = _read_finished(folder)
   name = modelconfig.WEIGHTS[layout]
-  with files.replacing_folder(out) as partial:
+  with files.replacing_folder(target) as partial:
     tensors = statedict.to_tensors(params, sizes, layout)
     weights.write_tensors(partial / name, tensors)
     modelconfig.write(partial, sizes, layout)
-    if words.kept is not None:
-      tokenizers.save(words, partial / TOKENIZER)
-    files.write_text(partial / "README.md", card.text(folder, sizes, layout, words))
-  return out / name
+    if tokenizer.kept is not None:
+      tokenizers.save(tokenizer, partial / TOKENIZER)
+    files.write_text(partial / "README.md", card.markdown(folder, sizes, layout, tokenizer))
+  return target / name
 
 
-def weights_file(source, field):
-  """The file of weights that a file or folder means.
+def weights_file(source: str | os.PathLike, field: str) -> pathlib.Path:
+  """The weights file that `source` is, or the first one of hub.WEIGHTS in that folder.
+
+  Args:
+    source: a file or a folder.
+    field: what an error names.
 
   Raises:
     InputError: there is none.
@@ -173,42 +184,42 @@ def weights_file(source, field):
       return source / name
   raise InputError(
     f"{field}: {source} is neither a file of weights, nor a folder with "
-    f"{', '.join(hub.WEIGHTS)}, nor a {_OURS}."
+    f"{', '.join(hub.WEIGHTS)}, nor a {_FINISHED}."
   )
 
 
-def is_finished(folder):
+def is_finished(folder: str | os.PathLike) -> bool:
   """Whether a path is a finished model folder of this project."""
   folder = pathlib.Path(folder)
   return (folder / workdir.DONE).exists() and (folder / "params").is_dir()
 
 
-def _read_ours(folder):
-  """(params in the unrolled layout and the full vocabulary, their sizes, the tokenizer)."""
+def _read_finished(folder):
+  """(unrolled params with the full vocabulary, their sizes, the tokenizer) of a model folder."""
   settings = files.read_json(folder / workdir.SETTINGS)["model"]
-  words = tokenizers.load(folder / "tokenizer.json")
-  sizes = PRESETS[settings["preset"]]._replace(vocab_size=words.vocab_size)
+  tokenizer = tokenizers.load(folder / "tokenizer.json")
+  sizes = PRESETS[settings["preset"]]._replace(vocab_size=tokenizer.vocab_size)
   like = clip.shapes(clip.CLIP(sizes, scan=settings["scan"]))
-  one = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-  like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=one), like)
+  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
   params = jax.device_get(clip.unstack_layers(checkpoint.load_params(folder / "params", like)))
-  if words.kept is not None:
+  if tokenizer.kept is not None:
     table = leaves.token_embedding(params)
-    spread = np.zeros((_full_vocabulary(), table.shape[1]), np.float32)
-    spread[np.asarray(words.kept)] = table
-    params = leaves.with_token_embedding(params, spread)
-  return params, sizes._replace(vocab_size=_full_vocabulary()), words
+    expanded = np.zeros((_full_vocabulary(), table.shape[1]), np.float32)
+    expanded[np.asarray(tokenizer.kept)] = table
+    params = leaves.with_token_embedding(params, expanded)
+  return params, sizes._replace(vocab_size=_full_vocabulary()), tokenizer
 
 
 def _tokenizer_beside(file, sizes):
-  """The tokenizer in the folder of the weights where the preset leaves it open, else CLIP's."""
+  """The tokenizer beside the weights if the preset leaves the vocabulary open, else CLIP's."""
   if sizes.vocab_size:
     return tokenizers.clip_tokenizer(sizes.context_length)
   path = file.parent / TOKENIZER
   if not path.exists():
     raise InputError(
-      f"{file} has no {TOKENIZER} beside it, which says what words a model with a compacted "
-      "vocabulary knows. Keep the folder together as it was exported."
+      f"{file} has no {TOKENIZER} beside it, which lists the tokens that a model with a compacted "
+      "vocabulary knows. Keep all files of the exported folder together."
     )
   return tokenizers.load(path)
 
@@ -217,8 +228,8 @@ def _full_vocabulary():
   return tokenizers.clip_tokenizer().vocab_size
 
 
-def main(argv=None):
-  """Exports or reads in; returns the exit code."""
+def main(argv: Sequence[str] | None = None) -> int:
+  """Exports or imports a model, by the command line; returns the exit code."""
   parser = argparse.ArgumentParser(
     prog="python -m salmu_jax.interop.convert",
     description=__doc__,
@@ -242,7 +253,7 @@ def main(argv=None):
       preset = args.preset or _preset_of(args.src)
       if preset not in PRESETS:
         raise InputError(errors.unknown("--preset", preset, list(PRESETS)))
-      bring(args.src, preset, args.dst, "SRC")
+      import_model(args.src, preset, args.dst, "SRC")
       print(f"{args.dst}: a model folder for config.init, preset {preset}")
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)

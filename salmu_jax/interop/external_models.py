@@ -61,7 +61,7 @@ def bring(config: ConfigDict, folder: pathlib.Path, name: str) -> None:
   place = places(config)[name]
   if not _is_finished(place):
     target = model_folder(config, folder, name)
-    convert.bring(place, config.model.preset, target, field(config, name))
+    convert.import_model(place, config.model.preset, target, field(config, name))
 
 
 def check(config: ConfigDict, folder: pathlib.Path, name: str, tokenizer: Tokenizer) -> None:

@@ -1,15 +1,18 @@
 """The config files beside foreign weights: OpenCLIP's and Hugging Face's, written and compared.
 
-A config is read as flat facts, {"vision.width": 768, ...}, which are compared with those of a Sizes
-one by one; what cannot be represented here is refused by name.
+A config is read as flat facts, {"vision.width": 768, ...}, which are compared one by one with the
+facts of a Sizes. An option that the towers here do not have is refused by its name.
 """
 
+import os
 import pathlib
+from typing import Any
 
 import numpy as np
 
 from salmu_jax.data import images, tokenizers
 from salmu_jax.errors import InputError
+from salmu_jax.models.clip import Sizes
 from salmu_jax.runtime import files
 
 OPENCLIP, HUGGINGFACE = "open_clip_config.json", "config.json"
@@ -17,8 +20,8 @@ PREPROCESSOR = "preprocessor_config.json"
 WEIGHTS = {"openclip": "open_clip_model.safetensors", "huggingface": "model.safetensors"}
 _EPSILON = 1e-5  # Of layer norms, in the towers here and in PyTorch.
 
-# What OpenCLIP's configs may say of things that are only one way here: (key, what it must be).
-_ONLY = {
+# Options of OpenCLIP's configs that have one possible value here: {key: that value}.
+_FIXED = {
   "model_cfg": {"init_logit_bias": None, "nonscalar_logit_scale": False, "multimodal_cfg": None},
   "vision_cfg": {
     "timm_model_name": None,
@@ -64,7 +67,7 @@ _ONLY = {
   },
   "preprocess_cfg": {"interpolation": "bicubic", "resize_mode": "shortest", "mode": "RGB"},
 }
-# Read into facts, or without effect on what a trained model computes.
+# Keys that are read into facts, or have no effect on what a trained model computes.
 _READ = {
   "model_cfg": {
     "embed_dim",
@@ -97,8 +100,8 @@ _READ = {
 }
 
 
-def facts(sizes):
-  """What a config has to say of a model of these sizes."""
+def facts(sizes: Sizes) -> dict[str, Any]:
+  """The facts that a config of a model of these sizes must state."""
   return {
     "embed_dim": sizes.embed_dim,
     "image_size": sizes.image_size,
@@ -111,11 +114,14 @@ def facts(sizes):
   }
 
 
-def read(folder):
-  """(facts, the file) of the config in a folder, or (None, None) where there is none.
+def read(
+  folder: str | os.PathLike,
+) -> tuple[dict[str, Any], pathlib.Path] | tuple[None, None]:
+  """(facts, the file) of the config in a folder, or (None, None) if there is none.
 
   Raises:
-    InputError: it is no such config, or says something that this project's towers are not.
+    InputError: the file is no config of a CLIP model, or sets an option that the towers here do not
+      have.
   """
   for name, reader in ((OPENCLIP, _read_openclip), (HUGGINGFACE, _read_huggingface)):
     path = pathlib.Path(folder) / name
@@ -130,28 +136,32 @@ def read(folder):
   return None, None
 
 
-def check(folder, sizes):
-  """Raises InputError for a config in the folder that is of another model than `sizes`."""
-  found, path = read(folder)
-  if found is None:
+def check(folder: str | os.PathLike, sizes: Sizes) -> None:
+  """Raises InputError if the folder has a config, and of another model than `sizes`."""
+  described, path = read(folder)
+  if described is None:
     return
-  different = _different(found, sizes)
-  if different:
+  differences = _differences(described, sizes)
+  if differences:
     raise InputError(
-      f"{path} describes another model than the preset: {'; '.join(different)}. Choose the preset "
-      "that it describes."
+      f"{path} describes another model than the preset: {'; '.join(differences)}. Choose the "
+      "preset that it describes."
     )
 
 
-def describes(folder, sizes):
-  """Whether there is a config in the folder, and of just this model."""
-  found, _ = read(folder)
-  return found is not None and not _different(found, sizes)
+def describes(folder: str | os.PathLike, sizes: Sizes) -> bool:
+  """Whether the folder has a config, and it describes exactly this model."""
+  described, _ = read(folder)
+  return described is not None and not _differences(described, sizes)
 
 
-def write(folder, sizes, layout):
-  """Writes the config, and what says how pictures and texts are prepared, beside exported
-  weights.
+def write(folder: str | os.PathLike, sizes: Sizes, layout: str) -> None:
+  """Writes the config files of exported weights: the model, preprocessing and tokenizer.
+
+  Args:
+    folder: of the weights.
+    sizes: of the model.
+    layout: "openclip" or "huggingface".
   """
   folder = pathlib.Path(folder)
   if layout == "openclip":
@@ -163,7 +173,7 @@ def write(folder, sizes, layout):
 
 
 def _preprocessor(size):
-  """What a `CLIPImageProcessor` has to be told to prepare pictures as here."""
+  """The settings with which a `CLIPImageProcessor` prepares pictures as this project does."""
   return {
     "image_processor_type": "CLIPImageProcessor",
     "do_resize": True,
@@ -178,30 +188,28 @@ def _preprocessor(size):
   }
 
 
-def _different(found, sizes):
+def _differences(described, sizes):
   expected = facts(sizes)
-  if not sizes.vocab_size:  # Left open by the preset; exports have CLIP's whole vocabulary.
-    expected["vocab_size"] = found["vocab_size"]
+  if not sizes.vocab_size:  # The preset leaves it open; exports have CLIP's whole vocabulary.
+    expected["vocab_size"] = described["vocab_size"]
   return [
-    f"{key} is {found[key]!r} there and {value!r} in the preset"
+    f"{key} is {described[key]!r} there and {value!r} in the preset"
     for key, value in expected.items()
-    if found[key] != value
+    if described[key] != value
   ]
 
 
 def _read_openclip(config, path):
-  model, vision, text = (
-    config["model_cfg"],
-    config["model_cfg"]["vision_cfg"],
-    config["model_cfg"]["text_cfg"],
-  )
+  model = config["model_cfg"]
+  vision, text = model["vision_cfg"], model["text_cfg"]
+  preprocessing = config.get("preprocess_cfg", {})
   sections = {"model_cfg": model, "vision_cfg": vision, "text_cfg": text}
-  sections["preprocess_cfg"] = config.get("preprocess_cfg", {})
-  for section, values in sections.items():
-    for key, value in values.items():
-      _check_only(path, f"{section}.{key}", value, key in _READ[section], _ONLY[section], key)
-  for key, ours in (("mean", images.MEAN), ("std", images.STD)):
-    _check_close(path, f"preprocess_cfg.{key}", sections["preprocess_cfg"].get(key, ours), ours)
+  for section, options in {**sections, "preprocess_cfg": preprocessing}.items():
+    for key, value in options.items():
+      if key not in _READ[section]:
+        _check_fixed(path, section, key, value)
+  for key, expected in (("mean", images.MEAN), ("std", images.STD)):
+    _check_close(path, f"preprocess_cfg.{key}", preprocessing.get(key, expected), expected)
   width = vision.get("width", 768)
   return {
     "embed_dim": model["embed_dim"],
@@ -219,8 +227,8 @@ def _read_openclip(config, path):
   }
 
 
-def openclip(sizes):
-  """OpenCLIP's own config of a model of these sizes, as its files have it."""
+def openclip(sizes: Sizes) -> dict[str, Any]:
+  """The content of OpenCLIP's config file for a model of these sizes."""
   vision, text = sizes.vision, sizes.text
   model = {
     "embed_dim": sizes.embed_dim,
@@ -254,17 +262,18 @@ def _read_huggingface(config, path):
   vision, text = config["vision_config"], config["text_config"]
   if config.get("model_type") != "clip":
     raise InputError(f"{path}: model_type is {config.get('model_type')!r}; it must be 'clip'.")
-  # A key that is left out has the value that `CLIPConfig` gives it.
-  acts = {part.get("hidden_act", "quick_gelu") for part in (vision, text)}
-  if acts not in ({"gelu"}, {"quick_gelu"}):
+  # A missing key has the default of `CLIPConfig`.
+  activations = {tower.get("hidden_act", "quick_gelu") for tower in (vision, text)}
+  if activations not in ({"gelu"}, {"quick_gelu"}):
     raise InputError(
-      f"{path}: hidden_act is {sorted(acts)}; it must be gelu or quick_gelu, in both."
+      f"{path}: hidden_act is {sorted(activations)}; it must be gelu or quick_gelu, in both towers."
     )
-  for name, part, hidden, wide in (("vision", vision, 768, 3072), ("text", text, 512, 2048)):
-    width = part.get("hidden_size", hidden)
-    if part.get("intermediate_size", wide) != 4 * width:
+  for name, tower, hidden, wide in (("vision", vision, 768, 3072), ("text", text, 512, 2048)):
+    width = tower.get("hidden_size", hidden)
+    if tower.get("intermediate_size", wide) != 4 * width:
       raise InputError(f"{path}: {name}_config.intermediate_size must be four times hidden_size.")
-    _check_close(path, f"{name}_config.layer_norm_eps", part.get("layer_norm_eps", 1e-5), _EPSILON)
+    epsilon = tower.get("layer_norm_eps", 1e-5)
+    _check_close(path, f"{name}_config.layer_norm_eps", epsilon, _EPSILON)
   if path.with_name(PREPROCESSOR).exists():
     _check_preprocessor(path.with_name(PREPROCESSOR), vision.get("image_size", 224))
   return {
@@ -279,25 +288,25 @@ def _read_huggingface(config, path):
     "text.heads": text.get("num_attention_heads", 8),
     "context_length": text.get("max_position_embeddings", 77),
     "vocab_size": text.get("vocab_size", 49408),
-    "quick_gelu": acts == {"quick_gelu"},
+    "quick_gelu": activations == {"quick_gelu"},
   }
 
 
 def _check_preprocessor(path, size):
-  about = files.read_json(path)
+  settings = files.read_json(path)
   expected = _preprocessor(size)
   del expected["image_processor_type"]  # Several classes do the same.
   for key in ("image_mean", "image_std"):
-    _check_close(path, key, about.get(key, expected[key]), expected.pop(key))
-  for key, ours in expected.items():
-    found = about.get(key, ours)
+    _check_close(path, key, settings.get(key, expected[key]), expected.pop(key))
+  for key, right in expected.items():
+    value = settings.get(key, right)
     # Older versions write sizes as one number.
-    if found != ours and not (isinstance(ours, dict) and found == size):
-      raise InputError(f"{path}: {key} is {found!r}; pictures are prepared with {ours!r} here.")
+    if value != right and not (isinstance(right, dict) and value == size):
+      raise InputError(f"{path}: {key} is {value!r}; pictures are prepared with {right!r} here.")
 
 
 def _huggingface(sizes):
-  def tower(size, **more):
+  def tower(size, **options):
     return {
       "hidden_size": size.width,
       "intermediate_size": 4 * size.width,
@@ -306,7 +315,7 @@ def _huggingface(sizes):
       "hidden_act": "quick_gelu" if sizes.quick_gelu else "gelu",
       "layer_norm_eps": _EPSILON,
       "projection_dim": sizes.embed_dim,
-      **more,
+      **options,
     }
 
   return {
@@ -325,21 +334,20 @@ def _huggingface(sizes):
       model_type="clip_text_model",
       max_position_embeddings=sizes.context_length,
       vocab_size=sizes.vocab_size,
-      # The last two ids; here, too, the text tower reads the end of text at its first place.
+      # The last two ids. Both text towers read the first end of text.
       bos_token_id=sizes.vocab_size - 2,
       eos_token_id=sizes.vocab_size - 1,
     ),
   }
 
 
-def _check_only(path, where, value, is_read, only, key):
-  if is_read:
-    return
-  if key not in only or value != only[key]:
-    right = f"it must be {only[key]!r}" if key in only else "nothing here corresponds to it"
-    raise InputError(f"{path}: {where} is {value!r}; {right}.")
+def _check_fixed(path, section, key, value):
+  fixed = _FIXED[section]
+  if key not in fixed or value != fixed[key]:
+    right = f"it must be {fixed[key]!r}" if key in fixed else "nothing here corresponds to it"
+    raise InputError(f"{path}: {section}.{key} is {value!r}; {right}.")
 
 
-def _check_close(path, where, found, expected):
-  if np.shape(found) != np.shape(expected) or not np.allclose(found, expected, rtol=1e-4, atol=0):
-    raise InputError(f"{path}: {where} is {found!r}; the towers here are made for {expected!r}.")
+def _check_close(path, where, value, expected):
+  if np.shape(value) != np.shape(expected) or not np.allclose(value, expected, rtol=1e-4, atol=0):
+    raise InputError(f"{path}: {where} is {value!r}; the towers here are made for {expected!r}.")

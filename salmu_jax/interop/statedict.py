@@ -1,18 +1,19 @@
-"""Our parameters as PyTorch state dicts and back: OpenCLIP's `CLIP` and Hugging Face's `CLIPModel`.
+"""Parameters to and from the state dicts of OpenCLIP's `CLIP` and Hugging Face's `CLIPModel`.
 
-Each layout is a list of Entry, made from the sizes and used in both directions, so nothing is
-renamed by two pieces of code. Arrays are numpy; only transposition and concatenation happen, so a
-way there and back gives the same bits.
+A layout is a list of Entry, which follows from the sizes and serves both directions. Arrays are
+numpy and are only transposed, split and joined, so a round trip returns the same bits.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from salmu_jax.errors import InputError
 from salmu_jax.models import clip
+from salmu_jax.models.clip import Sizes
 
-# Not parameters: masks, positions and sizes that some versions stored beside them.
+# Masks, positions and sizes that some versions stored beside the parameters.
 _NOT_PARAMETERS = {
   "attn_mask",
   "input_resolution",
@@ -25,19 +26,22 @@ _SHOWN = 5
 
 
 class Entry(NamedTuple):
-  """Where a parameter of ours is in a state dict.
+  """Where a parameter of this project is in a state dict.
 
-  path: ours, "/" between keys. shape: ours. theirs: the tensors that, joined along their first
-  axis, are ours after `axes`. axes: transposes theirs into ours; () leaves it.
+  Attributes:
+    path: of the parameter, "/" between keys.
+    shape: of the parameter.
+    tensors: names in the state dict; these tensors are joined along their first axis.
+    axes: transposes the joined tensor into the parameter; () leaves it as it is.
   """
 
   path: str
-  shape: tuple
-  theirs: tuple
-  axes: tuple = ()
+  shape: tuple[int, ...]
+  tensors: tuple[str, ...]
+  axes: tuple[int, ...] = ()
 
 
-def openclip(sizes):
+def openclip(sizes: Sizes) -> list[Entry]:
   """Entries of OpenCLIP's `CLIP`."""
 
   def block(prefix, path, width):
@@ -72,7 +76,7 @@ def openclip(sizes):
   return [*_entries(sizes, names, block), *projections]
 
 
-def huggingface(sizes):
+def huggingface(sizes: Sizes) -> list[Entry]:
   """Entries of Hugging Face's `CLIPModel`."""
 
   def block(prefix, path, width):
@@ -93,7 +97,7 @@ def huggingface(sizes):
     "class_embedding": "vision_model.embeddings.class_embedding",
     "image_positions": "vision_model.embeddings.position_embedding.weight",
     "patches": "vision_model.embeddings.patch_embedding.weight",
-    "ln_pre": "vision_model.pre_layrnorm",  # Their spelling.
+    "ln_pre": "vision_model.pre_layrnorm",  # as Hugging Face spells it
     "image_blocks": "vision_model.encoder.layers",
     "ln_post": "vision_model.post_layernorm",
     "tokens": "text_model.embeddings.token_embedding.weight",
@@ -109,19 +113,22 @@ def huggingface(sizes):
   return [*_entries(sizes, names, block), *projections]
 
 
-LAYOUTS = {"openclip": openclip, "huggingface": huggingface}
+LAYOUTS: dict[str, Callable[[Sizes], list[Entry]]] = {
+  "openclip": openclip,
+  "huggingface": huggingface,
+}
 
 
-def shapes(sizes, layout):
+def shapes(sizes: Sizes, layout: str) -> dict[str, tuple[int, ...]]:
   """{tensor name: shape} of a state dict."""
-  return {name: _their_shape(entry) for entry in LAYOUTS[layout](sizes) for name in entry.theirs}
+  return {name: _tensor_shape(entry) for entry in LAYOUTS[layout](sizes) for name in entry.tensors}
 
 
-def to_tensors(params, sizes, layout):
-  """A state dict of our parameters.
+def to_tensors(params: Mapping[str, Any], sizes: Sizes, layout: str) -> dict[str, np.ndarray]:
+  """A state dict of parameters.
 
   Args:
-    params: as `clip.init` makes them, scanned or not.
+    params: as `clip.init` returns them, scanned or not.
     sizes: of the model.
     layout: a key of LAYOUTS.
 
@@ -136,18 +143,18 @@ def to_tensors(params, sizes, layout):
     value = np.asarray(value, np.float32)
     if entry.axes:
       value = value.transpose(np.argsort(entry.axes))
-    parts = np.split(value, len(entry.theirs)) if len(entry.theirs) > 1 else [value]
-    for name, part in zip(entry.theirs, parts, strict=True):
+    parts = np.split(value, len(entry.tensors)) if len(entry.tensors) > 1 else [value]
+    for name, part in zip(entry.tensors, parts, strict=True):
       tensors[name] = np.asarray(part, order="C")
   return tensors
 
 
-def from_tensors(tensors, sizes, where):
-  """Our parameters from a state dict, whose layout its names tell.
+def from_tensors(tensors: Mapping[str, np.ndarray], sizes: Sizes, where: str) -> dict[str, Any]:
+  """Parameters from a state dict, whose layout follows from its names.
 
   Args:
-    tensors: {name: array}; names as OpenCLIP's `CLIP` or `CustomTextCLIP`, or Hugging Face's
-      `CLIPModel`, have them.
+    tensors: {name: array}, with the names of OpenCLIP's `CLIP` or `CustomTextCLIP`, or of Hugging
+      Face's `CLIPModel`.
     sizes: of the model.
     where: names the file in an error.
 
@@ -155,55 +162,53 @@ def from_tensors(tensors, sizes, where):
     A nested dict of float32 arrays, in the unrolled layout.
 
   Raises:
-    InputError: tensors are missing, not known, of another shape or not finite; they are listed.
+    InputError: tensors are missing, unexpected, of another shape or not finite; they are listed.
   """
   tensors = _plain_names(tensors)
-  layout = recognise(tensors)
-  _account(tensors, shapes(sizes, layout), where)
+  layout = layout_of(tensors)
+  _check_complete(tensors, shapes(sizes, layout), where)
   params = {}
   for entry in LAYOUTS[layout](sizes):
-    parts = [np.asarray(tensors[name], np.float32) for name in entry.theirs]
+    parts = [np.asarray(tensors[name], np.float32) for name in entry.tensors]
     value = parts[0] if len(parts) == 1 else np.concatenate(parts)
     if entry.axes:
       value = value.transpose(entry.axes)
     *parents, leaf = entry.path.split("/")
-    place = params
+    module = params
     for key in parents:
-      place = place.setdefault(key, {})
-    place[leaf] = np.asarray(value.reshape(entry.shape), order="C")
+      module = module.setdefault(key, {})
+    module[leaf] = np.asarray(value.reshape(entry.shape), order="C")
   return params
 
 
-def recognise(tensors):
-  """The key of LAYOUTS that tensor names belong to."""
+def layout_of(tensors: Iterable[str]) -> str:
+  """The layout, a key of LAYOUTS, that tensor names belong to."""
   return "huggingface" if any(name.startswith("vision_model.") for name in tensors) else "openclip"
 
 
 def _plain_names(tensors):
-  """Without what is no parameter, and the prefixes of distributed training and `CustomTextCLIP`."""
+  """Parameters only, without the prefixes of distributed training and of `CustomTextCLIP`."""
   plain = {name.removeprefix("module."): value for name, value in tensors.items()}
   plain = {name.removeprefix("text."): value for name, value in plain.items()}
   return {name: value for name, value in plain.items() if name not in _NOT_PARAMETERS}
 
 
-def _account(tensors, expected, where):
-  """Raises InputError unless the tensors are just the expected ones, of these shapes, and
-  finite.
-  """
-  both = [name for name in expected if name in tensors]
+def _check_complete(tensors, expected, where):
+  """Raises InputError unless the tensors have the expected names and shapes, and are finite."""
+  common = [name for name in expected if name in tensors]
   faults = [
     [f"{name} is missing" for name in expected if name not in tensors],
     [f"{name} belongs to no part of this model" for name in tensors if name not in expected],
     [
       f"{name} is {np.shape(tensors[name])}, this model has {expected[name]}"
-      for name in both
+      for name in common
       if np.shape(tensors[name]) != expected[name]
       # Some versions store the scale as one element of a vector.
       and (np.size(tensors[name]), expected[name]) != (1, ())
     ],
     [
       f"{name} holds NaN or infinity"
-      for name in both
+      for name in common
       if not np.isfinite(np.asarray(tensors[name], np.float32)).all()
     ],
   ]
@@ -216,21 +221,21 @@ def _account(tensors, expected, where):
 
 
 def _listed(lines):
-  """The first faults of one kind, and how many more of it there are."""
+  """The first faults of a kind, and the number of its other faults."""
   more = f"; and {len(lines) - _SHOWN} more like that" if len(lines) > _SHOWN else ""
   return "; ".join(lines[:_SHOWN]) + more
 
 
-def _their_shape(entry):
+def _tensor_shape(entry):
   shape = tuple(entry.shape[axis] for axis in np.argsort(entry.axes)) if entry.axes else entry.shape
-  return (shape[0] // len(entry.theirs), *shape[1:]) if shape else shape
+  return (shape[0] // len(entry.tensors), *shape[1:]) if shape else shape
 
 
 def _entries(sizes, names, block):
-  """All but the projections, which the layouts keep in different directions."""
+  """All entries but the projections, which only one of the layouts transposes."""
   image, text, patch = sizes.vision, sizes.text, sizes.patch_size
   positions = 1 + (sizes.image_size // patch) ** 2
-  out = [
+  entries = [
     Entry("logit_scale", (), ("logit_scale",)),
     Entry("visual/class_embedding", (image.width,), (names["class_embedding"],)),
     Entry("visual/positional_embedding", (positions, image.width), (names["image_positions"],)),
@@ -243,10 +248,10 @@ def _entries(sizes, names, block):
     ),
     *_norm(names["ln_final"], "text/ln_final", text.width),
   ]
-  for tower, place, key in ((image, "visual", "image_blocks"), (text, "text", "text_blocks")):
+  for tower, module, key in ((image, "visual", "image_blocks"), (text, "text", "text_blocks")):
     for i in range(tower.layers):
-      out += block(f"{names[key]}.{i}", f"{place}/transformer/block_{i}", tower.width)
-  return out
+      entries += block(f"{names[key]}.{i}", f"{module}/transformer/block_{i}", tower.width)
+  return entries
 
 
 def _norm(prefix, path, width):

@@ -1,1 +1,1 @@
-"""Where it runs: devices, processes, files, workdirs, progress."""
+"""What a run runs on: devices, processes, files, workdirs, the terminal."""

@@ -7,16 +7,18 @@ import os
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Iterator
+from typing import Any
 
 from salmu_jax.errors import InputError
 
 
 @contextlib.contextmanager
-def replacing(path):
-  """Yields a temporary path beside `path`, which takes its place if the block succeeds.
+def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+  """Yields a temporary file beside `path`, which replaces `path` if the block succeeds.
 
   Args:
-    path: the file to write. Parent folders are made.
+    path: the file to write. Missing parent folders are made.
 
   Raises:
     InputError: the file cannot be written (disk full, no permission); `path` is as it was.
@@ -40,14 +42,14 @@ def replacing(path):
 
 
 @contextlib.contextmanager
-def replacing_folder(folder):
-  """Yields a temporary folder beside `folder`, which takes its place if the block succeeds.
+def replacing_folder(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
+  """Yields a temporary folder beside `folder`, which replaces `folder` if the block succeeds.
 
   Args:
-    folder: the folder to make, absent or empty. Parent folders are made.
+    folder: the folder to make, absent or empty. Missing parent folders are made.
 
   Raises:
-    InputError: it cannot be written.
+    InputError: the folder cannot be written.
   """
   folder = pathlib.Path(folder)
   partial = folder.with_name(f".{folder.name}.partial")
@@ -65,21 +67,21 @@ def replacing_folder(folder):
 def _unwritable(path, error):
   return InputError(
     f"Cannot write {path}: {error.strerror or error}. What was there before is unchanged. "
-    "Free some space or choose another place, then start the same command again."
+    "Free some space or choose another place, then rerun the same command."
   )
 
 
-def write_text(path, text):
+def write_text(path: str | os.PathLike, text: str) -> None:
   """Writes `text` as UTF-8, atomically."""
   with replacing(path) as temporary:
     temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path, value):
+def write_json(path: str | os.PathLike, value: Any) -> None:
   """Writes `value` as JSON with a final newline, atomically.
 
   Raises:
-    InputError: it holds a NaN or an infinity, which JSON has not; or as `replacing` does.
+    InputError: `value` holds NaN or infinity, which JSON cannot represent; or see `replacing`.
   """
   try:
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
@@ -90,7 +92,7 @@ def write_json(path, value):
   write_text(path, text + "\n")
 
 
-def read_json(path):
+def read_json(path: str | os.PathLike) -> Any:
   """Reads a JSON file.
 
   Raises:
@@ -104,25 +106,31 @@ def read_json(path):
     raise InputError(f"{path} is not valid JSON ({error}). Restore it from its source.") from error
 
 
-def sha256(path):
-  """Hex digest of a file, read in blocks."""
+def sha256(path: str | os.PathLike) -> str:
+  """Hex SHA-256 of a file, which is read in blocks."""
   with open(path, "rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def digest(value):
-  """Hex SHA-256 of a JSON value, whatever the order of its keys."""
+def digest(value: Any) -> str:
+  """Hex SHA-256 of a JSON value; the order of keys does not matter."""
   return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def require_space(folder, needed, what):
-  """Fails before any work when the disk under `folder` cannot hold `needed` bytes for `what`."""
+def require_space(folder: str | os.PathLike, needed: int, purpose: str) -> None:
+  """Raises InputError unless the disk of a folder has room.
+
+  Args:
+    folder: where the bytes will be written; it need not exist yet.
+    needed: bytes.
+    purpose: what the bytes are, as "the release".
+  """
   folder = pathlib.Path(folder)
   while not folder.exists():
     folder = folder.parent
   free = shutil.disk_usage(folder).free
   if free < needed:
     raise InputError(
-      f"Not enough disk space in {folder} for {what}: about {needed / 2**20:.0f} MiB are needed, "
-      f"{free / 2**20:.0f} MiB are free. Free some space or choose another --workdir."
+      f"Not enough disk space in {folder} for {purpose}: about {needed / 2**20:.0f} MiB are "
+      f"needed, {free / 2**20:.0f} MiB are free. Free some space or choose another --workdir."
     )

@@ -1,7 +1,7 @@
-"""Several processes as one run: their start, what the first does for all, and a stop at a signal.
+"""Runs of several processes: joining them, work for the first one only, and stopping at SIGTERM.
 
-Every process runs the same program; they see the same workdir. The first alone writes files, and
-all take part in steps, checkpoints and evaluation.
+Every process runs the same program and sees the same workdir. Only the first writes files; all take
+part in steps, checkpoints and evaluation.
 """
 
 import contextlib
@@ -12,6 +12,8 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,60 +24,71 @@ from jax.experimental import multihost_utils
 from salmu_jax.errors import InputError, Stopped
 from salmu_jax.runtime import sharding
 
-# Seconds until the others notice that a process is gone, and until an orderly end is given up.
+# Seconds until the loss of a process is noticed, and until an orderly shutdown is given up.
 _HEARTBEAT, _SHUTDOWN = 30, 30
 _WEEK = 7 * 24 * 3600
-_number = itertools.count()  # of waits; all processes wait in the same order
+_barrier = itertools.count()  # numbers barriers; all processes reach them in the same order
+T = TypeVar("T")
 
 
-def start(coordinator, processes, process, *, timeout=300):
-  """Joins this process with the others; to be called before anything of JAX is computed.
+def start(
+  coordinator: str, processes: int | None, process: int | None, *, timeout: int = 300
+) -> None:
+  """Connects this process with the others of the run; call it before JAX computes anything.
 
   Args:
-    coordinator: "HOST:PORT" of the first process, or "auto" where TPU, Slurm, MPI or Kubernetes
-      tell.
-      Empty: this process is alone.
-    processes, process: how many there are, and which of them this is, from 0; None with "auto".
+    coordinator: "HOST:PORT" of the first process; "auto" where TPU, Slurm, MPI or Kubernetes know
+      it; "" for a run of one process.
+    processes: how many processes there are; None with "auto" or "".
+    process: the number of this one, from 0; None with "auto" or "".
     timeout: seconds to wait for the others.
 
   Raises:
-    InputError: the three do not go together, or not all have come within the timeout.
+    InputError: the three contradict each other, or a process is missing after the timeout.
   """
   if not coordinator:
     if processes is not None or process is not None:
       raise InputError(
-        "--processes and --process go with --coordinator=HOST:PORT, which is not given."
+        "--processes and --process go with --coordinator=HOST:PORT, which is missing."
       )
     return
-  asked = {"initialization_timeout": timeout, "heartbeat_timeout_seconds": _HEARTBEAT}
-  asked["shutdown_timeout_seconds"] = _SHUTDOWN
   if coordinator == "auto" and (processes is not None or process is not None):
     raise InputError(
-      "--coordinator=auto finds out how many processes there are; leave out the other two."
+      "--coordinator=auto detects the processes itself; leave out the other two, --processes and "
+      "--process."
     )
+  address = {}
   if coordinator != "auto":
     _check_address(coordinator, processes, process)
     if process > 0:
       _await_first(coordinator, timeout)
-    asked |= {
+    address = {
       "coordinator_address": coordinator,
       "num_processes": processes,
       "process_id": process,
       "cluster_detection_method": "deactivate",
     }
-  try:
-    jax.distributed.initialize(**asked)
-  except (RuntimeError, ValueError) as error:
-    raise InputError(
-      f"This process could not join the others at --coordinator={coordinator}: {_brief(error)}. "
-      "Start every process with the same --coordinator and --processes, and each with its own "
-      "--process."
-    ) from error
+  _initialize(coordinator, **address, initialization_timeout=timeout)
   if processes not in (None, jax.process_count()):
     raise InputError(
       f"This process was started with --processes={processes}, and the first with "
       f"{jax.process_count()}. Start all of them with the same number."
     )
+
+
+def _initialize(coordinator, **options):
+  try:
+    jax.distributed.initialize(
+      **options,
+      heartbeat_timeout_seconds=_HEARTBEAT,
+      shutdown_timeout_seconds=_SHUTDOWN,
+    )
+  except (RuntimeError, ValueError) as error:
+    raise InputError(
+      f"This process could not join the others at --coordinator={coordinator}: {_brief(error)}. "
+      "Start all processes with the same --coordinator and --processes, each with its own "
+      "--process."
+    ) from error
 
 
 def _check_address(coordinator, processes, process):
@@ -84,26 +97,24 @@ def _check_address(coordinator, processes, process):
     raise InputError(f"--coordinator={coordinator} is not HOST:PORT or 'auto'.")
   if processes is None or process is None or not 0 <= process < processes:
     raise InputError(
-      f"--coordinator={coordinator} needs --processes, their number, and --process, which of them "
-      f"this is, from 0; found --processes={processes} and --process={process}."
+      f"--coordinator={coordinator} needs --processes, how many there are, and --process, the "
+      f"number of this one, from 0; found --processes={processes} and --process={process}."
     )
 
 
 def _await_first(coordinator, timeout):
-  """Returns once the first process listens: JAX's client would end this process without a word
-  of ours.
-  """
+  """Returns once the first process listens; JAX's own client would kill this process instead."""
   host, _, port = coordinator.rpartition(":")
-  until = time.monotonic() + timeout
+  deadline = time.monotonic() + timeout
   while True:
     try:
       socket.create_connection((host, int(port)), timeout=5).close()
       return
     except OSError as error:
-      if time.monotonic() > until:
+      if time.monotonic() > deadline:
         raise InputError(
           f"Nobody listens at --coordinator={coordinator} after {timeout} s ({error}). Start the "
-          "first process (--process=0) there, and see that the others can reach that port."
+          "first process (--process=0) there, and make sure that the others can reach that port."
         ) from error
     time.sleep(0.5)
 
@@ -112,30 +123,35 @@ def _brief(error):
   return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-def check_same(what, value):
-  """Raises InputError unless all processes have the same `value` (a string), as of their config."""
+def check_same(label: str, value: str) -> None:
+  """Raises InputError unless `value` is the same in all processes.
+
+  Args:
+    label: what the value is, as "config".
+    value: such as a digest; its first 64 bytes are compared.
+  """
   if jax.process_count() == 1:
     return
   own = np.frombuffer(value.encode().ljust(64)[:64], np.uint8)
   everyone = multihost_utils.process_allgather(own)
-  differ = [p for p, row in enumerate(everyone) if (row != everyone[0]).any()]
-  if differ:
+  different = [p for p, row in enumerate(everyone) if (row != everyone[0]).any()]
+  if different:
     raise InputError(
-      f"Process {differ[0]} has another {what} than process 0. Start all processes with the same "
-      "command but for --process, and the same version of the code."
+      f"Process {different[0]} has another {label} than process 0. Start all processes with the "
+      "same version of the code and the same command; only --process differs."
     )
 
 
-def is_first():
-  """Whether this is the process that writes files and talks."""
+def is_first() -> bool:
+  """Whether this is the process that writes files and prints."""
   return jax.process_index() == 0
 
 
-def first_alone(work):
+def first_alone(work: Callable[[], Any]) -> None:
   """Runs `work()` in the first process while the others wait.
 
   Raises:
-    InputError: it failed; the first process gets its own error, the others are told to look there.
+    InputError: in the other processes, if the work failed. The first raises the work's own error.
   """
   if jax.process_count() == 1:
     work()
@@ -145,61 +161,57 @@ def first_alone(work):
       work()
   except BaseException:
     _wait_for_all()
-    agreed(False)
+    flag_of_first(False)
     raise
   _wait_for_all()
-  if not agreed(True):
+  if not flag_of_first(True):
     raise InputError("Process 0 has failed; its own message says why.")
 
 
-def first_then_all(work):
-  """Runs `work()` in the first process, then in the others, who find done what it does once.
+def first_then_all(work: Callable[[], T]) -> T:
+  """Runs `work()` in the first process, then in the others, which can use the files it wrote.
 
   Returns:
-    What it returned in this process.
+    The value of `work()` in this process.
   """
-  done = []
-  first_alone(lambda: done.append(work()))
-  return done[0] if done else work()
+  results = []
+  first_alone(lambda: results.append(work()))
+  return results[0] if results else work()
 
 
 def _wait_for_all():
-  """Waits, for as long as it takes: a collective of the devices would give up after half a
-  minute.
-  """
+  """Waits without a limit; a collective of the devices would give up after half a minute."""
   everyone = set(range(jax.process_count()))
   ocp.multihost.sync_global_processes(
-    f"salmu_jax {next(_number)}", processes=everyone, timeout=_WEEK
+    f"salmu_jax {next(_barrier)}", processes=everyone, timeout=_WEEK
   )
 
 
-def agreed(flag):
-  """The first process's flag, in all of them, before any goes on."""
+def flag_of_first(flag: bool) -> bool:
+  """The flag of the first process, in every process."""
   return bool(multihost_utils.broadcast_one_to_all(np.int32(flag)))
 
 
-def on_host(tree):
-  """Numpy copies of arrays; those that are spread over processes come whole to each."""
+def on_host(tree: Any) -> Any:
+  """A tree of arrays as numpy; every process gets whole copies of arrays that are split."""
 
   def fetch(leaf):
-    spread = isinstance(leaf, jax.Array) and not (
+    split = isinstance(leaf, jax.Array) and not (
       leaf.is_fully_addressable or leaf.is_fully_replicated
     )
-    return multihost_utils.process_allgather(leaf, tiled=True) if spread else jax.device_get(leaf)
+    return multihost_utils.process_allgather(leaf, tiled=True) if split else jax.device_get(leaf)
 
   return jax.tree.map(fetch, tree)
 
 
-def lost_another(error):
-  """Whether an error says that another process of this run is gone."""
+def means_lost_process(error: BaseException) -> bool:
+  """Whether an error was caused by the loss of another process of this run."""
   signs = ("Gloo", "heartbeat", "coordination service", "Connection reset", "Socket closed")
   return jax.process_count() > 1 and any(sign in str(error) for sign in signs)
 
 
-def leave(message):
-  """Ends this process with an error; one of several without waiting for the others, who may
-  hang.
-  """
+def exit_with_error(message: str) -> NoReturn:
+  """Ends this process with an error, without waiting for other processes, which may hang."""
   if jax.process_count() == 1:
     sys.exit(message)
   print(message, file=sys.stderr, flush=True)
@@ -208,65 +220,64 @@ def leave(message):
 
 
 class Stop:
-  """Whether the run has been asked to end, by SIGTERM, as clouds send it before they take a
-  machine.
+  """Stops a run at SIGTERM, which clouds send before they take a machine away.
 
-  A lone process is stopped at once, but for steps, between which it asks. Several have to stop
-  after the same step: each tells the others with every step whether it was asked, and reads a step
-  later what they said, so that no device waits.
+  A run of one process stops at once, or after the current step. Several processes have to stop
+  after the same step: with every step each sends the others whether it got the signal, and reads
+  their answer a step later, so that no device waits.
   """
 
-  def __init__(self):
-    self._asked = self._in_steps = False
-    self._said = None
+  def __init__(self) -> None:
+    self._signalled = self._in_steps = False
+    self._answer = None
     self._alone = jax.process_count() == 1
-    # Of JAX's own preemption service there is one for all steps of a program, and Orbax counts
-    # there too.
+    # JAX's own preemption service counts the steps of the whole program, and Orbax uses it too.
     signal.signal(signal.SIGTERM, self._on_signal)
 
   def _on_signal(self, number, frame):
     del number, frame
-    self._asked = True
+    self._signalled = True
     if self._alone and not self._in_steps:
       raise Stopped("between two stages")
 
   @contextlib.contextmanager
-  def between_steps(self):
-    """Within the block, a signal is only noted; yields asked() -> bool, to be called after every
-    step.
+  def between_steps(self) -> Iterator[Callable[[], bool]]:
+    """Yields due() -> bool, which tells after every step whether to stop.
+
+    Within the block a signal raises nothing.
 
     Raises:
-      Stopped: when the block ends, if a signal has come too late for it.
+      Stopped: when the block ends, if the signal came after the last call of `due`.
     """
-    self._in_steps, self._said = True, None
+    self._in_steps, self._answer = True, None
     try:
-      yield self._reached
+      yield self._due
     finally:
       self._in_steps = False
-    if self._asked if self._alone else agreed_by_any(self._asked):
+    if self._signalled if self._alone else flag_of_any(self._signalled):
       raise Stopped("after the last step, which is saved")
 
-  def _reached(self):
+  def _due(self):
     if self._alone:
-      return self._asked
-    before, self._said = self._said, _say(self._asked)
-    return before is not None and bool(before)
+      return self._signalled
+    previous, self._answer = self._answer, _any_of_all(self._signalled)
+    return previous is not None and bool(previous)
 
 
-def agreed_by_any(flag):
-  """Whether the flag of any process is true, in all of them."""
-  return bool(_say(flag))
+def flag_of_any(flag: bool) -> bool:
+  """Whether the flag of any process is true, in every process."""
+  return bool(_any_of_all(flag))
 
 
-def _say(flag):
-  """Sends this process's flag to all; the answer, whether any is true, is a () array on its way."""
+def _any_of_all(flag):
+  """Whether the flag of any process is true: a () array, computed asynchronously."""
   own = np.full(jax.local_device_count(), flag, np.int32)
   return _any(sharding.put_batch(own, _all_devices()))
 
 
 @functools.cache
 def _all_devices():
-  """Made once: steps ask for it."""
+  """The mesh, made once because every step needs it."""
   return sharding.make_mesh()
 
 

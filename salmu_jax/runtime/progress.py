@@ -1,19 +1,24 @@
-"""What the terminal shows: stage lines always, live bars only where somebody watches."""
+"""What the terminal shows: a line for each stage, and live bars on a terminal only."""
 
 import contextlib
+from collections.abc import Callable, Iterator
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-# Progress goes to stderr; stdout is for what a run is for, the leaderboard.
+# Progress goes to stderr; stdout is for the leaderboard.
 console = Console(stderr=True, highlight=False)
 
 
 @contextlib.contextmanager
-def bar(label, total):
-  """Yields update(done, text=""), which moves a bar with rate and time left on a terminal.
+def bar(label: str, total: int) -> Iterator[Callable[..., None]]:
+  """Yields update(done, text=""), which moves a progress bar with its rate and the time left.
 
-  Elsewhere it stays quiet.
+  No bar is shown where stderr is not a terminal.
+
+  Args:
+    label: of the bar.
+    total: how many steps or rows make it full.
   """
   columns = (
     TextColumn("  {task.description}"),
@@ -36,8 +41,8 @@ def bar(label, total):
 
 
 @contextlib.contextmanager
-def counting(label, total):
-  """Yields tick(number=1), which counts so many more done on a `bar`."""
+def counting(label: str, total: int) -> Iterator[Callable[..., None]]:
+  """Yields tick(number=1), which adds to the number that a `bar` shows as done."""
   with bar(label, total) as update:
     done = shown = 0
 

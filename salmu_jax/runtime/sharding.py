@@ -1,8 +1,7 @@
-"""The device mesh, and how arrays lie on it: whole copies, rows over the devices, parameters by
-rules.
+"""The device mesh and the sharding of arrays on it: replicated, by rows, or by rules.
 
-There is one axis, `data`, over all devices. Batches are split along it; parameters are whole
-copies, or split along it too (fully sharded data parallelism), as an ordered list of rules says.
+The mesh has one axis, `data`, over all devices. Batches are split along it. Parameters are
+replicated, or split along it too (fully sharded data parallelism), by an ordered list of rules.
 """
 
 import re
@@ -16,8 +15,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from salmu_jax.errors import InputError
 
 AXIS = "data"
-# (regex, axes): a parameter whose path the regex finds first has its last dimensions split over
-# these axes, None for one that is not.
+# (regex, axes): the first rule whose regex is found in a parameter's path splits the last
+# dimensions of the parameter over these axes; None leaves a dimension whole.
 Rules = Sequence[tuple[str, Sequence[str | None]]]
 REPLICATED: Rules = ((".*", ()),)
 
@@ -43,14 +42,16 @@ def parameter_layout(params: Any, mesh: Mesh, rules: Rules = REPLICATED) -> Any:
 
   Args:
     params: a tree of arrays or shapes.
-    rules: ordered (regex, axes), see REPLICATED and salmu_jax.models.leaves.FSDP; each parameter
-      goes by the first that its path matches.
+    mesh: the devices.
+    rules: in order, see REPLICATED and salmu_jax.models.leaves.FSDP. The first rule that matches
+      the path of a parameter decides.
 
   Raises:
-    InputError: a parameter that no rule matches, or whose size does not divide; a rule that no
-      parameter goes by, with an unknown axis, or of more dimensions than its parameter.
+    InputError: no rule matches a parameter; a rule decides for no parameter, names an unknown axis,
+      or has more axes than its parameter has dimensions; or a dimension does not divide over the
+      devices.
   """
-  _check_rules(rules)
+  check_rules(rules)
   used = set()
 
   def place(path, leaf):
@@ -59,28 +60,39 @@ def parameter_layout(params: Any, mesh: Mesh, rules: Rules = REPLICATED) -> Any:
     if number is None:
       raise InputError(
         f"config.sharding has no rule for the parameter {name} {leaf.shape}. Add one, such as "
-        "('.*', ()) at its end for whole copies of the rest."
+        "('.*', ()) at the end, which replicates every parameter without a rule of its own."
       )
     used.add(number)
     return _split_last(name, leaf.shape, rules[number][1], mesh)
 
   layout = jax.tree_util.tree_map_with_path(place, params)
-  idle = [rules[number] for number in range(len(rules)) if number not in used]
-  if idle:
+  unused = [rules[number] for number in range(len(rules)) if number not in used]
+  if unused:
     raise InputError(
-      f"config.sharding: no parameter goes by the rule {idle[0]!r}; those that it might match, if "
-      "any, go by an earlier one. Mend its regex, or leave it out."
+      f"config.sharding: no parameter goes by the rule {unused[0]!r}: its regex matches no "
+      "parameter that an earlier rule does not match. Correct the regex, or remove the rule."
     )
   return layout
 
 
-def _check_rules(rules):
-  for regex, axes in rules:
+def check_rules(rules: Iterable[Any]) -> None:
+  """Raises InputError unless `config.sharding` is a sequence of (regex, axes) for this mesh."""
+  for rule in rules:
+    if not (
+      isinstance(rule, (tuple, list))
+      and len(rule) == 2
+      and isinstance(rule[0], str)
+      and isinstance(rule[1], (tuple, list))
+    ):
+      raise InputError(
+        f"config.sharding holds {rule!r}; a rule is (regex, axes), such as ('kernel$', ('data',))."
+      )
+    regex, axes = rule
     for axis in axes:
       if axis not in (None, AXIS):
         raise InputError(
           f"config.sharding: the rule {(regex, axes)!r} names the axis {axis!r}; the mesh has "
-          f"{AXIS!r} alone."
+          f"{AXIS!r} only."
         )
     try:
       re.compile(regex)
@@ -94,13 +106,13 @@ def _split_last(name, shape, axes, mesh):
   if len(axes) > len(shape):
     raise InputError(
       f"config.sharding splits the last {len(axes)} dimensions of {name}, which is {shape}. Name "
-      "fewer axes in its rule."
+      "fewer axes in the rule."
     )
   for size, axis in zip(shape[len(shape) - len(axes) :], axes, strict=True):
     if axis and size % mesh.size:
       raise InputError(
         f"config.sharding splits {size} of {name} {shape} over {mesh.size} devices, which does not "
-        f"divide. Give that parameter a rule of its own before, such as ({name + '$'!r}, ())."
+        f"divide. Put a rule for that parameter first, such as ({name + '$'!r}, ())."
       )
   if not any(axes):
     return replicated(mesh)
@@ -109,12 +121,13 @@ def _split_last(name, shape, axes, mesh):
 
 
 def state_layout(state: Any, params_layout: Any, mesh: Mesh) -> Any:
-  """A tree of NamedSharding for a training state: what is kept per parameter lies as it does.
+  """A tree of NamedSharding for a training state: moments and the like follow their parameter.
 
   Args:
-    state: a tree of arrays or shapes. A leaf whose path ends in that of a parameter, and that has
-      its last dimensions, is kept per parameter.
+    state: a tree of arrays or shapes. A leaf belongs to a parameter if its path ends in the path of
+      the parameter and its last dimensions are those of the parameter; other leaves are replicated.
     params_layout: from `parameter_layout`.
+    mesh: the devices.
   """
   leaves, _ = jax.tree_util.tree_flatten_with_path(params_layout)
   placed = {tuple(path): sharding for path, sharding in leaves}
@@ -128,9 +141,7 @@ def state_layout(state: Any, params_layout: Any, mesh: Mesh) -> Any:
 
 
 def _trailing(sharding, shape, mesh):
-  """The sharding of an array of `shape` whose last dimensions are a parameter's; whole where
-  they are not.
-  """
+  """A parameter's sharding on the last dimensions of `shape`; replicated where it does not fit."""
   spec = tuple(sharding.spec)
   if len(shape) < len(spec):
     return replicated(mesh)
@@ -139,25 +150,14 @@ def _trailing(sharding, shape, mesh):
   return NamedSharding(mesh, PartitionSpec(*split)) if fits else replicated(mesh)
 
 
-def check_rules(rules: Iterable[Any]) -> None:
-  """Raises InputError unless `config.sharding` is a sequence of rules (regex, axes)."""
-  for rule in rules:
-    if not (
-      isinstance(rule, (tuple, list))
-      and len(rule) == 2
-      and isinstance(rule[0], str)
-      and isinstance(rule[1], (tuple, list))
-    ):
-      raise InputError(
-        f"config.sharding holds {rule!r}; a rule is (regex, axes), such as ('kernel$', ('data',))."
-      )
-
-
 def check_batch(mesh: Mesh, field: str, batch_size: int, accumulate: int = 1) -> None:
   """Raises InputError unless a batch divides over the mesh, in each of `accumulate` parts.
 
   Args:
-    field: of the config, whose value is `batch_size`.
+    mesh: the devices.
+    field: of the config, whose value is `batch_size`, as "pretrain.batch_size".
+    batch_size: rows of a global batch.
+    accumulate: parts whose gradients are accumulated.
   """
   unit = mesh.size * accumulate
   if batch_size < 1 or batch_size % unit:
@@ -175,6 +175,6 @@ def put_batch(batch: Any, mesh: Mesh) -> Any:
   return jax.tree.map(lambda x: jax.make_array_from_process_local_data(rows, x), batch)
 
 
-def put_known(array: np.ndarray, mesh: Mesh) -> jax.Array:
-  """A global array from a batch (B, ...) that every process has whole."""
+def put_whole_batch(array: np.ndarray, mesh: Mesh) -> jax.Array:
+  """A global array from a batch (B, ...) that every process holds whole."""
   return jax.make_array_from_callback(array.shape, over_batch(mesh), lambda index: array[index])

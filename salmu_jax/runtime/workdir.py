@@ -34,7 +34,7 @@ def run_stage(
     The facts of the finished stage.
 
   Raises:
-    InputError: the folder was made with other settings; names the first that differ.
+    InputError: the folder was made with other settings; the message lists the first differences.
   """
   folder = pathlib.Path(folder)
   check_settings(folder, settings)
@@ -50,7 +50,7 @@ def run_stage(
   seconds = time.monotonic() - began
   if hosts.is_first():
     files.write_json(folder / DONE, {**facts, "seconds": seconds})
-  progress.console.print(f"{label}: {minutes(seconds)}")
+  progress.console.print(f"{label}: {duration(seconds)}")
   return {**facts, "seconds": seconds}
 
 
@@ -59,7 +59,7 @@ def check_settings(folder: str | os.PathLike, settings: dict[str, Any]) -> None:
   path = pathlib.Path(folder) / SETTINGS
   if not path.exists():
     return
-  # Through JSON, as what was kept: it makes lists of tuples.
+  # Settings pass through JSON, as the kept ones did: tuples become lists.
   before, now = _flat(files.read_json(path)), _flat(json.loads(json.dumps(settings)))
   different = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k)]
   if different:
@@ -84,8 +84,8 @@ def check_model_name(where: str, name: str) -> None:
     )
 
 
-def minutes(seconds: float) -> str:
-  """Time for people: "0.4 s", "42 s", "3 min 05 s"."""
+def duration(seconds: float) -> str:
+  """Seconds in words: "0.4 s", "42 s", "3 min 05 s"."""
   if seconds < 10:
     return f"{seconds:.1f} s"
   if seconds < 60:

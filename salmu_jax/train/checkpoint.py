@@ -70,7 +70,7 @@ class Checkpoints:
 
   def __exit__(self, kind, error, trace):
     """Waits, then releases the folder; a save that needs a process that is gone would not end."""
-    if not hosts.lost_another(error):
+    if not hosts.means_lost_process(error):
       self._manager.close()
 
 

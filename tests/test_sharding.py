@@ -1,4 +1,4 @@
-"""Parameters lie where the rules say, and a rule or a parameter left over is refused."""
+"""Parameters are sharded by the rules; an unused rule and an unmatched parameter are refused."""
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ def test_fsdp_splits_matrices_by_their_columns_scanned_or_not():
 
 
 def scanned_shapes():
-  """SHAPES with `spec` true for matrices."""
+  """SHAPES with `spec` true for the leaves that are matrices."""
 
   class Leaf:
     def __init__(self, path, leaf):
@@ -57,9 +57,9 @@ def test_everything_is_whole_by_default():
 
 def test_the_first_rule_that_matches_decides():
   rules = ((r"in_proj/kernel$", ()), (r"kernel$", ("data",)), (".*", ()))
-  out = specs(sharding.parameter_layout(SHAPES, EIGHT, rules))
-  assert out["visual/transformer/blocks/in_proj/kernel"] == WHOLE
-  assert out["visual/transformer/blocks/c_fc/kernel"] == PartitionSpec(None, None, "data")
+  layout = specs(sharding.parameter_layout(SHAPES, EIGHT, rules))
+  assert layout["visual/transformer/blocks/in_proj/kernel"] == WHOLE
+  assert layout["visual/transformer/blocks/c_fc/kernel"] == PartitionSpec(None, None, "data")
 
 
 @pytest.mark.parametrize(
@@ -81,12 +81,11 @@ def test_rules_that_leave_something_over_are_refused(rules, message):
 
 def test_what_is_kept_per_parameter_lies_as_the_parameter_does():
   tx = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(1e-3))
-  layout = train.state_layout(SHAPES, tx, EIGHT, leaves.FSDP)
-  out = specs(layout.opt_state)
-  moments = {n for n in out if n.endswith("c_fc/kernel")}
+  layout = specs(train.state_layout(SHAPES, tx, EIGHT, leaves.FSDP).opt_state)
+  moments = {name for name in layout if name.endswith("c_fc/kernel")}
   assert len(moments) == 4  # mu and nu of both towers
-  assert {out[n] for n in moments} == {PartitionSpec(None, None, "data")}
-  assert out["1/0/count"] == WHOLE
+  assert {layout[name] for name in moments} == {PartitionSpec(None, None, "data")}
+  assert layout["1/0/count"] == WHOLE
 
 
 def test_the_table_of_learning_rates_is_whole_on_every_device():
@@ -103,9 +102,9 @@ def test_per_parameter_state_with_axes_of_its_own_in_front_is_split_at_the_back(
     },
     lambda updates, state, params=None: (updates, state),
   )
-  out = specs(train.state_layout(SHAPES, tx, EIGHT, leaves.FSDP).opt_state)
-  assert out["basis/visual/proj"] == PartitionSpec(None, None, "data")
-  assert out["size/visual/proj"] == WHOLE
+  layout = specs(train.state_layout(SHAPES, tx, EIGHT, leaves.FSDP).opt_state)
+  assert layout["basis/visual/proj"] == PartitionSpec(None, None, "data")
+  assert layout["size/visual/proj"] == WHOLE
 
 
 def test_a_batch_must_divide_in_each_of_its_parts():
@@ -114,6 +113,6 @@ def test_a_batch_must_divide_in_each_of_its_parts():
     sharding.check_batch(EIGHT, "pretrain.batch_size", 24, accumulate=2)
 
 
-def test_a_batch_that_all_processes_know_lands_in_order():
+def test_a_batch_that_every_process_holds_whole_keeps_its_order():
   rows = np.arange(32).reshape(16, 2)
-  np.testing.assert_array_equal(sharding.put_known(rows, EIGHT), rows)
+  np.testing.assert_array_equal(sharding.put_whole_batch(rows, EIGHT), rows)
