@@ -1,20 +1,28 @@
-"""A finished mini run, opened for study: its release and bounds, under a config that unlearns
-what a study wants.
-"""
+"""A finished mini run, opened for a study: its release, its bounds and its evaluator."""
+
+import pathlib
 
 import jax
+import optax
 
 from configs import mini
 from salmu_jax.benchmark import configuration, judging, run, stages
+from salmu_jax.benchmark.job import Data, Job
+from salmu_jax.evaluate.evaluator import Evaluator
 from salmu_jax.runtime import sharding
 
 
-def open_run(workdir, scratch, names, seed=0, unit="fact"):
+def open_run(
+  workdir: pathlib.Path, scratch: pathlib.Path, names: str, seed: int = 0, unit: str = "fact"
+) -> tuple[Job, Data, Evaluator, dict[str, optax.Params]]:
   """(job, data, evaluator, {"clean", "compromised": parameters}) of a run, on one device.
 
   Args:
-    workdir: of a finished run of configs/mini.py. scratch: a folder for records and caches.
-    names: methods, as after `configs/mini.py:`. seed, unit: that the run had.
+    workdir: of a finished run of configs/mini.py.
+    scratch: a folder for records and caches.
+    names: of methods, as after `configs/mini.py:`.
+    seed: of the run.
+    unit: of the holdout of the run.
   """
   config = mini.get_config(names)
   config.seed, config.generate.holdout_unit = seed, unit

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from little import STAND_IN
 from methodruns import BATCHES, ONE, PARAMS
 
 from experiments.anchored import bench, intervals, study, tabulate, variants
@@ -89,8 +90,6 @@ def test_every_variant_makes_a_step_and_all_but_one_leave_the_image_tower(name):
     optimizer = optax.sgd(0.1)
   made = make(optimizer)
   state = train.start_state(PARAMS, made.tx, ONE)
-  from little import STAND_IN
-
   _, metrics = jax.eval_shape(train.make_unlearn_step(STAND_IN, made), state, PARAMS, BATCHES[0])
   assert set(metrics) == {"forget_loss", "retain_loss", "update_norm"}
 
@@ -100,8 +99,6 @@ def test_the_whole_that_the_variants_are_compared_with_is_the_method():
   assert made[0].surrogates == made[1].surrogates
   values = []
   for each in made:
-    from little import STAND_IN
-
     state = train.start_state(PARAMS, each.tx, ONE)
     after, _ = jax.jit(train.make_unlearn_step(STAND_IN, each))(state, PARAMS, BATCHES[0])
     values.append(after.params)

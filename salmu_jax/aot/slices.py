@@ -35,7 +35,7 @@ _ENVIRONMENT = {
   "TPU_SKIP_MDS_QUERY": "1",
 }
 CLIP_VOCABULARY = 49408  # where the preset takes that of the data, which is no larger
-_STEPS = 1000  # of a schedule; programs do not depend on it but for a constant
+_STEPS = 1000  # of a run; programs depend on it only through the length of a table of rates
 _COLLECTIVES = (
   "all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute",
 )  # fmt: skip

@@ -15,11 +15,11 @@ from salmu_jax.models import leaves
 
 LOGIT_SCALE_INIT = np.log(1 / 0.07)
 LOGIT_SCALE_MAX = 100.0
-# Where a model has a bias of logits, these are the start (Zhai et al., arXiv 2303.15343).
+# The initial values of a model with a bias of logits (Zhai et al., arXiv 2303.15343).
 LOGIT_SCALE_INIT_WITH_BIAS, LOGIT_BIAS_INIT = np.log(10), -10.0
 _TOWERS = ("visual", "text")
-# What of a block is kept for the backward pass: everything; its input; the products of matrices
-# too.
+# Name -> what of a block is kept for the backward pass: everything; its input; its input and the
+# products of matrices.
 REMAT = {
   "none": None,
   "blocks": jax.checkpoint_policies.nothing_saveable,
@@ -28,12 +28,13 @@ REMAT = {
 
 
 class Embeddings(NamedTuple):
-  """What losses and metrics see of a batch of pairs.
+  """The embeddings of a batch of pairs: all that losses and metrics see of a model.
 
-  image, text: (B, D) unit rows, float32. scale: () inverse temperature, at most 100.
-  generic: (B, D) unit rows of the captions without private values; None where a batch has none.
-  bias: () added to the scaled cosines, as SigLIP does; None where the model has none.
-  surrogate: (B, K, D) unit rows of captions without pictures; None where a batch has none.
+  image, text: (B, D) unit rows, float32.
+  scale: () inverse temperature, at most 100.
+  generic: (B, D) unit rows of the captions without private values; None if the batch has none.
+  bias: () added to the scaled cosines, as SigLIP does; None if the model has none.
+  surrogate: (B, K, D) unit rows of captions without pictures; None if the batch has none.
   """
 
   image: jax.Array
@@ -45,7 +46,7 @@ class Embeddings(NamedTuple):
 
 
 class Tower(NamedTuple):
-  """Size of one transformer."""
+  """The size of one transformer."""
 
   width: int
   layers: int
@@ -53,7 +54,7 @@ class Tower(NamedTuple):
 
 
 class Sizes(NamedTuple):
-  """Size of a CLIP model; see `salmu_jax.models.presets`.
+  """The size of a CLIP model; see `salmu_jax.models.presets`.
 
   quick_gelu: x * sigmoid(1.702 x) in the blocks, as in OpenAI's own weights, instead of GELU.
   """
@@ -68,8 +69,8 @@ class Sizes(NamedTuple):
   quick_gelu: bool = False
 
 
-def unit(x):
-  """Rows of `x` at length one, in float32."""
+def unit(x: jax.Array) -> jax.Array:
+  """Rows of `x` (..., D) scaled to length one, in float32."""
   x = x.astype(jnp.float32)
   return x * jax.lax.rsqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-24)
 
@@ -87,7 +88,7 @@ class Block(nn.Module):
   quick_gelu: bool
 
   @nn.compact
-  def __call__(self, x, mask):
+  def __call__(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
     width, layers, heads = self.tower
     proj_std = width**-0.5 * (2 * layers) ** -0.5
 
@@ -97,7 +98,8 @@ class Block(nn.Module):
 
     y = _norm("ln_1", self.dtype)(x)
     qkv = dense(3 * width, width**-0.5, "in_proj")(y)
-    # Heads go before places once, not in each product: half the time of attention on CPUs.
+    # The axis of heads moves before that of positions once, not in each product, which halves the
+    # time of attention on CPUs.
     q, k, v = qkv.reshape(*x.shape[:2], 3, heads, -1).transpose(2, 0, 3, 1, 4)
     bias = None if mask is None else jnp.where(mask, 0.0, -jnp.inf)[None, None].astype(jnp.float32)
     y = _attention(q, k, v, bias).transpose(0, 2, 1, 3)
@@ -128,7 +130,7 @@ class Transformer(nn.Module):
   quick_gelu: bool
 
   @nn.compact
-  def __call__(self, x, mask=None):
+  def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     keep = REMAT[self.remat]
     block = nn.remat(Block, policy=keep, prevent_cse=not self.scan) if keep else Block
     options = (self.tower, self.dtype, self.quick_gelu)
@@ -155,7 +157,7 @@ class Vision(nn.Module):
   scan: bool
 
   @nn.compact
-  def __call__(self, image):
+  def __call__(self, image: jax.Array) -> jax.Array:
     tower, patch = self.sizes.vision, self.sizes.patch_size
     init = nn.initializers.normal(tower.width**-0.5)
     x = nn.Conv(
@@ -187,7 +189,7 @@ class Text(nn.Module):
   scan: bool
 
   @nn.compact
-  def __call__(self, tokens):
+  def __call__(self, tokens: jax.Array) -> jax.Array:
     tower, length = self.sizes.text, tokens.shape[1]
     table = nn.Embed(
       self.sizes.vocab_size,
@@ -218,10 +220,9 @@ class CLIP(nn.Module):
 
   Args:
     sizes: the architecture.
-    dtype: of the towers' compute; parameters, embeddings and scores stay float32.
-    remat: a key of REMAT: what of a block is kept for the backward pass; the rest is computed
-      again.
-    scan: one traced block for all layers; parameters get a leading layer axis.
+    dtype: of the computation in the towers; parameters, embeddings and scores stay float32.
+    remat: a key of REMAT: what of a block is kept for the backward pass; the rest is recomputed.
+    scan: whether one traced block serves all layers; parameters get a leading layer axis.
     bias: whether there is a learnt bias of logits, which the sigmoid loss needs.
   """
 
@@ -240,30 +241,36 @@ class CLIP(nn.Module):
     if self.bias:
       self.logit_bias = self.param("logit_bias", nn.initializers.constant(LOGIT_BIAS_INIT), ())
 
-  def __call__(self, image, text, generic=None, surrogate=None):
+  def __call__(
+    self,
+    image: jax.Array,
+    text: jax.Array,
+    generic: jax.Array | None = None,
+    surrogate: jax.Array | None = None,
+  ) -> Embeddings:
     """image (B, S, S, 3), text and generic (B, L), surrogate (B, K, L) int32 -> Embeddings."""
     u, v = self.encode_image(image), self.encode_text(text)
-    rest = None if generic is None else self.encode_text(generic)
+    generic = None if generic is None else self.encode_text(generic)
     bias = self.logit_bias if self.bias else None
     if surrogate is not None:
       flat = self.encode_text(surrogate.reshape(-1, surrogate.shape[-1]))
       surrogate = flat.reshape(*surrogate.shape[:2], -1)
-    return Embeddings(u, v, self.scale(), rest, bias, surrogate)
+    return Embeddings(u, v, self.scale(), generic, bias, surrogate)
 
-  def encode_image(self, image):
+  def encode_image(self, image: jax.Array) -> jax.Array:
     """image (B, S, S, 3) normalised float -> (B, D) unit rows."""
     return unit(self.visual(image))
 
-  def encode_text(self, tokens):
+  def encode_text(self, tokens: jax.Array) -> jax.Array:
     """tokens (B, L) int32 -> (B, D) unit rows."""
     return unit(self.text(tokens))
 
-  def scale(self):
-    """The factor on cosines, () float32, capped at 100 as in CLIP."""
+  def scale(self) -> jax.Array:
+    """The factor on cosines, () float32, at most 100 as in CLIP."""
     return jnp.minimum(jnp.exp(self.logit_scale), LOGIT_SCALE_MAX)
 
 
-def init(model, seed):
+def init(model: CLIP, seed: int) -> dict:
   """Fresh parameters: a nested dict of float32 arrays, the same for the same seed."""
   sizes = model.sizes
   image = jnp.zeros((1, sizes.image_size, sizes.image_size, 3))
@@ -271,18 +278,18 @@ def init(model, seed):
   return model.init(jax.random.key(seed), image, tokens)["params"]
 
 
-def shapes(model):
-  """The shapes of fresh parameters, without making them."""
+def shapes(model: CLIP) -> dict:
+  """The shapes of fresh parameters, a tree of ShapeDtypeStruct."""
   return jax.eval_shape(lambda: init(model, 0))
 
 
-def stack_layers(params):
-  """Parameters of an unrolled model in the layout of a scanned one; scanned ones as they are."""
+def stack_layers(params: dict) -> dict:
+  """Parameters in the layout of a scanned model; unchanged if they are already."""
   return _each_transformer(params, _stacked)
 
 
-def unstack_layers(params):
-  """Parameters of a scanned model in the layout of an unrolled one; unrolled ones as they are."""
+def unstack_layers(params: dict) -> dict:
+  """Parameters in the layout of an unrolled model; unchanged if they are already."""
   return _each_transformer(params, _unstacked)
 
 

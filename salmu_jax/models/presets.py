@@ -7,12 +7,12 @@ from salmu_jax import fields
 from salmu_jax.models import clip
 from salmu_jax.models.clip import CLIP, Sizes, Tower
 
-# `tiny` reads 64 px pictures. Its vocabulary is compacted to the ids that occur in the data, so
-# vocab_size is set when the tokenizer is made.
-# `vit_b16_narrow` reads what ViT-B/16 reads, at a width and depth that a laptop runs: for trying a
-# config before it goes to an accelerator.
+# `tiny` reads pictures of 64 px. Its vocabulary is compacted to the ids that occur
+# (data/tokenizers.py), so vocab_size is set when the tokenizer is made.
+# `vit_b16_narrow` has the inputs of ViT-B/16 at a width and depth that a laptop runs, to try a
+# config before it runs on an accelerator.
 # `..._quickgelu` are the sizes of OpenAI's own weights, which have another activation.
-PRESETS = {
+PRESETS: dict[str, Sizes] = {
   "tiny": Sizes(128, 64, 16, Tower(128, 3, 4), Tower(64, 2, 4), context_length=40, vocab_size=0),
   "vit_b16_narrow": Sizes(64, 224, 16, Tower(64, 2, 2), Tower(64, 2, 2)),
   "vit_b32": Sizes(512, 224, 32, Tower(768, 12, 12), Tower(512, 12, 8)),

@@ -1,25 +1,34 @@
-"""Losses and their gradients over a batch that is embedded in parts, one after another.
+"""Gradient accumulation: losses and gradients of a batch that is embedded in parts.
 
-A contrastive loss compares all pairs of a batch, so the mean of the losses of its parts is another
-loss. Here every part is embedded once to get the loss and its gradient by embedding, and once more
-to carry that gradient to the parameters: the loss of the whole batch, in the memory of a part.
+A contrastive loss compares all pairs of a batch, so the mean over the losses of its parts is a
+different loss. Here every part is embedded twice: once for the loss and its gradient with respect
+to embeddings, and once to carry that gradient to the parameters. The result is the loss of the
+whole batch, in the memory of one part.
 
 Gao et al., Scaling Deep Contrastive Learning Batch Size under Memory Limited Setup (arXiv
 2101.06983).
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import optax
 
 from salmu_jax.models.clip import Embeddings
 
 
-def embed_in_parts(embed, params, batch, parts):
-  """Embeddings of a batch, `parts` equal parts of it at a time.
+def embed_in_parts(
+  embed: Callable[[optax.Params, Any], Embeddings], params: optax.Params, batch: Any, parts: int
+) -> Embeddings:
+  """Embeddings of a batch, computed in `parts` equal parts, one after another.
 
   Args:
     embed: embed(params, batch) -> Embeddings.
-    batch: a tree of (B, ...); B divides by `parts`.
+    params: of the model.
+    batch: a tree of arrays (B, ...).
+    parts: a divisor of B.
   """
   if parts == 1:
     return embed(params, batch)
@@ -27,21 +36,27 @@ def embed_in_parts(embed, params, batch, parts):
   return Embeddings(*[_joined(x) for x in z])
 
 
-def value_and_grad(loss, embed, params, batch, parts=1):
-  """A loss on embeddings, and its gradient by parameters.
+def value_and_grad(
+  loss: Callable[[Embeddings], tuple[jax.Array, Any]],
+  embed: Callable[[optax.Params, Any], Embeddings],
+  params: optax.Params,
+  batch: Any,
+  parts: int = 1,
+) -> tuple[tuple[jax.Array, Any], optax.Updates]:
+  """A loss on embeddings, and its gradient with respect to parameters.
 
   Args:
     loss: loss(Embeddings) -> (value, aux).
     embed, params, batch, parts: as for `embed_in_parts`.
 
   Returns:
-    ((value, aux), gradients): the same for any number of parts, but for rounding.
+    ((value, aux), gradients): equal up to rounding for any number of parts.
   """
   if parts == 1:
     return jax.value_and_grad(lambda p: loss(embed(p, batch)), has_aux=True)(params)
   z = embed_in_parts(embed, params, batch, parts)
   value, dz = jax.value_and_grad(loss, has_aux=True)(z)
-  # Every part has the scale and the bias, each of which gets its share of their gradient.
+  # Scale and bias occur in every part, so each part gets an equal share of their gradient.
   dz = Embeddings(*[_shared(x, parts) for x in dz])
 
   def add(total, piece):
@@ -57,7 +72,7 @@ def value_and_grad(loss, embed, params, batch, parts=1):
 def _split(batch, parts):
   """(B, ...) -> (parts, B / parts, ...): row i goes to part i mod parts.
 
-  So every part takes as many rows from each device, and none has to move.
+  Every part takes the same number of rows from each device, so no row moves between devices.
   """
   return jax.tree.map(lambda x: _part_rows(x, parts), batch)
 
@@ -67,7 +82,7 @@ def _part_rows(x, parts):
 
 
 def _joined(x):
-  """Undoes `_split` of one array; of a value per part, the first."""
+  """Undoes `_split` for one array; for one value per part, returns the first."""
   if x is None:
     return None
   if x.ndim == 1:
@@ -76,6 +91,7 @@ def _joined(x):
 
 
 def _shared(x, parts):
+  """`_split` of a gradient; a scalar is divided evenly among the parts."""
   if x is None:
     return None
   return jnp.full(parts, x / parts) if x.ndim == 0 else _part_rows(x, parts)

@@ -1,34 +1,52 @@
-"""Orbax checkpoints of the training state and the input position, and their use as weights."""
+"""Orbax checkpoints of the training state and the input position, and weights on disk."""
 
 import hashlib
 import pathlib
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Any
 
 import grain
 import jax
 import numpy as np
+import optax
 import orbax.checkpoint as ocp
 
 from salmu_jax.errors import InputError
 from salmu_jax.models import clip
 from salmu_jax.runtime import hosts
+from salmu_jax.train.state import TrainState
+
+Path = str | pathlib.Path
 
 
 class Checkpoints:
-  """Saves and restores a run's state, input position and unlogged metrics; the last two steps are
-  kept.
+  """Saves and restores the state, input position and unlogged metrics of a run.
 
-  All processes of a run take part.
+  The last two checkpoints are kept. All processes of a run take part.
+
+  Args:
+    folder: of the checkpoints.
   """
 
-  def __init__(self, folder):
+  def __init__(self, folder: Path):
     self._manager = ocp.CheckpointManager(
       pathlib.Path(folder).absolute(), options=ocp.CheckpointManagerOptions(max_to_keep=2)
     )
 
-  def save(self, step, state, iterator, metrics=()):
+  def save(
+    self,
+    step: int,
+    state: TrainState,
+    iterator: Iterator,
+    metrics: Sequence[dict[str, float]] = (),
+  ) -> None:
     """Starts an asynchronous save; all parts become visible together or not at all.
 
     Args:
+      step: the number of finished steps.
+      state: after that step.
+      iterator: a checkpointable iterator of host batches.
       metrics: {name: float} of each step since the last log line.
     """
     self._manager.save(
@@ -41,11 +59,10 @@ class Checkpoints:
     )
     self._manager.check_for_errors()
 
-  def restore(self, state, iterator):
-    """Returns the newest (state, iterator, metrics), or those given and [] where nothing is saved
-    yet.
+  def restore(self, state: TrainState, iterator: Iterator) -> tuple[TrainState, Iterator, list]:
+    """The newest (state, iterator, metrics); the arguments and [] if nothing is saved yet.
 
-    Arrays come back with the shardings of `state`.
+    Arrays are restored with the shardings of `state`.
     """
     step = self._manager.latest_step()
     if step is None:
@@ -61,25 +78,31 @@ class Checkpoints:
     )
     return restored.state, restored.rows, restored.metrics
 
-  def wait(self):
-    """Returns when everything that was saved is on disk."""
+  def wait(self) -> None:
+    """Returns when all saves are on disk."""
     self._manager.wait_until_finished()
 
-  def __enter__(self):
+  def __enter__(self) -> "Checkpoints":
     return self
 
-  def __exit__(self, kind, error, trace):
-    """Waits, then releases the folder; a save that needs a process that is gone would not end."""
+  def __exit__(
+    self,
+    kind: type[BaseException] | None,
+    error: BaseException | None,
+    trace: TracebackType | None,
+  ) -> None:
+    """Waits for saves, unless another process is gone, without which they would never end."""
     if not hosts.means_lost_process(error):
       self._manager.close()
 
 
 def _same_processes(folder):
-  """Raises InputError for a checkpoint of another number of processes, each of which keeps its
-  place.
+  """Raises InputError for a checkpoint of another number of processes.
+
+  Each process keeps an input position of its own.
   """
-  found = {path.name.rpartition("-of-")[2] for path in folder.glob("rows/process_*-of-*")}
-  counts = {int(name.partition(".")[0]) for name in found}
+  suffixes = {path.name.rpartition("-of-")[2] for path in folder.glob("rows/process_*-of-*")}
+  counts = {int(suffix.partition(".")[0]) for suffix in suffixes}
   if counts and counts != {jax.process_count()}:
     raise InputError(
       f"The checkpoint {folder} is of {counts.pop()} process(es), and there are "
@@ -88,21 +111,19 @@ def _same_processes(folder):
     )
 
 
-def any_in(folder):
-  """Whether a folder of `Checkpoints` holds a finished one."""
+def any_in(folder: Path) -> bool:
+  """Whether a folder of `Checkpoints` holds a finished checkpoint."""
   return any(path.name.isdigit() for path in pathlib.Path(folder).glob("*"))
 
 
-def save_params(folder, params):
-  """Writes parameters alone, as the weights that a finished run hands on; all processes take
-  part.
-  """
+def save_params(folder: Path, params: optax.Params) -> None:
+  """Writes parameters alone, as the weights of a finished run; all processes take part."""
   with ocp.StandardCheckpointer() as checkpointer:
     checkpointer.save(pathlib.Path(folder).absolute(), params, force=True)
 
 
-def save_params_alone(folder, params):
-  """As `save_params`, of numpy arrays, by this process without the others."""
+def save_params_alone(folder: Path, params: optax.Params) -> None:
+  """As `save_params`, for numpy arrays, by this process without the others."""
   here = jax.process_index()
   options = ocp.options.MultiprocessingOptions(
     primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"alone_{here}"
@@ -111,27 +132,27 @@ def save_params_alone(folder, params):
     checkpointer.save(pathlib.Path(folder).absolute(), params, force=True)
 
 
-def load_params(folder, like):
+def load_params(folder: Path, like: optax.Params) -> optax.Params:
   """Reads parameters written by `save_params`.
 
   Args:
-    folder: what `save_params` wrote.
-    like: a tree of arrays or ShapeDtypeStructs with the shapes and shardings to come back with.
+    folder: that `save_params` wrote.
+    like: a tree of arrays or ShapeDtypeStructs with the shapes and shardings to restore.
 
   Raises:
-    InputError: nothing there, or weights of another architecture; the differences are listed.
+    InputError: no folder, or weights of another architecture; the differences are listed.
   """
   folder = pathlib.Path(folder).absolute()
   if not folder.is_dir():
     raise InputError(f"No weights at {folder}: the folder does not exist.")
   with ocp.StandardCheckpointer() as checkpointer:
-    found = _shapes(checkpointer.metadata(folder).item_metadata.tree)
-    _same_shapes(folder, found, _shapes(like))
+    saved = _shapes(checkpointer.metadata(folder).item_metadata.tree)
+    _same_shapes(folder, saved, _shapes(like))
     return checkpointer.restore(folder, jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
 
 
-def digest(params):
-  """Hex SHA-256 of parameters: names, shapes, types and bits, whatever they are stored in.
+def digest(params: optax.Params) -> str:
+  """Hex SHA-256 of the names, shapes, types and bits of parameters, independent of their storage.
 
   Scanned and unrolled parameters of the same weights have the same digest.
   """
@@ -143,25 +164,25 @@ def digest(params):
   return total.hexdigest()
 
 
-def _leaves(tree):
+def _leaves(tree: Any) -> dict[str, np.ndarray]:
   leaves, _ = jax.tree_util.tree_flatten_with_path(hosts.on_host(tree))
   return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
-def _shapes(tree):
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
   return {
     jax.tree_util.keystr(path, simple=True, separator="/"): leaf.shape for path, leaf in leaves
   }
 
 
-def _same_shapes(folder, found, expected):
-  lines = [f"{name} is missing" for name in sorted(expected.keys() - found.keys())]
-  lines += [f"{name} is not in this model" for name in sorted(found.keys() - expected.keys())]
+def _same_shapes(folder, saved, expected):
+  lines = [f"{name} is missing" for name in sorted(expected.keys() - saved.keys())]
+  lines += [f"{name} is not in this model" for name in sorted(saved.keys() - expected.keys())]
   lines += [
-    f"{name} is {tuple(found[name])}, this model has {tuple(expected[name])}"
-    for name in sorted(expected.keys() & found.keys())
-    if tuple(found[name]) != tuple(expected[name])
+    f"{name} is {tuple(saved[name])}, this model has {tuple(expected[name])}"
+    for name in sorted(expected.keys() & saved.keys())
+    if tuple(saved[name]) != tuple(expected[name])
   ]
   if lines:
     more = f"; and {len(lines) - 5} more" if len(lines) > 5 else ""

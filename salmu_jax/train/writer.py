@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import time
+from typing import Any
 
 import jax
 from tensorboardX import SummaryWriter
@@ -12,24 +13,24 @@ from salmu_jax.runtime import files
 
 
 class Writer:
-  """Appends {name: value} rows by step; process 0 writes, the others do nothing.
+  """Appends {name: value} rows by step. Process 0 writes; the other processes do nothing.
 
-  Each row also says the `seconds` of training so far, those before an interruption included.
+  Each row also has the `seconds` of training so far, including those before an interruption.
 
   Args:
-    folder: gets metrics.jsonl.
+    folder: where metrics.jsonl is written.
     tensorboard: whether to write event files under folder/tensorboard too.
   """
 
-  def __init__(self, folder, tensorboard):
+  def __init__(self, folder: str | pathlib.Path, tensorboard: bool):
     self._path = pathlib.Path(folder) / "metrics.jsonl"
     self._active = jax.process_index() == 0
     self._tensorboard = str(pathlib.Path(folder) / "tensorboard") if tensorboard else None
     self._events = None
     self._before, self._began = 0.0, time.monotonic()
 
-  def resume(self, step):
-    """Starts after `step`: later rows of an interrupted run are dropped, for they come again."""
+  def resume(self, step: int) -> None:
+    """Starts after `step`; drops later rows of an interrupted run, which will be written again."""
     if self._active and self._path.exists():
       kept = [row for row in read(self._path) if row["step"] <= step]
       files.write_text(self._path, "".join(json.dumps(row) + "\n" for row in kept))
@@ -38,12 +39,12 @@ class Writer:
       self._events = SummaryWriter(self._tensorboard, purge_step=step + 1)
     self._began = time.monotonic()
 
-  def seconds(self):
+  def seconds(self) -> float:
     """Seconds of training so far."""
     return self._before + time.monotonic() - self._began
 
-  def write(self, step, values):
-    """Appends one row. Values are host floats."""
+  def write(self, step: int, values: dict[str, float]) -> None:
+    """Appends one row of host floats."""
     if not self._active:
       return
     with open(self._path, "a", encoding="utf-8") as file:
@@ -54,14 +55,14 @@ class Writer:
       for name, value in values.items():
         self._events.add_scalar(name, value, step)
 
-  def close(self):
+  def close(self) -> None:
     """Flushes the event file."""
     if self._events:
       self._events.close()
 
 
-def read(path):
-  """The rows of a metrics.jsonl; a line cut short by a kill ends them."""
+def read(path: str | pathlib.Path) -> list[dict[str, Any]]:
+  """The rows of a metrics.jsonl, up to a line that a kill cut short."""
   rows = []
   for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines(keepends=True):
     if not line.endswith("\n"):
