@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import xlogy
 
+from salmu_jax.ranges import Margin, Positive, Weight
+
 _PRECISION = jax.lax.Precision.HIGHEST
 
 
@@ -41,8 +43,8 @@ def _mismatched(rows):
 
 def _mismatched_mean(z):
   """(B,): of each picture, the mean cosine with the captions of the others."""
-  known = similarities(z.image, z.text)
-  return (jnp.sum(known, axis=1) - jnp.diagonal(known)) / (known.shape[0] - 1)
+  cosines = similarities(z.image, z.text)
+  return (jnp.sum(cosines, axis=1) - jnp.diagonal(cosines)) / (cosines.shape[0] - 1)
 
 
 def contrastive(z, reference=None):
@@ -80,7 +82,7 @@ def ascent(z, reference=None):
   return -contrastive(z, reference)
 
 
-def bounded_ascent(margin=0.0):
+def bounded_ascent(margin: Margin = 0.0):
   """Ascent on the pairs' similarity that stops pair by pair, where a pair looks mismatched.
 
     mean_i max(S_ii - t_i, 0),    t_i = mean_{j != i} S0_ij + margin
@@ -133,7 +135,7 @@ def excluded_pair(z, reference):
   return _divergence(teachers, _log_matching(z))
 
 
-def npo(beta=0.1):
+def npo(beta: Positive = 0.1):
   """Negative preference optimisation: an ascent that slows down where a pair is forgotten.
 
     (2 / beta) mean softplus(beta (log p - log p0)) over the true pairs, both ways
@@ -149,7 +151,7 @@ def npo(beta=0.1):
   return loss
 
 
-def anchored_ascent(anchors=1.0, perturbation=0.5):
+def anchored_ascent(anchors: Weight = 1.0, perturbation: Weight = 0.5):
   """L2UL's ascent with adversarial anchors, which need no retain data.
 
     ascent + anchors x CE(u', V, i') + anchors x CE(v', U, i'),   u'_i = unit(u0_i + e (v0_i' -
@@ -216,7 +218,7 @@ def retention(z, reference):
   return fused + embedding_retention(z, reference)
 
 
-def mismatched_target(margin=0.0, softness=0.05):
+def mismatched_target(margin: Margin = 0.0, softness: Positive = 0.05):
   """Pairs are to look as mismatched pairs did at the start, no more and no less.
 
     mean_i sqrt((S_ii - t_i)^2 + softness^2) - softness,    t_i = mean_{j != i} S0_ij + margin

@@ -6,19 +6,21 @@ import optax
 
 from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method, Surrogates
+from salmu_jax.methods.surrogates import Source
+from salmu_jax.ranges import Count, Margin, Share, Weight
 
 
 def make(
-  optimizer,
+  optimizer: optax.GradientTransformation,
   *,
-  forget=1.0,
-  retain=2.0,
-  anchors=4.0,
-  margin=0.0,
-  surrogates=6,
-  source="both",
-  reworded=0.0,
-):
+  forget: Weight = 1.0,
+  retain: Weight = 2.0,
+  anchors: Weight = 4.0,
+  margin: Margin = 0.0,
+  surrogates: Count = 6,
+  source: Source = "both",
+  reworded: Share = 0.0,
+) -> Method:
   """Descends on forget x mismatched_target + anchors x surrogate_retention + retain x
   text_retention.
 

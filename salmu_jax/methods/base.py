@@ -1,12 +1,12 @@
 """What an unlearning method is: two losses and a gradient transformation."""
 
 import inspect
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import optax
 
-from salmu_jax.methods import ranges
+from salmu_jax import ranges
 
 # Arguments of a `make` that come from the run and not from `args`: its number of steps and its
 # seed.
@@ -14,12 +14,10 @@ OF_THE_RUN = ("steps", "seed")
 
 
 class Surrogates(NamedTuple):
-  """The made-up captions that a method wants of every row of forget, see
-  `salmu_jax.methods.surrogates`.
+  """The made-up captions that come with every row of forget, see `salmu_jax.methods.surrogates`.
 
-  count: of surrogates beside it. source: a key of `surrogates.SOURCES`. reworded: the share of the
-    forget captions
-  and of the surrogates whose words are loosened.
+  count: of surrogates a row. source: one of `surrogates.SOURCES`. reworded: the share of the forget
+    captions and of the surrogates whose words are loosened.
   """
 
   count: int
@@ -53,18 +51,25 @@ class Method(NamedTuple):
   surrogates: Surrogates | None = None
 
 
-def build(make, optimizer, args, *, steps, seed):
-  """Calls a method's `make`, with what it wants of the run beside its own arguments.
+def build(
+  make: Callable[..., Method],
+  optimizer: optax.GradientTransformation,
+  args: Mapping[str, Any],
+  *,
+  steps: int,
+  seed: int,
+) -> Method:
+  """The method that `make` makes of its own arguments, and of `steps` and `seed` if it takes them.
 
   Raises:
-    InputError: an argument is out of its range; names it.
+    InputError: an argument is out of the range that `make` annotates it with; names it.
   """
-  ranges.check(args)
+  ranges.check(make, args)
   of_the_run = {"steps": steps, "seed": seed}
   wanted = {k: v for k, v in of_the_run.items() if k in inspect.signature(make).parameters}
   return make(optimizer, **args, **wanted)
 
 
-def arguments(make):
+def arguments(make: Callable[..., Method]) -> list[str]:
   """Names of the arguments of a method that a config gives."""
   return [name for name in list(inspect.signature(make).parameters)[1:] if name not in OF_THE_RUN]

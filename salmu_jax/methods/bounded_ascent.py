@@ -4,9 +4,12 @@ import optax
 
 from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method
+from salmu_jax.ranges import Margin, Weight
 
 
-def make(optimizer, *, margin=0.0, retain=1.0):
+def make(
+  optimizer: optax.GradientTransformation, *, margin: Margin = 0.0, retain: Weight = 1.0
+) -> Method:
   """Descends on mean max(S_ii - t_i, 0) of forget + retain x L_CLIP of retain.
 
   The target t_i of a pair is the mean starting similarity of its image to the other captions of the

@@ -4,10 +4,11 @@ import inspect
 
 import optax
 
-from salmu_jax import losses, transforms
+from salmu_jax import losses, ranges, transforms
 from salmu_jax.errors import InputError, unknown
-from salmu_jax.methods import contradictions, ranges
+from salmu_jax.methods import contradictions
 from salmu_jax.methods.base import Method
+from salmu_jax.ranges import Positive
 
 # Name -> what makes the loss of the forget half; descending on each forgets. "none" is no loss.
 FORGET_LOSSES = {
@@ -35,12 +36,22 @@ RETAIN_LOSSES = {
   "similarity_retention": lambda: losses.similarity_retention,
   "text_retention": lambda: losses.text_retention,
 }
+
+
+def _scale(step_size: Positive):
+  return optax.scale(step_size)
+
+
+def _clip(max_norm: Positive):
+  return optax.clip_by_global_norm(max_norm)
+
+
 # Name -> (what makes the transformation, what makes its `prepare` or None). Those of BEFORE stand
 # before the optimizer in a chain and those of AFTER behind it; in each part the config's order
 # holds.
 BEFORE = {
-  "scale": (optax.scale, None),
-  "clip": (optax.clip_by_global_norm, None),
+  "scale": (_scale, None),
+  "clip": (_clip, None),
   "project_conflicts": (transforms.project_conflicts, None),
   "munba": (transforms.munba, None),
   "alternate": (transforms.alternate, None),
@@ -154,7 +165,7 @@ def _called(where, name, maker, args, of_the_run):
       known = [k for k in wanted if k not in of_the_run]
       raise InputError(unknown(f"{where}: {name}", arg, known))
   try:
-    ranges.check(args)
+    ranges.check(maker, args)
   except InputError as error:
     raise InputError(f"{where}: {name}: {error}") from error
   given = {k: v for k, v in of_the_run.items() if k in wanted}

@@ -4,9 +4,12 @@ import optax
 
 from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method
+from salmu_jax.ranges import Weight
 
 
-def make(optimizer, *, steps, seed, sigma=1e-3):
+def make(
+  optimizer: optax.GradientTransformation, *, steps: int, seed: int, sigma: Weight = 1e-3
+) -> Method:
   """Descends on the contrastive loss of retain; the last step adds sigma x N(0, 1) to the weights.
 
   Neel et al., Descent-to-Delete (arXiv 2007.02923), algorithm 1. There sigma follows from constants

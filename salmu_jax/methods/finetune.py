@@ -6,7 +6,7 @@ from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method
 
 
-def make(optimizer):
+def make(optimizer: optax.GradientTransformation) -> Method:
   """Descends on the contrastive loss of retain, u <- r; the forget half is never learnt from.
 
   Golatkar et al., Eternal Sunshine of the Spotless Net (arXiv 1911.04933), as a baseline. Reads

@@ -4,9 +4,12 @@ import optax
 
 from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method
+from salmu_jax.ranges import Weight
 
 
-def make(optimizer, *, forget=1.0, retain=1.0):
+def make(
+  optimizer: optax.GradientTransformation, *, forget: Weight = 1.0, retain: Weight = 1.0
+) -> Method:
   """Descends on -forget x L_CLIP(forget), less its part against the retain gradient, + retain x
   L_CLIP.
 

@@ -4,9 +4,16 @@ import optax
 
 from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method
+from salmu_jax.ranges import Weight
 
 
-def make(optimizer, *, anchors=1.0, perturbation=0.5, penalty=1.0):
+def make(
+  optimizer: optax.GradientTransformation,
+  *,
+  anchors: Weight = 1.0,
+  perturbation: Weight = 0.5,
+  penalty: Weight = 1.0,
+) -> Method:
   """Descends on ascent + anchors x adversarial matching + penalty x importance-weighted L2.
 
   Cha et al., Learning to Unlearn (arXiv 2301.11578), equations 5 to 7. It needs no retain data:

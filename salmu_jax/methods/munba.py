@@ -6,7 +6,7 @@ from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method
 
 
-def make(optimizer):
+def make(optimizer: optax.GradientTransformation) -> Method:
   """Descends on a_f x -L_CLIP(forget) + a_r x L_CLIP(retain), the weights bargained for in every
   step.
 

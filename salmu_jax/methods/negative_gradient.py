@@ -4,9 +4,10 @@ import optax
 
 from salmu_jax import losses
 from salmu_jax.methods.base import Method
+from salmu_jax.ranges import Positive
 
 
-def make(optimizer, *, max_norm=1.0):
+def make(optimizer: optax.GradientTransformation, *, max_norm: Positive = 1.0) -> Method:
   """Ascends on forget, u <- -g, with the global norm of the gradient clipped at `max_norm`.
 
   Nothing bounds the loss: at a learning rate a little too high every cosine collapses below zero,

@@ -1,11 +1,21 @@
 """NegMerge: several task vectors, negated where they agree in sign."""
 
+import optax
+
 from salmu_jax import losses, transforms
 from salmu_jax.errors import InputError
 from salmu_jax.methods.base import Method
+from salmu_jax.ranges import Count, Factor, Weight
 
 
-def make(optimizer, *, steps, coefficient=1.0, legs=4, spread=2.0):
+def make(
+  optimizer: optax.GradientTransformation,
+  *,
+  steps: int,
+  coefficient: Weight = 1.0,
+  legs: Count = 4,
+  spread: Factor = 2.0,
+) -> Method:
   """theta0 - coefficient x the mean of `legs` task vectors, where all have one sign.
 
   Kim et al., NegMerge (arXiv 2410.05583); there 10 to 30 fine-tuned models differ in several

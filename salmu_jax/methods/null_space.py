@@ -4,9 +4,12 @@ import optax
 
 from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method
+from salmu_jax.ranges import Count, Positive
 
 
-def make(optimizer, *, rank=8, max_norm=1.0):
+def make(
+  optimizer: optax.GradientTransformation, *, rank: Count = 8, max_norm: Positive = 1.0
+) -> Method:
   """Ascends on forget; what of an update lies in the span of `rank` retain gradients is taken out.
 
   After Saha et al., Gradient Projection Memory (arXiv 2103.09762): to first order the retain loss

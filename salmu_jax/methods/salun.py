@@ -4,9 +4,12 @@ import optax
 
 from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method
+from salmu_jax.ranges import PositiveShare, Weight
 
 
-def make(optimizer, *, fraction=0.5, retain=1.0):
+def make(
+  optimizer: optax.GradientTransformation, *, fraction: PositiveShare = 0.5, retain: Weight = 1.0
+) -> Method:
   """Descends on L_CLIP of permuted captions + retain x L_CLIP of retain, on salient weights alone.
 
   Fan et al., SalUn (ICLR 2024), equations 4 to 6, with permuted captions for random labels; salient

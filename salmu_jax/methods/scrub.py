@@ -4,9 +4,17 @@ import optax
 
 from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method
+from salmu_jax.ranges import Share, Weight
 
 
-def make(optimizer, *, steps, alpha=0.5, task=1.0, ascent=0.5):
+def make(
+  optimizer: optax.GradientTransformation,
+  *,
+  steps: int,
+  alpha: Weight = 0.5,
+  task: Weight = 1.0,
+  ascent: Share = 0.5,
+) -> Method:
   """Alternates ascent on KL(p0 to p) of forget with descent on alpha x KL + task x L_CLIP of
   retain.
 

@@ -4,9 +4,12 @@ import optax
 
 from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method
+from salmu_jax.ranges import Count, Positive
 
 
-def make(optimizer, *, layers=1, max_norm=1.0):
+def make(
+  optimizer: optax.GradientTransformation, *, layers: Count = 1, max_norm: Positive = 1.0
+) -> Method:
   """Ascends on forget in the `layers` weight matrices with most to gain on forget and least to
   lose.
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from salmu_jax.ranges import Share, Weight
 from salmu_jax.transforms import trees
 
 
@@ -39,7 +40,7 @@ class DampenState(NamedTuple):
   retain: optax.Params
 
 
-def dampen(alpha, strength, steps):
+def dampen(alpha: Weight, strength: Weight, steps: int) -> optax.GradientTransformationExtraArgs:
   """Selective synaptic dampening: weights that matter much more for forget than for all are shrunk.
 
     where F_forget > alpha F_all:  theta <- min(strength F_all / F_forget, 1) theta
@@ -85,7 +86,9 @@ class AddNoiseByImportanceState(NamedTuple):
   retain: optax.Params
 
 
-def add_noise_by_importance(alpha, steps, seed, power=0.5, limit=0.1):
+def add_noise_by_importance(
+  alpha: Weight, steps: int, seed: int, power: Share = 0.5, limit: Weight = 0.1
+) -> optax.GradientTransformationExtraArgs:
   """Fisher forgetting: noise on the weights, the more the less retain needs them.
 
     theta <- theta + (alpha / F_retain)^power N(0, 1)
@@ -131,7 +134,7 @@ class AddNoiseState(NamedTuple):
   count: jax.Array
 
 
-def add_noise(sigma, steps, seed):
+def add_noise(sigma: Weight, steps: int, seed: int) -> optax.GradientTransformationExtraArgs:
   """Adds sigma N(0, 1) to the parameters with the last of `steps` updates, which pass unchanged.
 
   References:
@@ -159,7 +162,7 @@ class ReflectState(NamedTuple):
   start: optax.Params
 
 
-def reflect(coefficient, steps):
+def reflect(coefficient: Weight, steps: int) -> optax.GradientTransformationExtraArgs:
   """Goes back through the start: a task vector, negated.
 
     theta <- theta0 - coefficient (theta_steps - theta0)

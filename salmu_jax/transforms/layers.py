@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from salmu_jax.ranges import Count
 from salmu_jax.runtime import hosts
 from salmu_jax.transforms import trees
-from salmu_jax.transforms.measured import filled, mean_gradients
+from salmu_jax.transforms.measured import Prepare, filled, mean_gradients
 
 _MATRICES = ("kernel", "proj", "text_projection")
 
@@ -22,7 +23,7 @@ class SelectLayersState(NamedTuple):
   chosen: optax.Params
 
 
-def select_layers():
+def select_layers() -> optax.GradientTransformationExtraArgs:
   """Updates only the weight matrices that `find_layers` chose; the others keep their bits.
 
   References:
@@ -40,7 +41,7 @@ def select_layers():
   return optax.GradientTransformationExtraArgs(init, update)
 
 
-def find_layers(count=1):
+def find_layers(count: Count = 1) -> Prepare:
   """Chooses matrices with much to gain on forget and little to lose on retain.
 
   importance |g_forget| / |theta| and alignment |cos(g_forget, g_retain)|, per weight matrix; of
@@ -73,7 +74,7 @@ def _choose(norm, forget, retain, count):
     if path[-1].key in _MATRICES
     for layer, (gain, loss) in enumerate(zip(gains.ravel(), alignment[array].ravel(), strict=True))
   ]
-  front = sorted(_front(layers), key=lambda each: -each[0] * (1 - each[1]))
+  front = sorted(_front(layers), key=lambda layer: -layer[0] * (1 - layer[1]))
   chosen = {(array, layer) for *_, array, layer in front[:count]}
   flags = [
     jnp.array([(array, layer) in chosen for layer in range(x.size)]).reshape(x.shape)
@@ -94,7 +95,7 @@ def _scores(norm, forget, retain):
 def _front(layers):
   """Of (gain, loss, ...), those that none beats in both, the largest gain first."""
   front = []
-  for layer in sorted(layers, key=lambda each: (-each[0], each[1])):
+  for layer in sorted(layers, key=lambda layer: (-layer[0], layer[1])):
     if not front or layer[1] < front[-1][1]:
       front.append(layer)
   return front

@@ -3,6 +3,7 @@ optimizer.
 """
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -10,17 +11,18 @@ import jax.numpy as jnp
 import optax
 
 from salmu_jax.errors import InputError
+from salmu_jax.ranges import Positive
 from salmu_jax.transforms import trees
 
 
-def paths(params):
+def paths(params: optax.Params) -> optax.Params:
   """A tree like `params` of names such as "visual/transformer/block_0/ln_1/scale"."""
   return jax.tree_util.tree_map_with_path(
     lambda path, _: jax.tree_util.keystr(path, simple=True, separator="/"), params
   )
 
 
-def train_only(patterns):
+def train_only(patterns: str | Sequence[str]) -> optax.GradientTransformationExtraArgs:
   """Updates only the parameters whose name one of the patterns matches; the rest keep their bits.
 
   Args:
@@ -52,7 +54,9 @@ def train_only(patterns):
   return optax.GradientTransformationExtraArgs(init, update)
 
 
-def only(optimizer, patterns):
+def only(
+  optimizer: optax.GradientTransformation, patterns: str | Sequence[str]
+) -> optax.GradientTransformationExtraArgs:
   """An optimizer for some of the parameters; the rest keep their bits, and cost neither gradient
   nor state.
 
@@ -96,7 +100,7 @@ class TrustRegionState(NamedTuple):
   start: optax.Params
 
 
-def trust_region(radius):
+def trust_region(radius: Positive) -> optax.GradientTransformationExtraArgs:
   """Keeps the parameters within a ball around the start.
 
     theta + u <- theta0 + min(1, R / |theta + u - theta0|) (theta + u - theta0),   R = radius

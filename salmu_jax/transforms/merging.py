@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from salmu_jax.ranges import Count, Factor, Weight
 from salmu_jax.transforms import trees
 
 
@@ -23,7 +24,13 @@ class ReflectMergedState(NamedTuple):
   high: optax.Params
 
 
-def reflect_merged(optimizer, coefficient, legs, steps, spread=2.0):
+def reflect_merged(
+  optimizer: optax.GradientTransformation,
+  coefficient: Weight,
+  legs: Count,
+  steps: int,
+  spread: Factor = 2.0,
+) -> optax.GradientTransformationExtraArgs:
   """NegMerge: task vectors of several runs, merged where they agree in sign, negated.
 
     theta <- theta0 - coefficient mean_k tau_k [all tau_k have one sign]
