@@ -116,12 +116,14 @@ def embedded():
 @pytest.mark.parametrize("retain_loss", compose.RETAIN_LOSSES)
 def test_every_pair_of_losses_is_a_method_whose_losses_are_numbers(loss, retain_loss):
   if loss == "learn":
-    method = make(loss, "reflect")
+    method, reads = make(loss, "reflect"), ("forget",)
   else:
     method = make(loss, "add_retain", retain_loss=retain_loss)
+    reads = ("retain",) if loss == "none" else ("forget", "retain")
   z = embedded()
-  for each in (method.forget_loss, method.retain_loss):
-    assert jax.eval_shape(each, z, z).shape == ()
+  assert method.reads == reads
+  for loss_of_half in method.losses.values():
+    assert jax.eval_shape(loss_of_half, z, z).shape == ()
 
 
 def test_a_long_chain_runs_measures_and_limits_what_moves():

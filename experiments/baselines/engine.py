@@ -67,10 +67,11 @@ class Engine:
 
   def _gradients(self, program, params, batch, reference, prepared=False):
     grads = {}
-    for half, loss in program.losses.items():
+    for half in ("forget", "retain"):
       if half not in (program.method.reads if prepared else program.steps_on):
         grads[half] = self._zeros
         continue
+      loss = program.losses[half]
       z, pull = self._forward(params, _fields(batch[half], loss))
       slope = loss.slope(z, reference[half]._replace(generic=z.generic))
       grads[half] = self._backward(pull, slope)
@@ -113,9 +114,6 @@ class Program:
     self.method = method_at(jnp.zeros(1))
     self.init = jax.jit(self.method.tx.init)
     self.update = jax.jit(update, donate_argnums=(1, 2))
-    self.losses = {
-      "forget": _Loss(self.method.forget_loss),
-      "retain": _Loss(self.method.retain_loss),
-    }
+    self.losses = {half: _Loss(loss) for half, loss in self.method.losses.items()}
     # Retain that only `prepares` read needs no gradient in the steps.
     self.steps_on = [half for half in self.method.reads if (name, half) not in _MEASURED_ONLY]

@@ -10,11 +10,17 @@ Below, S is the (B, B) matrix of cosines, p the in-batch matching probabilities 
 over captions for each image and over images for each caption; index 0 marks the reference.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax.scipy.special import xlogy
 
+from salmu_jax.models.clip import Embeddings
 from salmu_jax.ranges import Margin, Positive, Weight
+
+# loss(z, reference) -> ()
+Loss = Callable[[Embeddings, Embeddings | None], jax.Array]
 
 _PRECISION = jax.lax.Precision.HIGHEST
 

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import optax
 
 from salmu_jax import ranges
+from salmu_jax.losses import Loss
+from salmu_jax.transforms.measured import Prepare
 
 # Arguments of a `make` that come from the run and not from `args`: its number of steps and its
 # seed.
@@ -29,26 +31,34 @@ class Method(NamedTuple):
   """How to unlearn; the trainer owns forward passes, sharding and the frozen reference.
 
   forget_loss, retain_loss: `loss(z, reference) -> ()` on the embeddings of the forget and of the
-    retain half of a batch (`salmu_jax.losses`).
+    retain half of a batch (`salmu_jax.losses`). None for a half that the method does not read: it
+    is not embedded, its gradient is zero, and no loss of it is logged.
   tx: an optax transformation. It gets the gradient of the forget loss as the update and the
     gradient of the retain loss as the extra argument `retain_grads`; its output is added to the
     parameters, so an optimizer ends the chain, or is followed by what limits its update.
-  reads: which of "forget" and "retain" the update depends on; stated in every result. The loss of a
-    half that is not read is still computed for the log.
   prepares: functions `prepare(opt_state, gradients) -> opt_state`, run before the first step to put
     statistics of the data into the optimizer's state. `gradients()` yields {"forget": tree,
-    "retain": tree}, at the starting parameters, for every batch of one pass over forget. Each of
-      them
-    takes a pass, over the same rows.
+    "retain": tree}, at the starting parameters, for every batch of one pass over forget. Each
+    function takes a pass of its own, over the same rows.
   surrogates: what made-up captions the forget half is to bring, or None.
   """
 
-  forget_loss: Callable
-  retain_loss: Callable
-  tx: optax.GradientTransformationExtraArgs
-  reads: tuple[str, ...] = ("forget", "retain")
-  prepares: tuple[Callable, ...] = ()
+  forget_loss: Loss | None
+  retain_loss: Loss | None
+  tx: optax.GradientTransformation
+  prepares: tuple[Prepare, ...] = ()
   surrogates: Surrogates | None = None
+
+  @property
+  def losses(self) -> dict[str, Loss]:
+    """{"forget": loss, "retain": loss}, of the halves that the method reads."""
+    halves = {"forget": self.forget_loss, "retain": self.retain_loss}
+    return {half: loss for half, loss in halves.items() if loss is not None}
+
+  @property
+  def reads(self) -> tuple[str, ...]:
+    """Which of "forget" and "retain" the outcome depends on; stated in every result."""
+    return tuple(self.losses)
 
 
 def build(

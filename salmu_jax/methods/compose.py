@@ -99,11 +99,11 @@ def make(optimizer, *, steps, seed, loss, retain_loss="contrastive", chain=()):
   contradictions.refuse(loss_name, retain_loss, names)
   txs = lambda table: [made[name][0] for name in names if name in table]
   silence = [optax.set_to_zero()] if loss_name == "none" else []
+  read = contradictions.reads(loss_name, names)
   return Method(
-    forget_loss,
-    kept,
+    forget_loss if "forget" in read else None,
+    kept if "retain" in read else None,
     optax.chain(*silence, *txs(BEFORE), *(txs(EDITS) or [optimizer]), *txs(AFTER)),
-    contradictions.reads(loss_name, names),
     tuple(made[name][1] for name in names if made[name][1]),
   )
 

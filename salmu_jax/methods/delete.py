@@ -14,4 +14,4 @@ def make(optimizer: optax.GradientTransformation) -> Method:
   forget and the starting model. Moves all parameters.
   """
   tx = optax.with_extra_args_support(optimizer)
-  return Method(losses.excluded_pair, losses.contrastive, tx, reads=("forget",))
+  return Method(losses.excluded_pair, None, tx)

@@ -22,4 +22,4 @@ def make(
     optimizer,
     transforms.add_noise(sigma, steps, seed),
   )
-  return Method(losses.contrastive, losses.contrastive, tx, reads=("retain",))
+  return Method(None, losses.contrastive, tx)

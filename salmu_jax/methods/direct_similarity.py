@@ -12,4 +12,4 @@ def make(optimizer: optax.GradientTransformation) -> Method:
   A baseline of SALMUBench (arXiv 2603.26316). Reads forget. Moves all parameters.
   """
   tx = optax.with_extra_args_support(optimizer)
-  return Method(losses.pair_similarity, losses.contrastive, tx, reads=("forget",))
+  return Method(losses.pair_similarity, None, tx)

@@ -13,4 +13,4 @@ def make(optimizer: optax.GradientTransformation) -> Method:
   retain. Moves all parameters.
   """
   tx = optax.chain(optax.set_to_zero(), transforms.add_retain(), optimizer)
-  return Method(losses.contrastive, losses.contrastive, tx, reads=("retain",))
+  return Method(None, losses.contrastive, tx)

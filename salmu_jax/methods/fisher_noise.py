@@ -24,4 +24,4 @@ def make(
   """
   del optimizer
   tx = transforms.add_noise_by_importance(alpha, steps, seed, 0.5, limit)
-  return Method(losses.contrastive, losses.contrastive, tx, reads=("retain",))
+  return Method(None, losses.contrastive, tx)

@@ -13,4 +13,4 @@ def make(optimizer: optax.GradientTransformation) -> Method:
   parameters.
   """
   tx = optax.with_extra_args_support(optimizer)
-  return Method(losses.contrastive_generic, losses.contrastive, tx, reads=("forget",))
+  return Method(losses.contrastive_generic, None, tx)

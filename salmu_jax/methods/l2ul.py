@@ -24,4 +24,4 @@ def make(
   """
   loss = losses.anchored_ascent(anchors, perturbation)
   tx = optax.chain(transforms.hold_unimportant(penalty), optimizer)
-  return Method(loss, losses.contrastive, tx, ("forget",), (transforms.measure_freedom(),))
+  return Method(loss, None, tx, prepares=(transforms.measure_freedom(),))

@@ -16,4 +16,4 @@ def make(optimizer: optax.GradientTransformation, *, max_norm: Positive = 1.0) -
   forget. Moves all parameters.
   """
   tx = optax.chain(optax.clip_by_global_norm(max_norm), optimizer)
-  return Method(losses.ascent, losses.contrastive, tx, reads=("forget",))
+  return Method(losses.ascent, None, tx)

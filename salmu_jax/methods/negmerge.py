@@ -26,4 +26,4 @@ def make(
   if steps < legs:
     raise InputError(f"legs = {legs}; the run has {steps} steps, and every leg needs one.")
   tx = transforms.reflect_merged(optimizer, coefficient, legs, steps, spread)
-  return Method(losses.contrastive, losses.contrastive, tx, reads=("forget",))
+  return Method(losses.contrastive, None, tx)

@@ -13,4 +13,4 @@ def make(optimizer: optax.GradientTransformation) -> Method:
   image with the caption before its own in the shuffled batch. Reads forget. Moves all parameters.
   """
   tx = optax.with_extra_args_support(optimizer)
-  return Method(losses.contrastive_shuffled, losses.contrastive, tx, reads=("forget",))
+  return Method(losses.contrastive_shuffled, None, tx)

@@ -17,4 +17,4 @@ def make(
   parameters.
   """
   tx = optax.chain(optimizer, transforms.reflect(coefficient, steps))
-  return Method(losses.contrastive, losses.contrastive, tx, reads=("forget",))
+  return Method(losses.contrastive, None, tx)

@@ -118,18 +118,17 @@ def make_unlearn_step(model, method, accumulate=1):
 
 
 def gradients_of(model, method, params, reference, batch, accumulate=1):
-  """Losses and gradients of both halves: two dicts by half; zeros for the gradient of an absent
-  one.
+  """Losses of the halves that the method reads, and gradients of both: two dicts by half.
+
+  The gradient of a half without a loss is zero.
 
   Raises:
     InputError: a half that the method reads is absent, or the reference of a loss that compares.
   """
-  values, grads, embed_ = {}, {}, functools.partial(embed, model)
-  for half, loss in (("forget", method.forget_loss), ("retain", method.retain_loss)):
-    if half not in batch:
-      _refuse_absent(half, method)
-      grads[half] = jax.tree.map(jnp.zeros_like, params)
-      continue
+  values, embed_ = {}, functools.partial(embed, model)
+  grads = dict.fromkeys(("forget", "retain"), jax.tree.map(jnp.zeros_like, params))
+  for half, loss in method.losses.items():
+    _refuse_absent(half, batch)
     if reference:
       target = embed_in_parts(embed_, reference, batch[half], accumulate)
     else:
@@ -141,8 +140,8 @@ def gradients_of(model, method, params, reference, batch, accumulate=1):
   return values, grads
 
 
-def _refuse_absent(half, method):
-  if half in method.reads:
+def _refuse_absent(half, batch):
+  if half not in batch:
     raise InputError(
       f"The method reads {half}, and the batch has no {half!r} half; give it one, or take a method "
       f"that reads {' and '.join({'forget', 'retain'} - {half})} alone."
