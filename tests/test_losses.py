@@ -1,5 +1,7 @@
 """Losses against values computed by hand and by numpy loops."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +20,33 @@ def units(rows=5, dim=6):
 
 def embeddings(rows=5, scale=4.0):
   return Embeddings(units(rows), units(rows), jnp.float32(scale), units(rows))
+
+
+def public(module):
+  return {name for name, x in vars(module).items() if inspect.isfunction(x) and name[0] != "_"}
+
+
+MAKERS = ("anchored_ascent", "bounded_ascent", "mismatched_target", "npo")
+NO_LOSSES = ("comparing", "compares", "matching_accuracy", "similarities", "weighted")
+EVERY = {
+  **{name: getattr(losses, name) for name in public(losses) - {*MAKERS, *NO_LOSSES}},
+  **{name: getattr(losses, name)() for name in MAKERS},
+  "weighted of none that compares": losses.weighted((2.0, losses.ascent), (1.0, losses.sigmoid)),
+  "weighted of one that compares": losses.weighted((2.0, losses.ascent), (1.0, losses.retention)),
+  "weighted of weighted": losses.weighted((1.0, losses.weighted((1.0, losses.divergence)))),
+}
+
+
+@pytest.mark.parametrize("name", sorted(EVERY))
+def test_exactly_the_losses_that_say_they_compare_cannot_do_without_a_reference(name):
+  bias, surrogate = jnp.float32(-1.0), np.stack([units(), units()], axis=1)
+  z = embeddings()._replace(bias=bias, surrogate=surrogate)
+  assert np.isfinite(EVERY[name](z, z))
+  if losses.compares(EVERY[name]):
+    with pytest.raises(AttributeError, match="NoneType"):
+      EVERY[name](z, None)
+  else:
+    assert EVERY[name](z, None) == EVERY[name](z, z) == EVERY[name](z)
 
 
 def contrastive_by_loops(image, text, scale):

@@ -273,7 +273,12 @@ def test_a_half_without_a_loss_is_neither_embedded_nor_logged(name, half):
 
 def test_a_loss_that_compares_is_refused_without_a_reference_and_others_are_not():
   settings = optimizers.make_optimizer(sgd_settings(), STEPS)
-  for name, comparing in (("grad_diff", None), ("delete_zero", "retain"), ("npo", "forget")):
+  for name, comparing in (
+    ("grad_diff", None),
+    ("delete_zero", "retain"),
+    ("npo", "forget"),
+    ("cliperase", "retain"),  # one term of two compares
+  ):
     method = make(name, settings)
     state = train.start_state(PARAMS, method.tx, ONE)
     step = train.make_unlearn_step(STAND_IN, method)

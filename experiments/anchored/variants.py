@@ -36,6 +36,7 @@ def _like(
   return make
 
 
+@losses.comparing
 def _image_retention(z, reference):
   return jnp.mean(1 - jnp.sum(z.image * reference.image, axis=-1))
 

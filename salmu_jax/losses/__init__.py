@@ -1,10 +1,10 @@
 """Losses on embeddings: `loss(z, reference) -> ()`, mathematics on matrices with unit rows.
 
 `z` and `reference` are `salmu_jax.models.clip.Embeddings` of the same batch, under the parameters
-in training and under those the run started from. A loss that ignores `reference` has None as its
-default and costs no forward pass of it: the compiler drops what nothing reads. Unlearning descends
-on every loss here, so one that is to rise has its sign turned: `ascent` is the contrastive loss
-turned round.
+in training and under those the run started from. A loss that compares the two says so: it is marked
+`comparing`. The others take None for `reference`, and cost no forward pass of it: the compiler
+drops what nothing reads. Unlearning descends on every loss here, so a loss that is to rise has its
+sign turned: `ascent` is the negated contrastive loss.
 
 Below, S is the (B, B) matrix of cosines, p the in-batch matching probabilities softmax(scale S),
 over captions for each image and over images for each caption; index 0 marks the reference.
@@ -21,6 +21,27 @@ from salmu_jax.ranges import Margin, Positive, Weight
 
 # loss(z, reference) -> ()
 Loss = Callable[[Embeddings, Embeddings | None], jax.Array]
+
+
+def comparing(loss: Loss) -> Loss:
+  """Marks a loss that compares with the reference, and so cannot do without one. A decorator."""
+  loss.compares = True
+  return loss
+
+
+def compares(loss: Loss) -> bool:
+  """Whether a loss is marked as comparing with the reference."""
+  return getattr(loss, "compares", False)
+
+
+def weighted(*terms: tuple[float, Loss]) -> Loss:
+  """The loss sum_k w_k loss_k of pairs (w_k, loss_k); it compares where one of them does."""
+
+  def loss(z, reference=None):
+    return sum(weight * term(z, reference) for weight, term in terms)
+
+  return comparing(loss) if any(compares(term) for _, term in terms) else loss
+
 
 _PRECISION = jax.lax.Precision.HIGHEST
 
@@ -97,6 +118,7 @@ def bounded_ascent(margin: Margin = 0.0):
   pair's pulls on all others of the batch, and drags them past their targets.
   """
 
+  @comparing
   def loss(z, reference):
     target = _mismatched_mean(reference) + margin
     return jnp.mean(jax.nn.relu(jnp.sum(z.image * z.text, axis=-1) - target))
@@ -116,6 +138,7 @@ def zero_similarity(z, reference=None):
   return jnp.mean(jnp.square(similarities(z.image, z.text)))
 
 
+@comparing
 def decoupling(z, reference):
   """MultiDelete's modality decoupling: pairs should look as mismatched pairs did at the start.
 
@@ -127,6 +150,7 @@ def decoupling(z, reference):
   return jnp.mean(jnp.square(similarities(z.image, z.text) - mismatched))
 
 
+@comparing
 def excluded_pair(z, reference):
   """DELETE: the starting model's matching with the true pair left out is the teacher.
 
@@ -150,6 +174,7 @@ def npo(beta: Positive = 0.1):
   probabilities take the place of the likelihoods. At the start its gradient is that of `ascent`.
   """
 
+  @comparing
   def loss(z, reference):
     ratio = _matching(z) - _matching(reference)
     return 2 / beta * jnp.mean(jax.nn.softplus(beta * ratio))
@@ -169,6 +194,7 @@ def anchored_ascent(anchors: Weight = 1.0, perturbation: Weight = 0.5):
   see no pixels.
   """
 
+  @comparing
   def loss(z, reference):
     image, text = reference.image, reference.text
     push_text, push_image = _mismatched(text) - text, _mismatched(image) - image
@@ -186,6 +212,7 @@ def _one_way(scale, queries, answers):
   return -jnp.mean(jnp.diagonal(jax.nn.log_softmax(scale * similarities(queries, answers), axis=1)))
 
 
+@comparing
 def divergence(z, reference):
   """KL(p0 to p), mean over rows and over both ways: how far the matching moved (CLIPErase,
   SCRUB).
@@ -203,17 +230,20 @@ def _divergence(teachers, students):
   return sum(both) / 2
 
 
+@comparing
 def similarity_retention(z, reference):
   """Mean of (S - S0)^2 over all B x B."""
   moved = similarities(z.image, z.text) - similarities(reference.image, reference.text)
   return jnp.mean(jnp.square(moved))
 
 
+@comparing
 def embedding_retention(z, reference):
   """Mean squared error, over all B x D entries, of u, plus that of v."""
   return sum(jnp.mean(jnp.square(x)) for x in (z.image - reference.image, z.text - reference.text))
 
 
+@comparing
 def retention(z, reference):
   """MultiDelete's knowledge retention: fused and single-mode embeddings stay where they were.
 
@@ -233,6 +263,7 @@ def mismatched_target(margin: Margin = 0.0, softness: Positive = 0.05):
   that is pushed past it by the others comes back. This project's own.
   """
 
+  @comparing
   def loss(z, reference):
     off = jnp.sum(z.image * z.text, axis=-1) - _mismatched_mean(reference) - margin
     return jnp.mean(jnp.sqrt(jnp.square(off) + softness**2)) - softness
@@ -240,6 +271,7 @@ def mismatched_target(margin: Margin = 0.0, softness: Positive = 0.05):
   return loss
 
 
+@comparing
 def component_removed(z, reference):
   """Forget captions go to their old place with the component along their picture's embedding
   removed.
@@ -253,19 +285,16 @@ def component_removed(z, reference):
   return jnp.mean(1 - jnp.sum(z.text * goal, axis=-1))
 
 
+@comparing
 def text_retention(z, reference):
   """Mean of 1 - cos between each caption and where it was."""
   return jnp.mean(1 - jnp.sum(z.text * reference.text, axis=-1))
 
 
+@comparing
 def surrogate_retention(z, reference):
   """The same of the surrogate captions."""
   return jnp.mean(1 - jnp.sum(z.surrogate * reference.surrogate, axis=-1))
-
-
-def weighted(*terms):
-  """The loss sum_k w_k loss_k of pairs (w_k, loss_k)."""
-  return lambda z, reference: sum(weight * loss(z, reference) for weight, loss in terms)
 
 
 def _fuse(z):

@@ -5,7 +5,6 @@ and compile checks lower the very same programs.
 """
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -150,9 +149,7 @@ def _refuse_absent(half, batch):
 
 def _refuse_unreferenced(half, loss):
   """None as the reference of a loss that needs none; raises InputError for the others."""
-  if "reference" not in inspect.signature(loss).parameters or (
-    inspect.signature(loss).parameters["reference"].default is inspect.Parameter.empty
-  ):
+  if losses.compares(loss):
     raise InputError(
       f"The {half} loss compares with the starting model, and no reference was given; pass the "
       "parameters that the run starts from."
