@@ -7,38 +7,23 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from composed import EDITS, SMALL, draw, make
 from little import MODEL, PARAMS, sgd_settings, unlearning_batch
 
 from salmu_jax import train
 from salmu_jax.errors import InputError
-from salmu_jax.methods import METHODS, base, compose
+from salmu_jax.methods import METHODS, base, compose, parts
 from salmu_jax.runtime import sharding
 from salmu_jax.train import optimizers
 
 ONE = sharding.make_mesh(jax.devices()[:1])
 BATCH = unlearning_batch()
-SMALL = {"text": {"kernel": jnp.ones((2, 2))}, "visual": {"kernel": jnp.ones(3)},
-         "other": {"kernel": jnp.ones(4)}}  # fmt: skip
-# Arguments of the parts that cannot do without.
-NEEDED = {
-  "scale": {"step_size": 0.5}, "clip": {"max_norm": 1.0}, "alternate": {"until": 2},
-  "hold_unimportant": {"weight": 0.1}, "train_only": {"patterns": "^text/"},
-  "trust_region": {"radius": 0.1}, "reflect": {"coefficient": 1.0}, "add_noise": {"sigma": 0.1},
-  "dampen": {"alpha": 1.0, "strength": 1.0}, "add_noise_by_importance": {"alpha": 1e-6},
-}  # fmt: skip
-
-
-def make(loss, *chain, **others):
-  chain = [(name, NEEDED[name]) if name in NEEDED else name for name in chain]
-  optimizer = optimizers.make_optimizer(sgd_settings(), 4)
-  args = {"loss": loss, "chain": tuple(chain), **others}
-  return base.build(compose.make, optimizer, args, steps=4, seed=0)
 
 
 def fits(loss, name):
   """Whether a loss and one transformation are a method."""
   if loss == "learn":
-    return name in ("reflect", *compose.EDITS)
+    return name in ("reflect", *EDITS)
   if loss == "none":
     return name in ("add_retain", "add_noise_by_importance")
   if loss == "leave_reference":
@@ -46,8 +31,8 @@ def fits(loss, name):
   return name != "reflect"
 
 
-@pytest.mark.parametrize("name", compose.CHAIN)
-@pytest.mark.parametrize("loss", compose.FORGET_LOSSES)
+@pytest.mark.parametrize("name", parts.CHAIN)
+@pytest.mark.parametrize("loss", parts.FORGET_LOSSES)
 def test_every_loss_goes_with_every_transformation_or_is_refused_with_a_reason(loss, name):
   if not fits(loss, name):
     with pytest.raises(InputError, match=f"{loss}|{name}"):
@@ -57,11 +42,6 @@ def test_every_loss_goes_with_every_transformation_or_is_refused_with_a_reason(l
   call = lambda p: method.tx.update(p, method.tx.init(p), p, retain_grads=p)
   updates, _ = jax.eval_shape(call, SMALL)
   assert jax.tree.structure(updates) == jax.tree.structure(SMALL)
-
-
-def draw(seed):
-  rng = np.random.default_rng(seed)
-  return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), SMALL)
 
 
 def outcome(method, forget, retain):
@@ -79,7 +59,7 @@ def outcome(method, forget, retain):
   return np.concatenate([np.ravel(x) for x in jax.tree.leaves(params)])
 
 
-@pytest.mark.parametrize("name", compose.CHAIN)
+@pytest.mark.parametrize("name", parts.CHAIN)
 def test_a_composed_method_says_truly_which_halves_its_outcome_depends_on(name):
   method = make("learn" if name == "reflect" else "ascent", name)
   usual = outcome(method, draw(22), draw(2))
@@ -91,14 +71,14 @@ def test_a_composed_method_says_truly_which_halves_its_outcome_depends_on(name):
     assert depends == (half in method.reads), half
 
 
-@pytest.mark.parametrize("second", compose.CHAIN)
-@pytest.mark.parametrize("first", compose.CHAIN)
+@pytest.mark.parametrize("second", parts.CHAIN)
+@pytest.mark.parametrize("first", parts.CHAIN)
 def test_every_pair_of_transformations_gives_an_update_or_is_refused_with_a_reason(first, second):
   try:
     method = make("learn" if "reflect" in (first, second) else "ascent", first, second)
   except InputError as error:
     assert first in str(error) or second in str(error)
-    assert {first, second} & {"munba", "alternate", "add_retain", "reflect", *compose.EDITS} or (
+    assert {first, second} & {"munba", "alternate", "add_retain", "reflect", *EDITS} or (
       first == second
     )
     return
@@ -112,8 +92,8 @@ def embedded():
   return jax.eval_shape(lambda: train.embed(MODEL, PARAMS, BATCH["forget"]))
 
 
-@pytest.mark.parametrize("loss", compose.FORGET_LOSSES)
-@pytest.mark.parametrize("retain_loss", compose.RETAIN_LOSSES)
+@pytest.mark.parametrize("loss", parts.FORGET_LOSSES)
+@pytest.mark.parametrize("retain_loss", parts.RETAIN_LOSSES)
 def test_every_pair_of_losses_is_a_method_whose_losses_are_numbers(loss, retain_loss):
   if loss == "learn":
     method, reads = make(loss, "reflect"), ("forget",)
@@ -142,11 +122,8 @@ def test_a_long_chain_runs_measures_and_limits_what_moves():
 def test_the_optimizer_stands_between_mixing_and_limits_whatever_the_order_in_the_config():
   a, b = make("ascent", "add_retain", "keep_salient"), make("ascent", "keep_salient", "add_retain")
   grads = jax.tree.map(jnp.ones_like, PARAMS)
-  outs = []
-  for method in (a, b):
-    updates, _ = method.tx.update(grads, method.tx.init(PARAMS), PARAMS, retain_grads=grads)
-    outs.append(updates)
-  jax.tree.map(np.testing.assert_array_equal, *outs)
+  both = [m.tx.update(grads, m.tx.init(PARAMS), PARAMS, retain_grads=grads)[0] for m in (a, b)]
+  jax.tree.map(np.testing.assert_array_equal, *both)
 
 
 def test_a_composed_method_equals_the_named_one():
@@ -161,11 +138,11 @@ def test_a_composed_method_equals_the_named_one():
     optimizer = optimizers.make_optimizer(sgd_settings(), 4)
     named = base.build(METHODS[name], optimizer, {}, steps=4, seed=0)
     assert named.reads == composed.reads
-    out = [
+    both = [
       m.tx.update(grads, m.tx.init(PARAMS), PARAMS, retain_grads=retain)[0]
       for m in (named, composed)
     ]
-    jax.tree.map(np.testing.assert_array_equal, *out)
+    jax.tree.map(np.testing.assert_array_equal, *both)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from salmu_jax import losses, ranges, transforms
 from salmu_jax.errors import InputError
-from salmu_jax.methods import METHODS, base, compose
+from salmu_jax.methods import METHODS, base, parts
 from salmu_jax.ranges import Count, Factor, Margin, OneOf, Positive, PositiveShare, Share, Weight
 
 
@@ -80,11 +80,11 @@ def limited(function):
 FACTORIES = {
   **METHODS,
   **{name: getattr(transforms, name) for name in transforms.__all__},
-  **{name: make for name, make in compose.FORGET_LOSSES.items()},
   **{
-    name: getattr(losses, name)
+    f"losses.{name}": getattr(losses, name)
     for name in ("anchored_ascent", "bounded_ascent", "mismatched_target", "npo")
   },
+  **{f"chain {name}": entry.make for name, entry in parts.CHAIN.items()},
 }
 
 

@@ -14,7 +14,7 @@ from salmu_jax.errors import InputError
 from salmu_jax.evaluate import metrics
 from salmu_jax.evaluate.evaluator import CANDIDATES
 from salmu_jax.generate import plan
-from salmu_jax.methods import MAKERS, base, compose
+from salmu_jax.methods import MAKERS, base, compose, parts
 from salmu_jax.models import clip
 from salmu_jax.models.presets import PRESETS
 from salmu_jax.runtime import sharding
@@ -121,7 +121,7 @@ def _check_method(config, schema):
   if given:
     raise InputError(
       f"config.method.{given[0]} is of a composed method, and config.method.loss names none. Known "
-      f"losses: {', '.join(compose.FORGET_LOSSES)}. A run of config.unlearn has fields of its own."
+      f"losses: {', '.join(parts.FORGET_LOSSES)}. A run of config.unlearn has fields of its own."
     )
   if name:
     _known("config.method.name", name, (*config.unlearn, NO_METHOD))
