@@ -1,7 +1,5 @@
 """Losses against values computed by hand and by numpy loops."""
 
-import inspect
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,14 +20,10 @@ def embeddings(rows=5, scale=4.0):
   return Embeddings(units(rows), units(rows), jnp.float32(scale), units(rows))
 
 
-def public(module):
-  return {name for name, x in vars(module).items() if inspect.isfunction(x) and name[0] != "_"}
-
-
 MAKERS = ("anchored_ascent", "bounded_ascent", "mismatched_target", "npo")
-NO_LOSSES = ("comparing", "compares", "matching_accuracy", "similarities", "weighted")
+NO_LOSSES = ("Loss", "comparing", "compares", "matching_accuracy", "similarities", "weighted")
 EVERY = {
-  **{name: getattr(losses, name) for name in public(losses) - {*MAKERS, *NO_LOSSES}},
+  **{name: getattr(losses, name) for name in {*losses.__all__} - {*MAKERS, *NO_LOSSES}},
   **{name: getattr(losses, name)() for name in MAKERS},
   "weighted of none that compares": losses.weighted((2.0, losses.ascent), (1.0, losses.sigmoid)),
   "weighted of one that compares": losses.weighted((2.0, losses.ascent), (1.0, losses.retention)),
