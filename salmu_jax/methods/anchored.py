@@ -1,6 +1,4 @@
-"""Anchored caption editing: forget captions leave their pictures, and all that resembles them is
-held in place.
-"""
+"""Anchored caption editing: parts forget captions from their images, and holds similar captions."""
 
 import optax
 
@@ -24,8 +22,8 @@ def make(
   """Descends on forget x mismatched_target + anchors x surrogate_retention + retain x
   text_retention.
 
-  This project's own; experiments/anchored derives it. `surrogates` made-up captions come with each
-  row of forget, from `source` (`salmu_jax.methods.surrogates`): the nearest captions that are to
+  This project's own; experiments/anchored derives it. With each row of forget come `surrogates`
+  made-up captions from `source` (`salmu_jax.methods.surrogates`), the nearest captions that are to
   stay. Reads forget, retain's captions and the starting model. Moves the text tower.
   """
   near = (anchors, losses.surrogate_retention)

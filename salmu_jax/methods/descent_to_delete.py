@@ -13,8 +13,8 @@ def make(
   """Descends on the contrastive loss of retain; the last step adds sigma x N(0, 1) to the weights.
 
   Neel et al., Descent-to-Delete (arXiv 2007.02923), algorithm 1. There sigma follows from constants
-  of strong convexity, which a CLIP model does not have, and certifies deletion; here it is a
-  setting and certifies nothing. Reads retain. Moves all parameters.
+  of strong convexity and certifies deletion. A CLIP model is not convex, so here sigma is a setting
+  and certifies nothing. Reads retain. Moves all parameters.
   """
   tx = optax.chain(
     optax.set_to_zero(),

@@ -7,7 +7,7 @@ from salmu_jax.methods.base import Method
 
 
 def make(optimizer: optax.GradientTransformation) -> Method:
-  """Descends on the contrastive loss of retain, u <- r; the forget half is never learnt from.
+  """Descends on the contrastive loss of retain, u <- r.
 
   Golatkar et al., Eternal Sunshine of the Spotless Net (arXiv 1911.04933), as a baseline. Reads
   retain. Moves all parameters.

@@ -1,4 +1,4 @@
-"""Fisher forgetting as its public code has it: noise on what retain does not need."""
+"""Fisher forgetting as in its public code: noise on what retain does not need."""
 
 import optax
 

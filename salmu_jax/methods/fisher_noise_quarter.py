@@ -1,4 +1,4 @@
-"""Fisher forgetting as the paper derives it: noise on what retain does not need."""
+"""Fisher forgetting as derived in its paper: noise on what retain does not need."""
 
 import optax
 

@@ -18,9 +18,9 @@ def make(
 
   Cha et al., Learning to Unlearn (arXiv 2301.11578), equations 5 to 7. It needs no retain data:
   anchors are forget embeddings pushed by `perturbation` towards a wrong partner (the paper perturbs
-  pixels), and weights that forget does not need are pulled to where they were; the authors' code
-  measures that need by the gradient of the outputs' norm. Reads forget, once more
-  before the first step, and the starting model. Moves all parameters.
+  pixels), and weights that forget does not need are pulled to where they were. That need is
+  measured by the gradient of the loss; the authors' code takes that of the outputs' norm. Reads
+  forget, once more before the first step, and the starting model. Moves all parameters.
   """
   loss = losses.anchored_ascent(anchors, perturbation)
   tx = optax.chain(transforms.hold_unimportant(penalty), optimizer)

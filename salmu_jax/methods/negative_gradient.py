@@ -10,8 +10,8 @@ from salmu_jax.ranges import Positive
 def make(optimizer: optax.GradientTransformation, *, max_norm: Positive = 1.0) -> Method:
   """Ascends on forget, u <- -g, with the global norm of the gradient clipped at `max_norm`.
 
-  Nothing bounds the loss: at a learning rate a little too high every cosine collapses below zero,
-  which the clipping delays under plain gradient steps and hardly under Adam, which rescales them.
+  Nothing bounds the loss: at a learning rate a little too high, every cosine collapses below zero.
+  Clipping delays this under plain gradient steps, and hardly under Adam, which rescales them.
   Golatkar et al., Eternal Sunshine of the Spotless Net (arXiv 1911.04933), as a baseline. Reads
   forget. Moves all parameters.
   """

@@ -1,7 +1,7 @@
 """Weight edits: the weights change once, in the last step of the edit's own budget.
 
-Some gather statistics of the data in the steps before, in which nothing moves; the others let the
-optimizer fine-tune, and edit what came of it. `steps` is the length of the run.
+Some gather statistics of the data until then, and nothing moves meanwhile; the others let the
+optimizer fine-tune, and edit the outcome. `steps` is the length of the run.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ def _add_squares(total, gradients):
 
 
 def _noise(params, seed, last):
-  """Standard normal noise like `params`, float32, a key for each array; zeros but in the last
+  """Standard normal noise like `params`, float32, a key for each array; zeros before the last
   step.
   """
   leaves, tree = jax.tree.flatten(params)
@@ -45,11 +45,11 @@ def dampen(alpha: Weight, strength: Weight, steps: int) -> optax.GradientTransfo
 
     where F_forget > alpha F_all:  theta <- min(strength F_all / F_forget, 1) theta
 
-  F are the sums of squared batch gradients at the starting parameters; F_all is measured on retain,
-  which the paper does on the whole training data.
+  F are the sums of squared batch gradients at the starting parameters. F_all is measured on retain;
+  the paper measures it on the whole training data.
 
   Args:
-    alpha: how much more; infinity is the identity. strength: lambda in the paper.
+    alpha: how much more; infinity changes nothing. strength: lambda in the paper.
     steps: how many batches are read; the edit comes with the last.
 
   Extra args:
@@ -89,13 +89,13 @@ class AddNoiseByImportanceState(NamedTuple):
 def add_noise_by_importance(
   alpha: Weight, steps: int, seed: int, power: Share = 0.5, limit: Weight = 0.1
 ) -> optax.GradientTransformationExtraArgs:
-  """Fisher forgetting: noise on the weights, the more the less retain needs them.
+  """Fisher forgetting: noise on the weights, larger where retain needs them less.
 
     theta <- theta + (alpha / F_retain)^power N(0, 1)
 
-  F_retain is the mean of squared batch gradients. Power 1/4 is the optimum that the paper derives,
-  1/2 what its public code does. The standard deviation is at most `limit` times the root mean
-  square of the weight's layer: F is next to 0 for many weights.
+  F_retain is the mean of squared batch gradients. The paper derives the power 1/4; its public code
+  has 1/2. The standard deviation is at most `limit` times the root mean square of the weight's
+  layer, because F is close to 0 for many weights.
 
   Args:
     alpha: the strength. seed: of the noise. power, limit: see above.

@@ -1,4 +1,4 @@
-"""SLUG's limit: a single layer, which the data chooses. After the optimizer."""
+"""SLUG's limit after the optimizer: the layers that the data chooses."""
 
 from typing import NamedTuple
 
@@ -15,9 +15,7 @@ _MATRICES = ("kernel", "proj", "text_projection")
 
 
 class SelectLayersState(NamedTuple):
-  """norm: of each layer at the start. chosen: bool, whether it is updated; broadcast over the
-  layer.
-  """
+  """norm: of each layer at the start. chosen: bool, whether the layer is updated; it broadcasts."""
 
   norm: optax.Params
   chosen: optax.Params
@@ -44,10 +42,10 @@ def select_layers() -> optax.GradientTransformationExtraArgs:
 def find_layers(count: Count = 1) -> Prepare:
   """Chooses matrices with much to gain on forget and little to lose on retain.
 
-  importance |g_forget| / |theta| and alignment |cos(g_forget, g_retain)|, per weight matrix; of
-  those that no other beats in both, the `count` with the largest importance x (1 - alignment),
-  fewer where fewer are unbeaten. The authors try every unbeaten one and keep the best. Gradients
-  are means over the pass.
+  A weight matrix has an importance |g_forget| / |theta| and an alignment |cos(g_forget, g_retain)|;
+  gradients are means over the pass. Of the matrices that no other beats in both (the Pareto front),
+  the `count` with the largest importance x (1 - alignment) are chosen, or all if there are fewer.
+  The authors try every matrix of the front and keep the best.
 
   Returns:
     prepare(opt_state, gradients).
@@ -93,7 +91,7 @@ def _scores(norm, forget, retain):
 
 
 def _front(layers):
-  """Of (gain, loss, ...), those that none beats in both, the largest gain first."""
+  """The (gain, loss, ...) that no other beats in both, the largest gain first."""
   front = []
   for layer in sorted(layers, key=lambda layer: (-layer[0], layer[1])):
     if not front or layer[1] < front[-1][1]:

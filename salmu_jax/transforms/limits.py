@@ -1,6 +1,4 @@
-"""Where an update may go: some of the parameters, or not far from the start. After the
-optimizer.
-"""
+"""Limits after the optimizer: some of the parameters alone, or not far from the start."""
 
 import re
 from collections.abc import Sequence
@@ -23,7 +21,7 @@ def paths(params: optax.Params) -> optax.Params:
 
 
 def train_only(patterns: str | Sequence[str]) -> optax.GradientTransformationExtraArgs:
-  """Updates only the parameters whose name one of the patterns matches; the rest keep their bits.
+  """Updates only the parameters whose names match a pattern; the others keep their bits.
 
   Args:
     patterns: one regular expression or several, searched for in names such as
@@ -57,8 +55,8 @@ def train_only(patterns: str | Sequence[str]) -> optax.GradientTransformationExt
 def only(
   optimizer: optax.GradientTransformation, patterns: str | Sequence[str]
 ) -> optax.GradientTransformationExtraArgs:
-  """An optimizer for some of the parameters; the rest keep their bits, and cost neither gradient
-  nor state.
+  """An optimizer for some of the parameters; the others keep their bits, and cost no gradient and
+  no state.
 
   Args:
     optimizer: a transformation. patterns: see `train_only`.
@@ -73,7 +71,7 @@ def only(
 
 
 def _chosen(compiled, tree):
-  """A tree of truths: whether one of the patterns matches a parameter's name."""
+  """A tree of bool: whether a parameter's name matches one of the patterns."""
   return jax.tree.map(lambda name: any(p.search(name) for p in compiled), paths(tree))
 
 

@@ -136,8 +136,8 @@ def project_out(rank: Count = 8) -> optax.GradientTransformationExtraArgs:
 def find_basis(rank: Count = 8) -> Prepare:
   """Orthonormalises `rank` sums of retain gradients, over every rank-th batch of the pass each.
 
-  Directions that are linearly dependent to rounding are left out (zeros). While it measures, it
-  holds `rank` sums, and then as many directions, beside the state's.
+  Directions that are linearly dependent to rounding are left out (zeros). Measuring needs memory
+  for `rank` sums and as many directions, beside that of the state.
 
   Returns:
     prepare(opt_state, gradients).
@@ -174,9 +174,7 @@ def _combined(weights, vectors):
 
 
 def _whitening(gram, rank):
-  """(rank, K) that makes K vectors with these inner products orthonormal; rows of zeros to
-  spare.
-  """
+  """(rank, K) that makes K vectors with these inner products orthonormal; surplus rows are zero."""
   values, vectors = np.linalg.eigh(gram)
   used = values > 1e-6 * values.max()
   rows = (vectors * np.where(used, 1 / np.sqrt(np.where(used, values, 1)), 0)).T

@@ -1,4 +1,4 @@
-"""How the forget and the retain gradient become one update; before the optimizer in a chain."""
+"""Mixing the forget and the retain gradient into one update, before the optimizer in a chain."""
 
 from typing import NamedTuple
 
@@ -121,11 +121,10 @@ class AlternateState(NamedTuple):
 
 
 def alternate(until: Count) -> optax.GradientTransformationExtraArgs:
-  """The retain gradient in even steps, the forget gradient in odd ones, from step `until` on retain
-  alone.
+  """Retain gradients in even steps, forget gradients in odd ones; from step `until` only retain.
 
   It begins with retain: a loss that compares with the starting model has no gradient there, and
-  Adam would make a step of the rounding of nothing.
+  Adam would scale its rounding errors up to a whole step.
 
   Args:
     until: the step, counted from 0, from which on only the retain gradient is followed.
