@@ -56,8 +56,8 @@ def test_fisher_noise_on_weights_that_retain_never_reads_stays_within_its_limit(
   wide = {"kernel": jnp.ones(10_000)}
   none = {"kernel": jnp.zeros(10_000)}
   tx = transforms.add_noise_by_importance(1.0, 1, 0, limit=0.1)
-  out, _ = tx.update(none, tx.init(wide), wide, retain_grads=none)
-  np.testing.assert_allclose(np.std(out["kernel"]), 0.1, rtol=0.03)
+  updated, _ = tx.update(none, tx.init(wide), wide, retain_grads=none)
+  np.testing.assert_allclose(np.std(updated["kernel"]), 0.1, rtol=0.03)
 
 
 def test_descent_to_delete_adds_noise_of_sigma_with_its_last_step_alone():

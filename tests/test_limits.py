@@ -12,9 +12,9 @@ from salmu_jax.errors import InputError
 
 
 def test_train_only_keeps_the_bits_of_every_other_parameter():
-  out, _ = step(transforms.train_only(("^visual/",)))
-  np.testing.assert_array_equal(out["text"]["kernel"], [0.0, 0.0])
-  np.testing.assert_array_equal(out["visual"]["kernel"], F["visual"]["kernel"])
+  updated, _ = step(transforms.train_only(("^visual/",)))
+  np.testing.assert_array_equal(updated["text"]["kernel"], [0.0, 0.0])
+  np.testing.assert_array_equal(updated["visual"]["kernel"], F["visual"]["kernel"])
   broken = jax.tree.map(lambda x: x * jnp.nan, F)
   assert np.all(step(transforms.train_only("^visual/"), updates=broken)[0]["text"]["kernel"] == 0)
 
@@ -42,8 +42,8 @@ def test_only_gives_the_chosen_parameters_to_the_optimizer_and_keeps_no_state_of
 def test_the_trust_region_leaves_inner_updates_alone_and_pulls_outer_ones_to_its_surface():
   radius = 0.1 * np.linalg.norm(flat(P))
   small, big = times(1e-3, F), times(10.0, F)
-  out, _ = step(transforms.trust_region(0.1), updates=small)
-  np.testing.assert_array_equal(flat(out), flat(small))
+  updated, _ = step(transforms.trust_region(0.1), updates=small)
+  np.testing.assert_array_equal(flat(updated), flat(small))
   tx = transforms.trust_region(0.1)
   state, params = tx.init(P), P
   for _ in range(3):

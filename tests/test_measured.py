@@ -60,8 +60,8 @@ def test_a_basis_of_dependent_gradients_leaves_the_surplus_directions_out():
   state = transforms.find_basis(3)(tx.init(P), passing(*[(F, times(k, R)) for k in (1.0, 2.0)]))
   norms = [np.linalg.norm(flat(jax.tree.map(lambda x, k=k: x[k], state.basis))) for k in range(3)]
   np.testing.assert_allclose(sorted(norms), [0, 0, 1], atol=1e-5)
-  out, _ = step(tx, state=state)
-  np.testing.assert_allclose(flat(out) @ flat(R), 0, atol=1e-5)
+  updated, _ = step(tx, state=state)
+  np.testing.assert_allclose(flat(updated) @ flat(R), 0, atol=1e-5)
 
 
 def test_importance_divides_by_the_mean_squared_retain_gradient():
@@ -69,8 +69,8 @@ def test_importance_divides_by_the_mean_squared_retain_gradient():
   pairs = [(F, random_tree(i)) for i in range(3)]
   state = transforms.measure_importance()(tx.init(P), passing(*pairs))
   fisher = np.mean([flat(r) ** 2 for _, r in pairs], axis=0)
-  out, _ = step(tx, state=state)
-  np.testing.assert_allclose(flat(out), flat(F) / (1 + 2 * fisher / fisher.mean()), rtol=1e-5)
+  updated, _ = step(tx, state=state)
+  np.testing.assert_allclose(flat(updated), flat(F) / (1 + 2 * fisher / fisher.mean()), rtol=1e-5)
   same, _ = step(transforms.divide_by_importance(0.0), state=state)
   np.testing.assert_allclose(flat(same), flat(F), rtol=1e-6)
 
@@ -79,11 +79,11 @@ def test_the_pull_of_l2ul_spares_what_forget_needs():
   tx = transforms.hold_unimportant(0.5)
   state = transforms.measure_freedom()(tx.init(P), passing((F, R), (times(3.0, F), R)))
   away = jax.tree.map(lambda x: x + 1.0, P)
-  out, _ = step(tx, state=state, params=away)
+  updated, _ = step(tx, state=state, params=away)
   freedom = np.concatenate(
     [np.abs(x) / np.abs(x).max() for x in map(flat, (F["text"], F["visual"]))]
   )
-  np.testing.assert_allclose(flat(out), flat(F) + 0.5 * (1 - freedom), rtol=1e-5)
+  np.testing.assert_allclose(flat(updated), flat(F) + 0.5 * (1 - freedom), rtol=1e-5)
 
 
 def layered():

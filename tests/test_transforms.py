@@ -48,15 +48,15 @@ def test_types_stay_one_trace_is_enough_and_foreign_arguments_pass(name, dtype):
   params, updates = (optax.tree.cast(tree, dtype) for tree in (P, F))
   state = tx.init(params)
   kinds = lambda tree: jax.tree.map(lambda x: (x.shape, x.dtype), tree)
-  out, after = run(updates, state, params)
-  out, after = run(updates, after, params)
-  assert kinds(out) == kinds(updates)
+  updated, after = run(updates, state, params)
+  updated, after = run(updates, after, params)
+  assert kinds(updated) == kinds(updates)
   assert kinds(after) == kinds(state)
   assert len(traces) == 1
-  assert np.isfinite(flat(out)).all()
+  assert np.isfinite(flat(updated)).all()
 
 
 def test_measured_limits_change_nothing_until_they_are_prepared():
   for name in ("keep_salient", "project_out", "divide_by_importance", "select_layers"):
-    out, _ = step(EVERY[name]())
-    np.testing.assert_array_equal(flat(out), flat(F))
+    updated, _ = step(EVERY[name]())
+    np.testing.assert_array_equal(flat(updated), flat(F))

@@ -36,8 +36,8 @@ def random_tree(seed):
 def walk(tx, steps, updates=F, retain=R):
   params, state = P, tx.init(P)
   for _ in range(steps):
-    out, state = tx.update(updates, state, params, retain_grads=retain)
-    params = optax.apply_updates(params, out)
+    updated, state = tx.update(updates, state, params, retain_grads=retain)
+    params = optax.apply_updates(params, updated)
   return params
 
 
