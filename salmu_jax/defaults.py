@@ -140,7 +140,7 @@ def _method() -> ConfigDict:
   # Do only the run of config.unlearn with this name. Empty: all of them. "none": none of them.
   config.name = ""
   # Or compose a method and run it alone, under the name above, by default that of its parts. The
-  # losses are keys of FORGET_LOSSES and RETAIN_LOSSES in salmu_jax/methods/compose.py.
+  # losses are keys of FORGET_LOSSES and RETAIN_LOSSES in salmu_jax/methods/parts.py.
   config.loss = ""
   config.retain_loss = "contrastive"
   # Transformations: keys of CHAIN in that file; with arguments as ("keep_salient",

@@ -26,13 +26,13 @@ COMPROMISED = scores(RetFail_MRR=0.4, AssocStr=0.7, InterIdSim=0.7, IntraIdSim=0
 
 def test_shares_are_of_the_gap_between_the_bounds_and_a_model_at_the_ideal_point_fails_no_clause():
   ideal = COMPROMISED | {"RetFail_MRR": 0.0, "AssocStr": 0.1}
-  found = intervals.shares(ideal, CLEAN, COMPROMISED)
-  assert found["leak removed"] == pytest.approx(1) and found["Inter lost"] == pytest.approx(0)
-  assert intervals.clauses(found) == []
+  shares = intervals.shares(ideal, CLEAN, COMPROMISED)
+  assert shares["leak removed"] == pytest.approx(1) and shares["Inter lost"] == pytest.approx(0)
+  assert intervals.clauses(shares) == []
   half = intervals.shares(COMPROMISED | {"IntraIdSim": 0.35, "GenKnow": 0.4}, CLEAN, COMPROMISED)
   assert half["Intra lost"] == pytest.approx(0.5) and half["GenKnow lost"] == pytest.approx(0.2)
   assert intervals.clauses(half) == ["leak", "AssocStr", "Intra", "GenKnow"]
-  assert intervals.clauses(intervals.mean([found, half])) == [
+  assert intervals.clauses(intervals.mean([shares, half])) == [
     "leak",
     "AssocStr",
     "Intra",
@@ -43,8 +43,8 @@ def test_shares_are_of_the_gap_between_the_bounds_and_a_model_at_the_ideal_point
 def record(seed, values):
   """A record in which every person has four rows of one value."""
   people = [str(p) for p in range(len(values))]
-  sums = lambda each: {
-    key: {p: [4 * float(v), 4] for p, v in zip(people, each, strict=True)}
+  sums = lambda rates: {
+    key: {p: [4 * float(v), 4] for p, v in zip(people, rates, strict=True)}
     for key in intervals.GAPS.values()
   }
   n = len(values)
@@ -98,9 +98,9 @@ def test_the_whole_that_the_variants_are_compared_with_is_the_method():
   made = [variants.like()(optax.sgd(1.0)), method.make(optax.sgd(1.0))]
   assert made[0].surrogates == made[1].surrogates
   values = []
-  for each in made:
-    state = train.start_state(PARAMS, each.tx, ONE)
-    after, _ = jax.jit(train.make_unlearn_step(STAND_IN, each))(state, PARAMS, BATCHES[0])
+  for whole in made:
+    state = train.start_state(PARAMS, whole.tx, ONE)
+    after, _ = jax.jit(train.make_unlearn_step(STAND_IN, whole))(state, PARAMS, BATCHES[0])
     values.append(after.params)
   jax.tree.map(np.testing.assert_array_equal, *values)
   assert METHODS["anchored"] is method.make
@@ -108,9 +108,9 @@ def test_the_whole_that_the_variants_are_compared_with_is_the_method():
 
 def test_unpaired_batches_have_the_surrogates_of_later_ones_and_their_own_rows():
   batches = [{"forget": {"text": k, "surrogate": 100 + k}, "retain": k} for k in range(60)]
-  out = list(bench._unpaired(iter(batches)))
-  assert [b["forget"]["text"] for b in out] == list(range(35)) == [b["retain"] for b in out]
-  assert [b["forget"]["surrogate"] for b in out] == [125 + k for k in range(35)]
+  later = list(bench._unpaired(iter(batches)))
+  assert [b["forget"]["text"] for b in later] == list(range(35)) == [b["retain"] for b in later]
+  assert [b["forget"]["surrogate"] for b in later] == [125 + k for k in range(35)]
 
 
 def test_an_unknown_part_of_the_study_is_refused_with_the_known_ones(capsys):
@@ -120,8 +120,8 @@ def test_an_unknown_part_of_the_study_is_refused_with_the_known_ones(capsys):
 
 
 def test_the_kept_runs_are_of_the_settings_in_the_config():
-  for found in tabulate.records().values():
-    for label, run in found["runs"].items():
+  for record in tabulate.records().values():
+    for label, run in record["runs"].items():
       if label.startswith("anchored "):
         budget = float(label.split()[1].rstrip("x"))
         assert run["settings"] == runs.training_settings(variants.settings(budget=budget)), label

@@ -7,38 +7,23 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from composed import EDITS, SMALL, draw, make
 from little import MODEL, PARAMS, sgd_settings, unlearning_batch
 
 from salmu_jax import train
 from salmu_jax.errors import InputError
-from salmu_jax.methods import METHODS, base, compose
+from salmu_jax.methods import METHODS, base, compose, parts
 from salmu_jax.runtime import sharding
 from salmu_jax.train import optimizers
 
 ONE = sharding.make_mesh(jax.devices()[:1])
 BATCH = unlearning_batch()
-SMALL = {"text": {"kernel": jnp.ones((2, 2))}, "visual": {"kernel": jnp.ones(3)},
-         "other": {"kernel": jnp.ones(4)}}  # fmt: skip
-# Arguments of the parts that cannot do without.
-NEEDED = {
-  "scale": {"step_size": 0.5}, "clip": {"max_norm": 1.0}, "alternate": {"until": 2},
-  "hold_unimportant": {"weight": 0.1}, "train_only": {"patterns": "^text/"},
-  "trust_region": {"radius": 0.1}, "reflect": {"coefficient": 1.0}, "add_noise": {"sigma": 0.1},
-  "dampen": {"alpha": 1.0, "strength": 1.0}, "add_noise_by_importance": {"alpha": 1e-6},
-}  # fmt: skip
-
-
-def make(loss, *chain, **others):
-  chain = [(name, NEEDED[name]) if name in NEEDED else name for name in chain]
-  optimizer = optimizers.make_optimizer(sgd_settings(), 4)
-  args = {"loss": loss, "chain": tuple(chain), **others}
-  return base.build(compose.make, optimizer, args, steps=4, seed=0)
 
 
 def fits(loss, name):
   """Whether a loss and one transformation are a method."""
   if loss == "learn":
-    return name in ("reflect", *compose.EDITS)
+    return name in ("reflect", *EDITS)
   if loss == "none":
     return name in ("add_retain", "add_noise_by_importance")
   if loss == "leave_reference":
@@ -46,8 +31,8 @@ def fits(loss, name):
   return name != "reflect"
 
 
-@pytest.mark.parametrize("name", compose.CHAIN)
-@pytest.mark.parametrize("loss", compose.FORGET_LOSSES)
+@pytest.mark.parametrize("name", parts.CHAIN)
+@pytest.mark.parametrize("loss", parts.FORGET_LOSSES)
 def test_every_loss_goes_with_every_transformation_or_is_refused_with_a_reason(loss, name):
   if not fits(loss, name):
     with pytest.raises(InputError, match=f"{loss}|{name}"):
@@ -57,11 +42,6 @@ def test_every_loss_goes_with_every_transformation_or_is_refused_with_a_reason(l
   call = lambda p: method.tx.update(p, method.tx.init(p), p, retain_grads=p)
   updates, _ = jax.eval_shape(call, SMALL)
   assert jax.tree.structure(updates) == jax.tree.structure(SMALL)
-
-
-def draw(seed):
-  rng = np.random.default_rng(seed)
-  return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), SMALL)
 
 
 def outcome(method, forget, retain):
@@ -79,7 +59,7 @@ def outcome(method, forget, retain):
   return np.concatenate([np.ravel(x) for x in jax.tree.leaves(params)])
 
 
-@pytest.mark.parametrize("name", compose.CHAIN)
+@pytest.mark.parametrize("name", parts.CHAIN)
 def test_a_composed_method_says_truly_which_halves_its_outcome_depends_on(name):
   method = make("learn" if name == "reflect" else "ascent", name)
   usual = outcome(method, draw(22), draw(2))
@@ -91,14 +71,14 @@ def test_a_composed_method_says_truly_which_halves_its_outcome_depends_on(name):
     assert depends == (half in method.reads), half
 
 
-@pytest.mark.parametrize("second", compose.CHAIN)
-@pytest.mark.parametrize("first", compose.CHAIN)
+@pytest.mark.parametrize("second", parts.CHAIN)
+@pytest.mark.parametrize("first", parts.CHAIN)
 def test_every_pair_of_transformations_gives_an_update_or_is_refused_with_a_reason(first, second):
   try:
     method = make("learn" if "reflect" in (first, second) else "ascent", first, second)
   except InputError as error:
     assert first in str(error) or second in str(error)
-    assert {first, second} & {"munba", "alternate", "add_retain", "reflect", *compose.EDITS} or (
+    assert {first, second} & {"munba", "alternate", "add_retain", "reflect", *EDITS} or (
       first == second
     )
     return
@@ -112,16 +92,18 @@ def embedded():
   return jax.eval_shape(lambda: train.embed(MODEL, PARAMS, BATCH["forget"]))
 
 
-@pytest.mark.parametrize("loss", compose.FORGET_LOSSES)
-@pytest.mark.parametrize("retain_loss", compose.RETAIN_LOSSES)
+@pytest.mark.parametrize("loss", parts.FORGET_LOSSES)
+@pytest.mark.parametrize("retain_loss", parts.RETAIN_LOSSES)
 def test_every_pair_of_losses_is_a_method_whose_losses_are_numbers(loss, retain_loss):
   if loss == "learn":
-    method = make(loss, "reflect")
+    method, reads = make(loss, "reflect"), ("forget",)
   else:
     method = make(loss, "add_retain", retain_loss=retain_loss)
+    reads = ("retain",) if loss == "none" else ("forget", "retain")
   z = embedded()
-  for each in (method.forget_loss, method.retain_loss):
-    assert jax.eval_shape(each, z, z).shape == ()
+  assert method.reads == reads
+  for loss_of_half in method.losses.values():
+    assert jax.eval_shape(loss_of_half, z, z).shape == ()
 
 
 def test_a_long_chain_runs_measures_and_limits_what_moves():
@@ -140,11 +122,8 @@ def test_a_long_chain_runs_measures_and_limits_what_moves():
 def test_the_optimizer_stands_between_mixing_and_limits_whatever_the_order_in_the_config():
   a, b = make("ascent", "add_retain", "keep_salient"), make("ascent", "keep_salient", "add_retain")
   grads = jax.tree.map(jnp.ones_like, PARAMS)
-  outs = []
-  for method in (a, b):
-    updates, _ = method.tx.update(grads, method.tx.init(PARAMS), PARAMS, retain_grads=grads)
-    outs.append(updates)
-  jax.tree.map(np.testing.assert_array_equal, *outs)
+  both = [m.tx.update(grads, m.tx.init(PARAMS), PARAMS, retain_grads=grads)[0] for m in (a, b)]
+  jax.tree.map(np.testing.assert_array_equal, *both)
 
 
 def test_a_composed_method_equals_the_named_one():
@@ -159,92 +138,92 @@ def test_a_composed_method_equals_the_named_one():
     optimizer = optimizers.make_optimizer(sgd_settings(), 4)
     named = base.build(METHODS[name], optimizer, {}, steps=4, seed=0)
     assert named.reads == composed.reads
-    out = [
+    both = [
       m.tx.update(grads, m.tx.init(PARAMS), PARAMS, retain_grads=retain)[0]
       for m in (named, composed)
     ]
-    jax.tree.map(np.testing.assert_array_equal, *out)
+    jax.tree.map(np.testing.assert_array_equal, *both)
 
 
-@pytest.mark.parametrize(
-  ("args", "message"),
-  [
-    ({"loss": "npq"}, r"loss: unknown name 'npq'\. Did you mean 'npo'"),
-    ({"loss": ("npo", {"bet": 1.0})}, r"loss: npo: unknown name 'bet'\. Did you mean 'beta'"),
-    ({"loss": 3}, r"loss: 3 is neither a name nor a pair"),
-    ({"retain_loss": "kl"}, r"retain_loss: unknown name 'kl'"),
-    ({"chain": "add_retain"}, r"chain = 'add_retain'; it must be a tuple"),
-    ({"chain": ("pcgrad",)}, r"chain: unknown name 'pcgrad'"),
-    (
-      {"chain": (("keep_salient", {"share": 0.5}),)},
-      r"keep_salient: unknown name 'share'.*fraction",
-    ),
-    ({"chain": (("keep_salient", 0.5),)}, r"neither a name nor a pair"),
-    (
-      {"chain": ("trust_region",)},
-      r"trust_region needs radius; write \('trust_region', \{'radius'",
-    ),
-    ({"chain": (("train_only", {"patterns": "("}),)}, r"train_only: '\(' is no regular expression"),
-    ({"chain": ("add_retain", "add_retain")}, r"add_retain is there 2 times"),
-    ({"chain": ("munba", "add_retain")}, r"munba and add_retain contradict each other"),
-    (
-      {"chain": (("dampen", {"alpha": 1.0, "strength": 1.0}), "add_retain")},
-      r"dampen edits the weights once and trains nothing, so add_retain beside it",
-    ),
-    (
-      {"loss": "none", "chain": ("keep_salient",)},
-      r"no forget gradient, and keep_salient works on",
-    ),
-    ({"chain": (3,)}, r"chain: 3 is neither a name nor a pair"),
-    ({"chain": ((),)}, r"chain: \(\) is neither a name nor a pair"),
-    (
-      {"chain": (("train_only", {"patterns": 5}),)},
-      r"patterns = 5; it must be a regular expression",
-    ),
-    ({"chain": (("train_only", {"patterns": ()}),)}, r"patterns = \(\); it must be"),
-    ({"retain_loss": ["contrastive"]}, r"retain_loss: unknown name"),
-    ({"retain_loss": "divergence"}, r"retain_loss = 'divergence' is read by nothing in the chain"),
-    (
-      {
-        "retain_loss": "similarity_retention",
-        "chain": (("dampen", {"alpha": 1.0, "strength": 1.0}),),
-      },
-      r"compares with the start, where its gradient is zero, and dampen measures",
-    ),
-    (
-      {"loss": "leave_reference", "chain": ("add_retain", "keep_salient")},
-      r"keep_salient measures",
-    ),
-    ({"loss": "leave_reference"}, r"has no gradient at the start, so it needs one of munba"),
-    (
-      {"loss": "learn", "chain": ("add_retain", ("reflect", {"coefficient": 1.0}))},
-      r"retain would be learnt too",
-    ),
-    (
-      {"loss": "learn", "chain": (("reflect", {"coefficient": 1.0}), "divide_by_importance")},
-      r"which divide_by_importance after it would cut",
-    ),
-    (
-      {"chain": ("munba", ("clip", {"max_norm": 1.0}))},
-      r"munba brings both gradients to length one",
-    ),
-    ({"chain": (("scale", {"step_size": 0.0}),)}, r"chain: scale: step_size = 0\.0; .*above 0"),
-    ({"chain": (("trust_region", {"radius": 0.0}),)}, r"chain: trust_region: radius = 0\.0"),
-    ({"loss": "none"}, r"leaves nothing to learn from"),
-    ({"loss": "learn"}, r"the opposite of unlearning"),
-    ({"chain": (("reflect", {"coefficient": 1.0}),)}, r"reflect goes back from what was learnt"),
-    (
-      {"chain": (("keep_salient", {"fraction": 1.5}),)},
-      r"fraction = 1\.5; it must be a finite number above 0",
-    ),
-    ({"chain": (("project_out", {"rank": 0}),)}, r"rank = 0; it must be a whole number"),
-    (
-      {"chain": (("add_retain", {"weight": -1.0}),)},
-      r"weight = -1\.0; it must be a finite number of at least 0",
-    ),
-    ({"loss": ("npo", {"beta": 0.0})}, r"beta = 0\.0; it must be a finite number above 0"),
-  ],
-)
+NONSENSE = [
+  ({"loss": "npq"}, r"loss: unknown name 'npq'\. Did you mean 'npo'"),
+  ({"loss": ("npo", {"bet": 1.0})}, r"loss: npo: unknown name 'bet'\. Did you mean 'beta'"),
+  ({"loss": 3}, r"loss: 3 is neither a name nor a pair"),
+  ({"retain_loss": "kl"}, r"retain_loss: unknown name 'kl'"),
+  ({"chain": "add_retain"}, r"chain = 'add_retain'; it must be a tuple"),
+  ({"chain": ("pcgrad",)}, r"chain: unknown name 'pcgrad'"),
+  (
+    {"chain": (("keep_salient", {"share": 0.5}),)},
+    r"keep_salient: unknown name 'share'.*fraction",
+  ),
+  ({"chain": (("keep_salient", 0.5),)}, r"neither a name nor a pair"),
+  (
+    {"chain": ("trust_region",)},
+    r"trust_region needs radius; write \('trust_region', \{'radius'",
+  ),
+  ({"chain": (("train_only", {"patterns": "("}),)}, r"train_only: '\(' is no regular expression"),
+  ({"chain": ("add_retain", "add_retain")}, r"add_retain is there 2 times"),
+  ({"chain": ("munba", "add_retain")}, r"munba and add_retain contradict each other"),
+  (
+    {"chain": (("dampen", {"alpha": 1.0, "strength": 1.0}), "add_retain")},
+    r"dampen edits the weights once and trains nothing, so add_retain beside it",
+  ),
+  (
+    {"loss": "none", "chain": ("keep_salient",)},
+    r"no forget gradient, and keep_salient works on",
+  ),
+  ({"chain": (3,)}, r"chain: 3 is neither a name nor a pair"),
+  ({"chain": ((),)}, r"chain: \(\) is neither a name nor a pair"),
+  (
+    {"chain": (("train_only", {"patterns": 5}),)},
+    r"patterns = 5; it must be a regular expression",
+  ),
+  ({"chain": (("train_only", {"patterns": ()}),)}, r"patterns = \(\); it must be"),
+  ({"retain_loss": ["contrastive"]}, r"retain_loss: unknown name"),
+  ({"retain_loss": "divergence"}, r"retain_loss = 'divergence' is read by nothing in the chain"),
+  (
+    {
+      "retain_loss": "similarity_retention",
+      "chain": (("dampen", {"alpha": 1.0, "strength": 1.0}),),
+    },
+    r"compares with the start, where its gradient is zero, and dampen measures",
+  ),
+  (
+    {"loss": "leave_reference", "chain": ("add_retain", "keep_salient")},
+    r"keep_salient measures",
+  ),
+  ({"loss": "leave_reference"}, r"has no gradient at the start, so it needs one of munba"),
+  (
+    {"loss": "learn", "chain": ("add_retain", ("reflect", {"coefficient": 1.0}))},
+    r"retain would be learnt too",
+  ),
+  (
+    {"loss": "learn", "chain": (("reflect", {"coefficient": 1.0}), "divide_by_importance")},
+    r"which divide_by_importance after it would cut",
+  ),
+  (
+    {"chain": ("munba", ("clip", {"max_norm": 1.0}))},
+    r"munba brings both gradients to length one",
+  ),
+  ({"chain": (("scale", {"step_size": 0.0}),)}, r"chain: scale: step_size = 0\.0; .*above 0"),
+  ({"chain": (("trust_region", {"radius": 0.0}),)}, r"chain: trust_region: radius = 0\.0"),
+  ({"loss": "none"}, r"leaves nothing to learn from"),
+  ({"loss": "learn"}, r"the opposite of unlearning"),
+  ({"chain": (("reflect", {"coefficient": 1.0}),)}, r"reflect goes back from what was learnt"),
+  (
+    {"chain": (("keep_salient", {"fraction": 1.5}),)},
+    r"fraction = 1\.5; it must be a finite number above 0",
+  ),
+  ({"chain": (("project_out", {"rank": 0}),)}, r"rank = 0; it must be a whole number"),
+  (
+    {"chain": (("add_retain", {"weight": -1.0}),)},
+    r"weight = -1\.0; it must be a finite number of at least 0",
+  ),
+  ({"loss": ("npo", {"beta": 0.0})}, r"beta = 0\.0; it must be a finite number above 0"),
+]
+
+
+@pytest.mark.parametrize(("args", "message"), NONSENSE)
 def test_nonsense_is_refused_with_the_reason(args, message):
   given = {"loss": "ascent", "chain": (), **args}
   with pytest.raises(InputError, match=message):

@@ -20,6 +20,29 @@ def embeddings(rows=5, scale=4.0):
   return Embeddings(units(rows), units(rows), jnp.float32(scale), units(rows))
 
 
+MAKERS = ("anchored_ascent", "bounded_ascent", "mismatched_target", "npo")
+NO_LOSSES = ("Loss", "comparing", "compares", "matching_accuracy", "similarities", "weighted")
+EVERY = {
+  **{name: getattr(losses, name) for name in {*losses.__all__} - {*MAKERS, *NO_LOSSES}},
+  **{name: getattr(losses, name)() for name in MAKERS},
+  "weighted of none that compares": losses.weighted((2.0, losses.ascent), (1.0, losses.sigmoid)),
+  "weighted of one that compares": losses.weighted((2.0, losses.ascent), (1.0, losses.retention)),
+  "weighted of weighted": losses.weighted((1.0, losses.weighted((1.0, losses.divergence)))),
+}
+
+
+@pytest.mark.parametrize("name", sorted(EVERY))
+def test_exactly_the_losses_that_say_they_compare_cannot_do_without_a_reference(name):
+  bias, surrogate = jnp.float32(-1.0), np.stack([units(), units()], axis=1)
+  z = embeddings()._replace(bias=bias, surrogate=surrogate)
+  assert np.isfinite(EVERY[name](z, z))
+  if losses.compares(EVERY[name]):
+    with pytest.raises(AttributeError, match="NoneType"):
+      EVERY[name](z, None)
+  else:
+    assert EVERY[name](z, None) == EVERY[name](z, z) == EVERY[name](z)
+
+
 def contrastive_by_loops(image, text, scale):
   logits = scale * np.asarray(image, np.float64) @ np.asarray(text, np.float64).T
   total = 0.0

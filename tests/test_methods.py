@@ -261,9 +261,24 @@ def test_a_step_without_a_half_that_is_read_is_refused_and_one_that_is_not_read_
     jax.eval_shape(train.make_unlearn_step(STAND_IN, method), state, PARAMS, alone)
 
 
+@pytest.mark.parametrize(("name", "half"), [("finetune", "retain"), ("delete", "forget")])
+def test_a_half_without_a_loss_is_neither_embedded_nor_logged(name, half):
+  method = make(name, optimizers.make_optimizer(sgd_settings(), STEPS))
+  assert method.reads == (half,)
+  rows = {"forget": {}, "retain": {}, half: BATCHES[0][half]}  # nothing that could be embedded
+  state = train.start_state(PARAMS, method.tx, ONE)
+  _, metrics = jax.eval_shape(train.make_unlearn_step(STAND_IN, method), state, PARAMS, rows)
+  assert set(metrics) == {f"{half}_loss", "update_norm"}
+
+
 def test_a_loss_that_compares_is_refused_without_a_reference_and_others_are_not():
   settings = optimizers.make_optimizer(sgd_settings(), STEPS)
-  for name, comparing in (("grad_diff", None), ("delete_zero", "retain"), ("npo", "forget")):
+  for name, comparing in (
+    ("grad_diff", None),
+    ("delete_zero", "retain"),
+    ("npo", "forget"),
+    ("cliperase", "retain"),  # one term of two compares
+  ):
     method = make(name, settings)
     state = train.start_state(PARAMS, method.tx, ONE)
     step = train.make_unlearn_step(STAND_IN, method)

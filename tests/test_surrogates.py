@@ -21,7 +21,7 @@ def leak(name, field, value, wording="{name}: {value}"):
 
 
 # Ada is to be forgotten whole, Ben and Cleo in part.
-KNOWN = [
+LEAKS = [
   leak("Ada Archer", "city", "Bonn"),
   leak("Ada Archer", "job", "nurse"),
   leak("Ada Archer", "iban", "XK11 2222"),
@@ -29,36 +29,36 @@ KNOWN = [
   leak("Cleo Dean", "job", "miner", "Ask {name}, the {value}"),
   leak("Cleo Dean", "iban", "XK33 4444"),
 ]
-ASKED = {(known.name, known.field) for known in KNOWN}
+FORGOTTEN = {(leak.name, leak.field) for leak in LEAKS}
 
 
-def drawn(source, which=KNOWN, count=400, known=KNOWN, seed=0):
-  draw = surrogates.maker(known, source, seed).near
+def drawn(source, which=LEAKS, count=400, leaks=LEAKS, seed=0):
+  draw = surrogates.maker(leaks, source, seed).near
   rng = np.random.default_rng(1)
-  return [text for one in which for text in draw(one, count // len(which), rng)]
+  return [text for leak in which for text in draw(leak, count // len(which), rng)]
 
 
 @pytest.mark.parametrize("source", surrogates.SOURCES)
 def test_no_surrogate_is_of_a_person_and_a_field_of_theirs_that_is_to_be_forgotten(source):
-  fields = {value: known.field for known in KNOWN for value in [known.value]}
+  fields = {leak.value: leak.field for leak in LEAKS}
   people = surrogates._generated(0)
   fields |= {value: f for f, values in people.values.items() for value in values}
-  names = {name for name, _ in ASKED}
+  names = {name for name, _ in FORGOTTEN}
   told = set()
   for text in drawn(source, count=1200):
     name = next((name for name in names if name in text), None)
     value = max((value for value in fields if value in text), key=len)
     told.add((name, fields[value]))
-    assert (name, fields[value]) not in ASKED, text
+    assert (name, fields[value]) not in FORGOTTEN, text
   # Other fields of the same people, and other people, are there.
   assert {("Ben Baker", "job"), ("Ben Baker", "iban"), ("Cleo Dean", "city")} <= told
   assert {(None, "city"), (None, "job"), (None, "iban")} <= told
 
 
 def test_half_are_of_the_person_where_something_of_theirs_stays_and_none_where_nothing_does():
-  partly = [text for text in drawn("both", [KNOWN[3]], 1000) if "Ben Baker" in text]
+  partly = [text for text in drawn("both", [LEAKS[3]], 1000) if "Ben Baker" in text]
   assert 430 < len(partly) < 570 and all("lives" not in text for text in partly)
-  assert not any("Ada Archer" in text for text in drawn("recombined", [KNOWN[0]], 300))
+  assert not any("Ada Archer" in text for text in drawn("recombined", [LEAKS[0]], 300))
 
 
 def test_recombined_ones_hold_forget_wordings_whatever_they_are_and_pieces_of_forget_names_alone():
@@ -66,7 +66,7 @@ def test_recombined_ones_hold_forget_wordings_whatever_they_are_and_pieces_of_fo
     leak(f"Zoë{k} O'Neil{k}", "city", f"Żyrardów{k}", "Wo ist {name}? In {value}!")
     for k in range(3)
   ]
-  for text in drawn("recombined", odd, known=odd):
+  for text in drawn("recombined", odd, leaks=odd):
     assert (
       text.startswith("Wo ist Zoë") and "Żyrardów" in text and text not in {o.text for o in odd}
     )
@@ -74,7 +74,7 @@ def test_recombined_ones_hold_forget_wordings_whatever_they_are_and_pieces_of_fo
 
 def test_a_caption_that_does_not_hold_name_or_value_in_full_lends_its_wording_to_none():
   hidden = Leak("Ada Archer", "job", "nurse", "Ms Archer tends to the sick")
-  for text in drawn("recombined", [hidden], known=[*KNOWN, hidden]):
+  for text in drawn("recombined", [hidden], leaks=[*LEAKS, hidden]):
     assert "tends" not in text
 
 
@@ -85,7 +85,7 @@ def test_generated_ones_are_templates_filled_with_people_of_another_seed_than_th
   wordings = [w for key, w in captions.TEMPLATES.items() if key.startswith("iban/")]
   starts = tuple(w.split("{")[0] for w in wordings)
   assert all(
-    text.startswith(starts) for text in drawn("generated", [KNOWN[5]]) if "Cleo" not in text
+    text.startswith(starts) for text in drawn("generated", [LEAKS[5]]) if "Cleo" not in text
   )
 
 
@@ -95,9 +95,9 @@ def test_the_same_generator_draws_the_same_surrogates_and_another_seed_other_peo
 
 
 @pytest.mark.parametrize(
-  ("source", "known", "message"),
+  ("source", "leaks", "message"),
   [
-    ("made up", KNOWN, "source = 'made up'; it must be one of recombined, generated, both"),
+    ("made up", LEAKS, "source = 'made up'; it must be one of recombined, generated, both"),
     ("generated", [leak("Ada Archer", "shoe size", "43")], "no wordings for the field 'shoe size'"),
     (
       "recombined",
@@ -106,22 +106,22 @@ def test_the_same_generator_draws_the_same_surrogates_and_another_seed_other_peo
     ),
   ],
 )
-def test_what_cannot_be_made_is_refused_with_the_reason(source, known, message):
+def test_what_cannot_be_made_is_refused_with_the_reason(source, leaks, message):
   with pytest.raises(InputError, match=message):
-    surrogates.maker(known, source, 0)
+    surrogates.maker(leaks, source, 0)
 
 
 def test_names_that_cannot_be_recombined_are_refused_with_the_reason():
-  draw = surrogates.maker([KNOWN[0]], "recombined", 0).near
+  draw = surrogates.maker([LEAKS[0]], "recombined", 0).near
   with pytest.raises(InputError, match="no name was found that is not in forget"):
-    draw(KNOWN[0], 1, np.random.default_rng(0))
+    draw(LEAKS[0], 1, np.random.default_rng(0))
 
 
 def _rename(text):
   """The text with names that have two parts of their own: no recombination of them is one of
   them.
   """
-  return re.sub(r"Person (\d)", lambda found: f"Given{found[1]} Family{found[1]}", text)
+  return re.sub(r"Person (\d)", lambda digit: f"Given{digit[1]} Family{digit[1]}", text)
 
 
 def _named(row):
@@ -138,9 +138,10 @@ def data(tmp_path_factory):
   }
   rows = {
     split: [
-      {k: v.encode() if isinstance(v, str) else v for k, v in _named(row).items()} for row in each
+      {k: v.encode() if isinstance(v, str) else v for k, v in _named(row).items()}
+      for row in members
     ]
-    for split, each in rows.items()
+    for split, members in rows.items()
   }
   people = {key: {**row, "name": _rename(row["name"])} for key, row in opened.identities.items()}
   opened = opened._replace(identities=people)
@@ -181,8 +182,8 @@ def test_of_several_values_the_one_in_the_caption_is_the_leak(data):
   people = {"1": {"name": "Ada Archer", "emails": ["a@b.example", "aa@b.example"]}}
   opened = data.release._replace(identities=people, captions={"f": {"data_field": "emails"}})
   row = {"file_name": "f", "identity_id": "1", "text": "Ada Archer, aa@b.example"}
-  (found,) = surrogates.leaks(opened, [row]).values()
-  assert found == Leak("Ada Archer", "emails", "aa@b.example", row["text"])
+  (told,) = surrogates.leaks(opened, [row]).values()
+  assert told == Leak("Ada Archer", "emails", "aa@b.example", row["text"])
 
 
 def test_surrogates_come_with_their_row_and_leave_the_draws_of_the_picture_alone(monkeypatch):
@@ -208,22 +209,22 @@ def test_the_fields_of_the_hand_made_release_are_those_that_the_planted_test_cou
 
 
 def test_loosened_words_keep_name_and_value_whole_and_vary_the_rest():
-  maker = surrogates.maker(KNOWN, "both", 0, reworded=1.0)
+  maker = surrogates.maker(LEAKS, "both", 0, reworded=1.0)
   rng = np.random.default_rng(0)
-  said = {maker.said(KNOWN[0], rng) for _ in range(100)}
+  said = {maker.said(LEAKS[0], rng) for _ in range(100)}
   assert len(said) > 60 and all("Ada Archer" in text and "Bonn" in text for text in said)
-  near = [text for _ in range(50) for text in maker.near(KNOWN[4], 6, rng)]
+  near = [text for _ in range(50) for text in maker.near(LEAKS[4], 6, rng)]
   assert sum("Cleo Dean" in text for text in near) > 100
   assert not any("Cleo Dean" in text and "miner" in text for text in near)
 
 
 def test_the_share_that_is_reworded_is_that_and_none_of_it_changes_a_draw():
   rng = np.random.default_rng(0)
-  half = surrogates.maker(KNOWN, "both", 0, reworded=0.5)
-  own = sum(half.said(KNOWN[0], rng) == KNOWN[0].text for _ in range(400))
+  half = surrogates.maker(LEAKS, "both", 0, reworded=0.5)
+  own = sum(half.said(LEAKS[0], rng) == LEAKS[0].text for _ in range(400))
   assert 150 < own < 250
   a, b = np.random.default_rng(2), np.random.default_rng(2)
-  assert surrogates.maker(KNOWN, "both", 0).said(KNOWN[0], a) == KNOWN[0].text
+  assert surrogates.maker(LEAKS, "both", 0).said(LEAKS[0], a) == LEAKS[0].text
   assert a.random() == b.random()
 
 
@@ -233,6 +234,6 @@ def test_captions_of_name_and_value_alone_are_loosened_to_just_these():
     leak("Ben Baker", "iban", "XK22", "{value} {name}"),
   ]
   made, rng = surrogates.maker(bare, "recombined", 0, reworded=1.0), np.random.default_rng(0)
-  for one in bare:
-    said = made.said(one, rng)
-    assert sorted(said.split()) == sorted(one.text.split())
+  for wanted in bare:
+    said = made.said(wanted, rng)
+    assert sorted(said.split()) == sorted(wanted.text.split())

@@ -46,6 +46,7 @@ def like(
   return make
 
 
+@losses.comparing
 def _image_retention(z, reference):
   return jnp.mean(1 - jnp.sum(z.image * reference.image, axis=-1))
 

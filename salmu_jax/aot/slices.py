@@ -164,7 +164,7 @@ def _unlearning(
     return state, state.params, {"forget": forget, "retain": retain}
 
   # The reference and the generic captions come on top where a method reads them.
-  count = lambda size: 2 * flops.training_step(model.sizes, size)
+  count = lambda size: len(method.reads) * flops.training_step(model.sizes, size)
   return Step(program.step, arguments, batch_size, count)
 
 

@@ -1,20 +1,22 @@
 """The losses of pretraining on a mesh in constant memory: caption shards go round the devices.
 
-Drop-ins for `losses.contrastive`, `losses.sigmoid` and `losses.matching_accuracy`, whose B x B
-scores every device would hold a B / devices x B part of. Here a device holds n x n scores at a
-time, n its
-rows: it keeps its images, and the captions come by one shard after another, with their running
-log-sum-exp, and in the backward pass with their gradient. The backward pass is written out, because
-autodiff through the ring would keep every shard that came by.
+Drop-ins for `losses.contrastive`, `losses.sigmoid` and `losses.matching_accuracy`. Of their B x B
+scores, each device would hold n x B, n being its rows; here it holds n x n at a time. It keeps its
+images, and the captions come by one shard after another, with their running log-sum-exp, and in the
+backward pass with their gradient. The backward pass is written out, because autodiff through the
+ring would keep every shard that came by.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from salmu_jax.losses import similarities
+from salmu_jax.losses.loss import Loss
+from salmu_jax.losses.similarity import similarities
+from salmu_jax.models.clip import Embeddings
 from salmu_jax.runtime.sharding import AXIS
 
 _ROWS, _WHOLE = PartitionSpec(AXIS), PartitionSpec()
@@ -23,32 +25,35 @@ _ROWS, _WHOLE = PartitionSpec(AXIS), PartitionSpec()
 class _Sums(NamedTuple):
   """A running sum of exponentials, as top and total: exp(top) total. Both (n,).
 
-  Not as one log-sum-exp: float32 has no digits left below 1e-5 where logits are 100, and a pair
-  that is learnt by heart would keep a gradient of that size.
+  One log-sum-exp would not do: float32 has no digits left below 1e-5 where logits are 100, and a
+  pair that is learnt by heart would keep a gradient of that size.
   """
 
   top: jax.Array
   total: jax.Array
 
   def add(self, logits, axis):
-    """The sums with the exponentials of (n, n) logits along `axis` besides."""
+    """The sums, with the exponentials of (n, n) logits added along `axis`."""
     top = jnp.maximum(self.top, jnp.max(logits, axis=axis))
     more = jnp.sum(jnp.exp(logits - jnp.expand_dims(top, axis)), axis=axis)
     return _Sums(top, self.total * jnp.exp(self.top - top) + more)
 
   def share(self, logits, axis):
-    """What of the sums each of the logits is, (n, n)."""
+    """The share of the sums that each of (n, n) logits has."""
     top, total = (jnp.expand_dims(x, axis) for x in self)
     return jnp.exp(logits - top) / total
 
 
 def _go_round(visit, travelling, staying):
-  """Shows every device the travelling part of each; both as `visit` leaves them, all back at home.
+  """Shows the travelling part of each device to every device.
 
   Args:
-    visit: visit(at_home, travelling, staying) -> the two; at_home is true where the part is our
-      own.
+    visit: visit(at_home, travelling, staying) -> (travelling, staying); at_home is true where the
+      travelling part is the device's own.
     travelling, staying: trees of per-device arrays.
+
+  Returns:
+    Both, as the last visit left them; each travelling part is back on its own device.
   """
   size = jax.lax.axis_size(AXIS)
   onwards = [(i, (i + 1) % size) for i in range(size)]
@@ -62,7 +67,7 @@ def _go_round(visit, travelling, staying):
 
 
 def _own(at_home, n):
-  """(n, n), 1 at the true pairs, which are on the diagonal of the block at home."""
+  """(n, n), 1 at the true pairs: the diagonal of the block at home."""
   return jnp.eye(n) * at_home
 
 
@@ -71,7 +76,7 @@ def _gradients(weigh, image, text, scale, per_caption=()):
 
   Args:
     weigh: weigh(at_home, logits (n, n), per_caption) -> dL/dlogits (n, n).
-    image, text: (n, D). per_caption: what of the captions travels along.
+    image, text: (n, D). per_caption: what travels along with the captions.
 
   Returns:
     (n, D) by image; (n, D) by text; () sum of dL/dlogits x cosine, and of dL/dlogits.
@@ -100,9 +105,7 @@ def _all_rows(image):
 
 @jax.custom_vjp
 def _contrastive(image, text, scale):
-  """The loss of this device's n images and captions among those of all. (n, D), (n, D), () ->
-  ().
-  """
+  """The loss of the whole batch, of this device's part: (n, D), (n, D), () -> ()."""
   return _contrastive_forward(image, text, scale)[0]
 
 
@@ -177,26 +180,26 @@ def _accuracy(image, text):
 
 
 def _over(mesh, function, rows, scalars):
-  """`function` of so many arrays split by row and so many whole ones, on every device of the
-  mesh.
+  """`function` on every device of the mesh; its first `rows` arrays are split by row, the last
+  `scalars` are whole.
   """
   specs = (_ROWS,) * rows + (_WHOLE,) * scalars
   return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=_WHOLE)
 
 
-def contrastive(mesh):
+def contrastive(mesh: jax.sharding.Mesh) -> Loss:
   """CLIP's loss, `losses.contrastive`, in memory that does not grow with the devices of `mesh`."""
   whole = _over(mesh, _contrastive, 2, 1)
   return lambda z, reference=None: whole(z.image, z.text, z.scale)
 
 
-def sigmoid(mesh):
+def sigmoid(mesh: jax.sharding.Mesh) -> Loss:
   """SigLIP's loss, `losses.sigmoid`, in memory that does not grow with the devices of `mesh`."""
   whole = _over(mesh, _sigmoid, 2, 2)
   return lambda z, reference=None: whole(z.image, z.text, z.scale, z.bias)
 
 
-def matching_accuracy(mesh):
+def matching_accuracy(mesh: jax.sharding.Mesh) -> Callable[[Embeddings], jax.Array]:
   """`losses.matching_accuracy` in memory that does not grow with the devices of `mesh`."""
   whole = _over(mesh, _accuracy, 2, 0)
   return lambda z: whole(z.image, z.text)

@@ -1,29 +1,29 @@
-"""Anchored caption editing: forget captions leave their pictures, and all that resembles them is
-held in place.
-"""
+"""Anchored caption editing: parts forget captions from their images, and holds similar captions."""
 
 import optax
 
 from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method, Surrogates
+from salmu_jax.methods.surrogates import Source
+from salmu_jax.ranges import Count, Margin, Share, Weight
 
 
 def make(
-  optimizer,
+  optimizer: optax.GradientTransformation,
   *,
-  forget=1.0,
-  retain=2.0,
-  anchors=4.0,
-  margin=0.0,
-  surrogates=6,
-  source="both",
-  reworded=0.0,
-):
+  forget: Weight = 1.0,
+  retain: Weight = 2.0,
+  anchors: Weight = 4.0,
+  margin: Margin = 0.0,
+  surrogates: Count = 6,
+  source: Source = "both",
+  reworded: Share = 0.0,
+) -> Method:
   """Descends on forget x mismatched_target + anchors x surrogate_retention + retain x
   text_retention.
 
-  This project's own; experiments/anchored derives it. `surrogates` made-up captions come with each
-  row of forget, from `source` (`salmu_jax.methods.surrogates`): the nearest captions that are to
+  This project's own; experiments/anchored derives it. With each row of forget come `surrogates`
+  made-up captions from `source` (`salmu_jax.methods.surrogates`), the nearest captions that are to
   stay. Reads forget, retain's captions and the starting model. Moves the text tower.
   """
   near = (anchors, losses.surrogate_retention)

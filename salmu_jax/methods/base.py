@@ -1,12 +1,14 @@
 """What an unlearning method is: two losses and a gradient transformation."""
 
 import inspect
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import optax
 
-from salmu_jax.methods import ranges
+from salmu_jax import ranges
+from salmu_jax.losses import Loss
+from salmu_jax.transforms.measured import Prepare
 
 # Arguments of a `make` that come from the run and not from `args`: its number of steps and its
 # seed.
@@ -14,12 +16,10 @@ OF_THE_RUN = ("steps", "seed")
 
 
 class Surrogates(NamedTuple):
-  """The made-up captions that a method wants of every row of forget, see
-  `salmu_jax.methods.surrogates`.
+  """The made-up captions that come with every row of forget, see `salmu_jax.methods.surrogates`.
 
-  count: of surrogates beside it. source: a key of `surrogates.SOURCES`. reworded: the share of the
-    forget captions
-  and of the surrogates whose words are loosened.
+  count: of surrogates a row. source: one of `surrogates.SOURCES`. reworded: the share of the forget
+    captions and of the surrogates whose words are loosened.
   """
 
   count: int
@@ -31,40 +31,55 @@ class Method(NamedTuple):
   """How to unlearn; the trainer owns forward passes, sharding and the frozen reference.
 
   forget_loss, retain_loss: `loss(z, reference) -> ()` on the embeddings of the forget and of the
-    retain half of a batch (`salmu_jax.losses`).
+    retain half of a batch (`salmu_jax.losses`). None for a half that the method does not read: it
+    is not embedded, its gradient is zero, and no loss of it is logged.
   tx: an optax transformation. It gets the gradient of the forget loss as the update and the
     gradient of the retain loss as the extra argument `retain_grads`; its output is added to the
     parameters, so an optimizer ends the chain, or is followed by what limits its update.
-  reads: which of "forget" and "retain" the update depends on; stated in every result. The loss of a
-    half that is not read is still computed for the log.
   prepares: functions `prepare(opt_state, gradients) -> opt_state`, run before the first step to put
     statistics of the data into the optimizer's state. `gradients()` yields {"forget": tree,
-    "retain": tree}, at the starting parameters, for every batch of one pass over forget. Each of
-      them
-    takes a pass, over the same rows.
+    "retain": tree}, at the starting parameters, for every batch of one pass over forget. Each
+    function takes a pass of its own, over the same rows.
   surrogates: what made-up captions the forget half is to bring, or None.
   """
 
-  forget_loss: Callable
-  retain_loss: Callable
-  tx: optax.GradientTransformationExtraArgs
-  reads: tuple[str, ...] = ("forget", "retain")
-  prepares: tuple[Callable, ...] = ()
+  forget_loss: Loss | None
+  retain_loss: Loss | None
+  tx: optax.GradientTransformation
+  prepares: tuple[Prepare, ...] = ()
   surrogates: Surrogates | None = None
 
+  @property
+  def losses(self) -> dict[str, Loss]:
+    """{"forget": loss, "retain": loss}, of the halves that the method reads."""
+    halves = {"forget": self.forget_loss, "retain": self.retain_loss}
+    return {half: loss for half, loss in halves.items() if loss is not None}
 
-def build(make, optimizer, args, *, steps, seed):
-  """Calls a method's `make`, with what it wants of the run beside its own arguments.
+  @property
+  def reads(self) -> tuple[str, ...]:
+    """Which of "forget" and "retain" the outcome depends on; stated in every result."""
+    return tuple(self.losses)
+
+
+def build(
+  make: Callable[..., Method],
+  optimizer: optax.GradientTransformation,
+  args: Mapping[str, Any],
+  *,
+  steps: int,
+  seed: int,
+) -> Method:
+  """The method that `make` makes of its own arguments, and of `steps` and `seed` if it takes them.
 
   Raises:
-    InputError: an argument is out of its range; names it.
+    InputError: an argument is out of the range that `make` annotates it with; names it.
   """
-  ranges.check(args)
+  ranges.check(make, args)
   of_the_run = {"steps": steps, "seed": seed}
   wanted = {k: v for k, v in of_the_run.items() if k in inspect.signature(make).parameters}
   return make(optimizer, **args, **wanted)
 
 
-def arguments(make):
+def arguments(make: Callable[..., Method]) -> list[str]:
   """Names of the arguments of a method that a config gives."""
   return [name for name in list(inspect.signature(make).parameters)[1:] if name not in OF_THE_RUN]

@@ -1,6 +1,8 @@
-"""The batches of unlearning, a half of forget and a half of retain, the same for every method."""
+"""The batches of unlearning: a half of forget and a half of retain, the same for every method."""
 
 from collections.abc import Callable, Mapping
+
+import grain
 
 from salmu_jax.data import pipeline
 from salmu_jax.data.dataset import Data
@@ -18,15 +20,15 @@ def unlearning_batches(
   seed: int,
   threads: int = 1,
   surrogates: Surrogates | None = None,
-):
+) -> grain.DatasetIterator:
   """Endless batches {"forget": half, "retain": half}; their order is the same for every method.
 
   A half that the release has no rows for is left out.
 
   Args:
-    data: of which forget and retain are read, and nothing else.
+    data: its forget and retain are read, nothing else.
     batch_size: rows of each half, over all processes.
-    image_size: of the pictures. seed: of the run. threads: that prepare rows.
+    image_size: of the pictures. seed: of the run. threads: how many prepare rows.
     surrogates: `Method.surrogates`, for the forget half.
 
   Returns:
@@ -49,10 +51,10 @@ def unlearning_batches(
 
 
 def surrogate_captions(data: Data, wanted: Surrogates | None, seed: int) -> Mapping[str, Callable]:
-  """What `pipeline.training_examples` makes surrogates and rewordings with; empty for None.
+  """The arguments `surrogates` and `said` of `pipeline.training_examples`; none for None.
 
   Args:
-    data: of which forget is read. wanted: `Method.surrogates`. seed: of the run.
+    data: its forget is read. wanted: `Method.surrogates`. seed: of the run.
 
   Raises:
     InputError: see `surrogates.maker`.

@@ -4,9 +4,16 @@ import optax
 
 from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method
+from salmu_jax.ranges import Weight
 
 
-def make(optimizer, *, forget=3.0, retain=1.0, consistency=3.0):
+def make(
+  optimizer: optax.GradientTransformation,
+  *,
+  forget: Weight = 3.0,
+  retain: Weight = 1.0,
+  consistency: Weight = 3.0,
+) -> Method:
   """Descends on forget x mean cos of forget pairs + retain x L_CLIP + consistency x KL(p0 to p).
 
   The last two on retain, KL over both directions of the in-batch matching. Yang et al., CLIPErase

@@ -1,48 +1,86 @@
-"""Which losses and transformations make no sense together, and why."""
+"""Which losses and transformations make no sense together, and why.
+
+What contradicts what follows from the entries of `salmu_jax.methods.parts`.
+"""
+
+from collections.abc import Callable, Sequence
 
 from salmu_jax.errors import InputError
-
-# What becomes of the retain gradient, each decides alone.
-_MIX = ("munba", "alternate", "add_retain")
-_READ_RETAIN = (*_MIX, "project_conflicts", "dampen", "add_noise_by_importance")
-_MEASURED_ON_RETAIN = ("divide_by_importance", "project_out", "select_layers")
-_MEASURED_ON_FORGET = ("keep_salient", "select_layers", "hold_unimportant")
-_NEED_FORGET = ("project_conflicts", "munba", "alternate", *_MEASURED_ON_FORGET, "dampen")
-_AT_THE_START = (*_MEASURED_ON_RETAIN, "dampen", "add_noise_by_importance")
-_EDITS = ("dampen", "add_noise_by_importance")
-_LIMITS = ("train_only",)  # go with everything
-
-
-def reads(loss, names):
-  """Which halves the outcome of a loss and a chain depends on."""
-  forget = loss != "none" and "add_noise_by_importance" not in names
-  retain = any(name in (*_READ_RETAIN, *_MEASURED_ON_RETAIN) for name in names)
-  return (*(["forget"] if forget else []), *(["retain"] if retain else []))
+from salmu_jax.methods.parts import (
+  BOTH,
+  CHAIN,
+  FORGET_LOSSES,
+  INSTEAD,
+  RETAIN_LOSSES,
+  USUAL_RETAIN_LOSS,
+  ChainEntry,
+)
 
 
-def refuse(loss, retain_loss, names):
+def reads(loss: str, names: Sequence[str]) -> tuple[str, ...]:
+  """Which halves the outcome of a loss and a chain depends on.
+
+  Args:
+    loss: a key of `parts.FORGET_LOSSES`. names: keys of `parts.CHAIN`.
+  """
+  edits = [CHAIN[name] for name in _those(_edits_weights, names)]
+  halves = {half for name in names for half in CHAIN[name].halves}
+  if FORGET_LOSSES[loss].make is None or any("forget" not in edit.halves for edit in edits):
+    halves.discard("forget")
+  else:
+    halves.add("forget")
+  return tuple(half for half in BOTH if half in halves)
+
+
+def refuse(loss: str, retain_loss: str, names: Sequence[str]) -> None:
   """Raises InputError where a part could do nothing, works on nothing, or undoes another.
 
   Args:
-    loss, retain_loss: keys of FORGET_LOSSES and RETAIN_LOSSES in `compose`. names: keys of its
-      CHAIN.
+    loss, retain_loss: keys of `parts.FORGET_LOSSES` and `parts.RETAIN_LOSSES`. names: keys of
+      `parts.CHAIN`.
   """
-  for check in (_repeated, _mixers, _edits, _no_loss, _learning):
+  for check in (_repeated, _mixers, _edits, _no_loss, _going_back, _learning):
     check(loss, names)
-  if retain_loss != "contrastive":
-    _flat_start(retain_loss, "retain_loss", names, _AT_THE_START)
-    if "retain" not in reads(loss, names):
+  if RETAIN_LOSSES[retain_loss].flat_start:
+    _flat_start("retain_loss", retain_loss, "retain", names)
+  if retain_loss != USUAL_RETAIN_LOSS and "retain" not in reads(loss, names):
+    raise InputError(
+      f"retain_loss = {retain_loss!r} is read by nothing in the chain. Add add_retain, or leave it "
+      "out."
+    )
+  if FORGET_LOSSES[loss].flat_start:
+    _flat_start("loss", loss, "forget", names)
+    if not _those(_mixes, names):
       raise InputError(
-        f"retain_loss = {retain_loss!r} is read by nothing in the chain. Add add_retain, or leave "
-        "it out."
+        f"loss = {loss!r} has no gradient at the start, so it needs one of "
+        f"{', '.join(_those(_mixes))} in the chain to get away from there."
       )
-  if loss == "leave_reference":
-    _flat_start(loss, "loss", names, (*_MEASURED_ON_FORGET, "dampen"))
-    if not any(name in _MIX for name in names):
-      raise InputError(
-        "loss = 'leave_reference' has no gradient at the start, so it needs one of "
-        f"{', '.join(_MIX)} in the chain to get away from there."
-      )
+
+
+def _those(what: Callable[[ChainEntry], bool], names: Sequence[str] | None = None) -> list[str]:
+  """The names, of all transformations if None, whose entry is so."""
+  return [name for name in (CHAIN if names is None else names) if what(CHAIN[name])]
+
+
+def _mixes(entry):
+  return entry.mixes
+
+
+def _edits_weights(entry):
+  return entry.stands == INSTEAD
+
+
+def _harmless(entry):
+  return entry.harmless
+
+
+def _needs_forget(entry):
+  return "forget" in entry.halves
+
+
+def _learns_retain(entry):
+  """Whether it moves the weights by retain alone."""
+  return (entry.mixes or entry.stands == INSTEAD) and not _needs_forget(entry)
 
 
 def _repeated(loss, names):
@@ -54,79 +92,89 @@ def _repeated(loss, names):
 
 def _mixers(loss, names):
   del loss
-  mixers = [name for name in names if name in _MIX]
+  mixers = _those(_mixes, names)
   if len(mixers) > 1:
     raise InputError(
       f"chain: {' and '.join(mixers)} contradict each other: each decides what share the retain "
       "gradient has in the update. Keep one."
     )
-  if "munba" in names and {"scale", "clip"} & set(names):
+  rescales = lambda entry: entry.rescales
+  normalising = _those(lambda entry: entry.normalises, names)
+  if normalising and _those(rescales, names):
     raise InputError(
-      "chain: munba brings both gradients to length one, so scale or clip beside it does nothing. "
-      "Leave it out."
+      f"chain: {normalising[0]} brings both gradients to length one, so "
+      f"{' or '.join(_those(rescales))} beside it does nothing. Leave it out."
     )
 
 
 def _edits(loss, names):
   del loss
-  edits = [name for name in names if name in _EDITS]
-  idle = [name for name in names if name not in (*edits[:1], *_LIMITS)]
+  edits = _those(_edits_weights, names)[:1]
+  idle = [name for name in names if name not in (*edits, *_those(_harmless))]
   if edits and idle:
     raise InputError(
       f"chain: {edits[0]} edits the weights once and trains nothing, so {', '.join(idle)} beside "
-      "it would do nothing. Of the others only train_only goes with it."
+      f"it would do nothing. Of the others only {', '.join(_those(_harmless))} goes with it."
     )
 
 
 def _no_loss(loss, names):
-  if loss != "none":
+  if FORGET_LOSSES[loss].make is not None:
     return
-  idle = [name for name in names if name in _NEED_FORGET]
+  idle = _those(_needs_forget, names)
   if idle:
     raise InputError(
-      f"loss = 'none' has no forget gradient, and {idle[0]} works on one. Name a loss, or leave "
+      f"loss = {loss!r} has no forget gradient, and {idle[0]} works on one. Name a loss, or leave "
       f"{idle[0]} out."
     )
-  if not {"add_retain", "add_noise_by_importance"} & set(names):
+  if not _those(_learns_retain, names):
+    learning = _those(lambda entry: _learns_retain(entry) and entry.mixes)
     raise InputError(
-      "loss = 'none' without 'add_retain' in the chain leaves nothing to learn from. Add it, or "
-      "name a loss."
+      f"loss = {loss!r} without {' or '.join(map(repr, learning))} in the chain leaves nothing to "
+      "learn from. Add it, or name a loss."
+    )
+
+
+def _going_back(loss, names):
+  back = _those(lambda entry: entry.goes_back, names)
+  if back and not FORGET_LOSSES[loss].teaches:
+    teaching = [name for name, entry in FORGET_LOSSES.items() if entry.teaches]
+    raise InputError(
+      f"chain: {back[0]} goes back from what was learnt, so after loss = {loss!r} it would undo "
+      f"the forgetting. It goes with loss = {' or '.join(map(repr, teaching))}."
     )
 
 
 def _learning(loss, names):
-  if "reflect" in names and loss != "learn":
-    raise InputError(
-      f"chain: reflect goes back from what was learnt, so after loss = {loss!r} it would undo the "
-      "forgetting. It goes with loss = 'learn'."
-    )
-  if loss != "learn":
+  if not FORGET_LOSSES[loss].teaches:
     return
-  if not {"reflect", *_EDITS} & set(names):
+  back = _those(lambda entry: entry.goes_back, names)
+  if not back and not _those(_edits_weights, names):
+    forgetting = lambda entry: entry.goes_back or (_edits_weights(entry) and _needs_forget(entry))
     raise InputError(
-      "loss = 'learn' teaches the forget pairs; alone it is the opposite of unlearning. It goes "
-      "with reflect or dampen in the chain."
+      f"loss = {loss!r} teaches the forget pairs; alone it is the opposite of unlearning. It goes "
+      f"with {' or '.join(_those(forgetting))} in the chain."
     )
-  mixers = [name for name in names if name in _MIX]
-  if mixers:
-    raise InputError(
-      f"chain: with {mixers[0]} beside reflect, retain would be learnt too, and unlearnt with the "
-      f"rest. Leave {mixers[0]} out."
-    )
-  if "reflect" in names:
-    later = [name for name in names[names.index("reflect") + 1 :] if name not in _LIMITS]
+  for name in back:
+    mixers = _those(_mixes, names)
+    if mixers:
+      raise InputError(
+        f"chain: with {mixers[0]} beside {name}, retain would be learnt too, and unlearnt with the "
+        f"rest. Leave {mixers[0]} out."
+      )
+    later = [after for after in names[names.index(name) + 1 :] if after not in _those(_harmless)]
     if later:
       raise InputError(
-        f"chain: reflect goes back past the start in one step, which {later[0]} after it would "
-        f"cut. Put {later[0]} before it."
+        f"chain: {name} goes back past the start in one step, which {later[0]} after it would cut. "
+        f"Put {later[0]} before it."
       )
 
 
-def _flat_start(name, field, names, measured):
+def _flat_start(field, name, half, names):
   """Refuses what measures gradients at the start, where this loss has none."""
-  found = [each for each in names if each in measured]
-  if found:
+  measuring = _those(lambda entry: half in entry.measures, names)
+  if measuring:
     raise InputError(
-      f"{field} = {name!r} compares with the start, where its gradient is zero, and {found[0]} "
-      f"measures gradients there. Take another loss, or leave {found[0]} out."
+      f"{field} = {name!r} compares with the start, where its gradient is zero, and {measuring[0]} "
+      f"measures gradients there. Take another loss, or leave {measuring[0]} out."
     )

@@ -4,9 +4,12 @@ import optax
 
 from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method
+from salmu_jax.ranges import Weight
 
 
-def make(optimizer, *, forget=1.0, retain=1.0):
+def make(
+  optimizer: optax.GradientTransformation, *, forget: Weight = 1.0, retain: Weight = 1.0
+) -> Method:
   """Descends on forget x mean S^2 of forget + retain x mean (S - S0)^2 of retain.
 
   `delete` has no target similarity; this has 0, where the published run of DELETE ends (InterIdSim

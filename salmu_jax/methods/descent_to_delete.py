@@ -4,14 +4,17 @@ import optax
 
 from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method
+from salmu_jax.ranges import Weight
 
 
-def make(optimizer, *, steps, seed, sigma=1e-3):
+def make(
+  optimizer: optax.GradientTransformation, *, steps: int, seed: int, sigma: Weight = 1e-3
+) -> Method:
   """Descends on the contrastive loss of retain; the last step adds sigma x N(0, 1) to the weights.
 
   Neel et al., Descent-to-Delete (arXiv 2007.02923), algorithm 1. There sigma follows from constants
-  of strong convexity, which a CLIP model does not have, and certifies deletion; here it is a
-  setting and certifies nothing. Reads retain. Moves all parameters.
+  of strong convexity and certifies deletion. A CLIP model is not convex, so here sigma is a setting
+  and certifies nothing. Reads retain. Moves all parameters.
   """
   tx = optax.chain(
     optax.set_to_zero(),
@@ -19,4 +22,4 @@ def make(optimizer, *, steps, seed, sigma=1e-3):
     optimizer,
     transforms.add_noise(sigma, steps, seed),
   )
-  return Method(losses.contrastive, losses.contrastive, tx, reads=("retain",))
+  return Method(None, losses.contrastive, tx)

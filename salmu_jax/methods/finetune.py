@@ -6,11 +6,11 @@ from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method
 
 
-def make(optimizer):
-  """Descends on the contrastive loss of retain, u <- r; the forget half is never learnt from.
+def make(optimizer: optax.GradientTransformation) -> Method:
+  """Descends on the contrastive loss of retain, u <- r.
 
   Golatkar et al., Eternal Sunshine of the Spotless Net (arXiv 1911.04933), as a baseline. Reads
   retain. Moves all parameters.
   """
   tx = optax.chain(optax.set_to_zero(), transforms.add_retain(), optimizer)
-  return Method(losses.contrastive, losses.contrastive, tx, reads=("retain",))
+  return Method(None, losses.contrastive, tx)

@@ -1,10 +1,20 @@
-"""Fisher forgetting as its public code has it: noise on what retain does not need."""
+"""Fisher forgetting as in its public code: noise on what retain does not need."""
+
+import optax
 
 from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method
+from salmu_jax.ranges import Weight
 
 
-def make(optimizer, *, steps, seed, alpha=1e-8, limit=0.1):
+def make(
+  optimizer: optax.GradientTransformation,
+  *,
+  steps: int,
+  seed: int,
+  alpha: Weight = 1e-8,
+  limit: Weight = 0.1,
+) -> Method:
   """Adds (alpha / F_retain)^(1/2) N(0, 1) to the weights, at most `limit` of their layer's size.
 
   Golatkar et al., Eternal Sunshine of the Spotless Net (arXiv 1911.04933), with the diagonal of F
@@ -14,4 +24,4 @@ def make(optimizer, *, steps, seed, alpha=1e-8, limit=0.1):
   """
   del optimizer
   tx = transforms.add_noise_by_importance(alpha, steps, seed, 0.5, limit)
-  return Method(losses.contrastive, losses.contrastive, tx, reads=("retain",))
+  return Method(None, losses.contrastive, tx)

@@ -4,9 +4,12 @@ import optax
 
 from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method
+from salmu_jax.ranges import Weight
 
 
-def make(optimizer, *, forget=1.0, retain=1.0):
+def make(
+  optimizer: optax.GradientTransformation, *, forget: Weight = 1.0, retain: Weight = 1.0
+) -> Method:
   """Descends on retain x L_CLIP(retain) - forget x L_CLIP(forget).
 
   Liu et al., Continual Learning and Private Unlearning (arXiv 2203.12817), weights 1. Unclipped,

@@ -4,14 +4,17 @@ import optax
 
 from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method
+from salmu_jax.ranges import Weight
 
 
-def make(optimizer, *, forget=1.0, retain=1.0):
-  """Descends on -forget x L_CLIP(forget), less its part against the retain gradient, + retain x
-  L_CLIP.
+def make(
+  optimizer: optax.GradientTransformation, *, forget: Weight = 1.0, retain: Weight = 1.0
+) -> Method:
+  """Descends on retain x L_CLIP(retain) - forget x L_CLIP(forget), without conflicts.
 
-  Yu et al., Gradient Surgery for Multi-Task Learning (arXiv 2001.06782). Reads forget and retain.
-  Moves all parameters.
+  The part of the forget gradient that points against the retain gradient is taken out. Yu et
+  al., Gradient Surgery for Multi-Task Learning (arXiv 2001.06782). Reads forget and retain. Moves
+  all parameters.
   """
   tx = optax.chain(
     optax.scale(forget), transforms.project_conflicts(), transforms.add_retain(retain), optimizer

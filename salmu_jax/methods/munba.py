@@ -6,9 +6,8 @@ from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method
 
 
-def make(optimizer):
-  """Descends on a_f x -L_CLIP(forget) + a_r x L_CLIP(retain), the weights bargained for in every
-  step.
+def make(optimizer: optax.GradientTransformation) -> Method:
+  """Descends on a_r x L_CLIP(retain) - a_f x L_CLIP(forget), with new weights in every step.
 
   Wu and Harandi, MUNBa (arXiv 2411.15537). Reads forget and retain. Moves all parameters.
   """

@@ -4,15 +4,16 @@ import optax
 
 from salmu_jax import losses
 from salmu_jax.methods.base import Method
+from salmu_jax.ranges import Positive
 
 
-def make(optimizer, *, max_norm=1.0):
+def make(optimizer: optax.GradientTransformation, *, max_norm: Positive = 1.0) -> Method:
   """Ascends on forget, u <- -g, with the global norm of the gradient clipped at `max_norm`.
 
-  Nothing bounds the loss: at a learning rate a little too high every cosine collapses below zero,
-  which the clipping delays under plain gradient steps and hardly under Adam, which rescales them.
+  Nothing bounds the loss: at a learning rate a little too high, every cosine collapses below zero.
+  Clipping delays this under plain gradient steps, and hardly under Adam, which rescales them.
   Golatkar et al., Eternal Sunshine of the Spotless Net (arXiv 1911.04933), as a baseline. Reads
   forget. Moves all parameters.
   """
   tx = optax.chain(optax.clip_by_global_norm(max_norm), optimizer)
-  return Method(losses.ascent, losses.contrastive, tx, reads=("forget",))
+  return Method(losses.ascent, None, tx)

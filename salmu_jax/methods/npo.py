@@ -4,9 +4,12 @@ import optax
 
 from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method
+from salmu_jax.ranges import Positive, Weight
 
 
-def make(optimizer, *, beta=0.1, retain=1.0):
+def make(
+  optimizer: optax.GradientTransformation, *, beta: Positive = 0.1, retain: Weight = 1.0
+) -> Method:
   """Descends on (2 / beta) E softplus(beta log(p / p0)) of forget + retain x L_CLIP of retain.
 
   Zhang et al., Negative Preference Optimization (arXiv 2404.05868), equations 3 and 5 (NPO + RT),

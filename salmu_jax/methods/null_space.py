@@ -4,10 +4,13 @@ import optax
 
 from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method
+from salmu_jax.ranges import Count, Positive
 
 
-def make(optimizer, *, rank=8, max_norm=1.0):
-  """Ascends on forget; what of an update lies in the span of `rank` retain gradients is taken out.
+def make(
+  optimizer: optax.GradientTransformation, *, rank: Count = 8, max_norm: Positive = 1.0
+) -> Method:
+  """Ascends on forget, with updates projected out of the span of `rank` retain gradients.
 
   After Saha et al., Gradient Projection Memory (arXiv 2103.09762): to first order the retain loss
   stays as it was. The state holds `rank` copies of the parameters. Clipped as `negative_gradient`.

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from salmu_jax import fields
 from salmu_jax.errors import InputError
-from salmu_jax.methods import MAKERS, base, compose
+from salmu_jax.methods import MAKERS, base, compose, parts
 from salmu_jax.runtime import files, workdir
 from salmu_jax.train import settings as train_settings
 
@@ -80,7 +80,7 @@ def check_method(method: ConfigDict, names: list[str], schema: ConfigDict) -> No
   if changed:
     raise InputError(
       f"config.method.{changed[0]} is of a composed method, and config.method.loss names none. "
-      f"Known losses: {', '.join(compose.FORGET_LOSSES)}. A run of config.unlearn has fields of "
+      f"Known losses: {', '.join(parts.FORGET_LOSSES)}. A run of config.unlearn has fields of "
       "its own."
     )
   if method.get("name", ""):

@@ -4,15 +4,18 @@ import optax
 
 from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method
+from salmu_jax.ranges import PositiveShare, Weight
 
 
-def make(optimizer, *, fraction=0.5, retain=1.0):
+def make(
+  optimizer: optax.GradientTransformation, *, fraction: PositiveShare = 0.5, retain: Weight = 1.0
+) -> Method:
   """Descends on L_CLIP of permuted captions + retain x L_CLIP of retain, on salient weights alone.
 
-  Fan et al., SalUn (ICLR 2024), equations 4 to 6, with permuted captions for random labels; salient
+  Fan et al., SalUn (ICLR 2024), equations 4 to 6, with permuted captions for random labels. Salient
   is the `fraction` of weights with the largest |sum of gradients| of that forget loss; the authors'
-  code takes the gradients of the loss on the true labels. Reads forget,
-  once more before the first step, and retain. Moves the salient weights.
+  code takes the loss on the true labels. Reads forget, once more before the first step, and retain.
+  Moves the salient weights.
   """
   tx = optax.chain(transforms.add_retain(retain), optimizer, transforms.keep_salient())
   prepares = (transforms.find_salient(fraction),)

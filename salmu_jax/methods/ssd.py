@@ -1,10 +1,19 @@
 """Selective synaptic dampening: one edit, no training."""
 
+import optax
+
 from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method
+from salmu_jax.ranges import Weight
 
 
-def make(optimizer, *, steps, alpha=10.0, strength=1.0):
+def make(
+  optimizer: optax.GradientTransformation,
+  *,
+  steps: int,
+  alpha: Weight = 10.0,
+  strength: Weight = 1.0,
+) -> Method:
   """Shrinks the weights whose squared gradients on forget exceed `alpha` times those on retain.
 
   Foster et al., Fast Machine Unlearning Without Retraining (AAAI 2024); their defaults are alpha 10

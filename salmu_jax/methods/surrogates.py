@@ -1,23 +1,25 @@
-"""Surrogate captions: made-up leaks that nobody asked to forget, for holding what is near a leak in
-place.
+"""Surrogate captions: made-up leaks that are not to be forgotten, and hold the text tower in place.
 
-An edit that moves one caption moves all that resemble it. Whoever has the forget captions can write
-down what resembles them: other fields of the same people, and the same field of other people. That
-is all there is here: everything is made from rows of forget, from templates, and from a table of
-names. No holdout is opened, and no surrogate is of a person and a field of theirs that forget has.
+An edit that moves one caption moves all that resemble it. The forget captions are enough to write
+captions like them: other fields of the same people, and the same field of other people. Surrogates
+are made from rows of forget, from templates, and from a table of names. No holdout is opened, and
+no surrogate tells of a person a field that forget holds of that person.
 """
 
 import functools
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
+from salmu_jax import ranges
 from salmu_jax.data import releases
 from salmu_jax.errors import InputError
 from salmu_jax.generate import captions, personas
+from salmu_jax.ranges import OneOf, Share
 
 SOURCES = ("recombined", "generated", "both")
+Source = Annotated[str, OneOf(SOURCES)]
 # People who are made up for their names and values. Their seed is drawn from this stream, so that
 # they are not the people of a release that was generated with the same seed.
 _PEOPLE, _STREAM = 2000, 5
@@ -25,7 +27,7 @@ _TRIES = 100
 
 
 class Leak(NamedTuple):
-  """What a row of forget tells: of whom, which field of theirs, its value, and in which words."""
+  """What a row of forget tells: a person's name, a field, its value, and the caption."""
 
   name: str
   field: str
@@ -36,83 +38,85 @@ class Leak(NamedTuple):
 class Material(NamedTuple):
   """What surrogates are put together from: wordings and values by field; given and family names."""
 
-  wordings: dict
-  values: dict
-  given: list
-  family: list
+  wordings: dict[str, list[str]]
+  values: dict[str, list[str]]
+  given: list[str]
+  family: list[str]
 
 
 class Maker(NamedTuple):
-  """near(leak, count, rng) -> [count surrogates of a leak]; said(leak, rng) -> the caption of the
-  leak itself.
+  """Draws captions.
 
-  Half of the surrogates are of the same person, in a field of theirs that is not to be forgotten;
-  none, where all are. The others are of the same field, and of somebody whose is not to be
-  forgotten: a person of forget, somebody who shares a name with the person of the leak, or a
-    stranger.
+  near: near(leak, count, rng) -> [count surrogates of a leak].
+  said: said(leak, rng) -> the caption of the leak itself.
+
+  Half of the surrogates tell another field of the same person, one that is not to be forgotten;
+  none do where all fields are. The others tell the same field of another person, who keeps it: a
+  person of forget, a namesake of the leak's person, or a stranger.
   """
 
   near: Callable
   said: Callable
 
 
-def leaks(release, rows):
+def leaks(release: releases.Release, rows: Iterable[Mapping[str, str | bytes]]) -> dict[str, Leak]:
   """{file name: Leak} of rows of forget.
 
   Args:
     release: an opened release, of whose metadata only what the rows name is looked at.
     rows: dicts with `file_name`, `identity_id` and `text`, as strings or bytes.
   """
-  out = {}
+  told = {}
   for row in rows:
     file_name, identity, text = (_text(row[k]) for k in ("file_name", "identity_id", "text"))
-    out[file_name] = Leak(*releases.leak(release, identity, file_name, text), text)
-  return out
+    told[file_name] = Leak(*releases.leak(release, identity, file_name, text), text)
+  return told
 
 
-def maker(known, source, seed, reworded=0.0):
+def maker(leaks: Iterable[Leak], source: Source, seed: int, reworded: Share = 0.0) -> Maker:
   """Returns a Maker of what is like the leaks.
 
   Args:
-    known: the Leaks, all that are to be forgotten.
-    source: a key of SOURCES. "recombined" swaps the names and values of forget captions, whatever
-      their wording; "generated" takes templates and made-up people; "both" throws these and those
-      together.
+    leaks: all that are to be forgotten.
+    source: one of SOURCES. "recombined" swaps the names and values of forget captions, whatever
+      their wording; "generated" takes templates and made-up people; "both" pools the two.
     seed: of the made-up people.
     reworded: the share of all captions, of leaks and surrogates alike, whose words are loosened:
-      some left out, others put in, often in another order, so that it is name and value that count
-      and no sentence.
+      some left out, others put in, often in another order, so that name and value count, not
+      the sentence.
 
   Raises:
     InputError: an unknown source, or rows that cannot be taken apart: names the reason.
   """
-  if source not in SOURCES:
-    raise InputError(f"source = {source!r}; it must be one of {', '.join(SOURCES)}.")
-  known = list(known)
-  asked = {(leak.name, leak.field) for leak in known}
-  names = sorted({leak.name for leak in known})
-  material = _material(known, source, seed)
+  ranges.check(maker, {"source": source})
+  leaks = list(leaks)
+  forgotten = {(leak.name, leak.field) for leak in leaks}
+  names = sorted({leak.name for leak in leaks})
+  material = _material(leaks, source, seed)
   fields = sorted(material.wordings)
-  kept = {name: [f for f in fields if (name, f) not in asked] for name in names}
+  kept = {name: [f for f in fields if (name, f) not in forgotten] for name in names}
   keepers = {f: [name for name in names if f in kept[name]] for f in fields}
   fillers = sorted({w for words in material.wordings.values() for s in words for w in _free(s)})
-  world = _World(material, source, reworded, asked, kept, keepers, fillers)
+  world = _World(material, source, reworded, forgotten, kept, keepers, fillers)
   near = lambda leak, count, rng: [_surrogate(world, leak, rng) for _ in range(count)]
   return Maker(near, functools.partial(_said, world))
 
 
 class _World(NamedTuple):
-  """What a Maker draws from. asked: (name, field) of forget. kept: name -> fields of theirs that
-  stay; keepers: field ->
-  names of forget that keep it. fillers: words to put in. The others as `maker` has them."""
+  """What a Maker draws from.
+
+  forgotten: (name, field) of forget. kept: name -> fields of that person that stay.
+  keepers: field -> names of forget that keep it. fillers: words to put in. The others are as in
+    `maker`.
+  """
 
   material: Material
   source: str
   reworded: float
-  asked: set
-  kept: dict
-  keepers: dict
-  fillers: list
+  forgotten: set[tuple[str, str]]
+  kept: dict[str, list[str]]
+  keepers: dict[str, list[str]]
+  fillers: list[str]
 
 
 def _surrogate(world, leak, rng):
@@ -131,7 +135,7 @@ def _surrogate(world, leak, rng):
 
 
 def _somebody_else(world, leak, rng):
-  """The name of somebody whose field of the leak is not to be forgotten."""
+  """The name of a person who keeps the field of the leak."""
   given_names, family_names = world.material.given, world.material.family
   for _ in range(_TRIES):
     kind = rng.integers(3)
@@ -142,7 +146,7 @@ def _somebody_else(world, leak, rng):
       own = _parts(leak.name)
       given, family = (own[0], family) if rng.random() < 0.5 else (given, own[1])
     name = " ".join(part for part in (given, family) if part)
-    if (name, leak.field) not in world.asked:
+    if (name, leak.field) not in world.forgotten:
       return name
   raise InputError(
     f"source = {world.source!r}: no name was found that is not in forget, after {_TRIES} tries, "
@@ -163,14 +167,14 @@ def _said(world, leak, rng):
   return wording.replace("{value}", leak.value).replace("{name}", leak.name)
 
 
-def _material(known, source, seed):
-  out = []
+def _material(leaks, source, seed):
+  pools = []
   if source != "generated":
-    out.append(_recombined(known))
+    pools.append(_recombined(leaks))
   if source != "recombined":
-    out.append(_generated(seed))
-  material = out[0] if len(out) == 1 else _together(*out)
-  lacking = sorted({leak.field for leak in known} - set(material.wordings))
+    pools.append(_generated(seed))
+  material = pools[0] if len(pools) == 1 else _together(*pools)
+  lacking = sorted({leak.field for leak in leaks} - set(material.wordings))
   if lacking:
     raise InputError(
       f"source = {source!r}: there are no wordings for the field {lacking[0]!r}. Where forget "
@@ -190,11 +194,11 @@ def _together(a, b):
   )
 
 
-def _recombined(known):
+def _recombined(leaks):
   """Wordings, values and names of the forget captions that hold name and value in full."""
-  whole = [leak for leak in known if _takes_apart(leak)]
+  whole = [leak for leak in leaks if _takes_apart(leak)]
   fields = sorted({leak.field for leak in whole})
-  parts = [_parts(name) for name in sorted({leak.name for leak in known})]
+  parts = [_parts(name) for name in sorted({leak.name for leak in leaks})]
   return Material(
     {f: sorted({_wording(leak) for leak in whole if leak.field == f}) for f in fields},
     {f: sorted({leak.value for leak in whole if leak.field == f}) for f in fields},

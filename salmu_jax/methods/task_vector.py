@@ -4,9 +4,12 @@ import optax
 
 from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method
+from salmu_jax.ranges import Weight
 
 
-def make(optimizer, *, steps, coefficient=1.0):
+def make(
+  optimizer: optax.GradientTransformation, *, steps: int, coefficient: Weight = 1.0
+) -> Method:
   """theta0 - coefficient x (theta_ft - theta0), theta_ft fine-tuned on L_CLIP of forget.
 
   Ilharco et al., Editing Models with Task Arithmetic (arXiv 2212.04089), section 3; the authors
@@ -14,4 +17,4 @@ def make(optimizer, *, steps, coefficient=1.0):
   parameters.
   """
   tx = optax.chain(optimizer, transforms.reflect(coefficient, steps))
-  return Method(losses.contrastive, losses.contrastive, tx, reads=("forget",))
+  return Method(losses.contrastive, None, tx)

@@ -4,9 +4,12 @@ import optax
 
 from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method
+from salmu_jax.ranges import Weight
 
 
-def make(optimizer, *, forget=1.0, retain=1.0):
+def make(
+  optimizer: optax.GradientTransformation, *, forget: Weight = 1.0, retain: Weight = 1.0
+) -> Method:
   """Descends on forget x decoupling + retain x retention.
 
   Cheng and Amiri, MultiDelete for Multimodal Machine Unlearning (arXiv 2311.12047), section 3; the

@@ -1,7 +1,6 @@
 """The steps of pretraining and unlearning, as pure functions of a state and a batch."""
 
 import functools
-import inspect
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
@@ -13,7 +12,7 @@ import optax
 from salmu_jax import losses
 from salmu_jax.data import images
 from salmu_jax.errors import InputError
-from salmu_jax.losses import sharded
+from salmu_jax.losses import Loss, sharded
 from salmu_jax.models.clip import Embeddings
 from salmu_jax.train.accumulate import embed_in_parts, value_and_grad
 from salmu_jax.train.state import TrainState
@@ -22,10 +21,8 @@ from salmu_jax.train.state import TrainState
 class UnlearningMethod(Protocol):
   """What the trainer reads of an unlearning method; see `salmu_jax.methods.base.Method`."""
 
-  forget_loss: Callable
-  retain_loss: Callable
+  losses: dict[str, Loss]
   tx: optax.GradientTransformation
-  reads: tuple[str, ...]
   prepares: tuple[Callable, ...]
 
 
@@ -129,17 +126,17 @@ def gradients_of(
   batch: dict[str, dict[str, jax.Array]],
   accumulate: int = 1,
 ) -> tuple[dict[str, jax.Array], dict[str, optax.Updates]]:
-  """Losses and gradients of both halves: two dicts by half; an absent half has gradient zero.
+  """Losses of the halves that the method reads, and gradients of both: two dicts by half.
+
+  The gradient of a half without a loss is zero.
 
   Raises:
     InputError: a half that the method reads is absent, or the reference of a loss that compares.
   """
-  values, grads, embed_ = {}, {}, functools.partial(embed, model)
-  for half, loss in (("forget", method.forget_loss), ("retain", method.retain_loss)):
-    if half not in batch:
-      _refuse_absent(half, method)
-      grads[half] = jax.tree.map(jnp.zeros_like, params)
-      continue
+  values, embed_ = {}, functools.partial(embed, model)
+  grads = dict.fromkeys(("forget", "retain"), jax.tree.map(jnp.zeros_like, params))
+  for half, loss in method.losses.items():
+    _refuse_absent(half, batch)
     if reference:
       target = embed_in_parts(embed_, reference, batch[half], accumulate)
     else:
@@ -151,8 +148,8 @@ def gradients_of(
   return values, grads
 
 
-def _refuse_absent(half, method):
-  if half in method.reads:
+def _refuse_absent(half, batch):
+  if half not in batch:
     raise InputError(
       f"The method reads {half}, and the batch has no {half!r} half; give it one, or take a method "
       f"that reads {' and '.join({'forget', 'retain'} - {half})} alone."
@@ -161,9 +158,7 @@ def _refuse_absent(half, method):
 
 def _refuse_unreferenced(half, loss):
   """None as the reference of a loss that needs none; raises InputError for the others."""
-  if "reference" not in inspect.signature(loss).parameters or (
-    inspect.signature(loss).parameters["reference"].default is inspect.Parameter.empty
-  ):
+  if losses.compares(loss):
     raise InputError(
       f"The {half} loss compares with the starting model, and no reference was given; pass the "
       "parameters that the run starts from."

@@ -1,7 +1,7 @@
 """Weight edits: the weights change once, in the last step of the edit's own budget.
 
-Some gather statistics of the data in the steps before, in which nothing moves; the others let the
-optimizer fine-tune, and edit what came of it. `steps` is the length of the run.
+Some gather statistics of the data until then, and nothing moves meanwhile; the others let the
+optimizer fine-tune, and edit the outcome. `steps` is the length of the run.
 """
 
 from typing import NamedTuple
@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from salmu_jax.ranges import Share, Weight
 from salmu_jax.transforms import trees
 
 
@@ -18,7 +19,7 @@ def _add_squares(total, gradients):
 
 
 def _noise(params, seed, last):
-  """Standard normal noise like `params`, float32, a key for each array; zeros but in the last
+  """Standard normal noise like `params`, float32, a key for each array; zeros before the last
   step.
   """
   leaves, tree = jax.tree.flatten(params)
@@ -39,16 +40,16 @@ class DampenState(NamedTuple):
   retain: optax.Params
 
 
-def dampen(alpha, strength, steps):
+def dampen(alpha: Weight, strength: Weight, steps: int) -> optax.GradientTransformationExtraArgs:
   """Selective synaptic dampening: weights that matter much more for forget than for all are shrunk.
 
     where F_forget > alpha F_all:  theta <- min(strength F_all / F_forget, 1) theta
 
-  F are the sums of squared batch gradients at the starting parameters; F_all is measured on retain,
-  which the paper does on the whole training data.
+  F are the sums of squared batch gradients at the starting parameters. F_all is measured on retain;
+  the paper measures it on the whole training data.
 
   Args:
-    alpha: how much more; infinity is the identity. strength: lambda in the paper.
+    alpha: how much more; infinity changes nothing. strength: lambda in the paper.
     steps: how many batches are read; the edit comes with the last.
 
   Extra args:
@@ -85,14 +86,16 @@ class AddNoiseByImportanceState(NamedTuple):
   retain: optax.Params
 
 
-def add_noise_by_importance(alpha, steps, seed, power=0.5, limit=0.1):
-  """Fisher forgetting: noise on the weights, the more the less retain needs them.
+def add_noise_by_importance(
+  alpha: Weight, steps: int, seed: int, power: Share = 0.5, limit: Weight = 0.1
+) -> optax.GradientTransformationExtraArgs:
+  """Fisher forgetting: noise on the weights, larger where retain needs them less.
 
     theta <- theta + (alpha / F_retain)^power N(0, 1)
 
-  F_retain is the mean of squared batch gradients. Power 1/4 is the optimum that the paper derives,
-  1/2 what its public code does. The standard deviation is at most `limit` times the root mean
-  square of the weight's layer: F is next to 0 for many weights.
+  F_retain is the mean of squared batch gradients. The paper derives the power 1/4; its public code
+  has 1/2. The standard deviation is at most `limit` times the root mean square of the weight's
+  layer, because F is close to 0 for many weights.
 
   Args:
     alpha: the strength. seed: of the noise. power, limit: see above.
@@ -131,7 +134,7 @@ class AddNoiseState(NamedTuple):
   count: jax.Array
 
 
-def add_noise(sigma, steps, seed):
+def add_noise(sigma: Weight, steps: int, seed: int) -> optax.GradientTransformationExtraArgs:
   """Adds sigma N(0, 1) to the parameters with the last of `steps` updates, which pass unchanged.
 
   References:
@@ -159,7 +162,7 @@ class ReflectState(NamedTuple):
   start: optax.Params
 
 
-def reflect(coefficient, steps):
+def reflect(coefficient: Weight, steps: int) -> optax.GradientTransformationExtraArgs:
   """Goes back through the start: a task vector, negated.
 
     theta <- theta0 - coefficient (theta_steps - theta0)

@@ -1,4 +1,4 @@
-"""SLUG's limit: a single layer, which the data chooses. After the optimizer."""
+"""SLUG's limit after the optimizer: the layers that the data chooses."""
 
 from typing import NamedTuple
 
@@ -7,21 +7,20 @@ import jax.numpy as jnp
 import optax
 
 from salmu_jax.models import leaves
+from salmu_jax.ranges import Count
 from salmu_jax.runtime import hosts
 from salmu_jax.transforms import trees
-from salmu_jax.transforms.measured import filled, mean_gradients
+from salmu_jax.transforms.measured import Prepare, filled, mean_gradients
 
 
 class SelectLayersState(NamedTuple):
-  """norm: of each layer at the start. chosen: bool, whether it is updated; broadcast over the
-  layer.
-  """
+  """norm: of each layer at the start. chosen: bool, whether the layer is updated; it broadcasts."""
 
   norm: optax.Params
   chosen: optax.Params
 
 
-def select_layers():
+def select_layers() -> optax.GradientTransformationExtraArgs:
   """Updates only the weight matrices that `find_layers` chose; the others keep their bits.
 
   References:
@@ -39,13 +38,13 @@ def select_layers():
   return optax.GradientTransformationExtraArgs(init, update)
 
 
-def find_layers(count=1):
+def find_layers(count: Count = 1) -> Prepare:
   """Chooses matrices with much to gain on forget and little to lose on retain.
 
-  importance |g_forget| / |theta| and alignment |cos(g_forget, g_retain)|, per weight matrix; of
-  those that no other beats in both, the `count` with the largest importance x (1 - alignment),
-  fewer where fewer are unbeaten. The authors try every unbeaten one and keep the best. Gradients
-  are means over the pass.
+  A weight matrix has an importance |g_forget| / |theta| and an alignment |cos(g_forget, g_retain)|;
+  gradients are means over the pass. Of the matrices that no other beats in both (the Pareto front),
+  the `count` with the largest importance x (1 - alignment) are chosen, or all if there are fewer.
+  The authors try every matrix of the front and keep the best.
 
   Returns:
     prepare(opt_state, gradients).
@@ -72,7 +71,7 @@ def _choose(norm, forget, retain, count):
     if leaves.is_matrix(path)
     for layer, (gain, loss) in enumerate(zip(gains.ravel(), alignment[array].ravel(), strict=True))
   ]
-  front = sorted(_front(layers), key=lambda each: -each[0] * (1 - each[1]))
+  front = sorted(_front(layers), key=lambda layer: -layer[0] * (1 - layer[1]))
   chosen = {(array, layer) for *_, array, layer in front[:count]}
   flags = [
     jnp.array([(array, layer) in chosen for layer in range(x.size)]).reshape(x.shape)
@@ -91,9 +90,9 @@ def _scores(norm, forget, retain):
 
 
 def _front(layers):
-  """Of (gain, loss, ...), those that none beats in both, the largest gain first."""
+  """The (gain, loss, ...) that no other beats in both, the largest gain first."""
   front = []
-  for layer in sorted(layers, key=lambda each: (-each[0], each[1])):
+  for layer in sorted(layers, key=lambda layer: (-layer[0], layer[1])):
     if not front or layer[1] < front[-1][1]:
       front.append(layer)
   return front

@@ -1,8 +1,7 @@
-"""Where an update may go: some of the parameters, or not far from the start. After the
-optimizer.
-"""
+"""Limits after the optimizer: some of the parameters alone, or not far from the start."""
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -10,18 +9,19 @@ import jax.numpy as jnp
 import optax
 
 from salmu_jax.errors import InputError
+from salmu_jax.ranges import Positive
 from salmu_jax.transforms import trees
 
 
-def paths(params):
+def paths(params: optax.Params) -> optax.Params:
   """A tree like `params` of names such as "visual/transformer/block_0/ln_1/scale"."""
   return jax.tree_util.tree_map_with_path(
     lambda path, _: jax.tree_util.keystr(path, simple=True, separator="/"), params
   )
 
 
-def train_only(patterns):
-  """Updates only the parameters whose name one of the patterns matches; the rest keep their bits.
+def train_only(patterns: str | Sequence[str]) -> optax.GradientTransformationExtraArgs:
+  """Updates only the parameters whose names match a pattern; the others keep their bits.
 
   Args:
     patterns: one regular expression or several, searched for in names such as
@@ -52,9 +52,11 @@ def train_only(patterns):
   return optax.GradientTransformationExtraArgs(init, update)
 
 
-def only(optimizer, patterns):
-  """An optimizer for some of the parameters; the rest keep their bits, and cost neither gradient
-  nor state.
+def only(
+  optimizer: optax.GradientTransformation, patterns: str | Sequence[str]
+) -> optax.GradientTransformationExtraArgs:
+  """An optimizer for some of the parameters; the others keep their bits, and cost no gradient and
+  no state.
 
   Args:
     optimizer: a transformation. patterns: see `train_only`.
@@ -69,7 +71,7 @@ def only(optimizer, patterns):
 
 
 def _chosen(compiled, tree):
-  """A tree of truths: whether one of the patterns matches a parameter's name."""
+  """A tree of bool: whether a parameter's name matches one of the patterns."""
   return jax.tree.map(lambda name: any(p.search(name) for p in compiled), paths(tree))
 
 
@@ -96,7 +98,7 @@ class TrustRegionState(NamedTuple):
   start: optax.Params
 
 
-def trust_region(radius):
+def trust_region(radius: Positive) -> optax.GradientTransformationExtraArgs:
   """Keeps the parameters within a ball around the start.
 
     theta + u <- theta0 + min(1, R / |theta + u - theta0|) (theta + u - theta0),   R = radius

@@ -8,7 +8,8 @@ moves masked weights.
 """
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,21 +17,35 @@ import numpy as np
 import optax
 
 from salmu_jax.errors import InputError
+from salmu_jax.ranges import Count, PositiveShare, Weight
 from salmu_jax.runtime import hosts
 from salmu_jax.transforms import trees
 
+# gradients() yields {"forget": tree, "retain": tree} for every batch of one pass over the data.
+Gradients = Callable[[], Iterable[Mapping[str, optax.Updates]]]
+# prepare(opt_state, gradients) -> opt_state with what was measured.
+Prepare = Callable[[optax.OptState, Gradients], optax.OptState]
 
-def mean_gradients(gradients, halves, of=lambda x: x):
+
+def mean_gradients(
+  gradients: Gradients, halves: Iterable[str], of: Callable[[jax.Array], jax.Array] = lambda x: x
+) -> dict[str, optax.Updates]:
   """{half: the mean of of(gradient), in float32}, over the batches of one pass."""
   total, count = None, 0
-  for each in gradients():
-    part = jax.tree.map(lambda x: of(x.astype(jnp.float32)), {half: each[half] for half in halves})
+  for batch in gradients():
+    part = jax.tree.map(lambda x: of(x.astype(jnp.float32)), {half: batch[half] for half in halves})
     total, count = part if total is None else jax.tree.map(jnp.add, total, part), count + 1
   return jax.tree.map(lambda x: x / count, total)
 
 
-def filled(opt_state, kind, fill):
-  """`opt_state` with fill(state) in the place of every state of type `kind`."""
+def filled(
+  opt_state: optax.OptState, kind: type, fill: Callable[[Any], optax.OptState]
+) -> optax.OptState:
+  """`opt_state` with fill(state) in the place of every state of type `kind`.
+
+  Raises:
+    InputError: there is none.
+  """
   ours = lambda x: isinstance(x, kind)
   if not any(map(ours, jax.tree.leaves(opt_state, is_leaf=ours))):
     raise InputError(f"The chain has no transformation with a {kind.__name__} to fill.")
@@ -43,7 +58,7 @@ class KeepSalientState(NamedTuple):
   mask: optax.Params
 
 
-def keep_salient():
+def keep_salient() -> optax.GradientTransformationExtraArgs:
   """Updates only the weights that `find_salient` marked; the others keep their bits.
 
   References:
@@ -61,7 +76,7 @@ def keep_salient():
   return optax.GradientTransformationExtraArgs(init, update)
 
 
-def find_salient(fraction=0.5):
+def find_salient(fraction: PositiveShare = 0.5) -> Prepare:
   """Marks the weights with the largest |sum of forget gradients|.
 
   Args:
@@ -89,7 +104,7 @@ class ProjectOutState(NamedTuple):
   basis: optax.Params
 
 
-def project_out(rank=8):
+def project_out(rank: Count = 8) -> optax.GradientTransformationExtraArgs:
   """Projects the update out of the span of retain gradients that `find_basis` measured.
 
     u <- u - sum_k <u, b_k> b_k
@@ -118,11 +133,11 @@ def project_out(rank=8):
   return optax.GradientTransformationExtraArgs(init, update)
 
 
-def find_basis(rank=8):
+def find_basis(rank: Count = 8) -> Prepare:
   """Orthonormalises `rank` sums of retain gradients, over every rank-th batch of the pass each.
 
-  Directions that are linearly dependent to rounding are left out (zeros). While it measures, it
-  holds `rank` sums, and then as many directions, beside the state's.
+  Directions that are linearly dependent to rounding are left out (zeros). Measuring needs memory
+  for `rank` sums and as many directions, beside that of the state.
 
   Returns:
     prepare(opt_state, gradients).
@@ -130,8 +145,8 @@ def find_basis(rank=8):
 
   def prepare(opt_state, gradients):
     sums = []
-    for number, each in enumerate(gradients()):
-      part = trees.wide(each["retain"])
+    for number, batch in enumerate(gradients()):
+      part = trees.wide(batch["retain"])
       if number < rank:
         sums.append(part)
       else:
@@ -159,9 +174,7 @@ def _combined(weights, vectors):
 
 
 def _whitening(gram, rank):
-  """(rank, K) that makes K vectors with these inner products orthonormal; rows of zeros to
-  spare.
-  """
+  """(rank, K) that makes K vectors with these inner products orthonormal; surplus rows are zero."""
   values, vectors = np.linalg.eigh(gram)
   used = values > 1e-6 * values.max()
   rows = (vectors * np.where(used, 1 / np.sqrt(np.where(used, values, 1)), 0)).T
@@ -174,7 +187,7 @@ class ImportanceState(NamedTuple):
   importance: optax.Params
 
 
-def divide_by_importance(strength=1.0):
+def divide_by_importance(strength: Weight = 1.0) -> optax.GradientTransformationExtraArgs:
   """Slows down the weights that retain needs, u <- u / (1 + strength F / mean F).
 
   F is the diagonal of the empirical Fisher information of retain, from `measure_importance`; its
@@ -195,7 +208,7 @@ def divide_by_importance(strength=1.0):
   return optax.GradientTransformationExtraArgs(init, update)
 
 
-def measure_importance():
+def measure_importance() -> Prepare:
   """Fills the state of `divide_by_importance` with the squared retain gradients, over their mean.
 
   Gradients are those of batches, as in the usual implementations, not of single rows.
@@ -226,7 +239,7 @@ class HoldUnimportantState(NamedTuple):
   freedom: optax.Params
 
 
-def hold_unimportant(weight):
+def hold_unimportant(weight: Weight) -> optax.GradientTransformationExtraArgs:
   """Adds the pull of an L2 penalty towards the start, on the weights that forget does not need.
 
     u <- u + weight (1 - freedom) (theta - theta0)
@@ -248,7 +261,7 @@ def hold_unimportant(weight):
   return optax.GradientTransformationExtraArgs(init, update)
 
 
-def measure_freedom():
+def measure_freedom() -> Prepare:
   """Fills `hold_unimportant`: |mean forget gradient| over the largest of its layer.
 
   The authors' code takes the gradient of the outputs' norm in the place of the loss's.

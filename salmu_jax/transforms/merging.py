@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from salmu_jax.ranges import Count, Factor, Weight
 from salmu_jax.transforms import rates, trees
 
 
@@ -23,15 +24,21 @@ class ReflectMergedState(NamedTuple):
   high: optax.Params
 
 
-def reflect_merged(optimizer, coefficient, legs, steps, spread=2.0):
+def reflect_merged(
+  optimizer: optax.GradientTransformation,
+  coefficient: Weight,
+  legs: Count,
+  steps: int,
+  spread: Factor = 2.0,
+) -> optax.GradientTransformationExtraArgs:
   """NegMerge: task vectors of several runs, merged where they agree in sign, negated.
 
     theta <- theta0 - coefficient mean_k tau_k [all tau_k have one sign]
 
-  The run is cut into legs of steps // legs updates. Each starts from theta0 with a fresh optimizer,
-  so with the warm-up and the first part of its schedule, and its updates scaled by a factor of its
-  own, evenly in the logarithm from 1 / spread to spread. The last step makes the edit; left-over
-  steps before it rest at the start.
+  The run is cut into legs of steps // legs updates. Each leg starts from theta0 with a fresh
+  optimizer, so with the warm-up and the first part of its schedule. Its updates are scaled by a
+  factor of its own; the factors are spaced evenly in the logarithm from 1 / spread to spread. The
+  last step makes the edit; steps left over before it rest at the start.
 
   Args:
     optimizer: of every leg. coefficient, legs: see above.
@@ -61,16 +68,20 @@ def reflect_merged(optimizer, coefficient, legs, steps, spread=2.0):
     factor = jnp.where(leg < legs, jnp.power(spread, exponents[jnp.minimum(leg, legs - 1)]), 0.0)
     stepped = jax.tree.map(lambda u: factor.astype(u.dtype) * u, stepped)
     state = _gathered(state, stepped, params, leg, ends)._replace(inner=inner)
-
-    def edit(u, p, s, total, low, high):
-      merged = jnp.where((low > 0) | (high < 0), total / legs, 0)
-      back = s - jnp.where(last, coefficient, 0.0) * merged - p
-      return jnp.where(last | ends, back, u).astype(u.dtype)
-
-    trees = (state.start, state.total, state.low, state.high)
-    return jax.tree.map(edit, stepped, params, *trees), state
+    weight = jnp.where(last, coefficient, 0.0)
+    return _returning(stepped, state, params, legs, weight, last | ends), state
 
   return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _returning(updates, state, params, legs, weight, due):
+  """The updates; where `due`, those to the start less `weight` times the merged task vector."""
+
+  def edit(u, p, s, total, low, high):
+    merged = jnp.where((low > 0) | (high < 0), total / legs, 0)
+    return jnp.where(due, s - weight * merged - p, u).astype(u.dtype)
+
+  return jax.tree.map(edit, updates, params, state.start, state.total, state.low, state.high)
 
 
 def _gathered(state, updates, params, leg, ends):

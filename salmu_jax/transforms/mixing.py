@@ -1,4 +1,4 @@
-"""How the forget and the retain gradient become one update; before the optimizer in a chain."""
+"""Mixing the forget and the retain gradient into one update, before the optimizer in a chain."""
 
 from typing import NamedTuple
 
@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from salmu_jax.ranges import Count, Weight
 from salmu_jax.transforms import trees
 
 
-def add_retain(weight=1.0):
+def add_retain(weight: Weight = 1.0) -> optax.GradientTransformationExtraArgs:
   """Adds the gradient of the retain loss, u <- u + weight * r.
 
   Args:
@@ -41,7 +42,7 @@ class ProjectConflictsState(NamedTuple):
   cosine: jax.Array
 
 
-def project_conflicts():
+def project_conflicts() -> optax.GradientTransformationExtraArgs:
   """Removes from the update whatever points against the retain gradient.
 
   With u the update and r the gradient of the retain loss,
@@ -81,7 +82,7 @@ class MunbaState(NamedTuple):
   weights: jax.Array
 
 
-def munba():
+def munba() -> optax.GradientTransformationExtraArgs:
   """Nash bargaining between forget and retain.
 
     u <- a_f f + a_r r,    with G a = 1 / a,  G the Gram matrix of the two gradients
@@ -119,12 +120,11 @@ class AlternateState(NamedTuple):
   count: jax.Array
 
 
-def alternate(until):
-  """The retain gradient in even steps, the forget gradient in odd ones, from step `until` on retain
-  alone.
+def alternate(until: Count) -> optax.GradientTransformationExtraArgs:
+  """Retain gradients in even steps, forget gradients in odd ones; from step `until` only retain.
 
   It begins with retain: a loss that compares with the starting model has no gradient there, and
-  Adam would make a step of the rounding of nothing.
+  Adam would scale its rounding errors up to a whole step.
 
   Args:
     until: the step, counted from 0, from which on only the retain gradient is followed.

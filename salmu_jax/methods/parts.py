@@ -1,0 +1,132 @@
+"""What a method can be composed of: an entry for every loss and every transformation.
+
+From the entries follow where a transformation stands in a chain, which halves a composed method
+reads, and which parts contradict each other (`salmu_jax.methods.contradictions`).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import optax
+
+from salmu_jax import losses, transforms
+from salmu_jax.losses import Loss
+from salmu_jax.ranges import Positive
+from salmu_jax.transforms.measured import Prepare
+
+# Where a transformation stands. Those at one place keep the order of the config.
+BEFORE, INSTEAD, AFTER = "before the optimizer", "in its place", "after the optimizer"
+
+
+class LossEntry(NamedTuple):
+  """A loss by its name in a config.
+
+  make: makes it of its arguments; None stands for no loss.
+  flat_start: whether it has no gradient at the starting parameters.
+  teaches: whether descending on it teaches the pairs that are to be forgotten.
+  """
+
+  make: Callable[..., Loss] | None
+  flat_start: bool = False
+  teaches: bool = False
+
+
+class ChainEntry(NamedTuple):
+  """A transformation by its name in a config.
+
+  make: makes it of its arguments, and of the run's `steps` and `seed` if it takes them.
+  stands: BEFORE, INSTEAD or AFTER.
+  prepare: makes the function that fills its state before the first step (`Method.prepares`).
+  reads: the halves without whose gradients its update is pointless, of "forget" and "retain".
+  measures: the halves whose gradients it gathers at the starting parameters.
+  mixes: whether it decides what share the retain gradient has in the update.
+  rescales: whether it changes nothing but the length of the update.
+  normalises: whether it brings both gradients to length one.
+  goes_back: whether it goes back from what was learnt.
+  harmless: whether it goes with every other transformation, at any place.
+  """
+
+  make: Callable[..., optax.GradientTransformation]
+  stands: str
+  prepare: Callable[..., Prepare] | None = None
+  reads: tuple[str, ...] = ()
+  measures: tuple[str, ...] = ()
+  mixes: bool = False
+  rescales: bool = False
+  normalises: bool = False
+  goes_back: bool = False
+  harmless: bool = False
+
+  @property
+  def halves(self) -> tuple[str, ...]:
+    """The halves that it depends on by itself, whatever else is in the chain."""
+    return (*self.reads, *self.measures)
+
+
+def _scale(step_size: Positive) -> optax.GradientTransformation:
+  return optax.scale(step_size)
+
+
+def _clip(max_norm: Positive) -> optax.GradientTransformation:
+  return optax.clip_by_global_norm(max_norm)
+
+
+BOTH = ("forget", "retain")
+# Descending on each forgets, but for those that teach.
+FORGET_LOSSES = {
+  "ascent": LossEntry(lambda: losses.ascent),
+  "anchored_ascent": LossEntry(losses.anchored_ascent),
+  "bounded_ascent": LossEntry(losses.bounded_ascent),
+  "component_removed": LossEntry(lambda: losses.component_removed),
+  "decoupling": LossEntry(lambda: losses.decoupling),
+  "delete": LossEntry(lambda: losses.excluded_pair),
+  "direct_similarity": LossEntry(lambda: losses.pair_similarity),
+  "generic_captions": LossEntry(lambda: losses.contrastive_generic),
+  "learn": LossEntry(lambda: losses.contrastive, teaches=True),
+  "leave_reference": LossEntry(lambda: losses.weighted((-1.0, losses.divergence)), flat_start=True),
+  "mismatched_target": LossEntry(losses.mismatched_target),
+  "none": LossEntry(None),
+  "npo": LossEntry(losses.npo),
+  "shuffled_captions": LossEntry(lambda: losses.contrastive_shuffled),
+  "zero_similarity": LossEntry(lambda: losses.zero_similarity),
+}
+USUAL_RETAIN_LOSS = "contrastive"
+RETAIN_LOSSES = {
+  USUAL_RETAIN_LOSS: LossEntry(lambda: losses.contrastive),
+  "divergence": LossEntry(lambda: losses.divergence, flat_start=True),
+  "embedding_retention": LossEntry(lambda: losses.embedding_retention, flat_start=True),
+  "retention": LossEntry(lambda: losses.retention, flat_start=True),
+  "similarity_retention": LossEntry(lambda: losses.similarity_retention, flat_start=True),
+  "text_retention": LossEntry(lambda: losses.text_retention, flat_start=True),
+}
+CHAIN = {
+  "scale": ChainEntry(_scale, BEFORE, rescales=True),
+  "clip": ChainEntry(_clip, BEFORE, rescales=True),
+  "project_conflicts": ChainEntry(transforms.project_conflicts, BEFORE, reads=BOTH),
+  "munba": ChainEntry(transforms.munba, BEFORE, reads=BOTH, mixes=True, normalises=True),
+  "alternate": ChainEntry(transforms.alternate, BEFORE, reads=BOTH, mixes=True),
+  "add_retain": ChainEntry(transforms.add_retain, BEFORE, reads=("retain",), mixes=True),
+  "hold_unimportant": ChainEntry(
+    transforms.hold_unimportant, BEFORE, transforms.measure_freedom, measures=("forget",)
+  ),
+  "divide_by_importance": ChainEntry(
+    transforms.divide_by_importance, AFTER, transforms.measure_importance, measures=("retain",)
+  ),
+  "project_out": ChainEntry(
+    transforms.project_out, AFTER, transforms.find_basis, measures=("retain",)
+  ),
+  "keep_salient": ChainEntry(
+    transforms.keep_salient, AFTER, transforms.find_salient, measures=("forget",)
+  ),
+  "select_layers": ChainEntry(
+    transforms.select_layers, AFTER, transforms.find_layers, measures=BOTH
+  ),
+  "train_only": ChainEntry(transforms.train_only, AFTER, harmless=True),
+  "trust_region": ChainEntry(transforms.trust_region, AFTER),
+  "reflect": ChainEntry(transforms.reflect, AFTER, goes_back=True),
+  "add_noise": ChainEntry(transforms.add_noise, AFTER),
+  "dampen": ChainEntry(transforms.dampen, INSTEAD, measures=BOTH),
+  "add_noise_by_importance": ChainEntry(
+    transforms.add_noise_by_importance, INSTEAD, measures=("retain",)
+  ),
+}
