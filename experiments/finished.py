@@ -7,7 +7,8 @@ import optax
 
 from configs import mini
 from salmu_jax.benchmark import configuration, judging, run, stages
-from salmu_jax.benchmark.job import Data, Job
+from salmu_jax.benchmark.job import Job
+from salmu_jax.data.dataset import Data
 from salmu_jax.evaluate.evaluator import Evaluator
 from salmu_jax.runtime import sharding
 
