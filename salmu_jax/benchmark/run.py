@@ -11,11 +11,11 @@ from rich.table import Table
 
 from salmu_jax import attacks, defaults
 from salmu_jax.benchmark import configuration, judging, stages
-from salmu_jax.data import counts as counts_lib
 from salmu_jax.data import hub, imagenet, pipeline, records, releases, tokenizers, zero_shot
+from salmu_jax.data.counts import print_counts
 from salmu_jax.data.dataset import check_rows
 from salmu_jax.errors import InputError
-from salmu_jax.generate import generator as generated
+from salmu_jax.generate import generator
 from salmu_jax.interop import external_models
 from salmu_jax.methods import surrogates
 from salmu_jax.models import clip, presets
@@ -140,7 +140,7 @@ def _open_or_generate(config, folder):
       known_hashes=folder / "release_hashes.json",
     )
     if not release.manifest:
-      counts_lib.report(release, progress.console)
+      print_counts(release, progress.console)
     return release
   path = folder / "release"
   asked = {"seed": config.seed, **config.generate.to_dict()}
@@ -149,14 +149,14 @@ def _open_or_generate(config, folder):
     folder / "generate",
     "generate release",
     asked,
-    lambda _: generated.generate(config.generate, config.seed, path),
+    lambda _: generator.generate(config.generate, config.seed, path),
   )
   return releases.open_release(path)
 
 
 def _build_records(release, folder):
   began = time.monotonic()
-  with progress.counting("building records", records.rows(release)) as tick:
+  with progress.counting("building records", records.row_count(release)) as tick:
     rows = records.build(release, folder / "records", tick)
   progress.console.print(f"records: {workdir.minutes(time.monotonic() - began)}")
   return rows

@@ -18,8 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import salmu_jax
-from salmu_jax.data import releases
-from salmu_jax.data import shards as shards_lib
+from salmu_jax.data import parquet_shards, releases
 from salmu_jax.errors import InputError
 from salmu_jax.generate import personas, plan, portraits, scenes
 from salmu_jax.results import splits
@@ -210,7 +209,7 @@ def _shards(path, split, rows, shard_rows):
 
 def _write_shard(file, rows):
   with files.replacing(file) as temporary:
-    pq.write_table(pa.Table.from_pylist(rows, shards_lib.SCHEMA), temporary, row_group_size=256)
+    pq.write_table(pa.Table.from_pylist(rows, parquet_shards.SCHEMA), temporary, row_group_size=256)
 
 
 def _write_texts(path, people, sensitive, names):

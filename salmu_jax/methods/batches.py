@@ -45,7 +45,7 @@ def unlearning_batches(
     for half, order in (("forget", _FORGET_ORDER), ("retain", _RETAIN_ORDER))
     if data.splits(half)
   }
-  return pipeline.start(pipeline.side_by_side(halves), batch_size, threads=threads)
+  return pipeline.start(pipeline.zip_halves(halves), batch_size, threads=threads)
 
 
 def surrogate_captions(data: Data, wanted: Surrogates | None, seed: int) -> Mapping[str, Callable]:
@@ -65,5 +65,5 @@ def surrogate_captions(data: Data, wanted: Surrogates | None, seed: int) -> Mapp
   leak_of = lambda row: leaks[row["file_name"].decode()]
   return {
     "surrogates": lambda row, rng: maker.near(leak_of(row), wanted.count, rng),
-    "said": lambda row, rng: maker.said(leak_of(row), rng),
+    "reworded": lambda row, rng: maker.said(leak_of(row), rng),
   }
