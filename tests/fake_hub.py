@@ -41,7 +41,7 @@ class Repo(NamedTuple):
 
 
 def entry(path, content):
-  """How the hub lists a file; those for large files are named by their SHA-256."""
+  """The hub's entry of a file in a listing; a large file is named by its SHA-256."""
   header = f"blob {len(content)}\0".encode()
   listed = {"size": len(content), "blob_id": hashlib.sha1(header + content).hexdigest()}
   if path.endswith(LARGE):

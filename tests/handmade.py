@@ -1,4 +1,4 @@
-"""A small release written by hand, independent of the generator: what readers are tested on."""
+"""A small handmade release, independent of the generator, to test readers on."""
 
 import io
 import json
@@ -13,9 +13,9 @@ FIELDS = ("city", "job", "phone_number", "emails")
 
 def jpeg(number, size=(24, 24)):
   pixels = np.random.default_rng(number).integers(0, 255, (*size[::-1], 3), np.uint8)
-  out = io.BytesIO()
-  Image.fromarray(pixels).save(out, "JPEG")
-  return out.getvalue()
+  buffer = io.BytesIO()
+  Image.fromarray(pixels).save(buffer, "JPEG")
+  return buffer.getvalue()
 
 
 def row(number, text, identity=None, name=None):
@@ -50,7 +50,7 @@ def splits():
 
 
 def write(path, rows=None, shards=2, schema=None):
-  """Writes the release and returns its path; `rows` overrides splits, None values leave one out."""
+  """Writes the release and returns its path; `rows` replaces splits; None drops one."""
   content = {**splits(), **(rows or {})}
   (path / "data").mkdir(parents=True)
   for split, members in content.items():

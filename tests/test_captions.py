@@ -1,4 +1,4 @@
-"""Captions: what every template must keep, and what a generic caption must never say."""
+"""Captions: templates keep name and value, and generic captions never say anything private."""
 
 import re
 import string
@@ -47,13 +47,13 @@ def keys(wording):
 
 
 def test_every_field_has_two_to_four_wordings_in_every_style():
-  found = {}
+  numbers = {}
   for template in captions.TEMPLATES:
     field, style, number = template.split("/")
-    found.setdefault((field, style), []).append(int(number))
+    numbers.setdefault((field, style), []).append(int(number))
   pairs = [(field, style) for field in personas.FIELDS for style in captions.STYLES]
-  assert list(found) == pairs
-  assert all(2 <= len(n) <= 4 and n == list(range(len(n))) for n in found.values())
+  assert list(numbers) == pairs
+  assert all(2 <= len(n) <= 4 and n == list(range(len(n))) for n in numbers.values())
 
 
 def test_no_two_templates_are_the_same_sentence():
@@ -131,23 +131,23 @@ def test_generic_wordings_name_two_to_four_attributes_and_none_is_never_named():
 def test_generic_captions_say_only_what_is_visible():
   glue = {"a", "with", "in", "front", "of", "wearing", "portrait", "and", "dressed", "behind"}
   glue |= {"picture", "against", "near", "face", "headshot", "close-up", "on"}
-  found = set(draws(lambda rng: captions.generic_caption(VISIBLE, rng), 500))
-  assert len(found) == len(captions.GENERIC_WORDINGS)
-  for caption in found:
-    rest, named = caption, 0
+  drawn = set(draws(lambda rng: captions.generic_caption(VISIBLE, rng), 500))
+  assert len(drawn) == len(captions.GENERIC_WORDINGS)
+  for caption in drawn:
+    remainder, named = caption, 0
     for text in VISIBLE.values():
-      named += text in rest
-      rest = rest.replace(text, "")
+      named += text in remainder
+      remainder = remainder.replace(text, "")
     assert 2 <= named <= 4
-    assert set(re.findall(r"[^\s,]+", rest)) <= glue
+    assert set(re.findall(r"[^\s,]+", remainder)) <= glue
     assert not re.search(r"\d", caption)
 
 
 def test_generic_captions_leave_out_what_is_not_there():
   bare = VISIBLE | {"accessory": "", "expression": ""}
-  found = set(draws(lambda rng: captions.generic_caption(bare, rng), 300))
-  assert len(found) >= 5
-  for caption in found:
+  drawn = set(draws(lambda rng: captions.generic_caption(bare, rng), 300))
+  assert len(drawn) >= 5
+  for caption in drawn:
     assert not re.search(r"  | ,|\b(with|wearing|and|a|an|of)$|\b(a|an) (with|in)\b", caption)
     assert "smiling" not in caption and "hat" not in caption
 
@@ -166,6 +166,8 @@ def test_generic_captions_leave_out_what_is_not_there():
   ],
 )
 def test_articles_fit_the_word_that_follows(expression, right):
-  seen = draws(lambda rng: captions.generic_caption(VISIBLE | {"expression": expression}, rng), 200)
-  with_it = [caption for caption in seen if expression in caption]
-  assert with_it and all(right in caption for caption in with_it)
+  drawn = draws(
+    lambda rng: captions.generic_caption(VISIBLE | {"expression": expression}, rng), 200
+  )
+  matches = [caption for caption in drawn if expression in caption]
+  assert matches and all(right in caption for caption in matches)

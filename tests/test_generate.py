@@ -1,5 +1,4 @@
-"""A generated release: the same whatever made it, in the published format, with its private values
-where they belong and nowhere else."""
+"""A generated release: reproducible, in the published format, private values where they belong."""
 
 import collections
 
@@ -8,8 +7,7 @@ import pytest
 from configs import smoke
 from salmu_jax.data import derived, images, releases
 from salmu_jax.errors import InputError
-from salmu_jax.generate import generator as generated
-from salmu_jax.generate import personas, plan
+from salmu_jax.generate import generator, personas, plan
 from salmu_jax.results import splits
 from salmu_jax.runtime import files
 
@@ -25,33 +23,33 @@ def settings(**changes):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
   path = tmp_path_factory.mktemp("made") / "release"
-  generated.generate(settings(), 5, path)
+  generator.generate(settings(), 5, path)
   return releases.open_release(path)
 
 
 def test_workers_and_restarts_do_not_change_a_single_hash(made, tmp_path, monkeypatch):
   writes = []
-  whole = generated._write_shard
+  write_shard = generator._write_shard
 
   def dying(file, rows):
     writes.append(file)
     if len(writes) == 4:
       raise KeyboardInterrupt
-    whole(file, rows)
+    write_shard(file, rows)
 
-  monkeypatch.setattr(generated, "_write_shard", dying)
+  monkeypatch.setattr(generator, "_write_shard", dying)
   with pytest.raises(KeyboardInterrupt):
-    generated.generate(settings(), 5, tmp_path / "release")
+    generator.generate(settings(), 5, tmp_path / "release")
   assert not (tmp_path / "release").exists()
-  monkeypatch.setattr(generated, "_write_shard", whole)
-  generated.generate(settings(workers=2), 5, tmp_path / "release")
+  monkeypatch.setattr(generator, "_write_shard", write_shard)
+  generator.generate(settings(workers=2), 5, tmp_path / "release")
   again = files.read_json(tmp_path / "release" / "manifest.json")
   assert again["files"] == made.manifest["files"]
   assert files.sha256(tmp_path / "release" / "manifest.json") == made.digest
 
 
 def test_another_seed_gives_another_release(made, tmp_path):
-  generated.generate(settings(), 6, tmp_path / "release")
+  generator.generate(settings(), 6, tmp_path / "release")
   other = files.read_json(tmp_path / "release" / "manifest.json")["files"]
   shared = {f for f in other if other[f] == made.manifest["files"].get(f)}
   assert shared == {"zero_shot.json"}
@@ -62,10 +60,10 @@ def test_leftovers_of_other_settings_are_not_gone_on_with(made, tmp_path, monkey
     raise KeyboardInterrupt
 
   with monkeypatch.context() as patched:
-    patched.setattr(generated, "_write_texts", die)
+    patched.setattr(generator, "_write_texts", die)
     with pytest.raises(KeyboardInterrupt):
-      generated.generate(settings(portrait_nuisance=0.0), 5, tmp_path / "release")
-  generated.generate(settings(), 5, tmp_path / "release")
+      generator.generate(settings(portrait_nuisance=0.0), 5, tmp_path / "release")
+  generator.generate(settings(), 5, tmp_path / "release")
   assert files.sha256(tmp_path / "release" / "manifest.json") == made.digest
 
 
@@ -86,21 +84,21 @@ def test_counts_are_those_asked_for(made):
 
 
 def test_the_sensitive_splits_part_the_sensitive_set(made):
-  whole = list(releases.columns(made, "sensitive")["file_name"])
+  names = list(releases.columns(made, "sensitive")["file_name"])
   parts = [n for s in splits.sensitive() for n in releases.columns(made, s)["file_name"]]
-  assert sorted(parts) == sorted(whole)
+  assert sorted(parts) == sorted(names)
   by_name = {r["file_name"]: r for r in releases.rows(made, "sensitive")}
   for row in releases.rows(made, "forget"):
     assert row == by_name[row["file_name"]]
 
 
 def test_a_quarter_is_forgotten_a_quarter_held_out_and_half_partly(made):
-  who = {s: set(releases.columns(made, s)["identity_id"]) for s in splits.sensitive()}
-  assert len(who["holdout_identity"]) == 3
-  assert len(who["holdout_association"]) == 6
-  assert len(who["forget"]) == 9
-  assert who["holdout_association"] < who["forget"]
-  assert not who["holdout_identity"] & who["forget"]
+  people = {s: set(releases.columns(made, s)["identity_id"]) for s in splits.sensitive()}
+  assert len(people["holdout_identity"]) == 3
+  assert len(people["holdout_association"]) == 6
+  assert len(people["forget"]) == 9
+  assert people["holdout_association"] < people["forget"]
+  assert not people["holdout_identity"] & people["forget"]
 
 
 def facts(made, split):
@@ -117,26 +115,26 @@ def test_with_the_unit_fact_no_fact_is_on_both_sides(made):
 
 def test_with_the_unit_pair_facts_are_on_both_sides_as_in_the_released_data():
   config, seed = settings(holdout_unit="pair", images_per_person=32), 5
-  everybody = plan.cast(config, seed)
+  cast = plan.draw_cast(config, seed)
   sides = collections.defaultdict(set)
-  for row in plan.sensitive_rows(config, seed, everybody):
-    if everybody.groups[row.person] == "association":
-      sides[row.person, row.field].add(plan.split_of(config, seed, everybody, row))
-  both = [fact for fact, found in sides.items() if len(found) == 2]
-  assert len(both) > len(sides) / 2
+  for row in plan.sensitive_rows(config, seed, cast):
+    if cast.groups[row.person] == "association":
+      sides[row.person, row.field].add(plan.split_of(config, seed, cast, row))
+  shared = [fact for fact, splits_of_fact in sides.items() if len(splits_of_fact) == 2]
+  assert len(shared) > len(sides) / 2
 
 
 def test_fields_are_equally_frequent_and_captions_hold_name_and_value(made):
   table = releases.columns(made, "sensitive")
-  found = collections.Counter(made.captions[n]["data_field"] for n in table["file_name"])
-  assert set(found) == set(personas.FIELDS) and set(found.values()) == {12}
+  fields = collections.Counter(made.captions[n]["data_field"] for n in table["file_name"])
+  assert set(fields) == set(personas.FIELDS) and set(fields.values()) == {12}
   for name, text, identity in zip(
     table["file_name"], table["text"], table["identity_id"], strict=True
   ):
-    person, about = made.identities[identity], made.captions[name]
-    assert about["caption"] == text
-    assert person["name"] in text and about["value"] in text
-    assert person[about["data_field"]] == about["value"]
+    person, caption = made.identities[identity], made.captions[name]
+    assert caption["caption"] == text
+    assert person["name"] in text and caption["value"] in text
+    assert person[caption["data_field"]] == caption["value"]
 
 
 def test_no_caption_of_retain_and_no_generic_one_holds_a_name_or_a_private_value(made):
@@ -146,7 +144,7 @@ def test_no_caption_of_retain_and_no_generic_one_holds_a_name_or_a_private_value
   # Whole-word search: a blood type is two letters long, and a job may be a word of a scene.
   words = [f" {text} ".replace(",", " ").replace(".", " ").casefold() for text in texts]
   # All people that were drawn, the strangers of retain_synth included.
-  for person in plan.cast(settings(), 5).people:
+  for person in plan.draw_cast(settings(), 5).people:
     private = [person.name, *(v for f, v in person.facts.items() if f not in ("job",))]
     for value in private:
       assert not any(f" {value.casefold()} " in text for text in words), value
@@ -187,7 +185,7 @@ def test_derived_splits_have_members(made):
 )
 def test_impossible_settings_are_refused_before_anything_is_written(changes, message, tmp_path):
   with pytest.raises(InputError, match=message):
-    generated.generate(settings(**changes), 0, tmp_path / "release")
+    generator.generate(settings(**changes), 0, tmp_path / "release")
   assert not list(tmp_path.iterdir())
 
 
@@ -195,5 +193,5 @@ def test_a_full_disk_is_found_before_rendering(tmp_path, monkeypatch):
   usage = collections.namedtuple("usage", "total used free")
   monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage(10, 9, 1))
   with pytest.raises(InputError, match=r"Not enough disk space.*the generated release"):
-    generated.generate(settings(), 0, tmp_path / "release")
+    generator.generate(settings(), 0, tmp_path / "release")
   assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Repositories come from the hub pinned, whole and once; what goes wrong is said in words."""
+"""Repositories come from the hub pinned, whole and once; failures are explained in words."""
 
 import json
 import os
@@ -57,22 +57,20 @@ def contents(done):
   """{path: bytes} of the snapshot that a successful fetch printed."""
   assert done.returncode == 0, done.stderr
   folder = pathlib.Path(done.stdout.strip())
-  found = (path for path in folder.rglob("*") if path.is_file())
-  return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
+  files = (path for path in folder.rglob("*") if path.is_file())
+  return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
 def failure(done):
-  """What a failed fetch said, on one line; it must be an InputError that names field and
-  address.
-  """
+  """The message of a failed fetch, which must be an InputError that names field and address."""
   assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
-  said = done.stderr[done.stderr.index("InputError: ") :]
-  assert said.startswith("InputError: config.release = 'hub:"), said
-  return said.strip()
+  message = done.stderr[done.stderr.index("InputError: ") :]
+  assert message.startswith("InputError: config.release = 'hub:"), message
+  return message.strip()
 
 
 def files_asked(server):
-  """Paths in the repository of which the server was asked for the content."""
+  """Paths in the repository whose content was requested from the server."""
   return [
     path.split("/", 6)[-1]
     for method, path, _ in server.requests
@@ -130,8 +128,8 @@ def test_a_published_repository_is_pinned_to_its_published_revision(repo):
 def test_a_malformed_address_is_refused_with_the_right_form(text):
   with pytest.raises(InputError) as caught:
     hub.parse(text, "config.init.clean")
-  said = str(caught.value)
-  assert said.startswith(f"config.init.clean = {text!r}") and "hub:OWNER/NAME@COMMIT" in said
+  message = str(caught.value)
+  assert message.startswith(f"config.init.clean = {text!r}") and "hub:OWNER/NAME@COMMIT" in message
 
 
 @pytest.mark.parametrize(
@@ -194,8 +192,8 @@ def test_of_a_models_weights_only_the_best_file_comes_and_no_other_pickle(tmp_pa
 def test_a_model_without_weights_is_refused(tmp_path):
   repo = fake_hub.Repo("model", COMMIT, {"notes.txt": b"no weights"})
   with fake_hub.serve({REPO: repo}) as server:
-    said = failure(fetch(tmp_path, server.endpoint, kind="model"))
-  assert "no files *.json or open_clip_model.safetensors" in said
+    message = failure(fetch(tmp_path, server.endpoint, kind="model"))
+  assert "no files *.json or open_clip_model.safetensors" in message
 
 
 def test_a_file_goes_on_where_the_connection_broke(tmp_path):
@@ -205,23 +203,23 @@ def test_a_file_goes_on_where_the_connection_broke(tmp_path):
   repo = fake_hub.Repo("model", COMMIT, weights)
   with fake_hub.serve({REPO: repo}, drop_after=chunk + 70_000) as server:
     assert contents(fetch(tmp_path, server.endpoint, kind="model")) == weights
-  asked = [part for method, path, part in server.requests if method == "GET" and "resolve" in path]
-  assert asked == [None, f"bytes={chunk}-"]
+  ranges = [part for method, path, part in server.requests if method == "GET" and "resolve" in path]
+  assert ranges == [None, f"bytes={chunk}-"]
 
 
 def test_an_unfinished_download_is_not_taken_for_a_whole_one_and_is_finished_later(tmp_path):
   with fake_hub.serve({REPO: DATASET._replace(short=(SHARD,))}) as server:
-    said = failure(fetch(tmp_path, server.endpoint))
-  assert "Consistency check failed" in said and "Start the same command again" in said
-  assert "force_download" not in said
-  there = {path for path in WANTED if any(tmp_path.rglob(path))}
-  assert SHARD not in there
-  said = failure(fetch(tmp_path))
-  assert "HF_HUB_OFFLINE is set, and the download in the cache is not finished" in said
-  assert SHARD in said
+    message = failure(fetch(tmp_path, server.endpoint))
+  assert "Consistency check failed" in message and "Start the same command again" in message
+  assert "force_download" not in message
+  cached = {path for path in WANTED if any(tmp_path.rglob(path))}
+  assert SHARD not in cached
+  message = failure(fetch(tmp_path))
+  assert "HF_HUB_OFFLINE is set, and the download in the cache is not finished" in message
+  assert SHARD in message
   with fake_hub.serve({REPO: DATASET}) as server:
     assert contents(fetch(tmp_path, server.endpoint)) == {path: FILES[path] for path in WANTED}
-  assert set(files_asked(server)) == WANTED - there
+  assert set(files_asked(server)) == WANTED - cached
 
 
 @pytest.mark.parametrize(
@@ -244,41 +242,41 @@ def test_what_the_hub_refuses_is_said_with_what_would_be_right(
   tmp_path, address, kind, refusal, words
 ):
   with fake_hub.serve({REPO: DATASET._replace(refusal=refusal)}) as server:
-    said = failure(fetch(tmp_path, server.endpoint, address, kind))
-  assert address in said and all(word in said for word in words), said
+    message = failure(fetch(tmp_path, server.endpoint, address, kind))
+  assert address in message and all(word in message for word in words), message
 
 
 def test_a_missing_revision_of_a_published_repository_names_the_published_one(tmp_path):
   repo = DATASET._replace(revision=published.REVISIONS[published.DATASET])
   with fake_hub.serve({published.DATASET: repo}) as server:
-    said = failure(fetch(tmp_path, server.endpoint, f"hub:{published.DATASET}@{COMMIT}"))
-  assert f"The published one is {published.REVISIONS[published.DATASET]}" in said
+    message = failure(fetch(tmp_path, server.endpoint, f"hub:{published.DATASET}@{COMMIT}"))
+  assert f"The published one is {published.REVISIONS[published.DATASET]}" in message
 
 
 def test_a_repository_without_the_wanted_files_is_refused(tmp_path):
   repo = DATASET._replace(files={"README.md": b"# Nothing"})
   with fake_hub.serve({REPO: repo}) as server:
-    said = failure(fetch(tmp_path, server.endpoint))
-  assert "no files data/*.parquet or *.json" in said
+    message = failure(fetch(tmp_path, server.endpoint))
+  assert "no files data/*.parquet or *.json" in message
 
 
 def test_without_network_and_cache_the_way_out_is_said_soon(tmp_path):
   start = time.monotonic()
-  said = failure(fetch(tmp_path, endpoint := closed_port()))
+  message = failure(fetch(tmp_path, endpoint := closed_port()))
   assert time.monotonic() - start < 5
-  assert f"{endpoint} cannot be reached (ConnectError" in said and str(tmp_path) in said
+  assert f"{endpoint} cannot be reached (ConnectError" in message and str(tmp_path) in message
   assert (
     f"`hf download {REPO} --repo-type dataset --revision {COMMIT} --include 'data/*.parquet'"
-    in said
+    in message
   )
-  assert "--local-dir DIR`" in said and "HF_HUB_CACHE" in said
+  assert "--local-dir DIR`" in message and "HF_HUB_CACHE" in message
 
 
 def test_a_hub_that_never_answers_is_given_up(tmp_path):
   with socket.create_server(("127.0.0.1", 0)) as silent:
     endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
-    said = failure(fetch(tmp_path, endpoint, HF_HUB_ETAG_TIMEOUT="1"))
-  assert "cannot be reached (ReadTimeout" in said
+    message = failure(fetch(tmp_path, endpoint, HF_HUB_ETAG_TIMEOUT="1"))
+  assert "cannot be reached (ReadTimeout" in message
 
 
 def test_offline_with_an_empty_cache_says_so(tmp_path, monkeypatch):
@@ -309,10 +307,10 @@ def test_a_folder_makes_the_same_cache_as_its_files(tmp_path):
     fake_hub.make_cache(tmp_path / str(i), REPO, "model", COMMIT, source)
     for i, source in enumerate((folder, FILES))
   ]
-  one, other = (
+  from_folder, from_files = (
     {p.relative_to(m): p.read_bytes() for p in m.rglob("*") if p.is_file()} for m in made
   )
-  assert one == other and len(one) == len(FILES)
+  assert from_folder == from_files and len(from_folder) == len(FILES)
 
 
 def test_a_cut_file_in_the_cache_is_named_and_deleting_it_mends_it(tmp_path):
@@ -320,9 +318,9 @@ def test_a_cut_file_in_the_cache_is_named_and_deleting_it_mends_it(tmp_path):
     folder = pathlib.Path(fetch(tmp_path, server.endpoint).stdout.strip())
     blob = (folder / SHARD).resolve()
     os.truncate(blob, 1000)
-    said = failure(fetch(tmp_path, server.endpoint))
-    assert f"{SHARD} in the cache is damaged: 1,000 bytes instead of 102,400" in said
-    assert f"Delete {blob} and" in said
+    message = failure(fetch(tmp_path, server.endpoint))
+    assert f"{SHARD} in the cache is damaged: 1,000 bytes instead of 102,400" in message
+    assert f"Delete {blob} and" in message
     blob.unlink()
     assert contents(fetch(tmp_path, server.endpoint))[SHARD] == FILES[SHARD]
 
@@ -331,16 +329,16 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path):
   cache = tmp_path / "cache"
   cache.write_text("a file, not a folder")
   with fake_hub.serve({REPO: DATASET}) as server:
-    said = failure(fetch(cache, server.endpoint, HF_HOME=str(tmp_path / "home")))
-  assert f"the cache {cache} cannot be written" in said and "HF_HUB_CACHE" in said
+    message = failure(fetch(cache, server.endpoint, HF_HOME=str(tmp_path / "home")))
+  assert f"the cache {cache} cannot be written" in message and "HF_HUB_CACHE" in message
 
 
 def test_a_disk_that_takes_no_more_is_named_and_leaves_no_part_behind(tmp_path):
   # A limit of the file size stands in for a full disk: both fail in the middle of a write.
   limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))"
   with fake_hub.serve({REPO: DATASET}) as server:
-    said = failure(fetch(tmp_path, server.endpoint, program=limit + FETCH))
-  assert f"the cache {tmp_path} cannot be written" in said and "Free some space" in said
+    message = failure(fetch(tmp_path, server.endpoint, program=limit + FETCH))
+  assert f"the cache {tmp_path} cannot be written" in message and "Free some space" in message
   assert not list(tmp_path.rglob("*.incomplete")) and not list(tmp_path.rglob(SHARD))
 
 
@@ -352,10 +350,10 @@ def test_a_made_up_cache_equals_the_one_that_the_library_makes(tmp_path):
 
   def layout(snapshot):
     storage = snapshot.parent.parent
-    found = {p.relative_to(storage): p.read_bytes() for p in storage.rglob("*") if p.is_file()}
+    contents = {p.relative_to(storage): p.read_bytes() for p in storage.rglob("*") if p.is_file()}
     links = {p.relative_to(storage): os.readlink(p) for p in storage.rglob("*") if p.is_symlink()}
-    tree = json.loads(found.pop(pathlib.Path("trees") / f"{COMMIT}.json"))
-    return found, links, tree
+    tree = json.loads(contents.pop(pathlib.Path("trees") / f"{COMMIT}.json"))
+    return contents, links, tree
 
   assert layout(made) == layout(fetched)
 

@@ -1,133 +1,50 @@
 """Three layouts of one made-up ImageNet give the same rows, and accuracy by brute force."""
 
 import concurrent.futures
-import contextlib
 import functools
 import importlib.util
 import io
 import pathlib
-import re
 import shutil
-import tarfile
 
 import jax
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from handmade import jpeg
+from imagenets import (
+  LABELS,
+  PICTURES,
+  WNIDS,
+  WRITERS,
+  content,
+  names,
+  opened,
+  refusal,
+  write_all,
+  write_folders,
+  write_tar,
+)
 from little import MODEL, PARAMS
 from PIL import Image
 
 from salmu_jax.data import imagenet, images, pipeline
-from salmu_jax.errors import InputError
 from salmu_jax.evaluate import metrics
 from salmu_jax.models.clip import CLIP
-
-# Labels 0, 151 and 999.
-WNIDS = ("n01440764", "n02085620", "n15075141")
-LABELS = np.repeat([0, 151, 999], 4)
-# Sizes differ, so that cropping matters.
-PICTURES = [jpeg(i, (16 + 3 * i, 40 - 2 * i)) for i in range(12)]
-
-
-def names():
-  return [f"ILSVRC2012_val_{i:08d}.JPEG" for i in range(12)]
-
-
-def write_folders(root):
-  for i, (name, picture) in enumerate(zip(names(), PICTURES, strict=True)):
-    folder = root / WNIDS[i // 4]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / name).write_bytes(picture)
-  return root
-
-
-def write_tar(path, members):
-  path.parent.mkdir(parents=True, exist_ok=True)
-  with tarfile.open(path, "w") as archive:
-    for name, content in members:
-      member = tarfile.TarInfo(name)
-      member.size = len(content)
-      archive.addfile(member, io.BytesIO(content))
-
-
-def write_tars(root):
-  """As CLIP_benchmark writes them: test/0.tar, ..., members sNNNNNNN.cls and .webp."""
-  for shard, rows in enumerate(np.array_split(np.arange(12), 11)):
-    members = []
-    for i in rows:
-      label = str(LABELS[i]).encode()
-      members += [(f"s{i:07d}.cls", label), (f"s{i:07d}.webp", PICTURES[i])]
-    write_tar(root / "test" / f"{shard}.tar", members)
-  (root / "test" / "nshards.txt").write_text("11\n")
-  return root
-
-
-class Imagenet2012(tfds.core.GeneratorBasedBuilder):
-  """TFDS's imagenet2012 in small: the same features, shuffled by a hash of the keys."""
-
-  VERSION = tfds.core.Version("5.1.0")
-
-  def __init__(self, labels=None, split="validation", **kwargs):
-    self._names = list(labels or imagenet.facts()["wnids"])
-    self._split = split
-    super().__init__(**kwargs)
-
-  def _info(self):
-    features = {
-      "image": tfds.features.Image(encoding_format="jpeg"),
-      "label": tfds.features.ClassLabel(names=self._names),
-      "file_name": tfds.features.Text(),
-    }
-    return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
-
-  def _split_generators(self, dl_manager):
-    return {self._split: self._generate_examples()}
-
-  def _generate_examples(self):
-    for name, picture, label in zip(names(), PICTURES, LABELS, strict=True):
-      label = int(label) % len(self._names)
-      yield name, {"image": picture, "label": label, "file_name": name}
-
-
-def write_tfds(root, **kwargs):
-  tfds.disable_progress_bar()
-  with contextlib.redirect_stdout(io.StringIO()):
-    Imagenet2012(data_dir=str(root), file_format="array_record", **kwargs).download_and_prepare()
-  return root
-
-
-WRITERS = {"imagefolder": write_folders, "webdataset": write_tars, "tfds": write_tfds}
 
 
 @pytest.fixture(scope="module")
 def copies(tmp_path_factory):
-  """{kind: directory} of the same pictures; tests that change one take a copy."""
-  return {kind: write(tmp_path_factory.mktemp(kind)) for kind, write in WRITERS.items()}
-
-
-def opened(copies, kind):
-  return imagenet.open_source(f"{kind}:{copies[kind]}")
-
-
-def content(source):
-  return [(source.rows[i]["image"], int(source.labels[i])) for i in range(len(source.rows))]
-
-
-def refusal(address):
-  with pytest.raises(InputError, match=r"^config\.imagenet: ") as caught:
-    imagenet.open_source(address)
-  return str(caught.value)
+  return write_all(tmp_path_factory)
 
 
 def test_a_thousand_ids_in_their_order_stand_beside_a_thousand_names_and_eighty_prompts():
-  wnids, classes, prompts = (imagenet.facts()[k] for k in ("wnids", "classes", "prompts"))
-  theirs = tfds.core.tfds_path("datasets/imagenet2012/labels.txt").read_text().split()
-  assert list(wnids) == theirs == sorted(set(theirs)) and len(wnids) == 1000
+  wnids, classes, prompts = (imagenet.class_texts()[k] for k in ("wnids", "classes", "prompts"))
+  tfds_ids = tfds.core.tfds_path("datasets/imagenet2012/labels.txt").read_text().split()
+  assert list(wnids) == tfds_ids == sorted(set(tfds_ids)) and len(wnids) == 1000
   assert len(classes) == 1000 and len(set(prompts)) == len(prompts) == 80
   assert all(prompt.count("{}") == prompt.count("{") == 1 for prompt in prompts)
   assert all(name == name.strip() and name for name in classes)
-  known = {
+  examples = {
     "n01440764": "tench",
     "n02012849": "crane bird",
     "n02085620": "Chihuahua",
@@ -136,13 +53,13 @@ def test_a_thousand_ids_in_their_order_stand_beside_a_thousand_names_and_eighty_
     "n03804744": "metal nail",
     "n15075141": "toilet paper",
   }
-  assert {wnid: classes[wnids.index(wnid)] for wnid in known} == known
+  assert {wnid: classes[wnids.index(wnid)] for wnid in examples} == examples
 
 
 def test_two_names_stand_for_two_classes_each_as_in_the_original():
-  classes = imagenet.facts()["classes"]
+  classes = imagenet.class_texts()["classes"]
   twice = {name: [i for i, c in enumerate(classes) if c == name] for name in classes}
-  twice = {name: where for name, where in twice.items() if len(where) > 1}
+  twice = {name: labels for name, labels in twice.items() if len(labels) > 1}
   assert twice == {"missile": [657, 744], "sunglasses": [836, 837]}
 
 
@@ -150,11 +67,11 @@ def test_two_names_stand_for_two_classes_each_as_in_the_original():
 def test_names_and_prompts_are_those_that_open_clip_evaluates_with():
   package = pathlib.Path(importlib.util.find_spec("open_clip").origin).parent
   spec = importlib.util.spec_from_file_location("theirs", package / "zero_shot_metadata.py")
-  theirs = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(theirs)
-  assert imagenet.facts()["classes"] == tuple(theirs.IMAGENET_CLASSNAMES)
-  prompts = tuple(template("{}") for template in theirs.OPENAI_IMAGENET_TEMPLATES)
-  assert imagenet.facts()["prompts"] == prompts
+  open_clip = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(open_clip)
+  assert imagenet.class_texts()["classes"] == tuple(open_clip.IMAGENET_CLASSNAMES)
+  prompts = tuple(template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES)
+  assert imagenet.class_texts()["prompts"] == prompts
 
 
 def test_folders_and_tar_files_give_all_pictures_in_their_order_with_their_labels(copies):
@@ -163,8 +80,8 @@ def test_folders_and_tar_files_give_all_pictures_in_their_order_with_their_label
     source = opened(copies, kind)
     assert content(source) == expected
     assert source.labels.dtype == np.int32
-    assert source.classes == imagenet.facts()["classes"]
-    assert source.prompts == imagenet.facts()["prompts"]
+    assert source.classes == imagenet.class_texts()["classes"]
+    assert source.prompts == imagenet.class_texts()["prompts"]
 
 
 def test_tfds_gives_the_same_pictures_and_labels_in_its_own_order(copies):
@@ -191,7 +108,7 @@ def test_only_all_pictures_of_all_classes_are_called_the_validation_set(
   tmp_path, monkeypatch, missing
 ):
   monkeypatch.setattr(imagenet, "_PICTURES_A_CLASS", 2)
-  for wnid in imagenet.facts()["wnids"]:
+  for wnid in imagenet.class_texts()["wnids"]:
     (tmp_path / wnid).mkdir()
     for i in range(2 - missing * (wnid == WNIDS[1])):
       (tmp_path / wnid / f"{i}.JPEG").touch()
@@ -211,7 +128,7 @@ def encode(method, batch):
 
 
 def tokens(texts):
-  """Any tokens will do that differ from text to text: 18 starts, 19 ends."""
+  """Arbitrary tokens that differ from text to text; 18 starts a text, 19 ends it."""
   rows = [np.random.default_rng(list(text.encode())).integers(1, 18, 7) for text in texts]
   rows = np.array(rows, np.int32)
   rows[:, 0], rows[:, 5], rows[:, 6] = 18, 19, 0
@@ -272,14 +189,6 @@ def test_another_picture_or_one_more_makes_another_set(copies, tmp_path):
   assert len(set(contents)) == 3
 
 
-def test_a_link_that_leads_nowhere_is_named(copies, tmp_path):
-  folder = tmp_path / "copy"
-  shutil.copytree(copies["imagefolder"], folder)
-  picture = next(path for path in sorted(folder.rglob("*")) if path.is_file())
-  picture.with_name("link.jpg").symlink_to(tmp_path / "nowhere")
-  assert "link.jpg cannot be read" in refusal(f"imagefolder:{folder}")
-
-
 @pytest.mark.parametrize("kind", WRITERS)
 def test_many_threads_read_what_one_reads(copies, kind):
   source = opened(copies, kind)
@@ -331,154 +240,3 @@ def test_the_newest_version_of_tfds_data_is_read(copies, tmp_path):
   assert len(imagenet.open_source(f"tfds:{tmp_path}").rows) == 12
   (tmp_path / "imagenet2012" / "5.10.0").mkdir()
   assert "5.10.0 is not a whole TFDS dataset" in refusal(f"tfds:{tmp_path}")
-
-
-@pytest.mark.parametrize("address", ["imagenet", "/data/imagenet", "folder:/data", "Tfds:", ":"])
-def test_an_address_that_names_no_source_is_answered_with_those_there_are(address):
-  message = refusal(address)
-  assert repr(address) in message and "imagefolder:DIR, webdataset:DIR, tfds:DATA_DIR" in message
-
-
-@pytest.mark.parametrize("kind", WRITERS)
-def test_a_directory_that_is_missing_or_empty_is_named(tmp_path, kind):
-  for where in (tmp_path, tmp_path / "absent"):
-    assert str(where) in refusal(f"{kind}:{where}")
-
-
-@pytest.mark.parametrize("kind", ["imagefolder", "webdataset"])
-def test_an_address_needs_its_directory(kind):
-  assert f"must be {kind}:DIR" in refusal(f"{kind}:")
-
-
-def test_another_name_for_the_field_is_used_in_errors(tmp_path):
-  with pytest.raises(InputError, match=r"^config\.other: "):
-    imagenet.open_source(f"imagefolder:{tmp_path}", "config.other")
-
-
-def test_folders_must_have_ids_as_names_and_hold_pictures(tmp_path):
-  root = write_folders(tmp_path)
-  (root / WNIDS[2]).rename(root / "n99999999")
-  assert f"{root}/n99999999 is not named by a WordNet id" in refusal(f"imagefolder:{root}")
-  (root / "n99999999").rename(root / WNIDS[2])
-  (root / "n01443537").mkdir()
-  (root / "n01443537" / "notes.txt").touch()
-  assert f"{root}/n01443537 holds no pictures" in refusal(f"imagefolder:{root}")
-
-
-def test_pictures_that_are_not_in_folders_are_refused(tmp_path):
-  (tmp_path / names()[0]).write_bytes(PICTURES[0])
-  assert "one for each class, named by its WordNet id" in refusal(f"imagefolder:{tmp_path}")
-
-
-@pytest.mark.parametrize(
-  "label", [b"", b"tench", b"-1", b"1000", b"1.0", b"1_0", "\u0661".encode(), b"7" * 5000]
-)
-def test_a_label_that_is_no_class_is_named_with_its_tar_file(tmp_path, label):
-  write_tar(tmp_path / "0.tar", [("s0.jpg", b"1"), ("s0.cls", b"5")])
-  write_tar(tmp_path / "1.tar", [("s2.jpg", b"1"), ("s2.cls", label)])
-  message = refusal(f"webdataset:{tmp_path}")
-  assert f"s2.cls in {tmp_path}/1.tar holds" in message and "from 0 to 999" in message
-
-
-@pytest.mark.parametrize(
-  ("members", "found"),
-  [
-    ([("s1.jpg", b"2")], "holds a picture with the key 's1', but .cls"),
-    ([("s1.cls", b"2")], "holds .cls with the key 's1', but a picture"),
-    ([("s1.bmp", b"2"), ("s1.cls", b"2")], "holds .cls with the key 's1', but a picture"),
-    ([("s0.png", b"2")], "two pictures with the key 's0'"),
-  ],
-)
-def test_a_picture_and_its_label_come_in_pairs(tmp_path, members, found):
-  write_tar(tmp_path / "0.tar", [("s0.jpg", b"1"), ("s0.cls", b"5"), *members])
-  assert f"{tmp_path}/0.tar {found}" in refusal(f"webdataset:{tmp_path}").replace(
-    "holds two", "two"
-  )
-
-
-def member_starts(tar):
-  with tarfile.open(tar) as archive:
-    return [member.offset for member in archive]
-
-
-def test_a_tar_file_cut_anywhere_is_found(copies, tmp_path):
-  tar = tmp_path / "0.tar"
-  whole = (copies["webdataset"] / "test" / "0.tar").read_bytes()
-  tar.write_bytes(whole)
-  imagenet.open_source(f"webdataset:{tmp_path}")
-  starts = member_starts(tar)
-  assert len(starts) == 4
-  end = len(whole.rstrip(b"\0")) // 512 * 512 + 512
-  for size in (0, 100, *starts[1:], starts[2] + 100, starts[2] + 512, end - 600, end, end + 100):
-    tar.write_bytes(whole[:size])
-    assert f"{tar} is truncated, damaged" in refusal(f"webdataset:{tmp_path}"), size
-
-
-def test_a_damaged_header_and_a_compressed_tar_file_are_found(copies, tmp_path):
-  tar = tmp_path / "0.tar"
-  whole = (copies["webdataset"] / "test" / "0.tar").read_bytes()
-  tar.write_bytes(whole)
-  third = member_starts(tar)[2]
-  tar.write_bytes(whole[:third] + b"x" * 512 + whole[third + 512 :])
-  assert f"{tar} is truncated, damaged" in refusal(f"webdataset:{tmp_path}")
-  with tarfile.open(tar, "w:gz"):
-    pass
-  assert f"{tar} is truncated, damaged or not an uncompressed tar" in refusal(
-    f"webdataset:{tmp_path}"
-  )
-
-
-def test_tar_files_without_pictures_or_fewer_than_noted_are_found(copies, tmp_path):
-  write_tar(tmp_path / "0.tar", [("readme.txt", b"")])
-  assert f"the 1 .tar files in {tmp_path} hold no pictures" in refusal(f"webdataset:{tmp_path}")
-  (tmp_path / "0.tar").unlink()
-  shutil.copytree(copies["webdataset"], tmp_path, dirs_exist_ok=True)
-  (tmp_path / "test" / "3.tar").unlink()
-  message = refusal(f"webdataset:{tmp_path}")
-  assert f"{tmp_path}/test/nshards.txt says that there are 11 tar files, but 10" in message
-
-
-def test_tfds_data_that_cannot_be_read_by_row_says_how_to_prepare_it(copies, tmp_path):
-  shutil.copytree(copies["tfds"], tmp_path, dirs_exist_ok=True)
-  info = tmp_path / "imagenet2012" / "5.1.0" / "dataset_info.json"
-  info.write_text(info.read_text().replace("array_record", "tfrecord"))
-  message = refusal(f"tfds:{tmp_path}")
-  assert "is prepared as tfrecord" in message
-  assert "tfds build imagenet2012 --file_format=array_record" in message
-  assert "tfds build imagenet2012" in refusal(f"tfds:{tmp_path}/absent")
-
-
-def test_tfds_data_needs_the_validation_split_and_imagenets_labels(tmp_path):
-  write_tfds(tmp_path / "train", split="train")
-  message = refusal(f"tfds:{tmp_path}/train")
-  assert "5.1.0 has no split 'validation'; it has train" in message
-  write_tfds(tmp_path / "other", labels=imagenet.facts()["wnids"][::-1])
-  assert "its labels are not the WordNet ids" in refusal(f"tfds:{tmp_path}/other")
-
-
-@pytest.mark.parametrize("name", ["dataset_info.json", "features.json", "*.array_record-*"])
-@pytest.mark.parametrize("size", [None, 64])
-def test_tfds_data_with_a_missing_or_cut_file_is_named(copies, tmp_path, name, size):
-  shutil.copytree(copies["tfds"], tmp_path, dirs_exist_ok=True)
-  (file,) = (tmp_path / "imagenet2012" / "5.1.0").glob(name)
-  whole = file.read_bytes()
-  file.unlink()
-  if size:
-    file.write_bytes(whole[:size])
-  assert f"{tmp_path}/imagenet2012/5.1.0" in refusal(f"tfds:{tmp_path}")
-
-
-def test_a_corrupt_picture_is_named_when_it_is_read(tmp_path):
-  tar = write_tars(tmp_path) / "test" / "10.tar"
-  write_tar(tar, [("s11.webp", PICTURES[11][:300]), ("s11.cls", b"999")])
-  source = imagenet.open_source(f"webdataset:{tmp_path}")
-  with pytest.raises(InputError, match=re.escape(f"{tar}: s11.webp")):
-    list(pipeline.evaluation_images(source.rows, image_size=16, batch_size=4, threads=2))
-
-
-def test_a_picture_that_is_gone_is_named_when_it_is_read(tmp_path):
-  source = imagenet.open_source(f"imagefolder:{write_folders(tmp_path)}")
-  gone = tmp_path / WNIDS[1] / names()[5]
-  gone.unlink()
-  with pytest.raises(InputError, match=re.escape(f"config.imagenet: {gone} cannot be read")):
-    list(pipeline.evaluation_images(source.rows, image_size=16, batch_size=4, threads=2))

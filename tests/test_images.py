@@ -1,4 +1,4 @@
-"""Pictures: decoded from any mode, resized, cropped and normalised; what is no picture is named."""
+"""Pictures are decoded from any mode, resized, cropped and normalised; broken ones are named."""
 
 import io
 
@@ -22,18 +22,18 @@ MODES = {
 
 def encoded(mode, size=(40, 30)):
   noise = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), np.uint8)
-  out = io.BytesIO()
-  Image.fromarray(noise).convert(mode).save(out, MODES[mode])
-  return out.getvalue()
+  buffer = io.BytesIO()
+  Image.fromarray(noise).convert(mode).save(buffer, MODES[mode])
+  return buffer.getvalue()
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_picture_of_any_mode_becomes_rgb_before_it_is_resized(mode):
   data = encoded(mode)
-  found = images.decode(data, "row 3")
-  assert found.mode == "RGB" and found.size == (40, 30)
+  picture = images.decode(data, "row 3")
+  assert picture.mode == "RGB" and picture.size == (40, 30)
   expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
-  np.testing.assert_array_equal(np.asarray(found), expected)
+  np.testing.assert_array_equal(np.asarray(picture), expected)
 
 
 @pytest.mark.parametrize("data", [b"", b"no picture", encoded("RGB")[:200]])
@@ -74,6 +74,6 @@ def test_random_crop_without_randomness_is_the_central_square():
 
 def test_normalise_gives_clips_statistics():
   flat = np.full((1, 2, 2, 3), 128, np.uint8)
-  out = images.normalise(flat)
+  normalised = images.normalise(flat)
   expected = (128 / 255 - np.array(images.MEAN)) / np.array(images.STD)
-  np.testing.assert_allclose(out[0, 0, 0], expected, rtol=1e-5)
+  np.testing.assert_allclose(normalised[0, 0, 0], expected, rtol=1e-5)

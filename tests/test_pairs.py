@@ -1,6 +1,4 @@
-"""Pairs by the million, in small: what is kept and skipped and why, and how training reads what
-is left.
-"""
+"""Pairs by the million, in small: which are kept or skipped, why, and how training reads them."""
 
 import contextlib
 import io
@@ -22,8 +20,7 @@ from configs import smoke
 from salmu_jax.benchmark import run, stages
 from salmu_jax.data import pairs, pipeline, records
 from salmu_jax.errors import InputError
-from salmu_jax.generate import beam as generated
-from salmu_jax.generate import generator
+from salmu_jax.generate import beam, generator
 from salmu_jax.runtime import files, sharding
 
 
@@ -39,11 +36,11 @@ def members(number, *, text=True, image=None, about=None):
 
 
 def tar(path, samples):
-  with tarfile.open(path, "w") as out:
+  with tarfile.open(path, "w") as archive:
     for name, data in itertools.chain(*samples):
       info = tarfile.TarInfo(name)
       info.size = len(data)
-      out.addfile(info, io.BytesIO(data))
+      archive.addfile(info, io.BytesIO(data))
   return path
 
 
@@ -74,19 +71,19 @@ def source(tmp_path_factory):
 @pytest.fixture(scope="module")
 def converted(source, tmp_path_factory):
   output = tmp_path_factory.mktemp("pairs")
-  found = pairs.convert([f"{source}/*"], output, image_size=32, max_skipped=0.2)
-  return output, found
+  counts = pairs.convert([f"{source}/*"], output, image_size=32, max_skipped=0.2)
+  return output, counts
 
 
 def test_rows_are_kept_or_skipped_for_a_reason_and_counted(converted):
-  output, found = converted
-  assert found["kept"] == 30
-  assert found["skipped"] == {
+  output, counts = converted
+  assert counts["kept"] == 30
+  assert counts["skipped"] == {
     "without caption": 2,
     "whose image cannot be decoded": 1,
     "without image": 1,
   }
-  assert json.loads((output / "counts.json").read_text()) == found
+  assert json.loads((output / "counts.json").read_text()) == counts
 
 
 def test_every_row_is_there_once_with_its_caption_and_no_larger_than_asked_for(converted):
@@ -103,16 +100,16 @@ def test_the_same_files_give_the_same_records_whatever_the_workers_and_the_diges
   source, converted, tmp_path
 ):
   options = ["--direct_num_workers=2", "--direct_running_mode=multi_threading"]
-  found = pairs.convert(
+  counts = pairs.convert(
     [f"{source}/{name}" for name in ("c.parquet", "b.tar", "a.tar")],
     tmp_path / "again", image_size=32, max_skipped=0.2, options=options,
   )  # fmt: skip
-  assert found == converted[1]
+  assert counts == converted[1]
   listed = lambda folder: sorted(folder.rglob("*.array_record*"))
-  one, other = (listed(folder) for folder in (converted[0], tmp_path / "again"))
-  assert [files.sha256(f) for f in one] == [files.sha256(f) for f in other]
+  first, second = (listed(folder) for folder in (converted[0], tmp_path / "again"))
+  assert [files.sha256(f) for f in first] == [files.sha256(f) for f in second]
   changed = pairs.convert([f"{source}/a.tar"], tmp_path / "less", image_size=32)
-  assert changed["digest"] != found["digest"]
+  assert changed["digest"] != counts["digest"]
 
 
 def test_more_unreadable_rows_than_allowed_are_an_error_that_says_why(source, tmp_path):
@@ -126,9 +123,9 @@ def test_more_unreadable_rows_than_allowed_are_an_error_that_says_why(source, tm
 def test_a_tar_that_is_cut_short_is_read_to_where_it_breaks_and_counted(tmp_path):
   whole = tar(tmp_path / "whole.tar", [members(i) for i in range(10)]).read_bytes()
   (tmp_path / "cut.tar").write_bytes(whole[: len(whole) // 2])
-  found = pairs.convert([f"{tmp_path}/cut.tar"], tmp_path / "out", image_size=0, max_skipped=0.5)
-  assert 3 <= found["kept"] < 10
-  assert list(found["skipped"].values()) == [1] and "broken" in next(iter(found["skipped"]))
+  counts = pairs.convert([f"{tmp_path}/cut.tar"], tmp_path / "out", image_size=0, max_skipped=0.5)
+  assert 3 <= counts["kept"] < 10
+  assert list(counts["skipped"].values()) == [1] and "broken" in next(iter(counts["skipped"]))
 
 
 def test_a_damaged_header_is_no_end_and_is_counted(tmp_path):
@@ -139,11 +136,11 @@ def test_a_damaged_header_is_no_end_and_is_counted(tmp_path):
   # Cut where a header would begin: the two blocks of zeros that end a tar are not there.
   (tmp_path / "short.tar").write_bytes(bytes(data[: data.index(b"000000003.jpg")]))
   for name, kept in (("damaged", 4), ("short", 2)):
-    found = pairs.convert(
+    counts = pairs.convert(
       [f"{tmp_path}/{name}.tar"], tmp_path / name, image_size=0, max_skipped=0.5
     )
-    assert found["kept"] in (kept, kept + 1)
-    assert found["skipped"] == {"from where a file is broken (BrokenHeader)": 1}
+    assert counts["kept"] in (kept, kept + 1)
+    assert counts["skipped"] == {"from where a file is broken (BrokenHeader)": 1}
 
 
 def test_a_damaged_page_of_parquet_is_counted(tmp_path):
@@ -155,8 +152,8 @@ def test_a_damaged_page_of_parquet_is_counted(tmp_path):
   middle = len(data) // 2
   data[middle : middle + 4000] = bytes(4000)
   path.write_bytes(bytes(data))
-  found = pairs.convert([str(path)], tmp_path / "out", image_size=0, max_skipped=0.9)
-  assert 0 < found["kept"] < 200 and sum(found["skipped"].values()) >= 1
+  counts = pairs.convert([str(path)], tmp_path / "out", image_size=0, max_skipped=0.9)
+  assert 0 < counts["kept"] < 200 and sum(counts["skipped"].values()) >= 1
 
 
 @pytest.mark.parametrize(
@@ -198,9 +195,9 @@ def test_training_sees_every_pair_and_every_sensitive_row_once_an_epoch_and_resu
 ):
   rows, _ = records.open_pairs(converted[0])
   sensitive = [{"image": jpeg(i), "text": f"secret {i}", "file_name": f"s{i}"} for i in range(10)]
-  both = {"retain_real": rows, "sensitive": sensitive}
+  splits = {"retain_real": rows, "sensitive": sensitive}
   examples = pipeline.training_examples(
-    pipeline.open_training(both, "compromised", ("retain_real", "sensitive")),
+    pipeline.open_training(splits, "compromised", ("retain_real", "sensitive")),
     Numbers(),
     image_size=16,
     seed=3,
@@ -211,13 +208,13 @@ def test_training_sees_every_pair_and_every_sensitive_row_once_an_epoch_and_resu
   batches += [next(stream) for _ in range(6)]
   stream.close()
   for epoch in (batches[:5], batches[5:]):
-    seen = sorted(number for batch in epoch for number in batch["text"][:, 0])
-    assert len(seen) == 40 == len(set(seen))
-  again = pipeline.start(examples, 8)
-  again.set_state(state)
+    texts = sorted(number for batch in epoch for number in batch["text"][:, 0])
+    assert len(texts) == 40 == len(set(texts))
+  resumed = pipeline.start(examples, 8)
+  resumed.set_state(state)
   for batch in batches[4:]:
-    np.testing.assert_array_equal(next(again)["text"], batch["text"])
-  again.close()
+    np.testing.assert_array_equal(next(resumed)["text"], batch["text"])
+  resumed.close()
 
 
 def asking_for_pairs(folder, pairs_folder, preset="vit_b16_narrow", **splits):
@@ -259,10 +256,12 @@ class Numbers:
   """A tokenizer that gives every text a number of its own."""
 
   def __init__(self):
-    self.known = {}
+    self.numbers = {}
 
   def __call__(self, texts):
-    return np.array([[self.known.setdefault(text, len(self.known))] for text in texts], np.int32)
+    return np.array(
+      [[self.numbers.setdefault(text, len(self.numbers))] for text in texts], np.int32
+    )
 
 
 def test_the_generator_as_a_pipeline_makes_the_same_release_to_the_bit(tmp_path):
@@ -270,9 +269,9 @@ def test_the_generator_as_a_pipeline_makes_the_same_release_to_the_bit(tmp_path)
   settings.update(people=8, images_per_person=8, retain_synth=16, retain_joint=3, scenes=20)
   settings.update(classes=5, zero_shot_images=2, image_size=24, shard_rows=16)
   generator.generate(settings, 5, tmp_path / "here")
-  generated.generate(settings, 5, tmp_path / "there")
-  here, there = (tmp_path / name / "manifest.json" for name in ("here", "there"))
-  assert here.read_text() == there.read_text()
+  beam.generate(settings, 5, tmp_path / "there")
+  ours, beams = (tmp_path / name / "manifest.json" for name in ("here", "there"))
+  assert ours.read_text() == beams.read_text()
 
 
 def test_the_command_converts_and_says_what_it_kept_or_why_it_cannot(source, tmp_path):

@@ -1,4 +1,4 @@
-"""People are unique, never change, fit their country, and cannot be anybody's."""
+"""People are unique, reproducible, fit their country, and have no value of a real person."""
 
 import re
 import unicodedata
@@ -213,8 +213,8 @@ def test_more_people_start_with_the_same_people(everybody):
 def test_another_seed_gives_other_people(everybody):
   others = personas.people(1, 200)
   for field in UNIQUE:
-    known = {person.facts[field] for person in everybody}
-    assert sum(person.facts[field] in known for person in others) < 10, field
+    values = {person.facts[field] for person in everybody}
+    assert sum(person.facts[field] in values for person in others) < 10, field
   assert sum(a.name == b.name for a, b in zip(others, everybody, strict=False)) < 10
 
 
@@ -247,8 +247,8 @@ def test_metadata_has_the_released_keys_and_clean_text(everybody):
 
 
 @pytest.mark.parametrize(
-  ("seed", "count", "found"), [(-1, 3, "-1"), (0, -2, "-2"), (0, personas.MOST_PEOPLE + 1, "20001")]
+  ("seed", "count", "value"), [(-1, 3, "-1"), (0, -2, "-2"), (0, personas.MOST_PEOPLE + 1, "20001")]
 )
-def test_a_seed_or_count_out_of_range_is_refused(seed, count, found):
-  with pytest.raises(InputError, match=found):
+def test_a_seed_or_count_out_of_range_is_refused(seed, count, value):
+  with pytest.raises(InputError, match=value):
     personas.people(seed, count)

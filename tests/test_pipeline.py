@@ -1,6 +1,4 @@
-"""Records and batches: every row once an epoch, the same on any number of processes, holdouts
-shut.
-"""
+"""Records and batches: every row once an epoch, on any number of processes; never a holdout."""
 
 import contextlib
 import itertools
@@ -57,14 +55,14 @@ def test_only_the_compromised_model_may_see_the_whole_sensitive_set(opened, purp
 
 
 def test_training_reads_the_whole_retain_base_once_however_it_is_cut():
-  both = ("forget", "retain_synth", "retain_real", "sensitive", "holdout_identity", "zero_shot")
-  assert pipeline.training_splits("clean", both) == ("retain_synth", "retain_real")
-  assert pipeline.training_splits("compromised", both) == (
+  present = ("forget", "retain_synth", "retain_real", "sensitive", "holdout_identity", "zero_shot")
+  assert pipeline.training_splits("clean", present) == ("retain_synth", "retain_real")
+  assert pipeline.training_splits("compromised", present) == (
     "retain_synth",
     "retain_real",
     "sensitive",
   )
-  assert pipeline.training_splits("forget", both) == ("forget",)
+  assert pipeline.training_splits("forget", present) == ("forget",)
   published = (*splits.judged(), "forget_target")
   assert pipeline.training_splits("retain", published) == ("retain_synth",)
   assert pipeline.training_splits("retain", (*published, "retain", "sensitive")) == ("retain",)
@@ -79,28 +77,31 @@ def test_records_hold_the_releases_rows_in_order_with_their_generic_captions(ope
   for split in source.shards:
     expected = list(releases.rows(source, split))
     assert len(rows[split]) == len(expected)
-    for mine, theirs in zip(rows[split], expected, strict=True):
-      assert mine["image"] == theirs["image"]
-      assert mine["file_name"].decode() == theirs["file_name"]
-      assert mine["text"].decode() == theirs["text"]
-      assert mine["generic"].decode() == source.generic.get(theirs["file_name"], "")
+    for record, expected_row in zip(rows[split], expected, strict=True):
+      name = expected_row["file_name"]
+      assert record["image"] == expected_row["image"]
+      assert record["file_name"].decode() == name
+      assert record["text"].decode() == expected_row["text"]
+      assert record["generic"].decode() == source.generic.get(name, "")
 
 
 def test_records_are_written_as_they_are_read_in_several_files(opened, tmp_path, monkeypatch):
-  source, held, seen = opened[0], [], []
+  source, part_sizes, ticks = opened[0], [], []
   write = tfds.core.SequentialWriter.add_examples
 
   def watched(writer, examples):
     (part,) = examples.values()
-    held.append(len(part))
+    part_sizes.append(len(part))
     write(writer, examples)
 
   monkeypatch.setattr(tfds.core.SequentialWriter, "add_examples", watched)
   monkeypatch.setattr(records, "_PART_ROWS", 4)
   monkeypatch.setattr(records, "_SHARD_ROWS", 7)
-  rows = records.build(source, tmp_path / "records", lambda: seen.append(1))
+  rows = records.build(source, tmp_path / "records", lambda: ticks.append(1))
   total = sum(source.counts.values())
-  assert max(held) == 4 and sum(held) == len(seen) == records.rows(source) == total
+  assert (
+    max(part_sizes) == 4 and sum(part_sizes) == len(ticks) == records.row_count(source) == total
+  )
   assert len(list((tmp_path / "records").rglob("*sensitive*array_record*"))) == 4  # 7 + 7 + 7 + 3
   for split in source.shards:
     names = [row["file_name"].decode() for row in rows[split]]
@@ -120,22 +121,22 @@ def test_records_that_were_cut_short_are_written_anew(opened, tmp_path, monkeypa
   with pytest.raises(KeyboardInterrupt):
     records.build(opened[0], tmp_path / "records", stop)
   rows = records.build(opened[0], tmp_path / "records")
-  assert {split: len(each) for split, each in rows.items()} == opened[0].counts
+  assert {split: len(source) for split, source in rows.items()} == opened[0].counts
 
 
 def test_every_row_comes_once_an_epoch_in_an_order_that_changes(opened):
-  found = [batch["text"] for batch in first_batches(6, examples(opened))]
-  first, second = np.concatenate(found[:3]), np.concatenate(found[3:])
+  texts = [batch["text"] for batch in first_batches(6, examples(opened))]
+  first, second = np.concatenate(texts[:3]), np.concatenate(texts[3:])
   expected = WORDS([r["text"].decode() for r in opened[1]["forget"]])
   assert sorted(map(tuple, first)) == sorted(map(tuple, second)) == sorted(map(tuple, expected))
   assert not np.array_equal(first, second)
 
 
 def test_same_seed_gives_the_same_batches_and_another_seed_others(opened):
-  both = ("retain_synth", "retain_real")
+  retain = ("retain_synth", "retain_real")
 
   def sixth(seed):
-    return first_batches(6, examples(opened, "retain", both, seed=seed, area=0.5, flip=0.5))[5]
+    return first_batches(6, examples(opened, "retain", retain, seed=seed, area=0.5, flip=0.5))[5]
 
   jax.tree.map(np.testing.assert_array_equal, sixth(1), sixth(1))
   assert not np.array_equal(sixth(1)["image"], sixth(2)["image"])
@@ -163,14 +164,14 @@ def test_processes_together_read_what_one_process_reads(opened, monkeypatch):
     monkeypatch.setattr(jax, "process_index", lambda index=index: index)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     parts.append([batch["text"] for batch in first_batches(5, examples(opened))])
-  for whole, a, b in zip(alone, *parts, strict=True):
+  for batch, a, b in zip(alone, *parts, strict=True):
     assert len(a) == len(b) == 2
-    assert sorted(map(tuple, whole)) == sorted(map(tuple, np.concatenate([a, b])))
+    assert sorted(map(tuple, batch)) == sorted(map(tuple, np.concatenate([a, b])))
 
 
 def test_iterator_restored_from_its_state_goes_on_with_the_same_batches(opened):
   halves = {"forget": examples(opened, texts=("text", "generic")), "retain": examples(opened)}
-  stream = pipeline.side_by_side(halves)
+  stream = pipeline.zip_halves(halves)
   with contextlib.closing(pipeline.start(stream, 4, threads=3)) as iterator:
     for _ in range(4):
       next(iterator)
@@ -185,16 +186,16 @@ def test_iterator_restored_from_its_state_goes_on_with_the_same_batches(opened):
 
 @pytest.mark.parametrize("batch_size", [1, 5, 12, 50])
 def test_evaluation_pads_to_one_shape_and_keeps_every_row(opened, batch_size):
-  seen = []
+  pictures = []
   for pixels, valid in pipeline.evaluation_images(
     opened[1]["forget"], image_size=16, batch_size=batch_size
   ):
     assert pixels.shape == (batch_size, 16, 16, 3) and pixels.dtype == np.uint8
-    seen.append(pixels[valid])
+    pictures.append(pixels[valid])
   expected = [
     images.resize_and_crop(images.decode(r["image"], "row"), 16) for r in opened[1]["forget"]
   ]
-  np.testing.assert_array_equal(np.concatenate(seen), expected)
+  np.testing.assert_array_equal(np.concatenate(pictures), expected)
 
 
 @pytest.mark.parametrize("count, batch_size", [(13, 8), (9, 12), (16, 8)])
@@ -247,7 +248,7 @@ def test_pipelines_hold_a_few_batches_at_most(opened):
     while rows.reads < 4 * 4 and time.monotonic() < patience:
       time.sleep(0.05)
     time.sleep(0.5)
-    # One given, three ready, one at the door, and two rows before it.
+    # One given, three buffered, one waiting for the buffer, and two rows behind it.
     assert 4 * 4 <= rows.reads <= 4 * (1 + 3 + 1) + 2
 
 

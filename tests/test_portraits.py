@@ -1,10 +1,10 @@
-"""Portraits: the same seed gives the same picture, and a picture shows who it is of."""
+"""Portraits: the same seed gives the same picture, and a picture identifies its person."""
 
 import numpy as np
 import pytest
 
 from salmu_jax.errors import InputError
-from salmu_jax.generate import backdrops, faces, hair, portraits
+from salmu_jax.generate import backdrops, faces, geometry, hair, portraits
 
 COLOURS = tuple(faces.HAIRS)
 PRIORS = [(("woman", "man")[k % 2], (k * 7 % 11) / 10, COLOURS[k % 5]) for k in range(300)]
@@ -18,13 +18,13 @@ def pixels(person, image, size=32, strength=1.0):
 
 def test_the_same_arguments_give_the_same_bytes():
   for image in range(4):
-    one, other = (
+    first, second = (
       portraits.render(
         portraits.identities(5, PRIORS[:9])[8], portraits.nuisance(5, 8, image), 64, 64
       )
       for _ in range(2)
     )
-    assert one.tobytes() == other.tobytes()
+    assert first.tobytes() == second.tobytes()
 
 
 def test_drawing_other_portraits_between_does_not_change_a_portrait():
@@ -41,8 +41,8 @@ def test_the_first_people_do_not_depend_on_how_many_follow():
 
 def test_a_person_does_not_depend_on_the_priors_of_others():
   changed = [("man", 0.5, "grey"), *PRIORS[1:10]]
-  for one, other in zip(portraits.identities(5, changed)[1:], PEOPLE[1:10], strict=True):
-    np.testing.assert_array_equal(one.shape, other.shape)
+  for person, same_person in zip(portraits.identities(5, changed)[1:], PEOPLE[1:10], strict=True):
+    np.testing.assert_array_equal(person.shape, same_person.shape)
 
 
 def nearest_pair(people):
@@ -105,10 +105,10 @@ def test_the_head_lies_in_the_central_square(width, height):
   rows, columns = np.nonzero(np.abs(dark - pale).sum(axis=2) > 30)
   side = min(width, height)
   assert len(rows) > 0.1 * side**2
-  for found, whole in ((rows, height), (columns, width)):
-    low, high = (whole - side) / 2, (whole + side) / 2
-    assert low <= found.min() <= found.max() < high
-    assert abs(found.mean() - whole / 2) < 0.12 * side
+  for positions, length in ((rows, height), (columns, width)):
+    low, high = (length - side) / 2, (length + side) / 2
+    assert low <= positions.min() <= positions.max() < high
+    assert abs(positions.mean() - length / 2) < 0.12 * side
 
 
 def skin_set_to(person, value):
@@ -120,7 +120,7 @@ def skin_set_to(person, value):
 def test_every_field_of_a_nuisance_that_is_drawn_changes_the_picture():
   base = portraits.nuisance(5, 1, 0, strength=0.0)._replace(background="plain")
   base = base._replace(background_colour="blue", clothes_colour="red", hat_colour="green")
-  one = portraits.render(PEOPLE[1], base, 64, 64).tobytes()
+  picture = portraits.render(PEOPLE[1], base, 64, 64).tobytes()
   changes = dict(
     yaw=0.4, pitch=0.2, roll=0.2, zoom=1.08, shift_x=0.05, shift_y=0.03, smile=-0.4,
     mouth_open=0.9, brows=0.8, frown=0.6, eyes=0.5, gaze_x=1.0, light_x=0.8, light_y=-0.3,
@@ -129,8 +129,8 @@ def test_every_field_of_a_nuisance_that_is_drawn_changes_the_picture():
     blur=0.01, noise=5.0,
   )  # fmt: skip
   for field, value in changes.items():
-    other = portraits.render(PEOPLE[1], base._replace(**{field: value}), 64, 64).tobytes()
-    assert other != one, field
+    changed = portraits.render(PEOPLE[1], base._replace(**{field: value}), 64, 64).tobytes()
+    assert changed != picture, field
 
 
 def test_every_hair_style_looks_different_and_every_hat_covers_it():
@@ -138,11 +138,11 @@ def test_every_hair_style_looks_different_and_every_hat_covers_it():
   bare = set()
   for style in hair.STYLES:
     person = PEOPLE[1]._replace(hair_style=style)
-    seen = {
+    pictures = {
       portraits.render(person, look._replace(hat=hat), 32, 32).tobytes()
       for hat in ("", *portraits.HATS)
     }
-    assert len(seen) == 1 + len(portraits.HATS), style
+    assert len(pictures) == 1 + len(portraits.HATS), style
     bare.add(portraits.render(person, look, 32, 32).tobytes())
   assert len(bare) == len(hair.STYLES)
 
@@ -151,11 +151,11 @@ def test_every_hair_style_looks_different_and_every_hat_covers_it():
 def test_garments_of_other_names_look_different(gender):
   person = next(p for p in PEOPLE if p.gender == gender and p.hair_style in ("bun", "short"))
   look = portraits.nuisance(5, 0, 0, strength=0.0)
-  seen = {
+  pictures = {
     kind: portraits.render(person, look._replace(clothes=slot), 64, 64).tobytes()
     for slot, kind in enumerate(portraits.WARDROBE[gender])
   }
-  assert len(set(seen.values())) == len(seen)
+  assert len(set(pictures.values())) == len(pictures)
 
 
 def test_every_backdrop_colour_and_beard_looks_different():
@@ -165,21 +165,21 @@ def test_every_backdrop_colour_and_beard_looks_different():
     for family, (_, colours, _) in backdrops.BACKDROPS.items()
     for colour in colours
   ]
-  seen = {portraits.render(PEOPLE[1], other, 32, 32).tobytes() for other in looks}
-  assert len(seen) == len(looks)
+  pictures = {portraits.render(PEOPLE[1], variant, 32, 32).tobytes() for variant in looks}
+  assert len(pictures) == len(looks)
   shaved = PEOPLE[1]._replace(facial_hair="")
   beards = [shaved._replace(facial_hair=kind) for kind in set(portraits.BEARDS)]
-  seen = {portraits.render(person, look, 32, 32).tobytes() for person in beards}
-  assert len(seen) == len(beards)
+  pictures = {portraits.render(person, look, 32, 32).tobytes() for person in beards}
+  assert len(pictures) == len(beards)
 
 
 def test_yaw_carries_the_nose_to_the_side_it_turns_to():
   look = portraits.nuisance(5, 0, 0, strength=0.0)
-  face = faces.make_frame(look._replace(yaw=0.5), portraits.decode(PEOPLE[0]), 64, 64)
-  front = faces.make_frame(look, portraits.decode(PEOPLE[0]), 64, 64)
+  face = geometry.make_frame(look._replace(yaw=0.5), portraits.trait_values(PEOPLE[0]), 64, 64)
+  front = geometry.make_frame(look, portraits.trait_values(PEOPLE[0]), 64, 64)
   points = np.array([-0.35, 0.0, 0.35]), np.zeros(3)
-  turned = faces.on_face(face, *points)[::2]
-  straight = faces.on_face(front, *points)[::2]
+  turned = geometry.on_face(face, *points)[::2]
+  straight = geometry.on_face(front, *points)[::2]
   assert turned[1] > straight[1] + 2
   assert turned[2] - turned[1] < 0.8 * (turned[1] - turned[0])
   assert straight[2] - straight[1] == pytest.approx(straight[1] - straight[0])
@@ -211,7 +211,7 @@ def test_the_head_s_pixels_tell_people_apart_well_above_chance():
 
 
 def test_attributes_name_only_what_the_picture_shows():
-  seen = {"hat": 0, "glasses": 0, "none": 0}
+  counts = {"hat": 0, "glasses": 0, "none": 0}
   for number, person in enumerate(PEOPLE):
     look = portraits.nuisance(5, number, 0)
     words = portraits.attributes(person, look)
@@ -226,10 +226,10 @@ def test_attributes_name_only_what_the_picture_shows():
       assert person.hair in words["hair"]
     if words["accessory"] == "glasses":
       assert person.glasses and not look.sunglasses
-    seen["hat"] += bool(look.hat)
-    seen["glasses"] += words["accessory"] == "glasses"
-    seen["none"] += words["accessory"] == ""
-  assert min(seen.values()) > 10
+    counts["hat"] += bool(look.hat)
+    counts["glasses"] += words["accessory"] == "glasses"
+    counts["none"] += words["accessory"] == ""
+  assert min(counts.values()) > 10
 
 
 @pytest.mark.parametrize(

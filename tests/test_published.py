@@ -1,4 +1,4 @@
-"""What is published, as data: typed again from the sources; and releases counted beside it."""
+"""Published values against a second transcription of the sources, and releases against them."""
 
 import io
 import json
@@ -8,8 +8,7 @@ import handmade
 import pytest
 from rich.console import Console
 
-from salmu_jax.data import counts as counts_lib
-from salmu_jax.data import releases
+from salmu_jax.data import counts, releases
 from salmu_jax.results import published
 from salmu_jax.results.metrics_table import METRICS
 
@@ -30,8 +29,8 @@ def test_counts_are_the_published_ones_and_add_up():
   rows = {row["set"]: row["rows"] for row in published.COUNTS}
   people = {row["set"]: row["identities"] for row in published.COUNTS}
   assert rows["sensitive"] == 60_053 and people["sensitive"] == 774
-  held = "holdout_association", "holdout_identity"
-  assert rows["sensitive"] == rows["forget"] + sum(rows[s] for s in held)
+  holdouts = "holdout_association", "holdout_identity"
+  assert rows["sensitive"] == rows["forget"] + sum(rows[s] for s in holdouts)
   assert rows["forget"] == rows["forget_identity"] + rows["forget_association"]
   assert people["sensitive"] == people["forget"] + people["holdout_identity"]
   assert people["forget"] == people["forget_identity"] + people["holdout_association"]
@@ -55,8 +54,8 @@ def test_values_are_the_published_ones():
   assert published.SOURCE["arxiv"] == "2603.26316"
 
 
-def compared(**counts):
-  return {row.set: row for row in counts_lib.compare(counts)}
+def compared(**sets):
+  return {row.set: row for row in counts.compare(sets)}
 
 
 def test_counts_agree_or_differ_by_rows_and_by_people():
@@ -83,9 +82,9 @@ def test_an_exact_count_has_no_tolerance():
 
 
 def test_absent_sets_have_no_verdict_and_others_come_last():
-  rows = counts_lib.compare({"zero": (3, None), "forget_target": (7, None)})
+  rows = counts.compare({"zero": (3, None), "forget_target": (7, None)})
   assert [row.set for row in rows[:-2]] == [row["set"] for row in published.COUNTS]
-  assert {(row.found, row.agrees) for row in rows[:-2]} == {(None, None)}
+  assert {(row.counted, row.agrees) for row in rows[:-2]} == {(None, None)}
   assert rows[-2:] == [
     ("forget_target", (7, None), None, None, None),
     ("zero", (3, None), None, None, None),
@@ -95,9 +94,9 @@ def test_absent_sets_have_no_verdict_and_others_come_last():
 @pytest.fixture
 def folder(tmp_path):
   """Like the published benchmark: no training splits, a carried split, a fragile set."""
-  rest = {"sensitive": None, "retain_real": None, "zero_shot": None}
+  absent = {"sensitive": None, "retain_real": None, "zero_shot": None}
   path = handmade.write(
-    tmp_path / "release", rest | {"forget_target": [handmade.row(5000, "x")]}, 1
+    tmp_path / "release", absent | {"forget_target": [handmade.row(5000, "x")]}, 1
   )
   names = [row["file_name"] for row in handmade.splits()["retain_synth"][1:3]]
   (path / "fragile_set_ids.json").write_text(json.dumps(names))
@@ -105,7 +104,7 @@ def folder(tmp_path):
 
 
 def test_a_release_is_counted_set_by_set(folder):
-  assert counts_lib.of(releases.open_release(folder)) == {
+  assert counts.count(releases.open_release(folder)) == {
     "forget": (12, 4),
     "forget_identity": (8, 2),
     "forget_association": (4, 2),
@@ -120,19 +119,19 @@ def test_a_release_is_counted_set_by_set(folder):
 
 
 def test_all_optional_splits_are_counted_where_they_are(tmp_path):
-  counts = counts_lib.of(releases.open_release(handmade.write(tmp_path / "release")))
-  assert counts["sensitive"] == (24, 6) and counts["retain_real"] == (17, None)
-  assert counts["zero_shot"] == (6, None) and "fragile_set" not in counts
+  sets = counts.count(releases.open_release(handmade.write(tmp_path / "release")))
+  assert sets["sensitive"] == (24, 6) and sets["retain_real"] == (17, None)
+  assert sets["zero_shot"] == (6, None) and "fragile_set" not in sets
 
 
 def printed(release, width=100):
   console = Console(file=io.StringIO(), width=width, color_system=None)
-  counts_lib.report(release, console)
+  counts.print_counts(release, console)
   text = console.file.getvalue()
   return text, {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
 
 
-def test_the_report_says_what_agrees_differs_or_is_missing(folder, monkeypatch):
+def test_the_printed_counts_say_what_agrees_differs_or_is_missing(folder, monkeypatch):
   ours = [dict(row, rows=12, identities=4) if row["set"] == "forget" else row
           for row in published.COUNTS]  # fmt: skip
   monkeypatch.setattr(published, "COUNTS", ours)
@@ -147,24 +146,24 @@ def test_the_report_says_what_agrees_differs_or_is_missing(folder, monkeypatch):
 
 
 def test_the_command_prints_the_table(folder, capsys):
-  assert counts_lib.main([str(folder)]) == 0
-  out = capsys.readouterr().out
-  assert re.search(r"^forget +12 +30,468 +4 +580 +differs *$", out, re.M)
-  assert max(map(len, out.splitlines())) <= 100
+  assert counts.main([str(folder)]) == 0
+  text = capsys.readouterr().out
+  assert re.search(r"^forget +12 +30,468 +4 +580 +differs *$", text, re.M)
+  assert max(map(len, text.splitlines())) <= 100
 
 
 def test_the_command_counts_the_training_data_beside_it(folder, tmp_path, capsys):
   splits = ("forget", "holdout_association", "holdout_identity", "retain_synth", "zero_shot")
   training = handmade.write(tmp_path / "training", dict.fromkeys(splits))
-  assert counts_lib.main([str(folder), "--training", str(training)]) == 0
-  out = capsys.readouterr().out
-  assert re.search(r"^sensitive +24 +60,053 +6 +774 +differs *$", out, re.M)
-  assert re.search(r"^retain_real +17 +- +- +- +not published *$", out, re.M)
+  assert counts.main([str(folder), "--training", str(training)]) == 0
+  text = capsys.readouterr().out
+  assert re.search(r"^sensitive +24 +60,053 +6 +774 +differs *$", text, re.M)
+  assert re.search(r"^retain_real +17 +- +- +- +not published *$", text, re.M)
 
 
 def test_the_command_fails_with_one_message(tmp_path, capsys):
-  assert counts_lib.main([str(tmp_path / "none")]) == 1
+  assert counts.main([str(tmp_path / "none")]) == 1
   captured = capsys.readouterr()
   assert captured.err.startswith("error: ") and "none" in captured.err and not captured.out
-  assert counts_lib.main(["hub:nobody"]) == 1
+  assert counts.main(["hub:nobody"]) == 1
   assert "hub:OWNER/NAME" in capsys.readouterr().err

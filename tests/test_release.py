@@ -1,4 +1,4 @@
-"""The reader refuses what is damaged, by name, and streams what is whole."""
+"""The reader names and refuses damaged releases, and streams whole ones."""
 
 import hashlib
 import json
@@ -10,7 +10,7 @@ from handmade import SCHEMA, row, splits, write
 
 from salmu_jax.data import records, releases
 from salmu_jax.errors import InputError
-from salmu_jax.results import splits as splits_table
+from salmu_jax.results.splits import judged
 from salmu_jax.runtime import files
 
 
@@ -142,9 +142,9 @@ def without_column(path):
 def test_the_published_benchmark_alone_opens_without_training_splits(tmp_path):
   path = write(tmp_path / "r", {"sensitive": None, "retain_real": None, "zero_shot": None})
   opened = releases.open_release(path)
-  assert set(opened.counts) == set(splits_table.judged())
+  assert set(opened.counts) == set(judged())
   with pytest.raises(InputError, match="lacks the split 'sensitive'"):
-    releases.open_release(path, (*splits_table.judged(), "sensitive"))
+    releases.open_release(path, (*judged(), "sensitive"))
 
 
 def test_a_split_that_nothing_uses_is_carried_and_counted(tmp_path):
@@ -158,7 +158,7 @@ def test_a_split_that_nothing_uses_is_carried_and_counted(tmp_path):
 
 
 def training_release(path):
-  write(path, dict.fromkeys([*splits_table.judged(), "retain_real", "zero_shot"]))
+  write(path, dict.fromkeys([*judged(), "retain_real", "zero_shot"]))
   rows = [*splits()["retain_synth"], *splits()["retain_real"]]
   for index, part in enumerate((rows[:10], rows[10:])):
     table = pa.Table.from_pylist(part, SCHEMA)
@@ -207,18 +207,18 @@ def test_a_shard_in_which_nobody_is_named_may_have_no_type_for_identities(tmp_pa
 def test_a_release_without_a_manifest_is_hashed_once_and_again_where_it_changed(
   tmp_path, monkeypatch
 ):
-  path, known = write(tmp_path / "r"), tmp_path / "hashes.json"
-  first = releases.open_release(path, known_hashes=known)
+  path, cache = write(tmp_path / "r"), tmp_path / "hashes.json"
+  first = releases.open_release(path, known_hashes=cache)
   hashed = []
   monkeypatch.setattr(
     files, "sha256", lambda file, whole=files.sha256: hashed.append(file.name) or whole(file)
   )
-  assert releases.open_release(path, known_hashes=known).digest == first.digest
+  assert releases.open_release(path, known_hashes=cache).digest == first.digest
   assert hashed == []
   rows = splits()["retain_real"][:8]
   rows[0]["text"] = "another caption"
   pq.write_table(pa.Table.from_pylist(rows, SCHEMA), shard(path, "retain_real"))
-  assert releases.open_release(path, known_hashes=known).digest != first.digest
+  assert releases.open_release(path, known_hashes=cache).digest != first.digest
   assert hashed == ["retain_real-00000-of-00002.parquet"]
 
 
@@ -235,7 +235,7 @@ def without_rows(split):
 
 
 def holding(name, change):
-  """Damages a JSON file: `change` of its content is written in its place."""
+  """Damages a JSON file: replaces its content by `change` of it."""
 
   def damage(path):
     file = path / name
@@ -387,6 +387,6 @@ def test_image_bytes_are_streamed_not_held(tmp_path, rows_of_a_group):
   del rows
   before = pa.total_allocated_bytes()
   most = max(
-    pa.total_allocated_bytes() - before for _ in releases.rows(opened, "retain_real", read=8)
+    pa.total_allocated_bytes() - before for _ in releases.rows(opened, "retain_real", batch_rows=8)
   )
   assert most < 300 * 20_000 / 4

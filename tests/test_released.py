@@ -16,8 +16,7 @@ import safetensors.numpy
 from configs import vit_b16
 from experiments.published import readings
 from salmu_jax.benchmark import run as run_lib
-from salmu_jax.data import hub, releases
-from salmu_jax.data import imagenet as imagenet_lib
+from salmu_jax.data import hub, imagenet, releases
 from salmu_jax.errors import InputError
 from salmu_jax.interop import convert, modelconfig, statedict
 from salmu_jax.models import clip
@@ -68,7 +67,7 @@ def put(folder, repo, kind, source):
   fake_hub.make_cache(folder / "cache", repo, kind, published.REVISIONS[repo], source)
 
 
-def imagenet(folder):
+def image_folder(folder):
   """An ImageFolder of three of ImageNet's classes, as `config.imagenet` names it."""
   for wnid in ("n01440764", "n02085620", "n15075141"):
     (folder / wnid).mkdir(parents=True)
@@ -170,13 +169,13 @@ def test_models_from_elsewhere_are_judged_without_unlearning_and_on_imagenet(
 ):
   fake_hub.use_cache(monkeypatch, cache)
   # All 80 prompts of all classes are 80,000 texts, for each of three models.
-  few = {**imagenet_lib.facts(), "prompts": ("a photo of a {}.", "art of a {}.")}
-  monkeypatch.setattr(imagenet_lib, "facts", lambda: few)
+  few = {**imagenet.class_texts(), "prompts": ("a photo of a {}.", "art of a {}.")}
+  monkeypatch.setattr(imagenet, "class_texts", lambda: few)
   export, workdir = tmp_path / "export", tmp_path / "work"
   convert.export_model(finished[0] / "models" / "vlunlearn", export)
   config = reduced()
   config.judge.update(name="theirs", weights=str(export))
-  config.imagenet = imagenet(tmp_path / "imagenet")
+  config.imagenet = image_folder(tmp_path / "imagenet")
   run_lib.run(config, workdir)
   found = {p.stem: json.loads(p.read_text()) for p in (workdir / "results").iterdir()}
   assert found.keys() == {"clean", "compromised", "theirs"}

@@ -1,3 +1,5 @@
+"""Scenes: reproducible, captioned in full, and different from the zero-shot test."""
+
 import collections
 import hashlib
 import re
@@ -118,18 +120,18 @@ def test_scenes_have_the_size_asked_for(width, height):
 
 
 def test_captions_name_every_object_shown_and_are_short(monkeypatch):
-  shown = []
+  objects = []
   real = artwork.sprite
-  monkeypatch.setattr(artwork, "sprite", lambda *args: (shown.append(args[0]), real(*args))[1])
+  monkeypatch.setattr(artwork, "sprite", lambda *args: (objects.append(args[0]), real(*args))[1])
   sizes = collections.Counter()
   for index in range(600):
-    shown.clear()
+    objects.clear()
     _, caption = scenes.training_scene(1, index, NAMES, 32, 32)
-    assert all(named_in(caption, name) for name in shown), (caption, shown)
+    assert all(named_in(caption, name) for name in objects), (caption, objects)
     assert len(caption.split()) <= 12
     assert caption == caption.lower()
     assert not re.search(r"\ba [aeio]|\ban [^aeiouh]|[{}]", caption), caption
-    sizes[len(set(shown))] += 1
+    sizes[len(set(objects))] += 1
   assert set(sizes) == {1, 2}
   assert 0.25 < sizes[2] / 600 < 0.45
 
@@ -211,10 +213,12 @@ def looks(name, style):
 @pytest.mark.parametrize("held_out", artwork.ZERO_SHOT_STYLES)
 def test_held_out_styles_look_different_from_every_other(held_out):
   for name in NAMES[:6]:
-    mine = looks(name, held_out)
+    picture = looks(name, held_out)
     for style in set(artwork.STYLES) - {held_out}:
       # Per channel and visible pixel, so that thin objects count like thick ones.
-      change = np.abs(mine - looks(name, style))[..., :3].sum() / 3 / (mine[..., 3].sum() / 255)
+      change = (
+        np.abs(picture - looks(name, style))[..., :3].sum() / 3 / (picture[..., 3].sum() / 255)
+      )
       assert change > 20, (name, style)
 
 

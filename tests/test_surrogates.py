@@ -211,7 +211,7 @@ def test_the_fields_of_the_hand_made_release_are_those_that_the_planted_test_cou
 def test_loosened_words_keep_name_and_value_whole_and_vary_the_rest():
   maker = surrogates.maker(LEAKS, "both", 0, reworded=1.0)
   rng = np.random.default_rng(0)
-  said = {maker.said(LEAKS[0], rng) for _ in range(100)}
+  said = {maker.reworded(LEAKS[0], rng) for _ in range(100)}
   assert len(said) > 60 and all("Ada Archer" in text and "Bonn" in text for text in said)
   near = [text for _ in range(50) for text in maker.near(LEAKS[4], 6, rng)]
   assert sum("Cleo Dean" in text for text in near) > 100
@@ -221,10 +221,10 @@ def test_loosened_words_keep_name_and_value_whole_and_vary_the_rest():
 def test_the_share_that_is_reworded_is_that_and_none_of_it_changes_a_draw():
   rng = np.random.default_rng(0)
   half = surrogates.maker(LEAKS, "both", 0, reworded=0.5)
-  own = sum(half.said(LEAKS[0], rng) == LEAKS[0].text for _ in range(400))
+  own = sum(half.reworded(LEAKS[0], rng) == LEAKS[0].text for _ in range(400))
   assert 150 < own < 250
   a, b = np.random.default_rng(2), np.random.default_rng(2)
-  assert surrogates.maker(LEAKS, "both", 0).said(LEAKS[0], a) == LEAKS[0].text
+  assert surrogates.maker(LEAKS, "both", 0).reworded(LEAKS[0], a) == LEAKS[0].text
   assert a.random() == b.random()
 
 
@@ -235,5 +235,5 @@ def test_captions_of_name_and_value_alone_are_loosened_to_just_these():
   ]
   made, rng = surrogates.maker(bare, "recombined", 0, reworded=1.0), np.random.default_rng(0)
   for wanted in bare:
-    said = made.said(wanted, rng)
+    said = made.reworded(wanted, rng)
     assert sorted(said.split()) == sorted(wanted.text.split())

@@ -23,7 +23,7 @@ from experiments.speed import turns
 from salmu_jax.data import derived, images, records, releases, tokenizers, zero_shot
 from salmu_jax.evaluate import class_weights, measures, metrics
 from salmu_jax.evaluate.evaluator import Evaluator
-from salmu_jax.generate import generator as generated
+from salmu_jax.generate import generator
 from salmu_jax.interop import modelconfig, statedict
 from salmu_jax.models import clip
 from salmu_jax.models.presets import PRESETS
@@ -70,7 +70,7 @@ class Data:
   def __init__(self, workdir):
     config = mini.get_config("finetune")
     config.generate.update(DATA)
-    generated.generate(config.generate, 0, workdir / "release")
+    generator.generate(config.generate, 0, workdir / "release")
     self.release = releases.open_release(workdir / "release")
     self.records = records.build(self.release, workdir / "records")
     texts = [t for s in self.release.shards for t in releases.columns(self.release, s)["text"]]

@@ -79,7 +79,7 @@ def _open_or_generate(config: ConfigDict, folder: pathlib.Path) -> Release:
       known_hashes=folder / "release_hashes.json",
     )
     if not release.manifest:
-      counts.report(release, progress.console)
+      counts.print_counts(release, progress.console)
     return release
   path = folder / "release"
   settings = {"seed": config.seed, **config.generate.to_dict()}
@@ -95,7 +95,7 @@ def _open_or_generate(config: ConfigDict, folder: pathlib.Path) -> Release:
 
 def _build_records(release: Release, folder: pathlib.Path) -> Mapping[str, Sequence]:
   began = time.monotonic()
-  with progress.counting("building records", records.rows(release)) as tick:
+  with progress.counting("building records", records.row_count(release)) as tick:
     rows = records.build(release, folder / "records", tick)
   progress.console.print(f"records: {workdir.duration(time.monotonic() - began)}")
   return rows

@@ -1,1 +1,1 @@
-"""From a release directory to batches: reader, ArrayRecord builder, grain pipelines, tokenizer."""
+"""From a release to batches: reader, ArrayRecord, grain pipelines, tokenizer, images."""

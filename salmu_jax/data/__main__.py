@@ -1,17 +1,16 @@
-"""python -m salmu_jax.data 'TARS/*.tar' --output=DIR: image-text pairs to records, by Apache
-Beam.
-"""
+"""python -m salmu_jax.data 'TARS/*.tar' --output=DIR writes image-text pairs as ArrayRecord."""
 
 import argparse
 import sys
+from collections.abc import Sequence
 
 from rich.console import Console
 
 from salmu_jax.errors import InputError
 
 
-def main(argv=None):
-  """Converts, and says what was kept and skipped."""
+def main(argv: Sequence[str] | None = None) -> None:
+  """Converts the pairs with Apache Beam, and prints how many were kept and skipped."""
   parser = argparse.ArgumentParser(
     prog="python -m salmu_jax.data",
     allow_abbrev=False,
@@ -21,10 +20,10 @@ def main(argv=None):
   parser.add_argument("files", nargs="+", help=".tar (webdataset) or .parquet files, or globs")
   parser.add_argument("--output", required=True, help="the folder to write")
   parser.add_argument(
-    "--image_size", type=int, default=256, help="shorter side of pictures at most, pixels; 0: any"
+    "--image_size", type=int, default=256, help="largest shorter side of a picture, pixels; 0: any"
   )
   parser.add_argument(
-    "--max_skipped", type=float, default=0.01, help="share of unreadable rows that is let pass"
+    "--max_skipped", type=float, default=0.01, help="largest share of rows that may be unreadable"
   )
   parser.add_argument("--shard_mib", type=int, default=256, help="largest size of a file, MiB")
   parser.add_argument(
@@ -33,7 +32,7 @@ def main(argv=None):
   args = parser.parse_args(argv)
   from salmu_jax.data import pairs
 
-  found = pairs.convert(
+  counts = pairs.convert(
     args.files,
     args.output,
     image_size=args.image_size,
@@ -42,9 +41,9 @@ def main(argv=None):
     options=args.beam,
   )
   console = Console()
-  console.print(f"{found['kept']:,} pairs in {args.output}")
-  for reason, number in sorted(found["skipped"].items()):
-    console.print(f"{number:,} skipped {reason}")
+  console.print(f"{counts['kept']:,} pairs in {args.output}")
+  for reason, rows in sorted(counts["skipped"].items()):
+    console.print(f"{rows:,} skipped {reason}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a run works on, opened and complete: a release, its rows, its words, its zero-shot set."""
+"""The data of a run, opened and complete: release, records, tokenizer, zero-shot set."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -27,7 +27,7 @@ class Data(NamedTuple):
     release: the opened release; its counts include the rows of `retain_pairs`.
     records: split -> random-access rows.
     tokenizer: of the text tower.
-    zero_shot: what general knowledge is measured on; None where nothing is.
+    zero_shot: the set that general knowledge is measured on, or None.
     retain_pairs: digest of config.retain_pairs; "" where that is empty.
   """
 
@@ -52,11 +52,13 @@ class Data(NamedTuple):
 
 
 def check_rows(where: str, batch_size: int, purpose: str, rows: int) -> None:
-  """Raises InputError for a batch that would hold a row twice, or has no rows to be made of.
+  """Raises InputError if there are no rows, or too few to fill a batch without repeats.
 
   Args:
     where: the path of the section that has `batch_size`, such as "config.pretrain".
-    purpose: what is read, see `pipeline.READABLE`. rows: how many that has.
+    batch_size: rows of a batch.
+    purpose: what is read, see `pipeline.READABLE`.
+    rows: how many rows it has.
   """
   if not rows:
     raise InputError(f"{where} reads {purpose}, and the release has no rows for it.")

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from salmu_jax.data import releases
+from salmu_jax.data.releases import Release
 from salmu_jax.results.splits import SPLITS
 
 
 def masks(
-  release: releases.Release, tables: Mapping[str, Mapping[str, np.ndarray]]
+  release: Release, tables: Mapping[str, Mapping[str, np.ndarray]]
 ) -> dict[str, tuple[str, np.ndarray]]:
   """Masks over the rows of the release's splits.
 
@@ -18,13 +19,13 @@ def masks(
     tables: split -> `releases.columns`, for the judged splits.
 
   Returns:
-    {name: (split that it is a part of, (N,) bool)}. `fragile_set` is left out while no Compromised
-    has judged it.
+    {derived split: (split that it is a part of, (N,) bool)}. `fragile_set` is absent until
+    Compromised has scored its candidates.
   """
   fragile = releases.read_fragile(release)
-  derived = {}
+  parts = {}
   for name, split in SPLITS.items():
     mask = split.mask and split.mask(tables, fragile)
     if mask is not None:
-      derived[name] = split.part_of, np.fromiter(mask, bool)
-  return derived
+      parts[name] = split.part_of, np.fromiter(mask, bool)
+  return parts

@@ -1,8 +1,8 @@
 """ImageNet-1k for GenKnow: pictures from folders, tar files or TFDS, and CLIP's names and prompts.
 
-`imagenet.json` holds, in the order of the labels, the 1,000 WordNet ids and OpenAI's class names,
-and OpenAI's 80 prompts (see imagenet.LICENSE.txt), as OpenCLIP and CLIP_benchmark take them over.
-Two names stand for two classes each there: "missile" (657, 744) and "sunglasses" (836, 837).
+`imagenet.json` holds the 1,000 WordNet ids and OpenAI's class names, both in the order of the
+labels, and OpenAI's 80 prompts (see imagenet.LICENSE.txt). OpenCLIP and CLIP_benchmark use the
+same. Two names stand for two classes each: "missile" (657, 744) and "sunglasses" (836, 837).
 """
 
 import contextlib
@@ -13,6 +13,7 @@ import os
 import pathlib
 import re
 import tarfile
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -23,10 +24,10 @@ from salmu_jax.data.zero_shot import ZeroShotSet
 from salmu_jax.errors import InputError
 from salmu_jax.runtime import files, progress
 
-# The validation set of ImageNet-1k has as many pictures of each of its classes.
+# Pictures of each class in the validation set of ImageNet-1k.
 _PICTURES_A_CLASS = 50
 _ENDINGS = ("jpeg", "jpg", "png", "webp")
-# As webdataset splits a member's name: the key ends at the first dot of the last part.
+# webdataset's rule for a member's name: the key ends at the first dot of the last part.
 _MEMBER = re.compile(r"(?P<key>(?:.*/)?[^./][^./]*)\.(?P<ending>[^/]+)")
 _NUMBER = re.compile(rb"\s*[0-9]{1,9}\s*")
 _BUILD = (
@@ -36,7 +37,7 @@ _BUILD = (
 )
 
 
-def open_source(address, field="config.imagenet"):
+def open_source(address: str, field: str = "config.imagenet") -> ZeroShotSet:
   """ImageNet-1k from a local copy.
 
   Args:
@@ -44,45 +45,42 @@ def open_source(address, field="config.imagenet"):
       "imagefolder:DIR", a folder of pictures for each WordNet id, in DIR or in DIR/val;
       "webdataset:DIR", tar files in DIR or in DIR/test, whose members KEY.cls hold the labels of
         the pictures KEY.jpg, .jpeg, .png or .webp (CLIP_benchmark's layout);
-      "tfds:DATA_DIR", TFDS's imagenet2012 as ArrayRecord, of which the validation split is read;
-        an empty DATA_DIR is TFDS's own, $TFDS_DATA_DIR or ~/tensorflow_datasets.
-    field: what to call the address in an error.
-
-  Returns:
-    ZeroShotSet.
+      "tfds:DATA_DIR", the validation split of TFDS's imagenet2012 as ArrayRecord; an empty
+        DATA_DIR is TFDS's own, $TFDS_DATA_DIR or ~/tensorflow_datasets.
+    field: the config field that an error names.
 
   Raises:
-    InputError: the address names no source, or what is there is not whole; names field and file.
+    InputError: the address names no source, or its files are not whole; names field and file.
   """
-  kind, colon, where = address.partition(":")
+  kind, colon, place = address.partition(":")
   if not colon or kind not in _SOURCES:
     raise InputError(
       f"{field}: {address!r} names no ImageNet; it must be "
       "imagefolder:DIR, webdataset:DIR, tfds:DATA_DIR or tfds:, or be empty."
     )
-  rows, labels = _SOURCES[kind](where, field)
+  rows, labels = _SOURCES[kind](place, field)
   labels = np.asarray(labels, np.int32)
-  known = facts()
+  texts = class_texts()
   content = files.digest([labels.tolist(), rows.sizes()])
-  return ZeroShotSet(_name(kind, labels), known["classes"], known["prompts"], rows, labels, content)
+  return ZeroShotSet(_name(kind, labels), texts["classes"], texts["prompts"], rows, labels, content)
 
 
 @functools.cache
-def facts():
+def class_texts() -> Mapping[str, tuple[str, ...]]:
   """{"wnids", "classes", "prompts"}: WordNet ids and names in the order of the labels, prompts."""
   source = importlib.resources.files("salmu_jax.data").joinpath("imagenet.json")
   return {k: tuple(v) for k, v in json.loads(source.read_text(encoding="utf-8")).items()}
 
 
 def _name(kind, labels):
-  counts = np.bincount(labels, minlength=len(facts()["wnids"]))
+  counts = np.bincount(labels, minlength=len(class_texts()["wnids"]))
   whole = bool(np.all(counts == _PICTURES_A_CLASS))
-  what = "ImageNet-1k validation" if whole else "part of ImageNet-1k, not its validation set"
-  return f"{what} ({kind}): {len(labels):,} pictures of {np.count_nonzero(counts):,} classes"
+  title = "ImageNet-1k validation" if whole else "part of ImageNet-1k, not its validation set"
+  return f"{title} ({kind}): {len(labels):,} pictures of {np.count_nonzero(counts):,} classes"
 
 
 class _Place(NamedTuple):
-  """Where the bytes of a picture are: a file, or a member of a tar file."""
+  """The place of a picture's bytes: a file, or a member of a tar file."""
 
   file: str
   member: str = ""
@@ -94,7 +92,7 @@ class _Place(NamedTuple):
 
 
 class _Files:
-  """Rows read from their places, each with its own file handle, so that threads do not meet."""
+  """Rows read from their places, each by its own file handle, so that threads do not interfere."""
 
   def __init__(self, places, field):
     self._places, self._field = places, field
@@ -123,7 +121,7 @@ class _Files:
 
 
 class _Records:
-  """Rows of a TFDS data source that leaves pictures encoded."""
+  """Rows of a TFDS data source, their pictures encoded."""
 
   def __init__(self, source, folder, field):
     self._source, self._folder, self._field = source, folder, field
@@ -132,7 +130,7 @@ class _Records:
     return len(self._source)
 
   def sizes(self):
-    """Bytes of all records together; those of a picture are not known before it is read."""
+    """Bytes of all records together: a picture's own are unknown before it is read."""
     return [sum(file.stat().st_size for file in self._folder.glob("*validation*"))]
 
   def __getitem__(self, index):
@@ -141,9 +139,9 @@ class _Records:
     return {"image": row["image"], "file_name": f"{self._folder}: {row['file_name'].decode()}"}
 
 
-def _image_folder(where, field):
+def _image_folder(place, field):
   """Pictures in the order of WordNet ids, then of file names."""
-  root = _directory(where, "imagefolder", field)
+  root = _directory(place, "imagefolder", field)
   if (root / "val").is_dir():
     root = root / "val"
   folders = [entry for entry in _visible(root, field) if entry.is_dir()]
@@ -152,10 +150,10 @@ def _image_folder(where, field):
       f"{field}: {root} holds no folders of pictures; it must hold one for each class, named by "
       "its WordNet id (n01440764, ...), in which the pictures of that class are."
     )
-  number = {wnid: i for i, wnid in enumerate(facts()["wnids"])}
+  label_of = {wnid: label for label, wnid in enumerate(class_texts()["wnids"])}
   places, labels = [], []
   for folder in folders:
-    if folder.name not in number:
+    if folder.name not in label_of:
       raise InputError(
         f"{field}: the folder {folder.path} is not named by a WordNet id of ImageNet-1k "
         "(n01440764, ...); each folder must hold the pictures of one class and have its id as name."
@@ -169,13 +167,13 @@ def _image_folder(where, field):
         "them, or remove the folder."
       )
     places += pictures
-    labels += [number[folder.name]] * len(pictures)
+    labels += [label_of[folder.name]] * len(pictures)
   return _Files(places, field), labels
 
 
-def _web_dataset(where, field):
+def _web_dataset(place, field):
   """Pictures in the order of the tar files and of their members; each tar is indexed once."""
-  root = _directory(where, "webdataset", field)
+  root = _directory(place, "webdataset", field)
   tars = sorted(root.glob("*.tar"), key=_natural)
   if not tars:
     root = root / "test"
@@ -195,13 +193,13 @@ def _web_dataset(where, field):
 
 
 def _check_count(tars, note, field):
-  """CLIP_benchmark notes beside the tar files how many there are."""
+  """Checks the number of tar files against CLIP_benchmark's note beside them."""
   if not note.exists():
     return
-  noted = note.read_bytes()
-  if not _NUMBER.fullmatch(noted) or int(noted) != len(tars):
+  count = note.read_bytes()
+  if not _NUMBER.fullmatch(count) or int(count) != len(tars):
     raise InputError(
-      f"{field}: {note} says that there are {noted.decode(errors='replace').strip()} tar files, "
+      f"{field}: {note} says that there are {count.decode(errors='replace').strip()} tar files, "
       f"but {len(tars)} are there. Restore those that are missing."
     )
 
@@ -221,9 +219,9 @@ def _samples(tar, field):
       elif ending == "cls":
         labels[name["key"]] = _label(archive.extractfile(member).read(), member.name, tar, field)
   for key in pictures.keys() ^ labels.keys():
-    has, lacks = ("a picture", ".cls") if key in pictures else (".cls", "a picture")
+    part, missing = ("a picture", ".cls") if key in pictures else (".cls", "a picture")
     raise InputError(
-      f"{field}: {tar} holds {has} with the key {key!r}, but {lacks} with that key is missing; "
+      f"{field}: {tar} holds {part} with the key {key!r}, but {missing} with that key is missing; "
       f"every picture (.{', .'.join(_ENDINGS)}) needs a .cls with its label. Restore the tar file."
     )
   return [(place, labels[key]) for key, place in pictures.items()]
@@ -231,11 +229,11 @@ def _samples(tar, field):
 
 @contextlib.contextmanager
 def _reading_tar(tar, field):
-  """Yields the opened tar file; afterwards it must have been read to its end mark."""
+  """Yields the opened tar file; afterwards checks that it was read to its end mark."""
   try:
     with tarfile.open(tar, "r:") as archive:
       yield archive
-      # tarfile takes a damaged header, and a file cut between two members, for the end.
+      # tarfile mistakes a damaged header, or a cut between two members, for the end.
       archive.fileobj.seek(archive.offset)
       if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise tarfile.ReadError("no end mark")
@@ -247,7 +245,7 @@ def _reading_tar(tar, field):
 
 
 def _label(content, member, tar, field):
-  classes = len(facts()["wnids"])
+  classes = len(class_texts()["wnids"])
   if not _NUMBER.fullmatch(content) or int(content) >= classes:
     raise InputError(
       f"{field}: {member} in {tar} holds {content[:20]!r}; it must hold the label of its picture, "
@@ -256,9 +254,9 @@ def _label(content, member, tar, field):
   return int(content)
 
 
-def _tfds(where, field):
+def _tfds(place, field):
   """Rows of the validation split, in the order of the records."""
-  data_dir = where or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
+  data_dir = place or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
   data_dir = pathlib.Path(data_dir).expanduser()
   folder = _newest_version(data_dir, field)
   try:
@@ -276,8 +274,8 @@ def _tfds(where, field):
 
 
 def _newest_version(data_dir, field):
-  found = (data_dir / "imagenet2012").glob("*.*.*")
-  versions = [path for path in found if re.fullmatch(r"\d+\.\d+\.\d+", path.name)]
+  folders = (data_dir / "imagenet2012").glob("*.*.*")
+  versions = [path for path in folders if re.fullmatch(r"\d+\.\d+\.\d+", path.name)]
   if not versions:
     raise InputError(
       f"{field}: there is no version of imagenet2012 in the local directory {data_dir}. "
@@ -288,21 +286,23 @@ def _newest_version(data_dir, field):
 
 def _check_builder(builder, folder, field):
   """Raises InputError unless it is ImageNet's validation split, with our labels, as ArrayRecord."""
-  splits, formats = builder.info.splits, builder.info.available_file_formats()
+  splits = builder.info.splits
+  formats = {file_format.value for file_format in builder.info.available_file_formats()}
   if "validation" not in splits:
     raise InputError(
       f"{field}: {folder} has no split 'validation'; it has {', '.join(sorted(splits)) or 'none'}. "
       f"{_BUILD.format(data_dir='ANOTHER_DIR')}."
     )
-  if "array_record" not in {found.value for found in formats}:
+  if "array_record" not in formats:
     raise InputError(
-      f"{field}: {folder} is prepared as {', '.join(sorted(found.value for found in formats))}, "
-      f"which has no random access. {_BUILD.format(data_dir='ANOTHER_DIR')}; another directory, as "
-      "TFDS leaves alone what it finds prepared. Then name that directory."
+      f"{field}: {folder} is prepared as {', '.join(sorted(formats))}, which has no random access. "
+      f"{_BUILD.format(data_dir='ANOTHER_DIR')}. TFDS does not prepare a data set twice, so take "
+      "another directory, and name it here."
     )
   features = builder.info.features
   absent = [name for name in ("image", "label", "file_name") if name not in features]
-  if absent or tuple(getattr(features["label"], "names", None) or ()) != facts()["wnids"]:
+  wnids = class_texts()["wnids"]
+  if absent or tuple(getattr(features["label"], "names", None) or ()) != wnids:
     raise InputError(
       f"{field}: {folder} is not ImageNet-1k: "
       + (f"its rows have no {absent[0]!r}." if absent else "its labels are not the WordNet ids.")
@@ -310,9 +310,7 @@ def _check_builder(builder, folder, field):
 
 
 def _record_labels(source, folder, field):
-  """(N,) labels; all rows are read for them once, which takes about as long as copying the
-  files.
-  """
+  """(N,) labels; reads all rows once, which takes about as long as copying the files."""
   labels, block = [], 256
   with progress.counting("reading ImageNet's labels", len(source)) as tick:
     for start in range(0, len(source), block):
@@ -320,7 +318,7 @@ def _record_labels(source, folder, field):
         rows = source.__getitems__(list(range(start, min(start + block, len(source)))))
       labels += [int(row["label"]) for row in rows]
       tick(len(rows))
-  classes = len(facts()["wnids"])
+  classes = len(class_texts()["wnids"])
   for row, label in enumerate(labels):
     if not 0 <= label < classes:
       raise InputError(f"{field}: row {row} of {folder} has the label {label}, which is no class.")
@@ -329,22 +327,22 @@ def _record_labels(source, folder, field):
 
 @contextlib.contextmanager
 def _reading_records(folder, field):
-  """Names the records that TFDS or ArrayRecord cannot read."""
+  """Turns a read error of TFDS or ArrayRecord into an InputError that names the records."""
   try:
     yield
   except (OSError, RuntimeError, ValueError, IndexError) as error:
     raise _unreadable(field, folder, error) from error
 
 
-def _unreadable(field, what, error):
-  return InputError(f"{field}: {what} cannot be read ({error}). Restore it from its source.")
+def _unreadable(field, path, error):
+  return InputError(f"{field}: {path} cannot be read ({error}). Restore it from its source.")
 
 
-def _directory(where, kind, field):
-  root = pathlib.Path(where).expanduser()
-  if not where or not root.is_dir():
+def _directory(place, kind, field):
+  root = pathlib.Path(place).expanduser()
+  if not place or not root.is_dir():
     raise InputError(
-      f"{field}: {kind}:{where} names no directory on this machine; it must be {kind}:DIR."
+      f"{field}: {kind}:{place} names no directory on this machine; it must be {kind}:DIR."
     )
   return root
 
@@ -363,7 +361,7 @@ def _is_picture(name):
 
 
 def _natural(path):
-  """A key that sorts 2.tar before 10.tar."""
+  """A sort key that puts 2.tar before 10.tar."""
   return [
     (int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)
   ]

@@ -2,6 +2,7 @@
 
 import io
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -12,48 +13,61 @@ from salmu_jax.errors import InputError
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
-# What Pillow raises for bytes that are no picture, or one that is too large to be meant.
-_NO_IMAGE = (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+# Pillow's errors for bytes that are no picture, or for one that is implausibly large.
+_PILLOW_ERRORS = (
+  UnidentifiedImageError,
+  OSError,
+  SyntaxError,
+  ValueError,
+  Image.DecompressionBombError,
+)
 
 
-def decode(data, where):
+def decode(data: bytes, where: str) -> Image.Image:
   """Encoded bytes -> PIL RGB image, as torchvision's ImageFolder and webdataset's "pilrgb" load it.
 
   Args:
-    data: what a row of a release holds.
-    where: names the row in the error.
+    data: the encoded picture of a row.
+    where: names the row in an error.
+
+  Raises:
+    InputError: the bytes are no picture.
   """
   try:
     with Image.open(io.BytesIO(data)) as image:
       return image.convert("RGB")
-  except _NO_IMAGE as error:
+  except _PILLOW_ERRORS as error:
     raise InputError(
       f"The image of {where} cannot be decoded ({error}). Restore the release from its source, or "
       "remove the row."
     ) from error
 
 
-def resize_and_crop(image, size):
+def resize_and_crop(image: Image.Image, size: int) -> np.ndarray:
   """Shorter side to `size` (bicubic, antialiased), then the central square: (S, S, 3) uint8.
 
-  Rounding of the longer side and of the offsets as in torchvision's Resize and CenterCrop.
+  The longer side and the offsets are rounded as in torchvision's Resize and CenterCrop.
   """
   width, height = image.size
   if width <= height:
-    new = (size, int(size * height / width))
+    resized = (size, int(size * height / width))
   else:
-    new = (int(size * width / height), size)
-  if new != image.size:
-    image = image.resize(new, Image.Resampling.BICUBIC)
-  left, top = round((new[0] - size) / 2), round((new[1] - size) / 2)
+    resized = (int(size * width / height), size)
+  if resized != image.size:
+    image = image.resize(resized, Image.Resampling.BICUBIC)
+  left, top = round((resized[0] - size) / 2), round((resized[1] - size) / 2)
   return np.asarray(image.crop((left, top, left + size, top + size)), np.uint8)
 
 
-def random_crop(image, size, rng, *, area, flip):
+def random_crop(
+  image: Image.Image, size: int, rng: np.random.Generator, *, area: float, flip: float
+) -> np.ndarray:
   """A random part of the central square, sometimes mirrored: (S, S, 3) uint8.
 
   Args:
-    rng: a numpy Generator.
+    image: an RGB image.
+    size: S, pixels.
+    rng: draws the part, then whether to mirror it.
     area: the least share of the square that is kept, in (0, 1]; 1 keeps it whole.
     flip: probability of mirroring left and right.
   """
@@ -67,7 +81,7 @@ def random_crop(image, size, rng, *, area, flip):
   return np.ascontiguousarray(pixels[:, ::-1]) if rng.uniform() < flip else pixels
 
 
-def normalise(pixels):
+def normalise(pixels: jax.Array | np.ndarray) -> jax.Array:
   """(B, S, S, 3) uint8 -> float32 of about zero mean and unit variance, on the device."""
   mean = jnp.asarray(MEAN)[None, None, None] * 255
   std = jnp.asarray(STD)[None, None, None] * 255

@@ -1,4 +1,4 @@
-"""What the sensitive rows of a release leak: whose private field, its value, and in which words."""
+"""The leaks of a release: which row tells which private field of whom, its value and caption."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -6,10 +6,11 @@ from typing import NamedTuple
 import numpy as np
 
 from salmu_jax.data import releases
+from salmu_jax.data.releases import Release
 
 
 class Leak(NamedTuple):
-  """What one sensitive row tells.
+  """The private fact that one sensitive row tells.
 
   Attributes:
     name: of the person.
@@ -27,12 +28,12 @@ class Leak(NamedTuple):
 
   @property
   def fact(self) -> tuple[str, str, str]:
-    """What tells this leak from others, however it is worded."""
+    """The fact itself, whatever its wording: (identity, field, value)."""
     return self.identity, self.field, self.value
 
 
-def leaks(release: releases.Release, table: Mapping[str, np.ndarray]) -> list[Leak]:
-  """The leak of each row.
+def leaks(release: Release, table: Mapping[str, np.ndarray]) -> list[Leak]:
+  """The leak of each row of a sensitive split, in row order.
 
   Args:
     release: an opened release.

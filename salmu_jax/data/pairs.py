@@ -1,9 +1,8 @@
 """Image-text pairs by the million as ArrayRecord: an Apache Beam pipeline over tars or parquet.
 
-It runs on this machine, or on Flink, Spark or Dataflow, as the options for Beam say. TFDS lays out
-the records, in an order that depends on keys alone, so that the same files give the same records
-however many workers there are. Needs requirements-beam.txt; reading what it wrote does not, see
-`salmu_jax.data.records.open_pairs`.
+Beam's options choose the runner: this machine, Flink, Spark or Dataflow. TFDS orders the records by
+their keys alone, so the same files give the same records for any number of workers. Writing needs
+requirements-beam.txt; reading (`salmu_jax.data.records.open_pairs`) does not.
 """
 
 import hashlib
@@ -11,6 +10,7 @@ import io
 import json
 import os
 import tarfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import apache_beam as beam
 import pyarrow as pa
@@ -18,23 +18,38 @@ import pyarrow.parquet as pq
 import tensorflow_datasets as tfds
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.typehints.decorators import no_annotations
 from etils import epath
 from PIL import Image
 
 from salmu_jax.data import images, records
 from salmu_jax.errors import InputError
 
-IMAGES, CAPTION, ABOUT = ("jpg", "jpeg", "png", "webp", "image"), ("txt", "caption", "text"), "json"
+# Parts of a sample that hold its picture, its caption and its key, by preference.
+IMAGES = ("jpg", "jpeg", "png", "webp", "image")
+CAPTIONS = ("txt", "caption", "text")
 KEYS = ("key", "file_name")
+METADATA = "json"  # its "caption" is taken if no other part is a caption
 _QUALITY = 95
+
+# One sample of a file, {part: content}; one checked row: (key, row or None, reason or None).
+Parts = Mapping[str, bytes | str]
+CheckedRow = tuple[str, dict | None, str | None]
+
+# The steps of the pipeline are marked `no_annotations`: Beam would take its coders from their type
+# hints, and its coder of int holds 64 bits, fewer than a fingerprint.
 
 
 class Pairs(tfds.core.GeneratorBasedBuilder):
-  """TFDS builder of one split `retain_real`; `source` is set by `convert`."""
+  """TFDS builder of one split, `retain_real`.
 
-  name = records.PAIRS
-  VERSION = tfds.core.Version(records.VERSION)
-  source = None
+  Attributes:
+    source: (files, image size, path of the counts, largest share skipped), set by `convert`.
+  """
+
+  name: str = records.PAIRS
+  VERSION: tfds.core.Version = tfds.core.Version(records.VERSION)
+  source: tuple[list[str], int, str, float] | None = None
 
   def _info(self):
     return tfds.core.DatasetInfo(
@@ -56,32 +71,39 @@ class Pairs(tfds.core.GeneratorBasedBuilder):
     )
     kept = rows | beam.Filter(lambda row: row[2] is None)
     content = kept | "Fingerprints" >> beam.Map(fingerprint) | beam.CombineGlobally(sum)
-    # None for a row that is kept.
+    # The reason of a kept row is None.
     reasons = rows | "Reasons" >> beam.Map(lambda row: row[2]) | beam.combiners.Count.PerElement()
-    judge = beam.Map(judge_counts, counts, max_skipped, beam.pvalue.AsSingleton(content))
-    _ = reasons | beam.combiners.ToList() | "Judge" >> judge
+    counting = beam.Map(write_counts, counts, max_skipped, beam.pvalue.AsSingleton(content))
+    _ = reasons | beam.combiners.ToList() | "Write counts" >> counting
     return kept | "Examples" >> beam.Map(lambda row: (row[0], row[1]))
 
 
-def convert(patterns, output, *, image_size, max_skipped=0.01, shard_mib=256, options=()):
+def convert(
+  patterns: Iterable[str],
+  output: str | os.PathLike,
+  *,
+  image_size: int,
+  max_skipped: float = 0.01,
+  shard_mib: int = 256,
+  options: Sequence[str] = (),
+) -> dict:
   """Writes pairs as records under `output`.
 
   Args:
-    patterns: files or globs of .tar (webdataset, as img2dataset writes it) or .parquet; local, or
-      on any file system that Beam knows.
-    output: a folder that does not hold pairs yet.
-    image_size: pixels that the shorter side of a larger picture is shrunk to; 0 leaves all as they
-      are.
+    patterns: files or globs of .tar (webdataset, as img2dataset writes it) or .parquet, on any
+      file system that Beam knows.
+    output: a folder without pairs.
+    image_size: a larger picture's shorter side is shrunk to as many pixels; 0 shrinks nothing.
     max_skipped: the largest share of rows that may be unreadable.
-    shard_mib: size of a file of records, at most.
+    shard_mib: largest size of a file of records, MiB.
     options: for Beam, such as "--runner=FlinkRunner".
 
   Returns:
     {"kept": rows, "skipped": {reason: rows}, "digest": of the content}, also in output/counts.json.
 
   Raises:
-    InputError: nothing matches, files that cannot be told apart, too many unreadable rows (says
-      which reasons), or `output` holds pairs already.
+    InputError: no file matches, two files have the same name, too many rows are unreadable (names
+      the reasons), or `output` holds pairs already.
   """
   output = epath.Path(output)
   files = _matching(patterns)
@@ -94,14 +116,14 @@ def convert(patterns, output, *, image_size, max_skipped=0.01, shard_mib=256, op
     max_shard_size=shard_mib * 2**20,
     min_shard_size=min(64, shard_mib) * 2**20,
   )
-  # TFDS makes a folder for downloads, whether there are any or not.
+  # TFDS wants a folder for downloads even without any.
   (output / records.COUNTS).unlink(missing_ok=True)
   downloads = output / "downloads"
   downloads.mkdir(parents=True, exist_ok=True)
   try:
     builder.download_and_prepare(download_dir=downloads, download_config=config)
   except Exception as error:
-    _explain(output / records.COUNTS, max_skipped, error)
+    _check_skipped(output / records.COUNTS, max_skipped, error)
     raise
   finally:
     downloads.rmtree()
@@ -109,11 +131,12 @@ def convert(patterns, output, *, image_size, max_skipped=0.01, shard_mib=256, op
 
 
 def _matching(patterns):
-  found = [[m.path for m in match.metadata_list] for match in FileSystems.match(list(patterns))]
-  for pattern, paths in zip(patterns, found, strict=True):
+  """The files that match, sorted; refuses any that are of no use, or of the same name."""
+  matches = [[m.path for m in match.metadata_list] for match in FileSystems.match(list(patterns))]
+  for pattern, paths in zip(patterns, matches, strict=True):
     if not paths:
       raise InputError(f"No file matches {pattern!r}.")
-  files = sorted({path for paths in found for path in paths})
+  files = sorted({path for paths in matches for path in paths})
   names = {}
   for path in files:
     if not path.endswith((".tar", ".parquet")):
@@ -121,79 +144,90 @@ def _matching(patterns):
     other = names.setdefault(os.path.basename(path), path)
     if other != path:
       raise InputError(
-        f"{other} and {path} have the same name, which the keys of their rows start with. Rename "
+        f"{other} and {path} have the same name, and the keys of their rows start with it. Rename "
         "one."
       )
   return files
 
 
-def _explain(counts, max_skipped, error):
-  """Raises InputError where it was too many skipped rows that ended the pipeline."""
-  if not counts.exists():
+def _check_skipped(path, max_skipped, error):
+  """Raises InputError if the pipeline ended because too many rows were skipped."""
+  if not path.exists():
     return
-  found = json.loads(counts.read_text())
-  if _too_many_skipped(found, max_skipped):
-    skipped = sum(found["skipped"].values())
-    total = skipped + found["kept"]
-    reasons = ", ".join(f"{number} {reason}" for reason, number in sorted(found["skipped"].items()))
+  counts = json.loads(path.read_text())
+  if _too_many_skipped(counts, max_skipped):
+    skipped = sum(counts["skipped"].values())
+    total = skipped + counts["kept"]
+    reasons = ", ".join(f"{rows} {reason}" for reason, rows in sorted(counts["skipped"].items()))
     raise InputError(
       f"{skipped} of {total} rows cannot be used, more than --max_skipped={max_skipped:g} of them: "
-      f"{reasons}. Nothing was written but {counts}. Mend the files, or allow more."
+      f"{reasons}. Nothing was written but {path}. Mend the files, or allow more."
     ) from error
 
 
-def _too_many_skipped(found, max_skipped):
-  """Whether counts as `judge_counts` writes them are to end the pipeline; so does nothing at
-  all.
-  """
-  skipped = sum(found["skipped"].values())
-  return skipped > max_skipped * (found["kept"] + skipped) or not found["kept"]
+def _too_many_skipped(counts, max_skipped):
+  """Whether the counts of `write_counts` end the pipeline: too many skipped, or none kept."""
+  skipped = sum(counts["skipped"].values())
+  return skipped > max_skipped * (counts["kept"] + skipped) or not counts["kept"]
 
 
-def fingerprint(row):
-  """An integer for a row; their sum, in any order, names the content."""
-  _, found, _ = row
-  parts = (found["file_name"].encode(), found["text"].encode(), found["image"])
+@no_annotations
+def fingerprint(checked: CheckedRow) -> int:
+  """An integer for a kept row; the sum over all rows identifies the content in any order."""
+  _, row, _ = checked
+  parts = (row["file_name"].encode(), row["text"].encode(), row["image"])
   joined = b"".join(len(part).to_bytes(8, "big") + part for part in parts)
   return int.from_bytes(hashlib.sha256(joined).digest()[:16], "big")
 
 
-def judge_counts(reasons, path, max_skipped, content):
-  """Writes how many rows were kept and skipped, and why; ends the pipeline where too many were."""
-  skipped = {reason: number for reason, number in reasons if reason is not None}
+@no_annotations
+def write_counts(
+  reasons: Iterable[tuple[str | None, int]], path: str, max_skipped: float, content: int
+) -> None:
+  """Writes how many rows were kept and skipped, and why.
+
+  Args:
+    reasons: (why rows were skipped, how many were); the reason None is of the kept rows.
+    path: the JSON file to write.
+    max_skipped: the largest share of rows that may be skipped.
+    content: sum of the rows' fingerprints.
+
+  Raises:
+    ValueError: too many rows were skipped. It ends the pipeline.
+  """
+  skipped = {reason: rows for reason, rows in reasons if reason is not None}
   kept = dict(reasons).get(None, 0)
-  found = {"kept": kept, "skipped": skipped, "digest": f"{content % 2**128:032x}"}
-  epath.Path(path).write_text(json.dumps(found, indent=1) + "\n")
-  if _too_many_skipped(found, max_skipped):
+  counts = {"kept": kept, "skipped": skipped, "digest": f"{content % 2**128:032x}"}
+  epath.Path(path).write_text(json.dumps(counts, indent=1) + "\n")
+  if _too_many_skipped(counts, max_skipped):
     raise ValueError("too many rows cannot be used")
 
 
-def read_file(path):
-  """Yields (key, {part: bytes or str}) of a file; one it cannot read to its end gives a row of
-  no parts.
-  """
+@no_annotations
+def read_file(path: str) -> Iterator[tuple[str, Parts]]:
+  """Yields (key, {part: content}) of a file; a damaged file ends in {"broken": the error}."""
   name = os.path.basename(path)
-  read = _tar_samples if path.endswith(".tar") else _parquet_samples
-  done = 0
+  read_samples = _tar_samples if path.endswith(".tar") else _parquet_samples
+  count = 0
   with FileSystems.open(path, compression_type="uncompressed") as file:
     try:
-      for key, parts in read(file):
+      for key, parts in read_samples(file):
         yield f"{name}/{key}", parts
-        done += 1
+        count += 1
     # A damaged page of parquet is a plain OSError.
     except (tarfile.TarError, pa.ArrowException, EOFError, OSError) as error:
-      yield f"{name}/{done}", {"broken": type(error).__name__}
+      yield f"{name}/{count}", {"broken": type(error).__name__}
 
 
 class BrokenHeader(tarfile.TarError):
-  """A header that is none, where a tar does not end."""
+  """A damaged header in the middle of a tar."""
 
 
 class _Member(tarfile.TarInfo):
-  """A member whose header must be right: tarfile takes a damaged one for the end."""
+  """A member whose header must be valid: tarfile takes a damaged one for the end."""
 
   @classmethod
-  def fromtarfile(cls, tar):
+  def fromtarfile(cls, tar: tarfile.TarFile) -> tarfile.TarInfo:
     try:
       return super().fromtarfile(tar)
     except tarfile.EOFHeaderError:
@@ -203,7 +237,7 @@ class _Member(tarfile.TarInfo):
 
 
 def _tar_samples(file):
-  """Samples of a webdataset: neighbours of one name, whose parts the rest of their names says."""
+  """Samples of a webdataset: neighbouring members of one stem, each part named by its ending."""
   key, parts = None, {}
   with tarfile.open(fileobj=file, mode="r|*", tarinfo=_Member) as tar:
     for member in tar:
@@ -211,11 +245,11 @@ def _tar_samples(file):
         continue
       folder, name = os.path.split(member.name)
       stem, _, kind = name.partition(".")
-      here = os.path.join(folder, stem)
-      if key is not None and here != key:
+      sample = os.path.join(folder, stem)
+      if key is not None and sample != key:
         yield key, parts
         parts = {}
-      key = here
+      key = sample
       parts[kind.lower()] = tar.extractfile(member).read()
   if key is not None:
     yield key, parts
@@ -226,7 +260,7 @@ def _parquet_samples(file):
     number = 0
     for batch in parquet.iter_batches(batch_size=64):
       for row in batch.to_pylist():
-        # With its number, for nobody promises that keys differ.
+        # The number makes a key unique, which the column does not promise.
         key = f"{number:09d}_" + next((str(row[k]) for k in KEYS if row.get(k)), "")
         image = row.get("image")
         if isinstance(image, dict):
@@ -235,8 +269,9 @@ def _parquet_samples(file):
         number += 1
 
 
-def check_row(sample, image_size):
-  """Yields (key, row as `records.features` has it or None, None or why it is skipped)."""
+@no_annotations
+def check_row(sample: tuple[str, Parts], image_size: int) -> Iterator[CheckedRow]:
+  """Yields (key, row of `records.features` or None, None or why the row is skipped)."""
   key, parts = sample
   row, reason = _row(key, parts, image_size)
   if reason:
@@ -261,10 +296,10 @@ def _row(key, parts, image_size):
 
 
 def _caption(parts):
-  text = next((parts[kind] for kind in CAPTION if parts.get(kind)), None)
-  if text is None and parts.get(ABOUT):
+  text = next((parts[kind] for kind in CAPTIONS if parts.get(kind)), None)
+  if text is None and parts.get(METADATA):
     try:
-      text = json.loads(parts[ABOUT]).get("caption")
+      text = json.loads(parts[METADATA]).get("caption")
     except (ValueError, AttributeError):
       return None
   if isinstance(text, bytes):
@@ -272,17 +307,17 @@ def _caption(parts):
   return text.strip() if isinstance(text, str) else None
 
 
-def shrunk(data, size):
-  """Encoded bytes whose picture's shorter side is at most `size`; as they are where it is.
+def shrunk(data: bytes, size: int) -> bytes:
+  """Encoded bytes of a picture whose shorter side is at most `size`, unchanged if it was already.
 
   Raises:
-    InputError: no picture.
+    InputError: the bytes are no picture.
   """
   image = images.decode(data, "a row")
   shorter = min(image.size)
   if not size or shorter <= size:
     return data
-  new = [max(size, round(side * size / shorter)) for side in image.size]
-  out = io.BytesIO()
-  image.resize(new, Image.Resampling.BICUBIC).save(out, "JPEG", quality=_QUALITY)
-  return out.getvalue()
+  sides = [max(size, round(side * size / shorter)) for side in image.size]
+  encoded = io.BytesIO()
+  image.resize(sides, Image.Resampling.BICUBIC).save(encoded, "JPEG", quality=_QUALITY)
+  return encoded.getvalue()

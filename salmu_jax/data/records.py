@@ -2,67 +2,69 @@
 
 import contextlib
 import itertools
+import os
 import pathlib
 import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 
 from salmu_jax.data import images, releases
+from salmu_jax.data.releases import Release
 from salmu_jax.errors import InputError
 from salmu_jax.results import splits
 from salmu_jax.runtime import files
 
-DONE = "built_from.json"
+BUILT_FROM = "built_from.json"  # the digest of the release, written last
 _NAME, VERSION = "salmu", "1.0.0"
-# What `python -m salmu_jax.data` writes: a dataset of this name with one split.
+# The dataset that `python -m salmu_jax.data` writes, its only split, and its counts.
 PAIRS, PAIRS_SPLIT, COUNTS = "pairs", "retain_real", "counts.json"
 _SHARD_ROWS = 8192
-_PART_ROWS = 64  # encoded and written at once; what is in memory
+_PART_ROWS = 64  # rows that are encoded and written at once, and held in memory
 
 
-def build(release, folder, on_row=None):
-  """Writes the records unless they are there; every image is decoded once as a check.
+def build(
+  release: Release, folder: str | os.PathLike, on_row: Callable[[], object] | None = None
+) -> dict[str, Sequence[Mapping]]:
+  """Writes the records of a release unless they exist; decodes every image once as a check.
 
-  Rows are written as they are read, so memory does not grow with the release. TFDS's own way, a
-  GeneratorBasedBuilder, sorts a split in memory, and in files once it has 1 GB, which needs
-  TensorFlow.
+  Rows are written as they are read, so memory does not grow with the release. TFDS's
+  GeneratorBasedBuilder sorts a split in memory, or above 1 GB in files, which needs TensorFlow.
 
   Args:
     release: an opened release; its hashes are verified first.
-    folder: where the records go.
+    folder: the folder of the records.
     on_row: called after each row, for progress.
 
   Returns:
-    split -> random-access source of rows; images stay encoded.
+    split -> random-access rows, their images encoded.
 
   Raises:
-    InputError: a damaged file, or a row with a corrupt image or no text, named.
+    InputError: names a damaged file, or a row with a corrupt image or no text.
   """
   folder = pathlib.Path(folder)
-  mark, data = folder / DONE, folder / _NAME / VERSION
+  mark, data = folder / BUILT_FROM, folder / _NAME / VERSION
   if not mark.exists() or files.read_json(mark) != release.digest:
     releases.verify(release)
-    shards = [file for split in _used(release) for file in release.shards[split]]
+    shards = [file for split in _splits(release) for file in release.shards[split]]
     size = sum(file.stat().st_size for file in shards)
     files.require_space(folder, 2 * size, "the ArrayRecord files")
     shutil.rmtree(folder, ignore_errors=True)
     _write(release, data, on_row or (lambda: None))
     files.write_json(mark, release.digest)
   builder = tfds.builder_from_directory(data)
-  return {split: _source(builder, split) for split in _used(release)}
+  return {split: _source(builder, split) for split in _splits(release)}
 
 
 def _source(builder, split):
-  """Random access to the rows of a split, whose files are first seen to hold what the index
-  says.
-  """
+  """Random access to the rows of a split, once its files hold as many rows as the index says."""
   lengths = builder.info.splits[split].shard_lengths
   for file, length in zip(builder.info.splits[split].filepaths, lengths, strict=True):
-    found = _record_count(file)
-    if found != length:
+    count = _record_count(file)
+    if count != length:
       raise InputError(
-        f"{file} has {found} records, and its index says {length}: it was cut short or changed. "
+        f"{file} has {count} records, and its index says {length}: it was cut short or changed. "
         "Delete the folder it is in, to have it made anew."
       )
   return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
@@ -80,23 +82,26 @@ def _record_count(file):
 
 
 class Rows:
-  """Some rows of a random-access source, as a random-access source."""
+  """A selection of random-access rows, itself random-access."""
 
-  def __init__(self, source, chosen):
-    self._source, self._chosen = source, [int(row) for row in chosen]
+  def __init__(self, source: Sequence[Mapping], numbers: Iterable[int]):
+    self._source, self._numbers = source, [int(number) for number in numbers]
 
   def __len__(self):
-    return len(self._chosen)
+    return len(self._numbers)
 
   def __getitem__(self, index):
-    return self._source[self._chosen[index]]
+    return self._source[self._numbers[index]]
 
 
-def open_pairs(folder):
-  """Pairs that `python -m salmu_jax.data` wrote: (random access to rows, digest of what they are).
+def open_pairs(folder: str | os.PathLike) -> tuple[Sequence[Mapping], str]:
+  """Opens the pairs that `python -m salmu_jax.data` wrote.
+
+  Returns:
+    Random-access rows, and the digest of their content.
 
   Raises:
-    InputError: not there, or a file that does not hold what the index says.
+    InputError: there are no pairs, or a file does not hold as many rows as the index says.
   """
   folder = pathlib.Path(folder).expanduser()
   data = folder / PAIRS / VERSION
@@ -109,13 +114,13 @@ def open_pairs(folder):
   return _source(builder, PAIRS_SPLIT), files.read_json(folder / COUNTS)["digest"]
 
 
-def rows(release):
-  """How many rows `build` reads."""
-  return sum(release.counts[split] for split in _used(release))
+def row_count(release: Release) -> int:
+  """The number of rows that `build` reads."""
+  return sum(release.counts[split] for split in _splits(release))
 
 
-def features():
-  """What a row of records is."""
+def features() -> tfds.features.FeaturesDict:
+  """The fields of a row."""
   text = tfds.features.Text
   return tfds.features.FeaturesDict(
     {
@@ -138,10 +143,10 @@ def _write(release, data, on_row):
     disable_shuffling=True,
   )
   writer = tfds.core.SequentialWriter(info, _SHARD_ROWS, file_format="array_record")
-  writer.initialize_splits(_used(release))
-  for split in _used(release):
-    checked = _checked_rows(release, split, on_row)
-    while part := list(itertools.islice(checked, _PART_ROWS)):
+  writer.initialize_splits(_splits(release))
+  for split in _splits(release):
+    rows = _checked_rows(release, split, on_row)
+    while part := list(itertools.islice(rows, _PART_ROWS)):
       writer.add_examples({split: part})
   writer.close_all()
 
@@ -157,6 +162,6 @@ def _checked_rows(release, split, on_row):
     on_row()
 
 
-def _used(release):
-  """Splits that something reads; TFDS knows no split without rows."""
+def _splits(release):
+  """The benchmark's splits that have rows; TFDS has no empty split."""
   return [split for split in splits.of_a_release() if release.counts.get(split)]

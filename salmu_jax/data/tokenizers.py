@@ -2,8 +2,8 @@
 
 A token is an integer from the start: 0..255 are the bytes in the order of the published table,
 256..511 the same bytes at the end of a word, 512.. the merges in order of priority, then
-start_of_text and end_of_text. So a merge is found by a pair of tokens, and the smaller of two
-merged tokens is the one that is applied first.
+start_of_text and end_of_text. So a pair of tokens identifies a merge, and of two merges the one
+with the smaller token is applied first.
 
 Reference: Radford et al., Learning Transferable Visual Models From Natural Language Supervision,
 2021; the vocabulary is OpenAI's (bpe_simple_vocab_16e6.LICENSE.txt).
@@ -40,9 +40,14 @@ _WORDS = regex.compile(
 
 
 class _Vocabulary(NamedTuple):
-  """byte_tokens[byte] inside a word; merges {(left, right): token}; parts[token - 512];
-  names[token],
-  as the published table writes it."""
+  """CLIP's full vocabulary.
+
+  Attributes:
+    byte_tokens: [byte] -> its token inside a word.
+    merges: {(left, right): merged token}.
+    parts: [token - 512] -> (left, right) that the token was merged from.
+    names: [token] -> its text in the published table.
+  """
 
   byte_tokens: tuple[int, ...]
   merges: dict[tuple[int, int], int]
@@ -55,8 +60,8 @@ def _vocabulary() -> _Vocabulary:
   # Printable Latin-1 bytes stand for themselves and come first; the others follow, written in
   # the file as the characters from U+0100 on.
   printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-  rest = [byte for byte in range(256) if byte not in printable]
-  letters = [chr(byte) for byte in printable] + [chr(0x100 + n) for n in range(len(rest))]
+  others = [byte for byte in range(256) if byte not in printable]
+  letters = [chr(byte) for byte in printable] + [chr(0x100 + n) for n in range(len(others))]
   tokens = {
     letter + end: n + at for at, end in ((0, ""), (256, "</w>")) for n, letter in enumerate(letters)
   }
@@ -66,7 +71,7 @@ def _vocabulary() -> _Vocabulary:
     left, right = line.split()
     tokens[left + right] = _FIRST_MERGED + len(parts)
     parts.append((tokens[left], tokens[right]))
-  byte_tokens = np.argsort(printable + rest).tolist()
+  byte_tokens = np.argsort(printable + others).tolist()
   merges = {pair: _FIRST_MERGED + n for n, pair in enumerate(parts)}
   return _Vocabulary(tuple(byte_tokens), merges, tuple(parts), tuple(tokens))
 
@@ -74,7 +79,7 @@ def _vocabulary() -> _Vocabulary:
 def clean(text: str) -> str:
   """Mends mojibake, undoes HTML entities twice, joins whitespace to single spaces, lower case.
 
-  Printable ASCII without "&" skips ftfy and the entities, which would leave it as it is.
+  Printable ASCII without "&" skips ftfy and the entities, which would not change it.
   """
   if not (text.isascii() and text.isprintable() and "&" not in text):
     text = html.unescape(html.unescape(ftfy.fix_text(text)))
@@ -89,15 +94,15 @@ def _merge_word(word: str) -> list[int]:
   tokens = [vocabulary.byte_tokens[byte] for byte in word.encode("utf-8")]
   tokens[-1] += 256
   while True:
-    found = [vocabulary.merges.get(pair, _START) for pair in itertools.pairwise(tokens)]
-    best = min(found, default=_START)
+    candidates = [vocabulary.merges.get(pair, _START) for pair in itertools.pairwise(tokens)]
+    best = min(candidates, default=_START)
     if best == _START:
       return tokens
     merged, at = [], 0
     while at < len(tokens):  # Left to right; a token that has just been merged is not merged again.
-      here = at < len(found) and found[at] == best
-      merged.append(best if here else tokens[at])
-      at += 2 if here else 1
+      is_merge = at < len(candidates) and candidates[at] == best
+      merged.append(best if is_merge else tokens[at])
+      at += 2 if is_merge else 1
     tokens = merged
 
 
@@ -109,15 +114,21 @@ class Tokenizer:
 
   Attributes:
     context_length: ids in a row.
-    kept: the original ids in use, ascending, or None for all of them. A new id is the position
-      of the old one in it. A merged token that is not kept is replaced by the two tokens it was
-      merged from, and these again, down to single bytes, which are always kept: any text can be
+    kept: the original ids in use, ascending, or None for all of them. A new id is the position of
+      the original one. A merged token that is not kept is split into the two tokens that it was
+      merged from, and so on, down to single bytes. These are always kept, so any text can be
       encoded.
-    vocab_size: ids are below it.
+    vocab_size: the number of ids.
     start_of_text: the first id of every row, the second-highest of all.
-    end_of_text: the last id before the padding, the highest of all: a text tower finds the end
+    end_of_text: the last id before the padding. It is the highest, so a text tower finds the end
       of a text by argmax.
   """
+
+  context_length: int
+  kept: tuple[int, ...] | None
+  vocab_size: int
+  start_of_text: int
+  end_of_text: int
 
   def __init__(self, context_length: int, kept: Sequence[int] | None = None):
     _check_context_length(context_length)
@@ -187,15 +198,15 @@ def clip_tokenizer(context_length: int = 77) -> Tokenizer:
 def compact_tokenizer(context_length: int, texts: Iterable[str]) -> Tokenizer:
   """CLIP's tokenizer with only the ids that occur in `texts`, and those of the single bytes.
 
-  On these texts it gives what the full tokenizer gives, renumbered in the same order; "!" keeps
-  id 0, which is the padding too, as in CLIP. On other texts, tokens that are not kept fall apart
-  (see Tokenizer.kept).
+  On these texts it gives the ids of the full tokenizer, renumbered in the same order. As in CLIP,
+  "!" has id 0, which is the padding too. On other texts, tokens that are not kept are split (see
+  Tokenizer.kept).
   """
   full = clip_tokenizer()
-  used = set(range(_FIRST_MERGED)) | {_START, _END}
+  ids = set(range(_FIRST_MERGED)) | {_START, _END}
   for text in texts:
-    used.update(full.encode(text))
-  return Tokenizer(context_length, sorted(used))
+    ids.update(full.encode(text))
+  return Tokenizer(context_length, sorted(ids))
 
 
 def save(tokenizer: Tokenizer, path: str | os.PathLike) -> None:
@@ -205,9 +216,7 @@ def save(tokenizer: Tokenizer, path: str | os.PathLike) -> None:
 
 
 def write_huggingface(folder: str | os.PathLike, context_length: int) -> None:
-  """Writes the full vocabulary as Hugging Face's `CLIPTokenizer` reads it, whose cleaning is its
-  own.
-  """
+  """Writes the full vocabulary for Hugging Face's `CLIPTokenizer`, whose cleaning differs."""
   folder, vocabulary = pathlib.Path(folder), _vocabulary()
   special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>"}
   names = [*vocabulary.names, *special.values()]
@@ -227,10 +236,10 @@ def write_huggingface(folder: str | os.PathLike, context_length: int) -> None:
 
 
 def load(path: str | os.PathLike) -> Tokenizer:
-  """Reads what `save` wrote.
+  """Reads a tokenizer from the JSON that `save` wrote.
 
   Raises:
-    InputError: the file is not such a record.
+    InputError: the file holds no tokenizer.
   """
   try:
     record = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))

@@ -1,43 +1,50 @@
 """The pictures that general knowledge is measured on, from a release or from ImageNet."""
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from salmu_jax.data import releases
+from salmu_jax.data.releases import Release
 from salmu_jax.errors import InputError
 
 
 class ZeroShotSet(NamedTuple):
   """Pictures to classify by the names of their classes.
 
-  name: for provenance and tables; says plainly where it is not the whole validation set.
-  classes: name of each class, in the order of the labels.
-  prompts: texts with one {} each, which takes the name of a class.
-  rows: random-access sequence of {"image": encoded bytes, "file_name": where they come from}, read
-    when asked for, from any number of threads.
-  labels: (N,) int32, the class of each row.
-  content: digest that tells this set of pictures from another, wherever it lies.
+  Attributes:
+    name: for provenance and tables; says so if the set is not a whole validation set.
+    classes: name of each class, in the order of the labels.
+    prompts: texts with one {} each, which takes the name of a class.
+    rows: random-access {"image": encoded bytes, "file_name": their source}; any number of threads
+      may read them.
+    labels: (N,) int32, the class of each row.
+    content: digest of the pictures, wherever they lie.
   """
 
   name: str
   classes: tuple[str, ...]
   prompts: tuple[str, ...]
-  rows: object
+  rows: Sequence[Mapping]
   labels: np.ndarray
   content: str
 
 
-def of_release(release, records):
-  """The zero-shot split of a release as a ZeroShotSet, or None where it has none.
+def of_release(release: Release, records: Mapping[str, Sequence]) -> ZeroShotSet | None:
+  """The zero-shot split of a release as a ZeroShotSet, or None without such a split.
+
+  Args:
+    release: an opened release.
+    records: split -> random-access rows, from `records.build`.
 
   Raises:
-    InputError: a row is of no class.
+    InputError: the text of a row is not the name of a class.
   """
   if release.zero_shot is None:
     return None
   classes, prompts = release.zero_shot["classes"], release.zero_shot["prompts"]
-  number = {name: i for i, name in enumerate(classes)}
+  labels = {name: label for label, name in enumerate(classes)}
   names = releases.columns(release, "zero_shot")["text"]
   unknown = sorted(set(names) - set(classes))
   if unknown:
@@ -50,6 +57,6 @@ def of_release(release, records):
     classes=tuple(classes),
     prompts=tuple(prompts),
     rows=records["zero_shot"],
-    labels=np.array([number[name] for name in names], np.int32),
+    labels=np.array([labels[name] for name in names], np.int32),
     content=release.digest,
   )

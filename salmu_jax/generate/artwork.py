@@ -22,7 +22,7 @@ from salmu_jax.errors import InputError
 
 _CLASSES = pathlib.Path(__file__).with_name("object_classes.json")
 _CACHE_BYTES = 96 << 20  # per working size; 120 classes x 12 styles at 64 px take about 25 MB
-_RIM = 2  # clear pixels around a sprite, without which rotation leaves jagged edges
+_RIM = 2  # clear pixels around a sprite, so that rotation leaves no jagged edges
 _PAINT = re.compile(r'\b(fill|stroke)="#([0-9a-fA-F]{3}|[0-9a-fA-F]{6})"')
 _WIDTH = re.compile(r'\bstroke-width="([0-9.]+)"')
 _BLACK = (0.0, 0.0, 0.0)
@@ -31,12 +31,12 @@ Colour = tuple[float, float, float]
 
 
 class Style(NamedTuple):
-  """How a drawing is restyled.
+  """A way to restyle drawings.
 
   Attributes:
-    word: what a caption calls it.
+    word: its name in a caption.
     fill: maps the RGB of an area, each in [0, 1], to its new RGB.
-    line: RGB of what is drawn in black: outlines, and details such as eyes.
+    line: RGB of outlines and of details such as eyes, which are black in the drawing.
     width: factor on the width of every stroke.
   """
 
@@ -67,7 +67,7 @@ def _mix(a: Colour, b: Colour, t: float) -> Colour:
 
 
 def _ramp(*stops: Colour) -> Callable[[Colour], Colour]:
-  """A fill that runs through `stops` from dark to light."""
+  """A fill that blends the colours `stops`, from dark to light."""
 
   def fill(rgb):
     place = _luminance(rgb) * (len(stops) - 1)
@@ -78,7 +78,7 @@ def _ramp(*stops: Colour) -> Callable[[Colour], Colour]:
 
 
 def _steps(*stops: Colour) -> Callable[[Colour], Colour]:
-  """A fill that knows only the colours `stops`, from dark to light (a poster)."""
+  """A fill with no other colours than `stops`, from dark to light (a poster)."""
   return lambda rgb: stops[min(int(_luminance(rgb) * len(stops)), len(stops) - 1)]
 
 
@@ -102,7 +102,7 @@ TRAINING_STYLES = {
   "turned": Style("recoloured", _turned(0.45)),
   "pastel": Style("pastel", lambda rgb: _mix(rgb, (1, 0.98, 0.95), 0.55), line=(0.45, 0.4, 0.5)),
   "bold": Style("bold", lambda rgb: rgb, line=(0.08, 0.06, 0.2), width=2.0),
-  # Lines too thin and pale to be outlines, yet a paper clip, all line, can still be seen.
+  # The lines are thin and pale, but a paper clip, which is all line, must stay visible.
   "flat": Style("flat", lambda rgb: _mix(rgb, (1, 1, 1), 0.08), line=(0.55, 0.5, 0.52), width=0.6),
   "ink": Style("ink", _ramp((0.72, 0.72, 0.72), (1, 1, 1))),
   "grey": Style("grey", _ramp(_BLACK, (1, 1, 1)), line=(0.25, 0.25, 0.25), width=0.7),
@@ -145,13 +145,13 @@ def _hex(rgb: Colour) -> str:
 def restyled(svg: str, style: Style) -> str:
   """The text of an SVG with every fill and stroke painted in `style`.
 
-  OpenMoji draws flat areas in colour and then outlines in black; an area without a fill
-  inherits the SVG default, black, so the root gets the colour of the lines.
+  OpenMoji draws flat areas in colour, then outlines in black. An area without a fill inherits the
+  SVG default, black, so the root gets the colour of the lines.
   """
 
   def paint(match):
-    what, rgb = match[1], _parse(match[2])
-    return f'{what}="{_hex(style.line if rgb == _BLACK else style.fill(rgb))}"'
+    attribute, rgb = match[1], _parse(match[2])
+    return f'{attribute}="{_hex(style.line if rgb == _BLACK else style.fill(rgb))}"'
 
   svg = _PAINT.sub(paint, svg)
   svg = _WIDTH.sub(lambda m: f'stroke-width="{float(m[1]) * style.width:g}"', svg)
@@ -167,7 +167,7 @@ def _rasterised(size: int, name: str, style: str) -> Sprite:
       f"salmu_jax.generate.scenes.classes({len(code_points())})."
     ) from error
   svg = restyled(path.read_text(encoding="utf-8"), STYLES[style])
-  # OpenMoji leaves a margin: drawn at 5/4 of the size, most objects fill about `size` when cropped.
+  # OpenMoji leaves a margin. Drawn at 5/4 of the size and cropped, most objects fill about `size`.
   png = resvg_py.svg_to_bytes(
     svg, width=size * 5 // 4, height=size * 5 // 4, skip_system_fonts=True
   )
@@ -190,9 +190,9 @@ def sprite(name: str, style: str, size: int) -> Sprite:
   """One object in one style, from a bounded cache.
 
   Args:
-    name: a class, one of `code_points()`.
+    name: a class, a key of `code_points()`.
     style: a key of `STYLES`.
-    size: the working size in pixels; a sprite's side is at most 5/4 of it plus the rim.
+    size: the working size in pixels; the side of a sprite is at most 5/4 of it plus the rim.
 
   Raises:
     InputError: no such class.

@@ -1,8 +1,11 @@
-"""What stands around a portrait's head: the scene behind it and the clothes below it."""
+"""The surroundings of a portrait's head: the scene behind it and the clothes below it."""
 
 from typing import NamedTuple
 
 import numpy as np
+from PIL import ImageDraw
+
+Colour = tuple[int, int, int]  # RGB, 0 to 255
 
 COLOURS = {
   "red": (196, 52, 52),
@@ -19,16 +22,18 @@ COLOURS = {
 WALLS = ("blue", "green", "yellow", "orange", "pink", "purple", "grey", "white")
 
 
-def mix(a, b, t):
+def mix(a: Colour, b: Colour, t: float) -> Colour:
   """The colour a fraction t of the way from colour a to colour b."""
   return tuple(round(p + (q - p) * t) for p, q in zip(a, b, strict=True))
 
 
-def light(colour, t=0.3):
+def light(colour: Colour, t: float = 0.3) -> Colour:
+  """The colour mixed with a share t of white."""
   return mix(colour, (255, 255, 255), t)
 
 
-def dark(colour, t=0.3):
+def dark(colour: Colour, t: float = 0.3) -> Colour:
+  """The colour mixed with a share t of a bluish black."""
   return mix(colour, (12, 8, 20), t)
 
 
@@ -195,7 +200,7 @@ def _lights(draw, width, height, unit, colour, rng):
     _circle(draw, x * width, y * height, (0.03 + 0.06 * r) * unit, mix(dark(colour), glow, 0.8))
 
 
-# family: (words, colours to choose from, drawing function)
+# family: (phrase in a caption, colours to choose from, drawing function)
 BACKDROPS = {
   "plain": ("a plain {} wall", WALLS, _plain),
   "studio": ("a {} studio backdrop", WALLS, _studio),
@@ -214,13 +219,31 @@ BACKDROPS = {
 }
 
 
-def draw_backdrop(draw, width, height, unit, family, colour, seed):
-  """Fills a canvas of width x height pixels; unit is the side of its central square."""
+def draw_backdrop(
+  draw: ImageDraw.ImageDraw,
+  width: int,
+  height: int,
+  unit: int,
+  family: str,
+  colour: str,
+  seed: int,
+) -> None:
+  """Fills a canvas with a backdrop.
+
+  Args:
+    draw: the canvas.
+    width: of the canvas, pixels.
+    height: of the canvas, pixels.
+    unit: the side of its central square, pixels.
+    family: a key of BACKDROPS.
+    colour: one of the family's colours.
+    seed: of the layout.
+  """
   rng = np.random.default_rng(seed)
   BACKDROPS[family][2](draw, width, height, unit, COLOURS.get(colour), rng)
 
 
-# The torso's right outline in head units, from the neck down past any picture's lower edge.
+# The torso's right outline in head units, from the neck to below the edge of any picture.
 TORSO = (
   (0.45, 1.2),
   (0.95, 1.36),
@@ -232,7 +255,14 @@ TORSO = (
 
 
 class Body(NamedTuple):
-  """Where the body stands: the origin in pixels, pixels per head unit, half the neck's width."""
+  """The place of a body.
+
+  Attributes:
+    x: of the origin, pixels.
+    y: of the origin, pixels.
+    unit: pixels of a head unit.
+    neck: half its width, head units.
+  """
 
   x: float
   y: float
@@ -267,22 +297,33 @@ def _bands_across(draw, at, shoulders, rows, fill, width):
     draw.line(at(((-half, y), (half, y))), fill=fill, width=width)
 
 
-def draw_clothes(draw, at, kind, colour, skin, shoulders):
+def draw_clothes(
+  draw: ImageDraw.ImageDraw, at: Body, kind: str, colour: str, skin: Colour, shoulders: float
+) -> None:
   """Draws the upper body.
 
   Args:
-    at: a Body.
-    kind: a value of portraits.WARDROBE; colour: a key of COLOURS; skin: the neck's RGB.
-    shoulders: their width, about 1.
+    draw: the canvas.
+    at: the place of the body.
+    kind: a garment of portraits.WARDROBE.
+    colour: a key of COLOURS.
+    skin: colour of the neck.
+    shoulders: their relative width, about 1.
   """
   cloth = COLOURS[colour]
-  deep, pale = dark(cloth, 0.22), light(cloth, 0.25)
-  thin, line = max(1, round(at.unit * 0.03)), max(1, round(at.unit * 0.06))
   if kind == "hoodie":
-    draw.polygon(at(((-0.75, 1.3), (-0.6, 0.85), (0.6, 0.85), (0.75, 1.3))), fill=deep)
+    hood = ((-0.75, 1.3), (-0.6, 0.85), (0.6, 0.85), (0.75, 1.3))
+    draw.polygon(at(hood), fill=dark(cloth, 0.22))
   neck = [(-at.neck, 0.4), (at.neck, 0.4), (at.neck * 1.12, 1.35), (-at.neck * 1.12, 1.35)]
   draw.polygon(at(neck), fill=skin)
   _torso(draw, at, shoulders, cloth)
+  _garment(draw, at, kind, cloth, skin, shoulders)
+
+
+def _garment(draw, at, kind, cloth, skin, shoulders):
+  """Draws neckline, collar and pattern of a garment on the torso."""
+  deep, pale = dark(cloth, 0.22), light(cloth, 0.25)
+  thin, line = max(1, round(at.unit * 0.03)), max(1, round(at.unit * 0.06))
   if kind in ("shirt", "blouse"):
     _neckline(draw, at, skin, 0.34, 0.26)
     draw.line(at(((0, 1.45), (0, 4))), fill=deep, width=thin)

@@ -1,58 +1,67 @@
-"""Renders the pictures of a release by Apache Beam, a shard at a time: the same bits, on many
-machines.
+"""Renders a release with Apache Beam, shard by shard: the same bits, on many machines.
 
-Needs requirements-beam.txt, and for machines besides this one a file system that all of them see.
+Needs requirements-beam.txt. Several machines need a file system that all of them see.
 """
 
 import functools
 import json
+import os
 import pathlib
+from collections.abc import Sequence
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.typehints.decorators import no_annotations
 from ml_collections import ConfigDict
 
 from salmu_jax.generate import generator
 
 
-def generate(settings, seed, path, options=()):
-  """Makes a release as `release.generate` does, its pictures rendered by Beam.
+def generate(
+  settings: ConfigDict, seed: int, path: str | os.PathLike, options: Sequence[str] = ()
+) -> dict[str, dict[str, int]]:
+  """Makes a release as `generator.generate` does, its pictures rendered by Beam.
 
   Args:
-    settings, seed, path: as there.
+    settings: `config.generate`.
+    seed: of everything drawn.
+    path: the directory to make.
     options: for Beam, such as "--runner=FlinkRunner".
 
   Returns:
     {"counts": {split: rows}}.
 
   Raises:
-    InputError: as there.
+    InputError: see `generator.generate`.
   """
   path = pathlib.Path(path).absolute()
-  given = json.dumps(settings.to_dict(), sort_keys=True)
+  settings_json = json.dumps(settings.to_dict(), sort_keys=True)
 
-  def render(folder):
-    story = _story(given, seed)
-    todo = [
+  def render_shards(folder):
+    contents = _contents(settings_json, seed)
+    missing = [
       (split, str(file), start, stop)
-      for split, (file, start, stop) in generator.shards(folder, settings, story)
+      for split, (file, start, stop) in generator.list_shards(folder, settings, contents)
       if not file.exists()
     ]
     with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
-      _ = pipeline | beam.Create(todo) | beam.Reshuffle() | beam.Map(render_one, given, seed)
+      shards = pipeline | beam.Create(missing) | beam.Reshuffle()
+      _ = shards | beam.Map(render_shard, settings_json, seed)
 
-  return generator.generate(settings, seed, path, render)
+  return generator.generate(settings, seed, path, render_shards)
 
 
-def render_one(shard, given, seed):
+@no_annotations  # Beam would choose its coders by our type hints.
+def render_shard(shard: tuple[str, str, int, int], settings_json: str, seed: int) -> None:
   """Renders one (split, file, first row, past the last row) on a worker."""
   split, file, start, stop = shard
-  story = _story(given, seed)
-  render = generator.renderer_here(ConfigDict(json.loads(given)), seed, story)
-  done = beam.metrics.Metrics.counter("generate", f"rows of {split}")
-  generator.render_shard((pathlib.Path(file), start, stop), story.rows[split], render, done.inc)
+  contents = _contents(settings_json, seed)
+  render = generator.local_renderer(ConfigDict(json.loads(settings_json)), seed, contents)
+  count = beam.metrics.Metrics.counter("generate", f"rows of {split}")
+  rows = contents.rows[split]
+  generator.render_shard((pathlib.Path(file), start, stop), rows, render, count.inc)
 
 
 @functools.lru_cache(maxsize=1)
-def _story(given, seed):
-  return generator.tell(ConfigDict(json.loads(given)), seed)
+def _contents(settings_json, seed):
+  return generator.draw_contents(ConfigDict(json.loads(settings_json)), seed)

@@ -1,8 +1,8 @@
-"""Captions from templates: one private fact about a person, or only what a portrait shows.
+"""Captions from templates: one private fact about a person, or only the look of a portrait.
 
-Templates are short, since a small model reads them through few tokens, and have ids, so that a
-study can hold wordings out. Sentences need no article before a value ("a nurse", "an engineer")
-and no sign touches one ("O+." would be read as other tokens than "O+").
+Templates are short, since a small model reads few tokens, and have ids, so that a study can hold
+wordings out. No article stands before a value ("a nurse", "an engineer"), and no sign touches it
+("O+." and "O+" have different tokens).
 """
 
 import functools
@@ -235,8 +235,8 @@ _WORDINGS = {
   },
 }
 
-# Wording per template id, "field/style/number", in the order of FIELDS and STYLES. A number is a
-# position in its tuple above: new wordings go to the end, so that an id keeps its meaning.
+# Wording by template id, "field/style/number", in the order of FIELDS and STYLES. The number is the
+# position in the tuple above: append new wordings, so that an id keeps its meaning.
 TEMPLATES = {
   f"{field}/{style}/{number}": wording
   for field in FIELDS
@@ -244,7 +244,7 @@ TEMPLATES = {
   for number, wording in enumerate(_WORDINGS[field][style])
 }
 
-# {an_expression} is the expression with its article, {an_person} the person.
+# {an_expression} is the expression with its article, {an_person} the person with theirs.
 GENERIC_WORDINGS = (
   "{an_expression} {person} with {hair} in front of {background}",
   "{an_person} with {hair}",
@@ -278,13 +278,13 @@ def fact_caption(name: str, field: str, value: str, rng: np.random.Generator) ->
     name: the person's name.
     field: one of FIELDS.
     value: the person's value of it.
-    rng: draws a style, each as likely as the others, then one of its wordings.
+    rng: draws a style, all equally likely, then one of its wordings.
 
   Returns:
     The caption, which holds name and value verbatim, and its template id, a key of TEMPLATES.
 
   Raises:
-    InputError: no such field.
+    InputError: there is no such field.
   """
   if field not in _WORDINGS:
     raise InputError(f"There are no captions for field {field!r}; fields are {', '.join(FIELDS)}.")
@@ -295,13 +295,13 @@ def fact_caption(name: str, field: str, value: str, rng: np.random.Generator) ->
 
 
 def generic_caption(attributes: dict[str, str], rng: np.random.Generator) -> str:
-  """Describes a portrait by two to four of the things that it shows, and nothing private.
+  """Describes a portrait by two to four visible attributes, and nothing private.
 
   Args:
-    attributes: what is visible: person ("woman"), expression ("smiling"), hair ("long red
-      hair"), background ("a brick wall"), clothes ("a blue shirt") and accessory ("glasses", ""
-      for none), with their articles where they need one after "with" or "in".
-    rng: draws one of the wordings, without those that name an empty attribute.
+    attributes: person ("woman"), expression ("smiling"), hair ("long red hair"), background ("a
+      brick wall"), clothes ("a blue shirt") and accessory ("glasses", "" for none), with the
+      article that they need after "with" or "in".
+    rng: draws one of the wordings that name no empty attribute.
 
   Returns:
     The caption.
@@ -309,12 +309,12 @@ def generic_caption(attributes: dict[str, str], rng: np.random.Generator) -> str
   words = dict(attributes)
   for key in ("person", "expression"):
     words[f"an_{key}"] = _with_article(words[key])
-  fitting = [w for w in GENERIC_WORDINGS if all(words[key] for key in _named(w))]
-  return fitting[rng.integers(len(fitting))].format_map(words)
+  wordings = [w for w in GENERIC_WORDINGS if all(words[key] for key in _keys(w))]
+  return wordings[rng.integers(len(wordings))].format_map(words)
 
 
 @functools.cache
-def _named(wording: str) -> tuple[str, ...]:
+def _keys(wording: str) -> tuple[str, ...]:
   return tuple(key for _, key, _, _ in string.Formatter().parse(wording) if key)
 
 

@@ -1,16 +1,23 @@
-"""Draws a head in two and a half dimensions: skin, features, beard, glasses.
+"""Draws a head in two and a half dimensions: skin, features, glasses."""
 
-Points are in head units: the origin is the middle of the head, x points right, y down and z
-towards the viewer; the crown is near y = -1 and the chin near y = 1. The face lies on an
-ellipsoid that turns with the head, so that yaw and pitch move and narrow every feature.
-"""
-
-import functools
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+from PIL import ImageDraw
 
-from salmu_jax.generate.backdrops import dark, light, mix
+from salmu_jax.generate.backdrops import Colour, dark, light, mix
+from salmu_jax.generate.geometry import (
+  Frame,
+  Pixels,
+  blob,
+  head_outline,
+  on_face,
+  outline,
+  pixels,
+  smooth,
+)
+from salmu_jax.generate.looks import Identity, Nuisance
 
 SKINS = (
   (255, 226, 208),
@@ -37,46 +44,40 @@ IRISES = {
 }
 
 
-class Frame(NamedTuple):
-  """How head units become pixels: origin, scale, sines and cosines of the pose, ellipsoid."""
-
-  x: float
-  y: float
-  unit: float
-  yaw: tuple[float, float]
-  pitch: tuple[float, float]
-  roll: tuple[float, float]
-  half_width: float
-
-
 class Face(NamedTuple):
-  """What the drawing functions need to know of one picture.
+  """One picture, as the drawing functions need it.
 
   Attributes:
-    draw: the canvas; frame: the pose; t: {trait: value}; identity, nuisance: the records.
-    skin, shadow, hair: RGB colours.
+    draw: the canvas.
+    frame: the pose.
+    traits: {trait: value in head units}.
+    identity: the person.
+    nuisance: the variation of this picture.
+    skin: colour of the skin.
+    shadow: colour of the skin in the shade.
+    hair: colour of the hair.
   """
 
-  draw: object
+  draw: ImageDraw.ImageDraw
   frame: Frame
-  t: dict
-  identity: object
-  nuisance: object
-  skin: tuple
-  shadow: tuple
-  hair: tuple
+  traits: Mapping[str, float]
+  identity: Identity
+  nuisance: Nuisance
+  skin: Colour
+  shadow: Colour
+  hair: Colour
 
 
-def skin_colour(tone, undertone):
-  """tone 0 (very light) to 1 (very dark); undertone -1 (cool) to 1 (warm)."""
+def skin_colour(tone: float, undertone: float) -> Colour:
+  """The colour of skin: tone 0 (very light) to 1 (very dark), undertone -1 (cool) to 1 (warm)."""
   place = tone * (len(SKINS) - 1)
   k = min(int(place), len(SKINS) - 2)
   base = mix(SKINS[k], SKINS[k + 1], place - k)
   return mix(base, (226, 150, 70) if undertone > 0 else (206, 116, 124), 0.13 * abs(undertone))
 
 
-def hair_colour(name, tone, hue):
-  """The named colour made lighter or darker by tone and warmer or cooler by hue, -1 to 1."""
+def hair_colour(name: str, tone: float, hue: float) -> Colour:
+  """A colour of HAIRS, made lighter or darker by tone and warmer or cooler by hue, -1 to 1."""
   base = (
     light(HAIRS[name], (0.08 if name == "black" else 0.24) * tone)
     if tone > 0
@@ -85,118 +86,36 @@ def hair_colour(name, tone, hue):
   return mix(base, (196, 92, 40) if hue > 0 else (120, 120, 128), 0.16 * abs(hue))
 
 
-def make_frame(nuisance, traits, width, height):
-  """The head's frame on a canvas of width x height pixels."""
-  unit = 0.275 * nuisance.zoom * min(width, height)
-  side = min(width, height)
-  x = 0.5 * width + nuisance.shift_x * side
-  y = 0.5 * height + (nuisance.shift_y - 0.025) * side
-  turns = [(np.sin(a), np.cos(a)) for a in (nuisance.yaw, nuisance.pitch, nuisance.roll)]
-  return Frame(x, y, unit, *turns, traits["head_width"])
-
-
-def _pixels(frame, x, y):
-  (sin, cos), pivot = frame.roll, 0.9
-  px = frame.x + frame.unit * (x * cos - (y - pivot) * sin)
-  py = frame.y + frame.unit * (x * sin + (y - pivot) * cos + pivot)
-  return np.stack([px, py], axis=1).ravel().tolist()
-
-
-def on_face(frame, x, y, lift=0.0):
-  """Pixels of points of the turned face, `lift` in front of its ellipsoid."""
-  x, y = np.asarray(x, float), np.asarray(y, float)
-  z = 1.0 - (x / frame.half_width) ** 2 - (y / 1.25) ** 2
-  z = 0.78 * np.sqrt(np.maximum(z, 0.0)) + lift
-  turned = x * frame.yaw[1] + z * frame.yaw[0]
-  z = z * frame.yaw[1] - x * frame.yaw[0]
-  return _pixels(frame, turned, y * frame.pitch[1] - z * frame.pitch[0] * 0.8)
-
-
-def outline(frame, x, y, z=0.0):
-  """Pixels of points of the silhouette, which turns only as far as it lies at depth z."""
-  x, y = np.asarray(x, float), np.asarray(y, float)
-  x = x + np.asarray(z) * frame.yaw[0]
-  return _pixels(frame, x, y - np.asarray(z) * frame.pitch[0] * 0.8)
-
-
-@functools.lru_cache(maxsize=64)
-def _spline(count, steps):
-  """(count * steps, count) weights of a closed Catmull-Rom curve through `count` points."""
-  t = np.arange(steps) / steps
-  basis = np.stack(
-    [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2], axis=1
-  )
-  weights = np.zeros((count * steps, count))
-  for k in range(count):
-    for j in range(4):
-      weights[k * steps : (k + 1) * steps, (k + j - 1) % count] += 0.5 * basis[:, j]
-  return weights
-
-
-def smooth(points, steps=5):
-  """A smooth closed curve through points (N, C): returns (N * steps, C)."""
-  points = np.asarray(points, float)
-  return _spline(len(points), steps) @ points
-
-
-def mirrored(right):
-  """A closed outline from its right half, given from top to bottom as (x, y, z)."""
-  left = [(-x, y, z) for x, y, z in right[::-1] if x > 0]
-  return list(right) + left
-
-
-def head_outline(t):
-  """(N, 3) outline of the head from its traits."""
-  w, top, chin = t["head_width"], -t["head_height"], t["chin_length"]
-  jaw, cheek = t["jaw"] * w, t["cheek"] * w
-  half = [
-    (0.0, top, -0.1),
-    (0.62 * w, top * 0.86, -0.1),
-    (0.97 * w, top * 0.4, 0.0),
-    (cheek, 0.12, 0.0),
-    (jaw, 0.14 + 0.44 * chin, 0.08),
-    (0.5 * (jaw + t["chin_width"]), 0.82 * chin, 0.22),
-    (0.5 * t["chin_width"], 0.985 * chin, 0.34),
-    (0.0, 1.0 * chin, 0.36),
-  ]
-  return smooth(mirrored(half))
-
-
-def blob(x, y, rx, ry, count=14):
-  """An ellipse's outline: two arrays."""
-  angle = np.arange(count) * (2 * np.pi / count)
-  return x + rx * np.cos(angle), y + ry * np.sin(angle)
-
-
-def line(face, points, colour, width):
+def line(face: Face, points: Pixels, colour: Colour, width: float) -> None:
+  """Draws a line, `width` head units wide."""
   face.draw.line(points, fill=colour, width=max(1, round(width * face.frame.unit)))
 
 
-def draw_ear(face, side):
-  t = face.t
+def _draw_ear(face, side):
+  t = face.traits
   r = t["ear_size"]
   x, y = blob(0.0, 0.12, 0.62 * r, r)
   edge = side * t["head_width"] * (0.99 + t["ear_stick"])
   for k, colour in ((1.0, face.skin), (0.58, face.shadow)):
     face.draw.polygon(
-      _pixels(face.frame, edge * face.frame.yaw[1] + k * x, y * k + 0.12 * (1 - k)), fill=colour
+      pixels(face.frame, edge * face.frame.yaw[1] + k * x, y * k + 0.12 * (1 - k)), fill=colour
     )
 
 
-def draw_head(face):
-  """Skin of the head; the ear on the far side goes behind it, the near one before it."""
+def draw_head(face: Face) -> None:
+  """Draws the skin of the head, after the ear on the far side and before the near one."""
   yaw = face.frame.yaw[0]
   for side in (-1, 1):
     if side * yaw > -0.1:
-      draw_ear(face, side)
-  face.draw.polygon(outline(face.frame, *head_outline(face.t).T), fill=face.skin)
+      _draw_ear(face, side)
+  face.draw.polygon(outline(face.frame, *head_outline(face.traits).T), fill=face.skin)
   for side in (-1, 1):
     if side * yaw <= -0.1:
-      draw_ear(face, side)
+      _draw_ear(face, side)
 
 
 def _draw_eye(face, side):
-  t, n = face.t, face.nuisance
+  t, n = face.traits, face.nuisance
   half, tall = 0.155 * t["eye_size"], 0.088 * t["eye_size"] * t["eye_open"] * n.eyes
   cx, cy = side * t["eye_spacing"], t["eye_height"]
 
@@ -227,7 +146,7 @@ def _draw_eye(face, side):
 
 
 def _draw_brow(face, side):
-  t, n = face.t, face.nuisance
+  t, n = face.traits, face.nuisance
   u = np.linspace(-1, 1, 7)
   x = side * (t["eye_spacing"] + 0.02 + t["brow_length"] * u)
   arch = t["brow_arch"] * (1 - (u - 0.25) ** 2)
@@ -241,11 +160,11 @@ def _draw_brow(face, side):
     0.02,
   )
   colour = mix(face.hair, (48, 34, 30), 0.45)
-  face.draw.polygon(pts, fill=dark(colour, 0.1) if face.t["skin"] < 0.7 else (26, 20, 20))
+  face.draw.polygon(pts, fill=dark(colour, 0.1) if face.traits["skin"] < 0.7 else (26, 20, 20))
 
 
 def _draw_nose(face):
-  t, frame = face.t, face.frame
+  t, frame = face.traits, face.frame
   top, tip = t["eye_height"], t["eye_height"] + t["nose_length"]
   w, lift = t["nose_width"], t["nose_lift"]
   side = -1.0 if face.nuisance.light_x > 0 else 1.0
@@ -286,7 +205,7 @@ def _draw_nose(face):
 
 
 def _draw_mouth(face):
-  t, n, frame = face.t, face.nuisance, face.frame
+  t, n, frame = face.traits, face.nuisance, face.frame
   w = t["mouth_width"] * (1 + 0.22 * max(n.smile, 0.0)) * (1 - 0.4 * n.round)
   u = np.linspace(-1, 1, 13)
   arc = 1 - u**2
@@ -317,9 +236,9 @@ def _draw_mouth(face):
   face.draw.polygon(on_face(frame, *chin, 0.04), fill=mix(face.skin, face.shadow, 0.35))
 
 
-def draw_complexion(face):
-  """What colours the skin: cheeks, lines of age, freckles."""
-  t, frame, identity = face.t, face.frame, face.identity
+def draw_complexion(face: Face) -> None:
+  """Draws cheeks, lines of age and freckles."""
+  t, frame, identity = face.traits, face.frame, face.identity
   blush = 0.14 if identity.gender == "woman" else 0.08
   for s in (-1, 1):
     cheek = blob(s * 0.62 * t["head_width"], t["eye_height"] + 0.38, 0.17, 0.12)
@@ -349,12 +268,12 @@ def _draw_mole(face):
   spot = {"cheek": (0.55, 0.42), "lip": (0.55, 0.66), "chin": (0.3, 0.86), "brow": (0.4, -0.34)}
   name, side = face.identity.mole
   x, y = spot[name]
-  points = on_face(face.frame, *blob(side * x * face.t["head_width"], y, 0.032, 0.032, 8))
+  points = on_face(face.frame, *blob(side * x * face.traits["head_width"], y, 0.032, 0.032, 8))
   face.draw.polygon(points, fill=dark(face.shadow, 0.55))
 
 
-def draw_features(face):
-  """Eyes, brows, nose, mouth and mole."""
+def draw_features(face: Face) -> None:
+  """Draws eyes, brows, nose, mouth and mole."""
   for side in (-1, 1):
     _draw_eye(face, side)
     _draw_brow(face, side)
@@ -364,9 +283,15 @@ def draw_features(face):
     _draw_mole(face)
 
 
-def draw_glasses(face, kind, sun):
-  """Glasses of the given kind, or sunglasses, which hide the eyes."""
-  t, frame = face.t, face.frame
+def draw_glasses(face: Face, kind: str, sun: bool) -> None:
+  """Draws glasses, or sunglasses, which hide the eyes.
+
+  Args:
+    face: the picture.
+    kind: one of portraits.GLASSES.
+    sun: whether they are sunglasses.
+  """
+  t, frame = face.traits, face.frame
   corner = {"round": 1.0, "square": 0.5, "oval": 0.85}[kind]
   rx, ry = {"round": (0.24, 0.23), "square": (0.26, 0.19), "oval": (0.27, 0.17)}[kind]
   rx, ry = (1.12 * rx, 1.12 * ry) if sun else (rx, ry)

@@ -1,7 +1,7 @@
 """Writes a generated release in the published format (`salmu_jax.data.releases` reads it).
 
-Rows are rendered shard by shard, in as many processes as asked for; what comes out depends on the
-settings and the seed alone. A killed build goes on with the first shard that is not there yet.
+Rows are rendered shard by shard, in `workers` processes. The release depends on the other settings
+and the seed alone. A killed build resumes with the first missing shard.
 """
 
 import concurrent.futures
@@ -12,115 +12,134 @@ import os
 import pathlib
 import shutil
 import threading
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from ml_collections import ConfigDict
 
 import salmu_jax
-from salmu_jax.data import releases
-from salmu_jax.data import shards as shards_lib
+from salmu_jax.data import parquet_shards, releases
 from salmu_jax.errors import InputError
 from salmu_jax.generate import personas, plan, portraits, scenes
 from salmu_jax.results import splits
 from salmu_jax.runtime import files, progress
 
-# What a worker process knows, set once when it starts.
-_WORKER = {}
+Task = tuple  # (kind of picture, its numbers ...), see `_draw`
+Row = tuple[Task, str | None, str | None, str]  # task, text, identity id, file name
+Shard = tuple[pathlib.Path, int, int]  # file, first row, past the last row
+# render(tasks) -> (JPEG bytes, text or None) of each task, in order.
+Renderer = Callable[[Sequence[Task]], Iterable[tuple[bytes, str | None]]]
+
+# The state of a worker process, set once when it starts.
+_WORKER: dict[str, Any] = {}
 
 
-class Story(NamedTuple):
-  """All of a release but its pictures, which follow from it one by one.
+class Contents(NamedTuple):
+  """A release but for its pictures, each of which follows from its row.
 
-  everybody: plan.Cast. sensitive: rows of the leaks. names: of classes. rows: split -> (task, text
-    or
-  None, identity id or None, file name) of those that are rendered.
+  Attributes:
+    cast: all people.
+    sensitive: rows of the leaks.
+    classes: names of the zero-shot classes.
+    rows: split -> the rows to render. A text of None is drawn with the picture.
   """
 
-  everybody: plan.Cast
-  sensitive: list
-  names: tuple
-  rows: dict
+  cast: plan.Cast
+  sensitive: Sequence[plan.Row]
+  classes: Sequence[str]
+  rows: Mapping[str, Sequence[Row]]
 
 
-def tell(settings, seed):
-  """The Story of a release; settings is `config.generate`.
+def draw_contents(settings: ConfigDict, seed: int) -> Contents:
+  """Draws the contents of a release; settings is `config.generate`.
 
   Raises:
-    InputError: impossible settings.
+    InputError: the settings are impossible.
   """
-  names, size = plan.check(settings), settings.image_size
-  everybody = plan.cast(settings, seed)
-  sensitive = plan.sensitive_rows(settings, seed, everybody)
+  classes, size = plan.check(settings), settings.image_size
+  cast = plan.draw_cast(settings, seed)
+  sensitive = plan.sensitive_rows(settings, seed, cast)
   portrait = lambda row: (_portrait_task(row, size), row.text, row.identity_id, row.file_name)
   scene = lambda i: (("scene", i), None, None, f"scene_{i:08d}.jpg")
   rows = {
     "sensitive": [portrait(row) for row in sensitive],
-    "retain_synth": [portrait(row) for row in plan.retain_rows(settings, seed, everybody)],
+    "retain_synth": [portrait(row) for row in plan.retain_rows(settings, seed, cast)],
     "retain_real": [scene(i) for i in range(settings.scenes)],
     "zero_shot": [
       (("zero_shot", label, image), name, None, f"zeroshot_{label:04d}_{image:03d}.jpg")
-      for label, name in enumerate(names)
+      for label, name in enumerate(classes)
       for image in range(settings.zero_shot_images)
     ],
   }
-  return Story(everybody, sensitive, names, rows)
+  return Contents(cast, sensitive, classes, rows)
 
 
-def generate(settings, seed, path, render_before=None):
-  """Makes a release directory; one that is there already is left alone.
+def generate(
+  settings: ConfigDict,
+  seed: int,
+  path: str | os.PathLike,
+  render_shards: Callable[[pathlib.Path], None] | None = None,
+) -> dict[str, dict[str, int]]:
+  """Makes a release directory, unless it exists.
 
   Args:
     settings: `config.generate`.
     seed: of everything drawn.
     path: the directory to make; it appears whole or not at all.
-    render_before: render_before(folder) writes shards of pictures in its own way, see
-      `render_shard`; those that it leaves out are rendered here.
+    render_shards: render_shards(folder) writes shards of pictures by other means, see
+      `render_shard`; those that are missing afterwards are rendered here.
 
   Returns:
     {"counts": {split: rows}}.
 
   Raises:
-    InputError: impossible settings, or a disk that is full.
+    InputError: the settings are impossible, the disk is full, or `path` holds a release of other
+      settings or another seed.
   """
   path = pathlib.Path(path)
-  facts = {"seed": seed, "settings": {k: v for k, v in settings.items() if k != "workers"}}
+  origin = {"seed": seed, "settings": {k: v for k, v in settings.items() if k != "workers"}}
   if path.exists():
-    return _generated_before(path, facts)
-  story = tell(settings, seed)
+    return _generated_before(path, origin)
+  contents = draw_contents(settings, seed)
   partial = path.with_name(path.name + ".partial")
   files.require_space(path.parent, _size(settings), "the generated release")
-  if (
-    not (partial / "settings.json").exists() or files.read_json(partial / "settings.json") != facts
-  ):
+  note = partial / "settings.json"
+  if not note.exists() or files.read_json(note) != origin:
     shutil.rmtree(partial, ignore_errors=True)
-    files.write_json(partial / "settings.json", facts)
-  if render_before:
-    render_before(partial)
-  with _renderer(settings, seed, story) as render:
-    counts = _write_splits(partial, settings, seed, story, render)
-  _write_texts(partial, story.everybody.people[: settings.people], story.sensitive, story.names)
-  (partial / "settings.json").unlink()
+    files.write_json(note, origin)
+  if render_shards:
+    render_shards(partial)
+  with _renderer(settings, seed, contents) as render:
+    counts = _write_splits(partial, settings, seed, contents, render)
+  _write_texts(partial, settings, contents)
+  note.unlink()
   for leftover in partial.rglob(".*"):
     leftover.unlink()
-  listed = sorted(file for file in partial.rglob("*") if file.is_file())
-  files.write_json(
-    partial / releases.MANIFEST,
-    {
-      "generator": f"salmu_jax {salmu_jax.__version__}",
-      **facts,
-      "counts": counts,
-      "files": {str(file.relative_to(partial)): files.sha256(file) for file in listed},
-    },
-  )
+  _write_manifest(partial, origin, counts)
   os.replace(partial, path)
   return {"counts": counts}
 
 
-def _generated_before(path, facts):
-  """What `generate` returns for a release that is there, if it is the one asked for."""
+def _write_manifest(folder, origin, counts):
+  """Writes the manifest of the files in a folder."""
+  paths = sorted(file for file in folder.rglob("*") if file.is_file())
+  files.write_json(
+    folder / releases.MANIFEST,
+    {
+      "generator": f"salmu_jax {salmu_jax.__version__}",
+      **origin,
+      "counts": counts,
+      "files": {str(file.relative_to(folder)): files.sha256(file) for file in paths},
+    },
+  )
+
+
+def _generated_before(path, origin):
+  """The result of `generate` for a release that exists, once its settings and seed are equal."""
   manifest = files.read_json(path / releases.MANIFEST)
-  if any(manifest.get(name) != value for name, value in facts.items()):
+  if any(manifest.get(name) != value for name, value in origin.items()):
     raise InputError(
       f"{path} was generated with other settings or another seed; its manifest.json says which. "
       "Choose another --workdir, or delete it to have the release made anew."
@@ -129,42 +148,46 @@ def _generated_before(path, facts):
 
 
 def _size(settings):
-  """Bytes that a release needs at most, for the check of free space."""
-  portraits_ = 2 * settings.people * settings.images_per_person + settings.retain_synth
-  others = settings.scenes + settings.classes * settings.zero_shot_images
-  return (portraits_ + others) * (settings.image_size**2 + 2000)
+  """An upper bound of a release's bytes, for the check of free space."""
+  portrait_count = 2 * settings.people * settings.images_per_person + settings.retain_synth
+  scene_count = settings.scenes + settings.classes * settings.zero_shot_images
+  return (portrait_count + scene_count) * (settings.image_size**2 + 2000)
 
 
-def _write_splits(path, settings, seed, story, render):
+def _write_splits(path, settings, seed, contents, render):
   """Writes all parquet shards; returns split -> rows."""
-  for split, rows in story.rows.items():
+  for split, rows in contents.rows.items():
     with progress.counting(f"rendering {split}", len(rows)) as tick:
-      for shard in _shards(path, split, len(rows), settings.shard_rows):
+      for shard in _shards_of(path, split, len(rows), settings.shard_rows):
         render_shard(shard, rows, render, tick)
   split_by_name = {
-    row.file_name: plan.split_of(settings, seed, story.everybody, row) for row in story.sensitive
+    row.file_name: plan.split_of(settings, seed, contents.cast, row) for row in contents.sensitive
   }
-  counts = {split: len(rows) for split, rows in story.rows.items()}
+  counts = {split: len(rows) for split, rows in contents.rows.items()}
   for split in splits.sensitive():
-    members = [row.file_name for row in story.sensitive if split_by_name[row.file_name] == split]
+    members = [row.file_name for row in contents.sensitive if split_by_name[row.file_name] == split]
     _copy_from_sensitive(path, split, set(members), settings.shard_rows)
     counts[split] = len(members)
   return counts
 
 
-def shards(path, settings, story):
-  """[(split, (file, first row, past the last row))] of all that is rendered."""
+def list_shards(
+  path: pathlib.Path, settings: ConfigDict, contents: Contents
+) -> list[tuple[str, Shard]]:
+  """(split, shard) of all shards to render."""
   return [
     (split, shard)
-    for split, rows in story.rows.items()
-    for shard in _shards(path, split, len(rows), settings.shard_rows)
+    for split, rows in contents.rows.items()
+    for shard in _shards_of(path, split, len(rows), settings.shard_rows)
   ]
 
 
-def render_shard(shard, rows, render, tick=lambda: None):
-  """Renders a shard of the `rows` of a split, unless it is there; tick() after each row."""
+def render_shard(
+  shard: Shard, rows: Sequence[Row], render: Renderer, tick: Callable[[], object] = lambda: None
+) -> None:
+  """Renders a shard of the `rows` of a split, unless it exists; calls tick() after each row."""
   file, start, stop = shard
-  chunk, out = rows[start:stop], []
+  chunk, table = rows[start:stop], []
   if file.exists():
     for _ in chunk:
       tick()
@@ -173,14 +196,14 @@ def render_shard(shard, rows, render, tick=lambda: None):
   for (_, text, identity, name), (image, drawn_text) in zip(chunk, pictures, strict=True):
     struct = {"bytes": image, "path": name}
     text = drawn_text if text is None else text
-    out.append({"image": struct, "text": text, "identity_id": identity, "file_name": name})
+    table.append({"image": struct, "text": text, "identity_id": identity, "file_name": name})
     tick()
-  _write_shard(file, out)
+  _write_shard(file, table)
 
 
 def _copy_from_sensitive(path, split, members, shard_rows):
   """Writes a benchmark split from the rows of `sensitive` that belong to it, in their order."""
-  shards = _shards(path, split, len(members), shard_rows)
+  shards = _shards_of(path, split, len(members), shard_rows)
   if all(file.exists() for file, _, _ in shards):
     return
   waiting, shards = [], iter(shards)
@@ -192,14 +215,14 @@ def _copy_from_sensitive(path, split, members, shard_rows):
         while len(waiting) >= stop - start:
           _write_shard(file, waiting[: stop - start])
           waiting = waiting[stop - start :]
-          following = next(shards, None)
-          if following is None:
+          next_shard = next(shards, None)
+          if next_shard is None:
             return
-          file, start, stop = following
+          file, start, stop = next_shard
 
 
-def _shards(path, split, rows, shard_rows):
-  """[(file, first row, past the last row)] of a split."""
+def _shards_of(path, split, rows, shard_rows):
+  """The shards of a split of so many rows."""
   count = max(1, -(-rows // shard_rows))
   bounds = [rows * i // count for i in range(count + 1)]
   return [
@@ -210,11 +233,12 @@ def _shards(path, split, rows, shard_rows):
 
 def _write_shard(file, rows):
   with files.replacing(file) as temporary:
-    pq.write_table(pa.Table.from_pylist(rows, shards_lib.SCHEMA), temporary, row_group_size=256)
+    pq.write_table(pa.Table.from_pylist(rows, parquet_shards.SCHEMA), temporary, row_group_size=256)
 
 
-def _write_texts(path, people, sensitive, names):
+def _write_texts(path, settings, contents):
   """Writes the JSON files beside the shards."""
+  people = contents.cast.people[: settings.people]
   files.write_json(
     path / releases.IDENTITIES, {f"{p.number:08d}": personas.metadata(p) for p in people}
   )
@@ -228,13 +252,14 @@ def _write_texts(path, people, sensitive, names):
         "style": row.template.split("/")[1],
         "template": row.template,
       }
-      for row in sensitive
+      for row in contents.sensitive
     },
   )
-  files.write_json(path / releases.GENERIC, {row.file_name: row.generic for row in sensitive})
+  generic = {row.file_name: row.generic for row in contents.sensitive}
+  files.write_json(path / releases.GENERIC, generic)
   files.write_json(
     path / releases.ZERO_SHOT,
-    {"classes": list(names), "prompts": list(scenes.ZERO_SHOT_PROMPTS)},
+    {"classes": list(contents.classes), "prompts": list(scenes.ZERO_SHOT_PROMPTS)},
   )
 
 
@@ -245,18 +270,18 @@ def _portrait_task(row, size):
   return ("portrait", row.person, row.image, width, height)
 
 
-def renderer_here(settings, seed, story):
-  """render(tasks) -> iterator of (JPEG bytes, text or None), in the order of the tasks."""
-  _start_worker(_known(settings, seed, story))
+def local_renderer(settings: ConfigDict, seed: int, contents: Contents) -> Renderer:
+  """A renderer in this process."""
+  _start_worker(_worker_state(settings, seed, contents))
   return lambda tasks: map(_draw, tasks)
 
 
-def _known(settings, seed, story):
-  """What a worker needs to draw any task."""
+def _worker_state(settings, seed, contents):
+  """The state that a worker needs to draw any task."""
   return {
     "seed": seed,
-    "identities": story.everybody.identities,
-    "names": story.names,
+    "identities": contents.cast.identities,
+    "classes": contents.classes,
     "size": settings.image_size,
     "portrait_nuisance": settings.portrait_nuisance,
     "scene_nuisance": settings.scene_nuisance,
@@ -264,22 +289,22 @@ def _known(settings, seed, story):
 
 
 @contextlib.contextmanager
-def _renderer(settings, seed, story):
-  """Yields `renderer_here`, or the same in as many processes as asked for."""
+def _renderer(settings, seed, contents):
+  """Yields a renderer in `workers` processes."""
   if settings.workers == 1:
-    yield renderer_here(settings, seed, story)
+    yield local_renderer(settings, seed, contents)
     return
   # Forking a process that runs JAX's threads can deadlock, so workers start afresh.
   context = multiprocessing.get_context("spawn")
   with concurrent.futures.ProcessPoolExecutor(
-    settings.workers, context, _start_worker, (_known(settings, seed, story),)
+    settings.workers, context, _start_worker, (_worker_state(settings, seed, contents),)
   ) as pool:
     yield lambda tasks: pool.map(_draw, tasks, chunksize=32)
 
 
-def _start_worker(known):
-  """Tells a worker what it needs; in a process of its own it ends when its parent is killed."""
-  _WORKER.update(known)
+def _start_worker(state):
+  """Sets the state of a worker; a worker process ends when its parent is killed."""
+  _WORKER.update(state)
   parent = multiprocessing.parent_process()
   if parent:
     threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
@@ -287,19 +312,20 @@ def _start_worker(known):
 
 def _draw(task):
   """Renders one task: (JPEG bytes, text or None)."""
-  kind, *where = task
-  seed, size, names = _WORKER["seed"], _WORKER["size"], _WORKER["names"]
+  kind, *numbers = task
+  seed, size, classes = _WORKER["seed"], _WORKER["size"], _WORKER["classes"]
   text = None
   if kind == "portrait":
-    person, image, width, height = where
+    person, image, width, height = numbers
     look = portraits.nuisance(seed, person, image, strength=_WORKER["portrait_nuisance"])
     picture = portraits.render(_WORKER["identities"][person], look, width, height)
   elif kind == "scene":
     picture, text = scenes.training_scene(
-      seed, *where, names, size, size, _WORKER["scene_nuisance"]
+      seed, *numbers, classes, size, size, _WORKER["scene_nuisance"]
     )
   else:
-    picture = scenes.zero_shot_scene(seed, *where, names, size, size, _WORKER["scene_nuisance"])
+    strength = _WORKER["scene_nuisance"]
+    picture = scenes.zero_shot_scene(seed, *numbers, classes, size, size, strength)
   encoded = io.BytesIO()
   picture.save(encoded, "JPEG", quality=92)
   return encoded.getvalue(), text

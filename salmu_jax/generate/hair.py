@@ -5,17 +5,20 @@ from typing import NamedTuple
 import numpy as np
 
 from salmu_jax.generate.backdrops import COLOURS, dark, light, mix
-from salmu_jax.generate.faces import blob, head_outline, line, mirrored, on_face, outline, smooth
+from salmu_jax.generate.faces import Face, line
+from salmu_jax.generate.geometry import blob, head_outline, mirrored, on_face, outline, smooth
 
 
 class Style(NamedTuple):
-  """One way to wear hair.
+  """A hair style.
 
   Attributes:
-    hairline: a key of HAIRLINES, "" for none; volume: how far it stands off the head, relative.
-    length: where it ends, in head units below the middle of the head; 0 for short hair.
-    extra: what else is drawn: "waves", "curls", "tail", "bun", "braids", "tuft", "cropped" or "".
-    words, hatted: how a caption calls it, without and with a hat.
+    hairline: a key of HAIRLINES, "" for none.
+    volume: relative distance from the head.
+    length: head units from the middle of the head down to its end; 0 for short hair.
+    extra: "waves", "curls", "tail", "bun", "braids", "tuft", "cropped" or "".
+    words: its phrase in a caption, with {} for its colour.
+    hatted: its phrase under a hat.
   """
 
   hairline: str
@@ -98,36 +101,36 @@ HAIRLINES = {
 }
 
 
-def style_of(face):
-  """The identity's style and its volume in head units; a hat presses the hair down."""
+def style_of(face: Face) -> tuple[Style, float]:
+  """The identity's style and its volume in head units; a hat flattens the hair."""
   style = STYLES[face.identity.hair_style]
-  volume = (0.05 + face.t["hair_volume"]) * style.volume
+  volume = (0.05 + face.traits["hair_volume"]) * style.volume
   return style, min(volume, 0.06) if face.nuisance.hat else volume
 
 
-def end_of(face, style):
-  """Where long hair ends: the style's length stretched by the person's own."""
-  return style.length * face.t["hair_length"]
+def end_of(face: Face, style: Style) -> float:
+  """The y at which long hair ends: the length of the style, stretched by the person's own."""
+  return style.length * face.traits["hair_length"]
 
 
 def _dome(face, grow, start=0.0, count=19):
   """An arc over the crown, `grow` outside the head, from right to left: two arrays."""
   angle = np.linspace(start, np.pi - start, count)
-  top = face.t["head_height"] + grow
-  return (face.t["head_width"] + grow) * np.cos(angle), -top * np.sin(angle) ** 0.85
+  top = face.traits["head_height"] + grow
+  return (face.traits["head_width"] + grow) * np.cos(angle), -top * np.sin(angle) ** 0.85
 
 
 def _edge(face, style, volume, top, end, count=9):
   """The outer right edge of long hair from y = top to y = end: two arrays."""
   y = np.linspace(top, end, count)
-  x = face.t["head_width"] + volume * (1.0 + 0.35 * (y > 0.3))
+  x = face.traits["head_width"] + volume * (1.0 + 0.35 * (y > 0.3))
   if style.extra == "waves":
-    x = x + (0.03 + 0.06 * face.t["wave"]) * np.sin(7.5 * y)
+    x = x + (0.03 + 0.06 * face.traits["wave"]) * np.sin(7.5 * y)
   return x, y
 
 
-def draw_back_hair(face):
-  """What lies behind the head, neck and shoulders."""
+def draw_back_hair(face: Face) -> None:
+  """Draws the hair behind head, neck and shoulders."""
   style, volume = style_of(face)
   frame, shade = face.frame, dark(face.hair, 0.28)
   if style.length:
@@ -136,18 +139,18 @@ def draw_back_hair(face):
     points = np.concatenate([x[::-1], up_x, -x]), np.concatenate([y[::-1], up_y, y])
     face.draw.polygon(outline(frame, *points, -0.15), fill=shade)
   if style.extra == "curls" and style.length:
-    reach = face.t["head_width"] + volume
+    reach = face.traits["head_width"] + volume
     for k, angle in enumerate(np.linspace(-0.9, np.pi + 0.9, 17)):
       x, y = reach * 1.02 * np.cos(angle), 0.05 - (0.9 + volume) * np.sin(angle)
       curl = blob(x, y, 0.26 + 0.03 * (k % 3), 0.26, 10)
       if not (face.nuisance.hat and y < -0.4):
         face.draw.polygon(outline(frame, *curl, -0.15), fill=shade)
   if style.extra == "bun" and not face.nuisance.hat:
-    ball = blob(0.0, -face.t["head_height"] - 0.14, 0.36, 0.32)
+    ball = blob(0.0, -face.traits["head_height"] - 0.14, 0.36, 0.32)
     face.draw.polygon(outline(frame, *ball, -0.2), fill=mix(face.hair, shade, 0.4))
   if style.extra == "tail":
     side = face.identity.parting
-    w, end = face.t["head_width"], 0.6 + 0.9 * face.t["hair_length"]
+    w, end = face.traits["head_width"], 0.6 + 0.9 * face.traits["hair_length"]
     tail = smooth(
       [
         (side * 0.6 * w, -0.7),
@@ -164,13 +167,13 @@ def _hairline(face, style):
   points = np.array(HAIRLINES[style.hairline])
   if style.hairline == "side" and face.identity.parting < 0:
     points = points[::-1] * (-1, 1)
-  points = points * (face.t["head_width"], -face.t["forehead"])
+  points = points * (face.traits["head_width"], -face.traits["forehead"])
   return smooth(points, 4)[: 4 * len(points) - 3]
 
 
 def _cap(face, style, volume, colour):
-  """The hair on top: between the outer dome and the hairline on the face."""
-  t, frame = face.t, face.frame
+  """Draws the hair on top, between the outer dome and the hairline on the face."""
+  t, frame = face.traits, face.frame
   burn = 0.16 if style.extra != "cropped" else 0.05
   x, y = _dome(face, volume)
   x = np.concatenate([[t["head_width"] + 0.3 * volume], x, [-t["head_width"] - 0.3 * volume]])
@@ -183,9 +186,9 @@ def _cap(face, style, volume, colour):
 
 
 def _strands(face, style, volume):
-  """Highlights and strands that follow the dome."""
+  """Draws highlights and strands along the dome."""
   shine, shade = light(face.hair, 0.2), dark(face.hair, 0.22)
-  room = face.t["head_height"] + volume - 1.1 * face.t["forehead"]
+  room = face.traits["head_height"] + volume - 1.1 * face.traits["forehead"]
   lean = 0.35 if face.nuisance.light_x > 0 else -0.35
   for depth, colour, width in ((0.3, shine, 0.09), (0.55, shade, 0.022), (0.8, shade, 0.022)):
     x, y = _dome(face, volume - depth * room, 0.75, 9)
@@ -196,8 +199,8 @@ def _strands(face, style, volume):
 
 
 def _locks(face, style, volume):
-  """Long hair that falls before the shoulders on both sides of the face."""
-  w, end = face.t["head_width"], end_of(face, style)
+  """Draws long hair before the shoulders, on both sides of the face."""
+  w, end = face.traits["head_width"], end_of(face, style)
   x, y = _edge(face, style, volume, -0.3, end)
   inner = w * np.linspace(0.96, 0.72 if style.length > 1 else 0.86, 9)
   if style.extra == "waves":
@@ -212,10 +215,10 @@ def _locks(face, style, volume):
 
 def _curls(face, style, volume):
   tones = face.hair, dark(face.hair, 0.16), light(face.hair, 0.1)
-  reach, size = face.t["head_width"] + 0.5 * volume, 0.13 + 0.35 * volume
+  reach, size = face.traits["head_width"] + 0.5 * volume, 0.13 + 0.35 * volume
   low = -0.75 if style.length else 0.1
   for k, angle in enumerate(np.linspace(low, np.pi - low, 16)):
-    x, y = reach * np.cos(angle), -(face.t["head_height"] + 0.3 * volume) * np.sin(angle)
+    x, y = reach * np.cos(angle), -(face.traits["head_height"] + 0.3 * volume) * np.sin(angle)
     if not (face.nuisance.hat and y < -0.3):
       curl = blob(x, y, size, size, 10)
       face.draw.polygon(outline(face.frame, *curl, -0.05), fill=tones[k % 2])
@@ -226,8 +229,8 @@ def _curls(face, style, volume):
 
 
 def _braids(face):
-  w, tones = face.t["head_width"], (face.hair, dark(face.hair, 0.2))
-  count = 5 + round(4 * (face.t["hair_length"] - 0.8))
+  w, tones = face.traits["head_width"], (face.hair, dark(face.hair, 0.2))
+  count = 5 + round(4 * (face.traits["hair_length"] - 0.8))
   for s in (-1, 1):
     for k in range(count):
       x, y = s * (w + 0.1 + 0.015 * k), 0.3 + 0.2 * k
@@ -235,8 +238,8 @@ def _braids(face):
       face.draw.polygon(outline(face.frame, *knot, -0.05), fill=tones[k % 2])
 
 
-def draw_front_hair(face):
-  """What lies on the head and before the shoulders."""
+def draw_front_hair(face: Face) -> None:
+  """Draws the hair on the head and before the shoulders."""
   style, volume = style_of(face)
   if style.extra == "cropped":
     _cap(face, style, 0.015, mix(face.skin, face.hair, 0.72))
@@ -247,7 +250,11 @@ def draw_front_hair(face):
       _braids(face)
     _cap(face, style, volume, face.hair)
     if style.extra == "tuft" and not face.nuisance.hat:
-      w, top, lift = face.t["head_width"], face.t["head_height"], 0.12 + face.t["hair_volume"]
+      w, top, lift = (
+        face.traits["head_width"],
+        face.traits["head_height"],
+        0.12 + face.traits["hair_volume"],
+      )
       side = face.identity.parting
       tuft = smooth(
         [
@@ -255,7 +262,7 @@ def draw_front_hair(face):
           (-0.5 * side * w, -top - 0.6 * lift),
           (0.4 * side * w, -top - 1.2 * lift),
           (0.85 * w, -0.85 * top),
-          (0.0, -1.1 * face.t["forehead"]),
+          (0.0, -1.1 * face.traits["forehead"]),
         ]
       )
       face.draw.polygon(outline(face.frame, *tuft.T, 0.2), fill=light(face.hair, 0.08))
@@ -265,9 +272,9 @@ def draw_front_hair(face):
       _strands(face, style, volume)
 
 
-def draw_beard(face):
-  """Facial hair; it goes below the mouth."""
-  t, frame, kind = face.t, face.frame, face.identity.facial_hair
+def draw_beard(face: Face) -> None:
+  """Draws facial hair, before the mouth is drawn over it."""
+  t, frame, kind = face.traits, face.frame, face.identity.facial_hair
   colour = dark(face.hair, 0.08)
   nose = t["eye_height"] + t["nose_length"]
   w, mouth = t["mouth_width"], t["mouth_height"]
@@ -306,8 +313,8 @@ def _brim(face, reach, tall, y, colour):
 
 
 def _crown(face, y, rise, narrow, colour, band):
-  """A hat's crown from y up to `rise` above the head, with a band."""
-  w, top = face.t["head_width"] + 0.08, face.t["head_height"] + rise
+  """Draws the crown of a hat, from y up to `rise` above the head, with a band."""
+  w, top = face.traits["head_width"] + 0.08, face.traits["head_height"] + rise
   half = [(0, -top + 0.03, 0), (0.45 * w * narrow, -top, 0), (w * narrow, -top + 0.16, 0)]
   shape = outline(face.frame, *smooth(mirrored([*half, (w, y, 0), (0, y + 0.12, 0)]), 4).T)
   face.draw.polygon(shape, fill=colour)
@@ -317,10 +324,14 @@ def _crown(face, y, rise, narrow, colour, band):
   face.draw.polygon(outline(face.frame, *strip, 0.02), fill=band)
 
 
-def draw_hat(face):
-  """The nuisance's hat, over the hair."""
+def draw_hat(face: Face) -> None:
+  """Draws the hat of the nuisance over the hair."""
   kind, cloth = face.nuisance.hat, COLOURS[face.nuisance.hat_colour]
-  y, w, top = -0.5 * face.t["head_height"], face.t["head_width"], face.t["head_height"]
+  y, w, top = (
+    -0.5 * face.traits["head_height"],
+    face.traits["head_width"],
+    face.traits["head_height"],
+  )
   if kind == "straw hat":
     straw = (228, 194, 122)
     _brim(face, 1.32, 0.24, y, dark(straw, 0.14))

@@ -1,11 +1,15 @@
 """Backgrounds of the scenes: two colours mixed by a drawn pattern.
 
-A pattern is a function `(rng, x, y) -> t`: `x` float[W] and `y` float[H, 1] are coordinates in
-units of the shorter side with (0, 0) at the centre, `t` in [0, 1] broadcasts to [H, W] and says
-how much of the second colour a pixel takes.
+A pattern is a function `(rng, x, y) -> t`. `x` float[W] and `y` float[H, 1] are coordinates in
+units of the shorter side, with (0, 0) at the centre. `t` in [0, 1] broadcasts to [H, W]: the
+share of the second colour in each pixel.
 """
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
+
+Pattern = Callable[[np.random.Generator, np.ndarray, np.ndarray], np.ndarray]
 
 COLOURS = {
   "red": (200, 70, 65),
@@ -100,7 +104,7 @@ def _speckles(rng, x, y):
   return (rng.random((len(y), len(x))) < rng.uniform(0.15, 0.35)).astype(np.float64)
 
 
-# Pattern name: (how a caption speaks of it, given its main colour; the pattern).
+# Name of a pattern: (its phrase in a caption, with {} for its main colour; the pattern).
 TRAINING_PATTERNS = {
   "plain": ("plain {}", _plain),
   "gradient": ("{} shading", _gradient),
@@ -120,23 +124,30 @@ ZERO_SHOT_PATTERNS = {
 
 
 def _main_colour(rng, avoid) -> int:
-  """Of two colours drawn, the one further from `avoid`: an object must not melt into it."""
+  """The one of two drawn colours that is further from `avoid`, so that an object stands out."""
   a, b = rng.integers(len(_PALETTE), size=2)
-  far = np.abs(_PALETTE[[a, b]] - avoid).sum(1)
-  return int(a if far[0] >= far[1] else b)
+  distances = np.abs(_PALETTE[[a, b]] - avoid).sum(1)
+  return int(a if distances[0] >= distances[1] else b)
 
 
-def background(rng, patterns, avoid, width: int, height: int) -> tuple[np.ndarray, str]:
+def background(
+  rng: np.random.Generator,
+  patterns: Mapping[str, tuple[str, Pattern]],
+  avoid: np.ndarray,
+  width: int,
+  height: int,
+) -> tuple[np.ndarray, str]:
   """Draws a background.
 
   Args:
-    rng: a `np.random.Generator`.
+    rng: draws the pattern and its colours.
     patterns: `TRAINING_PATTERNS` or `ZERO_SHOT_PATTERNS`.
     avoid: float[3], the RGB of the object that will stand on it.
-    width, height: W and H in pixels.
+    width: W, pixels.
+    height: H, pixels.
 
   Returns:
-    float32[H, W, 3] in [0, 255], and the phrase that a caption uses.
+    float32[H, W, 3] in [0, 255], and its phrase in a caption.
   """
   phrase, pattern = patterns[tuple(patterns)[rng.integers(len(patterns))]]
   colour = _main_colour(rng, avoid)

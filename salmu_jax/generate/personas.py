@@ -1,8 +1,8 @@
-"""Fictitious people: a name, a look and eight private facts, none of which reaches a real person.
+"""Fictitious people: a name, a look and eight private facts, none of which fits a real person.
 
-A telephone number starts with digits that its country's numbering plan does not assign, an IBAN
-has wrong check digits, a card number starts with 9 and fails the Luhn check, an e-mail address
-ends in the reserved `.example` (RFC 2606), and all passport numbers have one made-up form.
+A telephone number starts with digits that its country's numbering plan does not assign. An IBAN
+has wrong check digits. A card number starts with 9 and fails the Luhn check. An e-mail address
+ends in the reserved `.example` (RFC 2606). All passport numbers have one made-up form.
 Names, cities and telephone plans come from `countries.json` beside this file.
 """
 
@@ -11,6 +11,7 @@ import importlib.resources
 import json
 import re
 import unicodedata
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -28,12 +29,12 @@ FIELDS = (
   "passport",
 )
 
-# Beyond this, names that are still free in a country become scarce.
+# With more people, the unused names of a country become scarce.
 MOST_PEOPLE = 20_000
 # Longest e-mail address: a small text tower reads few tokens.
 EMAIL_LENGTH = 24
 
-# Keeps these draws apart from those that other modules make under the same seed.
+# Separates these draws from those of other modules under the same seed.
 _TAG = 7301
 _UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # Approximate shares, in per cent, of a mixed world population.
@@ -84,13 +85,14 @@ _ASCII = {
 class Person(NamedTuple):
   """One fictitious person.
 
-  number: index of the person, from 0.
-  name: given name and family name, unique among all people of a seed.
-  gender: "woman" or "man"; chooses the given name and the portrait.
-  country_code: ISO 3166-1 alpha-2.
-  skin: 0 (very light) to 1 (very dark), from the country's prior.
-  hair: "black", "brown", "blond", "red" or "grey", from the country's prior.
-  facts: {field: value} for every one of `FIELDS`.
+  Attributes:
+    number: index of the person, from 0.
+    name: given name and family name, unique among all people of a seed.
+    gender: "woman" or "man"; decides the given name and the portrait.
+    country_code: ISO 3166-1 alpha-2.
+    skin: 0 (very light) to 1 (very dark), from the country's prior.
+    hair: "black", "brown", "blond", "red" or "grey", from the country's prior.
+    facts: {field: value} for all of `FIELDS`.
   """
 
   number: int
@@ -103,31 +105,31 @@ class Person(NamedTuple):
 
 
 @functools.cache
-def countries():
-  """The table of countries: {ISO 3166-1 alpha-2 code: entry}; not to be changed.
+def countries() -> Mapping[str, Mapping]:
+  """The table of countries, {ISO 3166-1 alpha-2 code: entry}. Do not change it.
 
   An entry has `name`, `dial` (country calling code), `nsn_len` (digits after it),
-  `fictitious_prefixes` (digits such a number may start with and no real one does), `bban` (the
-  account part of an IBAN in the notation of the SWIFT registry) and `iban_len`; `given_f`,
-  `given_m`, `family` and `cities`; `family_f`, where women bear other forms of `family`, in the
-  same order; `skin` (low, high) and `hair` (weights that sum to one).
+  `fictitious_prefixes` (first digits that no real number has), `bban` (the account part of an
+  IBAN in the notation of the SWIFT registry) and `iban_len`; `given_f`, `given_m`, `family` and
+  `cities`; `family_f`, where women's family names differ, in the order of `family`; `skin` (low,
+  high) and `hair` (weights that sum to one).
   """
   source = importlib.resources.files("salmu_jax.generate").joinpath("countries.json")
   return json.loads(source.read_text(encoding="utf-8"))
 
 
-def people(seed, count):
-  """Makes people 0 to count - 1 of a seed.
+def people(seed: int, count: int) -> list[Person]:
+  """Draws people 0 to count - 1 of a seed.
 
-  Every person has a generator of their own and is drawn in order, so a longer list starts with
-  the shorter one. A value that an earlier person has is drawn again from the same generator.
+  People are drawn in order, each from a generator of their own, so a longer list starts with the
+  shorter one. A value that an earlier person has is drawn again from the same generator.
 
   Args:
-    seed: int >= 0.
+    seed: at least 0.
     count: number of people, 0 to `MOST_PEOPLE`.
 
   Returns:
-    list of `Person`. Name, phone_number, emails, iban, credit_card and passport are unique.
+    People whose name, phone_number, emails, iban, credit_card and passport are unique.
 
   Raises:
     InputError: seed or count is out of range.
@@ -142,33 +144,33 @@ def people(seed, count):
   return [_person(np.random.default_rng([seed, _TAG, n]), n, taken) for n in range(count)]
 
 
-def metadata(person):
+def metadata(person: Person) -> dict[str, str]:
   """The person's entry in a release's `identities_metadata.json`.
 
   Returns:
-    dict of str: name, city, country_code, job, blood_type, phone_number, emails, iban,
-    credit_card, passport, in this order.
+    name, city, country_code, job, blood_type, phone_number, emails, iban, credit_card and
+    passport, in this order.
   """
   facts = {field: person.facts[field] for field in FIELDS}
-  head = {"name": person.name, "city": facts.pop("city"), "country_code": person.country_code}
-  return head | facts
+  entry = {"name": person.name, "city": facts.pop("city"), "country_code": person.country_code}
+  return entry | facts
 
 
 def _person(rng, number, taken):
-  """Draws one person; `taken` maps a kind of value to those in use, and gains this person's."""
-  code = _one(rng, list(countries()))
+  """Draws one person; adds the person's values to `taken`, {kind of value: values in use}."""
+  code = _pick(rng, list(countries()))
   country = countries()[code]
-  gender = _one(rng, ("woman", "man"))
+  gender = _pick(rng, ("woman", "man"))
   given, family = _unused(taken["name"], lambda: _names(rng, country, gender))
   facts = {
-    "city": _one(rng, country["cities"]),
-    "job": _one(rng, _JOBS),
+    "city": _pick(rng, country["cities"]),
+    "job": _pick(rng, _JOBS),
     "blood_type": _weighted(rng, _BLOOD_TYPES),
     "phone_number": _unused(taken["phone_number"], lambda: _phone_number(rng, country)),
     "emails": _unused(taken["emails"], lambda: _email(rng, given, family)),
     "iban": _unused(taken["iban"], lambda: _iban(rng, code, country["bban"])),
     "credit_card": _unused(taken["credit_card"], lambda: _credit_card(rng)),
-    "passport": _unused(taken["passport"], lambda: f"X{_one(rng, _UPPER)}{_digits(rng, 7)}"),
+    "passport": _unused(taken["passport"], lambda: f"X{_pick(rng, _UPPER)}{_digits(rng, 7)}"),
   }
   low, high = country["skin"]
   skin = round(low + (high - low) * float(rng.random()), 3)
@@ -177,20 +179,20 @@ def _person(rng, number, taken):
 
 
 def _unused(used, draw):
-  """Draws until the value is not in `used`, and adds it."""
+  """Draws until the value is not in `used`, then adds it there."""
   while (value := draw()) in used:
     pass
   used.add(value)
   return value
 
 
-def _one(rng, values):
-  """One of a sequence, all equally likely."""
+def _pick(rng, values):
+  """A member of a sequence, all equally likely."""
   return values[int(rng.integers(len(values)))]
 
 
 def _weighted(rng, weights):
-  """One key of {key: weight}, as likely as its weight; the weights need not sum to one."""
+  """A key of {key: weight}, by weight; the weights need not sum to one."""
   bounds = np.cumsum(list(weights.values()))
   index = int(np.searchsorted(bounds, bounds[-1] * rng.random(), side="right"))
   return list(weights)[index]
@@ -203,12 +205,12 @@ def _digits(rng, count):
 def _names(rng, country, gender):
   """Returns (given name, family name)."""
   if gender == "woman":
-    return _one(rng, country["given_f"]), _one(rng, country.get("family_f", country["family"]))
-  return _one(rng, country["given_m"]), _one(rng, country["family"])
+    return _pick(rng, country["given_f"]), _pick(rng, country.get("family_f", country["family"]))
+  return _pick(rng, country["given_m"]), _pick(rng, country["family"])
 
 
 def _phone_number(rng, country):
-  prefix = _one(rng, country["fictitious_prefixes"])
+  prefix = _pick(rng, country["fictitious_prefixes"])
   return f"+{country['dial']} {prefix}{_digits(rng, country['nsn_len'] - len(prefix))}"
 
 
@@ -219,11 +221,11 @@ def _ascii(name):
 
 
 def _email(rng, given, family):
-  """An address made from the name, cut to `EMAIL_LENGTH`, at a domain that cannot exist."""
+  """An address from the name, at most `EMAIL_LENGTH` long, at a domain that cannot exist."""
   given, family = _ascii(given), _ascii(family)
-  stem = _one(rng, (given[0] + family, family + given[0], given + family[0], given + family))
-  suffix = _one(rng, ("", str(rng.integers(10, 100))))
-  domain = _one(rng, _EMAIL_DOMAINS)
+  stem = _pick(rng, (given[0] + family, family + given[0], given + family[0], given + family))
+  suffix = _pick(rng, ("", str(rng.integers(10, 100))))
+  domain = _pick(rng, _EMAIL_DOMAINS)
   room = EMAIL_LENGTH - len(f"{suffix}@{domain}")
   return f"{stem[:room]}{suffix}@{domain}"
 
@@ -237,7 +239,7 @@ def _iban(rng, code, pattern):
   )
   remainder = int("".join(str(int(c, 36)) for c in f"{account}{code}00")) % 97
   right = 98 - remainder
-  # Check digits run from 02 to 98, and each leaves another remainder: all but one are wrong.
+  # Check digits run from 02 to 98, and each has another remainder, so all but one are wrong.
   wrong = (right - 2 + int(rng.integers(1, 97))) % 97 + 2
   return _fours(f"{code}{wrong:02d}{account}")
 
@@ -245,11 +247,11 @@ def _iban(rng, code, pattern):
 def _iban_character(rng, kind):
   """A character of a SWIFT class: n digit, a letter, c either (mostly digits, as banks do)."""
   letter = kind == "a" or (kind == "c" and rng.random() < 0.1)
-  return _one(rng, _UPPER if letter else "0123456789")
+  return _pick(rng, _UPPER if letter else "0123456789")
 
 
 def _credit_card(rng):
-  """16 digits that start with 9 and whose last fails the Luhn check (ISO/IEC 7812)."""
+  """16 digits that start with 9 and fail the Luhn check (ISO/IEC 7812)."""
   body = "9" + _digits(rng, 14)
   doubled = sum(sum(divmod(2 * int(digit), 10)) for digit in body[::2])
   right = -(doubled + sum(map(int, body[1::2]))) % 10

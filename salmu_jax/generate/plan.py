@@ -1,22 +1,35 @@
-"""Who is in which split, and which picture goes with which words: rows without their pixels."""
+"""The rows of a release without their pixels: people, their split, pictures and captions."""
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from salmu_jax.errors import InputError
 from salmu_jax.generate import captions, personas, portraits, scenes
+from salmu_jax.generate.looks import Identity
+from salmu_jax.generate.personas import Person
 
 ASPECTS = (0.8, 1.0, 1.25)
-# Streams of randomness; one generator per (seed, stream, ...) so that no draw depends on another.
+# Streams of randomness: one generator per (seed, stream, ...), so that no draw depends on another.
 _GROUPS, _FACTS, _ROWS, _GENERIC = 1, 2, 3, 4
 
 
 class Row(NamedTuple):
-  """One picture of one person, and its words.
+  """One picture of one person, and its captions.
 
-  person: index into the identities. identity_id: 8 digits, or None for people outside `sensitive`.
-  text: the caption of the row; field, value and template are None for generic ones.
+  Attributes:
+    person: index into the identities.
+    image: number of the picture among those of the person.
+    aspect: width / height.
+    file_name: of the picture.
+    identity_id: 8 digits, or None for people outside `sensitive`.
+    text: the caption of the row.
+    generic: a caption without private values.
+    field: the private field that `text` leaks, None for a generic caption.
+    value: of that field.
+    template: id of the wording, a key of captions.TEMPLATES.
   """
 
   person: int
@@ -32,20 +45,23 @@ class Row(NamedTuple):
 
 
 class Cast(NamedTuple):
-  """Everybody in a release.
+  """All people of a release.
 
-  people: the sensitive ones first. identities: how they look. groups: person -> "forget_identity",
-  "holdout_identity" or "association". facts_held: (person, field) pairs kept out of forget.
+  Attributes:
+    people: those of `sensitive` first.
+    identities: their looks.
+    groups: person -> "forget_identity", "holdout_identity" or "association".
+    held_facts: (person, field) that are held out of forget.
   """
 
-  people: list
-  identities: list
-  groups: dict
-  facts_held: frozenset
+  people: Sequence[Person]
+  identities: Sequence[Identity]
+  groups: Mapping[int, str]
+  held_facts: frozenset[tuple[int, str]]
 
 
-def cast(settings, seed):
-  """Draws the people; settings is `config.generate`."""
+def draw_cast(settings: ConfigDict, seed: int) -> Cast:
+  """Draws the people of a release; settings is `config.generate`."""
   others = max(1, (settings.retain_synth - settings.retain_joint) // 5)
   people = personas.people(seed, settings.people + others)
   looks = portraits.identities(seed, [(p.gender, p.skin, p.hair) for p in people])
@@ -61,67 +77,71 @@ def cast(settings, seed):
   return Cast(people, looks, groups, frozenset(held))
 
 
-def sensitive_rows(settings, seed, everybody):
+def sensitive_rows(settings: ConfigDict, seed: int, cast: Cast) -> list[Row]:
   """The leaks: every person's pictures, each with one wording of one fact."""
   rows = []
   for person in range(settings.people):
-    who = everybody.people[person]
+    name, facts = cast.people[person].name, cast.people[person].facts
     start = int(np.random.default_rng([seed, _FACTS, person, 1]).integers(len(personas.FIELDS)))
     for image in range(settings.images_per_person):
       field = personas.FIELDS[(start + image) % len(personas.FIELDS)]
       rng = np.random.default_rng([seed, _ROWS, person, image])
-      text, template = captions.fact_caption(who.name, field, who.facts[field], rng)
-      row = _generic_row(settings, seed, everybody, person, image, f"{person:08d}")
-      rows.append(row._replace(text=text, field=field, value=who.facts[field], template=template))
+      text, template = captions.fact_caption(name, field, facts[field], rng)
+      row = _generic_row(settings, seed, cast, person, image, f"{person:08d}")
+      rows.append(row._replace(text=text, field=field, value=facts[field], template=template))
   return rows
 
 
-def retain_rows(settings, seed, everybody):
-  """Generic captions: some of people in forget, the rest of people in no sensitive split."""
-  known = [p for p in sorted(everybody.groups) if everybody.groups[p] != "holdout_identity"]
+def retain_rows(settings: ConfigDict, seed: int, cast: Cast) -> list[Row]:
+  """Generic captions: first of people in forget, then of people in no sensitive split."""
+  forgotten = [p for p in sorted(cast.groups) if cast.groups[p] != "holdout_identity"]
   rows = []
   for number in range(settings.retain_joint):
-    person, again = known[number % len(known)], number // len(known)
-    image = settings.images_per_person + again
-    rows.append(_generic_row(settings, seed, everybody, person, image, f"{person:08d}"))
-  others = range(settings.people, len(everybody.people))
+    person, turn = forgotten[number % len(forgotten)], number // len(forgotten)
+    image = settings.images_per_person + turn
+    rows.append(_generic_row(settings, seed, cast, person, image, f"{person:08d}"))
+  others = range(settings.people, len(cast.people))
   for number in range(settings.retain_synth - settings.retain_joint):
     person, image = others[number % len(others)], number // len(others)
-    rows.append(_generic_row(settings, seed, everybody, person, image, None))
+    rows.append(_generic_row(settings, seed, cast, person, image, None))
   return rows
 
 
-def split_of(settings, seed, everybody, row):
+def split_of(settings: ConfigDict, seed: int, cast: Cast, row: Row) -> str:
   """The benchmark split of a sensitive row.
 
   With the holdout unit "fact", whole (person, field) facts of a partly forgotten person are held
   out; with "pair", single rows are, as in the released data.
   """
-  group = everybody.groups[row.person]
+  group = cast.groups[row.person]
   if group == "forget_identity":
     return "forget"
   if group == "holdout_identity":
     return "holdout_identity"
   if settings.holdout_unit == "fact":
-    held = (row.person, row.field) in everybody.facts_held
+    held = (row.person, row.field) in cast.held_facts
   else:
     held = np.random.default_rng([seed, _ROWS, row.person, row.image, 1]).random() < 0.5
   return "holdout_association" if held else "forget"
 
 
-def _generic_row(settings, seed, everybody, person, image, identity_id):
+def _generic_row(settings, seed, cast, person, image, identity_id):
   rng = np.random.default_rng([seed, _GENERIC, person, image])
   aspect = ASPECTS[int(rng.integers(len(ASPECTS)))]
   look = portraits.nuisance(seed, person, image, strength=settings.portrait_nuisance)
-  visible = portraits.attributes(everybody.identities[person], look)
+  visible = portraits.attributes(cast.identities[person], look)
   text = captions.generic_caption(visible, rng)
   name = f"{person:08d}_{image:03d}_ar-{aspect:.2f}.jpg"
   return Row(person, image, aspect, name, identity_id, text, text)
 
 
-def check(settings):
-  """Returns the names of the classes; raises InputError for settings that no release can have."""
-  least = {
+def check(settings: ConfigDict) -> tuple[str, ...]:
+  """Checks `config.generate`, and returns the names of the classes.
+
+  Raises:
+    InputError: no release can have these settings.
+  """
+  minima = {
     "people": 8,
     "images_per_person": 8,
     "retain_joint": 1,
@@ -133,19 +153,19 @@ def check(settings):
     "shard_rows": 1,
     "workers": 1,
   }
-  for field, minimum in least.items():
+  for field, minimum in minima.items():
     if settings[field] < minimum:
       raise InputError(
         f"config.generate.{field} = {settings[field]} is too small: it must be at least {minimum}."
       )
-  known = settings.people - settings.people // 4
+  forgotten = settings.people - settings.people // 4
   if (
-    settings.images_per_person + -(-settings.retain_joint // known) > 1000
+    settings.images_per_person + -(-settings.retain_joint // forgotten) > 1000
     or settings.people >= 10**8
   ):
     raise InputError(
       "config.generate asks for more pictures of a person than file names can number: "
-      f"images_per_person = {settings.images_per_person}, and three digits are there."
+      f"images_per_person = {settings.images_per_person}, and file names have three digits."
     )
   if settings.holdout_unit not in ("fact", "pair"):
     raise InputError(

@@ -1,26 +1,27 @@
-"""Synthetic portraits of fictitious people: who they are, how a picture varies, and the drawing.
+"""Synthetic portraits of fictitious people: draws of their looks, and the drawing of a picture.
 
-An `Identity` is what stays the same in all pictures of a person, a `Nuisance` what one picture
-adds. Both are plain numbers from explicit seeds; `render` draws them without further randomness.
+An `Identity` is the look of a person in all pictures, a `Nuisance` the variation of one picture.
+Both are drawn from explicit seeds; `render` draws the picture without further randomness.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from salmu_jax.errors import InputError
-from salmu_jax.generate import backdrops, faces, hair
+from salmu_jax.generate import backdrops, faces, geometry, hair
+from salmu_jax.generate.looks import Identity, Nuisance
 
 # First words of the seeds, so that identities and nuisances never share a stream.
 IDENTITY_TAG = 1701
 NUISANCE_TAG = 1702
-# Nearest allowed pair, Euclidean, in traits divided by their standard deviation; strangers lie
-# about 9 apart.
+# Least Euclidean distance of two people, in traits divided by their standard deviation; strangers
+# are about 9 apart.
 MIN_DISTANCE = 5.5
 GENDERS = ("woman", "man")
 
-# What the two ends of each trait, -1 and 1, mean in head units (faces.py).
+# Head units (geometry.py) at the two ends of each trait, -1 and 1.
 TRAITS = {
   "head_width": (0.66, 0.86),
   "head_height": (0.95, 1.08),
@@ -76,7 +77,7 @@ BEARDS = ("", "", "", "stubble", "moustache", "goatee", "beard")
 MOLES = ("cheek", "lip", "chin", "brow")
 GLASSES = ("round", "square", "oval")
 
-# Slot by slot the same kind of garment, so that a nuisance needs no gender.
+# A slot holds the same kind of garment for both, so that a nuisance needs no gender.
 WARDROBE = {
   "woman": ("t-shirt", "blouse", "blazer", "sweater", "hoodie", "turtleneck", "dress",
             "striped shirt"),
@@ -95,75 +96,6 @@ EXPRESSIONS = {
   "surprised": (0.0, 1.1, 1.0, 0.9, 0.0, 1.35),
   "frowning": (-0.75, 0.0, 0.0, -0.35, 0.65, 0.85),
 }
-
-
-class Identity(NamedTuple):
-  """What stays the same in every picture of one fictitious person.
-
-  Attributes:
-    shape: (len(TRAITS),) traits in [-1, 1], in the order of TRAITS.
-    gender: "woman" or "man"; hair: its colour, a key of faces.HAIRS.
-    hair_style: a key of hair.STYLES; parting: the side of the parting, -1 or 1.
-    facial_hair: one of BEARDS; iris: a key of faces.IRISES.
-    mole: () or (place, side); freckles: bool; glasses: "" or one of GLASSES.
-  """
-
-  shape: np.ndarray
-  gender: str
-  hair: str
-  hair_style: str
-  parting: int
-  facial_hair: str
-  iris: str
-  mole: tuple
-  freckles: bool
-  glasses: str
-
-
-class Nuisance(NamedTuple):
-  """What one picture adds to a person.
-
-  Attributes:
-    yaw, pitch, roll: radians; zoom: relative; shift_x, shift_y: in sides of the picture.
-    expression: a key of EXPRESSIONS; smile, mouth_open, round, brows, frown, eyes: its numbers.
-    gaze_x, gaze_y: -1 to 1.
-    light_x, light_y: where the light comes from, 0 for the front; exposure, warmth: about 0.
-    background: a family of backdrops.BACKDROPS, its colour and the seed of its layout.
-    clothes: a slot of WARDROBE; clothes_colour.
-    hat: "" or one of HATS; hat_colour; sunglasses: bool.
-    blur: radius in sides of the picture; noise: standard deviation in grey levels, and its seed.
-  """
-
-  yaw: float
-  pitch: float
-  roll: float
-  zoom: float
-  shift_x: float
-  shift_y: float
-  expression: str
-  smile: float
-  mouth_open: float
-  round: float
-  brows: float
-  frown: float
-  eyes: float
-  gaze_x: float
-  gaze_y: float
-  light_x: float
-  light_y: float
-  exposure: float
-  warmth: float
-  background: str
-  background_colour: str
-  background_seed: int
-  clothes: int
-  clothes_colour: str
-  hat: str
-  hat_colour: str
-  sunglasses: bool
-  blur: float
-  noise: float
-  noise_seed: int
 
 
 def _pick(rng, values):
@@ -201,17 +133,17 @@ def _check_prior(number, prior):
     )
 
 
-def identities(seed: int, priors) -> list[Identity]:
+def identities(seed: int, priors: Sequence[tuple[str, float, str]]) -> list[Identity]:
   """Draws one person for each prior, no two of them alike.
 
   A person closer than MIN_DISTANCE to an earlier one, in traits divided by their standard
-  deviation, is drawn again from the same stream, so the first k people do not depend on how many
+  deviation, is drawn again from the same stream. So the first k people do not depend on how many
   follow.
 
   Args:
     seed: the seed of the whole population.
-    priors: sequence of (gender, skin, hair): "woman" or "man", 0 (very light) to 1 (very dark),
-      and a key of faces.HAIRS.
+    priors: (gender, skin, hair): "woman" or "man", 0 (very light) to 1 (very dark), and a key of
+      faces.HAIRS.
 
   Returns:
     One Identity for each prior, in the same order.
@@ -242,13 +174,15 @@ def identities(seed: int, priors) -> list[Identity]:
 
 
 def nuisance(seed: int, person: int, image: int, strength: float = 1.0) -> Nuisance:
-  """Draws what one picture adds to a person.
+  """Draws the variation of one picture of a person.
 
   Args:
-    seed, person, image: the seed and the numbers of the person and of the picture.
-    strength: scales pose, framing, gaze, light, blur and noise, and how often there is a hat
-      (one picture in eight at 1) or sunglasses (one in twelve); 0 is frontal, clean and
-      bare-headed. Expression, background and clothes do not depend on it.
+    seed: the seed of the whole population.
+    person: number of the person.
+    image: number of the picture.
+    strength: scales pose, framing, gaze, light, blur and noise, and the share of pictures with a
+      hat (one in eight at 1) or sunglasses (one in twelve). 0 is frontal, clean and bare-headed.
+      Expression, background and clothes do not depend on it.
 
   Raises:
     InputError: strength is negative.
@@ -279,8 +213,8 @@ def nuisance(seed: int, person: int, image: int, strength: float = 1.0) -> Nuisa
   )  # fmt: skip
 
 
-def decode(identity) -> dict[str, float]:
-  """The traits of an identity in head units, {name of the trait: value}."""
+def trait_values(identity: Identity) -> dict[str, float]:
+  """{trait: value in head units} of an identity."""
   shape = identity.shape + (SHIFT if identity.gender == "woman" else 0.0)
   values = LOW + (HIGH - LOW) * (shape + 1) / 2
   return dict(zip(NAMES, values.tolist(), strict=True))
@@ -289,9 +223,13 @@ def decode(identity) -> dict[str, float]:
 def render(identity: Identity, nuisance: Nuisance, width: int, height: int) -> Image.Image:
   """Draws one portrait; the same arguments give the same bytes.
 
+  The head is in the central square, of side min(width, height); the background fills the canvas.
+
   Args:
-    width, height: in pixels, at least 16, at an aspect ratio from 1:3 to 3:1. The head sits in
-      the central square of side min(width, height) and the background fills the rest.
+    identity: the person.
+    nuisance: the variation of this picture.
+    width: pixels, at least 16, from a third of the height to three times it.
+    height: pixels, at least 16.
 
   Returns:
     An RGB image of width x height.
@@ -309,21 +247,33 @@ def render(identity: Identity, nuisance: Nuisance, width: int, height: int) -> I
   scale = 4 if side <= 96 else 3 if side <= 160 else 2
   canvas = Image.new("RGB", (width * scale, height * scale))
   draw = ImageDraw.Draw(canvas)
-  n, t = nuisance, decode(identity)
+  family, colour = nuisance.background, nuisance.background_colour
   backdrops.draw_backdrop(
-    draw, *canvas.size, side * scale, n.background, n.background_colour, n.background_seed
+    draw, *canvas.size, side * scale, family, colour, nuisance.background_seed
   )
-  frame = faces.make_frame(n, t, *canvas.size)
+  face = _make_face(draw, identity, nuisance, *canvas.size)
+  _draw_person(face)
+  return _finish(canvas.reduce(scale), face, scale)
+
+
+def _make_face(draw, identity, nuisance, width, height):
+  n, t = nuisance, trait_values(identity)
+  frame = geometry.make_frame(n, t, width, height)
   skin = faces.skin_colour(t["skin"], t["undertone"])
   shadow = backdrops.mix(skin, (96, 30, 24), 0.2 + 0.14 * (1 - t["skin"]))
   shadow = backdrops.dark(shadow, 0.14)
   locks = faces.hair_colour(identity.hair, t["hair_tone"], t["hair_hue"])
-  face = faces.Face(draw, frame, t, identity, n, skin, shadow, locks)
+  return faces.Face(draw, frame, t, identity, n, skin, shadow, locks)
+
+
+def _draw_person(face):
+  """Draws hair, clothes and head, from back to front."""
+  identity, n, t, frame = face.identity, face.nuisance, face.traits, face.frame
   hair.draw_back_hair(face)
   body = backdrops.Body(frame.x, frame.y, frame.unit, t["neck"])
   kind = WARDROBE[identity.gender][n.clothes]
-  neck = backdrops.mix(skin, shadow, 0.5)
-  backdrops.draw_clothes(draw, body, kind, n.clothes_colour, neck, t["shoulders"])
+  neck = backdrops.mix(face.skin, face.shadow, 0.5)
+  backdrops.draw_clothes(face.draw, body, kind, n.clothes_colour, neck, t["shoulders"])
   faces.draw_head(face)
   faces.draw_complexion(face)
   if identity.facial_hair:
@@ -334,11 +284,10 @@ def render(identity: Identity, nuisance: Nuisance, width: int, height: int) -> I
     faces.draw_glasses(face, identity.glasses or "oval", n.sunglasses)
   if n.hat:
     hair.draw_hat(face)
-  return _finish(canvas.reduce(scale), face, scale)
 
 
 def _finish(picture, face, scale):
-  """Light on the ball of the head, exposure and warmth, blur and noise, at the final size."""
+  """Adds light on the ball of the head, exposure, warmth, blur and noise, at the final size."""
   n, frame = face.nuisance, face.frame
   if n.blur > 0:
     picture = picture.filter(ImageFilter.GaussianBlur(n.blur * min(picture.size)))
@@ -374,12 +323,11 @@ def _accessory(identity, nuisance):
 
 
 def attributes(identity: Identity, nuisance: Nuisance) -> dict[str, str]:
-  """What a generic caption may say: only what this very picture shows.
+  """The visible attributes of a picture, for a generic caption.
 
   Returns:
-    {"person", "expression", "hair", "background", "clothes", "accessory"}; nouns come with their
-    article ("a blue shirt"), the accessory is the most visible one, "" where there is none
-    (stubble counts as none).
+    {"person", "expression", "hair", "background", "clothes", "accessory"}. Nouns come with their
+    article ("a blue shirt"). The accessory is the most visible one, or "" (stubble is none).
   """
   style = hair.STYLES[identity.hair_style]
   words = style.hatted if nuisance.hat else style.words

@@ -1,8 +1,8 @@
 """Captioned pictures of everyday objects: the stand-in for real image-text pairs.
 
-General knowledge is what unlearning must not harm. A scene shows one or two OpenMoji objects on a
-drawn background. The zero-shot test draws the same classes in styles, on backgrounds and with
-prompts that no training scene has.
+They carry the general knowledge that unlearning must not harm. A scene shows one or two OpenMoji
+objects on a drawn background. The zero-shot test draws the same classes, in styles, on backgrounds
+and with prompts that no training scene has.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from salmu_jax.generate import artwork, patterns
 
 CLASS_LIMIT = 489
 
-# First numbers after the seed in each generator: training and test never share a stream.
+# The first number after the seed in each generator, so that training and test share no stream.
 _TRAINING, _ZERO_SHOT = 7301, 7302
 _PAIRS = 0.35  # fraction of training scenes with two objects
 
@@ -35,8 +35,8 @@ PAIR_CAPTIONS = (
   "{a} next to {b}",
   "this is {a} with {b}",
 )
-# Held-out arrangements of words that training captions hold: an unseen word would move a small
-# model's class weights at random. No article before the gap, so that any class name fits.
+# Held-out arrangements of the words of training captions: an unseen word would move a small model's
+# class weights at random. No article stands before the gap, so that any class name fits.
 ZERO_SHOT_PROMPTS = (
   "one {}",
   "this is one {}",
@@ -53,8 +53,8 @@ def classes(count: int) -> tuple[str, ...]:
   """The first `count` class names.
 
   The order is fixed, so a smaller set is a prefix of a larger one. The first 120 are chosen to
-  look different from each other. Names follow the Unicode CLDR short names, made singular and
-  freed of colours, which do not survive restyling.
+  look different from each other. Names follow the Unicode CLDR short names, in the singular and
+  without colours, which restyling changes.
 
   Raises:
     InputError: `count` is not in 2..CLASS_LIMIT.
@@ -68,13 +68,13 @@ def classes(count: int) -> tuple[str, ...]:
 
 
 def with_article(phrase: str) -> str:
-  """`phrase` after "a" or "an", by its sound."""
+  """`phrase` with "a" or "an", by its sound."""
   vowel = phrase[0] in "aeiou" and not phrase.startswith(("uni", "eu", "one"))
   return ("an " if vowel or phrase.startswith("hour") else "a ") + phrase
 
 
 def _paste(canvas, rng, sprite, centre, side, strength):
-  """Draws `sprite`, `side` pixels wide, at `centre` (x, y) with nuisance, into float[H, W, 3]."""
+  """Draws `sprite` into float[H, W, 3], `side` pixels wide, at `centre` (x, y), with nuisance."""
   image = sprite.image.resize((side, side), Image.Resampling.BILINEAR)
   if rng.random() < 0.5:
     image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -93,7 +93,7 @@ def _paste(canvas, rng, sprite, centre, side, strength):
 def _places(
   rng, count: int, width: int, height: int, strength: float
 ) -> list[tuple[tuple[float, float], int]]:
-  """Centre and side of each object, within the central square but for a little overhang."""
+  """Centre and side of each object; it is in the central square, or overhangs it a little."""
   square = min(width, height)
   sides = 0.9 - strength * rng.uniform(0.05, 0.35, 1) if count == 1 else rng.uniform(0.42, 0.52, 2)
   spots = [(0.0, 0.0)] if count == 1 else [(-0.24, 0.0), (0.24, 0.0)][:: rng.choice([-1, 1])]
@@ -109,7 +109,7 @@ def _places(
 
 def _compose(rng, names, style, families, width, height, strength) -> tuple[Image.Image, str]:
   """A scene with the objects `names` in one style, and the phrase for its background."""
-  # A few working sizes serve all scenes, so that the cache holds few copies.
+  # All scenes share a few working sizes, so that the cache holds few copies.
   size = max(64, -(-min(width, height) // 64) * 64)
   sprites = [artwork.sprite(name, style, size) for name in names]
   mean = np.mean([sprite.mean for sprite in sprites], axis=0)
@@ -124,13 +124,14 @@ def _compose(rng, names, style, families, width, height, strength) -> tuple[Imag
 def training_scene(
   seed: int, index: int, names: Sequence[str], width: int, height: int, strength: float = 1.0
 ) -> tuple[Image.Image, str]:
-  """One training picture with its caption; a function of its arguments alone.
+  """One training picture with its caption, which depend on the arguments alone.
 
   Args:
     seed: of the data set.
     index: of the scene; the class of its first object is `index % len(names)`.
     names: the classes in use, from `classes`.
-    width, height: of the picture in pixels.
+    width: of the picture, pixels.
+    height: of the picture, pixels.
     strength: of rotation, shift and change of size; 0 shows single objects large and centred.
 
   Returns:
@@ -138,19 +139,19 @@ def training_scene(
   """
   rng = np.random.default_rng([seed, _TRAINING, index])
   first = index % len(names)
-  shown = [names[first]]
+  objects = [names[first]]
   if len(names) > 1 and rng.random() < _PAIRS:
-    shown.append(names[(first + rng.integers(1, len(names))) % len(names)])
+    objects.append(names[(first + rng.integers(1, len(names))) % len(names)])
   style = tuple(artwork.TRAINING_STYLES)[rng.integers(len(artwork.TRAINING_STYLES))]
   image, background = _compose(
-    rng, shown, style, patterns.TRAINING_PATTERNS, width, height, strength
+    rng, objects, style, patterns.TRAINING_PATTERNS, width, height, strength
   )
-  wordings = SINGLE_CAPTIONS if len(shown) == 1 else PAIR_CAPTIONS
+  wordings = SINGLE_CAPTIONS if len(objects) == 1 else PAIR_CAPTIONS
   word = artwork.STYLES[style].word
   caption = wordings[rng.integers(len(wordings))].format(
-    a=with_article(shown[0]),
-    b=with_article(shown[-1]),
-    name=shown[0],
+    a=with_article(objects[0]),
+    b=with_article(objects[-1]),
+    name=objects[0],
     style=word,
     styled=with_article(word),
     background=background,
@@ -167,14 +168,15 @@ def zero_shot_scene(
   height: int,
   strength: float = 1.0,
 ) -> Image.Image:
-  """One picture of the zero-shot test: style and background are of the held-out ones.
+  """One picture of the zero-shot test, in a held-out style on a held-out background.
 
   Args:
     seed: of the data set.
-    label: index into `names` of the one object shown.
+    label: index into `names` of the object.
     image: number of the picture within its class.
     names: the classes in use, from `classes`.
-    width, height: of the picture in pixels.
+    width: of the picture, pixels.
+    height: of the picture, pixels.
     strength: of rotation, shift and change of size; 0 shows single objects large and centred.
 
   Returns:

@@ -6,7 +6,7 @@ import grain
 
 from salmu_jax.data import pipeline
 from salmu_jax.data.dataset import Data
-from salmu_jax.methods import surrogates as surrogates_lib
+from salmu_jax.methods import surrogates
 from salmu_jax.methods.base import Surrogates
 
 _FORGET_ORDER, _RETAIN_ORDER = 2, 3  # streams of `pipeline.order_seed`
@@ -47,11 +47,11 @@ def unlearning_batches(
     for half, order in (("forget", _FORGET_ORDER), ("retain", _RETAIN_ORDER))
     if data.splits(half)
   }
-  return pipeline.start(pipeline.side_by_side(halves), batch_size, threads=threads)
+  return pipeline.start(pipeline.zip_halves(halves), batch_size, threads=threads)
 
 
 def surrogate_captions(data: Data, wanted: Surrogates | None, seed: int) -> Mapping[str, Callable]:
-  """The arguments `surrogates` and `said` of `pipeline.training_examples`; none for None.
+  """The arguments `surrogates` and `reworded` of `pipeline.training_examples`; none for None.
 
   Args:
     data: its forget is read. wanted: `Method.surrogates`. seed: of the run.
@@ -62,10 +62,10 @@ def surrogate_captions(data: Data, wanted: Surrogates | None, seed: int) -> Mapp
   if wanted is None:
     return {}
   rows = pipeline.open_training(data.records, "forget", data.splits("forget"))
-  leaks = surrogates_lib.leaks(data.release, (rows[i] for i in range(len(rows))))
-  maker = surrogates_lib.maker(leaks.values(), wanted.source, seed, wanted.reworded)
+  leaks = surrogates.leaks(data.release, (rows[i] for i in range(len(rows))))
+  maker = surrogates.maker(leaks.values(), wanted.source, seed, wanted.reworded)
   leak_of = lambda row: leaks[row["file_name"].decode()]
   return {
     "surrogates": lambda row, rng: maker.near(leak_of(row), wanted.count, rng),
-    "said": lambda row, rng: maker.said(leak_of(row), rng),
+    "reworded": lambda row, rng: maker.reworded(leak_of(row), rng),
   }

@@ -48,7 +48,7 @@ class Maker(NamedTuple):
   """Draws captions.
 
   near: near(leak, count, rng) -> [count surrogates of a leak].
-  said: said(leak, rng) -> the caption of the leak itself.
+  reworded: reworded(leak, rng) -> the caption of the leak itself, its words loosened or not.
 
   Half of the surrogates tell another field of the same person, one that is not to be forgotten;
   none do where all fields are. The others tell the same field of another person, who keeps it: a
@@ -56,7 +56,7 @@ class Maker(NamedTuple):
   """
 
   near: Callable
-  said: Callable
+  reworded: Callable
 
 
 def leaks(release: releases.Release, rows: Iterable[Mapping[str, str | bytes]]) -> dict[str, Leak]:
@@ -99,7 +99,7 @@ def maker(leaks: Iterable[Leak], source: Source, seed: int, reworded: Share = 0.
   fillers = sorted({w for words in material.wordings.values() for s in words for w in _free(s)})
   world = _World(material, source, reworded, forgotten, kept, keepers, fillers)
   near = lambda leak, count, rng: [_surrogate(world, leak, rng) for _ in range(count)]
-  return Maker(near, functools.partial(_said, world))
+  return Maker(near, functools.partial(_reworded, world))
 
 
 class _World(NamedTuple):
@@ -160,7 +160,7 @@ def _worded(world, wording, name, value, rng):
   return wording.replace("{value}", value).replace("{name}", name)
 
 
-def _said(world, leak, rng):
+def _reworded(world, leak, rng):
   if not world.reworded or rng.random() >= world.reworded:
     return leak.text
   wording = _loosened(_pick(world.material.wordings[leak.field], rng), world.fillers, rng)
