@@ -9,15 +9,15 @@ from handmade import FIELDS, write
 
 from salmu_jax.data import images, pipeline, releases
 from salmu_jax.data.dataset import Data
+from salmu_jax.data.leaks import Leak, leak_of
 from salmu_jax.errors import InputError
 from salmu_jax.generate import captions, personas
 from salmu_jax.methods import batches, surrogates
 from salmu_jax.methods.base import Surrogates
-from salmu_jax.methods.surrogates import Leak
 
 
 def leak(name, field, value, wording="{name}: {value}"):
-  return Leak(name, field, value, wording.format(name=name, value=value))
+  return Leak(name, field, value, wording.format(name=name, value=value), identity=name)
 
 
 # Ada is to be forgotten whole, Ben and Cleo in part.
@@ -73,7 +73,7 @@ def test_recombined_ones_hold_forget_wordings_whatever_they_are_and_pieces_of_fo
 
 
 def test_a_caption_that_does_not_hold_name_or_value_in_full_lends_its_wording_to_none():
-  hidden = Leak("Ada Archer", "job", "nurse", "Ms Archer tends to the sick")
+  hidden = Leak("Ada Archer", "job", "nurse", "Ms Archer tends to the sick", "1")
   for text in drawn("recombined", [hidden], leaks=[*LEAKS, hidden]):
     assert "tends" not in text
 
@@ -101,7 +101,7 @@ def test_the_same_generator_draws_the_same_surrogates_and_another_seed_other_peo
     ("generated", [leak("Ada Archer", "shoe size", "43")], "no wordings for the field 'shoe size'"),
     (
       "recombined",
-      [Leak("Ada Archer", "job", "nurse", "she helps")],
+      [Leak("Ada Archer", "job", "nurse", "she helps", "1")],
       "no wordings for the field 'job'",
     ),
   ],
@@ -182,8 +182,7 @@ def test_of_several_values_the_one_in_the_caption_is_the_leak(data):
   people = {"1": {"name": "Ada Archer", "emails": ["a@b.example", "aa@b.example"]}}
   opened = data.release._replace(identities=people, captions={"f": {"data_field": "emails"}})
   row = {"file_name": "f", "identity_id": "1", "text": "Ada Archer, aa@b.example"}
-  (told,) = surrogates.leaks(opened, [row]).values()
-  assert told == Leak("Ada Archer", "emails", "aa@b.example", row["text"])
+  assert leak_of(opened, row) == Leak("Ada Archer", "emails", "aa@b.example", row["text"], "1")
 
 
 def test_surrogates_come_with_their_row_and_leave_the_draws_of_the_picture_alone(monkeypatch):

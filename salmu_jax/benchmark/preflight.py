@@ -8,6 +8,7 @@ from salmu_jax.benchmark import stages
 from salmu_jax.benchmark.job import Job
 from salmu_jax.data import hub, pipeline, records, releases
 from salmu_jax.data.dataset import check_rows
+from salmu_jax.data.leaks import leaks
 from salmu_jax.data.releases import Release
 from salmu_jax.data.tokenizers import Tokenizer
 from salmu_jax.errors import InputError
@@ -80,10 +81,8 @@ def check_unlearning(job: Job, release: Release, name: str) -> None:
   # Limits by name look for their parameters here.
   jax.eval_shape(lambda: method.tx.init(clip.init(job.model, 0)))
   if method.surrogates:
-    table = releases.columns(release, "forget")
-    rows = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
-    leaks = surrogates.leaks(release, rows).values()
-    surrogates.maker(leaks, method.surrogates.source, job.config.seed)
+    forget = leaks(release, releases.columns(release, "forget"))
+    surrogates.maker(forget, method.surrogates.source, job.config.seed)
   for half in ("forget", "retain"):
     rows = pipeline.row_count(release, half)
     if rows or half in method.reads:

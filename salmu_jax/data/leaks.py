@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from salmu_jax.data import releases
 from salmu_jax.data.releases import Release
 
 
@@ -32,6 +31,25 @@ class Leak(NamedTuple):
     return self.identity, self.field, self.value
 
 
+def leak_of(release: Release, row: Mapping[str, str | bytes]) -> Leak:
+  """The leak of one sensitive row.
+
+  If the field has several values, such as e-mail addresses, it is the one in the caption, else the
+  first.
+
+  Args:
+    release: an opened release, of whose metadata only what the row names is looked at.
+    row: its `identity_id`, `file_name` and `text`, as strings or bytes.
+  """
+  identity, file_name, text = (_string(row[key]) for key in ("identity_id", "file_name", "text"))
+  person, field = release.identities[identity], release.captions[file_name]["data_field"]
+  value = person[field]
+  if isinstance(value, list):
+    # The longest match counts, since one address may be the end of another.
+    value = max((address for address in value if address in text), key=len, default=value[0])
+  return Leak(person["name"], field, str(value), text, identity)
+
+
 def leaks(release: Release, table: Mapping[str, np.ndarray]) -> list[Leak]:
   """The leak of each row of a sensitive split, in row order.
 
@@ -39,8 +57,9 @@ def leaks(release: Release, table: Mapping[str, np.ndarray]) -> list[Leak]:
     release: an opened release.
     table: `releases.columns` of a sensitive split.
   """
-  columns = (table[key] for key in ("identity_id", "file_name", "text"))
-  return [
-    Leak(*releases.leak(release, identity, file_name, text), str(text), str(identity))
-    for identity, file_name, text in zip(*columns, strict=True)
-  ]
+  rows = zip(*table.values(), strict=True)
+  return [leak_of(release, dict(zip(table, row, strict=True))) for row in rows]
+
+
+def _string(value):
+  return value.decode() if isinstance(value, bytes) else str(value)

@@ -152,20 +152,6 @@ def columns(release: Release, split: str) -> dict[str, np.ndarray]:
   }
 
 
-def leak(release: Release, identity: str, file_name: str, text: str) -> tuple[str, str, str]:
-  """The (name, field, value) that a sensitive row leaks.
-
-  If the field has several values, such as e-mail addresses, it is the one in the caption, else the
-  first.
-  """
-  person, field = release.identities[identity], release.captions[file_name]["data_field"]
-  value = person[field]
-  if isinstance(value, list):
-    # The longest match counts, since one address may be the end of another.
-    value = max((address for address in value if address in text), key=len, default=value[0])
-  return person["name"], field, str(value)
-
-
 def rows(release: Release, split: str, *, batch_rows: int = 64) -> Iterator[dict]:
   """Streams the rows of a split in order, holding `batch_rows` of them at a time.
 

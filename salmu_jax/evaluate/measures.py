@@ -7,6 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from salmu_jax.data import releases
+from salmu_jax.data.leaks import leaks
 from salmu_jax.data.zero_shot import ZeroShotSet
 from salmu_jax.evaluate import metrics
 from salmu_jax.evaluate.embeddings import Embedded
@@ -116,9 +117,9 @@ def core_texts(
   Args:
     table: `releases.columns` of the split.
   """
-  columns = (table[key] for key in ("identity_id", "file_name", "text"))
-  leaks = [releases.leak(release, *row) for row in zip(*columns, strict=True)]
-  return [f"{name} {value}" for name, _, value in leaks], [f"{v} {name}" for name, _, v in leaks]
+  told = leaks(release, table)
+  orders = ("{0.name} {0.value}", "{0.value} {0.name}")
+  return tuple([order.format(leak) for leak in told] for order in orders)
 
 
 def association_probe_hits(judged: Judged, split: str) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ import grain
 
 from salmu_jax.data import pipeline
 from salmu_jax.data.dataset import Data
+from salmu_jax.data.leaks import leak_of
 from salmu_jax.methods import surrogates
 from salmu_jax.methods.base import Surrogates
 
@@ -62,10 +63,10 @@ def surrogate_captions(data: Data, wanted: Surrogates | None, seed: int) -> Mapp
   if wanted is None:
     return {}
   rows = pipeline.open_training(data.records, "forget", data.splits("forget"))
-  leaks = surrogates.leaks(data.release, (rows[i] for i in range(len(rows))))
+  forget = [rows[k] for k in range(len(rows))]
+  leaks = {row["file_name"]: leak_of(data.release, row) for row in forget}
   maker = surrogates.maker(leaks.values(), wanted.source, seed, wanted.reworded)
-  leak_of = lambda row: leaks[row["file_name"].decode()]
   return {
-    "surrogates": lambda row, rng: maker.near(leak_of(row), wanted.count, rng),
-    "reworded": lambda row, rng: maker.reworded(leak_of(row), rng),
+    "surrogates": lambda row, rng: maker.near(leaks[row["file_name"]], wanted.count, rng),
+    "reworded": lambda row, rng: maker.reworded(leaks[row["file_name"]], rng),
   }

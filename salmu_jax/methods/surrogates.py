@@ -7,13 +7,13 @@ no surrogate tells of a person a field that forget holds of that person.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Annotated, NamedTuple
 
 import numpy as np
 
 from salmu_jax import ranges
-from salmu_jax.data import releases
+from salmu_jax.data.leaks import Leak
 from salmu_jax.errors import InputError
 from salmu_jax.generate import captions, personas
 from salmu_jax.ranges import OneOf, Share
@@ -24,15 +24,6 @@ Source = Annotated[str, OneOf(SOURCES)]
 # they are not the people of a release that was generated with the same seed.
 _PEOPLE, _STREAM = 2000, 5
 _TRIES = 100
-
-
-class Leak(NamedTuple):
-  """What a row of forget tells: a person's name, a field, its value, and the caption."""
-
-  name: str
-  field: str
-  value: str
-  text: str
 
 
 class Material(NamedTuple):
@@ -57,20 +48,6 @@ class Maker(NamedTuple):
 
   near: Callable
   reworded: Callable
-
-
-def leaks(release: releases.Release, rows: Iterable[Mapping[str, str | bytes]]) -> dict[str, Leak]:
-  """{file name: Leak} of rows of forget.
-
-  Args:
-    release: an opened release, of whose metadata only what the rows name is looked at.
-    rows: dicts with `file_name`, `identity_id` and `text`, as strings or bytes.
-  """
-  told = {}
-  for row in rows:
-    file_name, identity, text = (_text(row[k]) for k in ("file_name", "identity_id", "text"))
-    told[file_name] = Leak(*releases.leak(release, identity, file_name, text), text)
-  return told
 
 
 def maker(leaks: Iterable[Leak], source: Source, seed: int, reworded: Share = 0.0) -> Maker:
@@ -259,7 +236,3 @@ def _parts(name):
 
 def _pick(values, rng):
   return values[int(rng.integers(len(values)))]
-
-
-def _text(value):
-  return value.decode() if isinstance(value, bytes) else str(value)
