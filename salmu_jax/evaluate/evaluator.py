@@ -1,11 +1,13 @@
 """Judges parameters by the metrics table: every picture and every text embedded once."""
 
 import copy
+import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from ml_collections import ConfigDict
 
 from salmu_jax.data import derived, pipeline, releases
@@ -46,7 +48,7 @@ class Evaluator:
     settings: ConfigDict,
     mesh: jax.sharding.Mesh,
     *,
-    cache,
+    cache: pathlib.Path,
     zero_shot_set: ZeroShotSet | None,
     threads: int = 1,
   ):
@@ -186,7 +188,9 @@ class Evaluator:
       z, self._release, self.tables, masks, self._zero_shot, self._settings, gallery, rng
     )
 
-  def _draw_gallery(self, masks) -> tuple[np.ndarray, np.random.RandomState]:
+  def _draw_gallery(
+    self, masks: Mapping[str, tuple[str, np.ndarray]]
+  ) -> tuple[np.ndarray, np.random.RandomState]:
     """Texts drawn without replacement, of forget, then of retain_disjoint; and what drew them."""
     rng = np.random.RandomState(self._settings.seed)
     source, mask = masks["retain_disjoint"]
@@ -258,7 +262,12 @@ class Evaluator:
       tick(int(valid.sum()))
     return np.concatenate(parts)
 
-  def embed_texts(self, params, texts, tick=lambda count: None):
+  def embed_texts(
+    self,
+    params: optax.Params,
+    texts: Sequence[str],
+    tick: Callable[[int], None] = lambda count: None,
+  ) -> np.ndarray:
     """(N, D) of texts, in their order; tick(count) is called as they are done."""
     size = self._settings.batch_size
     parts = []

@@ -232,7 +232,7 @@ class CLIP(nn.Module):
   scan: bool = False
   bias: bool = False
 
-  def setup(self):
+  def setup(self) -> None:
     options = (self.sizes, self.dtype, self.remat, self.scan)
     self.visual = Vision(*options)
     self.text = Text(*options)

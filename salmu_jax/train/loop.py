@@ -34,24 +34,19 @@ def fit(
   progress: Callable[[int, dict[str, float]], None],
   stop_asked: Callable[[], bool] = lambda: False,
 ) -> TrainState:
-  """Runs steps up to `schedule.total_steps`, from the newest checkpoint if there is one.
+  """The state after `schedule.total_steps` steps, from the newest checkpoint if there is one.
 
-  Metrics stay on the device between log steps; each logged value is the mean since the last log
-  line.
+  Metrics stay on the device between log steps; each logged value is the mean since the last one.
 
   Args:
     step: step(state, batch) -> (state, metrics), jitted.
     state: the state to start from; donated.
     iterator: a checkpointable iterator of host batches.
-    schedule: the length of the run.
-    mesh: the devices.
+    schedule, mesh: the length of the run, and the devices.
     checkpoints: where the state is saved and restored.
     writer: where metrics are logged.
     progress: progress(done, metrics), called with the number of finished steps.
     stop_asked: stop_asked() -> bool, called after every step; all processes get the same answer.
-
-  Returns:
-    The final state.
 
   Raises:
     InputError: a metric is not finite; names the step. The last good checkpoint is kept.
