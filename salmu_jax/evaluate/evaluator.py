@@ -188,9 +188,7 @@ class Evaluator:
       z, self._release, self.tables, masks, self._zero_shot, self._settings, gallery, rng
     )
 
-  def _draw_gallery(
-    self, masks: Mapping[str, tuple[str, np.ndarray]]
-  ) -> tuple[np.ndarray, np.random.RandomState]:
+  def _draw_gallery(self, masks):
     """Texts drawn without replacement, of forget, then of retain_disjoint; and what drew them."""
     rng = np.random.RandomState(self._settings.seed)
     source, mask = masks["retain_disjoint"]
