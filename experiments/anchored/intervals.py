@@ -4,40 +4,40 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from salmu_jax.results import diagnosis
+from salmu_jax.results import shares as results_shares
+from salmu_jax.results.diagnosis import THRESHOLDS
+from salmu_jax.results.shares import SIDES
 
 _REPLICATES = 2000
-# Share -> the metric with the gap between Compromised and Clean.
-GAPS = {"leak removed": "RetFail_MRR", "Inter lost": "InterIdSim", "Intra lost": "IntraIdSim"}
+# The metrics with a gap between Compromised and Clean that has an interval.
+GAPS = tuple(side.metric for side in SIDES.values() if not side.of_value)
 
 
 def shares(
   scores: dict[str, float], clean: dict[str, float], compromised: dict[str, float]
 ) -> dict[str, float]:
-  """The quantities that the clauses limit: shares of gaps, and differences from the bounds."""
-  verdict = diagnosis.diagnose(scores, clean, compromised)
+  """The quantities that the clauses limit: the shares, and differences from the bounds."""
   return {
-    "leak removed": verdict.leakage_reduction,
-    "Inter lost": verdict.inter_gap_lost,
-    "Intra lost": verdict.intra_gap_lost,
-    "GenKnow lost": verdict.general_knowledge_loss,
+    **_labelled(results_shares.shares(scores, clean, compromised)),
     "AssocStr": scores["AssocStr"] - clean["AssocStr"],
     "VisIdInt": scores["VisIdInt"] - compromised["VisIdInt"],
     "FragSim": scores["FragSim"] - compromised["FragSim"],
   }
 
 
+def _labelled(shares):
+  return {SIDES[name].label: share for name, share in shares.items()}
+
+
 def clauses(shares: dict[str, float]) -> list[str]:
-  """The names of the clauses that a model with these `shares` fails."""
-  limits = diagnosis.THRESHOLDS
+  """The metrics whose clauses a model with these `shares` fails."""
   failures = {
-    "leak": shares["leak removed"] < limits["leakage_reduction"],
+    side.metric: shares[side.label] < THRESHOLDS[side.threshold] for side in SIDES.values()
+  }
+  failures |= {
     "AssocStr": abs(shares["AssocStr"]) > 0.05,
-    "Inter": shares["Inter lost"] > limits["holdout_gap_lost"],
-    "Intra": shares["Intra lost"] > limits["holdout_gap_lost"],
     "VisIdInt": shares["VisIdInt"] < -0.02,
     "FragSim": shares["FragSim"] < -0.02,
-    "GenKnow": shares["GenKnow lost"] > limits["general_knowledge_loss"],
   }
   return [name for name, failed in failures.items() if failed]
 
@@ -48,7 +48,7 @@ def mean(by_seed: Sequence[dict[str, float]]) -> dict[str, float]:
 
 
 def interval(records: Sequence[dict], label: str) -> dict[str, tuple[float, float]]:
-  """{share of GAPS: (low, high)}: the 95 % bootstrap CI of the mean over seeds.
+  """{label of a share of GAPS: (low, high)}: the 95 % bootstrap CI of the mean over seeds.
 
   People are resampled within each seed. Bounds and model are judged on the same people in every
   replicate.
@@ -59,25 +59,20 @@ def interval(records: Sequence[dict], label: str) -> dict[str, tuple[float, floa
   """
   by_seed = [_replicates(record, label) for record in records]
   ends = {}
-  for share in GAPS:
+  for share in by_seed[0]:
     means = np.mean([replicates[share] for replicates in by_seed], axis=0)
     ends[share] = tuple(float(end) for end in np.percentile(means, [2.5, 97.5]))
   return ends
 
 
 def _replicates(record, label):
-  """{share: (R,)} of one seed, R replicates."""
+  """{label of a share: (R,)} of one seed, R replicates."""
   models = [record["runs"][label], record["clean"], record["compromised"]]
-  people = sorted(
-    {person for m in models for key in GAPS.values() for person in m["by_identity"][key]}
-  )
+  people = sorted({person for m in models for key in GAPS for person in m["by_identity"][key]})
   rng = np.random.default_rng(record["seed"])
   weights = rng.multinomial(len(people), np.full(len(people), 1 / len(people)), _REPLICATES)
-  replicates = {}
-  for share, key in GAPS.items():
-    value, low, high = (_means(m["by_identity"][key], people, weights) for m in models)
-    replicates[share] = (high - value) / (high - low)
-  return replicates
+  draws = [{key: _means(m["by_identity"][key], people, weights) for key in GAPS} for m in models]
+  return _labelled(results_shares.shares(*draws))
 
 
 def _means(sums, people, weights):

@@ -16,7 +16,7 @@ PICTURE = pathlib.Path(__file__).parent / "frontier.png"
 
 def _place(shares):
   """(holdout gap lost, leak left) as shares, at least as large as a logarithmic axis shows."""
-  lost = max(shares["Inter lost"], shares["Intra lost"])
+  lost = 1 - min(shares["InterIdSim kept"], shares["IntraIdSim kept"])
   return max(lost, 0.005), max(1 - shares["leak removed"], 3e-4)
 
 

@@ -5,21 +5,14 @@ from collections.abc import Iterable
 
 from experiments.anchored import intervals, variants
 from salmu_jax.report import markdown as md
+from salmu_jax.results.shares import SIDES
 from salmu_jax.runtime import files
 
 RESULTS = pathlib.Path(__file__).parent / "results"
-_SHOWN = (
-  "leak removed",
-  "AssocStr",
-  "Inter lost",
-  "Intra lost",
-  "GenKnow lost",
-  "VisIdInt",
-  "FragSim",
-)
+_SHARES = tuple(side.label for side in SIDES.values())
+_SHOWN = (*_SHARES, "AssocStr", "VisIdInt", "FragSim")
 _NOT_YET = "Not run yet.\n"
 _ATTACKED = ("clean", "anchored", "reworded", "compromised")
-_PERCENT = ("leak removed", "Inter lost", "Intra lost", "GenKnow lost")
 
 
 def records() -> dict[str, dict]:
@@ -38,7 +31,7 @@ def shares(record: dict, label: str) -> dict[str, float]:
 
 
 def _cell(key, value):
-  return f"{value:.1%}" if key in _PERCENT else f"{value:+.3f}"
+  return f"{value:.1%}" if key in _SHARES else f"{value:+.3f}"
 
 
 def frontier() -> str:

@@ -1,12 +1,12 @@
 """The study's tables from results/*.json: tuned, untuned, by budget, and against the paper."""
 
-import math
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from experiments.baselines import space
 from salmu_jax.report import markdown as md
 from salmu_jax.results import diagnosis
+from salmu_jax.results.shares import SIDES, ranked
 from salmu_jax.runtime import files
 
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -56,39 +56,35 @@ def untuned() -> str:
   return _table(rows, ("method", "settings"))
 
 
-def _table(rows: Iterable[tuple], heads: tuple[str, str]) -> str:
+def _table(rows: Sequence[tuple], heads: tuple[str, str]) -> str:
   """A table of runs, from (method, setting, run)."""
-  heads = [*heads, *SHOWN, "leak removed", "GenKnow lost", "holdout gap lost", "failure mode"]
-  lines = [heads, ["---", "---", *["---:"] * (len(SHOWN) + 3), "---"]]
+  sides = [side.label for side in SIDES.values()]
+  heads = [*heads, *SHOWN, *sides, "failure mode"]
+  lines = [heads, ["---", "---", *["---:"] * (len(SHOWN) + len(sides)), "---"]]
   for name in ("clean", "compromised"):
     scores = [f"{bounds()[name][key]:.3f}" for key in SHOWN]
-    lines.append([name, "", *scores, "", "", "", "bound"])
-  for name, setting, run in sorted(rows, key=_rank):
+    lines.append([name, "", *scores, *[""] * len(sides), "bound"])
+  for name, setting, run in sorted(rows, key=_order([(name, run) for name, _, run in rows])):
     diagnosed = verdict(run["scores"])
     if diagnosed is None:
-      lines.append([f"`{name}`", setting, *[""] * (len(SHOWN) + 3), "diverged"])
+      lines.append([f"`{name}`", setting, *[""] * (len(SHOWN) + len(sides)), "diverged"])
       continue
-    shares = [f"{share:.1%}" for share in _shares(diagnosed)]
     scores = [f"{run['scores'][key]:.3f}" for key in SHOWN]
-    lines.append([f"`{name}`", setting, *scores, *shares, diagnosed.word])
+    lines.append([f"`{name}`", setting, *scores, *_percent(diagnosed.shares), diagnosed.word])
   return md.table(lines)
 
 
-def _shares(diagnosed):
-  """Leak removed, GenKnow lost and the larger of the two holdout gaps lost."""
-  gap = max(diagnosed.inter_gap_lost, diagnosed.intra_gap_lost)
-  return diagnosed.leakage_reduction, diagnosed.general_knowledge_loss, gap
+def _percent(shares):
+  """The shares as text, in the order of SIDES."""
+  return [f"{share:z.1%}" for share in shares]
 
 
-def _rank(row):
-  """The sort key of a row: fewest failures first, then the largest of the weakest shares."""
-  name, _, run = row
-  diagnosed = verdict(run["scores"])
-  if diagnosed is None:
-    return math.inf, 0.0, name
-  removed, knowledge_lost, gap_lost = _shares(diagnosed)
-  weakest = min(removed, 1 - knowledge_lost, 1 - gap_lost)
-  return len(diagnosed.failures), -weakest, name
+def _order(runs):
+  """The sort key of rows: that of a leaderboard, then the runs that diverged, by name."""
+  verdicts = {name: verdict(run["scores"]) for name, run in runs}
+  order = ranked({name: found.shares for name, found in verdicts.items() if found})
+  order += sorted(name for name, found in verdicts.items() if found is None)
+  return lambda row: order.index(row[0])
 
 
 def _setting(choice, name):
@@ -103,7 +99,7 @@ def _untuned_setting(name, settings):
 
 
 def budgets() -> str:
-  """The table of leak removed / GenKnow lost / holdout gap lost of tuned methods, by budget."""
+  """The table of the shares of tuned methods in the order of SIDES, by budget."""
   heads = ["method", *(f"{budget:g}x" for budget in space.BUDGETS)]
   lines = [heads, ["---", *["---:"] * len(space.BUDGETS)]]
   for name, record in studies().items():
@@ -112,8 +108,7 @@ def budgets() -> str:
     cells = []
     for budget in space.BUDGETS:
       diagnosed = verdict(record["tuned"][f"{budget:g}"]["scores"])
-      shares = diagnosed and [f"{share:.1%}" for share in _shares(diagnosed)]
-      cells.append(" / ".join(shares) if shares else "diverged")
+      cells.append(" / ".join(_percent(diagnosed.shares)) if diagnosed else "diverged")
     lines.append([f"`{name}`", *cells])
   return md.table(lines)
 
