@@ -34,15 +34,17 @@ def fit(
   progress: Callable[[int, dict[str, float]], None],
   stop_asked: Callable[[], bool] = lambda: False,
 ) -> TrainState:
-  """The state after `schedule.total_steps` steps, from the newest checkpoint if there is one.
+  """Runs steps up to `schedule.total_steps` and returns the final state.
 
-  Metrics stay on the device between log steps; each logged value is the mean since the last one.
+  Starts from the newest checkpoint, or from `state` if there is none.
+  Metrics stay on the device between log lines; a logged value is the mean since the last line.
 
   Args:
     step: step(state, batch) -> (state, metrics), jitted.
     state: the state to start from; donated.
     iterator: a checkpointable iterator of host batches.
-    schedule, mesh: the length of the run, and the devices.
+    schedule: the length of the run.
+    mesh: the devices.
     checkpoints: where the state is saved and restored.
     writer: where metrics are logged.
     progress: progress(done, metrics), called with the number of finished steps.
@@ -57,14 +59,11 @@ def fit(
   writer.resume(first - 1)
   progress(first - 1, {})
   for now in range(first, schedule.total_steps + 1):
-    batch = sharding.put_batch(next(iterator), mesh)
-    state, metrics = step(state, batch)
+    state, metrics = step(state, sharding.put_batch(next(iterator), mesh))
     waiting.append(metrics)
     if due(now, schedule.log_every, schedule.total_steps):
-      row = _mean_of_finite(jax.device_get(waiting), now, checkpoints)
+      _log(now, waiting, checkpoints, writer, progress)
       waiting = []
-      writer.write(now, row)
-      progress(now, row)
     saved = due(now, schedule.checkpoint_every, schedule.total_steps)
     if saved:
       checkpoints.save(now, state, iterator)
@@ -72,6 +71,12 @@ def fit(
       _save_and_stop(now, state, iterator, waiting, checkpoints, saved)
   checkpoints.wait()
   return state
+
+
+def _log(now, waiting, checkpoints, writer, progress):
+  row = _mean_of_finite(jax.device_get(waiting), now, checkpoints)
+  writer.write(now, row)
+  progress(now, row)
 
 
 def _save_and_stop(now, state, iterator, waiting, checkpoints, saved):
