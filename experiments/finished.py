@@ -6,7 +6,7 @@ import jax
 import optax
 
 from configs import mini
-from salmu_jax.benchmark import configuration, judging, run, stages
+from salmu_jax.benchmark import configuration, evaluation, run, stages
 from salmu_jax.benchmark.job import Job
 from salmu_jax.data.dataset import Data
 from salmu_jax.evaluate.evaluator import Evaluator
@@ -34,4 +34,4 @@ def open_run(
   configuration.check(config, mesh)
   job, data = run.prepare(config, scratch, mesh)
   bounds = {name: stages.pretrain(job, data, name) for name in stages.PRETRAINED}
-  return job, data, judging.make_evaluator(job, data), bounds
+  return job, data, evaluation.make_evaluator(job, data), bounds

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 
 from salmu_jax import attacks, defaults, train
 from salmu_jax.attacks import base, gallery, membership, questions, readout, relearning
-from salmu_jax.benchmark import judging
+from salmu_jax.benchmark import evaluation
 from salmu_jax.benchmark.job import Job
 from salmu_jax.data import records, releases, tokenizers, zero_shot
 from salmu_jax.data.dataset import Data
@@ -201,13 +201,13 @@ def world(tmp_path_factory):
   mesh = sharding.make_mesh(jax.devices()[:1])
   classes = zero_shot.of_release(opened, rows)
   job, data = Job(config, folder, mesh, CLIP(sizes)), Data(opened, rows, words, classes)
-  return job, data, judging.make_evaluator(job, data), train.init_params(job.model, 0, mesh)
+  return job, data, evaluation.make_evaluator(job, data), train.init_params(job.model, 0, mesh)
 
 
 @pytest.fixture(scope="module")
 def attack(world):
   """Attacks a model in every way; Clean is the model of `world`."""
-  return judging.make_attacker(*world)
+  return evaluation.make_attacker(*world)
 
 
 def test_learning_again_reads_its_share_of_forget_and_no_more_and_judges_the_rest(world):
@@ -223,7 +223,7 @@ def test_learning_again_reads_its_share_of_forget_and_no_more_and_judges_the_res
   watched = data._replace(records={**data.records, "forget": forget})
   settings = job.config.attacks.relearning
   facts = [row // 2 for row in range(len(forget))]  # two rows tell each
-  inputs = judging.attack_inputs(job, watched, evaluator, params)
+  inputs = evaluation.attack_inputs(job, watched, evaluator, params)
   inputs = inputs._replace(evaluator=Judge(), leaks=[leak_of(fact) for fact in facts])
   program = relearning.learner(inputs, settings.learning_rate)
   relearnt = relearning.relearn(inputs, program, params, 0.5, settings)
@@ -268,7 +268,7 @@ def test_a_model_is_attacked_in_every_way_and_clean_knows_no_member(world, attac
   assert all(entry["value"] is None for entry in attack(params, broken).values())
   off = job.config.copy_and_resolve_references()
   off.attacks.names = ()
-  assert judging.make_attacker(job._replace(config=off), data, evaluator, params) is None
+  assert evaluation.make_attacker(job._replace(config=off), data, evaluator, params) is None
 
 
 def test_a_number_follows_from_the_parts_that_stand_beside_it(world, attack):
@@ -289,7 +289,7 @@ def test_a_number_follows_from_the_parts_that_stand_beside_it(world, attack):
 
 def test_without_a_caption_that_holds_its_value_no_membership_is_told(world):
   job, data, evaluator, params = world
-  inputs = judging.attack_inputs(job, data, evaluator, params)
+  inputs = evaluation.attack_inputs(job, data, evaluator, params)
   inputs = inputs._replace(leaks=[leak_of(i, wording="nothing of {name}") for i in range(3)])
   finding = membership.make(inputs, attacks.settings().membership)(params, evaluator.embed(params))
   assert not finding.parts and finding.why == "no forget caption holds its value"
@@ -362,7 +362,7 @@ def test_an_attack_that_is_added_is_configured_checked_and_run(world, monkeypatc
   attacks.check(config, check_batch)
   with pytest.raises(InputError, match=r"config\.attacks\.shouting drowns in 12 rows"):
     attacks.check_data(config, data.release)
-  attack = attacks.attacker(judging.attack_inputs(job, data, evaluator, params), config)
+  attack = attacks.attacker(evaluation.attack_inputs(job, data, evaluator, params), config)
   assert attack(params, evaluator.embed(params)) == {
     "Shouting": {
       "value": 0.9,

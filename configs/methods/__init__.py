@@ -29,10 +29,10 @@ def runs(names, size):
     names: comma-separated; empty for BASELINES, "all" for every file here.
     size: the function to call in each file, "mini" or "vit_b16".
   """
-  known = sorted(path.stem for path in pathlib.Path(__file__).parent.glob("[!_]*.py"))
-  chosen = known if names == EVERY else names.split(",") if names else BASELINES
+  methods = sorted(path.stem for path in pathlib.Path(__file__).parent.glob("[!_]*.py"))
+  chosen = methods if names == EVERY else names.split(",") if names else BASELINES
   for name in chosen:
-    if name not in known:
-      raise InputError(unknown("configs/methods", name, known))
+    if name not in methods:
+      raise InputError(unknown("configs/methods", name, methods))
   modules = {name: importlib.import_module(f"configs.methods.{name}") for name in chosen}
   return ConfigDict({name: getattr(module, size)() for name, module in modules.items()})

@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from salmu_jax.attacks import questions, relearning
-from salmu_jax.benchmark import judging
+from salmu_jax.benchmark import evaluation
 from salmu_jax.data import releases
 from salmu_jax.data.leaks import leaks
 
@@ -72,7 +72,7 @@ class Asker:
 
 def attack(bench, params: Mapping) -> dict:
   """A model asked in every way, and taught again."""
-  inputs = judging.attack_inputs(bench.job, bench.data, bench.evaluator, bench.params["clean"])
+  inputs = evaluation.attack_inputs(bench.job, bench.data, bench.evaluator, bench.params["clean"])
   program = relearning.learner(inputs, _RELEARNING.learning_rate)
   relearnt = relearning.relearn(inputs, program, params, _SHARE, _RELEARNING)
   return {"asked": Asker(bench).ask(params), "relearned": relearnt["MRR"]}

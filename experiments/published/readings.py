@@ -14,7 +14,7 @@ import pathlib
 import sys
 
 from configs import vit_b16
-from salmu_jax.benchmark import configuration, judging, run, stages
+from salmu_jax.benchmark import configuration, evaluation, run, stages
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import metrics
 from salmu_jax.evaluate.measures import CANDIDATES
@@ -90,7 +90,7 @@ def study(config, workdir):
   configuration.check(config, mesh)
   config = configuration.chosen(config)
   job, data = run.prepare(config, pathlib.Path(workdir).expanduser().absolute(), mesh)
-  evaluator = judging.make_evaluator(job, data)
+  evaluator = evaluation.make_evaluator(job, data)
   values = {
     name: measure(evaluator, config.evaluate, stages.pretrain(job, data, name))
     for name in stages.PRETRAINED

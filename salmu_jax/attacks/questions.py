@@ -118,7 +118,7 @@ def scores(
   own = embed(texts)
   number = {fact: i for i, fact in enumerate(dict.fromkeys([*facts, *gallery.facts]))}
   own_id, gallery_id = (
-    np.array([number[fact] for fact in told], np.int32) for told in (facts, gallery.facts)
+    np.array([number[fact] for fact in row_facts], np.int32) for row_facts in (facts, gallery.facts)
   )
   ranks = metrics.retrieval_ranks(image, own, own_id, gallery.table, gallery_id)
   cosines = np.asarray(metrics.cosines(image, own))

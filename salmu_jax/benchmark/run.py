@@ -8,7 +8,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from salmu_jax.benchmark import configuration, judging, opening, preflight, stages, summary
+from salmu_jax.benchmark import configuration, evaluation, opening, preflight, stages, summary
 from salmu_jax.benchmark.job import Job
 from salmu_jax.data import dataset, records, zero_shot
 from salmu_jax.data.dataset import Data
@@ -45,20 +45,20 @@ def run(config: ConfigDict, folder: str | os.PathLike, stop: hosts.Stop | None =
 
   # Models
   progress.console.print(summary.table(job, data))
-  evaluator = judging.make_evaluator(job, data)
+  evaluator = evaluation.make_evaluator(job, data)
   params = {name: stages.pretrain(job, data, name) for name in stages.PRETRAINED}
-  judging.store_fragile_set(data, evaluator, params["compromised"])
-  attack = judging.make_attacker(job, data, evaluator, params["clean"])
+  evaluation.store_fragile_set(data, evaluator, params["compromised"])
+  attack = evaluation.make_attacker(job, data, evaluator, params["clean"])
   for name in stages.PRETRAINED:
-    judging.evaluate(job, data, evaluator, name, params[name], attack)
+    evaluation.evaluate(job, data, evaluator, name, params[name], attack)
 
   # Unlearning
   for name in config.unlearn:
     unlearned = stages.unlearn(job, data, name, params["compromised"])
-    judging.evaluate(job, data, evaluator, name, unlearned, attack)
+    evaluation.evaluate(job, data, evaluator, name, unlearned, attack)
   if config.judge.name:
     judged = stages.load_params(job, job.model_folder(config.judge.name))
-    judging.evaluate(job, data, evaluator, config.judge.name, judged, attack)
+    evaluation.evaluate(job, data, evaluator, config.judge.name, judged, attack)
 
   # Report
   hosts.first_alone(
@@ -104,7 +104,7 @@ def _is_finished(job: Job, data: Data) -> bool:
   """Whether every result is there, and a leaderboard that holds them."""
   judged = [job.config.judge.name] if job.config.judge.name else []
   names = [*stages.PRETRAINED, *job.config.unlearn, *judged]
-  if not all([judging.is_evaluated(job, data, name) for name in names]):
+  if not all([evaluation.is_evaluated(job, data, name) for name in names]):
     return False
   return writing.is_current(job.workdir / "results", job.workdir, job.config.diagnosis.to_dict())
 

@@ -239,10 +239,10 @@ class Evaluator:
   def _embed_some(self, params, split, numbers, tick):
     """(N, D) of a split, NaN but for the rows of these numbers."""
     rows = self._pictures[split]
-    found = self._embed_images(params, rows, tick, numbers)
-    out = np.full((len(rows), found.shape[1]), np.nan, np.float32)
-    out[numbers] = found
-    return out
+    some = self._embed_images(params, rows, tick, numbers)
+    embeddings = np.full((len(rows), some.shape[1]), np.nan, np.float32)
+    embeddings[numbers] = some
+    return embeddings
 
   def _embed_images(self, params, rows, tick, numbers=None):
     """(N, D) of random-access rows, in their order; of those of these numbers, if given."""

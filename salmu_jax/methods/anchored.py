@@ -29,5 +29,5 @@ def make(
   near = (anchors, losses.surrogate_retention)
   forgetting = losses.weighted((forget, losses.mismatched_target(margin)), near)
   tx = optax.chain(transforms.add_retain(retain), transforms.only(optimizer, "^text/"))
-  wanted = Surrogates(surrogates, source, reworded)
-  return Method(forgetting, losses.text_retention, tx, surrogates=wanted)
+  made_up = Surrogates(surrogates, source, reworded)
+  return Method(forgetting, losses.text_retention, tx, surrogates=made_up)

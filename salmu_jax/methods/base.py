@@ -76,8 +76,8 @@ def build(
   """
   ranges.check(make, args)
   of_the_run = {"steps": steps, "seed": seed}
-  wanted = {k: v for k, v in of_the_run.items() if k in inspect.signature(make).parameters}
-  return make(optimizer, **args, **wanted)
+  needed = {k: v for k, v in of_the_run.items() if k in inspect.signature(make).parameters}
+  return make(optimizer, **args, **needed)
 
 
 def arguments(make: Callable[..., Method]) -> list[str]:

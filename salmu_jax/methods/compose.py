@@ -53,17 +53,17 @@ def make(
   forget_loss = _called("loss", loss_name, forgetting or (lambda: None), loss_args, {})
   kept = _entry(RETAIN_LOSSES, "retain_loss", retain_loss).make()
   of_the_run = {"steps": steps, "seed": seed}
-  made = {name: _made(name, args, of_the_run) for name, args in links}
+  built = {name: _made(name, args, of_the_run) for name, args in links}
   contradictions.refuse(loss_name, retain_loss, names)
   halves = contradictions.reads(loss_name, names)
-  standing = lambda place: [made[name][0] for name in names if CHAIN[name].stands == place]
+  standing = lambda place: [built[name][0] for name in names if CHAIN[name].stands == place]
   silence = [] if forgetting else [optax.set_to_zero()]
   trained = standing(INSTEAD) or [optimizer]
   return Method(
     forget_loss if "forget" in halves else None,
     kept if "retain" in halves else None,
     optax.chain(*silence, *standing(BEFORE), *trained, *standing(AFTER)),
-    tuple(made[name][1] for name in names if made[name][1]),
+    tuple(built[name][1] for name in names if built[name][1]),
   )
 
 
@@ -111,11 +111,11 @@ def _made(name, args, of_the_run):
     if not any(arg in names for names in taken):
       right = sorted(set.union(*taken) - {*of_the_run})
       raise InputError(unknown(f"chain: {name}", arg, right))
-  made = [
+  functions = [
     _called("chain", name, maker, {k: v for k, v in args.items() if k in names}, of_the_run)
     for maker, names in zip(makers, taken, strict=True)
   ]
-  return made[0], made[1] if len(made) > 1 else None
+  return functions[0], functions[1] if len(functions) > 1 else None
 
 
 def _called(where: str, name: str, maker: Callable, args: dict, of_the_run: dict):

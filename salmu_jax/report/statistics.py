@@ -94,12 +94,12 @@ def _shares(
     about, values = result["salmu_jax"], flatten(result)
     if about["role"] != "unlearned" or obstacle(values, *bounds):
       continue
-    draws = [drawn[each["salmu_jax"]["model"]] for each in (result, clean, compromised)]
+    draws = [drawn[model["salmu_jax"]["model"]] for model in (result, clean, compromised)]
     needed = [side.metric for side in SIDES.values() if not side.of_value]
     if all(table[key] is not None for table in draws for key in needed):
-      found, replicates = shares(values, *bounds), shares(*draws)
-      unsaid = {side: None for side in SIDES if getattr(found, side) is None}
-      judged[about["model"]] = found, replicates._replace(**unsaid)
+      reached, replicates = shares(values, *bounds), shares(*draws)
+      unsaid = {side: None for side in SIDES if getattr(reached, side) is None}
+      judged[about["model"]] = reached, replicates._replace(**unsaid)
   return judged
 
 

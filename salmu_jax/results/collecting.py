@@ -90,8 +90,8 @@ def _between_bounds(judged, left_out):
     else:
       # Of imported bounds the seed is unknown; then unlearned models of other seeds are other
       # tables.
-      known = pair["compromised"][1]["salmu_jax"]["seed"] is not None
-      seed = None if known else result["salmu_jax"]["seed"]
+      bounds_seed = pair["compromised"][1]["salmu_jax"]["seed"]
+      seed = None if bounds_seed is not None else result["salmu_jax"]["seed"]
       table = tables.setdefault((*place, seed), dict(pair))
       _put(table, result["salmu_jax"]["model"], path, result, left_out)
   _add_bounds_alone(tables, bounds, left_out)

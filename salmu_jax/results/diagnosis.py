@@ -61,9 +61,9 @@ def obstacle(
   level = [key for key in needed if compromised[key] <= clean[key]]
   if level:
     return f"not judged, Compromised is not above Clean in {level[0]}"
-  known = SIDES["knowledge_kept"].metric
-  if compromised[known] is not None and compromised[known] <= 0:
-    return f"not judged, Compromised has no {known} to lose"
+  knowledge = SIDES["knowledge_kept"].metric
+  if compromised[knowledge] is not None and compromised[knowledge] <= 0:
+    return f"not judged, Compromised has no {knowledge} to lose"
   return ""
 
 
@@ -93,15 +93,15 @@ def diagnose(
   for side in SIDES.values():
     key = leakage if side.removed else side.metric
     _check_gap(side.of_value, key, values, clean, compromised)
-  found = shares(values, clean, compromised, leak=leakage)
+  reached = shares(values, clean, compromised, leak=leakage)
   failed = {
-    SIDES[name].failure for name, share in found.items() if _too_small(name, share, thresholds)
+    SIDES[name].failure for name, share in reached.items() if _too_small(name, share, thresholds)
   }
   failures = tuple(word for word in FAILURES if word in failed)
   word = " + ".join(failures) or "passes"
-  if found.knowledge_kept is None:
+  if reached.knowledge_kept is None:
     word += ", general knowledge not measured"
-  return Verdict(word, failures, found, leakage)
+  return Verdict(word, failures, reached, leakage)
 
 
 def _too_small(side: str, share: float, thresholds: Mapping[str, float]) -> bool:
@@ -187,16 +187,16 @@ def _numbers_of_group(table: Mapping, kind: str, label: str) -> dict[str, float 
 
 def describe(verdict: Verdict) -> str:
   """The verdict as one line of text with its numbers."""
-  found = verdict.shares
+  reached = verdict.shares
   lost = lambda share: f"{1 - share:z.1%}"
   parts = [
-    f"leakage ({verdict.leakage_metric}) reduced by {found.leak_removed:.1%}",
+    f"leakage ({verdict.leakage_metric}) reduced by {reached.leak_removed:.1%}",
     *(
       []
-      if found.knowledge_kept is None
-      else [f"general knowledge lost {lost(found.knowledge_kept)}"]
+      if reached.knowledge_kept is None
+      else [f"general knowledge lost {lost(reached.knowledge_kept)}"]
     ),
-    f"holdout gap lost {lost(found.inter_kept)} (other people) and "
-    f"{lost(found.intra_kept)} (same people)",
+    f"holdout gap lost {lost(reached.inter_kept)} (other people) and "
+    f"{lost(reached.intra_kept)} (same people)",
   ]
   return f"{verdict.word}: {', '.join(parts)}"

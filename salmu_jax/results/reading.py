@@ -52,9 +52,9 @@ def read(path: pathlib.Path) -> dict:
 
 def _finite(value):
   if isinstance(value, dict):
-    return {key: _finite(each) for key, each in value.items()}
+    return {key: _finite(part) for key, part in value.items()}
   if isinstance(value, list):
-    return [_finite(each) for each in value]
+    return [_finite(part) for part in value]
   return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -220,19 +220,19 @@ def _labels_as_judged(result, compromised):
         kind: {label: {"rows": part["rows"]} for label, part in parts.items()}
         for kind, parts in kinds.items()
       }
-      for split, kinds in _at(each, _PARTS).items()
+      for split, kinds in _at(judged, _PARTS).items()
     }
-    for each in (result, compromised)
+    for judged in (result, compromised)
   )
   yield from _differ(ours, theirs, _PARTS, _BOUNDS)
 
 
 def _examples_as_judged(result, compromised):
   """The examples are of the rows that the bounds show, with their portraits."""
-  given = ("split", "file_name", "name", "caption", "portrait")
+  shown = ("split", "file_name", "name", "caption", "portrait")
   ours, theirs = (
-    [{key: each[key] for key in given} for each in _at(one, ADDITIONAL).get("examples", [])]
-    for one in (result, compromised)
+    [{key: row[key] for key in shown} for row in _at(judged, ADDITIONAL).get("examples", [])]
+    for judged in (result, compromised)
   )
   if ours:
     yield from _differ(ours, theirs, _EXAMPLES, _BOUNDS)
@@ -247,7 +247,7 @@ def _attacks_add_up(result):
 def _attacks_as_judged(result, compromised):
   """Where the model was attacked, it was attacked as the bounds were."""
   if _at(result, ADDITIONAL).get("recoverability"):
-    ours, theirs = (each["salmu_jax"].get("attacks") for each in (result, compromised))
+    ours, theirs = (judged["salmu_jax"].get("attacks") for judged in (result, compromised))
     yield from _differ(ours, theirs, _ATTACKS, _BOUNDS)
 
 

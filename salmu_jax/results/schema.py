@@ -141,8 +141,8 @@ def _put(schema: dict, path: Path, node: dict, required: bool) -> None:
     if depth == len(path) - 1:
       properties[key] = node
     else:
-      made = {"description": f"of {key}", "type": "object", "additionalProperties": False}
-      parent = properties.setdefault(key, made)
+      between = {"description": f"of {key}", "type": "object", "additionalProperties": False}
+      parent = properties.setdefault(key, between)
 
 
 def _require(schema: dict, path: Path, key: str) -> None:

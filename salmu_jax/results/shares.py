@@ -108,11 +108,11 @@ def shares(
     values, clean, compromised: {key of METRICS: number or (R,) draws, or None}; keys may be absent.
     leak: the key that the leak is read from: "RetFail_MRR", or "RetFail_R@1" as published.
   """
-  found = {}
+  reached = {}
   for name, side in SIDES.items():
     key = leak if name == "leak_removed" else side.metric
-    found[name] = _share(side, *(table.get(key) for table in (values, clean, compromised)))
-  return Shares(**found)
+    reached[name] = _share(side, *(table.get(key) for table in (values, clean, compromised)))
+  return Shares(**reached)
 
 
 def _share(
@@ -131,9 +131,11 @@ def _share(
   return float(share) if np.isfinite(share) else None
 
 
-def weakest(found: Shares) -> Value:
+def weakest(reached: Shares) -> Value:
   """The least of the shares that can be said, each counted up to 1."""
-  return np.minimum(1, np.min(np.broadcast_arrays(*(share for _, share in found.items())), axis=0))
+  return np.minimum(
+    1, np.min(np.broadcast_arrays(*(share for _, share in reached.items())), axis=0)
+  )
 
 
 def ranked(models: Mapping[str, Shares]) -> list[str]:
@@ -143,8 +145,8 @@ def ranked(models: Mapping[str, Shares]) -> list[str]:
   """
 
   def key(model: str) -> tuple[bool, float, str]:
-    found = models[model]
-    sayable = found.items()
-    return len(sayable) < len(found), -float(weakest(found)) if sayable else 0.0, model
+    reached = models[model]
+    sayable = reached.items()
+    return len(sayable) < len(reached), -float(weakest(reached)) if sayable else 0.0, model
 
   return sorted(models, key=key)

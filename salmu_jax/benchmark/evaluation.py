@@ -1,4 +1,4 @@
-"""Judges every model by the one evaluator and the same attacks, and writes its results."""
+"""Evaluates every model with one evaluator and the same attacks, and writes its results."""
 
 import functools
 import pathlib
@@ -21,7 +21,7 @@ from salmu_jax.train import checkpoint
 
 
 def make_evaluator(job: Job, data: Data) -> Evaluator:
-  """The one evaluator that judges every model."""
+  """The evaluator of every model of a job."""
   return Evaluator(
     job.model,
     data.release,
