@@ -21,6 +21,17 @@ WEIGHTS = {"openclip": "open_clip_model.safetensors", "huggingface": "model.safe
 _EPSILON = 1e-5  # Of layer norms, in the towers here and in PyTorch.
 
 # Options of OpenCLIP's configs that have one possible value here: {key: that value}.
+_BLOCKS = {
+  "act_kwargs": None,
+  "norm_kwargs": None,
+  "block_type": None,
+  "qk_norm": False,
+  "scaled_cosine_attn": False,
+  "scale_heads": False,
+  "scale_attn_inner": False,
+  "scale_attn": False,
+  "scale_fc": False,
+}
 _FIXED = {
   "model_cfg": {"init_logit_bias": None, "nonscalar_logit_scale": False, "multimodal_cfg": None},
   "vision_cfg": {
@@ -32,15 +43,7 @@ _FIXED = {
     "pos_embed_type": "learnable",
     "pool_type": "tok",
     "final_ln_after_pool": False,
-    "act_kwargs": None,
-    "norm_kwargs": None,
-    "block_type": None,
-    "qk_norm": False,
-    "scaled_cosine_attn": False,
-    "scale_heads": False,
-    "scale_attn_inner": False,
-    "scale_attn": False,
-    "scale_fc": False,
+    **_BLOCKS,
     "input_patchnorm": False,
   },
   "text_cfg": {
@@ -55,15 +58,7 @@ _FIXED = {
     "final_ln_after_pool": False,
     "proj_bias": False,
     "proj_type": "linear",
-    "act_kwargs": None,
-    "norm_kwargs": None,
-    "block_type": None,
-    "qk_norm": False,
-    "scaled_cosine_attn": False,
-    "scale_heads": False,
-    "scale_attn_inner": False,
-    "scale_attn": False,
-    "scale_fc": False,
+    **_BLOCKS,
   },
   "preprocess_cfg": {"interpolation": "bicubic", "resize_mode": "shortest", "mode": "RGB"},
 }
