@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser.add_argument("--out", help="folder for what is made; of one workdir, itself if not given")
   for name, value in THRESHOLDS.items():
     flag = f"--{name.replace('_', '-')}"
-    parser.add_argument(flag, type=float, default=value, help=f"of the verdicts; default {value}")
+    about = f"the least share with which a model passes; default {value}"
+    parser.add_argument(flag, type=float, default=value, help=about)
   args = parser.parse_args(argv)
   thresholds = {name: getattr(args, name) for name in THRESHOLDS}
   console = Console(width=None if sys.stdout.isatty() else 120)

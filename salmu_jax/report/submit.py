@@ -45,7 +45,7 @@ def submit(path: str | pathlib.Path, folder: str | pathlib.Path) -> pathlib.Path
   rows, and the provenance.
 
   Args:
-    path: the results file, see results.schema.json.
+    path: the results file, see `salmu_jax.results.schema`.
     folder: of results files, Clean and Compromised among them.
 
   Returns:
