@@ -1,1 +1,1 @@
-"""Configs: `default` is the schema, the others fill it in."""
+"""Configs: each fills in the schema of `salmu_jax.defaults`."""
