@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import pathlib
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from salmu_jax.data import pipeline
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import measures
 from salmu_jax.report import writing
-from salmu_jax.results import schema
+from salmu_jax.results import collecting, row_checks, schema, strict
 from salmu_jax.results.metrics_table import METRICS, Metric, own_path, put, rows_at
 from salmu_jax.results.reading import read_results
 from salmu_jax.results.splits import PEOPLE, SPLITS, Split
@@ -108,15 +109,15 @@ def test_a_file_has_to_hold_the_metrics_of_its_version_and_no_younger_ones(tmp_p
 
 def test_a_split_of_one_row_is_grouped_counted_required_and_closed_to_training(world, monkeypatch):
   first = lambda columns, _: (i == 0 for i, _ in enumerate(columns["forget"]["identity_id"]))
-  monkeypatch.setitem(SPLITS, "first", Split(part_of="forget", mask=first, pool=PEOPLE))
+  monkeypatch.setitem(SPLITS, "first", Split(part_of="forget", mask=first, pool=PEOPLE, since=2))
   monkeypatch.setitem(SPLITS, "later", Split(part_of="forget", mask=lambda *_: None, pool=PEOPLE))
   results = world.evaluator.run(world.params)
   groups = results["salmu_jax"]["additional"]["rows"]["groups"]
   assert groups["first"] == groups["forget"][:1]
   assert "later" not in groups  # nobody knows its rows yet
   assert world.evaluator.derived()["first"][1].sum() == 1
-  needed = schema.make()["$defs"]["release"]["properties"]["derived"]["required"]
-  assert "first" in needed
+  needed = lambda version: schema.make(version)["$defs"]["release"]["properties"]["derived"]
+  assert "first" in needed(2)["required"] and "first" not in needed(1)["required"]
   with pytest.raises(InputError, match="Training code asked for the split 'first'"):
     pipeline.open_training({"first": []}, "forget", ["first"])
 
@@ -130,3 +131,36 @@ def test_a_metric_on_a_new_split_measures_its_rows_alone(world, monkeypatch):
   monkeypatch.setitem(METRICS, "HalfSim", similarity)
   results = world.evaluator.run(world.params)
   assert rows_at(results, similarity.rows) == results["efficacy"]["1.2_AssocStr"]["scores"][::2]
+
+
+@pytest.fixture
+def plotted(monkeypatch):
+  """A metric that is plotted and broken down, of the second version of the results file."""
+  metric = METRICS["InterIdSim"]._replace(
+    path=own_path("3.3_Again", "mean"), rows=own_path("3.3_Again", "scores"), part="again", since=2
+  )
+  monkeypatch.setitem(METRICS, "Again", metric)
+  return metric
+
+
+def test_a_file_older_than_a_metric_of_a_plotted_and_broken_down_split_is_read_beside_newer_ones(
+  tmp_path, plotted
+):
+  results = [with_rows(result) for result in everything()]
+  for number in (0, 1, 2, 4, 5):
+    results[number]["salmu_jax"]["file_version"] = 2
+    rows = rows_at(results[number], METRICS["InterIdSim"].rows)
+    put(results[number], plotted.rows, rows)
+    put(results[number], plotted.path, float(np.mean(rows)))
+  folder = save(tmp_path / "results", *results)
+  assert len(read_results(folder)) == 6
+  tables, left_out = collecting.collect([folder])
+  assert [len(table.results) for table in tables] == [6] and not left_out
+
+
+def test_a_submission_older_than_a_metric_and_a_split_fits_the_schema_as_it_did(
+  monkeypatch, plotted
+):
+  path = pathlib.Path(__file__).parents[1] / "experiments/mini/results/anchored.json"
+  monkeypatch.setitem(SPLITS, "younger", Split(part_of="forget", pool=PEOPLE, since=2))
+  assert row_checks.problems(strict.read(path), None, ()) == {}

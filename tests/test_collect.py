@@ -79,7 +79,7 @@ def test_what_is_in_no_table_is_said_with_the_reason(tmp_path):
   assert names(table) == ["clean", "compromised", "finetune"]
   reasons = {path.rsplit("/")[-1]: reason for path, reason in left_out}
   assert "lacks salmu_jax.release.fragile_set_sha256" in reasons["03.json"]
-  assert "no Compromised that it belongs to" in reasons["04.json"]
+  assert "no Compromised of the same start" in reasons["04.json"]
   assert "02.json has another model of this name" in reasons["05.json"]
   assert "broken.json" in reasons and len(reasons) == 4
 
@@ -113,13 +113,15 @@ def test_seeds_of_one_release_with_imported_bounds_are_tables_that_share_them(tm
 
 
 def test_a_model_that_was_attacked_otherwise_is_left_out(tmp_path):
-  soft, hard = ({"names": ["Relearning"], "steps": [steps]} for steps in (5, 500))
+  relearning = lambda steps: {"names": ["Relearning"], "relearning": {"steps": [steps]}}
+  soft, hard = relearning(5), relearning(500)
   judged = [changed(one, attacks=soft) for one in everything()]
   judged[3] = changed(judged[3], attacks=hard)
-  judged[4] = changed(judged[4], attacks={"names": [], "steps": [9]})
+  judged[4] = changed(judged[4], attacks={"names": []})
+  judged[5] = changed(judged[5], attacks={"names": ["Another"], "another": {"steps": 3}})
   (table,), left_out = collecting.collect([save(tmp_path, *judged)])
   assert len(names(table)) == len(judged) - 1
-  assert [(path[-7:], "attacked otherwise" in reason) for path, reason in left_out] == [
+  assert [(path[-7:], "attack settings" in reason) for path, reason in left_out] == [
     ("03.json", True)
   ]
 

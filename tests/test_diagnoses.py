@@ -109,8 +109,8 @@ def test_the_diagnosis_names_the_failure_its_numbers_and_where_it_leaks(tmp_path
   out = out_of(tmp_path, everything())
   text = (out / "diagnosis.md").read_text()
   section = text.split("## surgery")[1].split("## ")[0]
-  assert "Passes: leakage (RetFail_MRR) reduced by" in section
-  assert "| city | 10 | 100.0% |" in section and "| job | 10 | 0.0% |" in section
+  assert "Passes: leak removed 100.0% (RetFail_MRR), InterIdSim kept" in section
+  assert "| city | 10 | 0.0% |" in section and "| job | 10 | 100.0% |" in section
   assert (
     "Of the 2 people to forget who leaked, 1 leak more than 1% of what they did. Most: 00000002"
     in section
@@ -138,7 +138,7 @@ def test_thresholds_decide_verdicts_in_every_file_and_stale_reports_are_made_ane
   rows = {row["model"]: row for row in json.loads((out / "leaderboard.json").read_text())}
   assert rows["finetune"]["verdict"] == "passes"
   assert "more than 70% of the gap" in (out / "leaderboard.md").read_text()
-  assert "more than 70%" in (out / "diagnosis.md").read_text()
+  assert "at least 30% of each holdout gap" in (out / "diagnosis.md").read_text()
   assert writing.is_current(tmp_path / "results", out, lax)
   assert not writing.is_current(tmp_path / "results", out)
   # Also where no verdict changes.

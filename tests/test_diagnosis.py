@@ -8,7 +8,7 @@ import pytest
 from salmu_jax.errors import InputError
 from salmu_jax.results import diagnosis, metrics_table
 from salmu_jax.results import published as published_values
-from salmu_jax.results.diagnosis import THRESHOLDS, describe, diagnose
+from salmu_jax.results.diagnosis import FAILURES, THRESHOLDS, describe, diagnose, meaning
 
 CLEAN, COMPROMISED = published_values.MODELS["clean"], published_values.MODELS["compromised"]
 PUBLISHED = {row["name"]: row["scores"] for row in published_values.METHODS}
@@ -130,7 +130,7 @@ def test_unmeasured_general_knowledge_is_said():
   assert blind.shares.knowledge_kept is None and blind.failures == ()
   without_bound = diagnose(model(leakage=0.5), LOW, HIGH | {"GenKnow": None})
   assert without_bound.word == "ineffective, general knowledge not measured"
-  assert "general knowledge lost" not in describe(without_bound)
+  assert "GenKnow" not in describe(without_bound)
 
 
 @pytest.mark.parametrize("key", ["RetFail_MRR", "InterIdSim", "IntraIdSim"])
@@ -166,9 +166,18 @@ def test_compromised_without_general_knowledge_is_an_error():
 def test_the_description_states_the_numbers():
   text = describe(published("VLUnlearn"))
   assert text == (
-    "over-generalised: leakage (RetFail_R@1) reduced by 99.0%, general knowledge lost 0.0%, "
-    "holdout gap lost 62.4% (other people) and 62.4% (same people)"
+    "over-generalised: leak removed 99.0% (RetFail_R@1), InterIdSim kept 37.6%, "
+    "IntraIdSim kept 37.6%, GenKnow kept 100.0%"
   )
+
+
+def test_the_meaning_of_a_failure_has_its_threshold_and_its_metrics():
+  said = [meaning(failure, dict(THRESHOLDS, leak_removed=0.995)) for failure in FAILURES]
+  assert said == [
+    "less than 99.5% of the gap in RetFail_MRR between Compromised and Clean is closed",
+    "more than 1% of Compromised's GenKnow is lost",
+    "more than 5% of the gap between Compromised and Clean is lost in InterIdSim or IntraIdSim",
+  ]
 
 
 RESULTS = {

@@ -73,7 +73,9 @@ def test_a_make_without_annotations_gets_whatever_it_is_given():
 def limited(function):
   """Names of the arguments of a function that a config may give, and of those with a range."""
   parameters = inspect.signature(function).parameters
-  given = [name for name in parameters if name not in ("optimizer", "patterns", *base.OF_THE_RUN)]
+  # `patterns` are texts, and `rates` a table that the trainer makes.
+  rangeless = ("optimizer", "patterns", "rates", *base.OF_THE_RUN)
+  given = [name for name in parameters if name not in rangeless]
   return given, [name for name in given if hasattr(parameters[name].annotation, "__metadata__")]
 
 

@@ -41,7 +41,7 @@ BROKEN = {
   "text": (_set(2, "utility", "2.2_InterIdSim", "mean", value="high"), "02.json: utility"),
   "other attacks": (
     lambda r: [
-      one["salmu_jax"].update(attacks={"names": ["Gallery"], "people": at})
+      one["salmu_jax"].update(attacks={"names": ["Gallery"], "gallery": {"people": at}})
       for at, one in enumerate(r)
     ],
     "was attacked with",

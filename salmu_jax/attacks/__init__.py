@@ -39,6 +39,15 @@ def settings() -> ConfigDict:
   return config
 
 
+def chosen(config: ConfigDict) -> dict[str, Any]:
+  """What results state of `config.attacks`: the chosen attacks, and the settings of these.
+
+  Empty where none is chosen.
+  """
+  settings = {key.lower(): config[key.lower()].to_dict() for key in config.names}
+  return {"names": list(config.names), **settings} if config.names else {}
+
+
 def check(config: ConfigDict, check_batch: base.CheckBatch) -> None:
   """Raises InputError for the first setting that is impossible, of attacks chosen or not.
 

@@ -94,7 +94,7 @@ class Attack(NamedTuple):
 
   Attributes:
     key: names the attack in config.attacks.names and in results; in lower case, its settings.
-    label: what its number is, in words.
+    label: what its number, from 0 to 1, is in words.
     reduction: a key of REDUCTIONS, which makes the number from the parts.
     make: make(inputs, settings) -> run; run(params, Embedded) -> Finding, for one model. What is
       expensive and the same for all models belongs into `make`.

@@ -6,6 +6,7 @@ from typing import Any
 from clu import parameter_overview
 from ml_collections import ConfigDict
 
+from salmu_jax import attacks
 from salmu_jax.benchmark import stages
 from salmu_jax.benchmark.job import Job
 from salmu_jax.benchmark.stages import PRETRAINED
@@ -34,9 +35,7 @@ def result_inputs(job: Job, data: Data, name: str) -> str:
   zero_shot = data.zero_shot.content if data.zero_shot else None
   fragile = releases.read_fragile(data.release)
   preset = job.config.model.preset
-  # Where nothing is attacked, results are those of before there were attacks.
-  attacks = [job.config.attacks.to_dict()] if job.config.attacks.names else []
-  judged = [_evaluation(job.config), *attacks, zero_shot]
+  judged = [_evaluation(job.config), attacks.chosen(job.config.attacks), zero_shot]
   return files.digest([settings, preset, data.release.digest, fragile, *judged])
 
 
@@ -73,7 +72,7 @@ def describe(job: Job, data: Data, evaluator: Evaluator, name: str) -> dict[str,
       "derived": {k: int(mask.sum()) for k, (_, mask) in evaluator.derived().items()},
     },
     "evaluation": _evaluation(config),
-    "attacks": config.attacks.to_dict(),
+    "attacks": attacks.chosen(config.attacks),
     "general_knowledge": _general_knowledge(data),
     "curve": _curve(folder / "metrics.jsonl"),
   }

@@ -15,10 +15,11 @@ from salmu_jax.data.tokenizers import Tokenizer
 from salmu_jax.data.zero_shot import ZeroShotSet
 from salmu_jax.evaluate import class_weights, examples, groups, measures, metrics
 from salmu_jax.evaluate.embeddings import Embedded, jitted_encoders
-from salmu_jax.evaluate.measures import ZERO_SHOT, Judged
+from salmu_jax.evaluate.measures import Judged
 from salmu_jax.models.clip import CLIP
 from salmu_jax.results import breakdown, splits
 from salmu_jax.results.metrics_table import METRICS
+from salmu_jax.results.splits import ZERO_SHOT
 from salmu_jax.runtime import progress, sharding
 from salmu_jax.train import checkpoint
 

@@ -12,8 +12,8 @@ from salmu_jax.data import images
 from salmu_jax.data.releases import Release
 from salmu_jax.evaluate import measures, metrics
 from salmu_jax.evaluate.embeddings import Embedded
+from salmu_jax.results.splits import SPLITS
 
-SHOWN = {"forget": 4, "holdout_association": 2, "holdout_identity": 2}  # people of each split
 TOP = 5  # captions of each person
 _PORTRAIT = 96  # pixels
 
@@ -25,7 +25,7 @@ def retrieval_examples(
   pictures: Mapping[str, Sequence[Mapping[str, Any]]],
   release: Release,
 ) -> list[dict[str, Any]]:
-  """A portrait of some people of each split of SHOWN, with the captions nearest to it.
+  """A portrait of some people of each split with `Split.examples`, and the captions nearest to it.
 
   The rows are the same for every model.
 
@@ -42,7 +42,8 @@ def retrieval_examples(
   """
   captions = z.of(gallery)
   shown = []
-  for split, count in SHOWN.items():
+  people = {name: split.examples for name, split in SPLITS.items() if split.examples}
+  for split, count in people.items():
     rows = _spread(tables[split]["identity_id"], count)
     texts = tables[split]["text"][rows]
     own, image = z.of(texts), z.image[split][rows]

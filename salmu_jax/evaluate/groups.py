@@ -6,9 +6,8 @@ import numpy as np
 
 from salmu_jax.data import releases
 from salmu_jax.data.zero_shot import ZeroShotSet
-from salmu_jax.evaluate.measures import ZERO_SHOT
 from salmu_jax.results import breakdown
-from salmu_jax.results.splits import SPLITS
+from salmu_jax.results.splits import SPLITS, ZERO_SHOT
 
 Tables = Mapping[str, Mapping[str, np.ndarray]]
 

@@ -14,7 +14,6 @@ from salmu_jax.evaluate.embeddings import Embedded
 from salmu_jax.results.metrics_table import METRICS, put
 from salmu_jax.results.reductions import reduce
 
-ZERO_SHOT = "zero_shot"
 # Whose names IdZSC chooses among: columns of forget, its mask, and all identities, to ids.
 CANDIDATES = {
   "forget_identity": lambda table, mask, identities: set(table["identity_id"][mask]),

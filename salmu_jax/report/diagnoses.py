@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from salmu_jax.report import markdown as md
 from salmu_jax.results import breakdown, diagnosis
 from salmu_jax.results.metrics_table import METRICS, distance, flatten
-from salmu_jax.results.shares import Shares
+from salmu_jax.results.shares import SIDES, Shares
 
 FILES = ("diagnosis.md", "diagnosis.json")
 WORST = 5  # people named
@@ -58,12 +58,13 @@ def markdown(models: Iterable[Mapping], thresholds: Mapping[str, float]) -> str:
   Args:
     models: what `diagnoses` returns.
   """
+  least = lambda threshold: f"{100 * thresholds[threshold]:g}%"
   head = (
-    "# Diagnosis\n\nShares of the gap between Compromised and Clean. Leakage left: 0% is Clean's "
-    f"retrieval, 100% Compromised's; more than {1 - thresholds['leak_removed']:.0%} over all "
-    "rows is ineffective. Lost: of the holdouts' similarity; more than "
-    f"{1 - thresholds['holdout_kept']:.0%} over all rows is over-generalised. - means that the "
-    "group has no such rows, or no gap.\n"
+    "# Diagnosis\n\nShares of the gap between Compromised and Clean. A model passes if, over all "
+    f"rows, at least {least('leak_removed')} of the leak is removed, at least "
+    f"{least('holdout_kept')} of each holdout gap is kept, and at least "
+    f"{least('knowledge_kept')} of Compromised's general knowledge. - means that the group has no "
+    "such rows, or no gap.\n"
   )
   return "\n".join([head, *(_section(model, thresholds) for model in models)])
 
@@ -86,18 +87,12 @@ def _section(model, thresholds):
 
 
 def _table(head, groups):
-  heads = [
-    head,
-    "rows to forget",
-    "leakage left",
-    "lost of other people",
-    "lost of the same people",
-  ]
-  lines = [heads, ["---", *["---:"] * 4]]
+  sides = [name for name, side in SIDES.items() if not side.of_value]
+  lines = [[head, "rows to forget", *(SIDES[name].label for name in sides)]]
+  lines.append(["---", "---:", *["---:"] * len(sides)])
   for group in groups:
-    shares = group.shares
-    lost = map(_lost, (shares.leak_removed, shares.inter_kept, shares.intra_kept))
-    lines.append([md.escape(group.label), str(group.rows), *lost])
+    cells = [_percent(getattr(group.shares, name)) for name in sides]
+    lines.append([md.escape(group.label), str(group.rows), *cells])
   return md.table(lines)
 
 
@@ -105,9 +100,8 @@ def _shares(part):
   return Shares(**part["shares"])
 
 
-def _lost(share):
-  """What a share lacks to 1, in percent."""
-  return "-" if share is None else f"{1 - share:z.1%}"
+def _percent(share):
+  return "-" if share is None else f"{share:z.1%}"
 
 
 def _people(people, thresholds):

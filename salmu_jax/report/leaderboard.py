@@ -14,8 +14,9 @@ from rich.text import Text
 from salmu_jax.report import markdown as md
 from salmu_jax.report import published_table
 from salmu_jax.results import diagnosis, recoverability
+from salmu_jax.results.diagnosis import FAILURES, meaning
 from salmu_jax.results.metrics_table import METRICS, distance, flatten
-from salmu_jax.results.shares import SIDES, Shares, ranked
+from salmu_jax.results.shares import SIDES, Shares, order_in_words, ranked
 from salmu_jax.runtime import files
 
 ABOUT = ("model", "role", "method", "budget", "seed", "steps", "wall_seconds", "device", "reads")
@@ -223,24 +224,19 @@ def paragraph(results: Sequence[Mapping]) -> str:
   )
 
 
-def _legend(limits):
+def _legend(thresholds):
   metrics = (f"- `{key}`: {m.name}; {ADVICE[m.better]}" for key, m in METRICS.items())
   return "\n".join(
     [
       "Each cell: the value, and in brackets its distance to the bound named in the head. "
-      f"`{MISSING}` means that the results hold no number. Order: by the weakest share, the "
-      f"least of {', '.join(side.label for side in SIDES.values())}; the largest first.",
+      f"`{MISSING}` means that the results hold no number. Order: by {order_in_words()}; the "
+      "largest first.",
       "",
       *metrics,
       "",
       "Failure modes:",
       "",
-      f"- ineffective: less than {limits['leak_removed']:.0%} of the gap in RetFail_MRR "
-      "between Compromised and Clean is closed",
-      f"- catastrophic: more than {1 - limits['knowledge_kept']:.0%} of Compromised's GenKnow "
-      "is lost",
-      f"- over-generalised: more than {1 - limits['holdout_kept']:.0%} of the gap between "
-      "Compromised and Clean is lost in InterIdSim or IntraIdSim",
+      *(f"- {failure}: {meaning(failure, thresholds)}" for failure in FAILURES),
     ]
   )
 

@@ -22,6 +22,7 @@ from salmu_jax.report import (
 from salmu_jax.results import diagnosis
 from salmu_jax.results.collecting import Table
 from salmu_jax.results.metrics_table import plotted
+from salmu_jax.results.shares import order_in_words
 
 FILE = "leaderboard.html"
 _HERE = pathlib.Path(__file__).parent
@@ -59,7 +60,8 @@ def html(
     left_out=left_out,
     columns=columns,
     advice=leaderboard.ADVICE,
-    limits=_limits(thresholds),
+    failures={failure: diagnosis.meaning(failure, thresholds) for failure in diagnosis.FAILURES},
+    order=order_in_words(),
     source=published_table.source(),
     level=level,
     style=_read("page.css"),
@@ -86,15 +88,6 @@ def _data(tables, columns, level):
     "slots": charts.SLOTS,
     "first": _FIRST,
     "level": level,
-  }
-
-
-def _limits(thresholds):
-  """{threshold: it, or what may be lost below it, in percent}, as the legend says them."""
-  return {
-    "leak_removed": f"{100 * thresholds['leak_removed']:g}%",
-    "knowledge_lost": f"{100 * (1 - thresholds['knowledge_kept']):g}%",
-    "holdout_lost": f"{100 * (1 - thresholds['holdout_kept']):g}%",
   }
 
 

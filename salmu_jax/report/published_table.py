@@ -11,6 +11,7 @@ from rich.text import Text
 from salmu_jax.report import markdown as md
 from salmu_jax.results import diagnosis, published
 from salmu_jax.results.metrics_table import METRICS
+from salmu_jax.results.shares import SIDES
 
 TITLE = "Published, not measured here"
 WIDTH = 100
@@ -50,7 +51,8 @@ def _row(model, budget, values, verdict, word):
 
 
 def _diagnosis(values, clean, compromised):
-  if not {LEAKAGE, "InterIdSim", "IntraIdSim"} <= values.keys():
+  gaps = {side.metric for side in SIDES.values() if not side.of_value and not side.removed}
+  if not {LEAKAGE, *gaps} <= values.keys():
     return ""
   return diagnosis.diagnose(values, clean, compromised, leakage=LEAKAGE).word
 

@@ -6,7 +6,7 @@ from salmu_jax.report import leaderboard
 from salmu_jax.report import markdown as md
 from salmu_jax.report.bootstrap import LEVEL, REPLICATES
 from salmu_jax.results.metrics_table import METRICS
-from salmu_jax.results.shares import SIDES
+from salmu_jax.results.shares import SIDES, order_in_words
 
 FILES = ("statistics.md", "statistics.json")
 _SURE = f"{LEVEL:.0%}"
@@ -28,9 +28,8 @@ def of_table(label: str, table: Mapping) -> str:
     "Of the gap between Compromised and Clean; of GenKnow, of Compromised's.\n",
     _by_model(table["shares"], heads, share) if table["shares"] else "None.\n",
     "## Ranks\n",
-    "By the weakest side: the least of leak removed, GenKnow kept, InterIdSim kept and IntraIdSim "
-    f"kept. *Really better than* holds for all pairs together at {_SURE} (max-t); in brackets, "
-    f"{_SURE} intervals of the rank.\n",
+    f"By {order_in_words()}. *Really better than* holds for all pairs together at {_SURE} (max-t); "
+    f"in brackets, {_SURE} intervals of the rank.\n",
     _ranks(table["ranks"]) if table["ranks"] else "None: no judged model has rows to draw from.\n",
     "## Neighbours\n",
     "Differences between models next to one another in that order, on the same rows, where they "

@@ -38,8 +38,8 @@ def _texts(release):
 
 def _check_rows(path, result, rows):
   _must(isinstance(rows, dict), path, "additional.rows", "an object")
-  for key, kind in (("groups", dict), ("hits", dict), ("ACS_rows", list)):
-    _must(isinstance(rows.get(key), kind), path, f"additional.rows.{key}", f"a {kind.__name__}")
+  for key in ("groups", "hits"):
+    _must(isinstance(rows.get(key), dict), path, f"additional.rows.{key}", "a dict")
   for name, labels in rows["groups"].items():
     whole = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
     _must(whole, path, f"additional.rows.groups.{name}", "a list of texts")
@@ -62,8 +62,9 @@ def _check_metric(path, result, metric, groups):
   if metric.cases:
     count = len(groups.get(metric.split, []))
     cases = rows_at(result, metric.cases)
-    inside = all(isinstance(row, int) and 0 <= row < count for row in cases)
     where = ".".join(metric.cases).removeprefix("salmu_jax.")
+    _must(isinstance(cases, list), path, where, "a list")
+    inside = all(isinstance(row, int) and 0 <= row < count for row in cases)
     _must(inside, path, where, f"numbers of the {count} rows of {metric.split}")
 
 

@@ -30,19 +30,20 @@ def measure(
   """The metrics of every group.
 
   Args:
-    results: of one model, with the rows of its metrics.
+    results: of one model, with the rows of its metrics; an older file lacks those of younger ones.
     labels: {split: {kind: [label of each row]}}.
 
   Returns:
     {split: {kind: {label: {"rows": int, name in `parts`: number}}}}.
   """
-  return {
-    split: {
-      kind: _by_label(names, {part: rows_at(results, m.rows) for part, m in named.items()}, named)
-      for kind, names in labels[split].items()
-    }
-    for split, named in parts().items()
-  }
+  groups = {}
+  for split, metrics in parts().items():
+    rows = {part: rows_at(results, metric.rows) for part, metric in metrics.items()}
+    there = {part: values for part, values in rows.items() if values is not None}
+    if there:
+      by_kind = labels[split].items()
+      groups[split] = {kind: _by_label(names, there, metrics) for kind, names in by_kind}
+  return groups
 
 
 def _by_label(

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from salmu_jax.errors import InputError
 from salmu_jax.results import metrics_table
 from salmu_jax.results.metrics_table import rows_at
-from salmu_jax.results.reading import ROLES, SAME, attacked_with, read
+from salmu_jax.results.reading import ROLES, SAME, attacked_alike, read
 from salmu_jax.runtime import files
 
 LeftOut = list[tuple[str, str]]  # (path, why it is in no table)
@@ -103,10 +103,9 @@ def _unfit(result, bounds):
   """Why a model does not stand between bounds {role: (path, result)}; empty where it does."""
   missing = [role for role in ROLES[:2] if role not in bounds]
   if missing:
-    return f"no {missing[-1].capitalize()} that it belongs to was judged on the same rows"
-  ours, theirs = attacked_with(result), attacked_with(bounds["compromised"][1])
-  if ours and theirs and ours != theirs:
-    return "it was attacked otherwise than Compromised (salmu_jax.attacks)"
+    return f"no {missing[-1].capitalize()} of the same start was evaluated on the same rows"
+  if not attacked_alike(result, bounds["compromised"][1]):
+    return "its attack settings (salmu_jax.attacks) differ from Compromised's"
   return ""
 
 
@@ -117,7 +116,7 @@ def _add_bounds_alone(tables, bounds, left_out):
     if len(pair) == 2 and place not in used:
       tables[*place, None] = pair
     elif len(pair) < 2:
-      reason = "the other bound was not judged on the same rows"
+      reason = "the other bound was not evaluated on the same rows"
       left_out += [(str(path), reason) for path, _ in pair.values()]
 
 
@@ -139,7 +138,8 @@ def _role(result):
 def _judged_on(result):
   """Digest of what has to be the same in results that compare."""
   about = result["salmu_jax"]
-  rows = [len(rows_at(result, m.rows) or ()) for m in metrics_table.plotted().values()]
+  everywhere = [m for m in metrics_table.plotted().values() if m.since == 1]  # in every file
+  rows = [len(rows_at(result, metric.rows) or ()) for metric in everywhere]
   release = {key: about["release"][key] for key in SAME}
   return files.digest([release, about["evaluation"], about["general_knowledge"], rows])
 

@@ -186,17 +186,27 @@ def _numbers_of_group(table: Mapping, kind: str, label: str) -> dict[str, float 
 
 
 def describe(verdict: Verdict) -> str:
-  """The verdict as one line of text with its numbers."""
-  reached = verdict.shares
-  lost = lambda share: f"{1 - share:z.1%}"
-  parts = [
-    f"leakage ({verdict.leakage_metric}) reduced by {reached.leak_removed:.1%}",
-    *(
-      []
-      if reached.knowledge_kept is None
-      else [f"general knowledge lost {lost(reached.knowledge_kept)}"]
-    ),
-    f"holdout gap lost {lost(reached.inter_kept)} (other people) and "
-    f"{lost(reached.intra_kept)} (same people)",
-  ]
+  """The verdict as one line of text with its shares."""
+  parts = [f"{SIDES[name].label} {share:z.1%}" for name, share in verdict.shares.items()]
+  parts[0] += f" ({verdict.leakage_metric})"
   return f"{verdict.word}: {', '.join(parts)}"
+
+
+def meaning(failure: str, thresholds: Mapping[str, float]) -> str:
+  """When a model has a failure mode, in words.
+
+  Args:
+    failure: one of FAILURES.
+    thresholds: a dict with the keys of THRESHOLDS.
+  """
+  sides = [side for side in SIDES.values() if side.failure == failure]
+  least = thresholds[sides[0].threshold]
+  metrics = " or ".join(side.metric for side in sides)
+  if sides[0].removed:
+    return (
+      f"less than {100 * least:g}% of the gap in {metrics} between Compromised and Clean is closed"
+    )
+  most = f"more than {100 * (1 - least):g}%"
+  if sides[0].of_value:
+    return f"{most} of Compromised's {metrics} is lost"
+  return f"{most} of the gap between Compromised and Clean is lost in {metrics}"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from salmu_jax.errors import InputError
-from salmu_jax.results.splits import SPLITS
+from salmu_jax.results.splits import SPLITS, ZERO_SHOT
 
 Path = tuple[str, ...]
 
@@ -155,7 +155,7 @@ METRICS = {
     "2.1_GenKnow",
     "General knowledge, zero-shot",
     ("utility", "2.1_GenKnow", "ImageNet1k_Accuracy"),
-    split="zero_shot",
+    split=ZERO_SHOT,
     measure="zero_shot_hits",
     about="zero-shot accuracy on what `general_knowledge` names",
     absent=-1,
@@ -194,8 +194,8 @@ METRICS = {
 
 
 def file_version() -> int:
-  """The version of the results files that this table describes."""
-  return max(metric.since for metric in METRICS.values())
+  """The version of the results files that this table and the table of splits describe."""
+  return max(row.since for row in (*METRICS.values(), *SPLITS.values()))
 
 
 def version_of(result: Any) -> int:

@@ -165,7 +165,7 @@ def _check_same(pairs):
       )
     for metric in metrics_table.plotted().values():
       ours, theirs = (_count(r, metric) for r in (result, reference))
-      if ours != theirs:
+      if None not in (ours, theirs) and ours != theirs:
         where = ".".join(metric.rows[:-1])
         raise InputError(
           f"{path} has {ours} scores in {where}, {reference_path} has {theirs}. "
@@ -174,24 +174,34 @@ def _check_same(pairs):
 
 
 def _count(result, metric):
-  return len(rows_at(result, metric.rows) or ())
+  """The number of rows of a metric; None where an older file lacks them."""
+  rows = rows_at(result, metric.rows)
+  return None if rows is None else len(rows)
 
 
 def _check_attacks(pairs):
   """Raises InputError when two models were attacked in different ways."""
-  (path, first), *others = [(p, r) for p, r in pairs if attacked_with(r)] or [(None, None)]
-  for other, result in others:
-    if attacked_with(result) != attacked_with(first):
-      raise InputError(
-        f"{other} was attacked with {attacked_with(result)}, {path} with {attacked_with(first)}: "
-        "their numbers do not compare. Attack both models with the same config.attacks."
-      )
+  first: dict[str, tuple] = {}
+  for other, result in pairs:
+    for attack, settings in attacked_with(result).items():
+      path, reference = first.setdefault(attack, (other, settings))
+      if settings != reference:
+        raise InputError(
+          f"{other} was attacked with {attack} {settings}, {path} with {reference}: their numbers "
+          "do not compare. Attack both models with the same config.attacks."
+        )
 
 
-def attacked_with(result: Mapping) -> dict | None:
-  """How a model was attacked, whichever attacks those were; None where there was none."""
-  settings = result["salmu_jax"].get("attacks") or {}
-  return {k: v for k, v in settings.items() if k != "names"} if settings.get("names") else None
+def attacked_with(result: Mapping) -> dict[str, dict]:
+  """How a model was attacked: {attack: its settings}."""
+  attacks = result["salmu_jax"].get("attacks") or {}
+  return {name: attacks.get(name.lower(), {}) for name in attacks.get("names", ())}
+
+
+def attacked_alike(one: Mapping, other: Mapping) -> bool:
+  """Whether two models were attacked with the same settings, in each attack that both were."""
+  ours, theirs = attacked_with(one), attacked_with(other)
+  return all(ours[name] == theirs[name] for name in ours.keys() & theirs.keys())
 
 
 def _check_starts(pairs):

@@ -61,7 +61,7 @@ def mismatches(result: Mapping) -> Iterator[tuple[tuple[str, ...], object, objec
     if "why" in attack:
       expected = None
     elif not parts or reduction not in REDUCTIONS:
-      expected = "a number that comes with its parts and how they are reduced"
+      expected = "a number with `parts`, and a `reduction` of these"
     else:
       expected = float(REDUCTIONS[reduction](list(parts.values())))
     value = attack.get("value")

@@ -6,10 +6,10 @@ import operator
 from collections.abc import Collection, Mapping
 
 from salmu_jax.results import breakdown, recoverability, schema, strict
-from salmu_jax.results.metrics_table import ADDITIONAL, METRICS, required, rows_at
-from salmu_jax.results.reading import SAME
+from salmu_jax.results.metrics_table import ADDITIONAL, METRICS, required, rows_at, version_of
+from salmu_jax.results.reading import SAME, attacked_with
 from salmu_jax.results.reductions import reduce
-from salmu_jax.results.splits import SPLITS, count_path
+from salmu_jax.results.splits import SPLITS, ZERO_SHOT, count_path
 
 _RELEASE = ("salmu_jax", "release")
 _GROUPS, _PARTS = (*ADDITIONAL, "rows", "groups"), (*ADDITIONAL, "breakdown")
@@ -26,12 +26,12 @@ def _counted(result):
   counts = {}
   for metric in _metrics(result):
     # Of the zero-shot pictures the file has no count; their classes are counted instead.
-    if metric.split != "zero_shot":
+    if metric.split != ZERO_SHOT:
       for path in (metric.rows, metric.cases):
         if path:
           counts[path] = (*_RELEASE, *count_path(metric.split))
   for name, split in SPLITS.items():
-    if split.pool and name != "zero_shot":
+    if split.pool and name != ZERO_SHOT and split.since <= version_of(result):
       counts[*_GROUPS, name] = (*_RELEASE, *count_path(name))
   return counts
 
@@ -84,7 +84,7 @@ def _checks(result, compromised, taken):
     yield [where, count], _length(result, where, count)
   for metric in _metrics(result):
     yield from _checks_of_metric(result, metric)
-  parts = [metric.rows for metrics in breakdown.parts().values() for metric in metrics.values()]
+  parts = [metric.rows for metric in _metrics(result) if metric.part]
   yield [_PARTS, _GROUPS, *parts], _parts(result)
   yield [recoverability.PATH], _attacks_add_up(result)
   if compromised:
@@ -98,7 +98,7 @@ def _checks(result, compromised, taken):
 
 def _checks_of_metric(result, metric):
   """The checks of one metric: of its rows, of which row each is, and of the number they give."""
-  if metric.split == "zero_shot":
+  if metric.split == ZERO_SHOT:
     yield [metric.rows, _GROUPS], _zero_shot(result, metric)
   if metric.kind == "rank":
     yield [metric.rows, _GALLERY], _below(result, metric.rows, _GALLERY)
@@ -154,9 +154,9 @@ def _length(result, where, count):
 def _zero_shot(result, metric):
   """The pictures of the zero-shot test have their classes."""
   hits = _at(result, metric.rows) or []
-  classes = _at(result, _GROUPS).get("zero_shot", [])
+  classes = _at(result, _GROUPS).get(ZERO_SHOT, [])
   if len(hits) != len(classes):
-    where = schema.dotted((*_GROUPS, "zero_shot"))
+    where = schema.dotted((*_GROUPS, ZERO_SHOT))
     yield (
       metric.rows,
       f"found {len(hits)} rows; should be {len(classes)}, as many as in {where}",
@@ -245,10 +245,13 @@ def _attacks_add_up(result):
 
 
 def _attacks_as_judged(result, compromised):
-  """Where the model was attacked, it was attacked as the bounds were."""
-  if _at(result, ADDITIONAL).get("recoverability"):
-    ours, theirs = (judged["salmu_jax"].get("attacks") for judged in (result, compromised))
-    yield from _differ(ours, theirs, _ATTACKS, _BOUNDS)
+  """Each attack on the model states its settings; they are those of the attack on the bounds."""
+  ours, theirs = attacked_with(result), attacked_with(compromised)
+  for name in _at(result, ADDITIONAL).get("recoverability") or {}:
+    if name not in ours:
+      yield _ATTACKS, f"does not name {name}; should name it, and hold its settings, {_BOUNDS}"
+    elif name in theirs:
+      yield from _differ(ours[name], theirs[name], (*_ATTACKS, name.lower()), _BOUNDS)
 
 
 def _differ(ours, theirs, path, whose):

@@ -9,10 +9,10 @@ from typing import Any
 
 import jsonschema
 
-from salmu_jax.results import breakdown, metrics_table
+from salmu_jax.results import breakdown, metrics_table, recoverability
 from salmu_jax.results.metrics_table import METRICS, Metric
 from salmu_jax.results.reductions import REDUCTIONS
-from salmu_jax.results.splits import SPLITS, count_path, readable
+from salmu_jax.results.splits import SPLITS, ZERO_SHOT, count_path, readable
 from salmu_jax.runtime import files
 
 Path = tuple[str | int, ...]
@@ -52,13 +52,17 @@ def make(version: int | None = None) -> dict:
     _describe(schema, metric, metric.since <= version)
   additional = ("salmu_jax", "additional")
   for name, split in SPLITS.items():
-    if split.pool and name != "zero_shot":  # whose classes are not there with every release
+    if split.pool and name != ZERO_SHOT and split.since <= version:
       _require(schema, (*additional, "rows", "groups"), name)
       _require(schema, ("salmu_jax", "release", count_path(name)[0]), name)
   for split, metrics in breakdown.parts().items():
-    _put(schema, (*additional, "breakdown", split), _broken_down(split, metrics), True)
+    required = any(metric.since <= version for metric in metrics.values())
+    _put(schema, (*additional, "breakdown", split), _broken_down(metrics, split, version), required)
   about = schema["$defs"]["provenance"]
   unlearning = {split for half in ("forget", "retain") for split in readable(half)}
+  attack, example = (schema["$defs"][name]["properties"] for name in ("attack", "example"))
+  attack["reduction"]["enum"] = list(recoverability.REDUCTIONS)
+  example["split"]["enum"] = [name for name, split in SPLITS.items() if split.examples]
   in_order = [split for split in SPLITS if SPLITS[split].readers]
   about["properties"]["reads"]["items"]["enum"] = in_order
   about["else"]["properties"]["reads"]["items"]["enum"] = [s for s in in_order if s in unlearning]
@@ -99,7 +103,7 @@ def _short(path: Path) -> str:
   return ".".join(map(str, path[1:] if path[0] == "salmu_jax" else path[2:]))
 
 
-def _broken_down(split: str, metrics: Mapping[str, Metric]) -> dict:
+def _broken_down(metrics: Mapping[str, Metric], split: str, version: int) -> dict:
   """The schema of one split of the breakdown."""
   parts = {"rows": {"description": "how many rows", "type": "integer", "minimum": 1}}
   for part, metric in metrics.items():
@@ -108,7 +112,7 @@ def _broken_down(split: str, metrics: Mapping[str, Metric]) -> dict:
   group = {
     "description": "the rows that have this label: their number and their means",
     "type": "object",
-    "required": list(parts),
+    "required": ["rows", *(part for part, m in metrics.items() if m.since <= version)],
     "additionalProperties": False,
     "properties": parts,
   }

@@ -11,6 +11,7 @@ from typing import NamedTuple
 Columns = Mapping[str, Mapping[str, Iterable[str]]]
 
 PEOPLE = "people"
+ZERO_SHOT = "zero_shot"
 _RETAIN_READERS = ("clean", "compromised", "retain")
 
 
@@ -22,10 +23,12 @@ class Split(NamedTuple):
       halves "forget" and "retain" of an unlearning batch. Empty: it is for evaluation only.
     judged: whether a release has to have it for models to be judged on it.
     sensitive: whether its rows leak a private value, so that the release's JSON files list them.
-    pool: what a bootstrap draws its rows by: PEOPLE, or a pool of the split's own; "" for a split
-      whose rows no metric is made of.
+    pool: the unit that a bootstrap resamples: PEOPLE, or groups of the split's own, by their name;
+      "" for a split that no metric uses.
     plotted: whether similarity.png and the page show the distribution of its similarities.
+    examples: people of it whose portraits are examples on the page.
     part_of: of a derived split, the split that it is a part of.
+    since: the first version of the results file that has to count its rows.
     mask: of a derived split, mask(columns, fragile names or None) -> a truth for each row of
       `part_of`, or None where it is not known yet.
   """
@@ -35,7 +38,9 @@ class Split(NamedTuple):
   sensitive: bool = False
   pool: str = ""
   plotted: bool = False
+  examples: int = 0
   part_of: str = ""
+  since: int = 1
   mask: Callable[[Columns, Iterable[str] | None], Iterable[bool] | None] | None = None
 
 
@@ -60,16 +65,17 @@ def _fragile(columns: Columns, fragile: Iterable[str] | None) -> Iterable[bool] 
 
 
 SPLITS = {
-  "forget": Split(("forget",), judged=True, sensitive=True, pool=PEOPLE, plotted=True),
-  "holdout_association": Split(judged=True, sensitive=True, pool=PEOPLE, plotted=True),
-  "holdout_identity": Split(judged=True, sensitive=True, pool=PEOPLE, plotted=True),
+  "forget": Split(("forget",), judged=True, sensitive=True, pool=PEOPLE, plotted=True, examples=4),
+  "holdout_association": Split(judged=True, sensitive=True, pool=PEOPLE, plotted=True, examples=2),
+  "holdout_identity": Split(judged=True, sensitive=True, pool=PEOPLE, plotted=True, examples=2),
   "retain_synth": Split(_RETAIN_READERS, judged=True),
   "retain_real": Split(_RETAIN_READERS),
   # The whole retain base as the published training data has it.
   "retain": Split(_RETAIN_READERS),
   # The whole sensitive set, the holdouts included.
   "sensitive": Split(("compromised",)),
-  "zero_shot": Split(pool="zero_shot"),
+  # Counted by its classes; a release may have none.
+  ZERO_SHOT: Split(pool=ZERO_SHOT),
   "forget_identity": Split(
     part_of="forget",
     mask=lambda columns, _: _forgotten_in_part(columns, False),
