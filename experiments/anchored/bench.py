@@ -136,6 +136,6 @@ def _unpaired(batches: Iterable[dict]) -> Iterator[dict]:
       yield {**first, "forget": forget}
 
 
-def made(maker: Callable, args: dict, seed: int) -> Callable:
+def factory(maker: Callable, args: dict, seed: int) -> Callable:
   """make(optimizer) -> Method for `Bench.unlearn`, from an entry of METHODS and its arguments."""
   return lambda optimizer: base.build(maker, optimizer, args, steps=1, seed=seed)

@@ -41,13 +41,13 @@ SIDE = 4096  # of the square product
 
 def main():
   """Measures, checks that both did the same work, and writes results.json."""
-  found = {
+  record = {
     "cores": os.cpu_count(),
     "dtype": "float32",
     "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
     "rows": [row for preset in BATCHES for name in ALLOCATORS for row in rows(preset, name)],
   }
-  files.write_json(RESULTS, found)
+  files.write_json(RESULTS, record)
 
 
 def rows(preset, allocator):
@@ -64,7 +64,7 @@ def rows(preset, allocator):
   for side, process in zip(sides.values(), processes, strict=True):
     side.send(None)
     process.join()
-  peak = 2 * SIDE**3 / min(min(each) for each in turns["product"][0].values())
+  peak = 2 * SIDE**3 / min(min(times) for times in turns["product"][0].values())
   return [row(preset, allocator, what, peak, *turns[what]) for what in UNIT]
 
 
@@ -73,21 +73,21 @@ def row(preset, allocator, what, peak, seconds, apart):
   have.
   """
   sizes, batch = sizes_of(preset), BATCHES[preset][what]
-  asked = {
+  operations = {
     "image": batch * flops.image(sizes),
     "text": batch * flops.text(sizes),
     "train": flops.training_step(sizes, batch),
   }[what]
-  median = {name: statistics.median(each) for name, each in seconds.items()}
+  median = {name: statistics.median(times) for name, times in seconds.items()}
   return {
     "preset": preset,
     "allocator": allocator,
     "what": UNIT[what],
     "batch": batch,
-    "rate": {name: batch / each for name, each in median.items()},
+    "rate": {name: batch / duration for name, duration in median.items()},
     "ratio": median["open_clip"] / median["salmu_jax"],
     "peak_flops_a_second": peak,
-    "share_of_peak": {name: asked / each / peak for name, each in median.items()},
+    "share_of_peak": {name: operations / duration / peak for name, duration in median.items()},
     "largest_difference": apart,
     "seconds": seconds,
   }
@@ -129,7 +129,7 @@ def compare(what, sides):
       side.send(what)
       took, came = side.recv()
       values[name] += came
-      print(what, name, turn, " ".join(f"{each:.3f} s" for each in took), file=sys.stderr)
+      print(what, name, turn, " ".join(f"{duration:.3f} s" for duration in took), file=sys.stderr)
       seconds[name] += took if turn else []
   mine, other = (np.asarray(values[name]) for name in sides)
   apart = float(np.abs(mine - other).max())
@@ -226,9 +226,9 @@ def theirs(preset, tensors, pixels, tokens):
 
 def section(path=RESULTS):
   """README's table of it: rates under large pages, and the ratio without them."""
-  found = files.read_json(path)
-  versions = found["versions"]
-  plain, paged = ([row for row in found["rows"] if row["allocator"] == a] for a in ALLOCATORS)
+  record = files.read_json(path)
+  versions = record["versions"]
+  plain, paged = ([row for row in record["rows"] if row["allocator"] == a] for a in ALLOCATORS)
   lines = [
     ["", "", "batch", "salmu_jax", "OpenCLIP", "ratio", "share of peak",
      "OpenCLIP's", "ratio, pages as they come"],
@@ -242,7 +242,7 @@ def section(path=RESULTS):
     )
     lines[-1] += [*shares, f"{other['ratio']:.2f}"]
   return (
-    f"{md.table(lines)}\n{found['dtype']}, {found['cores']} CPU cores, jax {versions['jax']} "
+    f"{md.table(lines)}\n{record['dtype']}, {record['cores']} CPU cores, jax {versions['jax']} "
     f"against torch {versions['torch']}, each in a process of its own, in turns within one run; "
     "peak: the fastest square matrix product of either in that run.\n"
   )

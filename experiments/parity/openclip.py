@@ -69,9 +69,9 @@ def model(tensors, config=None):
     tensors: {name: array}.
     config: OpenCLIP's `model_cfg`; that of ViT-B/16 if None.
   """
-  made = CLIP(**(config or open_clip.get_model_config("ViT-B-16")))
-  made.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
-  return made.eval()
+  network = CLIP(**(config or open_clip.get_model_config("ViT-B-16")))
+  network.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
+  return network.eval()
 
 
 @torch.inference_mode()

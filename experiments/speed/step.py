@@ -45,14 +45,14 @@ def row(preset):
   contenders |= {f"matmul {side}": _product(side) for side in SIDES}
   seconds, every = turns.medians(contenders)
   peak = max(2 * side**3 / seconds[f"matmul {side}"] for side in SIDES)
-  asked = flops.training_step(sizes, pairs)
+  operations = flops.training_step(sizes, pairs)
   return {
     "preset": preset,
     "pairs": pairs,
     "seconds_a_step": seconds["step"] / steps,
-    "model_flops": asked,
+    "model_flops": operations,
     "peak_flops_a_second": peak,
-    "share_of_peak": asked * steps / seconds["step"] / peak,
+    "share_of_peak": operations * steps / seconds["step"] / peak,
     "seconds": every,
   }
 
@@ -86,12 +86,12 @@ def _product(side):
 
 def section(path=RESULTS):
   """README's table of it."""
-  found = files.read_json(path)
+  record = files.read_json(path)
   lines = ["| training step | pairs | seconds | share of this machine's matmul peak |"]
   lines.append("| --- | ---: | ---: | ---: |")
-  for each in found["rows"]:
-    seconds, share = f"{each['seconds_a_step']:.3g}", f"{each['share_of_peak']:.0%}"
-    lines.append(f"| `{each['preset']}` | {each['pairs']} | {seconds} | {share} |")
+  for result in record["rows"]:
+    seconds, share = f"{result['seconds_a_step']:.3g}", f"{result['share_of_peak']:.0%}"
+    lines.append(f"| `{result['preset']}` | {result['pairs']} | {seconds} | {share} |")
   return "\n".join(lines) + "\n"
 
 

@@ -22,4 +22,4 @@ def medians(contenders, turns=TURNS):
       call()
       if turn:
         seconds[name].append(time.perf_counter() - began)
-  return {name: statistics.median(each) for name, each in seconds.items()}, seconds
+  return {name: statistics.median(times) for name, times in seconds.items()}, seconds
