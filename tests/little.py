@@ -57,13 +57,13 @@ def half(seed, rows=16):
   rng = np.random.default_rng(seed)
 
   def tokens():
-    out = rng.integers(1, 18, (rows, 7)).astype(np.int32)
-    out[:, 0], out[:, 5], out[:, 6] = 18, 19, 0
-    return out
+    ids = rng.integers(1, 18, (rows, 7)).astype(np.int32)
+    ids[:, 0], ids[:, 5], ids[:, 6] = 18, 19, 0
+    return ids
 
   pixels = rng.integers(0, 256, (rows, 16, 16, 3)).astype(np.uint8)
-  out = {"image": pixels, "text": tokens(), "generic": tokens()}
-  return out | {"surrogate": np.stack([tokens(), tokens()], axis=1)}
+  batch = {"image": pixels, "text": tokens(), "generic": tokens()}
+  return batch | {"surrogate": np.stack([tokens(), tokens()], axis=1)}
 
 
 def unlearning_batch(seed=0, rows=16):

@@ -99,8 +99,8 @@ def small(name, model=None):
   }
   with_rows(result, groups)
   hits = result["salmu_jax"]["additional"]["rows"]["hits"]
-  for key, each in hits.items():
-    put(result, *METRICS[key].path, value=sum(each) / len(each))
+  for key, outcomes in hits.items():
+    put(result, *METRICS[key].path, value=sum(outcomes) / len(outcomes))
   labels = {
     split: {
       "field": [("city", "job")[row % 2] for row in range(SPLITS[split])],

@@ -73,8 +73,8 @@ def test_a_make_without_annotations_gets_whatever_it_is_given():
 def limited(function):
   """Names of the arguments of a function that a config may give, and of those with a range."""
   parameters = inspect.signature(function).parameters
-  given = [name for name in parameters if name not in ("optimizer", "patterns", *base.OF_THE_RUN)]
-  return given, [name for name in given if hasattr(parameters[name].annotation, "__metadata__")]
+  names = [name for name in parameters if name not in ("optimizer", "patterns", *base.OF_THE_RUN)]
+  return names, [name for name in names if hasattr(parameters[name].annotation, "__metadata__")]
 
 
 FACTORIES = {
@@ -90,5 +90,5 @@ FACTORIES = {
 
 @pytest.mark.parametrize("name", FACTORIES)
 def test_every_argument_of_a_method_a_loss_and_a_transformation_states_its_range(name):
-  given, with_a_range = limited(FACTORIES[name])
-  assert given == with_a_range
+  names, with_a_range = limited(FACTORIES[name])
+  assert names == with_a_range
