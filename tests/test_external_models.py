@@ -45,7 +45,7 @@ def test_given_weights_of_another_preset_are_refused_though_their_shapes_fit(wor
 
 
 @pytest.mark.parametrize("stored", [False, True])
-@pytest.mark.parametrize("wanted", [False, True])
+@pytest.mark.parametrize("scanned", [False, True])
 def test_given_weights_fit_a_scanned_and_an_unrolled_model(world, tmp_path, stored, scanned):
   job, data = world
   expected = finished_model(tmp_path, job, data.tokenizer, scan=stored)
