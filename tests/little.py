@@ -16,9 +16,7 @@ PARAMS = INIT(MODEL, 0)
 
 
 class StandIn:
-  """Two towers of one matrix each, for what does not depend on what a tower is: it compiles at
-  once.
-  """
+  """Two towers of one matrix each. It compiles at once, for tests that need no architecture."""
 
   def apply(self, variables, picture, text, generic=None, surrogate=None):
     params = variables["params"]
@@ -79,5 +77,5 @@ def optimizer_settings(learning_rate=1e-2):
 
 
 def sgd_settings(learning_rate=1e-2):
-  """Without Adam, which would blow up the rounding of gradients that are zero but for it."""
+  """Plain SGD: Adam would magnify the rounding errors of gradients that should be zero."""
   return ConfigDict(defaults.optimizer(learning_rate, name="sgd"))

@@ -189,7 +189,7 @@ SIZES = {"forget": 200, "holdout_identity": 200, "holdout_association": 200, "re
 
 
 def with_rows(one, seed=0):
-  """A made-up result with whose each row is, and hits that its means are of."""
+  """A made-up result with the person of each row, and with hits whose means are its rates."""
   rng = np.random.default_rng(seed)
   one = copy.deepcopy(one)
   group = lambda n, people=PEOPLE: [f"{i % people:08d}" for i in range(n)]

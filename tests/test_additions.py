@@ -60,7 +60,7 @@ def test_a_metric_of_a_row_and_a_function_is_in_the_results(world, metric):
 
 
 def judged(versions):
-  """Made-up results of the version of each; those of the second hold the new metric."""
+  """Made-up results of these file versions; those of version 2 hold the new metric."""
   results = [with_rows(result) for result in everything()]
   for number, (result, version) in enumerate(zip(results, versions, strict=False)):
     result["salmu_jax"]["file_version"] = version

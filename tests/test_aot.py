@@ -45,7 +45,7 @@ def program(config, mesh, name):
 
 
 def gathered(text, kind="f32"):
-  """How many gathers leave all embeddings of one kind of a batch on a chip."""
+  """How many all-gathers leave a chip with all of a batch's embeddings of one dtype."""
   return len(re.findall(rf"= {kind}\[{ROWS},{WIDTH}\]\S* all-gather", text))
 
 

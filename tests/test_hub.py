@@ -167,7 +167,7 @@ def test_a_release_is_downloaded_once_and_then_needs_no_network(tmp_path):
     server.requests.clear()
     assert contents(fetch(tmp_path, server.endpoint)).keys() == WANTED
     assert server.requests == []
-  # The hub is gone, and nobody said so.
+  # The hub is gone now, and the environment does not say that it is offline.
   start = time.monotonic()
   assert contents(fetch(tmp_path, server.endpoint)).keys() == WANTED
   assert time.monotonic() - start < 5

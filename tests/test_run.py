@@ -1,5 +1,5 @@
-"""The whole benchmark through main.py: killed anywhere it ends with the same bits; bad input is
-said.
+"""The whole benchmark through main.py. A run that is killed anywhere ends with the same bits; bad
+input is refused with its reason.
 """
 
 import json

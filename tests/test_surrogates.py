@@ -118,9 +118,7 @@ def test_names_that_cannot_be_recombined_are_refused_with_the_reason():
 
 
 def _rename(text):
-  """The text with names that have two parts of their own: no recombination of them is one of
-  them.
-  """
+  """The text with two names of their own for each person, so that no mixture is anybody's."""
   return re.sub(r"Person (\d)", lambda digit: f"Given{digit[1]} Family{digit[1]}", text)
 
 

@@ -23,7 +23,7 @@ from salmu_jax.train import checkpoint
 
 pytestmark = [
   pytest.mark.torch,
-  # What the reference's own dependencies deprecate is not ours to mend.
+  # Deprecations in the reference's own dependencies are not ours to fix.
   pytest.mark.filterwarnings("ignore::DeprecationWarning"),
   pytest.mark.filterwarnings("ignore::FutureWarning"),
   pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning"),

@@ -126,7 +126,7 @@ def _by_identity(values, identity):
 
 
 def _unpaired(batches: Iterable[dict]) -> Iterator[dict]:
-  """The batches with the surrogates of other rows, which are those of a later batch."""
+  """The batches, each with the surrogates of a later batch in the place of its own."""
   waiting = []
   for batch in batches:
     waiting.append(batch)

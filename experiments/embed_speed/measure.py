@@ -1,12 +1,16 @@
 """Speed of our models beside OpenCLIP's under PyTorch: python -m experiments.embed_speed.measure
 
-Images a second, texts a second and one training step of `tiny` and of ViT-B/16, on the CPU,
-float32, the same weights, inputs and batch; with the allocator as it comes and with large pages,
-which the Makefile sets. Each side is a process of its own, so that neither works among the other's
-threads and memory, and the two take turns; a turn begins with a call that is not counted, since
-memory that lay idle is slow to get back. A product of two square matrices takes turns with them:
-the best rate that it reaches on either side is this machine's peak. Needs requirements-torch.txt
-and an otherwise idle machine; some twenty minutes on two cores. Writes results.json.
+Measures images a second, texts a second and one training step of `tiny` and of ViT-B/16. Both
+sides run on the CPU in float32 with the same weights, inputs and batch, once with the allocator as
+it comes and once with large pages.
+
+Each side is a process of its own, so that neither works among the other's threads and memory. The
+two take turns. A turn begins with a call that is not counted, since memory that lay idle is slow to
+get back. A product of two square matrices takes turns with them: the best rate that it reaches on
+either side is this machine's peak.
+
+Needs requirements-torch.txt and an otherwise idle machine; takes some twenty minutes on two cores.
+Writes results.json.
 """
 
 import importlib.metadata
@@ -51,8 +55,8 @@ def main():
 
 
 def rows(preset, allocator):
-  """What results.json keeps of a preset under one allocator, a row for each of UNIT."""
-  # A process reads it once, when it starts.
+  """The rows of results.json for a preset under one allocator: one for each key of UNIT."""
+  # glibc reads it once, when a process starts.
   os.environ["GLIBC_TUNABLES"] = ALLOCATORS[allocator]
   fresh, sides, processes = multiprocessing.get_context("spawn"), {}, []
   for name, make in (("salmu_jax", ours), ("open_clip", theirs)):
@@ -69,9 +73,7 @@ def rows(preset, allocator):
 
 
 def row(preset, allocator, what, peak, seconds, apart):
-  """One row: rates, their ratio, and the share of `peak` (FLOP/s) that each side's products
-  have.
-  """
+  """One row: rates, their ratio, and the FLOP/s of each side as a share of `peak`."""
   sizes, batch = sizes_of(preset), BATCHES[preset][what]
   operations = {
     "image": batch * flops.image(sizes),
@@ -94,13 +96,14 @@ def row(preset, allocator, what, peak, seconds, apart):
 
 
 def sizes_of(preset):
-  """Sizes with a vocabulary: that of `tiny` is its release's."""
+  """The sizes of a preset. `tiny` has no vocabulary of its own and gets that of mini."""
   return PRESETS[preset]._replace(vocab_size=PRESETS[preset].vocab_size or VOCABULARY)
 
 
 def serve(make, preset, connection):
-  """Does what it is asked once and CALLS times more; answers with the seconds of these, and the
-  outcomes.
+  """Makes each requested call once, then CALLS times more with the clock running.
+
+  The answer to a request is these CALLS times in seconds, and the outcomes of all calls.
   """
   from experiments.parity import inputs, openclip
   from salmu_jax.interop import modelconfig
@@ -122,7 +125,7 @@ def serve(make, preset, connection):
 
 
 def compare(what, sides):
-  """Has the two sides do it in turn: ({side: seconds}, the largest difference of what came out)."""
+  """Lets the sides do `what` in turns: ({side: seconds}, the largest difference of outcomes)."""
   seconds, values = {name: [] for name in sides}, {name: [] for name in sides}
   for turn in range(1 + TURNS):
     for name, side in sides.items():

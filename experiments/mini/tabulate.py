@@ -14,8 +14,8 @@ HERE = pathlib.Path(__file__).parent
 
 
 def section(folder=HERE / "results"):
-  """The README's part on mini: shares with their intervals, attacks, verdicts, and how long it
-  took on what.
+  """The README's part on mini: shares with their intervals, attacks, verdicts, the time that
+  training and judging took, and the device.
   """
   results = read_results(folder)
   rows, summary = leaderboard.rows(results), statistics.of_table(results)

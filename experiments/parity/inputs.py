@@ -26,7 +26,7 @@ SIZES = ((224, 224), (97, 131), (225, 223), (513, 342), (300, 100), (31, 30))
 
 
 def draw(shapes, seed):
-  """Weights of an OpenCLIP `CLIP` of a trained model's magnitude.
+  """Weights for an OpenCLIP `CLIP`, of the magnitude that a trained model's have.
 
   Args:
     shapes: {tensor name: shape}.

@@ -70,7 +70,7 @@ def measure(topology, mesh, batch, loss):
 
 
 def section(path=RESULTS):
-  """README's table: GiB a chip, of it scratch, by batch and slice, plain and ring."""
+  """README's table: GiB a chip and how much of it is scratch, by batch, slice and loss."""
   record = files.read_json(path)
   cells = {(row["batch"], row["chips"], row["loss"]): row for row in record["rows"]}
   chips = sorted({row["chips"] for row in record["rows"]})

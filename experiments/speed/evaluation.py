@@ -1,12 +1,14 @@
 """The whole evaluation against a plain PyTorch script: python -m experiments.speed.evaluation
 WORKDIR
 
-On a generated release of 20,000 pairs, `tiny` with fresh weights, float32 on the CPU. The script
-embeds what each of the ten metrics asks for when it comes to it, with OpenCLIP's towers, PyTorch's
-DataLoader and the same weights, batches, pictures, texts and scikit-learn probe; the project's
-evaluator embeds everything once. Numbers of both are compared, so that both do the same work. Needs
-requirements-torch.txt and an otherwise idle machine; some ten minutes on two cores, most of them
-the release. Writes evaluation.json.
+Both judge `tiny` with fresh weights on a generated release of 20,000 pairs, in float32 on the CPU.
+The script goes through the ten metrics and embeds for each what it reads, with OpenCLIP's towers
+and PyTorch's DataLoader. The project's evaluator embeds everything once. Weights, batches,
+pictures, texts and the scikit-learn probe are the same. The numbers of both are compared, so that
+both do the same work.
+
+Needs requirements-torch.txt and an otherwise idle machine; takes some ten minutes on two cores,
+most of them for the release. Writes evaluation.json.
 """
 
 import argparse
@@ -219,7 +221,7 @@ class Pictures:
 
 
 def section(path=RESULTS):
-  """README's sentence on it."""
+  """README's sentence on the comparison."""
   record = files.read_json(path)
   median = {name: float(np.median(times)) for name, times in record["seconds"].items()}
   return (

@@ -2,8 +2,8 @@
 
 WORKDIR holds a finished mini run. Both read the same ArrayRecord files at random places, decode the
 same JPEGs with Pillow, crop and mirror with the same code and tokenise with the same tokenizer;
-what differs is who hands the rows out. In turns with both, the mini training step, which eats what
-they make. Needs requirements-torch.txt and an otherwise idle machine; writes inputs.json.
+what differs is who hands the rows out. The mini training step, which consumes the rows, takes turns
+with both. Needs requirements-torch.txt and an otherwise idle machine; writes inputs.json.
 """
 
 import argparse

@@ -39,7 +39,7 @@ def main():
 
 
 def scratch(name, devices):
-  """Bytes on each device."""
+  """Bytes of scratch memory that a loss and its gradients need on each device."""
   mesh = sharding.make_mesh(jax.devices()[:devices])
   row, whole = sharding.over_batch(mesh), sharding.replicated(mesh)
   shaped = lambda shape, where: jax.ShapeDtypeStruct(shape, jnp.float32, sharding=where)

@@ -1,7 +1,7 @@
 """Training steps as a share of this machine's own matmul peak: python -m experiments.speed.step
 
-The trainer's pretraining step of `tiny` and of ViT-B/16, float32 on the CPU, in turns with a square
-matrix product of the size that this machine multiplies fastest, in the same process. Writes
+The trainer's pretraining steps of `tiny` and of ViT-B/16, in float32 on the CPU, take turns with
+square matrix products of several sizes in the same process. The fastest product is the peak. Writes
 step.json.
 """
 
@@ -38,7 +38,7 @@ def main():
 
 
 def row(preset):
-  """One preset: its step, the peak, and what of a step its parts take alone."""
+  """One preset: the seconds of a step, the peak, and the step's share of the peak."""
   pairs, steps = STEPS[preset]
   sizes = sizes_of(preset)
   contenders = {"step": _step(clip.CLIP(sizes), pairs, steps)}
