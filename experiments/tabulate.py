@@ -34,7 +34,7 @@ SECTIONS = {
     "strongest": anchored.baselines,
     "ablations": anchored.ablations,
     "reworded": anchored.reworded,
-    "asked": anchored.asked,
+    "asked": anchored.questions,
     "relearned": anchored.relearned,
     "pair": anchored.pair,
   },

@@ -16,9 +16,7 @@ PARAMS = INIT(MODEL, 0)
 
 
 class StandIn:
-  """Two towers of one matrix each, for what does not depend on what a tower is: it compiles at
-  once.
-  """
+  """Two towers of one matrix each. It compiles at once, for tests that need no architecture."""
 
   def apply(self, variables, picture, text, generic=None, surrogate=None):
     params = variables["params"]
@@ -57,13 +55,13 @@ def half(seed, rows=16):
   rng = np.random.default_rng(seed)
 
   def tokens():
-    out = rng.integers(1, 18, (rows, 7)).astype(np.int32)
-    out[:, 0], out[:, 5], out[:, 6] = 18, 19, 0
-    return out
+    ids = rng.integers(1, 18, (rows, 7)).astype(np.int32)
+    ids[:, 0], ids[:, 5], ids[:, 6] = 18, 19, 0
+    return ids
 
   pixels = rng.integers(0, 256, (rows, 16, 16, 3)).astype(np.uint8)
-  out = {"image": pixels, "text": tokens(), "generic": tokens()}
-  return out | {"surrogate": np.stack([tokens(), tokens()], axis=1)}
+  batch = {"image": pixels, "text": tokens(), "generic": tokens()}
+  return batch | {"surrogate": np.stack([tokens(), tokens()], axis=1)}
 
 
 def unlearning_batch(seed=0, rows=16):
@@ -79,5 +77,5 @@ def optimizer_settings(learning_rate=1e-2):
 
 
 def sgd_settings(learning_rate=1e-2):
-  """Without Adam, which would blow up the rounding of gradients that are zero but for it."""
+  """Plain SGD: Adam would magnify the rounding errors of gradients that should be zero."""
   return ConfigDict(defaults.optimizer(learning_rate, name="sgd"))

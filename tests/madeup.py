@@ -76,8 +76,8 @@ def _breakdown(median, assoc, inter, intra):
   }
   if median == MADE_UP["clean"][0] and assoc == MADE_UP["clean"][1]:
     for names in forget.values():
-      for each in names.values():
-        each["MRR"] = 1 / median
+      for group in names.values():
+        group["MRR"] = 1 / median
   holdout = lambda cosine, people: {
     kind: {
       label: {"rows": 5, "similarity": cosine}
@@ -180,8 +180,8 @@ def report(tmp_path, *results):
   return tmp_path / "out"
 
 
-def records(out):
-  return list(csv.DictReader(io.StringIO((out / "leaderboard.csv").read_text("utf-8"))))
+def records(folder):
+  return list(csv.DictReader(io.StringIO((folder / "leaderboard.csv").read_text("utf-8"))))
 
 
 PEOPLE = 40
@@ -189,7 +189,7 @@ SIZES = {"forget": 200, "holdout_identity": 200, "holdout_association": 200, "re
 
 
 def with_rows(one, seed=0):
-  """A made-up result with whose each row is, and hits that its means are of."""
+  """A made-up result with the person of each row, and with hits whose means are its rates."""
   rng = np.random.default_rng(seed)
   one = copy.deepcopy(one)
   group = lambda n, people=PEOPLE: [f"{i % people:08d}" for i in range(n)]

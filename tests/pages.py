@@ -44,14 +44,14 @@ def whole(name, numbers=None, model=None, seed=0):
 
 def examples(model, leak):
   """Eight portraits; what leaks has its true caption on top."""
-  out = []
+  portraits = []
   for at, split in enumerate(SPLITS):
     caption = f"Ada Person {at}, </script><b>phone</b> +44 20 7946 {at:04d}, written in a letter."
     top = [f"Somebody else {model[:8]} {at}-{n} lives in Lisbon" for n in range(5)]
     rank = 0 if leak > 0.1 or split != "forget" else 700 + at
     if rank == 0:
       top = [caption, *top[:4]]
-    out.append(
+    portraits.append(
       {
         "split": split,
         "file_name": f"{at}.jpg",
@@ -63,7 +63,7 @@ def examples(model, leak):
         "portrait": _portrait(FACES[at % 4]),
       }
     )
-  return out
+  return portraits
 
 
 def table(label="mini, seed 0", seed=0):
@@ -76,7 +76,7 @@ def table(label="mini, seed 0", seed=0):
 
 def hostile(methods=4):
   """A table of methods without rows whose names are HOSTILE, or numbered once those are used up."""
-  rng, found = np.random.default_rng(3), []
+  rng, entries = np.random.default_rng(3), []
   clean, leaky = (np.array(MADE_UP[name], float) for name in ("clean", "compromised"))
   for at in range(methods):
     kept = rng.uniform(size=10)
@@ -85,15 +85,15 @@ def hostile(methods=4):
     name = HOSTILE[at] if at < len(HOSTILE) else f"method_{at:03d}"
     one = result("finetune", tuple(numbers), model=name)
     one["salmu_jax"]["additional"]["examples"] = examples(name, 0.0)
-    found.append(one)
-  found[0]["efficacy"]["1.3_ACS"]["acs_accuracy"] = float("nan")
-  results = [whole("clean"), whole("compromised"), *found]
+    entries.append(one)
+  entries[0]["efficacy"]["1.3_ACS"]["acs_accuracy"] = float("nan")
+  results = [whole("clean"), whole("compromised"), *entries]
   for one in results:
     one["salmu_jax"]["release"]["name"] = "another"
   return Table("hostile", results)
 
 
 def _portrait(colour):
-  out = io.BytesIO()
-  Image.new("RGB", (96, 96), colour).save(out, "JPEG", quality=80)
-  return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
+  buffer = io.BytesIO()
+  Image.new("RGB", (96, 96), colour).save(buffer, "JPEG", quality=80)
+  return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -44,9 +44,7 @@ def put(result, *keys, value):
 
 
 def with_rows(result, groups):
-  """Adds the rows that older kept results lack: people as given, hits that give the rates that
-  are there.
-  """
+  """Adds the rows that older kept results lack: `groups`, and hits whose means are the rates."""
   rates = {key: at(result, *METRICS[key].path) for key in ("ACS", "IdZSC", "GenKnow")}
   count = {"ACS": "forget", "IdZSC": "forget_identity", "GenKnow": "zero_shot"}
   hits = {}
@@ -82,7 +80,7 @@ def whole(name):
 
 
 def small(name, model=None):
-  """The same cut to a few rows, its numbers computed anew."""
+  """Kept results cut to a few rows, with their numbers computed anew."""
   result = files.read_json(KEPT / f"{name}.json")
   for key, split in SCORES.items():
     pillar, metric, _ = METRICS[key].path
@@ -99,8 +97,8 @@ def small(name, model=None):
   }
   with_rows(result, groups)
   hits = result["salmu_jax"]["additional"]["rows"]["hits"]
-  for key, each in hits.items():
-    put(result, *METRICS[key].path, value=sum(each) / len(each))
+  for key, outcomes in hits.items():
+    put(result, *METRICS[key].path, value=sum(outcomes) / len(outcomes))
   labels = {
     split: {
       "field": [("city", "job")[row % 2] for row in range(SPLITS[split])],

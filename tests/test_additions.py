@@ -61,7 +61,7 @@ def test_a_metric_of_a_row_and_a_function_is_in_the_results(world, metric):
 
 
 def judged(versions):
-  """Made-up results of the version of each; those of the second hold the new metric."""
+  """Made-up results of these file versions; those of version 2 hold the new metric."""
   results = [with_rows(result) for result in everything()]
   for number, (result, version) in enumerate(zip(results, versions, strict=False)):
     result["salmu_jax"]["file_version"] = version
@@ -74,26 +74,27 @@ def judged(versions):
 
 def test_a_new_metric_is_in_every_table_and_an_older_file_shows_it_as_missing(tmp_path, metric):
   results = judged([2, 2, 2, 1, 2, 2])
-  folder, out = save(tmp_path / "results", *results), tmp_path / "out"
-  writing.report_folder(folder, out, Console(file=io.StringIO(), width=120))
+  folder, output = save(tmp_path / "results", *results), tmp_path / "out"
+  writing.report_folder(folder, output, Console(file=io.StringIO(), width=120))
   old, new = (results[at]["salmu_jax"]["model"] for at in (3, 2))
   value = rows_at(results[2], NEW.path)
   lines = {
-    row["model"]: row for row in csv.DictReader(io.StringIO((out / "leaderboard.csv").read_text()))
+    row["model"]: row
+    for row in csv.DictReader(io.StringIO((output / "leaderboard.csv").read_text()))
   }
   assert float(lines[new][KEY]) == value and lines[old][KEY] == "missing"
-  text = (out / "leaderboard.md").read_text()
+  text = (output / "leaderboard.md").read_text()
   assert f"{KEY} (Compromised)" in text and NEW.name in text
   (line,) = (line for line in text.splitlines() if line.startswith(f"| {old} |"))
   assert "missing" in line
-  statistics = json.loads((out / "statistics.json").read_text())["tables"]
+  statistics = json.loads((output / "statistics.json").read_text())["tables"]
   ((_, table),) = statistics.items()
   low, high = table["intervals"][new][KEY]
   assert low < value < high and table["intervals"][old][KEY] is None
-  models = {m["model"]: m for m in json.loads((out / "diagnosis.json").read_text())["models"]}
+  models = {m["model"]: m for m in json.loads((output / "diagnosis.json").read_text())["models"]}
   assert models[new]["distances"][KEY] == value - rows_at(results[1], NEW.path)
   assert models[old]["distances"][KEY] is None
-  assert NEW.name in (out / "leaderboard.html").read_text()
+  assert NEW.name in (output / "leaderboard.html").read_text()
 
 
 def test_a_file_has_to_hold_the_metrics_of_its_version_and_no_younger_ones(tmp_path, metric):

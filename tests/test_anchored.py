@@ -88,17 +88,17 @@ def test_every_variant_makes_a_step_and_all_but_one_leave_the_image_tower(name):
   optimizer = optimizers.make_optimizer(settings.optimizer, 4)
   if "block" in name or "rank" in name or "token" in name:
     optimizer = optax.sgd(0.1)
-  made = make(optimizer)
-  state = train.start_state(PARAMS, made.tx, ONE)
-  _, metrics = jax.eval_shape(train.make_unlearn_step(STAND_IN, made), state, PARAMS, BATCHES[0])
+  variant = make(optimizer)
+  state = train.start_state(PARAMS, variant.tx, ONE)
+  _, metrics = jax.eval_shape(train.make_unlearn_step(STAND_IN, variant), state, PARAMS, BATCHES[0])
   assert set(metrics) == {"forget_loss", "retain_loss", "update_norm"}
 
 
 def test_the_whole_that_the_variants_are_compared_with_is_the_method():
-  made = [variants.like()(optax.sgd(1.0)), method.make(optax.sgd(1.0))]
-  assert made[0].surrogates == made[1].surrogates
+  methods = [variants.like()(optax.sgd(1.0)), method.make(optax.sgd(1.0))]
+  assert methods[0].surrogates == methods[1].surrogates
   values = []
-  for whole in made:
+  for whole in methods:
     state = train.start_state(PARAMS, whole.tx, ONE)
     after, _ = jax.jit(train.make_unlearn_step(STAND_IN, whole))(state, PARAMS, BATCHES[0])
     values.append(after.params)

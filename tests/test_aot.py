@@ -45,7 +45,7 @@ def program(config, mesh, name):
 
 
 def gathered(text, kind="f32"):
-  """How many gathers leave all embeddings of one kind of a batch on a chip."""
+  """How many all-gathers leave a chip with all of a batch's embeddings of one dtype."""
   return len(re.findall(rf"= {kind}\[{ROWS},{WIDTH}\]\S* all-gather", text))
 
 
@@ -53,12 +53,12 @@ def gathered(text, kind="f32"):
 @pytest.mark.parametrize("topology", ["v5e:2x4", "v4:2x2x1"])
 def test_every_step_compiles_for_a_slice_fits_and_never_calls_the_host(topology):
   mesh = slices.describe(topology)
-  found = {name: slices.compile_step(step) for name, step in slices.steps(small(), mesh).items()}
-  assert set(found) == {"pretrain", "unlearn finetune", "embed images", "embed texts"}
+  reports = {name: slices.compile_step(step) for name, step in slices.steps(small(), mesh).items()}
+  assert set(reports) == {"pretrain", "unlearn finetune", "embed images", "embed texts"}
   hbm = slices.CHIPS[topology.split(":")[0]].hbm
-  for report in found.values():
+  for report in reports.values():
     assert 0 < report.memory < hbm and report.host == []
-  assert found["pretrain"].collectives["collective-permute"] >= 1
+  assert reports["pretrain"].collectives["collective-permute"] >= 1
 
 
 @pytest.mark.tpu_backend
@@ -77,9 +77,9 @@ def test_the_pass_that_measures_is_compiled_too():
   config = small()
   config.unlearn = vit_b16_scratch.get_config("salun").unlearn
   config.unlearn.salun.batch_size = ROWS
-  found = slices.steps(config, mesh)
-  assert {"unlearn salun", "measure for salun"} <= set(found)
-  report = slices.compile_step(found["measure for salun"])
+  steps = slices.steps(config, mesh)
+  assert {"unlearn salun", "measure for salun"} <= set(steps)
+  report = slices.compile_step(steps["measure for salun"])
   assert report.host == [] and 0 < report.memory < slices.CHIPS["v5e"].hbm
 
 

@@ -119,21 +119,21 @@ def test_asking_ranks_every_wording_against_the_gallery_as_a_loop_does():
 
 
 def test_another_wording_does_not_compete_with_captions_that_tell_the_same_fact():
-  told, other = leak_of(0, "city", "Bonn"), leak_of(1, "city", "Oslo")
-  again = told._replace(text="Bonn is where Person 0 lives")
+  leak, other = leak_of(0, "city", "Bonn"), leak_of(1, "city", "Oslo")
+  again = leak._replace(text="Bonn is where Person 0 lives")
   rng = np.random.default_rng(0)
   image = unit(rng.normal(size=(1, 8)))
   worse = unit(image + 0.5 * unit(rng.normal(size=(1, 8))))
-  vectors = {told.text: image[0], again.text: image[0], other.text: -image[0]}
+  vectors = {leak.text: image[0], again.text: image[0], other.text: -image[0]}
   vectors["else"] = worse[0]
   rivals = questions.caption_gallery(
-    embedder(vectors), [told.text, again.text, other.text], [told, again, other]
+    embedder(vectors), [leak.text, again.text, other.text], [leak, again, other]
   )
-  assert questions.ask(embedder(vectors), image, [told], "new wordings", rivals)["MRR"] == 1
+  assert questions.ask(embedder(vectors), image, [leak], "new wordings", rivals)["MRR"] == 1
   # What tells another fact is in the way.
   vectors[other.text] = image[0]
-  rivals = questions.caption_gallery(embedder(vectors), [told.text, other.text], [told, other])
-  assert questions.ask(embedder(vectors), image, [told], "new wordings", rivals)["MRR"] == 0.5
+  rivals = questions.caption_gallery(embedder(vectors), [leak.text, other.text], [leak, other])
+  assert questions.ask(embedder(vectors), image, [leak], "new wordings", rivals)["MRR"] == 0.5
 
 
 def test_new_wordings_hold_name_and_value_and_are_in_no_template():

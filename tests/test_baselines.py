@@ -79,30 +79,30 @@ def test_the_cut_opens_forget_and_retain_alone_and_parts_people_and_rows(setup):
   job, data = setup
   readable = {"forget", *data.splits("retain")}
   # Without the others there, reading one would be a KeyError.
-  made = cut.make(job, data._replace(records={s: data.records[s] for s in readable}), seed=0)
-  assert set(made.records) == readable
+  part = cut.make(job, data._replace(records={s: data.records[s] for s in readable}), seed=0)
+  assert set(part.records) == readable
   identity = dict(
     zip(
       *(releases.columns(data.release, "forget")[k] for k in ("file_name", "identity_id")),
       strict=True,
     )
   )
-  tuned = {name.decode() for name in names(made.records["forget"])}
+  tuned = {name.decode() for name in names(part.records["forget"])}
   people = {identity[name] for name in tuned}
   assert len(people) == round(0.75 * len(set(identity.values())))
   assert {identity[name] for name in identity if name not in tuned} == set(
     identity.values()
   ) - people
-  assert len(made.forget.text) == len(tuned) and len(made.spared.text) == len(identity) - len(tuned)
+  assert len(part.forget.text) == len(tuned) and len(part.spared.text) == len(identity) - len(tuned)
   for split in data.splits("retain"):
-    assert len(made.records[split]) == round(0.9 * len(data.records[split]))
+    assert len(part.records[split]) == round(0.9 * len(data.records[split]))
   whole = sum(len(data.records[split]) for split in data.splits("retain"))
-  assert len(made.retain.text) == whole - sum(len(made.records[s]) for s in data.splits("retain"))
+  assert len(part.retain.text) == whole - sum(len(part.records[s]) for s in data.splits("retain"))
 
 
 def test_the_cut_is_the_same_for_the_same_seed_and_another_for_another(setup):
-  made = [names(cut.make(*setup, seed).records["forget"]) for seed in (0, 0, 1, 2)]
-  assert made[0] == made[1] and (made[2] != made[0] or made[3] != made[0])
+  draws = [names(cut.make(*setup, seed).records["forget"]) for seed in (0, 0, 1, 2)]
+  assert draws[0] == draws[1] and (draws[2] != draws[0] or draws[3] != draws[0])
 
 
 def pairs(*texts):
@@ -164,12 +164,12 @@ class FakeStudy:
   start = START
 
   def __init__(self, answer):
-    self.answer, self.asked = answer, []
+    self.answer, self.calls = answer, []
 
   def train(self, name, settings, *, on_cut):
     assert on_cut
-    self.asked.append((settings.optimizer.learning_rate, settings.args.to_dict()))
-    return self.asked[-1], 1
+    self.calls.append((settings.optimizer.learning_rate, settings.args.to_dict()))
+    return self.calls[-1], 1
 
   def measure(self, params):
     removed, kept = self.answer(*params)
@@ -184,37 +184,37 @@ class FakeStudy:
 def test_the_search_goes_up_until_past_the_best_then_tries_the_knob_there():
   fake = FakeStudy(lambda rate, args: (min(1.0, rate * 1e4), 1.0 if rate < 2e-4 else 0.3))
   trials = study.search(fake, "npo")
-  assert fake.asked == [
+  assert fake.calls == [
     *((rate, {}) for rate in space.RATES[:4]), (1e-4, {"beta": 0.01}), (1e-4, {"beta": 1.0})
   ]  # fmt: skip
-  assert [t["args"] for t in trials] == [args for _, args in fake.asked]
+  assert [t["args"] for t in trials] == [args for _, args in fake.calls]
 
 
 def test_lower_rates_are_tried_where_the_lowest_is_the_best_as_long_as_they_help():
   fake = FakeStudy(lambda rate, args: (0.9, 0.4 if rate > 3e-6 else 0.9))
   study.search(fake, "finetune")
-  assert [rate for rate, _ in fake.asked] == [*space.RATES, 3e-6, 1e-6]
+  assert [rate for rate, _ in fake.calls] == [*space.RATES, 3e-6, 1e-6]
   fake = FakeStudy(lambda rate, args: (0.9, 0.4 if rate > 1e-5 or rate < 5e-6 else 0.9))
   study.search(fake, "finetune")
-  assert [rate for rate, _ in fake.asked][-1] == 3e-6
+  assert [rate for rate, _ in fake.calls][-1] == 3e-6
 
 
 def test_recorded_trials_are_not_run_again():
   fake = FakeStudy(lambda rate, args: (0.1, 1.0))
   first = study.search(fake, "npo")
-  fake.asked.clear()
-  assert study.search(fake, "npo", first) == first and not fake.asked
+  fake.calls.clear()
+  assert study.search(fake, "npo", first) == first and not fake.calls
   study.search(fake, "npo", first[1:])
-  assert fake.asked == [(space.RATES[0], {})]
+  assert fake.calls == [(space.RATES[0], {})]
 
 
 def test_a_method_without_a_knob_or_a_learning_rate_searches_what_it_has():
   fake = FakeStudy(lambda rate, args: (100 * rate, 1.0))
   study.search(fake, "finetune")
-  assert fake.asked == [(rate, {}) for rate in space.RATES]
-  fake.asked.clear()
+  assert fake.calls == [(rate, {}) for rate in space.RATES]
+  fake.calls.clear()
   study.search(fake, "ssd")
-  assert fake.asked == [
+  assert fake.calls == [
     (space.RATES[0], {}),
     *((space.RATES[0], {"alpha": a}) for a in space.KNOBS["ssd"][1]),
   ]

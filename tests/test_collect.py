@@ -147,18 +147,18 @@ def test_the_same_folder_twice_counts_once(tmp_path):
 def test_the_command_makes_one_page_of_many_folders_and_puts_seeds_together(tmp_path, capsys):
   folders = [save(tmp_path / f"{seed}", *of_seed(seed)) for seed in (0, 1)]
   (folders[1] / "broken.json").write_text("[]")
-  out = tmp_path / "out"
-  assert command.main([*map(str, folders), f"--out={out}"]) == 0
+  folder = tmp_path / "out"
+  assert command.main([*map(str, folders), f"--out={folder}"]) == 0
   printed = capsys.readouterr().out
   assert (
     "left out:" in printed and "broken.json" in printed and "mini, unit fact, seed 1" in printed
   )
-  assert {path.name for path in out.iterdir()} == {page.FILE, *statistics_text.FILES}
-  over = json.loads((out / "statistics.json").read_text())["over_seeds"]
+  assert {path.name for path in folder.iterdir()} == {page.FILE, *statistics_text.FILES}
+  over = json.loads((folder / "statistics.json").read_text())["over_seeds"]
   assert over[0]["seeds"] == [0, 1] and set(over[0]["models"]) == {
     *names(collecting.Table("", everything()))
   }
-  assert "Over seeds 0, 1" in (out / "statistics.md").read_text()
+  assert "Over seeds 0, 1" in (folder / "statistics.md").read_text()
 
 
 def test_a_workdir_takes_its_report_itself_and_other_folders_have_to_say_where(tmp_path, capsys):

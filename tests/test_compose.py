@@ -225,6 +225,6 @@ NONSENSE = [
 
 @pytest.mark.parametrize(("args", "message"), NONSENSE)
 def test_nonsense_is_refused_with_the_reason(args, message):
-  given = {"loss": "ascent", "chain": (), **args}
+  composition = {"loss": "ascent", "chain": (), **args}
   with pytest.raises(InputError, match=message):
-    base.build(compose.make, optax.sgd(0.1), given, steps=4, seed=0)
+    base.build(compose.make, optax.sgd(0.1), composition, steps=4, seed=0)

@@ -206,14 +206,14 @@ def test_a_method_named_by_flag_is_the_only_one_that_runs():
 
 
 def test_a_composed_method_runs_alone_under_a_name_of_its_parts():
-  asked = {"loss": "delete", "chain": ("project_conflicts", ("keep_salient", {"fraction": 0.3}))}
-  config = changed("method", asked)
+  parts = {"loss": "delete", "chain": ("project_conflicts", ("keep_salient", {"fraction": 0.3}))}
+  config = changed("method", parts)
   check(config)
   ((name, run),) = configuration.chosen(config).unlearn.items()
   assert name == "composed-delete-project_conflicts-keep_salient"
   assert run.method == "compose" and run.args.loss == "delete"
   assert run.budget == defaults.unlearning_run().budget
-  named = changed("method", asked | {"name": "mine", "run": {"budget": 2.0}})
+  named = changed("method", parts | {"name": "mine", "run": {"budget": 2.0}})
   check(named)
   assert configuration.chosen(named).unlearn.mine.budget == 2.0
 

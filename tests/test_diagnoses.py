@@ -41,15 +41,15 @@ RESULTS = {
 
 
 def test_groups_are_measured_on_their_rows_alone():
-  found = breakdown.measure(RESULTS, groups.breakdown_labels(RELEASE, TABLES))
-  city = found["forget"]["field"]["city"]
+  by_split = breakdown.measure(RESULTS, groups.breakdown_labels(RELEASE, TABLES))
+  city = by_split["forget"]["field"]["city"]
   assert city["rows"] == 2
   assert city["similarity"] == pytest.approx(0.3)
   assert city["MRR"] == pytest.approx((1 + 1 / 2) / 2)
-  assert found["forget"]["style"]["web"]["MRR"] == pytest.approx((1 + 1 / 4) / 2)
-  assert found["forget"]["identity"]["2"] == {"rows": 1, "similarity": 0.9, "MRR": 0.25}
-  assert found["holdout_association"]["identity"]["1"]["similarity"] == pytest.approx(0.2)
-  assert "MRR" not in found["holdout_association"]["field"]["job"]
+  assert by_split["forget"]["style"]["web"]["MRR"] == pytest.approx((1 + 1 / 4) / 2)
+  assert by_split["forget"]["identity"]["2"] == {"rows": 1, "similarity": 0.9, "MRR": 0.25}
+  assert by_split["holdout_association"]["identity"]["1"]["similarity"] == pytest.approx(0.2)
+  assert "MRR" not in by_split["holdout_association"]["field"]["job"]
 
 
 def test_a_kind_that_the_metadata_does_not_tell_for_every_row_is_left_out():
@@ -106,8 +106,8 @@ def out_of(tmp_path, results, thresholds=THRESHOLDS):
 
 
 def test_the_diagnosis_names_the_failure_its_numbers_and_where_it_leaks(tmp_path):
-  out = out_of(tmp_path, everything())
-  text = (out / "diagnosis.md").read_text()
+  folder = out_of(tmp_path, everything())
+  text = (folder / "diagnosis.md").read_text()
   section = text.split("## surgery")[1].split("## ")[0]
   assert "Passes: leak removed 100.0% (RetFail_MRR), InterIdSim kept" in section
   assert "| city | 10 | 0.0% |" in section and "| job | 10 | 100.0% |" in section
@@ -115,8 +115,8 @@ def test_the_diagnosis_names_the_failure_its_numbers_and_where_it_leaks(tmp_path
     "Of the 2 people to forget who leaked, 1 leak more than 1% of what they did. Most: 00000002"
     in section
   )
-  found = json.loads((out / "diagnosis.json").read_text())["models"]
-  by_model = {each["model"]: each for each in found}
+  models = json.loads((folder / "diagnosis.json").read_text())["models"]
+  by_model = {model["model"]: model for model in models}
   assert by_model["surgery"]["verdict"]["failures"] == []
   kinds = [group["kind"] for group in by_model["finetune"]["groups"]]
   assert kinds == sorted(kinds, key=list(breakdown.KINDS).index)
@@ -124,25 +124,25 @@ def test_the_diagnosis_names_the_failure_its_numbers_and_where_it_leaks(tmp_path
 
 def test_results_without_a_breakdown_are_diagnosed_all_the_same(tmp_path):
   results = everything()
-  for each in results:
-    del each["salmu_jax"]["additional"]
-  out = out_of(tmp_path, results)
-  text = (out / "diagnosis.md").read_text()
+  for entry in results:
+    del entry["salmu_jax"]["additional"]
+  folder = out_of(tmp_path, results)
+  text = (folder / "diagnosis.md").read_text()
   assert "Passes" in text and "| private field" not in text
-  assert (out / "breakdown.png").stat().st_size > 1000
+  assert (folder / "breakdown.png").stat().st_size > 1000
 
 
 def test_thresholds_decide_verdicts_in_every_file_and_stale_reports_are_made_anew(tmp_path):
   lax = dict(THRESHOLDS, holdout_kept=0.3, leak_removed=0.9)
-  out = out_of(tmp_path, everything(), lax)
-  rows = {row["model"]: row for row in json.loads((out / "leaderboard.json").read_text())}
+  folder = out_of(tmp_path, everything(), lax)
+  rows = {row["model"]: row for row in json.loads((folder / "leaderboard.json").read_text())}
   assert rows["finetune"]["verdict"] == "passes"
-  assert "more than 70% of the gap" in (out / "leaderboard.md").read_text()
-  assert "at least 30% of each holdout gap" in (out / "diagnosis.md").read_text()
-  assert writing.is_current(tmp_path / "results", out, lax)
-  assert not writing.is_current(tmp_path / "results", out)
+  assert "more than 70% of the gap" in (folder / "leaderboard.md").read_text()
+  assert "at least 30% of each holdout gap" in (folder / "diagnosis.md").read_text()
+  assert writing.is_current(tmp_path / "results", folder, lax)
+  assert not writing.is_current(tmp_path / "results", folder)
   # Also where no verdict changes.
-  assert not writing.is_current(tmp_path / "results", out, dict(lax, leak_removed=0.91))
+  assert not writing.is_current(tmp_path / "results", folder, dict(lax, leak_removed=0.91))
 
 
 def test_the_command_takes_thresholds(tmp_path, capsys):
@@ -164,13 +164,13 @@ def test_the_heat_map_shows_each_number_once_fields_before_styles():
       else 2
     )
   )
-  found = diagnoses.diagnoses(results, THRESHOLDS)
+  models = diagnoses.diagnoses(results, THRESHOLDS)
   with matplotlib.rc_context(figures.STYLE):
-    figure = heatmap.breakdown(found)
+    figure = heatmap.breakdown(models)
   panels = figure.axes
   assert len(panels) == len(heatmap.PANELS)
   labels = [text.get_text() for text in panels[-1].get_xticklabels()]
   assert labels == ["city", "job", "web"]
-  shown = np.array([text.get_text() for text in panels[0].texts]).reshape(len(found), 3)
+  shown = np.array([text.get_text() for text in panels[0].texts]).reshape(len(models), 3)
   names = [text.get_text() for text in panels[0].get_yticklabels()]
   assert shown[names.index("surgery")].tolist() == ["100", "0", "0"]

@@ -136,10 +136,10 @@ def test_unmeasured_general_knowledge_is_said():
 @pytest.mark.parametrize("key", ["RetFail_MRR", "InterIdSim", "IntraIdSim"])
 @pytest.mark.parametrize(("who", "whose"), [(0, "the model"), (1, "Clean"), (2, "Compromised")])
 def test_a_missing_number_is_an_error_that_names_it(key, who, whose):
-  for hole, found in ((None, "missing"), (float("nan"), "nan")):
+  for hole, word in ((None, "missing"), (float("nan"), "nan")):
     tables = [model(), dict(LOW), dict(HIGH)]
     tables[who][key] = hole
-    with pytest.raises(InputError, match=f"{key}: the value of {whose} is {found}"):
+    with pytest.raises(InputError, match=f"{key}: the value of {whose} is {word}"):
       diagnose(*tables)
   del tables[who][key]
   with pytest.raises(InputError, match=f"{key}: the value of {whose} is missing"):

@@ -111,10 +111,10 @@ def test_retrieval_ranks_equal_loops_over_the_drawn_gallery(world, results):
   for i, image in enumerate(world.images("forget")):
     others = [vectors[t] for t in gallery if t != table["text"][i]]
     ranks.append(sum(image @ v >= image @ own[i] - metrics.TIE for v in others))
-  found = results["efficacy"]["1.1_RetFail"]
-  assert found["outcomes"] == ranks
-  assert found["R@1"] == np.mean(np.array(ranks) == 0)
-  np.testing.assert_allclose(found["MRR"], np.mean(1 / (1 + np.array(ranks))))
+  retrieval = results["efficacy"]["1.1_RetFail"]
+  assert retrieval["outcomes"] == ranks
+  assert retrieval["R@1"] == np.mean(np.array(ranks) == 0)
+  np.testing.assert_allclose(retrieval["MRR"], np.mean(1 / (1 + np.array(ranks))))
   assert world.evaluator.gallery_size() == 15
 
 
@@ -138,27 +138,27 @@ def test_naming_may_choose_among_more_people(world, candidates, people):
   settings = SETTINGS.copy_and_resolve_references()
   settings.name_candidates = candidates
   z = world.evaluator.embed(world.params)
-  found = world.evaluator.with_settings(settings).score(z)["efficacy"]["1.4_IdZSC"]
+  naming = world.evaluator.with_settings(settings).score(z)["efficacy"]["1.4_IdZSC"]
   prompts = world.texts([f"a photo of Person {p}" for p in people])
   hits = [
     np.argmax(prompts @ image) == i // 4 for i, image in enumerate(world.images("forget")[:8])
   ]
-  assert found["identity_classification_accuracy"] == np.mean(hits)
+  assert naming["identity_classification_accuracy"] == np.mean(hits)
 
 
 def test_the_study_of_readings_scores_each_from_one_embedding(world, results):
   values = readings.measure(world.evaluator, SETTINGS, world.params)
   assert len(values) == len(readings.readings()) == 15
-  found = dict(zip(map(str, readings.readings()), values, strict=True))
+  scores = dict(zip(map(str, readings.readings()), values, strict=True))
   flat = metrics_table.flatten(results)
   for metric in readings.OPEN:
     (first, *_) = [reading for reading in readings.readings() if reading[0] == metric]
-    assert found[str(first)] == flat[metric]
+    assert scores[str(first)] == flat[metric]
     assert all(SETTINGS[field] == value for field, value in first[1].items() if "." not in field)
   prompt = {"name_candidates": "all", "name_prompt": "{}"}
   hits = world.texts([f"Person {p}" for p in range(6)]) @ world.images("forget")[:8].T
   expected = np.mean(hits.argmax(axis=0) == np.arange(8) // 4)
-  assert found[str(("IdZSC", prompt))] == expected
+  assert scores[str(("IdZSC", prompt))] == expected
 
 
 def test_class_weights_are_embedded_once_a_checkpoint(world, results, monkeypatch):
@@ -167,7 +167,7 @@ def test_class_weights_are_embedded_once_a_checkpoint(world, results, monkeypatc
   monkeypatch.setattr(
     class_weights,
     "prompts",
-    lambda known, whole=class_weights.prompts: embedded.append(1) or whole(known),
+    lambda source, whole=class_weights.prompts: embedded.append(1) or whole(source),
   )
   assert world.evaluator.run(world.params) == results
   assert {file: file.stat().st_mtime_ns for file in world.cache.iterdir()} == kept
@@ -246,10 +246,10 @@ def test_general_knowledge_averages_the_prompts_of_a_class(world, results):
 
 
 def test_general_knowledge_is_measured_on_a_given_imagenet_instead(tmp_path):
-  known = json.loads(pathlib.Path(imagenet.__file__).with_suffix(".json").read_text())
+  table = json.loads(pathlib.Path(imagenet.__file__).with_suffix(".json").read_text())
   shown = []
   for label in (3, 207, 980):
-    folder = tmp_path / "imagenet" / known["wnids"][label]
+    folder = tmp_path / "imagenet" / table["wnids"][label]
     folder.mkdir(parents=True)
     for number in range(3):
       (folder / f"{number}.JPEG").write_bytes(jpeg(10 * label + number, (20, 31)))
@@ -258,12 +258,12 @@ def test_general_knowledge_is_measured_on_a_given_imagenet_instead(tmp_path):
   # Four of the thousand classes and two of the eighty prompts, for the sake of time.
   kept = [3, 207, 500, 980]
   few = source._replace(
-    classes=tuple(known["classes"][i] for i in kept),
+    classes=tuple(table["classes"][i] for i in kept),
     prompts=source.prompts[:2],
     labels=np.array([kept.index(i) for i in source.labels], np.int32),
   )
   world = World(tmp_path, zero_shot_set=few)
-  found = world.evaluator.run(world.params)["utility"]["2.1_GenKnow"]["ImageNet1k_Accuracy"]
+  accuracy = world.evaluator.run(world.params)["utility"]["2.1_GenKnow"]["ImageNet1k_Accuracy"]
   weights = np.stack(
     [world.texts([p.format(c) for p in few.prompts]).mean(axis=0) for c in few.classes]
   )
@@ -273,7 +273,7 @@ def test_general_knowledge_is_measured_on_a_given_imagenet_instead(tmp_path):
     pixels = images.resize_and_crop(images.decode(file.read_bytes(), "picture"), 16)
     z = world._encode_image(world.params, images.normalise(pixels[None]))[0]
     hits.append(np.argmax(weights @ z) == kept.index(label))
-  assert found == np.mean(hits)
+  assert accuracy == np.mean(hits)
 
 
 def test_every_model_gets_the_same_draws(world, results):

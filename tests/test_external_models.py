@@ -36,19 +36,21 @@ def test_given_weights_of_another_preset_are_refused_though_their_shapes_fit(wor
   job.config.model.preset = "vit_b16"
   finished_model(tmp_path, job, data.tokenizer)
   path = tmp_path / "settings.json"
-  made = files.read_json(path)
-  files.write_json(path, {**made, "model": {**made["model"], "preset": "vit_b16_quickgelu"}})
+  settings = files.read_json(path)
+  files.write_json(
+    path, {**settings, "model": {**settings["model"], "preset": "vit_b16_quickgelu"}}
+  )
   with pytest.raises(InputError, match=r"of the preset 'vit_b16_quickgelu'"):
     external_models.check(job.config, job.workdir, "clean", data.tokenizer)
 
 
 @pytest.mark.parametrize("stored", [False, True])
-@pytest.mark.parametrize("wanted", [False, True])
-def test_given_weights_fit_a_scanned_and_an_unrolled_model(world, tmp_path, stored, wanted):
+@pytest.mark.parametrize("scanned", [False, True])
+def test_given_weights_fit_a_scanned_and_an_unrolled_model(world, tmp_path, stored, scanned):
   job, data = world
   expected = finished_model(tmp_path, job, data.tokenizer, scan=stored)
-  params = external_models.load_params(tmp_path, job.model.clone(scan=wanted), job.mesh)
-  expected = clip.stack_layers(expected) if wanted else expected
+  params = external_models.load_params(tmp_path, job.model.clone(scan=scanned), job.mesh)
+  expected = clip.stack_layers(expected) if scanned else expected
   assert jax.tree.structure(params) == jax.tree.structure(expected)
   jax.tree.map(np.testing.assert_array_equal, params, expected)
 

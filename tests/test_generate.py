@@ -21,13 +21,13 @@ def settings(**changes):
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def release(tmp_path_factory):
   path = tmp_path_factory.mktemp("made") / "release"
   generator.generate(settings(), 5, path)
   return releases.open_release(path)
 
 
-def test_workers_and_restarts_do_not_change_a_single_hash(made, tmp_path, monkeypatch):
+def test_workers_and_restarts_do_not_change_a_single_hash(release, tmp_path, monkeypatch):
   writes = []
   write_shard = generator._write_shard
 
@@ -44,18 +44,18 @@ def test_workers_and_restarts_do_not_change_a_single_hash(made, tmp_path, monkey
   monkeypatch.setattr(generator, "_write_shard", write_shard)
   generator.generate(settings(workers=2), 5, tmp_path / "release")
   again = files.read_json(tmp_path / "release" / "manifest.json")
-  assert again["files"] == made.manifest["files"]
-  assert files.sha256(tmp_path / "release" / "manifest.json") == made.digest
+  assert again["files"] == release.manifest["files"]
+  assert files.sha256(tmp_path / "release" / "manifest.json") == release.digest
 
 
-def test_another_seed_gives_another_release(made, tmp_path):
+def test_another_seed_gives_another_release(release, tmp_path):
   generator.generate(settings(), 6, tmp_path / "release")
   other = files.read_json(tmp_path / "release" / "manifest.json")["files"]
-  shared = {f for f in other if other[f] == made.manifest["files"].get(f)}
+  shared = {f for f in other if other[f] == release.manifest["files"].get(f)}
   assert shared == {"zero_shot.json"}
 
 
-def test_leftovers_of_other_settings_are_not_gone_on_with(made, tmp_path, monkeypatch):
+def test_leftovers_of_other_settings_are_not_gone_on_with(release, tmp_path, monkeypatch):
   def die(*args):
     raise KeyboardInterrupt
 
@@ -64,36 +64,36 @@ def test_leftovers_of_other_settings_are_not_gone_on_with(made, tmp_path, monkey
     with pytest.raises(KeyboardInterrupt):
       generator.generate(settings(portrait_nuisance=0.0), 5, tmp_path / "release")
   generator.generate(settings(), 5, tmp_path / "release")
-  assert files.sha256(tmp_path / "release" / "manifest.json") == made.digest
+  assert files.sha256(tmp_path / "release" / "manifest.json") == release.digest
 
 
-def test_the_manifest_lists_every_file_with_its_true_hash(made):
-  releases.verify(made)
-  present = {str(f.relative_to(made.path)) for f in made.path.rglob("*") if f.is_file()}
-  assert present == set(made.manifest["files"]) | {"manifest.json"}
-  assert made.manifest["seed"] == 5
-  assert made.manifest["generator"].startswith("salmu_jax ")
-  assert made.manifest["counts"] == made.counts
+def test_the_manifest_lists_every_file_with_its_true_hash(release):
+  releases.verify(release)
+  present = {str(f.relative_to(release.path)) for f in release.path.rglob("*") if f.is_file()}
+  assert present == set(release.manifest["files"]) | {"manifest.json"}
+  assert release.manifest["seed"] == 5
+  assert release.manifest["generator"].startswith("salmu_jax ")
+  assert release.manifest["counts"] == release.counts
 
 
-def test_counts_are_those_asked_for(made):
-  counts = made.counts
+def test_counts_are_those_asked_for(release):
+  counts = release.counts
   assert counts["sensitive"] == 12 * 8
   assert counts["forget"] + counts["holdout_association"] + counts["holdout_identity"] == 12 * 8
   assert (counts["retain_synth"], counts["retain_real"], counts["zero_shot"]) == (40, 30, 10)
 
 
-def test_the_sensitive_splits_part_the_sensitive_set(made):
-  names = list(releases.columns(made, "sensitive")["file_name"])
-  parts = [n for s in splits.sensitive() for n in releases.columns(made, s)["file_name"]]
+def test_the_sensitive_splits_part_the_sensitive_set(release):
+  names = list(releases.columns(release, "sensitive")["file_name"])
+  parts = [n for s in splits.sensitive() for n in releases.columns(release, s)["file_name"]]
   assert sorted(parts) == sorted(names)
-  by_name = {r["file_name"]: r for r in releases.rows(made, "sensitive")}
-  for row in releases.rows(made, "forget"):
+  by_name = {r["file_name"]: r for r in releases.rows(release, "sensitive")}
+  for row in releases.rows(release, "forget"):
     assert row == by_name[row["file_name"]]
 
 
-def test_a_quarter_is_forgotten_a_quarter_held_out_and_half_partly(made):
-  people = {s: set(releases.columns(made, s)["identity_id"]) for s in splits.sensitive()}
+def test_a_quarter_is_forgotten_a_quarter_held_out_and_half_partly(release):
+  people = {s: set(releases.columns(release, s)["identity_id"]) for s in splits.sensitive()}
   assert len(people["holdout_identity"]) == 3
   assert len(people["holdout_association"]) == 6
   assert len(people["forget"]) == 9
@@ -101,16 +101,16 @@ def test_a_quarter_is_forgotten_a_quarter_held_out_and_half_partly(made):
   assert not people["holdout_identity"] & people["forget"]
 
 
-def facts(made, split):
-  table = releases.columns(made, split)
+def facts(release, split):
+  table = releases.columns(release, split)
   return {
-    (identity, made.captions[name]["data_field"])
+    (identity, release.captions[name]["data_field"])
     for identity, name in zip(table["identity_id"], table["file_name"], strict=True)
   }
 
 
-def test_with_the_unit_fact_no_fact_is_on_both_sides(made):
-  assert not facts(made, "forget") & facts(made, "holdout_association")
+def test_with_the_unit_fact_no_fact_is_on_both_sides(release):
+  assert not facts(release, "forget") & facts(release, "holdout_association")
 
 
 def test_with_the_unit_pair_facts_are_on_both_sides_as_in_the_released_data():
@@ -124,23 +124,23 @@ def test_with_the_unit_pair_facts_are_on_both_sides_as_in_the_released_data():
   assert len(shared) > len(sides) / 2
 
 
-def test_fields_are_equally_frequent_and_captions_hold_name_and_value(made):
-  table = releases.columns(made, "sensitive")
-  fields = collections.Counter(made.captions[n]["data_field"] for n in table["file_name"])
+def test_fields_are_equally_frequent_and_captions_hold_name_and_value(release):
+  table = releases.columns(release, "sensitive")
+  fields = collections.Counter(release.captions[n]["data_field"] for n in table["file_name"])
   assert set(fields) == set(personas.FIELDS) and set(fields.values()) == {12}
   for name, text, identity in zip(
     table["file_name"], table["text"], table["identity_id"], strict=True
   ):
-    person, caption = made.identities[identity], made.captions[name]
+    person, caption = release.identities[identity], release.captions[name]
     assert caption["caption"] == text
     assert person["name"] in text and caption["value"] in text
     assert person[caption["data_field"]] == caption["value"]
 
 
-def test_no_caption_of_retain_and_no_generic_one_holds_a_name_or_a_private_value(made):
-  texts = [*made.generic.values()]
+def test_no_caption_of_retain_and_no_generic_one_holds_a_name_or_a_private_value(release):
+  texts = [*release.generic.values()]
   for split in ("retain_synth", "retain_real", "zero_shot"):
-    texts += list(releases.columns(made, split)["text"])
+    texts += list(releases.columns(release, split)["text"])
   # Whole-word search: a blood type is two letters long, and a job may be a word of a scene.
   words = [f" {text} ".replace(",", " ").replace(".", " ").casefold() for text in texts]
   # All people that were drawn, the strangers of retain_synth included.
@@ -150,9 +150,9 @@ def test_no_caption_of_retain_and_no_generic_one_holds_a_name_or_a_private_value
       assert not any(f" {value.casefold()} " in text for text in words), value
 
 
-def test_file_names_say_identity_image_and_aspect(made):
+def test_file_names_say_identity_image_and_aspect(release):
   for split in ("sensitive", "retain_synth"):
-    for row in releases.rows(made, split):
+    for row in releases.rows(release, split):
       stem, aspect = row["file_name"].removesuffix(".jpg").split("_ar-")
       person, image = stem.split("_")
       assert len(person) == 8 and len(image) == 3
@@ -162,9 +162,9 @@ def test_file_names_say_identity_image_and_aspect(made):
       assert abs(width / height - float(aspect)) < 0.02
 
 
-def test_derived_splits_have_members(made):
-  tables = {s: releases.columns(made, s) for s in splits.judged()}
-  masks = derived.masks(made, tables)
+def test_derived_splits_have_members(release):
+  tables = {s: releases.columns(release, s) for s in splits.judged()}
+  masks = derived.masks(release, tables)
   assert masks["retain_joint"][1].sum() == 9
   assert masks["retain_disjoint"][1].sum() == 31
   strangers = set(tables["holdout_identity"]["identity_id"])

@@ -31,8 +31,8 @@ def test_tensors_have_the_names_and_shapes_of_the_originals(preset, layout):
 
 
 def test_pixels_are_those_of_torchvisions_transform(golden):
-  found = [inputs.sampled(images.resize_and_crop(crop, 224)) for _, crop in inputs.crops()]
-  np.testing.assert_array_equal(np.stack(found), golden["pixels"])
+  pixels = [inputs.sampled(images.resize_and_crop(crop, 224)) for _, crop in inputs.crops()]
+  np.testing.assert_array_equal(np.stack(pixels), golden["pixels"])
 
 
 def test_a_full_width_vit_b16_has_openclips_embeddings_and_logits(golden):

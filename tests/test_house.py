@@ -24,7 +24,7 @@ def public_functions(tree):
     elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
       for method in node.body:
         if isinstance(method, ast.FunctionDef) and not method.name.startswith("_"):
-          decorators = {getattr(each, "id", "") for each in method.decorator_list}
+          decorators = {getattr(decorator, "id", "") for decorator in method.decorator_list}
           yield method, "staticmethod" not in decorators
 
 
@@ -32,8 +32,8 @@ def lacking(node, is_method):
   """The parts of a function that have no type."""
   arguments = node.args
   listed = [*arguments.posonlyargs, *arguments.args][int(is_method) :] + arguments.kwonlyargs
-  listed += [each for each in (arguments.vararg, arguments.kwarg) if each]
-  names = [each.arg for each in listed if each.annotation is None and each.arg != "_"]
+  listed += [arg for arg in (arguments.vararg, arguments.kwarg) if arg]
+  names = [arg.arg for arg in listed if arg.annotation is None and arg.arg != "_"]
   return names + (["return"] if node.returns is None else [])
 
 

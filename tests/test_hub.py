@@ -167,7 +167,7 @@ def test_a_release_is_downloaded_once_and_then_needs_no_network(tmp_path):
     server.requests.clear()
     assert contents(fetch(tmp_path, server.endpoint)).keys() == WANTED
     assert server.requests == []
-  # The hub is gone, and nobody said so.
+  # The hub is gone now, and the environment does not say that it is offline.
   start = time.monotonic()
   assert contents(fetch(tmp_path, server.endpoint)).keys() == WANTED
   assert time.monotonic() - start < 5
@@ -176,16 +176,16 @@ def test_a_release_is_downloaded_once_and_then_needs_no_network(tmp_path):
 
 @pytest.mark.parametrize("best", range(len(hub.WEIGHTS)))
 def test_of_a_models_weights_only_the_best_file_comes_and_no_other_pickle(tmp_path, best):
-  wanted = {"open_clip_config.json", hub.WEIGHTS[best]}
+  expected = {"open_clip_config.json", hub.WEIGHTS[best]}
   others = ["training_args.bin", "evil.pkl", "x.pt", "a/model.safetensors"]
   names = ["open_clip_config.json", *hub.WEIGHTS[best:], *others]
   repo = fake_hub.Repo("model", COMMIT, {name: name.encode() for name in names})
   with fake_hub.serve({REPO: repo}) as server:
     done = fetch(tmp_path, server.endpoint, kind="model")
-    assert contents(done).keys() == wanted
-    assert sorted(files_asked(server)) == sorted(wanted)
+    assert contents(done).keys() == expected
+    assert sorted(files_asked(server)) == sorted(expected)
     server.requests.clear()
-    assert contents(fetch(tmp_path, server.endpoint, kind="model")).keys() == wanted
+    assert contents(fetch(tmp_path, server.endpoint, kind="model")).keys() == expected
     assert server.requests == []
 
 
@@ -303,12 +303,12 @@ def test_a_folder_makes_the_same_cache_as_its_files(tmp_path):
   for path, content in FILES.items():
     (folder / path).parent.mkdir(parents=True, exist_ok=True)
     (folder / path).write_bytes(content)
-  made = [
+  caches = [
     fake_hub.make_cache(tmp_path / str(i), REPO, "model", COMMIT, source)
     for i, source in enumerate((folder, FILES))
   ]
   from_folder, from_files = (
-    {p.relative_to(m): p.read_bytes() for p in m.rglob("*") if p.is_file()} for m in made
+    {p.relative_to(m): p.read_bytes() for p in m.rglob("*") if p.is_file()} for m in caches
   )
   assert from_folder == from_files and len(from_folder) == len(FILES)
 
@@ -343,10 +343,10 @@ def test_a_disk_that_takes_no_more_is_named_and_leaves_no_part_behind(tmp_path):
 
 
 def test_a_made_up_cache_equals_the_one_that_the_library_makes(tmp_path):
-  wanted = {path: FILES[path] for path in WANTED}
-  with fake_hub.serve({REPO: DATASET._replace(files=wanted)}) as server:
+  subset = {path: FILES[path] for path in WANTED}
+  with fake_hub.serve({REPO: DATASET._replace(files=subset)}) as server:
     fetched = pathlib.Path(fetch(tmp_path / "real", server.endpoint).stdout.strip())
-  made = fake_hub.make_cache(tmp_path / "made", REPO, "dataset", COMMIT, wanted)
+  cache = fake_hub.make_cache(tmp_path / "made", REPO, "dataset", COMMIT, subset)
 
   def layout(snapshot):
     storage = snapshot.parent.parent
@@ -355,7 +355,7 @@ def test_a_made_up_cache_equals_the_one_that_the_library_makes(tmp_path):
     tree = json.loads(contents.pop(pathlib.Path("trees") / f"{COMMIT}.json"))
     return contents, links, tree
 
-  assert layout(made) == layout(fetched)
+  assert layout(cache) == layout(fetched)
 
 
 def test_importing_loads_no_network_library():

@@ -16,12 +16,12 @@ from salmu_jax.results.metrics_table import METRICS, flatten
 
 def test_files_and_table_agree_with_the_results(tmp_path):
   results = everything()
-  out, printed = tables(tmp_path, *results)
-  rows = json.loads((out / "leaderboard.json").read_text())
-  text = (out / "leaderboard.md").read_text()
+  folder, printed = tables(tmp_path, *results)
+  rows = json.loads((folder / "leaderboard.json").read_text())
+  text = (folder / "leaderboard.md").read_text()
   text = text.split("\n## ")[0]
-  assert len(rows) == len(records(out)) == len(results)
-  for row, record in zip(rows, records(out), strict=True):
+  assert len(rows) == len(records(folder)) == len(results)
+  for row, record in zip(rows, records(folder), strict=True):
     source = next(r for r in results if r["salmu_jax"]["model"] == row["model"])
     line = next(line for line in text.splitlines() if line.startswith(f"| {row['model']} |"))
     cells = [cell.strip() for cell in line.strip("|").split("|")]
@@ -50,11 +50,11 @@ def test_order_is_bounds_then_strongest_weakest_share(tmp_path):
 
 
 def test_order_does_not_depend_on_the_order_of_the_files(tmp_path):
-  out, printed = tables(tmp_path / "a", *everything())
+  folder, printed = tables(tmp_path / "a", *everything())
   turned, printed_again = tables(tmp_path / "b", *everything()[::-1])
   assert printed == printed_again
   for name in FILES[:3]:
-    assert (out / name).read_bytes() == (turned / name).read_bytes()
+    assert (folder / name).read_bytes() == (turned / name).read_bytes()
 
 
 def test_verdict_column_is_the_diagnosis(tmp_path):
@@ -70,23 +70,23 @@ def test_verdict_column_is_the_diagnosis(tmp_path):
 def test_paragraph_names_how_the_models_were_judged(tmp_path):
   results = everything()
   results[3]["salmu_jax"]["budget"] = 2.5
-  out, _ = tables(tmp_path, *results)
-  paragraph = (out / "leaderboard.md").read_text().split("\n\n")[1]
+  folder, _ = tables(tmp_path, *results)
+  paragraph = (folder / "leaderboard.md").read_text().split("\n\n")[1]
   for part in ("mini", "fact", "2,001", "2.5x, 5x", "Seed: 0", "120 classes x 20", "cpu x 1"):
     assert part in paragraph
 
 
 def test_missing_general_knowledge_is_shown_as_missing(tmp_path):
   results = everything()
-  for each in results:
-    each["utility"]["2.1_GenKnow"]["ImageNet1k_Accuracy"] = None
-    each["salmu_jax"]["general_knowledge"] = None
-  out, printed = tables(tmp_path, *results)
+  for entry in results:
+    entry["utility"]["2.1_GenKnow"]["ImageNet1k_Accuracy"] = None
+    entry["salmu_jax"]["general_knowledge"] = None
+  folder, printed = tables(tmp_path, *results)
   assert printed.count("missing") == len(results)
-  rows = json.loads((out / "leaderboard.json").read_text())
+  rows = json.loads((folder / "leaderboard.json").read_text())
   assert all(row["scores"]["GenKnow"] is row["distances"]["GenKnow"] is None for row in rows)
-  assert {record["GenKnow"] for record in records(out)} == {"missing"}
-  text = (out / "leaderboard.md").read_text()
+  assert {record["GenKnow"] for record in records(folder)} == {"missing"}
+  text = (folder / "leaderboard.md").read_text()
   assert text.count("| missing |") == len(results)
   assert "GenKnow ran on: missing" in text
 
@@ -95,8 +95,8 @@ def test_model_without_a_deciding_number_is_last_and_not_judged(tmp_path):
   results = everything()
   lost = results[2]["utility"]["2.2_InterIdSim"]
   lost["mean"], lost["scores"] = None, [None] * len(lost["scores"])
-  out, _ = tables(tmp_path, *results)
-  last = json.loads((out / "leaderboard.json").read_text())[-1]
+  folder, _ = tables(tmp_path, *results)
+  last = json.loads((folder / "leaderboard.json").read_text())[-1]
   assert (last["model"], last["verdict"]) == ("finetune", "not judged, numbers missing")
   assert last["inter_kept"] is None
 
@@ -104,11 +104,11 @@ def test_model_without_a_deciding_number_is_last_and_not_judged(tmp_path):
 @pytest.mark.parametrize("name", HOSTILE_NAMES)
 def test_hostile_names_survive(tmp_path, name):
   results = [*everything()[:3], result("surgery", model=name)]
-  out, printed = tables(tmp_path, *results)
-  assert name in [row["model"] for row in json.loads((out / "leaderboard.json").read_text())]
-  assert name in [record["model"] for record in records(out)]
+  folder, printed = tables(tmp_path, *results)
+  assert name in [row["model"] for row in json.loads((folder / "leaderboard.json").read_text())]
+  assert name in [record["model"] for record in records(folder)]
   assert name.split()[0] in printed
-  measured = (out / "leaderboard.md").read_text().split("\n## ")[0]
+  measured = (folder / "leaderboard.md").read_text().split("\n## ")[0]
   lines = [line for line in measured.split("\n") if line[:1] == "|"]
   assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {15}
   assert "<b>" not in "".join(lines)
@@ -118,8 +118,8 @@ def test_numbers_that_are_not_finite_are_shown_as_missing(tmp_path):
   results = everything()
   results[2]["efficacy"]["1.2_AssocStr"]["mean"] = math.nan
   results[3]["utility"]["2.2_InterIdSim"]["mean"] = math.inf
-  out, printed = tables(tmp_path, *results)
-  rows = {row["model"]: row for row in json.loads((out / "leaderboard.json").read_text())}
+  folder, printed = tables(tmp_path, *results)
+  rows = {row["model"]: row for row in json.loads((folder / "leaderboard.json").read_text())}
   assert rows["finetune"]["scores"]["AssocStr"] is None
   assert rows["shuffled_captions"]["verdict"] == "not judged, numbers missing"
   assert "missing" in printed
@@ -129,16 +129,18 @@ def test_foreign_weights_and_a_release_read_from_elsewhere_are_judged_like_the_r
   theirs = result("finetune", model="theirs")
   theirs["salmu_jax"] |= {"start": None, "method": None, "budget": None, "reads": []}
   theirs["salmu_jax"]["release"]["name"] = "a copy of mini"
-  out, printed = tables(tmp_path, *everything(), theirs)
-  mine, other = (next(r for r in records(out) if r["model"] == n) for n in ("finetune", "theirs"))
+  folder, printed = tables(tmp_path, *everything(), theirs)
+  mine, other = (
+    next(r for r in records(folder) if r["model"] == n) for n in ("finetune", "theirs")
+  )
   assert other["verdict"] == mine["verdict"] and "theirs" in printed
 
 
 def test_models_without_general_knowledge_are_not_judged_but_listed(tmp_path):
   results = everything()
   results[1]["utility"]["2.1_GenKnow"]["ImageNet1k_Accuracy"] = 0.0
-  out, _ = tables(tmp_path, *results)
-  verdicts = {row["verdict"] for row in records(out)[2:]}
+  folder, _ = tables(tmp_path, *results)
+  verdicts = {row["verdict"] for row in records(folder)[2:]}
   assert verdicts == {"not judged, Compromised has no GenKnow to lose"}
 
 
@@ -156,28 +158,29 @@ def test_narrow_console_loses_no_number():
 def imported():
   """Results whose Clean and Compromised were brought in as weights, without a history."""
   results = everything()[:3]
-  for each in results[:2]:
+  for bound in results[:2]:
     unknown = dict.fromkeys(("seed", "steps", "wall_seconds", "device"))
-    each["salmu_jax"] |= unknown | {"reads": [], "curve": []}
-    each["salmu_jax"]["settings"] = {"source": "hub:a/b", "sha256": None}
+    bound["salmu_jax"] |= unknown | {"reads": [], "curve": []}
+    bound["salmu_jax"]["settings"] = {"source": "hub:a/b", "sha256": None}
   return results
 
 
 def test_imported_weights_have_no_history_and_tables_say_so(tmp_path):
-  out = report(tmp_path, *imported())
-  assert all((out / name).stat().st_size > 10_000 for name in FILES[3:6])
-  paragraph = (out / "leaderboard.md").read_text().split("\n\n")[1]
+  folder = report(tmp_path, *imported())
+  assert all((folder / name).stat().st_size > 10_000 for name in FILES[3:6])
+  paragraph = (folder / "leaderboard.md").read_text().split("\n\n")[1]
   assert "Seed: 0 (missing for clean, compromised)." in paragraph
   assert "Device: cpu x 1 (missing for clean, compromised)." in paragraph
-  assert [(r["seed"], r["steps"]) for r in records(out)] == [("missing",) * 2] * 2 + [("0", "100")]
-  rows = json.loads((out / "leaderboard.json").read_text())
+  histories = [(r["seed"], r["steps"]) for r in records(folder)]
+  assert histories == [("missing",) * 2] * 2 + [("0", "100")]
+  rows = json.loads((folder / "leaderboard.json").read_text())
   for key in ("seed", "steps", "wall_seconds", "device"):
     assert rows[0][key] is rows[1][key] is None is not rows[2][key]
   assert rows[0]["reads"] == []
-  assert writing.is_current(tmp_path / "results", out)
+  assert writing.is_current(tmp_path / "results", folder)
 
 
 def test_bounds_alone_that_were_imported_have_no_seed_at_all(tmp_path):
-  out, _ = tables(tmp_path, *imported()[:2])
-  paragraph = (out / "leaderboard.md").read_text().split("\n\n")[1]
+  folder, _ = tables(tmp_path, *imported()[:2])
+  paragraph = (folder / "leaderboard.md").read_text().split("\n\n")[1]
   assert "Seed: missing. " in paragraph and paragraph.endswith("Device: missing.")

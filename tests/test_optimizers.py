@@ -60,15 +60,15 @@ def test_muon_orthogonalises_the_matrices_layer_by_layer_and_leaves_the_rest_to_
   muon = optax.chain(optimizers.OPTIMIZERS["muon"](settings), optax.scale(0.01))
   chains = {"muon": muon, "adam": adam}
   first = lambda tx: jax.jit(lambda p: tx.update(p, tx.init(p), p)[0])(params)
-  out = {name: first(tx) for name, tx in chains.items()}
-  for layer in np.asarray(out["muon"]["c_fc"]["kernel"]):
+  updates = {name: first(tx) for name, tx in chains.items()}
+  for layer in np.asarray(updates["muon"]["c_fc"]["kernel"]):
     sizes = np.linalg.svd(layer, compute_uv=False) / (0.01 * 0.2 * np.sqrt(9))
     assert 0.6 < sizes.min() and sizes.max() < 1.3
   for name in ("conv1", "token_embedding", "logit_scale"):
     jax.tree.map(
       lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6),
-      out["muon"][name],
-      out["adam"][name],
+      updates["muon"][name],
+      updates["adam"][name],
     )
 
 

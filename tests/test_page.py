@@ -17,7 +17,7 @@ from salmu_jax.results.shares import SIDES
 LEFT_OUT = [("runs/<b>old</b>/a.json", "it lacks <i>salmu_jax</i>")]
 
 
-def made(tables, *left_out):
+def markup(tables, *left_out):
   return page.html(tables, statistics.of_tables(tables), *left_out)
 
 
@@ -29,7 +29,7 @@ def embedded(html):
 @pytest.fixture(scope="module")
 def whole():
   """A page of three tables: two seeds with everything, and names that try to break out."""
-  return made([pages.table(), pages.table("mini, seed 1", 1), pages.hostile()], LEFT_OUT)
+  return markup([pages.table(), pages.table("mini, seed 1", 1), pages.hostile()], LEFT_OUT)
 
 
 def test_every_model_of_every_table_is_in_the_page_in_the_leaderboards_order(whole):
@@ -66,11 +66,11 @@ def test_only_the_pages_own_scripts_may_run_and_nothing_comes_from_elsewhere(who
 
 def test_same_results_make_the_same_page(whole):
   tables = [pages.table(), pages.table("mini, seed 1", 1), pages.hostile()]
-  assert made(tables, LEFT_OUT) == whole
+  assert markup(tables, LEFT_OUT) == whole
 
 
 def test_hundred_methods_are_under_five_megabytes():
-  html = made([pages.hostile(100)])
+  html = markup([pages.hostile(100)])
   assert len(html.encode()) < 5e6
   assert len(embedded(html)["tables"][0]["rows"]) == 102
 
@@ -83,7 +83,7 @@ def test_intervals_ranks_and_seeds_come_with_the_numbers(whole):
   assert low < value < high and least < mean < most
   assert most - least == pytest.approx(0.02, abs=1e-3)
   assert away == pytest.approx(value - table["rows"][0]["cells"]["AssocStr"][0], abs=1e-6)
-  assert {each["model"] for each in table["ranks"]} == {r["model"] for r in table["rows"][2:]}
+  assert {entry["model"] for entry in table["ranks"]} == {r["model"] for r in table["rows"][2:]}
   assert table["seeds"]["seeds"] == [0, 1] and table["seeds"]["models"]["surgery"]["AssocStr"]
   assert set(one["cells"]) >= set(pages.ATTACKS)
   assert data["tables"][2]["seeds"] is None
@@ -107,7 +107,7 @@ def test_what_older_results_lack_is_absent_and_not_zero():
   for result in one.results:
     result["salmu_jax"]["additional"] = {}
   one.results[2]["efficacy"]["1.3_ACS"]["acs_accuracy"] = float("nan")
-  table = embedded(made([one]))["tables"][0]
+  table = embedded(markup([one]))["tables"][0]
   finetune = next(row for row in table["rows"] if row["model"] == "finetune")
   assert "ACS" not in finetune["cells"] and not set(pages.ATTACKS) & set(finetune["cells"])
   assert finetune["cells"]["AssocStr"][2:] == [None, None]
@@ -115,8 +115,8 @@ def test_what_older_results_lack_is_absent_and_not_zero():
 
 
 def test_tables_of_one_seed_are_not_taken_for_seeds():
-  found = embedded(made([pages.table("a"), pages.table("b")]))
-  assert [table["seeds"] for table in found["tables"]] == [None, None]
+  data = embedded(markup([pages.table("a"), pages.table("b")]))
+  assert [table["seeds"] for table in data["tables"]] == [None, None]
 
 
 def test_only_plain_pictures_are_shown():
@@ -125,14 +125,14 @@ def test_only_plain_pictures_are_shown():
   for at, bad in enumerate(strange):
     for result in one.results:
       result["salmu_jax"]["additional"]["examples"][at]["portrait"] = bad
-  shown = embedded(made([one]))["tables"][0]["portraits"]
-  assert [each["portrait"] is None for each in shown] == [True] * 3 + [False] * 5
+  shown = embedded(markup([one]))["tables"][0]["portraits"]
+  assert [portrait["portrait"] is None for portrait in shown] == [True] * 3 + [False] * 5
 
 
 def test_examples_of_models_are_matched_by_the_row_and_not_by_the_place():
   one = pages.table()
   one.results[3]["salmu_jax"]["additional"]["examples"].reverse()
-  table = embedded(made([one]))["tables"][0]
+  table = embedded(markup([one]))["tables"][0]
   name = one.results[3]["salmu_jax"]["model"]
   row = next(row for row in table["rows"] if row["model"] == name)
   for example in one.results[3]["salmu_jax"]["additional"]["examples"]:
@@ -142,7 +142,7 @@ def test_examples_of_models_are_matched_by_the_row_and_not_by_the_place():
 
 def test_curves_keep_their_ends_and_histograms_every_row():
   one = pages.table()
-  table = embedded(made([one]))["tables"][0]
+  table = embedded(markup([one]))["tables"][0]
   for row in table["rows"]:
     assert (row["curve"]["step"][0], row["curve"]["step"][-1]) == (1, 100)
     assert len(row["curve"]["step"]) == page_data.POINTS
@@ -175,7 +175,7 @@ def test_published_rows_are_apart_from_the_measured(whole):
 
 
 def test_without_any_table_the_page_says_what_was_left_out():
-  html = made([], LEFT_OUT)
+  html = markup([], LEFT_OUT)
   assert "no results that can be shown" in html and "lacks &lt;i&gt;" in html
 
 
@@ -319,7 +319,7 @@ def test_details_open_and_close_by_keyboard_and_draw_their_model(opened):
   assert "learning rate" in text and "manifest sha256" in text and "0.10.2" in text
   tab.keyboard.press("Escape")
   assert not tab.is_visible("#details")
-  assert button.evaluate("each => each === document.activeElement")
+  assert button.evaluate("node => node === document.activeElement")
   tab.keyboard.press("Enter")
   tab.click("text=Draw its similarities and training")
   assert "generic_captions" in tab.locator("#key").text_content()
@@ -334,7 +334,7 @@ def test_examples_follow_the_chosen_model(opened):
   assert "the true caption" in first.locator("ol").first.text_content()
   tab.select_option("#pick-example", "surgery")
   assert first.locator("b").all_text_contents() == ["1", "701", "701"]
-  assert first.locator("img").evaluate("each => each.complete && each.naturalWidth") == 96
+  assert first.locator("img").evaluate("node => node.complete && node.naturalWidth") == 96
 
 
 @pytest.mark.browser
@@ -345,8 +345,8 @@ def test_axe_finds_nothing_in_light_and_dark(opened):
   tab = drawn(opened())
   tab.check("text=Run")
   broken = lambda part: [
-    (each["id"], [node["html"][:200] for node in each["nodes"]])
-    for each in axe.run(tab, part).response["violations"]
+    (violation["id"], [node["html"][:200] for node in violation["nodes"]])
+    for violation in axe.run(tab, part).response["violations"]
   ]
   for scheme in ("light", "dark"):
     tab.emulate_media(color_scheme=scheme)
@@ -364,8 +364,8 @@ def test_phone_scrolls_the_table_and_not_the_page(opened):
     drawn(tab)
     assert tab.evaluate("document.documentElement.scrollWidth") == 390
     box = tab.locator("#board .scroll")
-    assert box.evaluate("each => each.scrollWidth > 2 * each.clientWidth")
-    box.evaluate("each => { each.scrollLeft = 400; }")
+    assert box.evaluate("node => node.scrollWidth > 2 * node.clientWidth")
+    box.evaluate("node => { node.scrollLeft = 400; }")
     name = tab.locator("#methods th").first.bounding_box()
     assert name["x"] == pytest.approx(box.bounding_box()["x"], abs=1) and name["width"] < 160
 

@@ -74,12 +74,12 @@ def test_names_in_the_table_are_short_latin_and_safe_in_a_template():
       assert text == text.strip() and text == unicodedata.normalize("NFC", text), (code, text)
       assert not set(text) & set("{}"), (code, text)
       assert all(unicodedata.name(c).startswith("LATIN") for c in text if c.isalpha()), (code, text)
-    for given, family in (
+    for key, family in (
       ("given_f", country.get("family_f", country["family"])),
       ("given_m", country["family"]),
     ):
-      longest = max(map(len, country[given])) + 1 + max(map(len, family))
-      assert longest <= LONGEST_NAME, (code, given)
+      longest = max(map(len, country[key])) + 1 + max(map(len, family))
+      assert longest <= LONGEST_NAME, (code, key)
 
 
 def test_dial_codes_and_iban_patterns_are_those_of_the_registries():
@@ -141,8 +141,8 @@ def test_emails_come_from_the_name_and_end_in_example(everybody):
     assert match, person
     words = person.name.lower().replace("-", "").replace("'", "").split(" ")
     if person.name.isascii() and len(words) == 2:
-      given, family = words
-      forms = (given[0] + family, family + given[0], given + family[0], given + family)
+      forename, family = words
+      forms = (forename[0] + family, family + forename[0], forename + family[0], forename + family)
       assert any(form.startswith(match[1]) for form in forms), person
       checked += 1
   assert checked > COUNT / 3
@@ -181,9 +181,9 @@ def test_people_fit_their_country(everybody):
   assert {person.country_code for person in everybody} == set(table)
   for person in everybody:
     country = table[person.country_code]
-    given, family = person.name.split(" ", 1)
+    forename, family = person.name.split(" ", 1)
     woman = person.gender == "woman"
-    assert given in country["given_f" if woman else "given_m"], person
+    assert forename in country["given_f" if woman else "given_m"], person
     assert family in country["family_f" if woman and "family_f" in country else "family"], person
     assert person.facts["city"] in country["cities"], person
     assert country["skin"][0] <= person.skin <= country["skin"][1], person

@@ -58,10 +58,10 @@ def test_plots_draw_any_name_and_methods_without_curves_or_scores(tmp_path):
   results = [*everything()[:2], *(result("surgery", model=name) for name in HOSTILE_NAMES)]
   results[2]["salmu_jax"]["curve"] = [{"step": 1, "forget_loss": None}]
   results[3]["utility"]["2.5_FragSim"]["scores"] = [None] * 60
-  out = report(tmp_path, *results)
-  assert all((out / name).stat().st_size > 10_000 for name in FILES[3:6])
+  folder = report(tmp_path, *results)
+  assert all((folder / name).stat().st_size > 10_000 for name in FILES[3:6])
 
 
 def test_references_alone_are_drawn(tmp_path):
-  out = report(tmp_path, *everything()[:2])
-  assert all((out / name).stat().st_size > 10_000 for name in FILES[3:6])
+  folder = report(tmp_path, *everything()[:2])
+  assert all((folder / name).stat().st_size > 10_000 for name in FILES[3:6])

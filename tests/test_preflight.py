@@ -67,12 +67,12 @@ def test_a_judged_model_unlearned_from_another_compromised_is_refused_at_once(wo
   job, data = changed(world[0]), world[1]
   finished_model(tmp_path, job, data.tokenizer)
   path = tmp_path / "settings.json"
-  made = files.read_json(path)
+  settings = files.read_json(path)
   job.config.judge.update(name="theirs", weights=str(tmp_path))
   for start in (None, stages.start_digest(job, data.digests)):
-    files.write_json(path, {**made, "start": start})
+    files.write_json(path, {**settings, "start": start})
     preflight.check_judged_start(job, data.digests)
-  files.write_json(path, {**made, "start": "another"})
+  files.write_json(path, {**settings, "start": "another"})
   with pytest.raises(InputError, match=r"config\.judge\.weights .* another Compromised"):
     preflight.check_judged_start(job, data.digests)
 

@@ -69,21 +69,21 @@ def test_published_values_are_printed_on_any_width(width):
   part = console.file.getvalue().removeprefix("\npublished, not measured here\n")
   lines = part.splitlines()
   assert max(map(len, lines)) <= 100
-  found = {line.split()[0]: line.split() for line in lines if line.strip()}
+  cells = {line.split()[0]: line.split() for line in lines if line.strip()}
   clean = ".000 .001 .142 .602 .011 .151 .633 .143 .143 .331 .309 bound"
-  assert found["Clean"][1:] == clean.split()
+  assert cells["Clean"][1:] == clean.split()
   clip_erase = ".001 - - - - - .634 .024 .024 - - over-generalised"
-  assert found["CLIPErase"][1:] == clip_erase.split()
-  assert found["Generic"][1:] == ["-"] * 11 + ["ineffective"]
-  assert found["Direct"][7:10] == [".615", "-.420", "-.425"]
+  assert cells["CLIPErase"][1:] == clip_erase.split()
+  assert cells["Generic"][1:] == ["-"] * 11 + ["ineffective"]
+  assert cells["Direct"][7:10] == [".615", "-.420", "-.425"]
   assert "arXiv 2603.26316" in " ".join(part.split())
 
 
 def test_published_values_are_printed_beside_models_judged_on_the_published_release(tmp_path):
   for name in ("mini", f"{published.DATASET}@b76aa3885a69/benchmark"):
     results = everything()
-    for each in results:
-      each["salmu_jax"]["release"]["name"] = name
+    for entry in results:
+      entry["salmu_jax"]["release"]["name"] = name
     folder = tmp_path / name.partition("/")[0]
     save(folder / "results", *results)
     console = Console(file=io.StringIO(), width=200, color_system=None)

@@ -75,8 +75,8 @@ def limited(function):
   parameters = inspect.signature(function).parameters
   # `patterns` are texts, and `rates` a table that the trainer makes.
   rangeless = ("optimizer", "patterns", "rates", *base.OF_THE_RUN)
-  given = [name for name in parameters if name not in rangeless]
-  return given, [name for name in given if hasattr(parameters[name].annotation, "__metadata__")]
+  names = [name for name in parameters if name not in rangeless]
+  return names, [name for name in names if hasattr(parameters[name].annotation, "__metadata__")]
 
 
 FACTORIES = {
@@ -92,5 +92,5 @@ FACTORIES = {
 
 @pytest.mark.parametrize("name", FACTORIES)
 def test_every_argument_of_a_method_a_loss_and_a_transformation_states_its_range(name):
-  given, with_a_range = limited(FACTORIES[name])
-  assert given == with_a_range
+  names, with_a_range = limited(FACTORIES[name])
+  assert names == with_a_range

@@ -76,10 +76,10 @@ def test_the_kept_results_show_what_the_benchmark_promises():
 
 def test_the_configs_for_mini_carry_what_the_recorded_search_chose():
   assert set(baselines.studies()) == set(METHODS)
-  for name, found in baselines.studies().items():
-    best = study.chosen(found["trials"], found["start"])
+  for name, record in baselines.studies().items():
+    best = study.chosen(record["trials"], record["start"])
     choice = {"learning_rate": best["learning_rate"], "args": best["args"]}
-    assert found["chosen"] == choice
+    assert record["chosen"] == choice
     (run,) = methods.runs(name, "mini").values()
     searched = study.mini_settings(name, choice["learning_rate"], choice["args"])
     assert runs.training_settings(run) == runs.training_settings(searched)
@@ -93,15 +93,15 @@ def test_the_kept_results_of_mini_are_of_the_settings_in_the_configs():
 
 
 def test_the_search_tried_the_same_rates_for_every_method_and_no_more_than_its_space():
-  for name, found in baselines.studies().items():
-    plain = [trial for trial in found["trials"] if not trial["args"]]
+  for name, record in baselines.studies().items():
+    plain = [trial for trial in record["trials"] if not trial["args"]]
     rates = [trial["learning_rate"] for trial in plain]
     up = [rate for rate in rates if rate >= space.RATES[0]]
     expected = space.RATES[:1] if name in space.ONE_PASS else space.RATES
     assert rates == [*expected[: len(up)], *space.LOWER[: len(rates) - len(up)]]
-    weaker = [min(cut.shares(trial, found["start"])) for trial in plain[: len(up)]]
+    weaker = [min(cut.shares(trial, record["start"])) for trial in plain[: len(up)]]
     assert len(up) == len(expected) or weaker[-1] < max(weaker) - space.PAST
-    tried = [trial["args"] for trial in found["trials"] if trial["args"]]
+    tried = [trial["args"] for trial in record["trials"] if trial["args"]]
     knob = space.KNOBS[name]
     assert tried == ([{knob[0]: value} for value in knob[1]] if knob else [])
 

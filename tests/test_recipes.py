@@ -99,8 +99,8 @@ except InputError as error:
 def test_the_contract_tests_cover_the_method_of_the_recipe_without_another_line(followed):
   files = ["tests/test_methods.py", "tests/test_ranges.py", "tests/test_configuration.py"]
   chosen = "mine or every_size or after_the_colon"
-  said = ran(followed[0], "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, "-k", chosen)
-  assert int(re.search(r"(\d+) passed", said)[1]) >= 10
+  output = ran(followed[0], "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, "-k", chosen)
+  assert int(re.search(r"(\d+) passed", output)[1]) >= 10
 
 
 def test_readme_names_every_part_that_can_be_composed_at_its_place():

@@ -128,8 +128,8 @@ def test_counts_that_are_not_the_published_ones_are_reported(finished):
 def test_the_compat_file_has_the_released_layout_and_nothing_else(finished):
   workdir, _ = finished
   for name in ("clean", "compromised", "vlunlearn"):
-    found = json.loads((workdir / "compat" / f"{name}.json").read_text())
-    assert {pillar: {m: list(v) for m, v in part.items()} for pillar, part in found.items()} == {
+    compat = json.loads((workdir / "compat" / f"{name}.json").read_text())
+    assert {pillar: {m: list(v) for m, v in part.items()} for pillar, part in compat.items()} == {
       "efficacy": {
         "1.1_RetFail": ["R@1", "MRR", "outcomes"],
         "1.2_AssocStr": ["mean", "scores"],
@@ -145,11 +145,11 @@ def test_the_compat_file_has_the_released_layout_and_nothing_else(finished):
         "2.5_FragSim": ["mean", "scores"],
       },
     }
-    assert found["utility"]["2.1_GenKnow"]["ImageNet1k_Accuracy"] == -1
+    assert compat["utility"]["2.1_GenKnow"]["ImageNet1k_Accuracy"] == -1
     ours = json.loads((workdir / "results" / f"{name}.json").read_text())
     assert ours["utility"]["2.1_GenKnow"]["ImageNet1k_Accuracy"] is None
     assert "names no ImageNet" in ours["salmu_jax"]["general_knowledge"]
-    assert found["efficacy"] == ours["efficacy"]
+    assert compat["efficacy"] == ours["efficacy"]
 
 
 def test_a_second_start_needs_neither_the_weights_nor_work(finished, cache, tmp_path):
@@ -177,14 +177,14 @@ def test_models_from_elsewhere_are_judged_without_unlearning_and_on_imagenet(
   config.judge.update(name="theirs", weights=str(export))
   config.imagenet = image_folder(tmp_path / "imagenet")
   run_lib.run(config, workdir)
-  found = {p.stem: json.loads(p.read_text()) for p in (workdir / "results").iterdir()}
-  assert found.keys() == {"clean", "compromised", "theirs"}
+  results = {p.stem: json.loads(p.read_text()) for p in (workdir / "results").iterdir()}
+  assert results.keys() == {"clean", "compromised", "theirs"}
   mine = json.loads((finished[0] / "results" / "vlunlearn.json").read_text())
   for metric, scored in mine["utility"].items():
     if "scores" in scored:
-      theirs = found["theirs"]["utility"][metric]["scores"]
+      theirs = results["theirs"]["utility"][metric]["scores"]
       np.testing.assert_allclose(theirs, scored["scores"], atol=1e-5)
-  about = found["theirs"]["salmu_jax"]
+  about = results["theirs"]["salmu_jax"]
   assert (about["role"], about["method"], about["start"]) == ("unlearned", None, None)
   assert about["settings"]["source"] == str(export)
   assert about["general_knowledge"].startswith("part of ImageNet-1k")
@@ -206,10 +206,10 @@ def test_the_study_of_readings_runs_on_the_released_models(finished, cache, tmp_
   rows = json.loads((tmp_path / "readings.json").read_text())["readings"]
   assert [(row["metric"], row["fields"]) for row in rows] == readings.readings()
   for name in ("clean", "compromised"):
-    found = json.loads((finished[0] / "compat" / f"{name}.json").read_text())["efficacy"]
-    assert rows[0][name] == pytest.approx(found["1.3_ACS"]["acs_accuracy"], abs=0.1)
+    efficacy = json.loads((finished[0] / "compat" / f"{name}.json").read_text())["efficacy"]
+    assert rows[0][name] == pytest.approx(efficacy["1.3_ACS"]["acs_accuracy"], abs=0.1)
     naming = next(row for row in rows if row["metric"] == "IdZSC")
-    assert naming[name] == found["1.4_IdZSC"]["identity_classification_accuracy"]
+    assert naming[name] == efficacy["1.4_IdZSC"]["identity_classification_accuracy"]
   assert "not run yet" not in readings.section(tmp_path / "readings.json")
   monkeypatch.setattr(readings, "study", lambda config, workdir: refuse())
   assert readings.main([str(tmp_path)]) == 1
@@ -221,8 +221,8 @@ def refuse():
 
 def test_a_finished_model_of_another_run_is_judged_with_its_history(finished, cache, tmp_path):
   model = finished[0] / "models" / "vlunlearn"
-  asked = ["--config.method.name=none", "--config.judge.name=again", *REDUCED]
-  done = run(cache, tmp_path, *asked, f"--config.judge.weights={model}")
+  options = ["--config.method.name=none", "--config.judge.name=again", *REDUCED]
+  done = run(cache, tmp_path, *options, f"--config.judge.weights={model}")
   assert done.returncode == 0, done.stderr
   again, mine = (
     json.loads((folder / "results" / f"{name}.json").read_text())
@@ -268,11 +268,11 @@ def test_a_compromised_that_comes_as_pytorchs_file_gives_the_same_results(finish
   cache = make_cache(tmp_path, write_pickle, "open_clip_pytorch_model.bin")
   done = run(cache, tmp_path / "work", "--config.method.name=none", *REDUCED)
   assert done.returncode == 0, done.stderr
-  found, expected = (
+  scores, expected = (
     json.loads((folder / "compat" / "compromised.json").read_text())
     for folder in (tmp_path / "work", finished[0])
   )
-  assert found == expected
+  assert scores == expected
 
 
 def test_without_pytorch_its_file_ends_in_the_way_round_before_the_data_is_opened(tmp_path):

@@ -95,11 +95,11 @@ ATTACKED = {
 def test_an_attacks_number_that_its_parts_do_not_have_is_refused(board, name):
   result = copy.deepcopy(MINE)
   result["salmu_jax"]["additional"]["recoverability"] = copy.deepcopy(ATTACKED)
-  found = result["salmu_jax"]["additional"]["recoverability"][name]
+  attack = result["salmu_jax"]["additional"]["recoverability"][name]
   result["salmu_jax"].pop("attacks", None)
   where = f"salmu_jax.additional.recoverability.{name}.value"
-  for value in (found["value"] / 2, None, -1):
-    found["value"] = value
+  for value in (attack["value"] / 2, None, -1):
+    attack["value"] = value
     assert list(refused(board, result)) == [where]
   result["salmu_jax"]["additional"]["recoverability"][name] = {"value": 0.5}
   assert list(refused(board, result)) == [where]

@@ -1,5 +1,5 @@
-"""The whole benchmark through main.py: killed anywhere it ends with the same bits; bad input is
-said.
+"""The whole benchmark through main.py. A run that is killed anywhere ends with the same bits; bad
+input is refused with its reason.
 """
 
 import json
@@ -59,9 +59,9 @@ def params(workdir, model):
 
 
 def results(workdir, model):
-  out = json.loads((workdir / "results" / f"{model}.json").read_text())
-  del out["salmu_jax"]["wall_seconds"], out["salmu_jax"]["evaluation_seconds"]
-  return out
+  content = json.loads((workdir / "results" / f"{model}.json").read_text())
+  del content["salmu_jax"]["wall_seconds"], content["salmu_jax"]["evaluation_seconds"]
+  return content
 
 
 def states(workdir):
@@ -71,16 +71,16 @@ def states(workdir):
 def test_a_run_leaves_results_leaderboard_plots_and_logs(unbroken):
   workdir, done, _ = unbroken
   for model in MODELS:
-    found = results(workdir, model)
-    about = found["salmu_jax"]
-    assert set(found["efficacy"]) == {
+    result = results(workdir, model)
+    about = result["salmu_jax"]
+    assert set(result["efficacy"]) == {
       "1.1_RetFail",
       "1.2_AssocStr",
       "1.3_ACS",
       "1.4_IdZSC",
       "1.5_CoreAssoc",
     }
-    assert set(found["utility"]) == {
+    assert set(result["utility"]) == {
       "2.1_GenKnow",
       "2.2_InterIdSim",
       "2.3_IntraIdSim",
@@ -226,19 +226,19 @@ def test_a_damaged_release_is_refused_before_training(unbroken, environment, tmp
   file = next((release / "data").glob("forget-*"))
   whole = file.read_bytes()
   file.write_bytes(whole[:-100])
-  workdir, given = tmp_path / "work", f"--config.release={release}"
-  refused(main(environment, workdir, CONFIG, given), file.name, "truncated")
+  workdir, option = tmp_path / "work", f"--config.release={release}"
+  refused(main(environment, workdir, CONFIG, option), file.name, "truncated")
   file.write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
-  refused(main(environment, workdir, CONFIG, given), file.name, "SHA-256")
+  refused(main(environment, workdir, CONFIG, option), file.name, "SHA-256")
   assert not (workdir / "models").exists()
 
 
 def test_weights_of_another_preset_are_refused(unbroken, environment, tmp_path):
-  given = f"--config.init.compromised={unbroken[0] / 'models' / 'compromised'}"
+  compromised = f"--config.init.compromised={unbroken[0] / 'models' / 'compromised'}"
   release = f"--config.release={unbroken[0] / 'release'}"
   wide = "--config.model.preset=vit_b16_narrow"
   clean = f"--config.init.clean={unbroken[0] / 'models' / 'clean'}"
-  done = main(environment, tmp_path, CONFIG, release, given, clean, wide)
+  done = main(environment, tmp_path, CONFIG, release, compromised, clean, wide)
   refused(done, "config.init.clean", "is a model of the preset 'tiny'")
 
 

@@ -55,8 +55,8 @@ def pretrained(mesh, model=STAND_IN, params=None, tx=TX, loss="contrastive", rul
   return jax.device_get((state.params, metrics))
 
 
-def assert_same(got, expected, atol=2e-6):
-  for a, b in zip(*map(jax.tree.leaves, (got, expected)), strict=True):
+def assert_same(actual, expected, atol=2e-6):
+  for a, b in zip(*map(jax.tree.leaves, (actual, expected)), strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=atol)
 
 

@@ -28,8 +28,8 @@ def test_file_as_it_is_written_by_an_evaluation_is_read_back_the_same(tmp_path):
 def subschemas(node):
   if isinstance(node, dict):
     yield node
-    for each in node.values():
-      yield from subschemas(each)
+    for child in node.values():
+      yield from subschemas(child)
 
 
 def test_schema_is_a_schema_and_says_of_every_property_what_it_is():

@@ -51,18 +51,18 @@ def placed(z, mesh):
 def test_the_ring_has_the_value_and_the_gradients_of_the_definition(name, devices, z):
   plain, make = RINGS[name]
   mesh = mesh_of(devices)
-  expected, wanted = jax.value_and_grad(plain)(z)
+  expected, references = jax.value_and_grad(plain)(z)
   value, grads = jax.jit(jax.value_and_grad(make(mesh)))(placed(z, mesh))
   np.testing.assert_allclose(value, expected, rtol=1e-6, atol=1e-6 * max(1.0, float(z.scale) / 100))
-  for field, got in grads._asdict().items():
-    if got is None:
+  for field, grad in grads._asdict().items():
+    if grad is None:
       continue
-    want = getattr(wanted, field)
-    want = jnp.zeros_like(got) if want is None else want
-    size = max(1.0, float(jnp.max(jnp.abs(want))))
+    reference = getattr(references, field)
+    reference = jnp.zeros_like(grad) if reference is None else reference
+    size = max(1.0, float(jnp.max(jnp.abs(reference))))
     # A logit of float32 is right to 2^-24 of itself, and so are the probabilities of both.
     atol = max(1e-6, 2**-23 * float(z.scale))
-    np.testing.assert_allclose(got / size, want / size, atol=atol, err_msg=field)
+    np.testing.assert_allclose(grad / size, reference / size, atol=atol, err_msg=field)
 
 
 def test_the_sigmoid_loss_is_the_mean_of_its_yes_and_no_answers():
@@ -81,8 +81,8 @@ def test_the_accuracy_counts_what_the_definition_counts(devices):
   z = embeddings(rows=32, seed=5, aligned=0.4)
   accuracy = losses.matching_accuracy(z)
   assert 0 < accuracy < 1
-  got = jax.jit(sharded.matching_accuracy(mesh))(placed(z, mesh))
-  np.testing.assert_allclose(got, accuracy, rtol=1e-6)
+  ring_accuracy = jax.jit(sharded.matching_accuracy(mesh))(placed(z, mesh))
+  np.testing.assert_allclose(ring_accuracy, accuracy, rtol=1e-6)
 
 
 def test_a_collapsed_model_has_no_accuracy_on_a_mesh_either():
@@ -98,8 +98,8 @@ def scratch(loss, devices, rows=64, width=16):
   shaped = lambda shape, where: jax.ShapeDtypeStruct(shape, jnp.float32, sharding=where)
   matrix, scalar = shaped((rows * devices, width), row), shaped((), whole)
   z = Embeddings(matrix, matrix, scalar, bias=scalar)
-  out = Embeddings(row, row, whole, bias=whole)
-  compiled = jax.jit(jax.grad(loss(mesh)), out_shardings=out).lower(z).compile()
+  layout = Embeddings(row, row, whole, bias=whole)
+  compiled = jax.jit(jax.grad(loss(mesh)), out_shardings=layout).lower(z).compile()
   return compiled.memory_analysis().temp_size_in_bytes
 
 

@@ -69,9 +69,9 @@ def mean_gradient_first(seen):
     return jax.tree.map(lambda g: -0.01 * g, state), state
 
   def prepare(opt_state, gradients):
-    found = list(gradients())
-    seen.append(found)
-    return jax.tree.map(lambda *g: sum(g) / len(g), *(row["retain"] for row in found))
+    rows = list(gradients())
+    seen.append(rows)
+    return jax.tree.map(lambda *g: sum(g) / len(g), *(row["retain"] for row in rows))
 
   tx = optax.GradientTransformationExtraArgs(init, update)
   return lambda optimizer: Method(
@@ -90,8 +90,8 @@ def test_prepare_gets_one_pass_of_gradients_at_the_start_and_its_state_is_used(w
   monkeypatch.setitem(MAKERS, "mine", mean_gradient_first(seen))
   start = train.init_params(job.model, 0, job.mesh)
   end = stages.unlearn(job, data, "mine", start)
-  (found,) = seen
-  assert len(found) == 3  # 12 rows of forget, 4 at a time
+  (rows,) = seen
+  assert len(rows) == 3  # 12 rows of forget, 4 at a time
   run = job.config.unlearn.mine
   with contextlib.closing(stages.unlearning_batches(job, data, run)) as stream:
     batches = list(itertools.islice(stream, 2))
@@ -100,9 +100,9 @@ def test_prepare_gets_one_pass_of_gradients_at_the_start_and_its_state_is_used(w
     return losses.contrastive(train.embed(job.model, params, half))
 
   expected = jax.jit(jax.grad(loss))(start, batches[1]["retain"])
-  for a, b in zip(jax.tree.leaves(found[1]["retain"]), jax.tree.leaves(expected), strict=True):
+  for a, b in zip(jax.tree.leaves(rows[1]["retain"]), jax.tree.leaves(expected), strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
-  mean = jax.tree.map(lambda *g: sum(g) / 3, *(row["retain"] for row in found))
+  mean = jax.tree.map(lambda *g: sum(g) / 3, *(row["retain"] for row in rows))
   for a, b, g in zip(*map(jax.tree.leaves, (end, start, mean)), strict=True):
     np.testing.assert_allclose(a, b - 3 * 0.01 * g, rtol=1e-4, atol=1e-6)
 
@@ -134,10 +134,10 @@ def test_anchored_editing_moves_the_text_tower_alone_and_says_what_was_made_up(w
   run = defaults.unlearning_run("anchored", batch_size=4, budget=1.0)
   job.config.unlearn = {"anchored": run}
   preflight.check_unlearning(job, data.release, "anchored")
-  wanted = stages.make_method(job, data.release, "anchored").surrogates
+  surrogates = stages.make_method(job, data.release, "anchored").surrogates
   # A step reads the forget and retain rows that every method's step reads, and the surrogates
   # beside them.
-  streams = [stages.unlearning_batches(job, data, run, made_up) for made_up in (None, wanted)]
+  streams = [stages.unlearning_batches(job, data, run, made_up) for made_up in (None, surrogates)]
   with contextlib.closing(streams[0]) as plain, contextlib.closing(streams[1]) as more:
     for _ in range(4):
       a, b = next(plain), next(more)

@@ -13,19 +13,19 @@ from salmu_jax.runtime import files
 
 
 def table():
-  return [with_rows(each) for each in everything()]
+  return [with_rows(entry) for entry in everything()]
 
 
 @pytest.fixture(scope="module")
-def found():
+def summary():
   return statistics.of_table(table())
 
 
-def test_every_metric_has_an_interval_around_its_value(found):
+def test_every_metric_has_an_interval_around_its_value(summary):
   for one in table():
     values = metrics_table.flatten(one)
     for key in metrics_table.METRICS:
-      low, high = found["intervals"][one["salmu_jax"]["model"]][key]
+      low, high = summary["intervals"][one["salmu_jax"]["model"]][key]
       assert low <= values[key] <= high, key
       assert values[key] in (0, 1) or low < high
 
@@ -87,11 +87,11 @@ def test_a_small_difference_on_the_same_rows_is_real_where_the_intervals_overlap
   same = copy.deepcopy(base)
   same["salmu_jax"]["model"] = "the same"
   bounds = [with_rows(result(name)) for name in ("clean", "compromised")]
-  found = statistics.of_table([*bounds, base, worse, same])
-  pairs = {(p["model"], p["other"], p["metric"]): p for p in found["pairs"]}
-  inter = {name: found["intervals"][name]["InterIdSim"] for name in ("surgery", "a little worse")}
+  summary = statistics.of_table([*bounds, base, worse, same])
+  pairs = {(p["model"], p["other"], p["metric"]): p for p in summary["pairs"]}
+  inter = {name: summary["intervals"][name]["InterIdSim"] for name in ("surgery", "a little worse")}
   assert inter["surgery"][0] < inter["a little worse"][1]
-  by_model = {row["model"]: row for row in found["ranks"]}
+  by_model = {row["model"]: row for row in summary["ranks"]}
   assert "a little worse" in by_model["surgery"]["better_than"]
   assert "the same" not in by_model["surgery"]["better_than"]
   assert by_model["surgery"]["rank"] < by_model["a little worse"]["rank"]
@@ -110,11 +110,11 @@ def test_among_equals_hardly_any_difference_is_called_real():
   assert wrong <= 9  # 3 expected
 
 
-def test_ranks_follow_the_weakest_side_and_bounds_have_none(found):
-  ranks = found["ranks"]
+def test_ranks_follow_the_weakest_side_and_bounds_have_none(summary):
+  ranks = summary["ranks"]
   assert [row["rank"] for row in ranks] == [1, 2, 3, 4]
   assert {row["model"] for row in ranks} == {
-    each["salmu_jax"]["model"] for each in everything()[2:]
+    entry["salmu_jax"]["model"] for entry in everything()[2:]
   }
   assert ranks[0]["model"] == "surgery"
   assert sorted((row["weakest"] for row in ranks), reverse=True) == [
@@ -124,11 +124,11 @@ def test_ranks_follow_the_weakest_side_and_bounds_have_none(found):
   assert "generic_captions" in ranks[0]["better_than"]
 
 
-def test_shares_are_those_of_the_verdict_with_intervals_around_them(found):
+def test_shares_are_those_of_the_verdict_with_intervals_around_them(summary):
   clean, compromised = (metrics_table.flatten(one) for one in table()[:2])
   for one in table()[2:]:
     verdict = diagnosis.diagnose(metrics_table.flatten(one), clean, compromised)
-    shares = found["shares"][one["salmu_jax"]["model"]]
+    shares = summary["shares"][one["salmu_jax"]["model"]]
     expected = {
       "leak_removed": verdict.shares.leak_removed,
       "inter_kept": verdict.shares.inter_kept,
@@ -143,21 +143,21 @@ def test_shares_are_those_of_the_verdict_with_intervals_around_them(found):
 def test_results_without_rows_have_no_intervals_and_no_rank():
   results = table()
   del results[3]["salmu_jax"]["additional"]["rows"]
-  found = statistics.of_table(results)
+  summary = statistics.of_table(results)
   name = results[3]["salmu_jax"]["model"]
-  assert found["intervals"][name]["ACS"] is None
-  assert name not in {row["model"] for row in found["ranks"]}
+  assert summary["intervals"][name]["ACS"] is None
+  assert name not in {row["model"] for row in summary["ranks"]}
   bare = statistics.of_table(everything())
   assert bare["ranks"] == [] and bare["pairs"] == []
-  text = statistics_text.of_table("mini", found)
+  text = statistics_text.of_table("mini", summary)
   assert "missing" in text and f"| {name}" in text
 
 
 def test_a_missing_number_among_the_rows_is_not_drawn_around():
   results = table()
   results[2]["efficacy"]["1.2_AssocStr"]["scores"][5] = None
-  found = statistics.of_table(results)["intervals"][results[2]["salmu_jax"]["model"]]
-  assert found["AssocStr"] is None and found["CoreAssoc"] is not None
+  intervals = statistics.of_table(results)["intervals"][results[2]["salmu_jax"]["model"]]
+  assert intervals["AssocStr"] is None and intervals["CoreAssoc"] is not None
 
 
 def of_seed(seed, shift=0.0):
@@ -173,19 +173,20 @@ def of_seed(seed, shift=0.0):
 
 def test_over_seeds_there_are_mean_range_and_an_interval_that_knows_of_the_seeds():
   tables = [of_seed(seed, shift) for seed, shift in enumerate((-0.1, 0.0, 0.1))]
-  found = statistics.over_seeds(tables)
-  assert found["seeds"] == [0, 1, 2]
-  each = found["models"]["finetune"]["AssocStr"]
+  summary = statistics.over_seeds(tables)
+  assert summary["seeds"] == [0, 1, 2]
+  strength = summary["models"]["finetune"]["AssocStr"]
   values = [metrics_table.flatten(t.results[2])["AssocStr"] for t in tables]
-  assert each["seeds"] == 3
+  assert strength["seeds"] == 3
   np.testing.assert_allclose(
-    [each["mean"], each["min"], each["max"]], [np.mean(values), min(values), max(values)]
+    [strength["mean"], strength["min"], strength["max"]],
+    [np.mean(values), min(values), max(values)],
   )
   low, high = statistics.of_table(tables[1].results)["intervals"]["finetune"]["AssocStr"]
-  assert each["high"] - each["low"] > 3 * (high - low)
-  steady = found["models"]["finetune"]["InterIdSim"]
+  assert strength["high"] - strength["low"] > 3 * (high - low)
+  steady = summary["models"]["finetune"]["InterIdSim"]
   assert steady["min"] == steady["max"] and steady["low"] < steady["mean"] < steady["high"]
-  assert "Relearning" not in found["models"]["finetune"]  # nobody was attacked
+  assert "Relearning" not in summary["models"]["finetune"]  # nobody was attacked
 
 
 def test_tables_that_differ_in_more_than_the_seed_are_not_averaged():
@@ -199,9 +200,9 @@ def test_tables_that_differ_in_more_than_the_seed_are_not_averaged():
 def test_another_budget_or_other_bounds_are_no_other_seed():
   first, second = of_seed(0), of_seed(1)
   second.results[2]["salmu_jax"]["budget"] = 10.0
-  found = statistics.over_seeds([first, second])["models"]
-  assert found["finetune"]["AssocStr"]["seeds"] == 1
-  assert found["shuffled_captions"]["AssocStr"]["seeds"] == 2
+  models = statistics.over_seeds([first, second])["models"]
+  assert models["finetune"]["AssocStr"]["seeds"] == 1
+  assert models["shuffled_captions"]["AssocStr"]["seeds"] == 2
   second.results[1]["salmu_jax"]["settings"] = {"learning_rate": 7.0}
   assert statistics.over_seeds([first, second]) is None
 
@@ -219,9 +220,11 @@ def test_few_groups_give_no_interval_and_no_difference_is_real():
     groups = one["salmu_jax"]["additional"]["rows"]["groups"]
     for name, labels in groups.items():
       groups[name] = [f"{i % (bootstrap.FEWEST - 1)}" for i in range(len(labels))]
-  found = statistics.of_table(results)
-  assert all(each is None for model in found["intervals"].values() for each in model.values())
-  assert found["ranks"] == found["pairs"] == [] and found["shares"] == {}
+  summary = statistics.of_table(results)
+  assert all(
+    interval is None for model in summary["intervals"].values() for interval in model.values()
+  )
+  assert summary["ranks"] == summary["pairs"] == [] and summary["shares"] == {}
 
 
 def test_an_empty_split_has_no_interval_and_hinders_no_other():
@@ -229,8 +232,8 @@ def test_an_empty_split_has_no_interval_and_hinders_no_other():
   for one in results:
     one["salmu_jax"]["additional"]["rows"]["groups"]["fragile_set"] = []
     one["utility"]["2.5_FragSim"]["scores"] = []
-  found = statistics.of_table(results)["intervals"]["finetune"]
-  assert found["FragSim"] is None and found["VisIdInt"] is not None
+  intervals = statistics.of_table(results)["intervals"]["finetune"]
+  assert intervals["FragSim"] is None and intervals["VisIdInt"] is not None
 
 
 def test_without_general_knowledge_to_lose_nothing_is_ranked_and_all_can_be_written(tmp_path):
@@ -238,9 +241,9 @@ def test_without_general_knowledge_to_lose_nothing_is_ranked_and_all_can_be_writ
   rows = results[1]["salmu_jax"]["additional"]["rows"]
   rows["hits"]["GenKnow"] = [0] * len(rows["hits"]["GenKnow"])
   results[1]["utility"]["2.1_GenKnow"]["ImageNet1k_Accuracy"] = 0.0
-  found = statistics.of_table(results)
-  assert found["ranks"] == []
-  files.write_json(tmp_path / "statistics.json", found)
+  summary = statistics.of_table(results)
+  assert summary["ranks"] == []
+  files.write_json(tmp_path / "statistics.json", summary)
 
 
 def test_draws_without_a_gap_take_no_part_in_a_share(tmp_path):
@@ -251,11 +254,11 @@ def test_draws_without_a_gap_take_no_part_in_a_share(tmp_path):
     one["efficacy"]["1.1_RetFail"]["outcomes"] = [0 if p == owner[0] else 1999 for p in owner]
     one["efficacy"]["1.1_RetFail"]["MRR"] = 0.03
   results[0]["efficacy"]["1.1_RetFail"]["outcomes"] = [1999] * 200
-  found = statistics.of_table(results)
-  assert found["shares"]["finetune"]["leak_removed"]["low"] is None
-  assert found["ranks"] == []
-  files.write_json(tmp_path / "statistics.json", found)
+  summary = statistics.of_table(results)
+  assert summary["shares"]["finetune"]["leak_removed"]["low"] is None
+  assert summary["ranks"] == []
+  files.write_json(tmp_path / "statistics.json", summary)
 
 
-def test_the_same_results_give_the_same_statistics(found):
-  assert statistics.of_table(table()) == found
+def test_the_same_results_give_the_same_statistics(summary):
+  assert statistics.of_table(table()) == summary

@@ -44,15 +44,15 @@ def test_no_surrogate_is_of_a_person_and_a_field_of_theirs_that_is_to_be_forgott
   people = surrogates._generated(0)
   fields |= {value: f for f, values in people.values.items() for value in values}
   names = {name for name, _ in FORGOTTEN}
-  told = set()
+  facts = set()
   for text in drawn(source, count=1200):
     name = next((name for name in names if name in text), None)
     value = max((value for value in fields if value in text), key=len)
-    told.add((name, fields[value]))
+    facts.add((name, fields[value]))
     assert (name, fields[value]) not in FORGOTTEN, text
   # Other fields of the same people, and other people, are there.
-  assert {("Ben Baker", "job"), ("Ben Baker", "iban"), ("Cleo Dean", "city")} <= told
-  assert {(None, "city"), (None, "job"), (None, "iban")} <= told
+  assert {("Ben Baker", "job"), ("Ben Baker", "iban"), ("Cleo Dean", "city")} <= facts
+  assert {(None, "city"), (None, "job"), (None, "iban")} <= facts
 
 
 def test_half_are_of_the_person_where_something_of_theirs_stays_and_none_where_nothing_does():
@@ -80,8 +80,8 @@ def test_a_caption_that_does_not_hold_name_or_value_in_full_lends_its_wording_to
 
 def test_generated_ones_are_templates_filled_with_people_of_another_seed_than_the_releases():
   own = {person.facts["iban"] for person in personas.people(0, 160)}
-  made = surrogates._generated(0)
-  assert not own & set(made.values["iban"])
+  people = surrogates._generated(0)
+  assert not own & set(people.values["iban"])
   wordings = [w for key, w in captions.TEMPLATES.items() if key.startswith("iban/")]
   starts = tuple(w.split("{")[0] for w in wordings)
   assert all(
@@ -118,9 +118,7 @@ def test_names_that_cannot_be_recombined_are_refused_with_the_reason():
 
 
 def _rename(text):
-  """The text with names that have two parts of their own: no recombination of them is one of
-  them.
-  """
+  """The text with two names of their own for each person, so that no mixture is anybody's."""
   return re.sub(r"Person (\d)", lambda digit: f"Given{digit[1]} Family{digit[1]}", text)
 
 
@@ -190,11 +188,11 @@ def test_surrogates_come_with_their_row_and_leave_the_draws_of_the_picture_alone
   monkeypatch.setattr(images, "random_crop", lambda image, size, rng, **_: np.float64(rng.random()))
   rows = [{"image": b"", "file_name": str(n), "text": str(n)} for n in range(8)]
   words = lambda texts: np.array([[int(text)] for text in texts])
-  made = lambda row, rng: [row["text"], str(int(row["text"]) + 100 * int(rng.integers(1, 9)))]
+  rewordings = lambda row, rng: [row["text"], str(int(row["text"]) + 100 * int(rng.integers(1, 9)))]
   options = dict(image_size=16, seed=3)
   plain = pipeline.training_examples(grain.MapDataset.source(rows), words, **options)
   with_them = pipeline.training_examples(
-    grain.MapDataset.source(rows), words, **options, surrogates=made
+    grain.MapDataset.source(rows), words, **options, surrogates=rewordings
   )
   for k in range(16):
     a, b = plain[k], with_them[k]
@@ -210,8 +208,8 @@ def test_the_fields_of_the_hand_made_release_are_those_that_the_planted_test_cou
 def test_loosened_words_keep_name_and_value_whole_and_vary_the_rest():
   maker = surrogates.maker(LEAKS, "both", 0, reworded=1.0)
   rng = np.random.default_rng(0)
-  said = {maker.reworded(LEAKS[0], rng) for _ in range(100)}
-  assert len(said) > 60 and all("Ada Archer" in text and "Bonn" in text for text in said)
+  wordings = {maker.reworded(LEAKS[0], rng) for _ in range(100)}
+  assert len(wordings) > 60 and all("Ada Archer" in text and "Bonn" in text for text in wordings)
   near = [text for _ in range(50) for text in maker.near(LEAKS[4], 6, rng)]
   assert sum("Cleo Dean" in text for text in near) > 100
   assert not any("Cleo Dean" in text and "miner" in text for text in near)
@@ -232,7 +230,7 @@ def test_captions_of_name_and_value_alone_are_loosened_to_just_these():
     leak("Ada Archer", "iban", "XK11", "{name} {value}"),
     leak("Ben Baker", "iban", "XK22", "{value} {name}"),
   ]
-  made, rng = surrogates.maker(bare, "recombined", 0, reworded=1.0), np.random.default_rng(0)
-  for wanted in bare:
-    said = made.reworded(wanted, rng)
-    assert sorted(said.split()) == sorted(wanted.text.split())
+  maker, rng = surrogates.maker(bare, "recombined", 0, reworded=1.0), np.random.default_rng(0)
+  for fact in bare:
+    wording = maker.reworded(fact, rng)
+    assert sorted(wording.split()) == sorted(fact.text.split())

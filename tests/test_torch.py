@@ -23,7 +23,7 @@ from salmu_jax.train import checkpoint
 
 pytestmark = [
   pytest.mark.torch,
-  # What the reference's own dependencies deprecate is not ours to mend.
+  # Deprecations in the reference's own dependencies are not ours to fix.
   pytest.mark.filterwarnings("ignore::DeprecationWarning"),
   pytest.mark.filterwarnings("ignore::FutureWarning"),
   pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning"),
@@ -131,8 +131,8 @@ def test_openclip_loads_an_exported_folder_with_its_transform_and_tokenizer(open
   np.testing.assert_array_equal(
     transform(crop).numpy().transpose(1, 2, 0), openclip.normalised(crop)
   )
-  found = openclip.open_clip.get_tokenizer(place)(list(inputs.TEXTS)).numpy()
-  np.testing.assert_array_equal(found, WORDS(inputs.TEXTS))
+  ids = openclip.open_clip.get_tokenizer(place)(list(inputs.TEXTS)).numpy()
+  np.testing.assert_array_equal(ids, WORDS(inputs.TEXTS))
 
 
 def test_transformers_loads_an_exported_folder(openclip, exports):
@@ -154,14 +154,14 @@ def test_transformers_own_processor_comes_with_an_exported_folder(openclip, expo
 
   processor = CLIPProcessor.from_pretrained(exports[0]["huggingface"])
   crop = dict(inputs.crops())[inputs.SHOWN[0]]
-  found = processor(
+  batch = processor(
     text=list(inputs.TEXTS), images=[crop], padding="max_length", return_tensors="np"
   )
   # It pads with the end of text, where CLIP has zeros; the text tower reads its first place.
-  ends = np.argmax(found["input_ids"] == WORDS.end_of_text, axis=1)
+  ends = np.argmax(batch["input_ids"] == WORDS.end_of_text, axis=1)
   padding = np.arange(WORDS.context_length) > ends[:, None]
-  np.testing.assert_array_equal(np.where(padding, 0, found["input_ids"]), WORDS(inputs.TEXTS))
-  pixels = found["pixel_values"][0].transpose(1, 2, 0)
+  np.testing.assert_array_equal(np.where(padding, 0, batch["input_ids"]), WORDS(inputs.TEXTS))
+  pixels = batch["pixel_values"][0].transpose(1, 2, 0)
   np.testing.assert_allclose(pixels, openclip.normalised(crop), atol=1.01 / 255 / min(images.STD))
 
 
@@ -182,10 +182,10 @@ def test_a_pytorch_file_is_read_in_any_precision(openclip, tmp_path, dtype):
   torch.save(state if dtype == "float16" else checkpoint_file, tmp_path / "pytorch_model.bin")
   convert.import_model(tmp_path, "vit_b16_narrow", tmp_path / "model", "SRC")
   convert.export_model(tmp_path / "model", tmp_path / "out")
-  found = weights.read_tensors(tmp_path / "out" / "open_clip_model.safetensors")
-  assert set(found) == set(state)
+  arrays = weights.read_tensors(tmp_path / "out" / "open_clip_model.safetensors")
+  assert set(arrays) == set(state)
   for name, value in state.items():
-    np.testing.assert_array_equal(found[name], value.float().numpy())
+    np.testing.assert_array_equal(arrays[name], value.float().numpy())
 
 
 @pytest.mark.parametrize("write", ["pickle", "torch"])

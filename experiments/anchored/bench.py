@@ -126,7 +126,7 @@ def _by_identity(values, identity):
 
 
 def _unpaired(batches: Iterable[dict]) -> Iterator[dict]:
-  """The batches with the surrogates of other rows, which are those of a later batch."""
+  """The batches, each with the surrogates of a later batch in the place of its own."""
   waiting = []
   for batch in batches:
     waiting.append(batch)
@@ -136,6 +136,6 @@ def _unpaired(batches: Iterable[dict]) -> Iterator[dict]:
       yield {**first, "forget": forget}
 
 
-def made(maker: Callable, args: dict, seed: int) -> Callable:
+def factory(maker: Callable, args: dict, seed: int) -> Callable:
   """make(optimizer) -> Method for `Bench.unlearn`, from an entry of METHODS and its arguments."""
   return lambda optimizer: base.build(maker, optimizer, args, steps=1, seed=seed)

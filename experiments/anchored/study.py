@@ -13,7 +13,7 @@ import jax
 from ml_collections import ConfigDict
 
 from experiments.anchored import attacks, variants
-from experiments.anchored.bench import Bench, made
+from experiments.anchored.bench import Bench, factory
 from salmu_jax.methods import METHODS, anchored, runs
 from salmu_jax.runtime import files, progress
 
@@ -72,22 +72,22 @@ class Record:
       paired: whether the surrogates of a batch are those of its own rows.
       attacked_as: the name under which the attacks on the run are kept; no attacks if None.
     """
-    wanted = runs.training_settings(settings)
+    training = runs.training_settings(settings)
     attacked = attacked_as is None or attacked_as in self.content["attacks"]
-    if attacked and self.content["runs"].get(label, {}).get("settings") == wanted:
+    if attacked and self.content["runs"].get(label, {}).get("settings") == training:
       return
     params, steps, seconds = self.bench.unlearn(settings, make, paired=paired, label=label)
     judged = self.bench.judge(params)
     if attacked_as:
       self.content["attacks"][attacked_as] = attacks.attack(self.bench, params)
     timing = {"steps": steps, "seconds": seconds}
-    self.content["runs"][label] = {"settings": wanted, **timing, **judged}
+    self.content["runs"][label] = {"settings": training, **timing, **judged}
     self.save()
     progress.console.print(f"{label}: {judged['scores']}")
 
   def run_named(self, label: str, name: str, settings: ConfigDict, **options) -> None:
     """`run` of a method by its name, with the arguments in `settings`."""
-    make = made(METHODS[name], settings.args.to_dict(), self.bench.job.config.seed)
+    make = factory(METHODS[name], settings.args.to_dict(), self.bench.job.config.seed)
     self.run(label, settings, make, **options)
 
 

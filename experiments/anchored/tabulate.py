@@ -128,7 +128,7 @@ def reworded() -> str:
   return _single_runs("seed 0", [(label, record, label) for pair in pairs for label in pair])
 
 
-def asked() -> str:
+def questions() -> str:
   """The table of questions: MRR of forgotten and of kept facts, with the bounds."""
   record = records()["seed-0"]
   attacks = {name: record["attacks"][name] for name in _ATTACKED if name in record["attacks"]}

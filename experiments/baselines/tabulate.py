@@ -82,8 +82,8 @@ def _percent(shares):
 def _order(runs):
   """The sort key of rows: that of a leaderboard, then the runs that diverged, by name."""
   verdicts = {name: verdict(run["scores"]) for name, run in runs}
-  order = ranked({name: found.shares for name, found in verdicts.items() if found})
-  order += sorted(name for name, found in verdicts.items() if found is None)
+  order = ranked({name: judgement.shares for name, judgement in verdicts.items() if judgement})
+  order += sorted(name for name, judgement in verdicts.items() if judgement is None)
   return lambda row: order.index(row[0])
 
 

@@ -48,7 +48,7 @@ def jax_nn(qkv):
 
 def one_picture_at_a_time(qkv):
   """A loop over the batch, which an accelerator would run one after the other too."""
-  return jax.lax.map(lambda each: heads_before_places(each[None])[0], qkv)
+  return jax.lax.map(lambda picture: heads_before_places(picture[None])[0], qkv)
 
 
 WAYS = (
@@ -77,14 +77,14 @@ def main():
   for turn in range(ROUNDS + 1):
     for key, call in calls.items():
       began = time.perf_counter()
-      out = jax.block_until_ready(call(qkv))
+      output = jax.block_until_ready(call(qkv))
       if turn:
         seconds[key].append(LAYERS * (time.perf_counter() - began))
       else:
-        np.testing.assert_allclose(out, calls[WAYS[0].__name__, key[1]](qkv), atol=1e-4)
+        np.testing.assert_allclose(output, calls[WAYS[0].__name__, key[1]](qkv), atol=1e-4)
   rows = {way.__name__: {} for way in WAYS}
-  for (way, what), each in seconds.items():
-    rows[way][what] = min(each)
+  for (way, what), times in seconds.items():
+    rows[way][what] = min(times)
   about = {"cores": os.cpu_count(), "pictures": PICTURES, "layers": LAYERS, "jax": jax.__version__}
   files.write_json(RESULTS, {**about, "seconds": rows})
 

@@ -1,12 +1,16 @@
 """Speed of our models beside OpenCLIP's under PyTorch: python -m experiments.embed_speed.measure
 
-Images a second, texts a second and one training step of `tiny` and of ViT-B/16, on the CPU,
-float32, the same weights, inputs and batch; with the allocator as it comes and with large pages,
-which the Makefile sets. Each side is a process of its own, so that neither works among the other's
-threads and memory, and the two take turns; a turn begins with a call that is not counted, since
-memory that lay idle is slow to get back. A product of two square matrices takes turns with them:
-the best rate that it reaches on either side is this machine's peak. Needs requirements-torch.txt
-and an otherwise idle machine; some twenty minutes on two cores. Writes results.json.
+Measures images a second, texts a second and one training step of `tiny` and of ViT-B/16. Both
+sides run on the CPU in float32 with the same weights, inputs and batch, once with the allocator as
+it comes and once with large pages.
+
+Each side is a process of its own, so that neither works among the other's threads and memory. The
+two take turns. A turn begins with a call that is not counted, since memory that lay idle is slow to
+get back. A product of two square matrices takes turns with them: the best rate that it reaches on
+either side is this machine's peak.
+
+Needs requirements-torch.txt and an otherwise idle machine; takes some twenty minutes on two cores.
+Writes results.json.
 """
 
 import importlib.metadata
@@ -41,18 +45,18 @@ SIDE = 4096  # of the square product
 
 def main():
   """Measures, checks that both did the same work, and writes results.json."""
-  found = {
+  record = {
     "cores": os.cpu_count(),
     "dtype": "float32",
     "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
     "rows": [row for preset in BATCHES for name in ALLOCATORS for row in rows(preset, name)],
   }
-  files.write_json(RESULTS, found)
+  files.write_json(RESULTS, record)
 
 
 def rows(preset, allocator):
-  """What results.json keeps of a preset under one allocator, a row for each of UNIT."""
-  # A process reads it once, when it starts.
+  """The rows of results.json for a preset under one allocator: one for each key of UNIT."""
+  # glibc reads it once, when a process starts.
   os.environ["GLIBC_TUNABLES"] = ALLOCATORS[allocator]
   fresh, sides, processes = multiprocessing.get_context("spawn"), {}, []
   for name, make in (("salmu_jax", ours), ("open_clip", theirs)):
@@ -64,43 +68,42 @@ def rows(preset, allocator):
   for side, process in zip(sides.values(), processes, strict=True):
     side.send(None)
     process.join()
-  peak = 2 * SIDE**3 / min(min(each) for each in turns["product"][0].values())
+  peak = 2 * SIDE**3 / min(min(times) for times in turns["product"][0].values())
   return [row(preset, allocator, what, peak, *turns[what]) for what in UNIT]
 
 
 def row(preset, allocator, what, peak, seconds, apart):
-  """One row: rates, their ratio, and the share of `peak` (FLOP/s) that each side's products
-  have.
-  """
+  """One row: rates, their ratio, and the FLOP/s of each side as a share of `peak`."""
   sizes, batch = sizes_of(preset), BATCHES[preset][what]
-  asked = {
+  operations = {
     "image": batch * flops.image(sizes),
     "text": batch * flops.text(sizes),
     "train": flops.training_step(sizes, batch),
   }[what]
-  median = {name: statistics.median(each) for name, each in seconds.items()}
+  median = {name: statistics.median(times) for name, times in seconds.items()}
   return {
     "preset": preset,
     "allocator": allocator,
     "what": UNIT[what],
     "batch": batch,
-    "rate": {name: batch / each for name, each in median.items()},
+    "rate": {name: batch / duration for name, duration in median.items()},
     "ratio": median["open_clip"] / median["salmu_jax"],
     "peak_flops_a_second": peak,
-    "share_of_peak": {name: asked / each / peak for name, each in median.items()},
+    "share_of_peak": {name: operations / duration / peak for name, duration in median.items()},
     "largest_difference": apart,
     "seconds": seconds,
   }
 
 
 def sizes_of(preset):
-  """Sizes with a vocabulary: that of `tiny` is its release's."""
+  """The sizes of a preset. `tiny` has no vocabulary of its own and gets that of mini."""
   return PRESETS[preset]._replace(vocab_size=PRESETS[preset].vocab_size or VOCABULARY)
 
 
 def serve(make, preset, connection):
-  """Does what it is asked once and CALLS times more; answers with the seconds of these, and the
-  outcomes.
+  """Makes each requested call once, then CALLS times more with the clock running.
+
+  The answer to a request is these CALLS times in seconds, and the outcomes of all calls.
   """
   from experiments.parity import inputs, openclip
   from salmu_jax.interop import modelconfig
@@ -122,14 +125,14 @@ def serve(make, preset, connection):
 
 
 def compare(what, sides):
-  """Has the two sides do it in turn: ({side: seconds}, the largest difference of what came out)."""
+  """Lets the sides do `what` in turns: ({side: seconds}, the largest difference of outcomes)."""
   seconds, values = {name: [] for name in sides}, {name: [] for name in sides}
   for turn in range(1 + TURNS):
     for name, side in sides.items():
       side.send(what)
       took, came = side.recv()
       values[name] += came
-      print(what, name, turn, " ".join(f"{each:.3f} s" for each in took), file=sys.stderr)
+      print(what, name, turn, " ".join(f"{duration:.3f} s" for duration in took), file=sys.stderr)
       seconds[name] += took if turn else []
   mine, other = (np.asarray(values[name]) for name in sides)
   apart = float(np.abs(mine - other).max())
@@ -226,9 +229,9 @@ def theirs(preset, tensors, pixels, tokens):
 
 def section(path=RESULTS):
   """README's table of it: rates under large pages, and the ratio without them."""
-  found = files.read_json(path)
-  versions = found["versions"]
-  plain, paged = ([row for row in found["rows"] if row["allocator"] == a] for a in ALLOCATORS)
+  record = files.read_json(path)
+  versions = record["versions"]
+  plain, paged = ([row for row in record["rows"] if row["allocator"] == a] for a in ALLOCATORS)
   lines = [
     ["", "", "batch", "salmu_jax", "OpenCLIP", "ratio", "share of peak",
      "OpenCLIP's", "ratio, pages as they come"],
@@ -242,7 +245,7 @@ def section(path=RESULTS):
     )
     lines[-1] += [*shares, f"{other['ratio']:.2f}"]
   return (
-    f"{md.table(lines)}\n{found['dtype']}, {found['cores']} CPU cores, jax {versions['jax']} "
+    f"{md.table(lines)}\n{record['dtype']}, {record['cores']} CPU cores, jax {versions['jax']} "
     f"against torch {versions['torch']}, each in a process of its own, in turns within one run; "
     "peak: the fastest square matrix product of either in that run.\n"
   )

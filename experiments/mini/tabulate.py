@@ -14,16 +14,16 @@ HERE = pathlib.Path(__file__).parent
 
 
 def section(folder=HERE / "results"):
-  """The README's part on mini: shares with their intervals, attacks, verdicts, and how long it
-  took on what.
+  """The README's part on mini: shares with their intervals, attacks, verdicts, the time that
+  training and judging took, and the device.
   """
   results = read_results(folder)
-  rows, found = leaderboard.rows(results), statistics.of_table(results)
+  rows, summary = leaderboard.rows(results), statistics.of_table(results)
   sides, attacks = {key: side.label for key, side in SIDES.items()}, rows[0]["recoverability"]
   lines = [["model", "budget", *sides.values(), *attacks, "failure mode"]]
   lines.append(["---", "---:", *["---:"] * (len(sides) + len(attacks)), "---"])
   for row in rows:
-    shares = found["shares"].get(row["model"])
+    shares = summary["shares"].get(row["model"])
     kept = [statistics_text.share(shares.get(side)) if shares else "" for side in sides]
     back = [
       leaderboard.MISSING if v is None else f"{v:.3f}" for v in row["recoverability"].values()

@@ -50,9 +50,9 @@ def arrays():
 def main():
   """Writes names.json, tokens.json and arrays.npz."""
   files.write_json(FOLDER / "names.json", names())
-  found = tokens()
-  cases = ",\n".join(f"    {json.dumps(case)}" for case in found["cases"])
-  source = json.dumps(found["source"])
+  golden = tokens()
+  cases = ",\n".join(f"    {json.dumps(case)}" for case in golden["cases"])
+  source = json.dumps(golden["source"])
   files.write_text(
     FOLDER / "tokens.json", f'{{\n  "source": {source},\n  "cases": [\n{cases}\n  ]\n}}\n'
   )

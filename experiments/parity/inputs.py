@@ -26,7 +26,7 @@ SIZES = ((224, 224), (97, 131), (225, 223), (513, 342), (300, 100), (31, 30))
 
 
 def draw(shapes, seed):
-  """Weights of an OpenCLIP `CLIP` of a trained model's magnitude.
+  """Weights for an OpenCLIP `CLIP`, of the magnitude that a trained model's have.
 
   Args:
     shapes: {tensor name: shape}.
@@ -72,19 +72,19 @@ def sampled(pixels):
 
 def crops():
   """(name, PIL image) of two photographs, cut to ASPECTS and to SIZES, up- and downscaled."""
-  found = []
+  pictures = []
   for file in ("china.jpg", "flower.jpg"):
     with importlib.resources.files("sklearn.datasets.images").joinpath(file).open("rb") as opened:
       photograph = Image.open(opened).convert("RGB")
     width, height = photograph.size
     for aspect in ASPECTS:
       cut = min(width, round(height * aspect)), min(height, round(width / aspect))
-      found.append((f"{file} {aspect:.2f}", photograph.crop((0, 0, *cut))))
+      pictures.append((f"{file} {aspect:.2f}", photograph.crop((0, 0, *cut))))
     for cut in SIZES:
-      found.append(
+      pictures.append(
         (f"{file} {cut[0]}x{cut[1]}", photograph.crop((20, 30, 20 + cut[0], 30 + cut[1])))
       )
-  return found
+  return pictures
 
 
 # What strings() joins: whole pieces, and alphabets of which it draws some characters.

@@ -45,7 +45,7 @@ def main():
   def furthest(a, b):
     return float(np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64)).max())
 
-  found = {
+  record = {
     "pictures": len(crops),
     "embeddings": max(furthest(z.image, image), furthest(z.text, text)),
     "logits": furthest(z.scale * z.image @ z.text.T, logits),
@@ -58,24 +58,24 @@ def main():
     },
     "versions": {package: importlib.metadata.version(package) for package in PACKAGES},
   }
-  files.write_json(RESULTS, found)
+  files.write_json(RESULTS, record)
 
 
 def section(path=RESULTS):
   """What README says of it."""
-  found = files.read_json(path)
-  versions, tensor = found["versions"], found["tensor_transform"]
+  record = files.read_json(path)
+  versions, tensor = record["versions"], record["tensor_transform"]
   return (
     f"Measured against open_clip_torch {versions['open_clip_torch']} under torch "
     f"{versions['torch']} by [experiments/parity](experiments/parity/README.md), a ViT-B/16 with "
     f"drawn weights in float32:\n\n"
     "| | largest difference |\n|---|---|\n"
-    f"| image and text embeddings, {found['pictures']} pictures of aspects 0.33 to 3.00, each "
-    f"library with its own preprocessing | {found['embeddings']:.1e} |\n"
-    f"| logits of all pairs | {found['logits']:.1e} |\n"
-    f"| pixels after resize and crop | {found['pixels']} of 255 |\n"
-    f"| token ids of {found['strings']:,} odd strings | "
-    f"{found['strings_tokenized_otherwise']:,} strings differ |\n\n"
+    f"| image and text embeddings, {record['pictures']} pictures of aspects 0.33 to 3.00, each "
+    f"library with its own preprocessing | {record['embeddings']:.1e} |\n"
+    f"| logits of all pairs | {record['logits']:.1e} |\n"
+    f"| pixels after resize and crop | {record['pixels']} of 255 |\n"
+    f"| token ids of {record['strings']:,} odd strings | "
+    f"{record['strings_tokenized_otherwise']:,} strings differ |\n\n"
     "So preprocessing moves no embedding. It would where another library resizes tensors in the "
     "place of Pillow images: torchvision's own tensor path differs from its Pillow path by up to "
     f"{tensor['pixels']} of 255, and the cosine between the two embeddings of a picture falls "

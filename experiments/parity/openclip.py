@@ -19,13 +19,13 @@ PRESETS = {"vit_b16": "ViT-B-16", "vit_b32": "ViT-B-32", "vit_l14": "ViT-L-14"}
 
 
 def shapes(preset, layout):
-  """{tensor name: shape} of a model of PRESETS, which is not filled with numbers."""
+  """{tensor name: shape} of a model of PRESETS; no weights are made for it."""
   config = open_clip.get_model_config(PRESETS[preset])
   return shapes_of(config) if layout == "openclip" else _shapes(CLIPModel, _huggingface(config))
 
 
 def shapes_of(config):
-  """The same of OpenCLIP's `model_cfg`."""
+  """{tensor name: shape} of the model of an OpenCLIP `model_cfg`."""
   return _shapes(lambda: CLIP(**config))
 
 
@@ -69,9 +69,9 @@ def model(tensors, config=None):
     tensors: {name: array}.
     config: OpenCLIP's `model_cfg`; that of ViT-B/16 if None.
   """
-  made = CLIP(**(config or open_clip.get_model_config("ViT-B-16")))
-  made.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
-  return made.eval()
+  network = CLIP(**(config or open_clip.get_model_config("ViT-B-16")))
+  network.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
+  return network.eval()
 
 
 @torch.inference_mode()

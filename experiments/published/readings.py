@@ -113,16 +113,16 @@ def section(path=RESULTS):
   )
   lines = [heads, ("---",) * len(heads)]
   for metric, fields in readings():
-    known = [published.MODELS[name][metric] for name in stages.PRETRAINED]
+    references = [published.MODELS[name][metric] for name in stages.PRETRAINED]
     reading = ", ".join(f"{field} = {value!r}" for field, value in fields.items())
-    found = "not run yet"
+    cell = "not run yet"
     row = next((r for r in measured if (r["metric"], r["fields"]) == (metric, fields)), None)
     if row:
       values = [row[name] for name in stages.PRETRAINED]
-      close = all(abs(a - b) <= CLOSE for a, b in zip(known, values, strict=True))
-      found = " / ".join(f"{v:.5f}" for v in values) + (", reproduces it" if close else "")
+      close = all(abs(a - b) <= CLOSE for a, b in zip(references, values, strict=True))
+      cell = " / ".join(f"{v:.5f}" for v in values) + (", reproduces it" if close else "")
     default_ = " (default)" if fields == _defaults(metric) else ""
-    lines.append((metric, reading + default_, " / ".join(f"{v:.5f}" for v in known), found))
+    lines.append((metric, reading + default_, " / ".join(f"{v:.5f}" for v in references), cell))
   return md.table(lines)
 
 

@@ -56,7 +56,7 @@ def measure(topology, mesh, batch, loss):
   config.pretrain.update(batch_size=batch, loss=loss)
   config.accumulate = accumulate
   began = time.monotonic()
-  found = slices.compile_step(slices.steps(config, mesh)["pretrain"])
+  report = slices.compile_step(slices.steps(config, mesh)["pretrain"])
   row = {
     "slice": topology,
     "chips": mesh.size,
@@ -64,35 +64,35 @@ def measure(topology, mesh, batch, loss):
     "loss": loss,
     "accumulate": accumulate,
     "compile_seconds": time.monotonic() - began,
-    "fits": found is not None,
+    "fits": report is not None,
   }
-  return row | (found._asdict() if found else {})
+  return row | (report._asdict() if report else {})
 
 
 def section(path=RESULTS):
-  """README's table: GiB a chip, of it scratch, by batch and slice, plain and ring."""
-  found = files.read_json(path)
-  cells = {(row["batch"], row["chips"], row["loss"]): row for row in found["rows"]}
-  chips = sorted({row["chips"] for row in found["rows"]})
+  """README's table: GiB a chip and how much of it is scratch, by batch, slice and loss."""
+  record = files.read_json(path)
+  cells = {(row["batch"], row["chips"], row["loss"]): row for row in record["rows"]}
+  chips = sorted({row["chips"] for row in record["rows"]})
   heads = [f"{count} chips, {name}" for count in chips for name in ("plain", "ring")]
   lines = [["batch", *heads], ["---:"] * (1 + len(heads))]
-  for batch in sorted({row["batch"] for row in found["rows"]}):
+  for batch in sorted({row["batch"] for row in record["rows"]}):
     row = [_cell(cells.get((batch, count, loss))) for count in chips for loss in LOSSES]
     lines.append([f"{batch:,}", *row])
-  hbm = slices.CHIPS[found["rows"][0]["slice"].split(":")[0]].hbm / 2**30
+  hbm = slices.CHIPS[record["rows"][0]["slice"].split(":")[0]].hbm / 2**30
   return (
-    f"{md.table(lines)}\nGiB of memory that a pretraining step of {presets_name(found)} takes on "
+    f"{md.table(lines)}\nGiB of memory that a pretraining step of {presets_name(record)} takes on "
     f"each v5e chip, which has {hbm:.0f}; in brackets the parts that the batch is embedded in "
     f"where a chip's share is over {AT_ONCE} pairs. Compiled ahead of time by libtpu "
-    f"{found['versions']['libtpu']} at optimisation level {found['level']}.\n"
+    f"{record['versions']['libtpu']} at optimisation level {record['level']}.\n"
   )
 
 
-def presets_name(found):
+def presets_name(record):
   """What was compiled, in words."""
-  sizes = presets.PRESETS[found["preset"]]
+  sizes = presets.PRESETS[record["preset"]]
   layers = f"{sizes.vision.layers} + {sizes.text.layers} layers"
-  return f"{found['preset']} ({layers}, bfloat16, recomputed blocks)"
+  return f"{record['preset']} ({layers}, bfloat16, recomputed blocks)"
 
 
 def _cell(row):

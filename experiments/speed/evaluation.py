@@ -1,12 +1,14 @@
 """The whole evaluation against a plain PyTorch script: python -m experiments.speed.evaluation
 WORKDIR
 
-On a generated release of 20,000 pairs, `tiny` with fresh weights, float32 on the CPU. The script
-embeds what each of the ten metrics asks for when it comes to it, with OpenCLIP's towers, PyTorch's
-DataLoader and the same weights, batches, pictures, texts and scikit-learn probe; the project's
-evaluator embeds everything once. Numbers of both are compared, so that both do the same work. Needs
-requirements-torch.txt and an otherwise idle machine; some ten minutes on two cores, most of them
-the release. Writes evaluation.json.
+Both judge `tiny` with fresh weights on a generated release of 20,000 pairs, in float32 on the CPU.
+The script goes through the ten metrics and embeds for each what it reads, with OpenCLIP's towers
+and PyTorch's DataLoader. The project's evaluator embeds everything once. Weights, batches,
+pictures, texts and the scikit-learn probe are the same. The numbers of both are compared, so that
+both do the same work.
+
+Needs requirements-torch.txt and an otherwise idle machine; takes some ten minutes on two cores,
+most of them for the release. Writes evaluation.json.
 """
 
 import argparse
@@ -51,17 +53,17 @@ def main(argv=None):
   workdir = parser.parse_args(argv).workdir.absolute()
   jax.config.update("jax_platforms", "cpu")
   data = Data(workdir)
-  found = {}
+  scores = {}
   contenders = {
-    "salmu_jax": lambda: found.update(ours=data.ours()),
-    "PyTorch": lambda: found.update(theirs=Script(data).run()),
+    "salmu_jax": lambda: scores.update(ours=data.ours()),
+    "PyTorch": lambda: scores.update(theirs=Script(data).run()),
   }
   seconds, every = turns.medians(contenders, TURNS)
-  apart = max(abs(found["ours"][key] - found["theirs"][key]) for key in COMPARED)
+  apart = max(abs(scores["ours"][key] - scores["theirs"][key]) for key in COMPARED)
   assert apart < 2e-3, f"the two differ by {apart}; they do not do the same work"
   rows = sum(data.release.counts[split] for split in ("sensitive", "retain_synth"))
-  out = {"cores": os.cpu_count(), "pairs": rows, "seconds": every, "largest_difference": apart}
-  files.write_json(RESULTS, out | {"ratio": seconds["PyTorch"] / seconds["salmu_jax"]})
+  record = {"cores": os.cpu_count(), "pairs": rows, "seconds": every, "largest_difference": apart}
+  files.write_json(RESULTS, record | {"ratio": seconds["PyTorch"] / seconds["salmu_jax"]})
 
 
 class Data:
@@ -78,7 +80,7 @@ class Data:
     self.sizes = PRESETS["tiny"]._replace(vocab_size=self.words.vocab_size)
     self.model, self.settings = clip.CLIP(self.sizes), config.evaluate
     self.params = jax.jit(lambda: clip.init(self.model, 0))()
-    self.known = zero_shot.of_release(self.release, self.records)
+    self.zero_shot_set = zero_shot.of_release(self.release, self.records)
     if releases.read_fragile(self.release) is None:
       self._store_fragile()
 
@@ -86,7 +88,7 @@ class Data:
     mesh = sharding.make_mesh(jax.devices()[:1])
     return Evaluator(
       self.model, self.release, self.records, self.words, self.settings, mesh,
-      cache=cache, zero_shot_set=self.known,
+      cache=cache, zero_shot_set=self.zero_shot_set,
     )  # fmt: skip
 
   def _store_fragile(self):
@@ -121,13 +123,13 @@ class Script:
     everything = np.ones(len(forget["text"]), bool)
     image, text = self.pairs("forget", everything)
     self.probe(image, text)
-    out = {"RetFail_MRR": self.retrieval(), "AssocStr": self.similarity("forget", everything)}
-    out |= {"IdZSC": self.naming(), "CoreAssoc": self.core(), "GenKnow": self.knowledge()}
+    scores = {"RetFail_MRR": self.retrieval(), "AssocStr": self.similarity("forget", everything)}
+    scores |= {"IdZSC": self.naming(), "CoreAssoc": self.core(), "GenKnow": self.knowledge()}
     for key, split in (("InterIdSim", "holdout_identity"), ("IntraIdSim", "holdout_association")):
-      out[key] = self.similarity(split, np.ones(len(self.tables[split]["text"]), bool))
+      scores[key] = self.similarity(split, np.ones(len(self.tables[split]["text"]), bool))
     for key, name in (("VisIdInt", "retain_joint"), ("FragSim", "fragile_set")):
-      out[key] = self.similarity(*self.masks[name])
-    return out
+      scores[key] = self.similarity(*self.masks[name])
+    return scores
 
   def pairs(self, split, mask):
     rows = np.flatnonzero(mask)
@@ -155,10 +157,10 @@ class Script:
     metrics.association_probe(image, text, rng, self.data.settings.probe)
 
   def naming(self):
-    forget, known = self.tables["forget"], self.data.release.identities
+    forget, identities = self.tables["forget"], self.data.release.identities
     _, mask = self.masks["forget_identity"]
     people = sorted(set(forget["identity_id"][mask]))
-    prompts = [self.data.settings.name_prompt.format(known[who]["name"]) for who in people]
+    prompts = [self.data.settings.name_prompt.format(identities[who]["name"]) for who in people]
     image = self.images(self.data.records["forget"], np.flatnonzero(mask))
     best = np.argmax(image @ self.texts(prompts).T, axis=1)
     return float(np.mean(np.array(people)[best] == forget["identity_id"][mask]))
@@ -171,13 +173,13 @@ class Script:
     return float(np.mean(np.maximum(*orders)))
 
   def knowledge(self):
-    known = self.data.known
-    rows = self.texts(class_weights.prompts(known)).reshape(
-      len(known.classes), len(known.prompts), -1
+    zero_shot_set = self.data.zero_shot_set
+    rows = self.texts(class_weights.prompts(zero_shot_set)).reshape(
+      len(zero_shot_set.classes), len(zero_shot_set.prompts), -1
     )
     weights = np.asarray(metrics.class_weights(jnp.asarray(rows)))
-    image = self.images(known.rows, np.arange(len(known.labels)))
-    return float(np.mean(np.argmax(image @ weights.T, axis=1) == known.labels))
+    image = self.images(zero_shot_set.rows, np.arange(len(zero_shot_set.labels)))
+    return float(np.mean(np.argmax(image @ weights.T, axis=1) == zero_shot_set.labels))
 
   def images(self, rows, numbers):
     """(N, D) of the pictures of these rows."""
@@ -219,13 +221,13 @@ class Pictures:
 
 
 def section(path=RESULTS):
-  """README's sentence on it."""
-  found = files.read_json(path)
-  median = {name: float(np.median(each)) for name, each in found["seconds"].items()}
+  """README's sentence on the comparison."""
+  record = files.read_json(path)
+  median = {name: float(np.median(times)) for name, times in record["seconds"].items()}
   return (
-    f"A release of {found['pairs']:,} pairs is judged by all ten metrics in "
+    f"A release of {record['pairs']:,} pairs is judged by all ten metrics in "
     f"{median['salmu_jax']:.0f} s, compilation included; a plain PyTorch script that embeds metric "
-    f"by metric takes {median['PyTorch']:.0f} s: {found['ratio']:.1f} times as long.\n"
+    f"by metric takes {median['PyTorch']:.0f} s: {record['ratio']:.1f} times as long.\n"
   )
 
 

@@ -2,8 +2,8 @@
 
 WORKDIR holds a finished mini run. Both read the same ArrayRecord files at random places, decode the
 same JPEGs with Pillow, crop and mirror with the same code and tokenise with the same tokenizer;
-what differs is who hands the rows out. In turns with both, the mini training step, which eats what
-they make. Needs requirements-torch.txt and an otherwise idle machine; writes inputs.json.
+what differs is who hands the rows out. The mini training step, which consumes the rows, takes turns
+with both. Needs requirements-torch.txt and an otherwise idle machine; writes inputs.json.
 """
 
 import argparse
@@ -76,18 +76,18 @@ def measure(sources, words, size, batch, others):
       for workers in (0, 1, 2)
     }
     seconds, every = turns.medians(contenders | others)
-  rates = {name: batch * BATCHES / each for name, each in seconds.items()}
+  rates = {name: batch * BATCHES / duration for name, duration in seconds.items()}
   return {"rows_a_second": rates, "seconds": every}
 
 
 def _photos(rows):
   """Portraits blown up to 512 px, as JPEG in memory: what web pictures cost to decode."""
-  out = []
+  photos = []
   for row in itertools.islice(rows, 256):
     encoded, picture = io.BytesIO(), images.decode(row["image"], "a row").resize((512, 512))
     picture.save(encoded, "JPEG", quality=92)
-    out.append({**row, "image": encoded.getvalue()})
-  return out
+    photos.append({**row, "image": encoded.getvalue()})
+  return photos
 
 
 def _ours(sources, words, size, batch, threads, stack):
@@ -138,8 +138,8 @@ def _step(words):
 
 def section(path=RESULTS):
   """README's table of it."""
-  found = files.read_json(path)
-  small, large = (found[kind]["rows_a_second"] for kind in ("64 px", "512 px"))
+  record = files.read_json(path)
+  small, large = (record[kind]["rows_a_second"] for kind in ("64 px", "512 px"))
   step = next(name for name in small if name not in large)
   lines = [f"| | rows/s at 64 px | times {step} | rows/s of 512 px pictures |"]
   lines.append("| --- | ---: | ---: | ---: |")

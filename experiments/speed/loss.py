@@ -39,22 +39,22 @@ def main():
 
 
 def scratch(name, devices):
-  """Bytes on each device."""
+  """Bytes of scratch memory that a loss and its gradients need on each device."""
   mesh = sharding.make_mesh(jax.devices()[:devices])
   row, whole = sharding.over_batch(mesh), sharding.replicated(mesh)
   shaped = lambda shape, where: jax.ShapeDtypeStruct(shape, jnp.float32, sharding=where)
   matrix, scalar = shaped((ROWS * devices, WIDTH), row), shaped((), whole)
   z = Embeddings(matrix, matrix, scalar, bias=scalar)
-  out = whole, Embeddings(row, row, whole, bias=whole)
-  step = jax.jit(jax.value_and_grad(LOSSES[name](mesh)), out_shardings=out)
+  layout = whole, Embeddings(row, row, whole, bias=whole)
+  step = jax.jit(jax.value_and_grad(LOSSES[name](mesh)), out_shardings=layout)
   return step.lower(z).compile().memory_analysis().temp_size_in_bytes
 
 
 def section(path=RESULTS):
   """README's table of it."""
-  found = files.read_json(path)
-  counts = sorted({row["devices"] for row in found["rows"]})
-  cells = {(row["loss"], row["devices"]): f"{row['scratch'] / 2**20:.1f}" for row in found["rows"]}
+  record = files.read_json(path)
+  counts = sorted({row["devices"] for row in record["rows"]})
+  cells = {(row["loss"], row["devices"]): f"{row['scratch'] / 2**20:.1f}" for row in record["rows"]}
   lines = [f"| MiB of scratch a device | {' | '.join(f'{count} devices' for count in counts)} |"]
   lines.append("| --- |" + " ---: |" * len(counts))
   for name in LOSSES:

@@ -1,7 +1,7 @@
 """Training steps as a share of this machine's own matmul peak: python -m experiments.speed.step
 
-The trainer's pretraining step of `tiny` and of ViT-B/16, float32 on the CPU, in turns with a square
-matrix product of the size that this machine multiplies fastest, in the same process. Writes
+The trainer's pretraining steps of `tiny` and of ViT-B/16, in float32 on the CPU, take turns with
+square matrix products of several sizes in the same process. The fastest product is the peak. Writes
 step.json.
 """
 
@@ -38,21 +38,21 @@ def main():
 
 
 def row(preset):
-  """One preset: its step, the peak, and what of a step its parts take alone."""
+  """One preset: the seconds of a step, the peak, and the step's share of the peak."""
   pairs, steps = STEPS[preset]
   sizes = sizes_of(preset)
   contenders = {"step": _step(clip.CLIP(sizes), pairs, steps)}
   contenders |= {f"matmul {side}": _product(side) for side in SIDES}
   seconds, every = turns.medians(contenders)
   peak = max(2 * side**3 / seconds[f"matmul {side}"] for side in SIDES)
-  asked = flops.training_step(sizes, pairs)
+  operations = flops.training_step(sizes, pairs)
   return {
     "preset": preset,
     "pairs": pairs,
     "seconds_a_step": seconds["step"] / steps,
-    "model_flops": asked,
+    "model_flops": operations,
     "peak_flops_a_second": peak,
-    "share_of_peak": asked * steps / seconds["step"] / peak,
+    "share_of_peak": operations * steps / seconds["step"] / peak,
     "seconds": every,
   }
 
@@ -86,12 +86,12 @@ def _product(side):
 
 def section(path=RESULTS):
   """README's table of it."""
-  found = files.read_json(path)
+  record = files.read_json(path)
   lines = ["| training step | pairs | seconds | share of this machine's matmul peak |"]
   lines.append("| --- | ---: | ---: | ---: |")
-  for each in found["rows"]:
-    seconds, share = f"{each['seconds_a_step']:.3g}", f"{each['share_of_peak']:.0%}"
-    lines.append(f"| `{each['preset']}` | {each['pairs']} | {seconds} | {share} |")
+  for result in record["rows"]:
+    seconds, share = f"{result['seconds_a_step']:.3g}", f"{result['share_of_peak']:.0%}"
+    lines.append(f"| `{result['preset']}` | {result['pairs']} | {seconds} | {share} |")
   return "\n".join(lines) + "\n"
 
 

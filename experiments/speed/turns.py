@@ -7,13 +7,13 @@ TURNS = 5  # of each, after one that is not counted
 
 
 def medians(contenders, turns=TURNS):
-  """Median seconds of each; all begin with a turn that is not counted.
+  """Median seconds of each contender; the first turn is not counted.
 
   Args:
     contenders: {name: a call that does it once, to its end}.
 
   Returns:
-    {name: seconds}, and {name: all that were counted}.
+    {name: median seconds}, and {name: the seconds of all counted turns}.
   """
   seconds = {name: [] for name in contenders}
   for turn in range(1 + turns):
@@ -22,4 +22,4 @@ def medians(contenders, turns=TURNS):
       call()
       if turn:
         seconds[name].append(time.perf_counter() - began)
-  return {name: statistics.median(each) for name, each in seconds.items()}, seconds
+  return {name: statistics.median(times) for name, times in seconds.items()}, seconds
