@@ -190,13 +190,14 @@ def _evaluate() -> ConfigDict:
 
 def _diagnosis() -> ConfigDict:
   diagnosis = ConfigDict()
-  # A model is ineffective below this share of the leak removed: of RetFail's MRR, from
-  # Compromised's to Clean's. As published.
+  # The least share of the leak to remove: of the gap in RetFail's MRR between Compromised and
+  # Clean. Below it a model is "ineffective". As published.
   diagnosis.leak_removed = 0.99
-  # Catastrophic below this share of Compromised's GenKnow kept. As published.
+  # The least share of Compromised's GenKnow to keep. Below it a model is "catastrophic". As
+  # published.
   diagnosis.knowledge_kept = 0.99
-  # Over-generalised below this share kept of the gap between Compromised and Clean, in InterIdSim
-  # or IntraIdSim. Not published.
+  # The least share to keep of the gaps in InterIdSim and IntraIdSim between Compromised and Clean.
+  # Below it a model is "over-generalised". Not published.
   diagnosis.holdout_kept = 0.95
   return diagnosis
 
@@ -234,6 +235,7 @@ def unlearning_run(
   # Where these settings come from, stated in every result: "tuned" (chosen by the search),
   # "reproduction" (the authors') or "own" (anything else).
   run.tuning = tuning
-  # Digest of the settings that `tuning` speaks of. Once they are changed, the run counts as "own".
+  # Set by itself: the digest of the settings that `tuning` describes. If one of them is changed
+  # later, results say "own".
   run.tuning_of = runs.tuned_digest(run)
   return run

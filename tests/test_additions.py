@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -58,6 +59,17 @@ def test_a_metric_of_a_row_and_a_function_is_in_the_results(world, metric):
   expected = [len(text) / 100 for text in captions]
   assert rows_at(results, NEW.rows) == expected
   assert rows_at(results, NEW.path) == pytest.approx(np.mean(expected))
+
+
+def test_the_metric_of_the_recipe_is_measured_as_its_row_says(world, monkeypatch):
+  text = (pathlib.Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+  block = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
+  ((key, row),) = eval(f"{{{block}}}", {"Metric": Metric, "own_path": own_path}).items()
+  monkeypatch.setitem(METRICS, key, row)
+  results = world.evaluator.run(world.params)
+  ranks = np.array(rows_at(results, row.rows))
+  assert len(ranks) == len(world.evaluator.tables["holdout_identity"]["text"])
+  assert rows_at(results, row.path) == pytest.approx(np.mean(1 / (1 + ranks)))
 
 
 def judged(versions):

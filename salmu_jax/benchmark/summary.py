@@ -30,18 +30,18 @@ def table(job: Job, data: Data) -> Table:
 def _stages(job: Job, data: Data) -> list[tuple[str, str]]:
   """(stage, what it will do) in time order."""
   config, release = job.config, data.release
-  stages_ = []
+  plans = []
   for name in stages.PRETRAINED:
     if config.init[name]:
-      stages_.append((f"weights of {name}", config.init[name]))
+      plans.append((f"weights of {name}", config.init[name]))
     else:
       steps = stages.pretrain_schedule(job, release, name).total_steps
       plan = f"{steps:,} steps of {config.pretrain.batch_size} pairs"
-      stages_.append((f"pretrain {name}", plan))
+      plans.append((f"pretrain {name}", plan))
   for name, run in config.unlearn.items():
     steps = stages.unlearn_schedule(job, release, name).total_steps
     pairs = f"{run.batch_size} + {run.batch_size} pairs"
-    stages_.append((f"unlearn {name}", f"{steps:,} steps of {pairs}, budget {run.budget:g}x"))
+    plans.append((f"unlearn {name}", f"{steps:,} steps of {pairs}, budget {run.budget:g}x"))
   if config.judge.name:
-    stages_.append((f"judge {config.judge.name}", config.judge.weights))
-  return stages_
+    plans.append((f"judge {config.judge.name}", config.judge.weights))
+  return plans

@@ -18,7 +18,7 @@ def bootstrap_groups(
   """What rows belong together, to be drawn together by a bootstrap.
 
   Args:
-    tables: split -> `releases.columns`. masks: from `splits.derived`.
+    tables: split -> `releases.columns`. masks: from `data.derived.masks`.
     zero_shot: what general knowledge is measured on, or None.
 
   Returns:

@@ -27,7 +27,7 @@ class Judged(NamedTuple):
 
   Attributes:
     z: the embeddings. release: the opened release. tables: split -> `releases.columns`.
-    masks: from `splits.derived`. zero_shot: what general knowledge is measured on, or None.
+    masks: from `data.derived.masks`. zero_shot: what general knowledge is measured on, or None.
     settings: `config.evaluate`.
     gallery: (G,) the captions that RetFail ranks every picture against.
     rng: that drew the gallery; the probe's draws come after it, as in the released evaluator.
@@ -116,9 +116,9 @@ def core_texts(
   Args:
     table: `releases.columns` of the split.
   """
-  told = leaks(release, table)
+  leaks_of_rows = leaks(release, table)
   orders = ("{0.name} {0.value}", "{0.value} {0.name}")
-  return tuple([order.format(leak) for leak in told] for order in orders)
+  return tuple([order.format(leak) for leak in leaks_of_rows] for order in orders)
 
 
 def association_probe_hits(judged: Judged, split: str) -> tuple[np.ndarray, np.ndarray]:

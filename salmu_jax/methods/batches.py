@@ -51,22 +51,24 @@ def unlearning_batches(
   return pipeline.start(pipeline.zip_halves(halves), batch_size, threads=threads)
 
 
-def surrogate_captions(data: Data, wanted: Surrogates | None, seed: int) -> Mapping[str, Callable]:
+def surrogate_captions(
+  data: Data, settings: Surrogates | None, seed: int
+) -> Mapping[str, Callable]:
   """The arguments `surrogates` and `reworded` of `pipeline.training_examples`; none for None.
 
   Args:
-    data: its forget is read. wanted: `Method.surrogates`. seed: of the run.
+    data: its forget is read. settings: `Method.surrogates`. seed: of the run.
 
   Raises:
     InputError: see `surrogates.maker`.
   """
-  if wanted is None:
+  if settings is None:
     return {}
   rows = pipeline.open_training(data.records, "forget", data.splits("forget"))
   forget = [rows[k] for k in range(len(rows))]
   leaks = {row["file_name"]: leak_of(data.release, row) for row in forget}
-  maker = surrogates.maker(leaks.values(), wanted.source, seed, wanted.reworded)
+  maker = surrogates.maker(leaks.values(), settings.source, seed, settings.reworded)
   return {
-    "surrogates": lambda row, rng: maker.near(leaks[row["file_name"]], wanted.count, rng),
+    "surrogates": lambda row, rng: maker.near(leaks[row["file_name"]], settings.count, rng),
     "reworded": lambda row, rng: maker.reworded(leaks[row["file_name"]], rng),
   }

@@ -52,7 +52,7 @@ def cases(result: Mapping, metric: Metric) -> tuple[np.ndarray, list[str]] | Non
   labels = groups[metric.split]
   if metric.cases:
     labels = [labels[row] for row in rows_at(result, metric.cases)]
-  counts = np.asarray(REDUCTIONS[metric.reduction].counts(np.array(rows, float)), float)
+  counts = np.asarray(REDUCTIONS[metric.reduction].row_values(np.array(rows, float)), float)
   whole = np.isfinite(counts).all() and len(counts) == len(labels) and len(set(labels)) >= FEWEST
   return (counts, labels) if whole else None
 

@@ -38,7 +38,7 @@ def draw(
   """Writes forgetting.png, similarity.png and training.png.
 
   Args:
-    results: results as `results.read_results` returns them.
+    results: results as `results.reading.read_results` returns them.
     rows: the leaderboard's rows of the same models.
     out_dir: folder of the plots.
     thresholds: of the verdicts, see `diagnosis.THRESHOLDS`.

@@ -32,7 +32,7 @@ def collect(folders: Iterable[str | pathlib.Path]) -> tuple[list[Table], LeftOut
   Returns:
     ([Table], [(path, why it is in none)]). A table has the models between one Clean and one
     Compromised, which lie in one folder; the models may lie anywhere. A file that is no results
-    file of this version, or has no bounds, is left out.
+    file that can be read, or has no bounds, is left out.
 
   Raises:
     InputError: a folder has no JSON.

@@ -1,12 +1,13 @@
 """What SALMUBench published (arXiv 2603.26316): artifacts, counts and values, as data.
 
-SOURCE: where the values come from. REVISIONS: {repository: pinned commit}. DATASET,
-  TRAINING_DATASET,
-CLEAN, COMPROMISED: repositories. COUNTS: the published sets, as dicts of `set`, `rows`,
-  `identities`
-(None where not published), `mark` ("known" or "inferred") and `approximate`. MODELS: {"clean",
-"compromised"} -> {key of scores.METRICS: value}. METHODS: dicts of `name`, `budget`, the paper's
-`verdict` and `scores`, which holds the metrics that are published.
+SOURCE: where the values come from.
+REVISIONS: {repository: pinned commit}.
+DATASET, TRAINING_DATASET, CLEAN, COMPROMISED: repositories.
+COUNTS: the published sets, as dicts of `set`, `rows`, `identities` (None where not published),
+  `mark` ("known" or "inferred") and `approximate`.
+MODELS: {"clean", "compromised"} -> {key of metrics_table.METRICS: value}.
+METHODS: dicts of `name`, `budget`, the paper's `verdict` and `scores`, which holds the metrics that
+  are published.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""From rows to one number: what every row counts, and the mean of that."""
+"""Reduces rows to one number: each row is mapped to a value, and the values are averaged."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -9,14 +9,14 @@ from salmu_jax.errors import InputError
 
 
 class Reduction(NamedTuple):
-  """A number that is the mean of what its rows count.
+  """A number that is the mean of a value of each row.
 
   Attributes:
-    counts: counts(rows (N,)) -> (N,), what each row counts.
+    row_values: row_values(rows (N,)) -> (N,), the value of each row.
     words: what the number is of its rows, with {} for their name.
   """
 
-  counts: Callable[[np.ndarray], np.ndarray]
+  row_values: Callable[[np.ndarray], np.ndarray]
   words: str
 
 
@@ -38,9 +38,5 @@ def reduce(reduction: str, rows: Sequence[float] | np.ndarray) -> float:
   """
   rows = np.asarray(rows)
   if not rows.size:
-    raise InputError(
-      "ranks: found no rows; a recall or reciprocal rank needs at least one query."
-      if reduction != "mean"
-      else "rows: found none; a mean needs at least one."
-    )
-  return float(np.mean(REDUCTIONS[reduction].counts(rows), dtype=np.float64))
+    raise InputError(f"{reduction}: found no rows to average; at least one is needed.")
+  return float(np.mean(REDUCTIONS[reduction].row_values(rows), dtype=np.float64))
