@@ -15,7 +15,7 @@ import safetensors.numpy
 
 from configs import vit_b16
 from experiments.published import readings
-from salmu_jax.benchmark import run as run_lib
+from salmu_jax.benchmark.run import run as run_here
 from salmu_jax.data import hub, imagenet, releases
 from salmu_jax.errors import InputError
 from salmu_jax.interop import convert, modelconfig, statedict
@@ -176,7 +176,7 @@ def test_models_from_elsewhere_are_judged_without_unlearning_and_on_imagenet(
   config = reduced()
   config.judge.update(name="theirs", weights=str(export))
   config.imagenet = image_folder(tmp_path / "imagenet")
-  run_lib.run(config, workdir)
+  run_here(config, workdir)
   results = {p.stem: json.loads(p.read_text()) for p in (workdir / "results").iterdir()}
   assert results.keys() == {"clean", "compromised", "theirs"}
   mine = json.loads((finished[0] / "results" / "vlunlearn.json").read_text())
@@ -195,7 +195,7 @@ def test_models_from_elsewhere_are_judged_without_unlearning_and_on_imagenet(
   # One more picture is another test: what was measured before is stale.
   (tmp_path / "imagenet" / "n01440764" / "4.JPEG").write_bytes(handmade.jpeg(1))
   with pytest.raises(InputError, match="was made with another config"):
-    run_lib.run(config, workdir)
+    run_here(config, workdir)
 
 
 def test_the_study_of_readings_runs_on_the_released_models(finished, cache, tmp_path, monkeypatch):

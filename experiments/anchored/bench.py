@@ -22,16 +22,14 @@ from salmu_jax.benchmark import stages
 from salmu_jax.data import releases
 from salmu_jax.methods import base
 from salmu_jax.results import metrics_table
+from salmu_jax.results.metrics_table import METRICS
+from salmu_jax.results.reductions import REDUCTIONS
 from salmu_jax.runtime import progress
 from salmu_jax.train import optimizers
 
 _APART = 25  # batches between a row and its surrogates if they are not to be paired
-# The metrics that intervals are computed for: name -> (path of the row scores in results, split).
-COSINES = {
-  "AssocStr": (("efficacy", "1.2_AssocStr", "scores"), "forget"),
-  "InterIdSim": (("utility", "2.2_InterIdSim", "scores"), "holdout_identity"),
-  "IntraIdSim": (("utility", "2.3_IntraIdSim", "scores"), "holdout_association"),
-}
+# The metrics that intervals are computed for.
+SUMMED = {key: METRICS[key] for key in ("AssocStr", "InterIdSim", "IntraIdSim", "RetFail_MRR")}
 
 
 class Bench:
@@ -49,8 +47,8 @@ class Bench:
     self.job, self.data, self.evaluator, self.params = opened
     self._embedded = self._key = self._unlearner = None
     self._identity = {
-      split: releases.columns(self.data.release, split)["identity_id"]
-      for _, split in COSINES.values()
+      metric.split: releases.columns(self.data.release, metric.split)["identity_id"]
+      for metric in SUMMED.values()
     }
 
   def unlearn(
@@ -106,15 +104,12 @@ class Bench:
     return {"scores": metrics_table.flatten(results), "by_identity": self._sums(results)}
 
   def _sums(self, results):
-    """{name: {identity: [sum, rows]}} of the row scores, and of 1 / rank as "RetFail_MRR"."""
+    """{key of SUMMED: {identity: [sum, rows]}} of what the metric is the mean of."""
     sums = {}
-    for name, (path, split) in COSINES.items():
-      values = results
-      for key in path:
-        values = values[key]
-      sums[name] = _by_identity(np.asarray(values), self._identity[split])
-    ranks = np.asarray(results["efficacy"]["1.1_RetFail"]["outcomes"])
-    sums["RetFail_MRR"] = _by_identity(1 / (1 + ranks), self._identity["forget"])
+    for key, metric in SUMMED.items():
+      rows = np.asarray(metrics_table.rows_at(results, metric.rows))
+      values = REDUCTIONS[metric.reduction].row_values(rows)
+      sums[key] = _by_identity(values, self._identity[metric.split])
     return sums
 
 

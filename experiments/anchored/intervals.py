@@ -6,6 +6,7 @@ import numpy as np
 
 from salmu_jax.results import shares as results_shares
 from salmu_jax.results.diagnosis import THRESHOLDS
+from salmu_jax.results.metrics_table import METRICS, distance
 from salmu_jax.results.shares import SIDES
 
 _REPLICATES = 2000
@@ -19,9 +20,10 @@ def shares(
   """The quantities that the clauses limit: the shares, and differences from the bounds."""
   return {
     **_labelled(results_shares.shares(scores, clean, compromised)),
-    "AssocStr": scores["AssocStr"] - clean["AssocStr"],
-    "VisIdInt": scores["VisIdInt"] - compromised["VisIdInt"],
-    "FragSim": scores["FragSim"] - compromised["FragSim"],
+    **{
+      key: distance(METRICS[key], scores[key], clean[key], compromised[key])
+      for key in ("AssocStr", "VisIdInt", "FragSim")
+    },
   }
 
 

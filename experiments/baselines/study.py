@@ -22,8 +22,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from experiments.baselines import cut as cut_lib
-from experiments.baselines import space
+from experiments.baselines import cut, space
 from experiments.finished import open_run
 from experiments.unlearning import Unlearner, make_unlearner, unlearn
 from salmu_jax import defaults, train
@@ -49,14 +48,14 @@ class Study:
 
   def __init__(self, workdir: pathlib.Path, scratch: pathlib.Path):
     self.job, self.data, self.evaluator, self.bounds = open_run(workdir, scratch, "finetune")
-    self.cut = cut_lib.make(self.job, self.data, self.job.config.seed)
+    self.cut = cut.make(self.job, self.data, self.job.config.seed)
     self._embed = jax.jit(functools.partial(train.embed, self.job.model))
     self._batches, self._unlearners = {}, {}
     self.start = self.measure(self.bounds["compromised"])
 
   def measure(self, params: optax.Params) -> dict[str, float]:
     """The scores of parameters on the cut, see `cut.measure`."""
-    return cut_lib.measure(lambda half: self._embed(params, half), self.cut)
+    return cut.measure(lambda half: self._embed(params, half), self.cut)
 
   def judge(self, params: optax.Params) -> dict[str, float | None]:
     """The metrics of parameters, by the keys of METRICS; None if a run has diverged."""
@@ -116,9 +115,9 @@ def mini_settings(
 def made_with(name: str) -> str:
   """A digest of all that a method's record depends on beside the code."""
   search = [space.RATES, space.LOWER, space.PAST, space.KNOBS[name], space.SEARCH_BUDGET]
-  cut = [cut_lib.FORGET_SHARE, cut_lib.RETAIN_SHARE, cut_lib.TARGET, cut_lib.FLOOR]
+  rule = [cut.FORGET_SHARE, cut.RETAIN_SHARE, cut.TARGET, cut.FLOOR]
   own = [space.OWN[name]] if name in space.OWN else []
-  return files.digest([*search, space.BUDGETS, cut, *own])
+  return files.digest([*search, space.BUDGETS, rule, *own])
 
 
 def search(study: Study, name: str, recorded: Sequence[dict] = ()) -> list[dict]:
@@ -136,7 +135,7 @@ def search(study: Study, name: str, recorded: Sequence[dict] = ()) -> list[dict]
     same = [t for t in recorded if (t["learning_rate"], t["args"]) == (rate, args)]
     trials.append(same[0] if same else _trial(study, name, rate, args))
     # The weaker share, which rises and falls again as rates grow.
-    return min(cut_lib.shares(trials[-1], study.start))
+    return min(cut.shares(trials[-1], study.start))
 
   best = -float("inf")
   for rate in space.RATES[:1] if name in space.ONE_PASS else space.RATES:
@@ -166,7 +165,7 @@ def _trial(study, name, rate, args):
 
 def chosen(trials: Sequence[dict], start: dict[str, float]) -> dict:
   """The trial that `cut.preference` ranks first; the earlier one of equals."""
-  return max(trials, key=lambda trial: cut_lib.preference(trial, start))
+  return max(trials, key=lambda trial: cut.preference(trial, start))
 
 
 def tuned(study: Study, name: str, choice: dict) -> dict[str, dict]:
