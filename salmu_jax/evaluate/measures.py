@@ -67,10 +67,11 @@ def measured(judged: Judged) -> dict:
       if metric.cases:
         rows, cases = rows
         put(results, metric.cases, cases.tolist())
+      # The released layout has a metric's numbers before its rows.
+      for other in METRICS.values():
+        if other.rows == metric.rows:
+          put(results, other.path, None if rows is None else reduce(other.reduction, rows))
       put(results, metric.rows, None if rows is None else _LISTED[metric.kind](rows))
-      values = [other for other in METRICS.values() if other.rows == metric.rows]
-      for other in values:
-        put(results, other.path, None if rows is None else reduce(other.reduction, rows))
   return results
 
 
