@@ -36,7 +36,7 @@ def pretrain_schedule(job: Job, release: Release, name: str) -> train.Schedule:
   Both see every retain row equally often; Compromised takes the steps for `sensitive` on top.
   """
   settings = job.config.pretrain
-  rows = sum(release.counts[split] for split in pipeline.splits_of(release, name))
+  rows = pipeline.row_count(release, name)
   total = max(1, round(settings.epochs * rows / settings.batch_size))
   return train.Schedule(total, settings.log_every, settings.checkpoint_every)
 
@@ -100,7 +100,7 @@ def pretrain(job: Job, data: Data, name: str) -> dict[str, Any]:
   """Trains Clean or Compromised from scratch, or loads it; returns its parameters.
 
   Both start from the same weights and share the schedule in epochs. Compromised also sees
-  `sensitive` (protocol section 1).
+  `sensitive`.
   """
   folder = job.model_folder(name)
   if job.config.init[name]:

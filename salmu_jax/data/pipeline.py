@@ -1,7 +1,7 @@
 """grain pipelines from records to batches: shuffle, shard by process, decode, crop, tokenise.
 
 Training code gets its rows from `open_training` alone. It refuses every holdout split, because
-training on a holdout voids the result (protocol: Data).
+training on a holdout voids the result (README, The data).
 """
 
 import contextlib

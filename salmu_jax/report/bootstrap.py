@@ -40,7 +40,7 @@ def replicates(results: Sequence[Mapping], seed: int = 0) -> dict[str, dict[str,
 
 
 def cases(result: Mapping, metric: Metric) -> tuple[np.ndarray, list[str]] | None:
-  """What each row of a metric counts, and the group that each is of.
+  """The value of each row of a metric, and the group that each row is of.
 
   Returns:
     ((N,), [N labels]); None where the file lacks them, a row has no number, or groups are few.
@@ -52,9 +52,9 @@ def cases(result: Mapping, metric: Metric) -> tuple[np.ndarray, list[str]] | Non
   labels = groups[metric.split]
   if metric.cases:
     labels = [labels[row] for row in rows_at(result, metric.cases)]
-  counts = np.asarray(REDUCTIONS[metric.reduction].row_values(np.array(rows, float)), float)
-  whole = np.isfinite(counts).all() and len(counts) == len(labels) and len(set(labels)) >= FEWEST
-  return (counts, labels) if whole else None
+  values = np.asarray(REDUCTIONS[metric.reduction].row_values(np.array(rows, float)), float)
+  whole = np.isfinite(values).all() and len(values) == len(labels) and len(set(labels)) >= FEWEST
+  return (values, labels) if whole else None
 
 
 def _pools(results: Sequence[Mapping]) -> dict[str, list[str]]:
@@ -77,16 +77,16 @@ def draw(count: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def means(
-  counts: np.ndarray, labels: Sequence[str], number_of: Mapping[str, int], weights: np.ndarray
+  values: np.ndarray, labels: Sequence[str], number_of: Mapping[str, int], weights: np.ndarray
 ) -> np.ndarray:
   """(REPLICATES,) means over the rows of the groups that are drawn.
 
   Args:
-    counts: (N,) what each row counts. labels: [N] the group of each. number_of: of each group.
+    values: (N,) of the rows. labels: [N] the group of each. number_of: of each group.
     weights: (REPLICATES, G) how often each group is drawn.
   """
   group = np.array([number_of[label] for label in labels])
-  total = np.bincount(group, counts, len(number_of))
+  total = np.bincount(group, values, len(number_of))
   rows = np.bincount(group, minlength=len(number_of))
   with np.errstate(invalid="ignore"):
     return (weights @ total) / (weights @ rows)  # NaN where none of few groups is drawn

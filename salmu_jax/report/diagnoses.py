@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from salmu_jax.report import markdown as md
 from salmu_jax.results import breakdown, diagnosis
-from salmu_jax.results.metrics_table import METRICS, distance, flatten
+from salmu_jax.results.metrics_table import distances, flatten
 from salmu_jax.results.shares import SIDES, Shares
 
 FILES = ("diagnosis.md", "diagnosis.json")
@@ -38,10 +38,7 @@ def diagnoses(results: Sequence[Mapping], thresholds: Mapping[str, float]) -> li
         "model": result["salmu_jax"]["model"],
         "verdict": verdict and {**verdict._asdict(), "shares": verdict.shares._asdict()},
         "obstacle": obstacle,
-        "distances": {
-          key: distance(metric, values[key], clean[key], compromised[key])
-          for key, metric in METRICS.items()
-        },
+        "distances": distances(values, clean, compromised),
         "groups": [{**group._asdict(), "shares": group.shares._asdict()} for group in groups],
       }
     )

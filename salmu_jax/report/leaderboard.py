@@ -14,8 +14,7 @@ from rich.text import Text
 from salmu_jax.report import markdown as md
 from salmu_jax.report import published_table
 from salmu_jax.results import diagnosis, recoverability
-from salmu_jax.results.diagnosis import FAILURES, meaning
-from salmu_jax.results.metrics_table import METRICS, distance, flatten
+from salmu_jax.results.metrics_table import METRICS, distances, flatten
 from salmu_jax.results.shares import SIDES, Shares, order_in_words, ranked
 from salmu_jax.runtime import files
 
@@ -82,10 +81,7 @@ def _row(about, values, attacked, bounds, thresholds):
   row |= dict.fromkeys(SIDES) if verdict is None else verdict.shares._asdict()
   row["scores"] = values
   row["recoverability"] = attacked
-  row["distances"] = {
-    key: distance(metric, values[key], clean[key], compromised[key])
-    for key, metric in METRICS.items()
-  }
+  row["distances"] = distances(values, clean, compromised)
   return row
 
 
@@ -236,7 +232,7 @@ def _legend(thresholds):
       "",
       "Failure modes:",
       "",
-      *(f"- {failure}: {meaning(failure, thresholds)}" for failure in FAILURES),
+      *(f"- {failure}: {diagnosis.meaning(failure, thresholds)}" for failure in diagnosis.FAILURES),
     ]
   )
 
@@ -256,7 +252,7 @@ def _recoverability(rows, results):
   lines = [heads, ["---", *["---:"] * len(attacks)]]
   for row in rows:
     lines.append([md.escape(row["model"]), *_attack_cells(row, rows[0], _pair)])
-  legend = "".join(f"- `{key}`: {md.escape(m.name)}\n" for key, m in attacks.items())
+  legend = "".join(f"- `{key}`: {md.escape(label)}\n" for key, label in attacks.items())
   return (
     "\n## Recoverability\n\nWhat an attacker gets of what was to be forgotten; down to Clean's "
     f"value.\n\n{md.table(lines)}\n{legend}"

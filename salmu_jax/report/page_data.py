@@ -9,7 +9,7 @@ import numpy as np
 from salmu_jax.report import charts, histograms, leaderboard, published_table
 from salmu_jax.results import published as sources
 from salmu_jax.results import recoverability
-from salmu_jax.results.metrics_table import METRICS, distance, plotted
+from salmu_jax.results.metrics_table import METRICS, distances, plotted
 from salmu_jax.results.reading import CURVES
 from salmu_jax.results.shares import SIDES
 
@@ -111,20 +111,28 @@ def columns(results: Iterable[Mapping]) -> list[dict]:
     }
     for key, side in SIDES.items()
   ]
-  attacks = recoverability.attacks(results)
-  for group, metrics in (("metrics", METRICS), ("recoverability", attacks)):
-    for key, metric in metrics.items():
-      aim = "efficacy" if metric.bound == "clean" else "utility"
-      columns.append(
-        {
-          "key": key,
-          "group": aim if group == "metrics" else group,
-          "head": key,
-          "name": metric.name,
-          "better": metric.better,
-          "bound": metric.bound.capitalize(),
-        }
-      )
+  columns += [
+    {
+      "key": key,
+      "group": "efficacy" if metric.bound == "clean" else "utility",
+      "head": key,
+      "name": metric.name,
+      "better": metric.better,
+      "bound": metric.bound.capitalize(),
+    }
+    for key, metric in METRICS.items()
+  ]
+  columns += [
+    {
+      "key": key,
+      "group": "recoverability",
+      "head": key,
+      "name": label,
+      "better": "lower",
+      "bound": "Clean",
+    }
+    for key, label in recoverability.attacks(results).items()
+  ]
   return columns
 
 
@@ -134,11 +142,8 @@ def published_rows() -> list[dict]:
   bounds = [row["scores"] for row in models[:2]]
   rows = []
   for row in models:
-    cells = {
-      key: [value, distance(METRICS[key], value, *(bound[key] for bound in bounds))]
-      for key, value in row["scores"].items()
-      if value is not None
-    }
+    away = distances(row["scores"], *bounds)
+    cells = {key: [value, away[key]] for key, value in row["scores"].items() if value is not None}
     failures = [word for word in row["diagnosis"].split(" + ") if word and word != "passes"]
     words = row["diagnosis"] or (
       "bound" if row["budget"] is None else "not judged, numbers missing"

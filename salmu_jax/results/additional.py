@@ -39,7 +39,7 @@ def _texts(release):
 def _check_rows(path, result, rows):
   _must(isinstance(rows, dict), path, "additional.rows", "an object")
   for key in ("groups", "hits"):
-    _must(isinstance(rows.get(key), dict), path, f"additional.rows.{key}", "a dict")
+    _must(isinstance(rows.get(key), dict), path, f"additional.rows.{key}", "an object")
   for name, labels in rows["groups"].items():
     whole = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
     _must(whole, path, f"additional.rows.groups.{name}", "a list of texts")

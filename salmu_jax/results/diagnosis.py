@@ -95,17 +95,15 @@ def diagnose(
     _check_gap(side.of_value, key, values, clean, compromised)
   reached = shares(values, clean, compromised, leak=leakage)
   failed = {
-    SIDES[name].failure for name, share in reached.items() if _too_small(name, share, thresholds)
+    SIDES[name].failure
+    for name, share in reached.items()
+    if share < thresholds[SIDES[name].threshold]
   }
   failures = tuple(word for word in FAILURES if word in failed)
   word = " + ".join(failures) or "passes"
   if reached.knowledge_kept is None:
     word += ", general knowledge not measured"
   return Verdict(word, failures, reached, leakage)
-
-
-def _too_small(side: str, share: float, thresholds: Mapping[str, float]) -> bool:
-  return share < thresholds[SIDES[side].threshold]
 
 
 def _check_gap(of_value, key, values, clean, compromised):

@@ -294,6 +294,18 @@ def distance(
   return None if value is None or bound is None else value - bound
 
 
+def distances(
+  values: Mapping[str, float | None],
+  clean: Mapping[str, float | None],
+  compromised: Mapping[str, float | None],
+) -> dict[str, float | None]:
+  """The `distance` of every metric, from the values of a model and of its two bounds."""
+  return {
+    key: distance(metric, values[key], clean[key], compromised[key])
+    for key, metric in METRICS.items()
+  }
+
+
 def compat(results: Mapping) -> dict[str, dict]:
   """Results in exactly the released evaluator's layout, with its word for what is not measured."""
   released = {pillar: dict(results[pillar]) for pillar in ("efficacy", "utility")}

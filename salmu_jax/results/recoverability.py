@@ -5,44 +5,26 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from salmu_jax.results.metrics_table import ADDITIONAL, Metric, number_at, rows_at
+from salmu_jax.results.metrics_table import ADDITIONAL, number_at, rows_at
 
 PATH = (*ADDITIONAL, "recoverability")
 # How an attack's number follows from its parts.
 REDUCTIONS = {"mean": np.mean, "max": np.max}
 
 
-def attacks(results: Iterable[Mapping]) -> dict[str, Metric]:
-  """The attacks on any of the models, as metrics: down to Clean's value.
+def attacks(results: Iterable[Mapping]) -> dict[str, str]:
+  """The attacks on any of the models: {key of the attack: what its number is, for tables}.
+
+  Lower is better, and Clean's number is the bound.
 
   Args:
     results: results files of models that compare.
-
-  Returns:
-    {key of the attack: Metric, of which tables read name, path, bound and better}.
   """
   labels: dict[str, str] = {}
   for result in results:
     for key, attack in (rows_at(result, PATH) or {}).items():
       labels[key] = attack.get("label") or labels.get(key, key)
-  return {key: _metric(key, label) for key, label in labels.items()}
-
-
-def _metric(key: str, label: str) -> Metric:
-  path = (*PATH, key)
-  return Metric(
-    key,
-    label,
-    path=(*path, "value"),
-    rows=(*path, "parts"),
-    kind="part",
-    split="forget",
-    measure="",
-    reduction="",
-    bound="clean",
-    better="lower",
-    about=label,
-  )
+  return labels
 
 
 def values(result: Mapping, keys: Iterable[str]) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ from salmu_jax.results import breakdown, recoverability, schema, strict
 from salmu_jax.results.metrics_table import ADDITIONAL, METRICS, required, rows_at, version_of
 from salmu_jax.results.reading import SAME, attacked_with
 from salmu_jax.results.reductions import reduce
-from salmu_jax.results.splits import SPLITS, ZERO_SHOT, count_path
+from salmu_jax.results.splits import ZERO_SHOT, count_path, grouped
 
 _RELEASE = ("salmu_jax", "release")
 _GROUPS, _PARTS = (*ADDITIONAL, "rows", "groups"), (*ADDITIONAL, "breakdown")
@@ -30,9 +30,8 @@ def _counted(result):
       for path in (metric.rows, metric.cases):
         if path:
           counts[path] = (*_RELEASE, *count_path(metric.split))
-  for name, split in SPLITS.items():
-    if split.pool and name != ZERO_SHOT and split.since <= version_of(result):
-      counts[*_GROUPS, name] = (*_RELEASE, *count_path(name))
+  for name in grouped(version_of(result)):
+    counts[*_GROUPS, name] = (*_RELEASE, *count_path(name))
   return counts
 
 

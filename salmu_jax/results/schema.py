@@ -12,7 +12,7 @@ import jsonschema
 from salmu_jax.results import breakdown, metrics_table, recoverability
 from salmu_jax.results.metrics_table import METRICS, Metric
 from salmu_jax.results.reductions import REDUCTIONS
-from salmu_jax.results.splits import SPLITS, ZERO_SHOT, count_path, readable
+from salmu_jax.results.splits import SPLITS, Split, count_path, grouped, readable
 from salmu_jax.runtime import files
 
 Path = tuple[str | int, ...]
@@ -51,10 +51,9 @@ def make(version: int | None = None) -> dict:
   for metric in METRICS.values():
     _describe(schema, metric, metric.since <= version)
   additional = ("salmu_jax", "additional")
-  for name, split in SPLITS.items():
-    if split.pool and name != ZERO_SHOT and split.since <= version:
-      _require(schema, (*additional, "rows", "groups"), name)
-      _require(schema, ("salmu_jax", "release", count_path(name)[0]), name)
+  for name in grouped(version):
+    _require(schema, (*additional, "rows", "groups"), name)
+    _require(schema, ("salmu_jax", "release", count_path(name)[0]), name)
   for split, metrics in breakdown.parts().items():
     required = any(metric.since <= version for metric in metrics.values())
     _put(schema, (*additional, "breakdown", split), _broken_down(metrics, split, version), required)
@@ -168,15 +167,17 @@ def _target(schema: dict, node: dict) -> dict:
 
 
 @functools.lru_cache(maxsize=8)
-def _validator(version: int, metrics: tuple[Metric, ...]) -> jsonschema.Draft202012Validator:
-  del metrics  # that the schema is made of
+def _validator(
+  version: int, rows: tuple[tuple[str, Metric | Split], ...]
+) -> jsonschema.Draft202012Validator:
+  del rows  # of the two tables that the schema is made of
   return jsonschema.Draft202012Validator(make(version))
 
 
 def invalid(result: Any) -> Iterator[tuple[Path, str]]:
   """(path, words) of what is not as the schema says."""
   version = metrics_table.version_of(result) if isinstance(result, Mapping) else 1
-  validator = _validator(version, tuple(METRICS.values()))
+  validator = _validator(version, (*METRICS.items(), *SPLITS.items()))
   for error in validator.iter_errors(result):
     path = tuple(error.absolute_path)
     if error.validator == "required":

@@ -119,6 +119,14 @@ def readable(purpose: str) -> tuple[str, ...]:
   return _named(lambda split: purpose in split.readers)
 
 
+def grouped(version: int) -> tuple[str, ...]:
+  """The splits whose rows a results file of a version counts, and groups for a bootstrap.
+
+  The zero-shot pictures are not among them: a release may have none.
+  """
+  return _named(lambda split: split.pool not in ("", ZERO_SHOT) and split.since <= version)
+
+
 def _named(condition: Callable[[Split], bool]) -> tuple[str, ...]:
   return tuple(name for name, split in SPLITS.items() if condition(split))
 
