@@ -1,9 +1,8 @@
 """Composed methods of any parts, and small trees to put through them."""
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from little import sgd_settings
+from trees import random_tree
 
 from salmu_jax.methods import base, compose, parts
 from salmu_jax.train import optimizers
@@ -28,5 +27,4 @@ def make(loss, *chain, **others):
 
 
 def draw(seed):
-  rng = np.random.default_rng(seed)
-  return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), SMALL)
+  return random_tree(seed, SMALL)

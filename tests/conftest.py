@@ -18,6 +18,22 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS.mark_as_parsed()
 
 
+@pytest.fixture(scope="session")
+def copies(tmp_path_factory):
+  """{kind: folder} of the same made-up ImageNet; a test that changes one works on a copy."""
+  from imagenets import write_all
+
+  return write_all(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory):
+  """The report of the made-up results; tests read it only."""
+  from madeup import everything, report
+
+  return report(tmp_path_factory.mktemp("plain"), *everything())
+
+
 @pytest.fixture
 def board(tmp_path):
   """A leaderboard to submit to: a folder with the results of Clean, Compromised and a method."""

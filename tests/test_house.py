@@ -1,4 +1,4 @@
-"""The house keeps its measures: short files and functions, and types on what others call."""
+"""Limits of the code: short files and functions, and types on public functions."""
 
 import ast
 import pathlib

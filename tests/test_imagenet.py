@@ -20,7 +20,6 @@ from imagenets import (
   names,
   opened,
   refusal,
-  write_all,
   write_folders,
   write_tar,
 )
@@ -30,11 +29,6 @@ from PIL import Image
 from salmu_jax.data import imagenet, images, pipeline
 from salmu_jax.evaluate import metrics
 from salmu_jax.models.clip import CLIP
-
-
-@pytest.fixture(scope="module")
-def copies(tmp_path_factory):
-  return write_all(tmp_path_factory)
 
 
 def test_a_thousand_ids_in_their_order_stand_beside_a_thousand_names_and_eighty_prompts():

@@ -11,7 +11,6 @@ from imagenets import (
   WRITERS,
   names,
   refusal,
-  write_all,
   write_folders,
   write_tar,
   write_tars,
@@ -20,11 +19,6 @@ from imagenets import (
 
 from salmu_jax.data import imagenet, pipeline
 from salmu_jax.errors import InputError
-
-
-@pytest.fixture(scope="module")
-def copies(tmp_path_factory):
-  return write_all(tmp_path_factory)
 
 
 @pytest.mark.parametrize("address", ["imagenet", "/data/imagenet", "folder:/data", "Tfds:", ":"])

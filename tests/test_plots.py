@@ -3,18 +3,11 @@
 import itertools
 
 import numpy as np
-import pytest
 from madeup import FILES, HOSTILE_NAMES, everything, report, result
 from matplotlib.transforms import Bbox
 from PIL import Image
 
 from salmu_jax.report import leaderboard, plots
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-  """The report of the made-up results."""
-  return report(tmp_path_factory.mktemp("plain"), *everything())
 
 
 def test_plots_have_content_and_the_same_bytes_every_time(tmp_path, plain):

@@ -4,19 +4,12 @@ import io
 import json
 
 import pytest
-from madeup import MADE_UP, everything, report, save
+from madeup import MADE_UP, everything, save
 from rich.console import Console
 
 from salmu_jax.report import leaderboard, writing
 from salmu_jax.report.published_table import published_markdown, show_published
 from salmu_jax.results import published
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory):
-  """The report of the made-up results."""
-  return report(tmp_path_factory.mktemp("plain"), *everything())
-
 
 PUBLISHED_NAMES = (
   "CLIPErase",

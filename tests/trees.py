@@ -28,9 +28,9 @@ def times(factor, tree):
   return jax.tree.map(lambda x: factor * x, tree)
 
 
-def random_tree(seed):
+def random_tree(seed, like=P):
   rng = np.random.default_rng(seed)
-  return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), P)
+  return jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape), jnp.float32), like)
 
 
 def walk(tx, steps, updates=F, retain=R):

@@ -55,8 +55,8 @@ def changed_values(leaks: Sequence[Leak], rng: np.random.Generator) -> tuple[np.
     leaks: of forget. rng: draws the other values.
 
   Returns:
-    ((M,) rows, M captions): of the leaks whose caption holds its value, where the field has another
-    value.
+    ((M,) row numbers, M changed captions), of the leaks whose caption holds its value and whose
+    field has a second value.
   """
   values = {}
   for leak in leaks:

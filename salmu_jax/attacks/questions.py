@@ -9,7 +9,7 @@ import numpy as np
 
 from salmu_jax.attacks.base import Embed
 from salmu_jax.data.leaks import Leak
-from salmu_jax.evaluate import metrics
+from salmu_jax.evaluate import measures, metrics
 
 # Field -> wordings that no release holds, and no surrogate.
 WORDINGS = json.loads(importlib.resources.files(__package__).joinpath("wordings.json").read_text())
@@ -19,8 +19,9 @@ NAME = "name alone"  # holds no value
 
 
 def _typo(leak):
-  """The text with two letters in the middle of a word exchanged, if it can be a word that the
-  value is not in.
+  """The text with two neighbouring letters swapped in the middle of its longest word.
+
+  A word that is part of the value is taken only if there is no other.
   """
   words = [word for word in leak.text.split() if _middle(word)]
   free = [word for word in words if word not in leak.value]
@@ -32,7 +33,7 @@ def _typo(leak):
 
 
 def _middle(word):
-  """Where two neighbours differ, as near to the middle as can be; 0 where they nowhere do."""
+  """The place nearest the middle whose letter differs from the one before it; 0 if none does."""
   places = [i for i in range(1, len(word)) if word[i].lower() != word[i - 1].lower()]
   return min(places, key=lambda i: abs(i - len(word) // 2), default=0)
 
@@ -116,10 +117,6 @@ def scores(
   no failure.
   """
   own = embed(texts)
-  number = {fact: i for i, fact in enumerate(dict.fromkeys([*facts, *gallery.facts]))}
-  own_id, gallery_id = (
-    np.array([number[fact] for fact in row_facts], np.int32) for row_facts in (facts, gallery.facts)
-  )
-  ranks = metrics.retrieval_ranks(image, own, own_id, gallery.table, gallery_id)
+  ranks = measures.ranks_among(image, own, facts, gallery.table, gallery.facts)
   cosines = np.asarray(metrics.cosines(image, own))
   return {"similarity": float(cosines.mean()), "MRR": metrics.mean_reciprocal_rank(ranks)}

@@ -12,7 +12,7 @@ from salmu_jax.attacks.base import FORGET, Attack, Finding, Inputs, Params, Run
 from salmu_jax.data.leaks import Leak
 from salmu_jax.evaluate.embeddings import Embedded
 
-# People per value, on average, so that a probe learns values from some and reads them off others.
+# The least people per value, on average: a probe learns a value from some, reads it off others.
 _SHARED = 2
 
 

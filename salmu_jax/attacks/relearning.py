@@ -58,9 +58,10 @@ def check(config: ConfigDict, where: str, check_batch: CheckBatch) -> None:
 
 def check_data(config: ConfigDict, where: str, release: Release) -> None:
   """Raises InputError where forget or retain has too few rows for the settings."""
-  for half in (FORGET, "retain"):
-    dataset.check_rows(where, config.batch_size, half, pipeline.row_count(release, half))
-  rows, section = pipeline.row_count(release, FORGET), where.removeprefix("config.")
+  counts = {half: pipeline.row_count(release, half) for half in (FORGET, "retain")}
+  for half, count in counts.items():
+    dataset.check_rows(where, config.batch_size, half, count)
+  rows, section = counts[FORGET], where.removeprefix("config.")
   largest = max(config.batch_size, round(max(config.shares) * rows))
   if largest >= rows:
     raise InputError(
@@ -112,8 +113,8 @@ def relearn(
     config: `batch_size` and `steps`, as `settings` has them.
 
   Returns:
-    {"rows": number of rows that were learnt, "MRR": {steps: on the rows of all other facts}}, of 0
-    steps too.
+    {"rows": how many rows were learnt, "MRR": {steps, 0 included: MRR on the rows of all other
+    facts}}.
   """
   rows = inputs.data.records[FORGET]
   count = max(config.batch_size, round(share * len(rows)))

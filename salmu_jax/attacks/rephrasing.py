@@ -28,10 +28,11 @@ def make(inputs: Inputs, config: ConfigDict) -> Run:
   count = min(config.rows, len(inputs.leaks))
   rows = np.linspace(0, len(inputs.leaks) - 1, count).round().astype(int)
   leaks = [inputs.leaks[row] for row in rows]
+  captions = inputs.evaluator.gallery()
 
   def run(params: Params, z: Embedded) -> Finding:
     embed = inputs.embedder(params, "other wordings")
-    gallery = questions.caption_gallery(z.of, inputs.evaluator.gallery(), inputs.leaks)
+    gallery = questions.caption_gallery(z.of, captions, inputs.leaks)
     answers = {
       question: questions.ask(embed, z.image[FORGET][rows], leaks, question, gallery)
       for question in questions.QUESTIONS

@@ -67,16 +67,14 @@ def count(release: Release) -> dict[str, Count]:
   nothing reads.
   """
   counts: dict[str, Count] = {split: (rows, None) for split, rows in release.counts.items()}
-  identities = {
-    split: releases.columns(release, split)["identity_id"]
+  tables = {
+    split: releases.columns(release, split)
     for split in (*splits.judged(), "sensitive")
     if split in release.counts
   }
+  identities = {split: table["identity_id"] for split, table in tables.items()}
   counts |= {split: (len(column), _people(column)) for split, column in identities.items()}
-  masks = derived.masks(
-    release, {split: releases.columns(release, split) for split in splits.judged()}
-  )
-  for name, (split, mask) in masks.items():
+  for name, (split, mask) in derived.masks(release, tables).items():
     counts[name] = int(mask.sum()), _people(identities[split][mask])
   return counts
 

@@ -22,7 +22,7 @@ def masks(
     {derived split: (split that it is a part of, (N,) bool)}. `fragile_set` is absent until
     Compromised has scored its candidates.
   """
-  fragile = releases.read_fragile(release)
+  fragile = releases.read_fragile(release, tables["retain_synth"]["file_name"])
   parts = {}
   for name, split in SPLITS.items():
     mask = split.mask and split.mask(tables, fragile)

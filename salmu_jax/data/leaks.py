@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from salmu_jax.data.releases import Release
+from salmu_jax.data.releases import Release, text_of
 
 
 class Leak(NamedTuple):
@@ -41,7 +41,7 @@ def leak_of(release: Release, row: Mapping[str, str | bytes]) -> Leak:
     release: an opened release, of whose metadata only what the row names is looked at.
     row: its `identity_id`, `file_name` and `text`, as strings or bytes.
   """
-  identity, file_name, text = (_string(row[key]) for key in ("identity_id", "file_name", "text"))
+  identity, file_name, text = (text_of(row[key]) for key in ("identity_id", "file_name", "text"))
   person, field = release.identities[identity], release.captions[file_name]["data_field"]
   value = person[field]
   if isinstance(value, list):
@@ -59,7 +59,3 @@ def leaks(release: Release, table: Mapping[str, np.ndarray]) -> list[Leak]:
   """
   rows = zip(*table.values(), strict=True)
   return [leak_of(release, dict(zip(table, row, strict=True))) for row in rows]
-
-
-def _string(value):
-  return value.decode() if isinstance(value, bytes) else str(value)

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from salmu_jax.data import images
-from salmu_jax.data.releases import Release
+from salmu_jax.data.releases import Release, text_of
 from salmu_jax.errors import InputError
 from salmu_jax.results.splits import readable
 
@@ -106,9 +106,12 @@ def training_examples(
   """
 
   def example(row, rng):
-    image = images.decode(row["image"], repr(_text(row["file_name"])))
+    image = images.decode(row["image"], repr(text_of(row["file_name"])))
     pixels = images.random_crop(image, image_size, rng, area=area, flip=flip)
-    fields = {"image": pixels, **{name: tokenizer([_text(row[name])])[0] for name in texts}}
+    fields = {
+      "image": pixels,
+      **{name: tokenizer([text_of(row[name])])[0] for name in texts},
+    }
     # Drawn last, so that they change no other draw.
     if surrogates:
       fields["surrogate"] = tokenizer(surrogates(row, rng))
@@ -116,8 +119,8 @@ def training_examples(
       fields["text"] = tokenizer([reworded(row, rng)])[0]
     return fields
 
-  # grain seeds each step by its place in the chain. The slice, which takes everything, keeps the
-  # draws that the kept results were made with.
+  # The slice takes everything. It stays because grain seeds each step by its place in the chain:
+  # without it, draws would differ from those behind the kept results.
   return rows.seed(seed).shuffle().repeat()[0::1].random_map(example)
 
 
@@ -193,7 +196,7 @@ def evaluation_images(
   def picture(number):
     row = rows[int(number)]
     return images.resize_and_crop(
-      images.decode(row["image"], repr(_text(row["file_name"]))), image_size
+      images.decode(row["image"], repr(text_of(row["file_name"]))), image_size
     )
 
   numbers = np.arange(len(rows)) if numbers is None else np.asarray(numbers)
@@ -227,7 +230,3 @@ def filled(batch: np.ndarray, size: int) -> np.ndarray:
 def order_seed(seed: int, stream: int) -> int:
   """A seed for one stream of rows, from the seed of the run and the number of the stream."""
   return int(np.random.default_rng([seed, stream]).integers(2**31))
-
-
-def _text(value):
-  return value.decode() if isinstance(value, bytes) else str(value)

@@ -13,7 +13,7 @@ Strings are held in memory; images are streamed.
 
 import os
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -170,6 +170,11 @@ def rows(release: Release, split: str, *, batch_rows: int = 64) -> Iterator[dict
           yield {**row, "image": image or b"", "identity_id": row["identity_id"] or ""}
 
 
+def text_of(value: str | bytes) -> str:
+  """A text of a row; records hold it as bytes."""
+  return value.decode() if isinstance(value, bytes) else str(value)
+
+
 def verify(release: Release) -> None:
   """Compares every file that a manifest lists with its hash.
 
@@ -187,8 +192,12 @@ def verify(release: Release) -> None:
       )
 
 
-def read_fragile(release: Release) -> list[str] | None:
+def read_fragile(release: Release, known: Iterable[str] | None = None) -> list[str] | None:
   """The sorted file names of the fragile set, or None until Compromised has scored its candidates.
+
+  Args:
+    release: an opened release.
+    known: the file names of retain_synth; read from its shards if None.
 
   Raises:
     InputError: the file holds no list, or a name that is not in retain_synth.
@@ -197,7 +206,8 @@ def read_fragile(release: Release) -> list[str] | None:
   if not path.exists():
     return None
   names = documents.read_file_names(path)
-  unknown = sorted(set(names) - set(columns(release, "retain_synth")["file_name"]))
+  known = columns(release, "retain_synth")["file_name"] if known is None else known
+  unknown = sorted(set(names) - set(known))
   if unknown:
     raise InputError(f"{path} names {unknown[0]!r}, which is not a file_name of retain_synth.")
   return sorted(names)

@@ -162,15 +162,16 @@ class Evaluator:
     return self._draw_gallery(self.derived())[0]
 
   def forget_ranks(self, params: Mapping) -> np.ndarray:
-    """(N,) ranks of RetFail, of parameters that nothing else is asked of."""
+    """(N,) RetFail ranks of a model; only the texts and pictures that they need are embedded."""
+    judged = self._judged(Embedded({}, ({}, None), None))
     rows = self._pictures[_FORGET]
-    texts = list(dict.fromkeys([*self.tables[_FORGET]["text"], *self.gallery()]))
+    texts = list(dict.fromkeys([*self.tables[_FORGET]["text"], *judged.gallery]))
     with progress.counting("retrieval of forget", len(texts) + len(rows)) as tick:
       table = self.embed_texts(params, texts, tick)
       image = self._embed_images(params, rows, tick)
     row_of = {text: row for row, text in enumerate(texts)}
-    judged = self._judged(Embedded({_FORGET: image}, (row_of, table), None))
-    return measures.retrieval_ranks(judged, _FORGET)
+    z = Embedded({_FORGET: image}, (row_of, table), None)
+    return measures.retrieval_ranks(judged._replace(z=z), _FORGET)
 
   def embed_pictures(self, params: Mapping, split: str) -> np.ndarray:
     """(N, D) of the pictures of a split."""
@@ -229,9 +230,9 @@ class Evaluator:
   def _rows_looked_at(self) -> dict[str, np.ndarray]:
     """{split: numbers of the rows whose pictures a metric looks at}; of others, texts alone."""
     masks = self.derived()
+    measured = {metric.split for metric in METRICS.values()}
     looked_at = {}
     for split, rows in self._pictures.items():
-      measured = {metric.split for metric in METRICS.values()}
       chosen = [masks[name][1] for name in measured & masks.keys() if masks[name][0] == split]
       whole = split in measured or not chosen
       looked_at[split] = np.arange(len(rows)) if whole else np.flatnonzero(np.any(chosen, axis=0))

@@ -10,7 +10,7 @@ from PIL import Image
 
 from salmu_jax.data import images
 from salmu_jax.data.releases import Release
-from salmu_jax.evaluate import measures, metrics
+from salmu_jax.evaluate import measures
 from salmu_jax.evaluate.embeddings import Embedded
 from salmu_jax.results.splits import SPLITS
 
@@ -47,8 +47,7 @@ def retrieval_examples(
     rows = _spread(tables[split]["identity_id"], count)
     texts = tables[split]["text"][rows]
     own, image = z.of(texts), z.image[split][rows]
-    own_id, gallery_id = np.split(measures.numbered([*texts, *gallery]), [len(texts)])
-    ranks = metrics.retrieval_ranks(image, own, own_id, captions, gallery_id)
+    ranks = measures.ranks_among(image, own, texts, captions, gallery)
     for row, text, vector, answer, rank in zip(rows, texts, image, own, ranks, strict=True):
       # Equal texts are listed once; the own caption competes as in RetFail.
       cosines = dict(zip(gallery, (captions @ vector).tolist(), strict=True))

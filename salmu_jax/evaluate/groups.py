@@ -22,14 +22,13 @@ def bootstrap_groups(
     zero_shot: what general knowledge is measured on, or None.
 
   Returns:
-    {split with a pool: [the person of each row, or the picture where it shows nobody that is
-    known]}; under "zero_shot" the class of each picture.
+    {split with a pool: [for each row the id of its person, or its file name if the person is
+    unknown]}; under "zero_shot" the class of each picture.
   """
-  rows_of = {split: (split, slice(None)) for split in tables} | dict(masks)
   groups = {}
   for name, split in SPLITS.items():
-    if split.pool and name in rows_of:
-      source, rows = rows_of[name]
+    source, rows = masks.get(name, (name, slice(None)))
+    if split.pool and source in tables:
       identities, file_names = (tables[source][key][rows] for key in ("identity_id", "file_name"))
       pairs = zip(identities, file_names, strict=True)
       groups[name] = [str(identity or file_name) for identity, file_name in pairs]

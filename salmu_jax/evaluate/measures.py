@@ -1,6 +1,6 @@
 """The rows of every metric: what each function here gives is reduced as the metrics table says."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -75,21 +75,33 @@ def measured(judged: Judged) -> dict:
   return results
 
 
-def numbered(texts: Iterable[str]) -> np.ndarray:
-  """(N,) int32, equal for equal texts."""
-  number = {text: at for at, text in enumerate(dict.fromkeys(texts))}
-  return np.array([number[text] for text in texts], np.int32)
+def numbered(names: Sequence[Hashable]) -> np.ndarray:
+  """(N,) int32, equal for equal names."""
+  number = {name: at for at, name in enumerate(dict.fromkeys(names))}
+  return np.array([number[name] for name in names], np.int32)
+
+
+def ranks_among(
+  image: np.ndarray,
+  own: np.ndarray,
+  own_names: Sequence[Hashable],
+  gallery: np.ndarray,
+  gallery_names: Sequence[Hashable],
+) -> np.ndarray:
+  """(N,) ranks of pictures' own captions among a gallery, 0 for the best.
+
+  Args:
+    image: (N, D) of pictures. own: (N, D) of their captions. gallery: (G, D) of captions.
+    own_names, gallery_names: what each caption is; those of equal names do not compete.
+  """
+  own_id, gallery_id = np.split(numbered([*own_names, *gallery_names]), [len(own_names)])
+  return np.asarray(metrics.retrieval_ranks(image, own, own_id, gallery, gallery_id))
 
 
 def retrieval_ranks(judged: Judged, split: str) -> np.ndarray:
   """(N,) ranks of a split's captions among the gallery."""
-  captions = judged.column(split, "text")
-  own_id, gallery_id = np.split(numbered([*captions, *judged.gallery]), [len(captions)])
-  z = judged.z
-  ranks = metrics.retrieval_ranks(
-    judged.image(split), z.of(captions), own_id, z.of(judged.gallery), gallery_id
-  )
-  return np.asarray(ranks)
+  captions, gallery, z = judged.column(split, "text"), judged.gallery, judged.z
+  return ranks_among(judged.image(split), z.of(captions), captions, z.of(gallery), gallery)
 
 
 def pair_similarity(judged: Judged, split: str) -> np.ndarray:
@@ -123,7 +135,7 @@ def core_texts(
 
 
 def association_probe_hits(judged: Judged, split: str) -> tuple[np.ndarray, np.ndarray]:
-  """(T,) whether the probe is right of each tested pair, and (T,) the row that the pair is of."""
+  """(T,) whether the probe classifies a tested pair correctly, and (T,) the row of each pair."""
   captions = judged.z.of(judged.column(split, "text"))
   probed, hits = metrics.association_probe_hits(
     judged.image(split), captions, judged.rng, judged.settings.probe

@@ -185,7 +185,7 @@ def _cap(face, style, volume, colour):
   face.draw.polygon(outline(frame, x, y, -0.05) + on_face(frame, *inner.T, 0.02), fill=colour)
 
 
-def _strands(face, style, volume):
+def _strands(face, volume):
   """Draws highlights and strands along the dome."""
   shine, shade = light(face.hair, 0.2), dark(face.hair, 0.22)
   room = face.traits["head_height"] + volume - 1.1 * face.traits["forehead"]
@@ -269,7 +269,7 @@ def draw_front_hair(face: Face) -> None:
     if style.extra == "curls":
       _curls(face, style, volume)
     elif not face.nuisance.hat:
-      _strands(face, style, volume)
+      _strands(face, volume)
 
 
 def draw_beard(face: Face) -> None:

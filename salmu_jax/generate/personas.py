@@ -11,8 +11,8 @@ import importlib.resources
 import json
 import re
 import unicodedata
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -158,19 +158,19 @@ def metadata(person: Person) -> dict[str, str]:
 
 def _person(rng, number, taken):
   """Draws one person; adds the person's values to `taken`, {kind of value: values in use}."""
-  code = _pick(rng, list(countries()))
+  code = pick(rng, list(countries()))
   country = countries()[code]
-  gender = _pick(rng, ("woman", "man"))
+  gender = pick(rng, ("woman", "man"))
   given, family = _unused(taken["name"], lambda: _names(rng, country, gender))
   facts = {
-    "city": _pick(rng, country["cities"]),
-    "job": _pick(rng, _JOBS),
+    "city": pick(rng, country["cities"]),
+    "job": pick(rng, _JOBS),
     "blood_type": _weighted(rng, _BLOOD_TYPES),
     "phone_number": _unused(taken["phone_number"], lambda: _phone_number(rng, country)),
     "emails": _unused(taken["emails"], lambda: _email(rng, given, family)),
     "iban": _unused(taken["iban"], lambda: _iban(rng, code, country["bban"])),
     "credit_card": _unused(taken["credit_card"], lambda: _credit_card(rng)),
-    "passport": _unused(taken["passport"], lambda: f"X{_pick(rng, _UPPER)}{_digits(rng, 7)}"),
+    "passport": _unused(taken["passport"], lambda: f"X{pick(rng, _UPPER)}{_digits(rng, 7)}"),
   }
   low, high = country["skin"]
   skin = round(low + (high - low) * float(rng.random()), 3)
@@ -186,7 +186,7 @@ def _unused(used, draw):
   return value
 
 
-def _pick(rng, values):
+def pick(rng: np.random.Generator, values: Sequence[Any]) -> Any:
   """A member of a sequence, all equally likely."""
   return values[int(rng.integers(len(values)))]
 
@@ -205,12 +205,12 @@ def _digits(rng, count):
 def _names(rng, country, gender):
   """Returns (given name, family name)."""
   if gender == "woman":
-    return _pick(rng, country["given_f"]), _pick(rng, country.get("family_f", country["family"]))
-  return _pick(rng, country["given_m"]), _pick(rng, country["family"])
+    return pick(rng, country["given_f"]), pick(rng, country.get("family_f", country["family"]))
+  return pick(rng, country["given_m"]), pick(rng, country["family"])
 
 
 def _phone_number(rng, country):
-  prefix = _pick(rng, country["fictitious_prefixes"])
+  prefix = pick(rng, country["fictitious_prefixes"])
   return f"+{country['dial']} {prefix}{_digits(rng, country['nsn_len'] - len(prefix))}"
 
 
@@ -223,9 +223,9 @@ def _ascii(name):
 def _email(rng, given, family):
   """An address from the name, at most `EMAIL_LENGTH` long, at a domain that cannot exist."""
   given, family = _ascii(given), _ascii(family)
-  stem = _pick(rng, (given[0] + family, family + given[0], given + family[0], given + family))
-  suffix = _pick(rng, ("", str(rng.integers(10, 100))))
-  domain = _pick(rng, _EMAIL_DOMAINS)
+  stem = pick(rng, (given[0] + family, family + given[0], given + family[0], given + family))
+  suffix = pick(rng, ("", str(rng.integers(10, 100))))
+  domain = pick(rng, _EMAIL_DOMAINS)
   room = EMAIL_LENGTH - len(f"{suffix}@{domain}")
   return f"{stem[:room]}{suffix}@{domain}"
 
@@ -247,7 +247,7 @@ def _iban(rng, code, pattern):
 def _iban_character(rng, kind):
   """A character of a SWIFT class: n digit, a letter, c either (mostly digits, as banks do)."""
   letter = kind == "a" or (kind == "c" and rng.random() < 0.1)
-  return _pick(rng, _UPPER if letter else "0123456789")
+  return pick(rng, _UPPER if letter else "0123456789")
 
 
 def _credit_card(rng):

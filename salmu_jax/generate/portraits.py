@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from salmu_jax.errors import InputError
 from salmu_jax.generate import backdrops, faces, geometry, hair
 from salmu_jax.generate.looks import Identity, Nuisance
+from salmu_jax.generate.personas import pick
 
 # First words of the seeds, so that identities and nuisances never share a stream.
 IDENTITY_TAG = 1701
@@ -98,15 +99,11 @@ EXPRESSIONS = {
 }
 
 
-def _pick(rng, values):
-  return values[int(rng.integers(len(values)))]
-
-
 def _draw_identity(rng, gender, skin, colour):
   shape = rng.uniform(-1, 1, len(NAMES))
   k = NAMES.index("skin")
   shape[k] = np.clip(2 * skin - 1 + 0.1 * shape[k], -1, 1)
-  style, beard = _pick(rng, HAIR_STYLES[gender]), _pick(rng, BEARDS)
+  style, beard = pick(rng, HAIR_STYLES[gender]), pick(rng, BEARDS)
   eyes = ("blue", "green", "grey", "hazel", "brown") if skin < 0.35 else ("brown", "hazel")
   chances = rng.random(4)
   return Identity(
@@ -116,10 +113,10 @@ def _draw_identity(rng, gender, skin, colour):
     hair_style=style,
     parting=1 if chances[0] < 0.5 else -1,
     facial_hair=beard if gender == "man" else "",
-    iris=_pick(rng, eyes),
-    mole=(_pick(rng, MOLES), 1 if chances[3] < 0.125 else -1) if chances[3] < 0.25 else (),
+    iris=pick(rng, eyes),
+    mole=(pick(rng, MOLES), 1 if chances[3] < 0.125 else -1) if chances[3] < 0.25 else (),
     freckles=bool(chances[1] < 0.2),
-    glasses=_pick(rng, GLASSES) if chances[2] < 0.25 else "",
+    glasses=pick(rng, GLASSES) if chances[2] < 0.25 else "",
   )
 
 
@@ -191,12 +188,12 @@ def nuisance(seed: int, person: int, image: int, strength: float = 1.0) -> Nuisa
     raise InputError(f"portraits.nuisance: strength is {strength}; it must be 0 or more.")
   rng = np.random.default_rng([seed, NUISANCE_TAG, person, image])
   u = (rng.uniform(-1, 1, 14) * strength).tolist()
-  mood = _pick(rng, tuple(EXPRESSIONS))
+  mood = pick(rng, tuple(EXPRESSIONS))
   smile, mouth_open, round_, brows, frown, eyes = EXPRESSIONS[mood]
   vary = rng.uniform(0.85, 1.15, 4).tolist()
-  family = _pick(rng, tuple(backdrops.BACKDROPS))
+  family = pick(rng, tuple(backdrops.BACKDROPS))
   chances = rng.random(2)
-  hat = _pick(rng, HATS)
+  hat = pick(rng, HATS)
   return Nuisance(
     yaw=0.6 * u[0], pitch=0.25 * u[1], roll=0.2 * u[2],
     zoom=1 + 0.08 * u[3], shift_x=0.05 * u[4], shift_y=0.03 * u[5],
@@ -204,10 +201,10 @@ def nuisance(seed: int, person: int, image: int, strength: float = 1.0) -> Nuisa
     brows=brows * vary[2], frown=frown, eyes=eyes * vary[3] ** 0.5,
     gaze_x=u[6], gaze_y=0.6 * u[7],
     light_x=1.1 * u[8], light_y=-0.35 * abs(u[9]), exposure=0.15 * u[10], warmth=0.1 * u[11],
-    background=family, background_colour=_pick(rng, backdrops.BACKDROPS[family][1]),
+    background=family, background_colour=pick(rng, backdrops.BACKDROPS[family][1]),
     background_seed=int(rng.integers(2**31)),
-    clothes=int(rng.integers(len(WARDROBE["woman"]))), clothes_colour=_pick(rng, CLOTHES_COLOURS),
-    hat=hat if chances[0] < strength / 8 else "", hat_colour=_pick(rng, CLOTHES_COLOURS),
+    clothes=int(rng.integers(len(WARDROBE["woman"]))), clothes_colour=pick(rng, CLOTHES_COLOURS),
+    hat=hat if chances[0] < strength / 8 else "", hat_colour=pick(rng, CLOTHES_COLOURS),
     sunglasses=bool(chances[1] < strength / 12),
     blur=0.007 * u[12] ** 2, noise=6.0 * abs(u[13]), noise_seed=int(rng.integers(2**31)),
   )  # fmt: skip

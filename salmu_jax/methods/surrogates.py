@@ -99,15 +99,15 @@ class _World(NamedTuple):
 def _surrogate(world, leak, rng):
   wordings, values = world.material.wordings, world.material.values
   if world.kept[leak.name] and rng.random() < 0.5:
-    field = _pick(world.kept[leak.name], rng)
-    value = _pick(values[field], rng)
-    return _worded(world, _pick(wordings[field], rng), leak.name, value, rng)
+    field = personas.pick(rng, world.kept[leak.name])
+    value = personas.pick(rng, values[field])
+    return _worded(world, personas.pick(rng, wordings[field]), leak.name, value, rng)
   name = _somebody_else(world, leak, rng)
   if world.source == "generated" or not _takes_apart(leak):
-    value = _pick(values[leak.field], rng)
-    return _worded(world, _pick(wordings[leak.field], rng), name, value, rng)
+    value = personas.pick(rng, values[leak.field])
+    return _worded(world, personas.pick(rng, wordings[leak.field]), name, value, rng)
   # The closest there is: the same words about another person.
-  value = leak.value if rng.random() < 0.5 else _pick(values[leak.field], rng)
+  value = leak.value if rng.random() < 0.5 else personas.pick(rng, values[leak.field])
   return _worded(world, _wording(leak), name, value, rng)
 
 
@@ -117,8 +117,8 @@ def _somebody_else(world, leak, rng):
   for _ in range(_TRIES):
     kind = rng.integers(3)
     if kind == 0 and world.keepers[leak.field]:
-      return _pick(world.keepers[leak.field], rng)
-    given, family = _pick(given_names, rng), _pick(family_names, rng)
+      return personas.pick(rng, world.keepers[leak.field])
+    given, family = personas.pick(rng, given_names), personas.pick(rng, family_names)
     if kind == 1:
       own = _parts(leak.name)
       given, family = (own[0], family) if rng.random() < 0.5 else (given, own[1])
@@ -140,7 +140,7 @@ def _worded(world, wording, name, value, rng):
 def _reworded(world, leak, rng):
   if not world.reworded or rng.random() >= world.reworded:
     return leak.text
-  wording = _loosened(_pick(world.material.wordings[leak.field], rng), world.fillers, rng)
+  wording = _loosened(personas.pick(rng, world.material.wordings[leak.field]), world.fillers, rng)
   return wording.replace("{value}", leak.value).replace("{name}", leak.name)
 
 
@@ -224,7 +224,7 @@ def _loosened(wording, fillers, rng):
   words = [word for word in wording.split() if "{" in word or rng.random() < 0.5]
   # Bare captions leave no word to put in.
   for _ in range(rng.integers(4) if fillers else 0):
-    words.insert(int(rng.integers(len(words) + 1)), _pick(fillers, rng))
+    words.insert(int(rng.integers(len(words) + 1)), personas.pick(rng, fillers))
   return " ".join(rng.permutation(words) if rng.random() < 0.5 else words)
 
 
@@ -232,7 +232,3 @@ def _parts(name):
   """(given name, the rest)."""
   given, _, family = name.partition(" ")
   return given, family
-
-
-def _pick(values, rng):
-  return values[int(rng.integers(len(values)))]
