@@ -47,15 +47,29 @@ def main(argv: list[str]) -> None:
 def parse(argv: list[str]) -> list[str]:
   """Parses the flags; raises the InputError of a config file as such, without absl's traceback."""
   try:
-    return flags.FLAGS(argv)
+    rest = flags.FLAGS(argv)
+    getattr(CONFIG.value, "seed", None)  # a file that could not be read fails at its first use
+    return rest
   except (flags.Error, InputError) as error:
     input_errors = [cause for cause in causes(error) if isinstance(cause, InputError)]
     if input_errors:
       # The innermost error: the outer ones carry a traceback in their text.
       raise input_errors[-1] from None
+    if str(error).startswith("flag --config."):
+      # Parsed once more, as below, the override of a field would be refused for being there twice.
+      raise InputError(f"A field has a value of the wrong type: {error}.") from error
     return app.parse_flags_with_usage(argv)
-  except AttributeError as error:
-    raise InputError(f"A --config.FIELD=VALUE names no field of the config: {error}") from error
+  except OSError as error:
+    reason = str(error).splitlines()[-1].strip()
+    raise InputError(
+      f"The file that --config names cannot be read ({reason}). Name one of configs/, such as "
+      "configs/mini.py."
+    ) from error
+  except (AttributeError, KeyError) as error:
+    raise InputError(
+      f"A --config.FIELD=VALUE names no field of the config: {error.args[0]}\nA method has fields "
+      "if the config runs it, as configs/mini.py:anchored runs anchored."
+    ) from error
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -48,7 +48,7 @@ def make_unlearner(
 
   Args:
     make: make(optimizer) -> Method.
-    settings: of the optimizer, as config.unlearn.NAME.optimizer; optimizers.SCHEDULE is not read.
+    settings: of the optimizer, as config.unlearn.NAME.optimizer; `unlearn` replaces its schedule.
     model: the CLIP module.
     mesh: the devices.
   """

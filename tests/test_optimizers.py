@@ -149,7 +149,7 @@ KERNEL = {"kernel": jnp.ones((2, 3))}
 
 def test_a_state_with_the_rates_of_another_run_is_the_state_of_that_run():
   run = optimizers.settings(1e-3, end=0.5)
-  tx = optimizers.make_optimizer(optimizers.settings(1e-2), 20, table_length=41)
+  tx = optimizers.make_optimizer(optimizers.settings(1e-2), 40)
   state = tx.init(KERNEL)
   replaced = optimizers.with_rates(state, run, 40)
   equal(replaced, optimizers.make_optimizer(run, 40).init(KERNEL))

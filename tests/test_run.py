@@ -216,6 +216,10 @@ def test_flags_that_name_unknown_things_teach(environment, tmp_path):
   refused(main(environment, tmp_path, "configs/smoke.py:finetun"), "Did you mean 'finetune'")
   refused(main(environment, tmp_path, CONFIG, "--config.pretrain.batch_size=0"), "batch_size = 0")
   refused(main(environment, tmp_path, CONFIG, "--config.pretrain.epoch=3.0"), 'mean "epochs"')
+  refused(main(environment, tmp_path, CONFIG, "--config.seed=a"), "--config.seed=a", "wrong type")
+  refused(main(environment, tmp_path, "configs/nosuch.py"), "configs/nosuch.py", "cannot be read")
+  absent = "--config.unlearn.anchored.budget=20"
+  refused(main(environment, tmp_path, CONFIG, absent), "'anchored'", "configs/mini.py:anchored")
   delet = "--config.method.loss=delet"
   refused(main(environment, tmp_path, CONFIG, delet), "config.method.loss", "Did you mean 'delete'")
   assert not list(tmp_path.iterdir())

@@ -63,7 +63,7 @@ class Bench:
       label: of the progress bar.
     """
     began, rows = time.monotonic(), self.data.release.counts["forget"]
-    steps, one_pass = stages.budget_steps(settings, rows), max(1, rows // settings.batch_size)
+    steps, one_pass = stages.budget_steps(settings, rows), stages.measuring_steps(settings, rows)
     unlearner = self._compiled(make, settings.optimizer)
     stream = lambda: contextlib.closing(
       stages.unlearning_batches(self.job, self.data, settings, unlearner.method.surrogates)

@@ -1,5 +1,6 @@
 """The study's tables, from results/*.json."""
 
+import functools
 import pathlib
 from collections.abc import Iterable
 
@@ -15,6 +16,7 @@ _NOT_YET = "Not run yet.\n"
 _ATTACKED = ("clean", "anchored", "reworded", "compromised")
 
 
+@functools.cache
 def records() -> dict[str, dict]:
   """{name: record}, in alphabetical order."""
   return {path.stem: files.read_json(path) for path in sorted(RESULTS.glob("*.json"))}

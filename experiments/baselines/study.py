@@ -69,7 +69,7 @@ class Study:
     steps = stages.budget_steps(settings, rows)
     unlearner = self._unlearner(name, settings, steps)
     batches = self._first_batches(data, settings, steps, unlearner.method.surrogates)
-    measured = lambda: batches[: max(1, rows // settings.batch_size)]
+    measured = lambda: batches[: stages.measuring_steps(settings, rows)]
     start = self.bounds["compromised"]
     return unlearn(unlearner, start, settings.optimizer, batches, steps, measured), steps
 

@@ -1,5 +1,6 @@
 """The study's tables from results/*.json: tuned, untuned, by budget, and against the paper."""
 
+import functools
 import pathlib
 from collections.abc import Sequence
 
@@ -14,12 +15,14 @@ SHOWN = ("RetFail_MRR", "AssocStr", "GenKnow", "InterIdSim", "IntraIdSim", "VisI
 NEAR = 0.1  # the largest distance between cosines that count as near in `picture`
 
 
+@functools.cache
 def studies() -> dict[str, dict]:
   """{method: its record}, in alphabetical order."""
   paths = sorted(RESULTS.glob("*.json"))
   return {path.stem: files.read_json(path) for path in paths if path.stem != "bounds"}
 
 
+@functools.cache
 def bounds() -> dict:
   """The metrics of Clean and Compromised, with the release, seed and device of the study."""
   return files.read_json(RESULTS / "bounds.json")

@@ -46,6 +46,11 @@ def budget_steps(run: ConfigDict, rows: int) -> int:
   return max(1, round(run.budget * rows / run.batch_size))
 
 
+def measuring_steps(run: ConfigDict, rows: int) -> int:
+  """The batches of one pass over the rows of forget, one at least, that a method measures."""
+  return max(1, rows // run.batch_size)
+
+
 def unlearn_schedule(job: Job, release: Release, name: str) -> train.Schedule:
   """The schedule of an unlearning run."""
   run = job.config.unlearn[name]
@@ -216,7 +221,7 @@ def _prepared(
   jitted = train.jitted_gradients(
     job.model, method, job.mesh, layout=layout, accumulate=job.config.accumulate
   )
-  steps = max(1, data.release.counts["forget"] // run.batch_size)
+  steps = measuring_steps(run, data.release.counts["forget"])
 
   def gradients():
     with (

@@ -58,7 +58,7 @@ def refuse(loss: str, retain_loss: str, names: Sequence[str]) -> None:
 
 
 def _those(what: Callable[[ChainEntry], bool], names: Sequence[str] | None = None) -> list[str]:
-  """The names, of all transformations if None, whose entry is so."""
+  """The names whose entry satisfies `what`, of `names` or, if None, of all transformations."""
   return [name for name in (CHAIN if names is None else names) if what(CHAIN[name])]
 
 
@@ -79,7 +79,7 @@ def _needs_forget(entry):
 
 
 def _learns_retain(entry):
-  """Whether it moves the weights by retain alone."""
+  """Whether it moves the weights even without a forget gradient."""
   return (entry.mixes or entry.stands == INSTEAD) and not _needs_forget(entry)
 
 

@@ -37,13 +37,13 @@ class ChainEntry(NamedTuple):
   make: makes it of its arguments, and of the run's `steps` and `seed` if it takes them.
   stands: BEFORE, INSTEAD or AFTER.
   prepare: makes the function that fills its state before the first step (`Method.prepares`).
-  reads: the halves without whose gradients its update is pointless, of "forget" and "retain".
+  reads: the halves, of "forget" and "retain", whose gradients every update needs.
   measures: the halves whose gradients it gathers at the starting parameters.
   mixes: whether it decides what share the retain gradient has in the update.
   rescales: whether it changes nothing but the length of the update.
   normalises: whether it brings both gradients to length one.
   goes_back: whether it goes back from what was learnt.
-  harmless: whether it goes with every other transformation, at any place.
+  harmless: whether it can stand beside any other transformation, in any order.
   """
 
   make: Callable[..., optax.GradientTransformation]

@@ -94,15 +94,15 @@ def composed(method: ConfigDict, schema: ConfigDict) -> dict[str, ConfigDict]:
     method: `config.method`; it may lack fields.
     schema: `config.method` with its defaults.
   """
-  parts = {field: method.get(field, schema[field]) for field in schema}
-  if not parts["loss"]:
+  values = {field: method.get(field, schema[field]) for field in schema}
+  if not values["loss"]:
     return {}
   run = schema.run.copy_and_resolve_references()
   with run.unlocked():
-    run.update(parts["run"])
+    run.update(values["run"])
     run.method = "compose"
-    run.args = ConfigDict({field: parts[field] for field in ("loss", "retain_loss", "chain")})
-  return {parts["name"] or compose.label(parts["loss"], parts["chain"]): run}
+    run.args = ConfigDict({field: values[field] for field in ("loss", "retain_loss", "chain")})
+  return {values["name"] or compose.label(values["loss"], values["chain"]): run}
 
 
 def training_settings(run: ConfigDict) -> dict[str, Any]:

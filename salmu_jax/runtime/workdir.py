@@ -79,8 +79,8 @@ def check_model_name(where: str, name: str) -> None:
   """
   if not name.replace("_", "").replace("-", "").isalnum() or name in ("clean", "compromised"):
     raise InputError(
-      f"{where}: {name!r} becomes a folder, so it is of letters, digits, '-' and '_', and not "
-      "'clean' or 'compromised'."
+      f"{where}: {name!r} becomes a folder, so it may hold only letters, digits, '-' and '_', and "
+      "is not 'clean' or 'compromised'."
     )
 
 

@@ -18,22 +18,18 @@ from salmu_jax.train.programs import (
 from salmu_jax.train.state import TrainState, init_params, new_state, start_state, state_layout
 from salmu_jax.train.step import (
   OBJECTIVES,
-  Objective,
   embed,
-  gradients_of,
   make_pretrain_step,
   make_unlearn_step,
 )
 
 __all__ = [
   "OBJECTIVES",
-  "Objective",
   "Program",
   "Schedule",
   "TrainState",
   "embed",
   "fit",
-  "gradients_of",
   "init_params",
   "jitted_gradients",
   "jitted_pretrain_step",

@@ -105,9 +105,9 @@ def _same_processes(folder):
   counts = {int(suffix.partition(".")[0]) for suffix in suffixes}
   if counts and counts != {jax.process_count()}:
     raise InputError(
-      f"The checkpoint {folder} is of {counts.pop()} process(es), and there are "
-      f"{jax.process_count()}. It goes on with any number of devices, but of as many processes; or "
-      "delete the folder above it to start anew."
+      f"The checkpoint {folder} was written by {counts.pop()} process(es), and this run has "
+      f"{jax.process_count()}. Start as many processes as wrote it (the number of devices may "
+      "differ), or delete the folder above it to start anew."
     )
 
 

@@ -4,6 +4,8 @@ Each optimizer works at a learning rate of 1, followed by `transforms.scale_by_r
 is a table in the optimizer's state, so one compiled step serves all learning rates and lengths.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,18 +61,14 @@ def settings(
   )
 
 
-def make_optimizer(
-  settings: ConfigDict, total_steps: int, *, table_length: int | None = None
-) -> optax.GradientTransformationExtraArgs:
+def make_optimizer(settings: ConfigDict, total_steps: int) -> optax.GradientTransformationExtraArgs:
   """The optimizer of a run, its learning rates in its state.
 
   Args:
     settings: see `settings`.
     total_steps: of the run.
-    table_length: entries of the table of learning rates; those of the run if None. Runs of
-      different lengths share a compiled step if their tables have one length.
   """
-  table = rate_table(settings, total_steps, table_length or total_steps + 1)
+  table = rate_table(settings, total_steps, total_steps + 1)
   return optax.chain(OPTIMIZERS[settings.name](settings), transforms.scale_by_rates(table))
 
 
@@ -96,8 +94,9 @@ def with_rates(opt_state: optax.OptState, settings: ConfigDict, total_steps: int
 def rate_table(settings: ConfigDict, total_steps: int, length: int) -> np.ndarray:
   """(length,) float32, the learning rate by number of steps taken; the last one stays.
 
-  Every entry has the bits of `make_schedule` compiled into a step. Only a compiled program gives
-  these: XLA divides by a constant as it multiplies by the reciprocal.
+  Every entry has the bits that `make_schedule` gives inside a compiled step. So it is compiled
+  here too: XLA turns a division by a constant into a multiplication by its reciprocal, which
+  rounds differently.
 
   Raises:
     InputError: `length` is too short for the run.
@@ -107,9 +106,18 @@ def rate_table(settings: ConfigDict, total_steps: int, length: int) -> np.ndarra
       f"A table of {length} learning rates is too short for a run of {total_steps} steps, which "
       f"needs {total_steps + 1}."
     )
+  return _compiled_table(*(settings[name] for name in SCHEDULE), total_steps, length)
+
+
+# A run's optimizer is made when the run is checked, and again when it trains.
+@functools.cache
+def _compiled_table(learning_rate, warmup, end, total_steps, length):
+  settings = ConfigDict({"learning_rate": learning_rate, "warmup": warmup, "end": end})
   schedule = make_schedule(settings, total_steps)
   one_by_one = jax.jit(lambda counts: jax.lax.map(schedule, counts))
-  return np.asarray(one_by_one(jnp.arange(length)), np.float32)
+  table = np.array(one_by_one(jnp.arange(length)), np.float32)
+  table.flags.writeable = False
+  return table
 
 
 def make_schedule(settings: ConfigDict, total_steps: int) -> optax.Schedule:

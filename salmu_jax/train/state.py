@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 
 from salmu_jax.models import clip
 from salmu_jax.runtime import sharding
+from salmu_jax.transforms import trees
 
 
 @flax.struct.dataclass
@@ -22,7 +23,7 @@ class TrainState:
 
 def new_state(params: optax.Params, tx: optax.GradientTransformation) -> TrainState:
   """The state before the first step, with copies of `params`."""
-  return TrainState(jnp.zeros((), jnp.int32), jax.tree.map(jnp.copy, params), tx.init(params))
+  return TrainState(jnp.zeros((), jnp.int32), trees.copy(params), tx.init(params))
 
 
 def start_state(

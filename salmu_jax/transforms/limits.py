@@ -115,7 +115,7 @@ def trust_region(radius: Positive) -> optax.GradientTransformationExtraArgs:
 
   def update(updates, state, params, **extra_args):
     del extra_args
-    wide = lambda x: x.astype(jnp.float32)
+    wide = trees.wide
     moved = jax.tree.map(lambda p, u, s: wide(p) + wide(u) - wide(s), params, updates, state.start)
     limit = radius * optax.tree.norm(trees.wide(state.start))
     size = optax.tree.norm(moved)

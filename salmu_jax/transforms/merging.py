@@ -38,7 +38,8 @@ def reflect_merged(
   The run is cut into legs of steps // legs updates. Each leg starts from theta0 with a fresh
   optimizer, so with the warm-up and the first part of its schedule. Its updates are scaled by a
   factor of its own; the factors are spaced evenly in the logarithm from 1 / spread to spread. The
-  last step makes the edit; steps left over before it rest at the start.
+  last step makes the edit. Steps left over between the last leg and that step leave the weights at
+  the start.
 
   Args:
     optimizer: of every leg. coefficient, legs: see above.
