@@ -3,9 +3,9 @@
 python main.py --config=configs/vit_b16.py --workdir=runs/vit_b16
 python main.py --config=configs/vit_b16.py --config.method.name=vlunlearn --workdir=runs/vit_b16
 
-Downloads data and weights at their pinned revisions, unlearns with every baseline, or the one
-named, and judges. Compromised is published as a PyTorch file: pip install -r requirements-torch.txt
-first. Add --config.imagenet=imagefolder:DIR to have GenKnow measured.
+Downloads data and weights at their pinned revisions, unlearns with the eight published methods, or
+the one named, and judges. Compromised is published as a PyTorch file: pip install -r
+requirements-torch.txt first. Add --config.imagenet=imagefolder:DIR to have GenKnow measured.
 """
 
 from configs import methods

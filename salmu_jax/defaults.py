@@ -48,13 +48,13 @@ def get_config() -> ConfigDict:
   config.pretrain = _pretrain()
   # Unlearning runs by name; each has the fields of unlearning_run.
   config.unlearn = ConfigDict()
-  # Which of the runs is done, or a method composed on the command line.
+  # Which run of config.unlearn to do, or a method composed on the command line.
   config.method = _method()
   # A model from elsewhere to judge too.
   config.judge = _judge()
   # How every model is judged.
   config.evaluate = _evaluate()
-  # How every model is attacked.
+  # How every model is attacked; the settings of an attack are in salmu_jax/attacks/NAME.py.
   config.attacks = attacks.settings()
   # Thresholds of the verdicts, all of them shares.
   config.diagnosis = _diagnosis()
@@ -139,8 +139,9 @@ def _method() -> ConfigDict:
   config = ConfigDict()
   # Do only the run of config.unlearn with this name. Empty: all of them. "none": none of them.
   config.name = ""
-  # Or compose a method and run it alone, under the name above, by default that of its parts. The
-  # losses are keys of FORGET_LOSSES and RETAIN_LOSSES in salmu_jax/methods/parts.py.
+  # The losses of a composed method: keys of FORGET_LOSSES and RETAIN_LOSSES in
+  # salmu_jax/methods/parts.py. Empty: nothing is composed. Else the composed method runs alone,
+  # under the name above, or that of its parts if there is none.
   config.loss = ""
   config.retain_loss = "contrastive"
   # Transformations: keys of CHAIN in that file; with arguments as ("keep_salient",
@@ -235,7 +236,7 @@ def unlearning_run(
   # Where these settings come from, stated in every result: "tuned" (chosen by the search),
   # "reproduction" (the authors') or "own" (anything else).
   run.tuning = tuning
-  # Set by itself: the digest of the settings that `tuning` describes. If one of them is changed
+  # Set automatically: the digest of the settings that `tuning` describes. If one of them is changed
   # later, results say "own".
   run.tuning_of = runs.tuned_digest(run)
   return run

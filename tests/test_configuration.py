@@ -188,6 +188,7 @@ def changed(path, value):
       r"config\.diagnosis\.holdout_kept = 5\.0; it is a share",
     ),
     ("unlearn.clean", defaults.unlearning_run(), r"unlearn\.clean.*not 'clean' or 'compromised'"),
+    ("imagenet", "/data/imagenet", r"config\.imagenet: '/data/imagenet' names no ImageNet"),
     ("unlearn.a/b", defaults.unlearning_run(), r"unlearn\.a/b: 'a/b' becomes a folder"),
   ],
 )

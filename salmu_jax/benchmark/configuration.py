@@ -6,6 +6,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from salmu_jax import attacks, defaults, fields
+from salmu_jax.data import imagenet
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import settings as evaluate_settings
 from salmu_jax.generate import plan
@@ -36,6 +37,8 @@ def check(config: ConfigDict, mesh: Mesh) -> None:
   fields.check_seed("config.seed", config.seed)
   if not config.release:
     plan.check(config.generate)
+  if config.imagenet:
+    imagenet.check_address(config.imagenet)
   attacks.check(config.attacks, check_batch)
   runs.check_method(config.method, list(config.unlearn), schema.method)
   external_models.check_judged(config)

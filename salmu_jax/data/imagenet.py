@@ -52,17 +52,23 @@ def open_source(address: str, field: str = "config.imagenet") -> ZeroShotSet:
   Raises:
     InputError: the address names no source, or its files are not whole; names field and file.
   """
-  kind, colon, place = address.partition(":")
-  if not colon or kind not in _SOURCES:
-    raise InputError(
-      f"{field}: {address!r} names no ImageNet; it must be "
-      "imagefolder:DIR, webdataset:DIR, tfds:DATA_DIR or tfds:, or be empty."
-    )
+  check_address(address, field)
+  kind, _, place = address.partition(":")
   rows, labels = _SOURCES[kind](place, field)
   labels = np.asarray(labels, np.int32)
   texts = class_texts()
   content = files.digest([labels.tolist(), rows.sizes()])
   return ZeroShotSet(_name(kind, labels), texts["classes"], texts["prompts"], rows, labels, content)
+
+
+def check_address(address: str, field: str = "config.imagenet") -> None:
+  """Raises InputError unless an address is one that `open_source` knows; opens nothing."""
+  kind, colon, _ = address.partition(":")
+  if not colon or kind not in _SOURCES:
+    raise InputError(
+      f"{field}: {address!r} names no ImageNet; it must be "
+      "imagefolder:DIR, webdataset:DIR, tfds:DATA_DIR or tfds:, or be empty."
+    )
 
 
 @functools.cache

@@ -16,6 +16,7 @@ from salmu_jax.errors import InputError
 from salmu_jax.report import submit
 from salmu_jax.results.collecting import collect, results_folder
 from salmu_jax.results.diagnosis import THRESHOLDS
+from salmu_jax.results.shares import SIDES
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,9 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
   )
   parser.add_argument("--out", help="folder for what is made; of one workdir, itself if not given")
   for name, value in THRESHOLDS.items():
-    flag = f"--{name.replace('_', '-')}"
-    about = f"the least share with which a model passes; default {value}"
-    parser.add_argument(flag, type=float, default=value, help=about)
+    sides = [side for side in SIDES.values() if side.threshold == name]
+    labels = " or ".join(side.label for side in sides)
+    about = f"a model with less {labels} is {sides[0].failure}; default {value}"
+    parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=value, help=about)
   args = parser.parse_args(argv)
   thresholds = {name: getattr(args, name) for name in THRESHOLDS}
   console = Console(width=None if sys.stdout.isatty() else 120)
