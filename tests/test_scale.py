@@ -163,7 +163,6 @@ def test_a_checkpoint_of_four_devices_goes_on_on_two_and_on_one(tmp_path):
         train.start_state(params, TX, mesh, layout),
         stream,
         train.Schedule(steps, 1, 2),
-        mesh=mesh,
         checkpoints=checkpoints,
         writer=log,
         progress=lambda done, row: None,

@@ -53,7 +53,6 @@ def fit(folder, step=STEP, schedule=SCHEDULE, tx=TX):
         train.start_state(PARAMS, tx, ONE),
         stream,
         schedule,
-        mesh=ONE,
         checkpoints=checkpoints,
         writer=log,
         progress=lambda done, row: None,

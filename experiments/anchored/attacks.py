@@ -73,6 +73,6 @@ class Asker:
 def attack(bench, params: Mapping) -> dict:
   """A model asked in every way, and taught again."""
   inputs = evaluation.attack_inputs(bench.job, bench.data, bench.evaluator, bench.params["clean"])
-  program = relearning.learner(inputs, _RELEARNING.learning_rate)
+  program = relearning.learner(inputs, _RELEARNING.learning_rate, _RELEARNING.batch_size)
   relearnt = relearning.relearn(inputs, program, params, _SHARE, _RELEARNING)
   return {"asked": Asker(bench).ask(params), "relearned": relearnt["MRR"]}

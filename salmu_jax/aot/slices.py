@@ -135,7 +135,7 @@ def steps(config: ConfigDict, mesh: Mesh) -> dict[str, Step]:
   for name, run in config.unlearn.items():
     optimizer = optimizers.make_optimizer(run.optimizer, _STEPS)
     method = base.build(MAKERS[run.method], optimizer, run.args.to_dict(), steps=_STEPS, seed=0)
-    program = train.unlearn_program(config, model, mesh, method)
+    program = train.unlearn_program(config, model, mesh, method, run.batch_size)
     unlearning = _unlearning(program, model, mesh, run.batch_size, method)
     programs[f"unlearn {name}"] = unlearning
     if method.prepares:
@@ -148,7 +148,7 @@ def _pretraining(program: train.Program, model: CLIP, mesh: Mesh, batch_size: in
   state = _state(program, model)
   arguments = lambda size: (state, _pairs(model.sizes, mesh, size, ("text",)))
   count = lambda size: flops.training_step(model.sizes, size)
-  return Step(program.step, arguments, batch_size, count)
+  return Step(program.jitted, arguments, batch_size, count)
 
 
 def _unlearning(
@@ -165,7 +165,7 @@ def _unlearning(
 
   # The reference and the generic captions come on top where a method reads them.
   count = lambda size: len(method.reads) * flops.training_step(model.sizes, size)
-  return Step(program.step, arguments, batch_size, count)
+  return Step(program.jitted, arguments, batch_size, count)
 
 
 def _measuring(

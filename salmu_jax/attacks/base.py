@@ -36,7 +36,8 @@ class Inputs(NamedTuple):
     leaks: of forget, in the order of its rows.
     seed: of all draws.
     name_prompt: how a person is named; {} stands for the name.
-    program: program(method) -> the step that trains with the method on this mesh.
+    program: program(method, batch size, texts) -> the step that trains with the method on this
+      mesh, see `train.unlearn_program`.
     mesh: the devices to train on.
     image_size: of the training pictures, in pixels.
     threads: that prepare training rows.
@@ -48,7 +49,7 @@ class Inputs(NamedTuple):
   leaks: Sequence[Leak]
   seed: int
   name_prompt: str
-  program: Callable[[Method], Program]
+  program: Callable[[Method, int, Mapping[str, Any]], Program]
   mesh: jax.sharding.Mesh
   image_size: int
   threads: int = 1

@@ -19,8 +19,7 @@ from salmu_jax.errors import InputError
 from salmu_jax.evaluate import metrics
 from salmu_jax.evaluate.embeddings import Embedded
 from salmu_jax.methods.base import Method
-from salmu_jax.methods.batches import unlearning_batches
-from salmu_jax.runtime import sharding
+from salmu_jax.methods.batches import unlearning_examples
 from salmu_jax.train import optimizers
 
 
@@ -73,7 +72,7 @@ def check_data(config: ConfigDict, where: str, release: Release) -> None:
 
 def make(inputs: Inputs, config: ConfigDict) -> Run:
   """Returns run(params, z), see `base.Attack`. The step is compiled once for all models."""
-  program = learner(inputs, config.learning_rate)
+  program = learner(inputs, config.learning_rate, config.batch_size)
 
   def run(params: Params, z: Embedded) -> Finding:
     del z
@@ -86,12 +85,14 @@ def make(inputs: Inputs, config: ConfigDict) -> Run:
   return run
 
 
-def learner(inputs: Inputs, learning_rate: float) -> train.Program:
+def learner(inputs: Inputs, learning_rate: float, batch_size: int) -> train.Program:
   """The step that learns forget and retain, contrastively and with AdamW."""
   constant = optimizers.settings(learning_rate, warmup=0.0, end=1.0)
   optimizer = optimizers.make_optimizer(constant, 1)
   tx = optax.chain(transforms.add_retain(1.0), optimizer)
-  return inputs.program(Method(losses.contrastive, losses.contrastive, tx))
+  examples = unlearning_examples(inputs.data, image_size=inputs.image_size, seed=inputs.seed)
+  method = Method(losses.contrastive, losses.contrastive, tx)
+  return inputs.program(method, batch_size, pipeline.sample_texts(examples))
 
 
 def relearn(
@@ -124,17 +125,13 @@ def relearn(
   state = train.start_state(params, program.tx, inputs.mesh, program.layout)
   mrr = lambda params: metrics.mean_reciprocal_rank(inputs.evaluator.forget_ranks(params)[others])
   curve = {0: mrr(params)}
-  with contextlib.closing(
-    unlearning_batches(
-      inputs.data._replace(records=records),
-      config.batch_size,
-      image_size=inputs.image_size,
-      seed=inputs.seed,
-      threads=inputs.threads,
-    )
-  ) as batches:
-    for step, batch in enumerate(itertools.islice(batches, max(config.steps)), start=1):
-      state, _ = program.step(state, params, sharding.put_batch(batch, inputs.mesh))
+  examples = unlearning_examples(
+    inputs.data._replace(records=records), image_size=inputs.image_size, seed=inputs.seed
+  )
+  stream = pipeline.start(examples, config.batch_size, threads=inputs.threads)
+  with contextlib.closing(stream):
+    for step, batch in enumerate(itertools.islice(stream, max(config.steps)), start=1):
+      state, _ = program.step(state, params, batch)
       if step in config.steps:
         curve[step] = mrr(state.params)
   return {"rows": len(learnt), "MRR": curve}

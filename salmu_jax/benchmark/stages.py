@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import grain
 import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
@@ -113,8 +114,6 @@ def pretrain(job: Job, data: Data, name: str) -> dict[str, Any]:
   config, schedule = job.config, pretrain_schedule(job, data.release, name)
 
   def work(folder: pathlib.Path) -> dict[str, Any]:
-    step, tx, layout = train.pretrain_program(config, job.model, job.mesh, schedule.total_steps)
-    params = train.init_params(job.model, config.seed, job.mesh, config.sharding)
     examples = pipeline.training_examples(
       pipeline.open_training(data.records, name, data.splits(name)),
       data.tokenizer,
@@ -123,10 +122,14 @@ def pretrain(job: Job, data: Data, name: str) -> dict[str, Any]:
       area=config.pretrain.crop_area,
       flip=config.pretrain.flip,
     )
-    state = train.start_state(params, tx, job.mesh, layout)
     size, threads = config.pretrain.batch_size, config.reader_threads
+    program = train.pretrain_program(
+      config, job.model, job.mesh, schedule.total_steps, pipeline.sample_texts(examples)
+    )
+    params = train.init_params(job.model, config.seed, job.mesh, config.sharding)
+    state = train.start_state(params, program.tx, job.mesh, program.layout)
     with contextlib.closing(pipeline.start(examples, size, threads=threads)) as stream:
-      facts, _ = _train(job, data.tokenizer, folder, name, step, state, stream, schedule)
+      facts, _ = _train(job, data.tokenizer, folder, name, program.step, state, stream, schedule)
     return {**facts, "reads": list(data.splits(name)), "moves": "all parameters"}
 
   workdir.run_stage(folder, f"pretrain {name}", pretrain_settings(job, data.digests), work)
@@ -163,12 +166,13 @@ def unlearn(job: Job, data: Data, name: str, compromised: dict[str, Any]) -> dic
 
   def work(folder: pathlib.Path) -> dict[str, Any]:
     method = make_method(job, data.release, name)
-    jitted, tx, layout = train.unlearn_program(config, job.model, job.mesh, method)
-    state = train.start_state(compromised, tx, job.mesh, layout)
+    texts = pipeline.sample_texts(_unlearning_examples(job, data, method.surrogates))
+    program = train.unlearn_program(config, job.model, job.mesh, method, run.batch_size, texts)
+    state = train.start_state(compromised, program.tx, job.mesh, program.layout)
     # A checkpoint holds what was measured before it.
     if method.prepares and not checkpoint.any_in(folder / "checkpoints"):
-      state = _prepared(job, data, name, method, state, compromised, layout)
-    step = lambda state, batch: jitted(state, compromised, batch)
+      state = _prepared(job, data, name, method, state, compromised, program.layout)
+    step = lambda state, batch: program.step(state, compromised, batch)
     with contextlib.closing(unlearning_batches(job, data, run, method.surrogates)) as stream:
       facts, unlearned = _train(job, data.tokenizer, folder, name, step, state, stream, schedule)
     return {
@@ -196,15 +200,14 @@ def moved(before: dict[str, Any], after: dict[str, Any]) -> str:
 def unlearning_batches(
   job: Job, data: Data, run: ConfigDict, surrogates: Surrogates | None = None
 ) -> Iterator[dict[str, Any]]:
-  """The batches of a run, see `methods.batches.unlearning_batches`."""
-  return batches.unlearning_batches(
-    data,
-    run.batch_size,
-    image_size=job.model.sizes.image_size,
-    seed=job.config.seed,
-    threads=job.config.reader_threads,
-    surrogates=surrogates,
-  )
+  """The batches of a run; a checkpointable iterator, which `close` ends."""
+  examples = _unlearning_examples(job, data, surrogates)
+  return pipeline.start(examples, run.batch_size, threads=job.config.reader_threads)
+
+
+def _unlearning_examples(job: Job, data: Data, surrogates: Surrogates | None) -> grain.MapDataset:
+  size, seed = job.model.sizes.image_size, job.config.seed
+  return batches.unlearning_examples(data, image_size=size, seed=seed, surrogates=surrogates)
 
 
 def _prepared(
@@ -260,7 +263,6 @@ def _train(
       state,
       stream,
       schedule,
-      mesh=job.mesh,
       checkpoints=checkpoints,
       writer=log,
       progress=lambda done, row: update(done, "  ".join(f"{k} {v:.3g}" for k, v in row.items())),

@@ -6,6 +6,7 @@ training on a holdout voids the result (README, The data).
 
 import contextlib
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from typing import Any
 
 import grain
 import jax
@@ -122,6 +123,21 @@ def training_examples(
   # The slice takes everything. It stays because grain seeds each step by its place in the chain:
   # without it, draws would differ from those behind the kept results.
   return rows.seed(seed).shuffle().repeat()[0::1].random_map(example)
+
+
+def sample_texts(examples: grain.MapDataset, count: int = 512) -> dict[str, Any]:
+  """The texts of the first examples, as a batch has them: arrays (count, ..., L) in dicts.
+
+  Args:
+    examples: see `training_examples` and `zip_halves`; the same on all processes.
+  """
+
+  def texts(example):
+    if not isinstance(example, dict):
+      return example
+    return {name: texts(value) for name, value in example.items() if name != "image"}
+
+  return jax.tree.map(lambda *rows: np.stack(rows), *[texts(examples[k]) for k in range(count)])
 
 
 def zip_halves(halves: Mapping[str, grain.MapDataset]) -> grain.MapDataset:

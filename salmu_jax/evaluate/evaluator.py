@@ -16,6 +16,7 @@ from salmu_jax.data.zero_shot import ZeroShotSet
 from salmu_jax.evaluate import class_weights, examples, groups, measures, metrics
 from salmu_jax.evaluate.embeddings import Embedded, jitted_encoders
 from salmu_jax.evaluate.measures import Judged
+from salmu_jax.models import lengths
 from salmu_jax.models.clip import CLIP
 from salmu_jax.results import breakdown, splits
 from salmu_jax.results.metrics_table import METRICS
@@ -269,11 +270,13 @@ class Evaluator:
     tick: Callable[[int], None] = lambda count: None,
   ) -> np.ndarray:
     """(N, D) of texts, in their order; tick(count) is called as they are done."""
-    size = self._settings.batch_size
-    parts = []
+    size, tokens, parts = self._settings.batch_size, self._tokenizer(texts), []
+    # The shortest first, so that the texts of a batch are of about one length.
+    order = np.argsort(lengths.of(tokens), kind="stable")
     for at in range(0, len(texts), size):
-      tokens = self._tokenizer(texts[at : at + size])
-      whole = sharding.put_whole_batch(pipeline.filled(tokens, size), self._mesh)
-      parts.append(jax.device_get(self._texts(params, whole))[: len(tokens)])
-      tick(len(tokens))
-    return np.concatenate(parts)
+      batch = lengths.cut(tokens[order[at : at + size]])
+      whole = sharding.put_whole_batch(pipeline.filled(batch, size), self._mesh)
+      parts.append(jax.device_get(self._texts(params, whole))[: len(batch)])
+      tick(len(batch))
+    table = np.concatenate(parts)
+    return table[np.argsort(order)]

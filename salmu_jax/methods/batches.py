@@ -13,27 +13,17 @@ from salmu_jax.methods.base import Surrogates
 _FORGET_ORDER, _RETAIN_ORDER = 2, 3  # streams of `pipeline.order_seed`
 
 
-def unlearning_batches(
-  data: Data,
-  batch_size: int,
-  *,
-  image_size: int,
-  seed: int,
-  threads: int = 1,
-  surrogates: Surrogates | None = None,
-) -> grain.DatasetIterator:
-  """Endless batches {"forget": half, "retain": half}; their order is the same for every method.
+def unlearning_examples(
+  data: Data, *, image_size: int, seed: int, surrogates: Surrogates | None = None
+) -> grain.MapDataset:
+  """Endless {"forget": example, "retain": example}; their order is the same for every method.
 
-  A half that the release has no rows for is left out.
+  A half that the release has no rows for is left out. Batches of them come from `pipeline.start`.
 
   Args:
     data: its forget and retain are read, nothing else.
-    batch_size: rows of each half, over all processes.
-    image_size: of the pictures. seed: of the run. threads: how many prepare rows.
+    image_size: of the pictures. seed: of the run.
     surrogates: `Method.surrogates`, for the forget half.
-
-  Returns:
-    A checkpointable iterator; `close` it to end its threads.
   """
   captions = surrogate_captions(data, surrogates, seed)
   halves = {
@@ -48,7 +38,7 @@ def unlearning_batches(
     for half, order in (("forget", _FORGET_ORDER), ("retain", _RETAIN_ORDER))
     if data.splits(half)
   }
-  return pipeline.start(pipeline.zip_halves(halves), batch_size, threads=threads)
+  return pipeline.zip_halves(halves)
 
 
 def surrogate_captions(

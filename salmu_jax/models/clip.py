@@ -4,6 +4,7 @@ Radford et al., Learning Transferable Visual Models From Natural Language Superv
 parameter shapes and order of operations as in OpenCLIP's `CLIP` (ViT + causal text transformer).
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -11,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from salmu_jax.models import leaves
+from salmu_jax.models import leaves, lengths
+from salmu_jax.models.lengths import Groups
 
 LOGIT_SCALE_INIT = np.log(1 / 0.07)
 LOGIT_SCALE_MAX = 100.0
@@ -247,15 +249,35 @@ class CLIP(nn.Module):
     text: jax.Array,
     generic: jax.Array | None = None,
     surrogate: jax.Array | None = None,
+    groups: Mapping[str, Groups] | None = None,
   ) -> Embeddings:
-    """image (B, S, S, 3), text and generic (B, L), surrogate (B, K, L) int32 -> Embeddings."""
-    u, v = self.encode_image(image), self.encode_text(text)
-    generic = None if generic is None else self.encode_text(generic)
-    bias = self.logit_bias if self.bias else None
-    if surrogate is not None:
-      flat = self.encode_text(surrogate.reshape(-1, surrogate.shape[-1]))
-      surrogate = flat.reshape(*surrogate.shape[:2], -1)
-    return Embeddings(u, v, self.scale(), generic, bias, surrogate)
+    """Embeds a batch of pairs.
+
+    Args:
+      image: (B, S, S, 3) normalised float.
+      text: (B, L) int32.
+      generic: (B, L) int32 or None.
+      surrogate: (B, K, L) int32 or None.
+      groups: {name of one of these texts: how it is embedded}, see `lengths.encode`; others, or all
+        if None, at the full context.
+    """
+    groups = groups or {}
+
+    def encoded(name, tokens):
+      if tokens is None:
+        return None
+      flat = tokens.reshape(-1, tokens.shape[-1])
+      rows = lengths.encode(self.encode_text, flat, groups.get(name))
+      return rows.reshape(*tokens.shape[:-1], -1)
+
+    return Embeddings(
+      self.encode_image(image),
+      encoded("text", text),
+      self.scale(),
+      encoded("generic", generic),
+      self.logit_bias if self.bias else None,
+      encoded("surrogate", surrogate),
+    )
 
   def encode_image(self, image: jax.Array) -> jax.Array:
     """image (B, S, S, 3) normalised float -> (B, D) unit rows."""

@@ -5,10 +5,8 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from salmu_jax.errors import InputError, Stopped
-from salmu_jax.runtime import sharding
 from salmu_jax.train.checkpoint import Checkpoints
 from salmu_jax.train.state import TrainState
 from salmu_jax.train.writer import Writer
@@ -28,7 +26,6 @@ def fit(
   iterator: Iterator,
   schedule: Schedule,
   *,
-  mesh: Mesh,
   checkpoints: Checkpoints,
   writer: Writer,
   progress: Callable[[int, dict[str, float]], None],
@@ -40,11 +37,10 @@ def fit(
   Metrics stay on the device between log lines; a logged value is the mean since the last line.
 
   Args:
-    step: step(state, batch) -> (state, metrics), jitted.
+    step: step(state, batch) -> (state, metrics), on host batches, see `programs.Program`.
     state: the state to start from; donated.
     iterator: a checkpointable iterator of host batches.
     schedule: the length of the run.
-    mesh: the devices.
     checkpoints: where the state is saved and restored.
     writer: where metrics are logged.
     progress: progress(done, metrics), called with the number of finished steps.
@@ -59,7 +55,7 @@ def fit(
   writer.resume(first - 1)
   progress(first - 1, {})
   for now in range(first, schedule.total_steps + 1):
-    state, metrics = step(state, sharding.put_batch(next(iterator), mesh))
+    state, metrics = step(state, next(iterator))
     waiting.append(metrics)
     if due(now, schedule.log_every, schedule.total_steps):
       _log(now, waiting, checkpoints, writer, progress)

@@ -3,8 +3,8 @@
 The trainer, the studies, the tests and the ahead-of-time compile checks all run these programs.
 """
 
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -12,7 +12,8 @@ import optax
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from salmu_jax.models import clip
+from salmu_jax.models import clip, lengths
+from salmu_jax.models.lengths import Groups
 from salmu_jax.runtime import sharding
 from salmu_jax.train import optimizers
 from salmu_jax.train.state import TrainState, state_layout
@@ -29,34 +30,119 @@ from salmu_jax.train.step import (
 class Program(NamedTuple):
   """A step as the trainer runs it.
 
-  step: the jitted step.
+  step: the step on this process's rows of a batch, see `on_host_batches`.
+  jitted: the step on global arrays, with the texts of every batch cut as the groups say.
   tx: the transformation that makes the optimizer's state.
   layout: the sharding of the state, a TrainState of NamedSharding.
   """
 
   step: Callable
+  jitted: Callable
   tx: optax.GradientTransformation
   layout: TrainState
 
 
-def pretrain_program(config: ConfigDict, model: nn.Module, mesh: Mesh, total_steps: int) -> Program:
-  """The step that pretrains `model` as `config` says."""
+def pretrain_program(
+  config: ConfigDict,
+  model: nn.Module,
+  mesh: Mesh,
+  total_steps: int,
+  texts: Mapping[str, Any] | None = None,
+) -> Program:
+  """The step that pretrains `model` as `config` says.
+
+  Args:
+    config: the whole config.
+    model: the CLIP module.
+    mesh: the devices.
+    total_steps: of the run.
+    texts: tokens like those of the batches, by whose lengths texts are cut, see
+      `lengths.choose_each`; None to embed all texts at the full context.
+  """
+  groups = _groups(texts, config.pretrain.batch_size, mesh, config.accumulate)
   tx = optimizers.make_optimizer(config.pretrain.optimizer, total_steps)
   layout = state_layout(clip.shapes(model), tx, mesh, config.sharding)
-  objective = OBJECTIVES[config.pretrain.loss](mesh)
-  step = jitted_pretrain_step(
-    model, tx, mesh, objective, layout=layout, accumulate=config.accumulate
+  jitted = lambda groups: jitted_pretrain_step(
+    model,
+    tx,
+    mesh,
+    OBJECTIVES[config.pretrain.loss](mesh),
+    layout=layout,
+    accumulate=config.accumulate,
+    groups=groups,
   )
-  return Program(step, tx, layout)
+  step = on_host_batches(jitted, mesh, groups, config.accumulate)
+  return Program(step, jitted(groups), tx, layout)
 
 
 def unlearn_program(
-  config: ConfigDict, model: nn.Module, mesh: Mesh, method: UnlearningMethod
+  config: ConfigDict,
+  model: nn.Module,
+  mesh: Mesh,
+  method: UnlearningMethod,
+  batch_size: int,
+  texts: Mapping[str, Any] | None = None,
 ) -> Program:
-  """The step that unlearns with `method` as `config` says."""
+  """The step that unlearns with `method` as `config` says.
+
+  Args:
+    config: the whole config.
+    model: the CLIP module.
+    mesh: the devices.
+    method: two losses and a transformation.
+    batch_size: rows of a half, over all devices.
+    texts: {half: as for `pretrain_program`}, or None.
+  """
+  groups = _groups(texts, batch_size, mesh, config.accumulate)
   layout = state_layout(clip.shapes(model), method.tx, mesh, config.sharding)
-  step = jitted_unlearn_step(model, method, mesh, layout=layout, accumulate=config.accumulate)
-  return Program(step, method.tx, layout)
+  jitted = lambda groups: jitted_unlearn_step(
+    model, method, mesh, layout=layout, accumulate=config.accumulate, groups=groups
+  )
+  step = on_host_batches(jitted, mesh, groups, config.accumulate)
+  return Program(step, jitted(groups), method.tx, layout)
+
+
+def _groups(texts, batch_size, mesh, parts):
+  return lengths.choose_each(texts, batch_size // (mesh.size * parts), mesh.size) if texts else None
+
+
+def on_host_batches(
+  jitted: Callable[[Any], Callable], mesh: Mesh, groups: Any, parts: int
+) -> Callable:
+  """Returns call(*arrays, batch) on this process's rows of a batch, as numpy arrays.
+
+  The program that cuts the texts runs where they fit `groups`, and elsewhere the one that takes
+  them at the full context; both give the same up to rounding. One process looks before it starts
+  either. Several processes have to agree, and would wait for one another in every step, so there
+  one program holds both and decides by the whole batch.
+
+  Args:
+    jitted: jitted(groups) -> the program on global arrays; groups is None for the full context.
+    mesh: the devices.
+    groups: see `lengths.fit`; None for the full context.
+    parts: that a batch is embedded in, see `salmu_jax.train.accumulate`.
+  """
+  whole = jitted(None)
+  if not groups:
+    return lambda *args: whole(*args[:-1], sharding.put_batch(args[-1], mesh))
+  short = jitted(groups)
+  if jax.process_count() > 1:
+    either = both(short, whole, groups, parts)
+    return lambda *args: either(*args[:-1], sharding.put_batch(args[-1], mesh))
+
+  def call(*args):
+    program = short if lengths.fit(args[-1], groups, parts) else whole
+    return program(*args[:-1], sharding.put_batch(args[-1], mesh))
+
+  return call
+
+
+def both(short: Callable, whole: Callable, groups: Any, parts: int) -> Callable:
+  """One program of two: `short` where the texts of the batch, the last argument, fit `groups`."""
+  return jax.jit(
+    lambda *args: jax.lax.cond(lengths.fit(args[-1], groups, parts), short, whole, *args),
+    donate_argnums=0,
+  )
 
 
 def jitted_pretrain_step(
@@ -67,6 +153,7 @@ def jitted_pretrain_step(
   *,
   layout: TrainState | None = None,
   accumulate: int = 1,
+  groups: Mapping[str, Groups] | None = None,
 ) -> Callable:
   """The compiled pretraining step; the state is donated.
 
@@ -77,12 +164,13 @@ def jitted_pretrain_step(
     objective: an Objective for this mesh; CLIP's contrastive loss if None.
     layout: of the state, see `state_layout`; whole copies if None.
     accumulate: parts that the batch is embedded in, see `salmu_jax.train.accumulate`.
+    groups: of the texts of a batch, which have to `lengths.fit`; None for the full context.
   """
   objective = objective or OBJECTIVES["contrastive"](mesh)
   whole, rows = sharding.replicated(mesh), sharding.over_batch(mesh)
   layout = layout or whole
   return jax.jit(
-    make_pretrain_step(model, tx, objective, accumulate),
+    make_pretrain_step(model, tx, objective, accumulate, groups),
     donate_argnums=0,
     in_shardings=(layout, rows),
     out_shardings=(layout, whole),
@@ -96,15 +184,16 @@ def jitted_unlearn_step(
   *,
   layout: TrainState | None = None,
   accumulate: int = 1,
+  groups: Mapping[str, Mapping[str, Groups]] | None = None,
 ) -> Callable:
   """The compiled unlearning step; the state is donated, the reference is not.
 
-  Args: see `jitted_pretrain_step`.
+  Args: see `jitted_pretrain_step`; `groups` by half.
   """
   whole, rows = sharding.replicated(mesh), sharding.over_batch(mesh)
   layout = layout or TrainState(whole, whole, whole)
   return jax.jit(
-    make_unlearn_step(model, method, accumulate),
+    make_unlearn_step(model, method, accumulate, groups),
     donate_argnums=0,
     in_shardings=(layout, layout.params, rows),
     out_shardings=(layout, whole),

@@ -1,7 +1,7 @@
 """The steps of pretraining and unlearning, as pure functions of a state and a batch."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple, Protocol
 
 import flax.linen as nn
@@ -14,6 +14,7 @@ from salmu_jax.data import images
 from salmu_jax.errors import InputError
 from salmu_jax.losses import Loss, sharded
 from salmu_jax.models.clip import Embeddings
+from salmu_jax.models.lengths import Groups
 from salmu_jax.train.accumulate import embed_in_parts, value_and_grad
 from salmu_jax.train.state import TrainState
 
@@ -48,7 +49,12 @@ OBJECTIVES = {
 }
 
 
-def embed(model: nn.Module, params: optax.Params, batch: dict[str, jax.Array]) -> Embeddings:
+def embed(
+  model: nn.Module,
+  params: optax.Params,
+  batch: dict[str, jax.Array],
+  groups: Mapping[str, Groups] | None = None,
+) -> Embeddings:
   """Embeddings of a batch.
 
   Args:
@@ -56,13 +62,19 @@ def embed(model: nn.Module, params: optax.Params, batch: dict[str, jax.Array]) -
     params: its parameters.
     batch: {"image": (B, S, S, 3) uint8, "text": (B, L) int32}, and optionally "generic" (B, L)
       and "surrogate" (B, K, L).
+    groups: {name of a text of the batch: how it is embedded}; None for the full context.
   """
-  picture, more = images.normalise(batch["image"]), (batch.get("generic"), batch.get("surrogate"))
-  return model.apply({"params": params}, picture, batch["text"], *more)
+  texts = [batch.get(name) for name in ("text", "generic", "surrogate")]
+  more = {"groups": groups} if groups else {}
+  return model.apply({"params": params}, images.normalise(batch["image"]), *texts, **more)
 
 
 def make_pretrain_step(
-  model: nn.Module, tx: optax.GradientTransformation, objective: Objective, accumulate: int = 1
+  model: nn.Module,
+  tx: optax.GradientTransformation,
+  objective: Objective,
+  accumulate: int = 1,
+  groups: Mapping[str, Groups] | None = None,
 ) -> Callable:
   """Returns step(state, batch) -> (state, metrics); batch is {"image", "text"} of B rows.
 
@@ -71,6 +83,7 @@ def make_pretrain_step(
     tx: the optimizer.
     objective: the loss to minimise and the accuracy to log.
     accumulate: parts that the batch is embedded in, see `salmu_jax.train.accumulate`.
+    groups: of its texts, see `embed`.
   """
 
   def loss_of(z):
@@ -79,7 +92,7 @@ def make_pretrain_step(
   def step(state, batch):
     batch = {"image": batch["image"], "text": batch["text"]}
     (loss, (accuracy, scale)), grads = value_and_grad(
-      loss_of, functools.partial(embed, model), state.params, batch, accumulate
+      loss_of, functools.partial(embed, model, groups=groups), state.params, batch, accumulate
     )
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     metrics = {
@@ -93,7 +106,12 @@ def make_pretrain_step(
   return step
 
 
-def make_unlearn_step(model: nn.Module, method: UnlearningMethod, accumulate: int = 1) -> Callable:
+def make_unlearn_step(
+  model: nn.Module,
+  method: UnlearningMethod,
+  accumulate: int = 1,
+  groups: Mapping[str, Mapping[str, Groups]] | None = None,
+) -> Callable:
   """Returns step(state, reference, batch) -> (state, metrics).
 
   batch = {"forget": half, "retain": half}; `reference` holds the parameters the run started from. A
@@ -103,10 +121,11 @@ def make_unlearn_step(model: nn.Module, method: UnlearningMethod, accumulate: in
     model: the CLIP module.
     method: two losses and a transformation.
     accumulate: parts that each half is embedded in, see `salmu_jax.train.accumulate`.
+    groups: {half: groups of its texts, see `embed`}.
   """
 
   def step(state, reference, batch):
-    values, grads = gradients_of(model, method, state.params, reference, batch, accumulate)
+    values, grads = gradients_of(model, method, state.params, reference, batch, accumulate, groups)
     tx = optax.with_extra_args_support(method.tx)
     updates, opt_state = tx.update(
       grads["forget"], state.opt_state, state.params, retain_grads=grads["retain"]
@@ -125,6 +144,7 @@ def gradients_of(
   reference: optax.Params | None,
   batch: dict[str, dict[str, jax.Array]],
   accumulate: int = 1,
+  groups: Mapping[str, Mapping[str, Groups]] | None = None,
 ) -> tuple[dict[str, jax.Array], dict[str, optax.Updates]]:
   """Losses of the halves that the method reads, and gradients of both: two dicts by half.
 
@@ -133,10 +153,11 @@ def gradients_of(
   Raises:
     InputError: a half that the method reads is absent, or the reference of a loss that compares.
   """
-  values, embed_ = {}, functools.partial(embed, model)
+  values, groups = {}, groups or {}
   grads = dict.fromkeys(("forget", "retain"), jax.tree.map(jnp.zeros_like, params))
   for half, loss in method.losses.items():
     _refuse_absent(half, batch)
+    embed_ = functools.partial(embed, model, groups=groups.get(half))
     if reference:
       target = embed_in_parts(embed_, reference, batch[half], accumulate)
     else:

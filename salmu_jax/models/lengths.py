@@ -1,0 +1,156 @@
+"""Texts as long as they are: fewer tokens go through the text tower, with the same embeddings.
+
+The text tower is causal and pools at the end of text, so what is behind it changes no embedding.
+Captions are a fraction of the context long. Where texts can be sorted freely, each batch of them is
+`cut` to a length that holds its longest. In a training step, whose shapes have to stay the same,
+the texts of a batch are embedded in `Groups` of fixed sizes and lengths, the shortest first.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import special
+
+# Lengths below the context that texts are cut to; few, because each is compiled.
+LADDER = (8, 16, 24, 32, 48)
+_MOST_GROUPS = 3
+# Probability that a batch does not fit its groups; it is then embedded at the full context.
+_MISFIT = 1e-4
+
+
+class Groups(NamedTuple):
+  """How the texts of a training batch are embedded.
+
+  counts: texts of each group, of those that one shard holds, shortest texts first.
+  lengths: tokens that the texts of each group are cut to, ascending.
+  shards: equal parts of the batch, one after another, each of which is sorted by itself; a multiple
+    of the devices, so that no text moves between these.
+  """
+
+  counts: tuple[int, ...]
+  lengths: tuple[int, ...]
+  shards: int = 1
+
+
+def ladder(context_length: int) -> tuple[int, ...]:
+  """The lengths that texts are cut to, ascending; the last one is the context."""
+  return (*(length for length in LADDER if length < context_length), context_length)
+
+
+def of(tokens: np.ndarray | jax.Array) -> np.ndarray | jax.Array:
+  """(..., L) tokens -> (...) their lengths, the end of text included.
+
+  The end of text is the highest id of a row, as the text tower takes it.
+  """
+  return tokens.argmax(axis=-1) + 1
+
+
+def cut(tokens: np.ndarray) -> np.ndarray:
+  """(B, L) tokens -> (B, l): the shortest length of the ladder that holds every row."""
+  longest = int(of(tokens).max(initial=1))
+  return tokens[:, : next(length for length in ladder(tokens.shape[1]) if length >= longest)]
+
+
+def choose(sample: np.ndarray, rows: int, shards: int) -> Groups | None:
+  """The groups with the fewest tokens that nearly every batch fits; None if none saves any.
+
+  Args:
+    sample: (N, L) tokens of texts like those of the batches.
+    rows: texts of a shard.
+    shards: of a batch, see `Groups`.
+  """
+  levels, found = ladder(sample.shape[1]), of(sample)
+  # The most texts of a shard that are longer than each level, but for one batch in 1 / _MISFIT. A
+  # text longer than any in the sample may come, so one more is counted.
+  longer = [(np.sum(found > level) + 1) / (len(found) + 2) for level in levels[:-1]]
+  beyond = [_quantile(rows, share, _MISFIT / shards) for share in longer] + [0]
+  best = Groups((rows,), levels[-1:], shards)
+  for size in range(1, _MOST_GROUPS):
+    for chosen in itertools.combinations(range(len(levels) - 1), size):
+      ends = [rows, *(beyond[level] for level in chosen), 0]
+      counts = tuple(a - b for a, b in itertools.pairwise(ends))
+      groups = Groups(counts, tuple(levels[level] for level in (*chosen, -1)), shards)
+      best = min(best, groups, key=_tokens) if min(counts) > 0 else best
+  return best if len(best.counts) > 1 else None
+
+
+def choose_each(sample: Mapping[str, Any], rows: int, shards: int) -> dict[str, Any]:
+  """{name: Groups} of all texts of a batch for which groups save tokens.
+
+  Args:
+    sample: {name: (N, L) or (N, K, L) tokens, or such a dict of a part of the batch}.
+    rows: of a shard, see `Groups`.
+    shards: of a batch.
+  """
+  groups = {}
+  for name, texts in sample.items():
+    if isinstance(texts, Mapping):
+      groups[name] = choose_each(texts, rows, shards)
+    else:
+      each = int(np.prod(texts.shape[1:-1]))
+      groups[name] = choose(texts.reshape(-1, texts.shape[-1]), rows * each, shards)
+  return {name: chosen for name, chosen in groups.items() if chosen}
+
+
+def _quantile(count, share, risk):
+  """The number that a binomial variable exceeds with a probability of `risk` at the most."""
+  return int(np.sum(special.bdtrc(np.arange(count), count, share) > risk))
+
+
+def _tokens(groups):
+  return sum(count * length for count, length in zip(groups.counts, groups.lengths, strict=True))
+
+
+def fit(tokens: Mapping[str, Any], groups: Mapping[str, Any], parts: int = 1) -> Any:
+  """() bool: whether every text of a batch is as short as its group; numpy in, numpy out.
+
+  Args:
+    tokens: a batch, whose texts (B, L) or (B, K, L) are found by the names in `groups`.
+    groups: {name: Groups, or such a dict of a part of the batch}.
+    parts: that the batch is embedded in, see `salmu_jax.train.accumulate`; row i is in part i mod
+      `parts`.
+  """
+  fits = True
+  for name, chosen in groups.items():
+    if isinstance(chosen, Groups):
+      found = of(tokens[name])
+      found = found.reshape(-1, parts, *found.shape[1:]).swapaxes(0, 1)
+      ascending = _numpy_of(found).sort(found.reshape(parts * chosen.shards, -1), axis=1)
+      limits = np.repeat(chosen.lengths, chosen.counts)
+      fits &= (ascending <= limits[None]).all()
+    else:
+      fits &= fit(tokens[name], chosen, parts)
+  return fits
+
+
+def _numpy_of(array):
+  return np if isinstance(array, np.ndarray) else jnp
+
+
+def encode(
+  encode_text: Callable[[jax.Array], jax.Array], tokens: jax.Array, groups: Groups | None
+) -> jax.Array:
+  """(B, L) tokens -> (B, D), group by group; each text has to `fit` its group.
+
+  Args:
+    encode_text: encode_text((n, l) tokens) -> (n, D).
+    tokens: (B, L).
+    groups: whose shards make up the batch; None for all texts at the full context.
+  """
+  if groups is None:
+    return encode_text(tokens)
+  shards = tokens.reshape(groups.shards, -1, tokens.shape[-1])
+  order = jnp.argsort(of(shards), axis=1)
+  shards = jnp.take_along_axis(shards, order[..., None], axis=1)
+  parts, first = [], 0
+  for count, length in zip(groups.counts, groups.lengths, strict=True):
+    part = shards[:, first : first + count, :length].reshape(-1, length)
+    parts.append(encode_text(part).reshape(groups.shards, count, -1))
+    first += count
+  place = jnp.argsort(order, axis=1)
+  z = jnp.take_along_axis(jnp.concatenate(parts, axis=1), place[..., None], axis=1)
+  return z.reshape(tokens.shape[0], -1)

@@ -1,0 +1,168 @@
+"""Texts as long as they are: what is behind the end of text changes nothing."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from little import half
+
+from salmu_jax import defaults, train
+from salmu_jax.models import clip, lengths
+from salmu_jax.models.clip import CLIP, Sizes, Tower
+from salmu_jax.models.lengths import Groups
+from salmu_jax.runtime import sharding
+from salmu_jax.train import optimizers, programs
+
+CONTEXT, END = 40, 29
+MODEL = CLIP(Sizes(8, 16, 8, Tower(12, 1, 3), Tower(8, 1, 2), CONTEXT, END + 1))
+PARAMS = jax.jit(clip.init, static_argnums=(0, 1))(MODEL, 0)
+EIGHT = sharding.make_mesh()
+ENCODE = jax.jit(lambda tokens: MODEL.apply({"params": PARAMS}, tokens, method=CLIP.encode_text))
+
+
+def texts(found, seed=0, context=CONTEXT):
+  """Tokens of texts of these lengths."""
+  tokens = np.random.default_rng(seed).integers(1, END, (len(found), context)).astype(np.int32)
+  for row, length in zip(tokens, found, strict=True):
+    row[length - 1], row[length:] = END, 0
+  return tokens
+
+
+def drawn(count, seed=0):
+  """Lengths as captions have them: most short, some up to the context."""
+  rng = np.random.default_rng(seed)
+  return np.where(rng.random(count) < 0.8, rng.integers(3, 13, count), rng.integers(3, 41, count))
+
+
+def test_a_length_counts_start_and_end_of_text_and_no_padding():
+  tokens = np.array([[7, 1, 9, 0, 0], [7, 9, 0, 0, 0], [7, 1, 1, 1, 9]])
+  np.testing.assert_array_equal(lengths.of(tokens), [3, 2, 5])
+
+
+@pytest.mark.parametrize(
+  ("longest", "cut_to"), [(2, 8), (8, 8), (9, 16), (32, 32), (33, 40), (40, 40)]
+)
+def test_a_batch_is_cut_to_the_shortest_length_that_holds_all_of_it(longest, cut_to):
+  tokens = texts([3, longest])
+  np.testing.assert_array_equal(lengths.cut(tokens), tokens[:, :cut_to])
+
+
+def test_nothing_is_cut_where_a_text_fills_the_context():
+  assert lengths.cut(texts([77, 3], context=77)).shape == (2, 77)
+
+
+def test_embeddings_do_not_depend_on_the_length_that_texts_are_cut_to():
+  tokens = texts([3, 7, 8, 2])
+  np.testing.assert_allclose(ENCODE(lengths.cut(tokens)), ENCODE(tokens), atol=1e-6)
+
+
+def test_groups_have_fewer_tokens_and_nearly_every_batch_fits_them():
+  groups = lengths.choose(texts(drawn(2000)), 64, 2)
+  assert sum(groups.counts) == 64 and list(groups.lengths) == sorted(groups.lengths)
+  assert groups.lengths[-1] == CONTEXT
+  assert np.dot(groups.counts, groups.lengths) < 0.7 * 64 * CONTEXT
+  fits = [lengths.fit({"text": texts(drawn(128, k))}, {"text": groups}) for k in range(1, 400)]
+  assert np.mean(fits) > 0.99
+
+
+def test_there_are_no_groups_where_they_save_nothing():
+  assert lengths.choose(texts([40] * 100), 64, 1) is None
+  assert lengths.choose(texts([3] * 100, context=8), 64, 1) is None
+  assert lengths.choose(texts(drawn(50)), 1, 8) is None
+
+
+def test_groups_are_chosen_for_every_text_of_a_batch():
+  sample = {"forget": {"text": texts([40] * 90), "surrogate": texts([3] * 90).reshape(30, 3, -1)}}
+  groups = lengths.choose_each(sample, 16, 4)
+  assert list(groups["forget"]) == ["surrogate"]
+  assert sum(groups["forget"]["surrogate"].counts) == 48
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_a_batch_fits_if_the_texts_of_every_shard_are_as_short_as_their_groups(parts):
+  groups = {"text": Groups((2, 1), (8, CONTEXT), 2)}
+  found = np.full(6 * parts, 8)
+  found[[0, 3 * parts]] = CONTEXT  # one long text in a shard of either half
+  assert lengths.fit({"text": texts(found)}, groups, parts)
+  found[parts] = 9  # a second one in the first shard of the same part
+  assert not lengths.fit({"text": texts(found)}, groups, parts)
+  assert not jax.jit(lambda t: lengths.fit({"text": t}, groups, parts))(texts(found))
+
+
+def test_the_texts_of_several_pictures_fit_as_one():
+  groups = {"forget": {"surrogate": Groups((5, 1), (8, CONTEXT))}}
+  fits = lambda found: lengths.fit(
+    {"forget": {"surrogate": texts(found).reshape(2, 3, -1)}}, groups
+  )
+  assert fits([8, 3, 3, 3, 40, 8]) and not fits([8, 9, 3, 3, 40, 8])
+
+
+def test_texts_in_groups_come_back_in_their_order():
+  tokens = texts([9, 3, 40, 8, 5, 4, 16, 3])
+  groups = Groups((2, 1, 1), (8, 16, CONTEXT), 2)
+  z = jax.jit(functools.partial(lengths.encode, ENCODE, groups=groups))(tokens)
+  np.testing.assert_allclose(z, ENCODE(tokens), atol=1e-6)
+
+
+def test_texts_in_groups_stay_on_their_devices():
+  tokens = texts(np.tile([9, 3, 40, 8], 8))
+  groups = Groups((3, 1), (16, CONTEXT), 8)
+  rows = sharding.over_batch(EIGHT)
+  encode = jax.jit(
+    functools.partial(lengths.encode, lambda t: t[:, :3].astype(jnp.float32), groups=groups),
+    in_shardings=rows,
+    out_shardings=rows,
+  )
+  np.testing.assert_array_equal(encode(sharding.put_batch(tokens, EIGHT)), tokens[:, :3])
+  text = encode.lower(jax.ShapeDtypeStruct(tokens.shape, jnp.int32)).compile().as_text()
+  moves = ("all-gather", "all-reduce", "all-to-all", "collective-permute")
+  assert not [move for move in moves if move in text]
+
+
+def pair(found, seed=0):
+  return {"image": half(seed, len(found))["image"], "text": texts(found, seed)}
+
+
+@pytest.fixture(scope="module")
+def steps():
+  """on_host_batches of the pretraining step, with groups and at the full context."""
+  tx = optimizers.make_optimizer(defaults.optimizer(1e-2, name="sgd"), 10)
+  jitted = lambda groups: train.jitted_pretrain_step(MODEL, tx, EIGHT, groups=groups)
+  groups = {"text": Groups((1, 1), (8, CONTEXT), 8)}
+  start = lambda: train.start_state(PARAMS, tx, EIGHT)
+  return jitted, groups, start
+
+
+SHORT, LONG = np.tile([5, 8], 8), np.tile([40, 9], 8)
+
+
+@pytest.mark.parametrize("found", [SHORT, LONG], ids=["fits", "does not fit"])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_step_that_cuts_texts_changes_parameters_as_one_that_does_not(
+  steps, found, processes, monkeypatch
+):
+  jitted, groups, start = steps
+  batch = pair(found)
+  whole = jitted(None)(start(), sharding.put_batch(batch, EIGHT))
+  monkeypatch.setattr(programs.jax, "process_count", lambda: processes)
+  step = train.on_host_batches(jitted, EIGHT, groups, 1)
+  monkeypatch.undo()
+  cut = step(start(), batch)
+  jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-6), cut, whole)
+
+
+def test_one_process_compiles_the_full_context_only_for_a_batch_that_needs_it(steps):
+  jitted, groups, start = steps
+  made = {}
+
+  def counted(groups):
+    made[bool(groups)] = jitted(groups)
+    return made[bool(groups)]
+
+  step = train.on_host_batches(counted, EIGHT, groups, 1)
+  step(start(), pair(SHORT))
+  assert made[True]._cache_size() == 1 and made[False]._cache_size() == 0
+  step(start(), pair(LONG))
+  assert made[False]._cache_size() == 1
