@@ -42,7 +42,7 @@ class World:
     apply = lambda method: jax.jit(lambda p, x: self.model.apply({"params": p}, x, method=method))
     self._encode_image, self._encode_text = apply(CLIP.encode_image), apply(CLIP.encode_text)
     mesh = sharding.make_mesh(jax.devices()[:devices])
-    self.cache = folder / "class_weights"
+    self.kept = folder / "kept"
     self.evaluator = Evaluator(
       self.model,
       self.release,
@@ -50,7 +50,7 @@ class World:
       self.words,
       SETTINGS,
       mesh,
-      cache=self.cache,
+      kept=self.kept,
       zero_shot_set=zero_shot_set or zero_shot.of_release(self.release, self.records),
     )
 
@@ -161,8 +161,8 @@ def test_the_study_of_readings_scores_each_from_one_embedding(world, results):
   assert scores[str(("IdZSC", prompt))] == expected
 
 
-def test_class_weights_are_embedded_once_a_checkpoint(world, results, monkeypatch):
-  kept = {file: file.stat().st_mtime_ns for file in world.cache.iterdir()}
+def test_images_and_class_weights_are_embedded_once_a_checkpoint(world, results, monkeypatch):
+  kept = {file: file.stat().st_mtime_ns for file in world.kept.iterdir()}
   embedded = []
   monkeypatch.setattr(
     class_weights,
@@ -170,11 +170,21 @@ def test_class_weights_are_embedded_once_a_checkpoint(world, results, monkeypatc
     lambda source, whole=class_weights.prompts: embedded.append(1) or whole(source),
   )
   assert world.evaluator.run(world.params) == results
-  assert {file: file.stat().st_mtime_ns for file in world.cache.iterdir()} == kept
+  assert {file: file.stat().st_mtime_ns for file in world.kept.iterdir()} == kept
   calls = len(embedded)
   world.evaluator.run(jax.tree.map(lambda x: x * 1.01, world.params))
   assert len(embedded) == 2 * calls + 1  # The count for the bar each time, the embedding once more.
-  assert len(list(world.cache.iterdir())) == len(kept) + 1
+  assert len(list(world.kept.iterdir())) == 2 * len(kept)
+
+
+def test_a_model_with_the_image_tower_of_another_embeds_no_picture(world, results, monkeypatch):
+  refuse = lambda *args, **kwargs: pytest.fail("a picture was embedded")
+  monkeypatch.setattr(world.evaluator, "_embed_images", refuse)
+  text = jax.tree.map(lambda x: x * 1.01, world.params["text"])
+  other = world.evaluator.run({**world.params, "text": text})
+  assert other["efficacy"] != results["efficacy"]
+  pictures = world.evaluator.embed_pictures(world.params, "forget")
+  np.testing.assert_allclose(pictures, world.images("forget"), atol=1e-6)
 
 
 def test_a_checkpoints_digest_is_of_its_weights_whatever_their_layout(world):
@@ -212,7 +222,7 @@ def test_of_several_addresses_the_one_in_the_caption_is_the_leak(tmp_path):
     world.words,
     SETTINGS,
     sharding.make_mesh(jax.devices()[:1]),
-    cache=world.cache,
+    kept=world.kept,
     zero_shot_set=None,
   )
   table = releases.columns(world.release, "forget")
@@ -317,7 +327,7 @@ def test_evaluation_holds_embeddings_and_one_batch_of_pictures(world, monkeypatc
       yield pixels, valid
 
   monkeypatch.setattr(pipeline, "evaluation_images", watched)
-  world.evaluator.run(world.params)
+  world.evaluator.run(jax.tree.map(lambda x: x * 1.02, world.params))
   assert set(sizes) == {8}
   counts = {s: n for s, n in world.release.counts.items() if s in (*splits.judged(), "zero_shot")}
   masks = world.evaluator.derived()

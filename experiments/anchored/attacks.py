@@ -74,5 +74,6 @@ def attack(bench, params: Mapping) -> dict:
   """A model asked in every way, and taught again."""
   inputs = evaluation.attack_inputs(bench.job, bench.data, bench.evaluator, bench.params["clean"])
   program = relearning.learner(inputs, _RELEARNING.learning_rate, _RELEARNING.batch_size)
-  relearnt = relearning.relearn(inputs, program, params, _SHARE, _RELEARNING)
+  ranks = bench.evaluator.forget_ranks(params)
+  relearnt = relearning.relearn(inputs, program, params, ranks, _SHARE, _RELEARNING)
   return {"asked": Asker(bench).ask(params), "relearned": relearnt["MRR"]}

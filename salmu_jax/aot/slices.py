@@ -12,14 +12,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental import topologies
 from jax.sharding import Mesh, Sharding
 from ml_collections import ConfigDict
 from rich.table import Table
 
 from salmu_jax import errors, train
+from salmu_jax.data import tokenizers
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import embeddings
+from salmu_jax.generate import captions, personas
 from salmu_jax.methods import MAKERS, base
 from salmu_jax.methods.base import Method
 from salmu_jax.models import clip, flops, presets
@@ -89,13 +92,17 @@ class Step(NamedTuple):
     jitted: the program.
     arguments: arguments(batch size) -> shapes with shardings.
     batch_size: of the config.
-    model_flops: model_flops(batch size) -> of all chips together, see `models.flops`.
+    model_flops: model_flops(batch size) -> of all chips together, with texts at the full context,
+      see `models.flops`.
+    grows: whether there is a largest batch to look for. Texts are cut by the size of the batch, and
+      a batch that cannot be cut has to fit the memory too.
   """
 
   jitted: Callable
   arguments: Callable[[int], Sequence[Any]]
   batch_size: int
   model_flops: Callable[[int], float]
+  grows: bool = True
 
 
 def describe(topology: str) -> Mesh:
@@ -132,6 +139,8 @@ def steps(config: ConfigDict, mesh: Mesh) -> dict[str, Step]:
   if not all(config.init.values()):
     program = train.pretrain_program(config, model, mesh, _STEPS)
     programs["pretrain"] = _pretraining(program, model, mesh, config.pretrain.batch_size)
+    cut = train.pretrain_program(config, model, mesh, _STEPS, {"text": _captions(model.sizes)})
+    programs["pretrain, texts cut"] = programs["pretrain"]._replace(jitted=cut.jitted, grows=False)
   for name, run in config.unlearn.items():
     optimizer = optimizers.make_optimizer(run.optimizer, _STEPS)
     method = base.build(MAKERS[run.method], optimizer, run.args.to_dict(), steps=_STEPS, seed=0)
@@ -203,6 +212,17 @@ def _embedding(config: ConfigDict, model: CLIP, mesh: Mesh) -> dict[str, Step]:
       lambda size: size * flops.text(model.sizes),
     ),
   }
+
+
+def _captions(sizes: Sizes) -> np.ndarray:
+  """(N, L) tokens of generated private captions, the longest that there are in a release."""
+  rng = np.random.default_rng(0)
+  texts = [
+    captions.fact_caption(person.name, field, value, rng)[0]
+    for person in personas.people(0, 200)
+    for field, value in person.facts.items()
+  ]
+  return tokenizers.clip_tokenizer(sizes.context_length)(texts)
 
 
 def _shaped(leaf: Any, sharding: Sharding) -> jax.ShapeDtypeStruct:
@@ -287,7 +307,7 @@ def table(topology: str, config: ConfigDict, mesh: Mesh, fit: bool) -> Table:
   lines.add_column("largest batch", justify="right")
   for name, step in steps(config, mesh).items():
     measured = compile_step(step)
-    largest = f"{largest_batch(step):,}" if measured and fit else ""
+    largest = f"{largest_batch(step):,}" if measured and fit and step.grows else ""
     lines.add_row(name, f"{step.batch_size:,}", *_cells(measured, step, mesh), largest)
     for call in measured.host if measured else ():
       raise InputError(f"The step {name!r} calls the host ({call}), which would stall a slice.")

@@ -75,9 +75,10 @@ def make(inputs: Inputs, config: ConfigDict) -> Run:
   program = learner(inputs, config.learning_rate, config.batch_size)
 
   def run(params: Params, z: Embedded) -> Finding:
-    del z
+    ranks = inputs.evaluator.ranks(z)
     shares = {
-      f"{share:g}": relearn(inputs, program, params, share, config) for share in config.shares
+      f"{share:g}": relearn(inputs, program, params, ranks, share, config)
+      for share in config.shares
     }
     parts = {share: curve["MRR"][max(curve["MRR"])] for share, curve in shares.items()}
     return Finding(parts, {"shares": shares})
@@ -99,6 +100,7 @@ def relearn(
   inputs: Inputs,
   program: train.Program,
   params: Params,
+  ranks: np.ndarray,
   share: float,
   config: ConfigDict,
 ) -> dict[str, Any]:
@@ -110,6 +112,7 @@ def relearn(
     inputs: what attacks start from.
     program: from `learner`.
     params: of the attacked model.
+    ranks: (N,) its RetFail ranks of forget.
     share: of forget, at least a batch of it.
     config: `batch_size` and `steps`, as `settings` has them.
 
@@ -123,8 +126,8 @@ def relearn(
   others = np.setdiff1d(np.arange(len(rows)), learnt)
   records = {**inputs.data.records, FORGET: Rows(rows, learnt)}
   state = train.start_state(params, program.tx, inputs.mesh, program.layout)
-  mrr = lambda params: metrics.mean_reciprocal_rank(inputs.evaluator.forget_ranks(params)[others])
-  curve = {0: mrr(params)}
+  mrr = lambda ranks: metrics.mean_reciprocal_rank(ranks[others])
+  curve = {0: mrr(ranks)}
   examples = unlearning_examples(
     inputs.data._replace(records=records), image_size=inputs.image_size, seed=inputs.seed
   )
@@ -133,7 +136,7 @@ def relearn(
     for step, batch in enumerate(itertools.islice(stream, max(config.steps)), start=1):
       state, _ = program.step(state, params, batch)
       if step in config.steps:
-        curve[step] = mrr(state.params)
+        curve[step] = mrr(inputs.evaluator.forget_ranks(state.params))
   return {"rows": len(learnt), "MRR": curve}
 
 

@@ -29,7 +29,7 @@ def make_evaluator(job: Job, data: Data) -> Evaluator:
     data.tokenizer,
     job.config.evaluate,
     job.mesh,
-    cache=job.workdir / "class_weights",
+    kept=job.workdir / "kept",
     zero_shot_set=data.zero_shot,
     threads=job.config.reader_threads,
   )

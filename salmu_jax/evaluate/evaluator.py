@@ -21,7 +21,7 @@ from salmu_jax.models.clip import CLIP
 from salmu_jax.results import breakdown, splits
 from salmu_jax.results.metrics_table import METRICS
 from salmu_jax.results.splits import ZERO_SHOT
-from salmu_jax.runtime import progress, sharding
+from salmu_jax.runtime import files, kept, progress, sharding
 from salmu_jax.train import checkpoint
 
 _FORGET = "forget"
@@ -36,7 +36,8 @@ class Evaluator:
     tokenizer: of the text tower.
     settings: `config.evaluate`.
     mesh: the devices to embed on.
-    cache: folder for class weights, by a hash of the checkpoint.
+    kept: folder for what a model makes of the release: image embeddings by a hash of the image
+      tower, class weights by a hash of the checkpoint; None to keep nothing.
     zero_shot_set: what to measure general knowledge on, or None.
     threads: that decode pictures.
   """
@@ -50,12 +51,12 @@ class Evaluator:
     settings: ConfigDict,
     mesh: jax.sharding.Mesh,
     *,
-    cache: pathlib.Path,
+    kept: pathlib.Path | None,
     zero_shot_set: ZeroShotSet | None,
     threads: int = 1,
   ):
     self._release, self._tokenizer, self._settings, self._mesh = release, tokenizer, settings, mesh
-    self._cache, self._zero_shot, self._threads = cache, zero_shot_set, threads
+    self._kept, self._zero_shot, self._threads = kept, zero_shot_set, threads
     self._size, self._quick_gelu = model.sizes.image_size, model.sizes.quick_gelu
     model = model.clone(dtype=jnp.dtype(settings.compute_dtype))
     self.tables = {s: releases.columns(release, s) for s in splits.judged()}
@@ -164,21 +165,23 @@ class Evaluator:
 
   def forget_ranks(self, params: Mapping) -> np.ndarray:
     """(N,) RetFail ranks of a model; only the texts and pictures that they need are embedded."""
-    judged = self._judged(Embedded({}, ({}, None), None))
     rows = self._pictures[_FORGET]
-    texts = list(dict.fromkeys([*self.tables[_FORGET]["text"], *judged.gallery]))
+    texts = list(dict.fromkeys([*self.tables[_FORGET]["text"], *self.gallery()]))
     with progress.counting("retrieval of forget", len(texts) + len(rows)) as tick:
       table = self.embed_texts(params, texts, tick)
       image = self._embed_images(params, rows, tick)
     row_of = {text: row for row, text in enumerate(texts)}
-    z = Embedded({_FORGET: image}, (row_of, table), None)
-    return measures.retrieval_ranks(judged._replace(z=z), _FORGET)
+    return self.ranks(Embedded({_FORGET: image}, (row_of, table), None))
+
+  def ranks(self, z: Embedded) -> np.ndarray:
+    """(N,) RetFail ranks of forget, of what a model made of the release."""
+    return measures.retrieval_ranks(self._judged(z), _FORGET)
 
   def embed_pictures(self, params: Mapping, split: str) -> np.ndarray:
-    """(N, D) of the pictures of a split."""
-    rows = self._pictures[split]
-    with progress.counting(f"pictures of {split}", len(rows)) as tick:
-      return self._embed_images(params, rows, tick)
+    """(N, D) of the pictures of a split, NaN in rows that no metric looks at."""
+    numbers = self._rows_looked_at()[split]
+    with progress.counting(f"pictures of {split}", len(numbers)) as tick:
+      return self._embed_some(params, split, numbers, tick)
 
   def derived(self) -> dict[str, tuple[str, np.ndarray]]:
     """The derived splits: name -> (split, (N,) bool)."""
@@ -212,13 +215,19 @@ class Evaluator:
     )
 
   def _class_weights(self, params, tick):
-    kept = self._tokenizer.kept
-    precision = self._settings.compute_dtype
-    # The activation is no parameter, and changes what the same parameters say.
-    gelu = self._quick_gelu
-    key = [checkpoint.digest(params), self._tokenizer.context_length, kept, precision, gelu]
+    words = [self._tokenizer.context_length, self._tokenizer.kept]
+    about = [checkpoint.digest(params), words, self._zero_shot.classes, self._zero_shot.prompts]
     embed = lambda texts: self.embed_texts(params, texts, tick)
-    return class_weights.load_or_embed(self._zero_shot, embed, self._cache, key)
+    make = lambda: class_weights.of(self._zero_shot, embed)
+    return kept.array(self._place("class_weights", about), make)
+
+  def _place(self, kind, about):
+    """The file of a kept array, by all that it depends on."""
+    if self._kept is None:
+      return None
+    # The activation is no parameter, and changes what the same parameters say.
+    name = files.digest([about, self._settings.compute_dtype, self._quick_gelu, self._size])
+    return self._kept / f"{kind}-{name}.npy"
 
   def _all_texts(self, name_prompts):
     for table in self.tables.values():
@@ -240,9 +249,12 @@ class Evaluator:
     return looked_at
 
   def _embed_some(self, params, split, numbers, tick):
-    """(N, D) of a split, NaN but for the rows of these numbers."""
+    """(N, D) of a split, NaN but for the rows of these numbers; kept for the same image tower."""
     rows = self._pictures[split]
-    some = self._embed_images(params, rows, tick, numbers)
+    content = self._zero_shot.content if split == ZERO_SHOT else self._release.digest
+    about = [checkpoint.digest(params, "visual"), content, split, files.digest(numbers.tolist())]
+    make = lambda: self._embed_images(params, rows, tick, numbers)
+    some = kept.array(self._place("images", about), make)
     embeddings = np.full((len(rows), some.shape[1]), np.nan, np.float32)
     embeddings[numbers] = some
     return embeddings

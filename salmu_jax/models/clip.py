@@ -4,6 +4,7 @@ Radford et al., Learning Transferable Visual Models From Natural Language Superv
 parameter shapes and order of operations as in OpenCLIP's `CLIP` (ViT + causal text transformer).
 """
 
+import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -82,6 +83,22 @@ def _norm(name, dtype):
   return nn.LayerNorm(epsilon=1e-5, dtype=dtype, name=name)
 
 
+def _over_rows(x, kernel, dimensions, **options):
+  """(..., W) times (W, F), as `jax.lax.dot_general` for `nn.Dense`; over rows in one axis on CPUs.
+
+  The gradient of the kernel sums over the rows. Where these are in two axes, batch and place, XLA's
+  CPU compiler writes x once more, transposed, for that. On a TPU the flat form moves more memory.
+  """
+  multiply = functools.partial(jax.lax.dot_general, **options)
+
+  def flat(x, kernel):
+    y = multiply(x.reshape(-1, x.shape[-1]), kernel, (((1,), (0,)), ((), ())))
+    return y.reshape(*x.shape[:-1], -1)
+
+  whole = lambda x, kernel: multiply(x, kernel, dimensions)
+  return jax.lax.platform_dependent(x, kernel, cpu=flat, default=whole)
+
+
 class Block(nn.Module):
   """Pre-LN residual attention block. x (B, T, W), mask (T, T) bool or None."""
 
@@ -96,7 +113,8 @@ class Block(nn.Module):
 
     def dense(features, std, name):
       init = nn.initializers.normal(std)
-      return nn.Dense(features, dtype=self.dtype, kernel_init=init, name=name)
+      options = {"dtype": self.dtype, "kernel_init": init, "dot_general": _over_rows}
+      return nn.Dense(features, name=name, **options)
 
     y = _norm("ln_1", self.dtype)(x)
     qkv = dense(3 * width, width**-0.5, "in_proj")(y)

@@ -151,13 +151,19 @@ def load_params(folder: Path, like: optax.Params) -> optax.Params:
     return checkpointer.restore(folder, jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
 
 
-def digest(params: optax.Params) -> str:
+def digest(params: optax.Params, tower: str = "") -> str:
   """Hex SHA-256 of the names, shapes, types and bits of parameters, independent of their storage.
 
   Scanned and unrolled parameters of the same weights have the same digest.
+
+  Args:
+    params: of a model.
+    tower: "visual" or "text", for the parameters of that tower alone.
   """
   total = hashlib.sha256()
   for path, leaf in sorted(_leaves(clip.unstack_layers(params)).items()):
+    if not path.startswith(tower):
+      continue
     leaf = np.asarray(leaf, order="C")
     total.update(f"{path} {leaf.shape} {leaf.dtype}\n".encode())
     total.update(leaf.tobytes())

@@ -1,0 +1,65 @@
+"""Arrays that are kept on disk because they take long to make, and made again where they are lost.
+
+A kept array costs time at the worst: one that is damaged is made again, and one that cannot be
+written is not kept. Either is said on the terminal.
+"""
+
+import hashlib
+import io
+import os
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+
+from salmu_jax.errors import InputError
+from salmu_jax.runtime import files, hosts, progress
+
+_DIGEST = hashlib.sha256().digest_size  # bytes, before the array
+
+
+def array(path: str | os.PathLike | None, make: Callable[[], np.ndarray]) -> np.ndarray:
+  """The array at `path`, or what `make()` returns, which is written there.
+
+  All processes of a run call it together, and all make the array if one of them cannot read it.
+
+  Args:
+    path: the file, named by all that the array depends on; None to keep nothing.
+    make: makes the array.
+  """
+  if path is None:
+    return make()
+  path = pathlib.Path(path)
+  found = _read(path)
+  if not hosts.flag_of_any(found is None):
+    return found
+  made = make()
+  if hosts.is_first():
+    _write(path, made)
+  return made
+
+
+def _read(path):
+  """The array; None where there is none, or a damaged one."""
+  try:
+    content = path.read_bytes()
+  except FileNotFoundError:
+    return None
+  except OSError as error:
+    progress.console.print(f"{path} cannot be read ({error.strerror}) and is computed again.")
+    return None
+  digest, stored = content[:_DIGEST], content[_DIGEST:]
+  if hashlib.sha256(stored).digest() != digest:
+    progress.console.print(f"{path} is damaged and is computed again.")
+    return None
+  return np.load(io.BytesIO(stored), allow_pickle=False)
+
+
+def _write(path, value):
+  stored = io.BytesIO()
+  np.save(stored, value, allow_pickle=False)
+  try:
+    with files.replacing(path) as temporary:
+      temporary.write_bytes(hashlib.sha256(stored.getbuffer()).digest() + stored.getvalue())
+  except InputError as error:
+    progress.console.print(f"{path.name} is not kept and will be computed again: {error}")
