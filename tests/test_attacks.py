@@ -227,9 +227,9 @@ def test_learning_again_reads_its_share_of_forget_and_no_more_and_judges_the_res
   watched = data._replace(records={**data.records, "forget": forget})
   settings = job.config.attacks.relearning
   facts = [row // 2 for row in range(len(forget))]  # two rows tell each
-  inputs = evaluation.attack_inputs(job, watched, evaluator, params)
-  inputs = inputs._replace(evaluator=Judge(), leaks=[leak_of(fact) for fact in facts])
+  inputs = evaluation.attack_inputs(job, data, evaluator, params)
   program = relearning.learner(inputs, settings.learning_rate, settings.batch_size)
+  inputs = inputs._replace(data=watched, evaluator=Judge(), leaks=[leak_of(fact) for fact in facts])
   relearnt = relearning.relearn(inputs, program, params, ranks, 0.5, settings)
   assert relearnt["rows"] == len(forget.seen) == 6  # of 12
   rest = np.setdiff1d(ranks, sorted(forget.seen))
