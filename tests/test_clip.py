@@ -116,15 +116,15 @@ def test_unstacking_undoes_stacking_to_the_bit_and_neither_acts_twice():
 
 
 def test_quick_gelu_is_openais_activation():
-  block = clip.Block(Tower(8, 1, 2), jnp.float32, quick_gelu=True)
+  block = clip.Block(Tower(8, 1, 2), jnp.float32, quick_gelu=True, texts=None)
   x = np.random.default_rng(1).normal(size=(1, 3, 8)).astype(np.float32)
-  params = block.init(jax.random.key(0), x, None)["params"]
+  params = block.init(jax.random.key(0), x)["params"]
   # With attention silenced, the block is x + c_proj(activation(c_fc(ln_2(x)))).
   params["out_proj"]["kernel"] = jnp.zeros_like(params["out_proj"]["kernel"])
   norm = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
   hidden = norm @ np.asarray(params["c_fc"]["kernel"])
   expected = x + (hidden / (1 + np.exp(-1.702 * hidden))) @ np.asarray(params["c_proj"]["kernel"])
-  np.testing.assert_allclose(block.apply({"params": params}, x, None), expected, atol=1e-5)
+  np.testing.assert_allclose(block.apply({"params": params}, x), expected, atol=1e-5)
 
 
 def test_bfloat16_compute_keeps_float32_parameters_and_embeddings():

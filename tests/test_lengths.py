@@ -102,8 +102,33 @@ def test_the_texts_of_several_pictures_fit_as_one():
 def test_texts_in_groups_come_back_in_their_order():
   tokens = texts([9, 3, 40, 8, 5, 4, 16, 3])
   groups = Groups((2, 1, 1), (8, 16, CONTEXT), 2)
-  z = jax.jit(functools.partial(lengths.encode, ENCODE, groups=groups))(tokens)
-  np.testing.assert_allclose(z, ENCODE(tokens), atol=1e-6)
+  cut = jax.jit(
+    lambda tokens: MODEL.apply({"params": PARAMS}, tokens, groups, method=CLIP.encode_text)
+  )
+  np.testing.assert_allclose(cut(tokens), ENCODE(tokens), atol=1e-6)
+
+
+def test_packed_texts_hold_their_tokens_and_know_their_ends():
+  tokens = texts([9, 3, 40, 8, 5, 4, 16, 3])
+  groups = Groups((2, 1, 1), (8, 16, CONTEXT), 2)
+  packed = lengths.pack(tokens, groups)
+  assert packed.tokens.shape == (2, 2 * 8 + 16 + 40)
+  for row, text in enumerate(tokens):
+    shard, at = divmod(row, 4)
+    end = int(packed.ends[shard, at])
+    first = end - lengths.of(text) + 1
+    np.testing.assert_array_equal(packed.tokens[shard, first : end + 1], text[: lengths.of(text)])
+    np.testing.assert_array_equal(packed.places[first : end + 1], np.arange(lengths.of(text)))
+
+
+def test_packed_tokens_split_into_the_texts_of_each_group_and_join_again():
+  tokens = texts([9, 3, 40, 8, 5, 4, 16, 3])
+  groups = Groups((2, 1, 1), (8, 16, CONTEXT), 2)
+  packed = lengths.pack(tokens, groups).tokens[..., None]
+  parts = lengths.split(packed, groups)
+  assert [part.shape for part in parts] == [(4, 8, 1), (2, 16, 1), (2, CONTEXT, 1)]
+  np.testing.assert_array_equal(parts[0][:, :, 0], tokens[[1, 3, 7, 5], :8])
+  np.testing.assert_array_equal(lengths.join(parts, groups), packed)
 
 
 def test_texts_in_groups_stay_on_their_devices():
@@ -111,11 +136,10 @@ def test_texts_in_groups_stay_on_their_devices():
   groups = Groups((3, 1), (16, CONTEXT), 8)
   rows = sharding.over_batch(EIGHT)
   encode = jax.jit(
-    functools.partial(lengths.encode, lambda t: t[:, :3].astype(jnp.float32), groups=groups),
+    lambda tokens: MODEL.apply({"params": PARAMS}, tokens, groups, method=CLIP.encode_text),
     in_shardings=rows,
     out_shardings=rows,
   )
-  np.testing.assert_array_equal(encode(sharding.put_batch(tokens, EIGHT)), tokens[:, :3])
   text = encode.lower(jax.ShapeDtypeStruct(tokens.shape, jnp.int32)).compile().as_text()
   moves = ("all-gather", "all-reduce", "all-to-all", "collective-permute")
   assert not [move for move in moves if move in text]

@@ -230,7 +230,7 @@ def _shaped(leaf: Any, sharding: Sharding) -> jax.ShapeDtypeStruct:
 
 
 def _state(program: train.Program, model: CLIP) -> train.TrainState:
-  shapes = jax.eval_shape(lambda: train.new_state(clip.init(model, 0), program.tx))
+  shapes = jax.eval_shape(program.start, clip.shapes(model))
   return jax.tree.map(_shaped, shapes, program.layout)
 
 

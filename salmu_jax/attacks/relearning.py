@@ -125,7 +125,7 @@ def relearn(
   learnt = draw_rows([leak.fact for leak in inputs.leaks], count, inputs.seed)
   others = np.setdiff1d(np.arange(len(rows)), learnt)
   records = {**inputs.data.records, FORGET: Rows(rows, learnt)}
-  state = train.start_state(params, program.tx, inputs.mesh, program.layout)
+  state = program.start(params)
   mrr = lambda ranks: metrics.mean_reciprocal_rank(ranks[others])
   curve = {0: mrr(ranks)}
   examples = unlearning_examples(

@@ -127,7 +127,7 @@ def pretrain(job: Job, data: Data, name: str) -> dict[str, Any]:
       config, job.model, job.mesh, schedule.total_steps, pipeline.sample_texts(examples)
     )
     params = train.init_params(job.model, config.seed, job.mesh, config.sharding)
-    state = train.start_state(params, program.tx, job.mesh, program.layout)
+    state = program.start(params)
     with contextlib.closing(pipeline.start(examples, size, threads=threads)) as stream:
       facts, _ = _train(job, data.tokenizer, folder, name, program.step, state, stream, schedule)
     return {**facts, "reads": list(data.splits(name)), "moves": "all parameters"}
@@ -168,7 +168,7 @@ def unlearn(job: Job, data: Data, name: str, compromised: dict[str, Any]) -> dic
     method = make_method(job, data.release, name)
     texts = pipeline.sample_texts(_unlearning_examples(job, data, method.surrogates))
     program = train.unlearn_program(config, job.model, job.mesh, method, run.batch_size, texts)
-    state = train.start_state(compromised, program.tx, job.mesh, program.layout)
+    state = program.start(compromised)
     # A checkpoint holds what was measured before it.
     if method.prepares and not checkpoint.any_in(folder / "checkpoints"):
       state = _prepared(job, data, name, method, state, compromised, program.layout)

@@ -125,7 +125,7 @@ def training_examples(
   return rows.seed(seed).shuffle().repeat()[0::1].random_map(example)
 
 
-def sample_texts(examples: grain.MapDataset, count: int = 512) -> dict[str, Any]:
+def sample_texts(examples: Sequence[Mapping], count: int = 512) -> dict[str, Any]:
   """The texts of the first examples, as a batch has them: arrays (count, ..., L) in dicts.
 
   Args:

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from salmu_jax.data import images
+from salmu_jax.data import images, pipeline
+from salmu_jax.models import lengths
 from salmu_jax.models.clip import CLIP
 from salmu_jax.runtime import sharding
 
@@ -30,6 +31,29 @@ class Embedded(NamedTuple):
     """(N, D) of texts that were embedded."""
     row_of, table = self.text
     return table[[row_of[text] for text in texts]]
+
+
+def embed_texts(
+  encode: Callable[[np.ndarray], np.ndarray],
+  tokens: np.ndarray,
+  batch_size: int,
+  tick: Callable[[int], None] = lambda count: None,
+) -> np.ndarray:
+  """(N, D) of texts, in their order, each batch of them cut to a length that holds it.
+
+  Args:
+    encode: encode((B, l) tokens) -> (B, D).
+    tokens: (N, L).
+    batch_size: B; the last batch is filled up.
+    tick: tick(count) is called as texts are done.
+  """
+  # The shortest first, so that the texts of a batch are of about one length.
+  order, parts = np.argsort(lengths.of(tokens), kind="stable"), []
+  for first in range(0, len(tokens), batch_size):
+    batch = lengths.cut(tokens[order[first : first + batch_size]])
+    parts.append(encode(pipeline.filled(batch, batch_size))[: len(batch)])
+    tick(len(batch))
+  return np.concatenate(parts)[np.argsort(order)]
 
 
 def jitted_encoders(model: CLIP, mesh: jax.sharding.Mesh) -> tuple[Callable, Callable]:

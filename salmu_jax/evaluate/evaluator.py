@@ -13,10 +13,9 @@ from ml_collections import ConfigDict
 from salmu_jax.data import derived, pipeline, releases
 from salmu_jax.data.tokenizers import Tokenizer
 from salmu_jax.data.zero_shot import ZeroShotSet
-from salmu_jax.evaluate import class_weights, examples, groups, measures, metrics
+from salmu_jax.evaluate import class_weights, embeddings, examples, groups, measures, metrics
 from salmu_jax.evaluate.embeddings import Embedded, jitted_encoders
 from salmu_jax.evaluate.measures import Judged
-from salmu_jax.models import lengths
 from salmu_jax.models.clip import CLIP
 from salmu_jax.results import breakdown, splits
 from salmu_jax.results.metrics_table import METRICS
@@ -255,9 +254,9 @@ class Evaluator:
     about = [checkpoint.digest(params, "visual"), content, split, files.digest(numbers.tolist())]
     make = lambda: self._embed_images(params, rows, tick, numbers)
     some = kept.array(self._place("images", about), make)
-    embeddings = np.full((len(rows), some.shape[1]), np.nan, np.float32)
-    embeddings[numbers] = some
-    return embeddings
+    table = np.full((len(rows), some.shape[1]), np.nan, np.float32)
+    table[numbers] = some
+    return table
 
   def _embed_images(self, params, rows, tick, numbers=None):
     """(N, D) of random-access rows, in their order; of those of these numbers, if given."""
@@ -282,13 +281,10 @@ class Evaluator:
     tick: Callable[[int], None] = lambda count: None,
   ) -> np.ndarray:
     """(N, D) of texts, in their order; tick(count) is called as they are done."""
-    size, tokens, parts = self._settings.batch_size, self._tokenizer(texts), []
-    # The shortest first, so that the texts of a batch are of about one length.
-    order = np.argsort(lengths.of(tokens), kind="stable")
-    for at in range(0, len(texts), size):
-      batch = lengths.cut(tokens[order[at : at + size]])
-      whole = sharding.put_whole_batch(pipeline.filled(batch, size), self._mesh)
-      parts.append(jax.device_get(self._texts(params, whole))[: len(batch)])
-      tick(len(batch))
-    table = np.concatenate(parts)
-    return table[np.argsort(order)]
+
+    def encode(batch):
+      whole = sharding.put_whole_batch(batch, self._mesh)
+      return jax.device_get(self._texts(params, whole))
+
+    size = self._settings.batch_size
+    return embeddings.embed_texts(encode, self._tokenizer(texts), size, tick)

@@ -100,14 +100,19 @@ def _over_rows(x, kernel, dimensions, **options):
 
 
 class Block(nn.Module):
-  """Pre-LN residual attention block. x (B, T, W), mask (T, T) bool or None."""
+  """Pre-LN residual attention block. x (S, N, W) -> (S, N, W).
+
+  texts: how the N tokens are texts that each attend to what is before them; None for one sequence
+    that attends to all of it.
+  """
 
   tower: Tower
   dtype: jnp.dtype
   quick_gelu: bool
+  texts: Groups | None
 
   @nn.compact
-  def __call__(self, x: jax.Array, mask: jax.Array | None) -> jax.Array:
+  def __call__(self, x: jax.Array) -> jax.Array:
     width, layers, heads = self.tower
     proj_std = width**-0.5 * (2 * layers) ** -0.5
 
@@ -118,48 +123,58 @@ class Block(nn.Module):
 
     y = _norm("ln_1", self.dtype)(x)
     qkv = dense(3 * width, width**-0.5, "in_proj")(y)
-    # The axis of heads moves before that of positions once, not in each product, which halves the
-    # time of attention on CPUs.
-    q, k, v = qkv.reshape(*x.shape[:2], 3, heads, -1).transpose(2, 0, 3, 1, 4)
-    bias = None if mask is None else jnp.where(mask, 0.0, -jnp.inf)[None, None].astype(jnp.float32)
-    y = _attention(q, k, v, bias).transpose(0, 2, 1, 3)
-    x = x + dense(width, proj_std, "out_proj")(y.reshape(x.shape))
+    if self.texts is None:
+      y = _attention(qkv, heads, causal=False)
+    else:
+      parts = [_attention(part, heads, causal=True) for part in lengths.split(qkv, self.texts)]
+      y = lengths.join(parts, self.texts)
+    x = x + dense(width, proj_std, "out_proj")(y)
     y = _norm("ln_2", self.dtype)(x)
     y = dense(4 * width, (2 * width) ** -0.5, "c_fc")(y)
     y = y * nn.sigmoid(1.702 * y) if self.quick_gelu else nn.gelu(y, approximate=False)
     return x + dense(width, proj_std, "c_proj")(y)
 
 
-def _attention(q, k, v, bias):
-  """q, k, v (B, H, T, W/H); bias (1, 1, T, T) or None. Softmax in float32."""
+def _attention(qkv, heads, causal):
+  """(B, T, 3 W) -> (B, T, W). Softmax in float32."""
+  batch, places, _ = qkv.shape
+  # The axis of heads moves before that of places once, not in each product, which halves the time
+  # of attention on CPUs.
+  q, k, v = qkv.reshape(batch, places, 3, heads, -1).transpose(2, 0, 3, 1, 4)
   scores = jnp.einsum("bhqd,bhkd->bhqk", q, k, preferred_element_type=jnp.float32)
   scores = scores * q.shape[-1] ** -0.5
-  if bias is not None:
-    scores = scores + bias
+  if causal:
+    seen = jnp.tril(jnp.ones((places, places), bool))
+    scores = scores + jnp.where(seen, 0.0, -jnp.inf)[None, None].astype(jnp.float32)
   weights = jax.nn.softmax(scores, axis=-1).astype(v.dtype)
-  return jnp.einsum("bhqk,bhkd->bhqd", weights, v)
+  y = jnp.einsum("bhqk,bhkd->bhqd", weights, v)
+  return y.transpose(0, 2, 1, 3).reshape(batch, places, -1)
 
 
 class Transformer(nn.Module):
-  """A stack of blocks: unrolled (`block_0` ...) or scanned (`blocks`, a leading layer axis)."""
+  """A stack of blocks: unrolled (`block_0` ...) or scanned (`blocks`, a leading layer axis).
+
+  texts: as of `Block`.
+  """
 
   tower: Tower
   dtype: jnp.dtype
   remat: str
   scan: bool
   quick_gelu: bool
+  texts: Groups | None = None
 
   @nn.compact
-  def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+  def __call__(self, x: jax.Array) -> jax.Array:
     keep = REMAT[self.remat]
     block = nn.remat(Block, policy=keep, prevent_cse=not self.scan) if keep else Block
-    options = (self.tower, self.dtype, self.quick_gelu)
+    options = (self.tower, self.dtype, self.quick_gelu, self.texts)
     if not self.scan:
       for i in range(self.tower.layers):
-        x = block(*options, name=f"block_{i}")(x, mask)
+        x = block(*options, name=f"block_{i}")(x)
       return x
     body = nn.scan(
-      lambda layer, carry, _: (layer(carry, mask), None),
+      lambda layer, carry, _: (layer(carry), None),
       variable_axes={"params": 0},
       split_rngs={"params": True},
       length=self.tower.layers,
@@ -201,7 +216,11 @@ class Vision(nn.Module):
 
 
 class Text(nn.Module):
-  """tokens (B, L) int32, zero padded, end of text the highest id -> (B, D)."""
+  """tokens (B, L) int32, zero padded, end of text the highest id -> (B, D).
+
+  With groups, whose shards make up the batch, each text is cut as its group is, which it has to
+  `lengths.fit`.
+  """
 
   sizes: Sizes
   dtype: jnp.dtype
@@ -209,8 +228,10 @@ class Text(nn.Module):
   scan: bool
 
   @nn.compact
-  def __call__(self, tokens: jax.Array) -> jax.Array:
-    tower, length = self.sizes.text, tokens.shape[1]
+  def __call__(self, tokens: jax.Array, groups: Groups | None = None) -> jax.Array:
+    tower = self.sizes.text
+    texts = groups or lengths.each_alone(tokens)
+    packed = lengths.pack(tokens, texts)
     table = nn.Embed(
       self.sizes.vocab_size,
       tower.width,
@@ -223,13 +244,11 @@ class Text(nn.Module):
       nn.initializers.normal(0.01),
       (self.sizes.context_length, tower.width),
     )
-    x = table(tokens) + place[None, :length].astype(self.dtype)
-    causal = jnp.tril(jnp.ones((length, length), bool))
-    options = (tower, self.dtype, self.remat, self.scan, self.sizes.quick_gelu)
-    x = Transformer(*options, name="transformer")(x, causal)
+    x = table(packed.tokens) + place[packed.places][None].astype(self.dtype)
+    options = (tower, self.dtype, self.remat, self.scan, self.sizes.quick_gelu, texts)
+    x = Transformer(*options, name="transformer")(x)
+    x = jnp.take_along_axis(x, packed.ends[..., None], axis=1).reshape(len(tokens), -1)
     x = _norm("ln_final", self.dtype)(x)
-    end = jnp.argmax(tokens, axis=-1)
-    x = jnp.take_along_axis(x, end[:, None, None], axis=1)[:, 0]
     init = nn.initializers.normal(tower.width**-0.5)
     shape = (tower.width, self.sizes.embed_dim)
     return x @ self.param("text_projection", init, shape).astype(self.dtype)
@@ -276,8 +295,7 @@ class CLIP(nn.Module):
       text: (B, L) int32.
       generic: (B, L) int32 or None.
       surrogate: (B, K, L) int32 or None.
-      groups: {name of one of these texts: how it is embedded}, see `lengths.encode`; others, or all
-        if None, at the full context.
+      groups: {name of one of these texts: how it is cut}, see `encode_text`; None cuts nothing.
     """
     groups = groups or {}
 
@@ -285,7 +303,7 @@ class CLIP(nn.Module):
       if tokens is None:
         return None
       flat = tokens.reshape(-1, tokens.shape[-1])
-      rows = lengths.encode(self.encode_text, flat, groups.get(name))
+      rows = self.encode_text(flat, groups.get(name))
       return rows.reshape(*tokens.shape[:-1], -1)
 
     return Embeddings(
@@ -301,9 +319,9 @@ class CLIP(nn.Module):
     """image (B, S, S, 3) normalised float -> (B, D) unit rows."""
     return unit(self.visual(image))
 
-  def encode_text(self, tokens: jax.Array) -> jax.Array:
-    """tokens (B, L) int32 -> (B, D) unit rows."""
-    return unit(self.text(tokens))
+  def encode_text(self, tokens: jax.Array, groups: Groups | None = None) -> jax.Array:
+    """tokens (B, L) int32 -> (B, D) unit rows; each text cut as its group is, see `Text`."""
+    return unit(self.text(tokens, groups))
 
   def scale(self) -> jax.Array:
     """The factor on cosines, () float32, at most 100 as in CLIP."""

@@ -7,7 +7,7 @@ the texts of a batch are embedded in `Groups` of fixed sizes and lengths, the sh
 """
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -131,26 +131,46 @@ def _numpy_of(array):
   return np if isinstance(array, np.ndarray) else jnp
 
 
-def encode(
-  encode_text: Callable[[jax.Array], jax.Array], tokens: jax.Array, groups: Groups | None
-) -> jax.Array:
-  """(B, L) tokens -> (B, D), group by group; each text has to `fit` its group.
+class Packed(NamedTuple):
+  """The texts of a batch without what is cut off, one after another in each of S shards.
 
-  Args:
-    encode_text: encode_text((n, l) tokens) -> (n, D).
-    tokens: (B, L).
-    groups: whose shards make up the batch; None for all texts at the full context.
+  tokens: (S, N). places: (N,) the place of each in its text. ends: (S, M) where in the N the text
+    ends that is in this place of the shard of the batch.
   """
-  if groups is None:
-    return encode_text(tokens)
+
+  tokens: jax.Array
+  places: np.ndarray
+  ends: jax.Array
+
+
+def each_alone(tokens: jax.Array) -> Groups:
+  """Each of (B, L) texts as a shard of its own, at its full length."""
+  return Groups((1,), (tokens.shape[1],), tokens.shape[0])
+
+
+def pack(tokens: jax.Array, groups: Groups) -> Packed:
+  """(B, L) tokens, which have to `fit` the groups -> Packed."""
   shards = tokens.reshape(groups.shards, -1, tokens.shape[-1])
-  order = jnp.argsort(of(shards), axis=1)
-  shards = jnp.take_along_axis(shards, order[..., None], axis=1)
-  parts, first = [], 0
-  for count, length in zip(groups.counts, groups.lengths, strict=True):
-    part = shards[:, first : first + count, :length].reshape(-1, length)
-    parts.append(encode_text(part).reshape(groups.shards, count, -1))
-    first += count
-  place = jnp.argsort(order, axis=1)
-  z = jnp.take_along_axis(jnp.concatenate(parts, axis=1), place[..., None], axis=1)
-  return z.reshape(tokens.shape[0], -1)
+  rank = order = jnp.zeros(shards.shape[:2], jnp.int32)
+  if shards.shape[1] > 1:
+    order = jnp.argsort(of(shards), axis=1)
+    shards, rank = jnp.take_along_axis(shards, order[..., None], axis=1), jnp.argsort(order, axis=1)
+  each = np.repeat(groups.lengths, groups.counts)
+  starts = np.cumsum(each) - each
+  ends = jnp.take_along_axis(starts[None] + of(shards) - 1, rank, axis=1)
+  kept = np.arange(shards.shape[-1])[None] < each[:, None]
+  return Packed(shards[:, kept], np.nonzero(kept)[1], ends)
+
+
+def split(packed: jax.Array, groups: Groups) -> list[jax.Array]:
+  """(S, N, W) by token of `Packed` -> [(texts, length, W) of each group]."""
+  sizes = np.multiply(groups.counts, groups.lengths)
+  parts = jnp.split(packed, np.cumsum(sizes)[:-1].tolist(), axis=1)
+  width = packed.shape[-1]
+  return [part.reshape(-1, n, width) for part, n in zip(parts, groups.lengths, strict=True)]
+
+
+def join(parts: Sequence[jax.Array], groups: Groups) -> jax.Array:
+  """Undoes `split`."""
+  whole = [part.reshape(groups.shards, -1, part.shape[-1]) for part in parts]
+  return whole[0] if len(whole) == 1 else jnp.concatenate(whole, axis=1)

@@ -16,7 +16,7 @@ from salmu_jax.models import clip, lengths
 from salmu_jax.models.lengths import Groups
 from salmu_jax.runtime import sharding
 from salmu_jax.train import optimizers
-from salmu_jax.train.state import TrainState, state_layout
+from salmu_jax.train.state import TrainState, starter, state_layout
 from salmu_jax.train.step import (
   OBJECTIVES,
   Objective,
@@ -32,13 +32,13 @@ class Program(NamedTuple):
 
   step: the step on this process's rows of a batch, see `on_host_batches`.
   jitted: the step on global arrays, with the texts of every batch cut as the groups say.
-  tx: the transformation that makes the optimizer's state.
+  start: start(params) -> the state before the first step, see `state.start_state`; compiled once.
   layout: the sharding of the state, a TrainState of NamedSharding.
   """
 
   step: Callable
   jitted: Callable
-  tx: optax.GradientTransformation
+  start: Callable
   layout: TrainState
 
 
@@ -72,7 +72,7 @@ def pretrain_program(
     groups=groups,
   )
   step = on_host_batches(jitted, mesh, groups, config.accumulate)
-  return Program(step, jitted(groups), tx, layout)
+  return Program(step, jitted(groups), starter(tx, layout), layout)
 
 
 def unlearn_program(
@@ -99,7 +99,7 @@ def unlearn_program(
     model, method, mesh, layout=layout, accumulate=config.accumulate, groups=groups
   )
   step = on_host_batches(jitted, mesh, groups, config.accumulate)
-  return Program(step, jitted(groups), method.tx, layout)
+  return Program(step, jitted(groups), starter(method.tx, layout), layout)
 
 
 def _groups(texts, batch_size, mesh, parts):

@@ -1,5 +1,7 @@
 """The training state: its shape, its layout on the mesh and its first value."""
 
+from collections.abc import Callable
+
 import flax.linen as nn
 import flax.struct
 import jax
@@ -33,8 +35,14 @@ def start_state(
   layout: TrainState | None = None,
 ) -> TrainState:
   """The state before the first step, on the mesh. Copies `params`, because steps donate them."""
-  layout = layout or sharding.replicated(mesh)
-  return jax.jit(lambda p: new_state(p, tx), out_shardings=layout)(params)
+  return starter(tx, layout or sharding.replicated(mesh))(params)
+
+
+def starter(
+  tx: optax.GradientTransformation, layout: TrainState | jax.sharding.Sharding
+) -> Callable[[optax.Params], TrainState]:
+  """start(params) -> the state before the first step of many runs, see `start_state`."""
+  return jax.jit(lambda params: new_state(params, tx), out_shardings=layout)
 
 
 def init_params(
