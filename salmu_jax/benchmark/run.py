@@ -45,6 +45,7 @@ def run(config: ConfigDict, folder: str | os.PathLike, stop: hosts.Stop | None =
 
   # Models
   progress.console.print(summary.table(job, data))
+  data = opening.store_pictures(job, data)
   evaluator = evaluation.make_evaluator(job, data)
   params = {name: stages.pretrain(job, data, name) for name in stages.PRETRAINED}
   evaluation.store_fragile_set(data, evaluator, params["compromised"])

@@ -58,8 +58,13 @@ def resize_and_crop(image: Image.Image, size: int) -> np.ndarray:
     resized = (int(size * width / height), size)
   if resized != image.size:
     image = image.resize(resized, Image.Resampling.BICUBIC)
-  left, top = round((resized[0] - size) / 2), round((resized[1] - size) / 2)
+  left, top = corner(*resized, size)
   return np.asarray(image.crop((left, top, left + size, top + size)), np.uint8)
+
+
+def corner(width: int, height: int, size: int) -> tuple[int, int]:
+  """(left, top) of the central square of `size` pixels, rounded as in torchvision's CenterCrop."""
+  return round((width - size) / 2), round((height - size) / 2)
 
 
 def random_crop(
@@ -76,8 +81,8 @@ def random_crop(
   by `resize_and_crop`; the same numbers are drawn all the same.
 
   Args:
-    image: an RGB image; or (S, S, 3) uint8, which stands for one of that size and, with an `area`
-      of 1, for what `resize_and_crop` made of one of any size.
+    image: an RGB image, or its pixels, (H, W, 3) uint8. With an `area` of 1, these are what
+      `resize_and_crop` made of it, (S, S, 3).
     size: S, pixels.
     rng: draws the part, then whether to mirror it.
     area: the least share of the square that is kept, in (0, 1]; 1 keeps it whole.
