@@ -6,7 +6,7 @@ import jax
 import optax
 
 from configs import mini
-from salmu_jax.benchmark import configuration, evaluation, run, stages
+from salmu_jax.benchmark import configuration, evaluation, opening, run, stages
 from salmu_jax.benchmark.job import Job
 from salmu_jax.data.dataset import Data
 from salmu_jax.evaluate.evaluator import Evaluator
@@ -20,7 +20,7 @@ def open_run(
 
   Args:
     workdir: of a finished run of configs/mini.py.
-    scratch: a folder for records and caches.
+    scratch: a folder for records, decoded pictures and caches.
     names: of methods, as after `configs/mini.py:`.
     seed: of the run.
     unit: of the holdout of the run.
@@ -33,5 +33,6 @@ def open_run(
   mesh = sharding.make_mesh(jax.devices()[:1])
   configuration.check(config, mesh)
   job, data = run.prepare(config, scratch, mesh)
+  data = opening.store_pictures(job, data)
   bounds = {name: stages.pretrain(job, data, name) for name in stages.PRETRAINED}
   return job, data, evaluation.make_evaluator(job, data), bounds

@@ -31,6 +31,10 @@ def get_config() -> ConfigDict:
   config.tensorboard = True
   # Threads that decode pictures; results do not depend on it. One suits two cores.
   config.reader_threads = 1
+  # GiB on disk, at most, for pictures that are decoded once and kept in the workdir at the model's
+  # size: those that are judged, then those that unlearning reads, then those of pretraining if its
+  # pictures have that size. Results do not depend on it. 0: decode pictures whenever they are read.
+  config.stored_pictures = 16.0
   # Layout of the parameters on the devices: ordered rules (regex, axes). A parameter goes by the
   # first rule whose regex finds its path, and splits its last dimensions over these axes. The
   # default keeps whole copies; salmu_jax.models.leaves.FSDP splits them over the devices.

@@ -12,6 +12,10 @@ class InputError(ValueError):
   """
 
 
+class UnwritableError(InputError):
+  """A file cannot be written: the disk is full, or the place is closed to writing."""
+
+
 class Stopped(Exception):
   """The run stopped on request and its work is saved; the message says where it stopped."""
 

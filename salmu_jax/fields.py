@@ -55,6 +55,13 @@ def check_positive(section: Mapping[str, Any], where: str, *names: str) -> None:
       raise InputError(f"{where}.{name} = {section[name]!r}; it must be more than 0, and finite.")
 
 
+def check_not_negative(section: Mapping[str, Any], where: str, *names: str) -> None:
+  """Raises InputError unless the named fields of a section are 0 or more, and finite."""
+  for name in names:
+    if not 0 <= section[name] < math.inf:
+      raise InputError(f"{where}.{name} = {section[name]!r}; it must be 0 or more, and finite.")
+
+
 def check_share(section: Mapping[str, Any], where: str, *names: str) -> None:
   """Raises InputError unless the named fields of a section are between 0 and 1, both included."""
   for name in names:

@@ -1,5 +1,6 @@
 """Strictness for every test: eight fake CPU devices, rank promotion raises, absl flags parsed."""
 
+import io
 import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -44,3 +45,25 @@ def board(tmp_path):
   for name, result in SMALL.items():
     files.write_json(tmp_path / "board" / f"{name}.json", result)
   return tmp_path / "board"
+
+
+@pytest.fixture
+def said(monkeypatch):
+  """A call that gives what the terminal has shown."""
+  from rich.console import Console
+
+  from salmu_jax.runtime import progress
+
+  text = io.StringIO()
+  monkeypatch.setattr(progress, "console", Console(file=text, width=10_000))
+  return text.getvalue
+
+
+@pytest.fixture
+def decodings(monkeypatch):
+  """A list that grows by an entry with every picture that is decoded."""
+  from salmu_jax.data import images
+
+  calls, decode = [], images.decode
+  monkeypatch.setattr(images, "decode", lambda *args: calls.append(1) or decode(*args))
+  return calls

@@ -3,6 +3,7 @@ promised.
 """
 
 import contextlib
+import functools
 import itertools
 import re
 
@@ -16,12 +17,14 @@ from littlejob import changed
 
 from salmu_jax import defaults, losses, train
 from salmu_jax.benchmark import preflight, stages
+from salmu_jax.data import images, pipeline
 from salmu_jax.errors import InputError
 from salmu_jax.interop import external_models
 from salmu_jax.methods import MAKERS
 from salmu_jax.methods.base import Method
+from salmu_jax.models.clip import CLIP
 from salmu_jax.runtime import files, workdir
-from salmu_jax.train import writer
+from salmu_jax.train import optimizers, writer
 
 
 def test_a_stage_runs_once_and_keeps_its_facts(tmp_path):
@@ -150,6 +153,60 @@ def test_anchored_editing_moves_the_text_tower_alone_and_says_what_was_made_up(w
   facts = files.read_json(job.model_folder("anchored") / workdir.DONE)
   assert facts["surrogates"] == {"count": 6, "source": "both", "reworded": 0.0}
   assert facts["reads"] == ["forget", "retain_synth", "retain_real"]
+
+
+def embedder(job, data):
+  """embed_pictures(params, split) by hand."""
+  encode = jax.jit(lambda p, x: job.model.apply({"params": p}, x, method=CLIP.encode_image))
+
+  def embed(params, split):
+    rows, size = data.records[split], job.model.sizes.image_size
+    pixels = [
+      images.resize_and_crop(images.decode(rows[k]["image"], "row"), size) for k in range(len(rows))
+    ]
+    return np.asarray(encode(params, images.normalise(np.stack(pixels))))
+
+  return embed
+
+
+def test_a_method_that_leaves_the_image_tower_embeds_pictures_once_and_ends_the_same(
+  world, tmp_path, monkeypatch
+):
+  job, data = changed(world[0]), world[1]
+  run = defaults.unlearning_run("anchored", batch_size=4, budget=12.0)
+  run.optimizer = optimizers.settings(1e-2, name="sgd")
+  job.config.unlearn = {"anchored": run}
+  start, ends = train.init_params(job.model, 0, job.mesh), []
+  for name, embed in (("each_step", None), ("once", embedder(job, data))):
+    here = job._replace(workdir=tmp_path / name)
+    ends.append(stages.unlearn(here, data, "anchored", start, embed))
+    monkeypatch.setattr(pipeline, "_picture", lambda *args, **more: pytest.fail("a picture read"))
+  jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-6), *ends)
+  assert not np.array_equal(ends[0]["text"]["text_projection"], start["text"]["text_projection"])
+
+
+def test_of_millions_of_rows_those_that_are_drawn_are_embedded_as_they_come(world):
+  data = world[1]
+  method, embedded = MAKERS["anchored"](optax.sgd(0.1)), []
+
+  def embed(split):
+    embedded.append(split)
+    return np.zeros((len(data.records[split]), 8), np.float32)
+
+  for draws, splits in ((11, []), (12, ["forget"]), (10**6, ["forget", *data.splits("retain")])):
+    embedded.clear()
+    rows = stages.with_embeddings(data, method, embed, draws).records
+    assert embedded == splits
+    assert {split for split in rows if "embedding" in rows[split][0]} == set(splits)
+
+
+def test_a_method_that_moves_the_image_tower_and_denies_it_is_refused(world, tmp_path, monkeypatch):
+  job, data = changed(world[0]), world[1]
+  make = lambda optimizer: Method(losses.contrastive, None, optimizer, image_tower=False)
+  monkeypatch.setitem(MAKERS, "mine", make)
+  start = train.init_params(job.model, 0, job.mesh)
+  with pytest.raises(InputError, match="image_tower=False"):
+    stages.unlearn(job._replace(workdir=tmp_path), data, "mine", start)
 
 
 def test_budget_counts_passes_over_forget_whatever_the_batch(world):

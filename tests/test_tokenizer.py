@@ -50,6 +50,26 @@ def test_rows_are_int32_and_the_same_alone_or_in_a_batch():
   assert FULL([]).shape == (0, 77)
 
 
+def test_a_text_is_encoded_once_and_no_caller_can_change_what_is_kept(monkeypatch):
+  tokenizer, encoded = compact(), []
+  encode = tokenizer.encode
+  monkeypatch.setattr(tokenizer, "encode", lambda text: encoded.append(text) or encode(text))
+  first = tokenizer([CAPTIONS[0], CAPTIONS[1], CAPTIONS[0]])
+  kept = first.copy()
+  first[:] = 0
+  np.testing.assert_array_equal(tokenizer([CAPTIONS[0], CAPTIONS[1], CAPTIONS[0]]), kept)
+  assert encoded == CAPTIONS[:2]
+  np.testing.assert_array_equal(compact()(CAPTIONS), tokenizer(CAPTIONS))
+
+
+def test_only_so_many_texts_are_kept(monkeypatch):
+  monkeypatch.setattr(tokenizers, "_CACHED_TEXTS", 2)
+  tokenizer = compact()
+  rows = tokenizer(CAPTIONS)
+  assert tokenizer._row.cache_info().currsize == 2
+  np.testing.assert_array_equal(tokenizer(CAPTIONS), rows)
+
+
 def test_ascii_without_ampersand_needs_neither_ftfy_nor_entities():
   letters = [chr(code) for code in range(32, 127) if chr(code) != "&"]
   assert len(letters) == 94

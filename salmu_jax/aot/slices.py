@@ -170,6 +170,10 @@ def _unlearning(
     if method.surrogates:
       forget["surrogate"] = _tokens(model.sizes, mesh, size, method.surrogates.count)
     retain = _pairs(model.sizes, mesh, size, ("text",))
+    if not method.image_tower:
+      rows = sharding.over_batch(mesh)
+      embedded = jax.ShapeDtypeStruct((size, model.sizes.embed_dim), jnp.float32, sharding=rows)
+      forget["image"] = retain["image"] = embedded
     return state, state.params, {"forget": forget, "retain": retain}
 
   # The reference and the generic captions come on top where a method reads them.

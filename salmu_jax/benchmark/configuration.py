@@ -33,6 +33,7 @@ def check(config: ConfigDict, mesh: Mesh) -> None:
   train_settings.check_pretraining(config.pretrain, config.model.logit_bias, check_batch)
   evaluate_settings.check(config.evaluate, functools.partial(sharding.check_batch, mesh))
   fields.check_positive(config, "config", "reader_threads")
+  fields.check_not_negative(config, "config", "stored_pictures")
   fields.check_share(config.diagnosis, "config.diagnosis", *config.diagnosis)
   fields.check_seed("config.seed", config.seed)
   if not config.release:

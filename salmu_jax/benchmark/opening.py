@@ -1,4 +1,4 @@
-"""Opens what a job works on: weights brought in, the release, retain pairs, ImageNet, records."""
+"""Opens what a job works on: weights brought in, release, pairs, ImageNet, records, pictures."""
 
 import functools
 import pathlib
@@ -8,15 +8,22 @@ from collections.abc import Mapping, Sequence
 from ml_collections import ConfigDict
 
 from salmu_jax.benchmark import preflight
+from salmu_jax.benchmark.job import Job
 from salmu_jax.benchmark.stages import PRETRAINED
-from salmu_jax.data import counts, imagenet, pipeline, records, releases, tokenizers
+from salmu_jax.data import counts, imagenet, pictures, pipeline, records, releases, tokenizers
+from salmu_jax.data.dataset import Data
+from salmu_jax.data.pictures import Wanted
 from salmu_jax.data.releases import Release
 from salmu_jax.data.tokenizers import Tokenizer
 from salmu_jax.data.zero_shot import ZeroShotSet
 from salmu_jax.generate import generator
 from salmu_jax.interop import external_models
 from salmu_jax.models import presets
+from salmu_jax.results import splits
+from salmu_jax.results.splits import ZERO_SHOT
 from salmu_jax.runtime import hosts, progress, workdir
+
+_IMAGENET = "imagenet"  # names its store, which is not that of a release's zero-shot split
 
 
 def bring_weights(config: ConfigDict, folder: pathlib.Path) -> None:
@@ -69,6 +76,65 @@ def make_tokenizer(config: ConfigDict, folder: pathlib.Path, release: Release) -
 def open_records(release: Release, folder: pathlib.Path) -> Mapping[str, Sequence]:
   """The rows of a release by split, converted below the workdir `folder` once."""
   return hosts.first_then_all(lambda: _build_records(release, folder))
+
+
+def store_pictures(job: Job, data: Data) -> Data:
+  """The data with rows whose pictures are decoded already, if `config.stored_pictures` allows it.
+
+  The first process decodes and stores what is not there yet; see `pictures.stored`.
+  """
+  wanted = _wanted(job, data)
+
+  def store() -> Mapping[str, Sequence]:
+    return pictures.stored(
+      job.workdir / "stored_pictures",
+      wanted,
+      size=job.model.sizes.image_size,
+      most_bytes=job.config.stored_pictures * 2**30,
+      make=hosts.is_first(),
+    )
+
+  began = time.monotonic()
+  rows = hosts.first_then_all(store)
+  progress.console.print(f"stored pictures: {workdir.duration(time.monotonic() - began)}")
+  zero_shot = data.zero_shot
+  if zero_shot:
+    of_classes = rows.get(_IMAGENET if job.config.imagenet else ZERO_SHOT, zero_shot.rows)
+    zero_shot = zero_shot._replace(rows=of_classes)
+  of_release = {split: rows.get(split, source) for split, source in data.records.items()}
+  return data._replace(records=of_release, zero_shot=zero_shot)
+
+
+def _wanted(job: Job, data: Data) -> dict[str, Wanted]:
+  """{name: what to store}: what is judged, then what unlearning reads, then what pretraining does.
+
+  Pairs are left out: they are millions, and a run reads few of them twice.
+  """
+  config, release = job.config, data.release
+  judged = [*splits.judged(), *([] if config.imagenet or not data.zero_shot else [ZERO_SHOT])]
+  unlearnt = config.unlearn or config.attacks.names
+  unlearning = [split for half in ("forget", "retain") for split in data.splits(half) if unlearnt]
+  pretraining = [
+    split
+    for name in PRETRAINED
+    if not (config.init[name] or (job.model_folder(name) / workdir.DONE).exists())
+    for split in data.splits(name)
+  ]
+  wanted = {}
+  if config.imagenet:
+    wanted[_IMAGENET] = Wanted(data.zero_shot.rows, dict, data.zero_shot.stamp)
+  for split in dict.fromkeys([*judged, *unlearning, *pretraining]):
+    if split != records.PAIRS_SPLIT or not data.retain_pairs:
+      whole_only = split not in (*judged, *unlearning)
+      texts = functools.partial(_texts, release, split)
+      wanted[split] = Wanted(data.records[split], texts, release.digest, whole_only)
+  return wanted
+
+
+def _texts(release, split):
+  """The texts of a split, as its records have them."""
+  table = releases.columns(release, split)
+  return {**table, "generic": [release.generic.get(name, "") for name in table["file_name"]]}
 
 
 def _open_or_generate(config: ConfigDict, folder: pathlib.Path) -> Release:

@@ -45,6 +45,7 @@ def run(config: ConfigDict, folder: str | os.PathLike, stop: hosts.Stop | None =
 
   # Models
   progress.console.print(summary.table(job, data))
+  data = opening.store_pictures(job, data)
   evaluator = evaluation.make_evaluator(job, data)
   params = {name: stages.pretrain(job, data, name) for name in stages.PRETRAINED}
   evaluation.store_fragile_set(data, evaluator, params["compromised"])
@@ -54,7 +55,7 @@ def run(config: ConfigDict, folder: str | os.PathLike, stop: hosts.Stop | None =
 
   # Unlearning
   for name in config.unlearn:
-    unlearned = stages.unlearn(job, data, name, params["compromised"])
+    unlearned = stages.unlearn(job, data, name, params["compromised"], evaluator.embed_pictures)
     evaluation.evaluate(job, data, evaluator, name, unlearned, attack)
   if config.judge.name:
     judged = stages.load_params(job, job.model_folder(config.judge.name))

@@ -1,21 +1,22 @@
 """The training stages: pretraining and unlearning. A stage that was killed resumes when rerun."""
 
 import contextlib
+import functools
 import importlib.metadata
 import itertools
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import grain
 import jax
 import jax.numpy as jnp
+import numpy as np
 from ml_collections import ConfigDict
 
 import salmu_jax
 from salmu_jax import train
 from salmu_jax.benchmark.job import Job
-from salmu_jax.data import pipeline, tokenizers
+from salmu_jax.data import pipeline, records, tokenizers
 from salmu_jax.data.dataset import Data
 from salmu_jax.data.releases import Release
 from salmu_jax.data.tokenizers import Tokenizer
@@ -28,6 +29,8 @@ from salmu_jax.train import checkpoint, optimizers, writer
 
 PRETRAINED = ("clean", "compromised")
 _PRETRAIN_ORDER = 1  # stream of `pipeline.order_seed`; the other streams are in methods/batches.py
+# embed_pictures(params, split) -> (N, D), see `Evaluator.embed_pictures`.
+EmbedPictures = Callable[[dict[str, Any], str], np.ndarray]
 _VERSIONS = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scikit-learn")
 
 
@@ -156,25 +159,43 @@ def make_method(job: Job, release: Release, name: str) -> Method:
     raise InputError(f"config.unlearn.{name}.args.{error}") from error
 
 
-def unlearn(job: Job, data: Data, name: str, compromised: dict[str, Any]) -> dict[str, Any]:
+def unlearn(
+  job: Job,
+  data: Data,
+  name: str,
+  compromised: dict[str, Any],
+  embed_pictures: EmbedPictures | None = None,
+) -> dict[str, Any]:
   """Runs one unlearning run from the Compromised parameters; returns the unlearned parameters.
 
   Reads forget and retain alone.
+
+  Args:
+    job, data: of the run.
+    name: of the run of `config.unlearn`.
+    compromised: the parameters to start from.
+    embed_pictures: embed_pictures(params, split) -> (N, D), for methods that leave the image tower
+      as it is; None to have their steps embed pictures too.
   """
   config, schedule = job.config, unlearn_schedule(job, data.release, name)
   run = config.unlearn[name]
 
   def work(folder: pathlib.Path) -> dict[str, Any]:
     method = make_method(job, data.release, name)
-    texts = pipeline.sample_texts(_unlearning_examples(job, data, method.surrogates))
+    rows = data
+    if embed_pictures and not method.image_tower:
+      embed = functools.partial(embed_pictures, compromised)
+      rows = with_embeddings(data, method, embed, schedule.total_steps * run.batch_size)
+    texts = pipeline.sample_texts(_unlearning_examples(job, rows, method.surrogates))
     program = train.unlearn_program(config, job.model, job.mesh, method, run.batch_size, texts)
     state = program.start(compromised)
     # A checkpoint holds what was measured before it.
     if method.prepares and not checkpoint.any_in(folder / "checkpoints"):
-      state = _prepared(job, data, name, method, state, compromised, program.layout)
+      state = _prepared(job, rows, name, method, state, compromised, program.layout)
     step = lambda state, batch: program.step(state, compromised, batch)
-    with contextlib.closing(unlearning_batches(job, data, run, method.surrogates)) as stream:
+    with contextlib.closing(unlearning_batches(job, rows, run, method.surrogates)) as stream:
       facts, unlearned = _train(job, data.tokenizer, folder, name, step, state, stream, schedule)
+    _check_image_tower(name, method, compromised, unlearned)
     return {
       **facts,
       "reads": [split for half in method.reads for split in data.splits(half)],
@@ -186,6 +207,34 @@ def unlearn(job: Job, data: Data, name: str, compromised: dict[str, Any]) -> dic
   folder = job.model_folder(name)
   workdir.run_stage(folder, f"unlearn {name}", unlearn_settings(job, data.digests, name), work)
   return load_params(job, folder)
+
+
+def with_embeddings(
+  data: Data, method: Method, embed: Callable[[str], np.ndarray], draws: int
+) -> Data:
+  """The data with an embedding for every picture that a run is likely to see.
+
+  Pictures are embedded as they come where most of them are never drawn, as of millions of pairs.
+
+  Args:
+    data: of the run. method: what it does. draws: rows of a half that it reads.
+    embed: embed(split) -> (N, D).
+  """
+  splits = [
+    split for half in method.reads if data.count(half) <= draws for split in data.splits(half)
+  ]
+  rows = {split: records.EmbeddedRows(data.records[split], embed(split)) for split in splits}
+  return data._replace(records={**data.records, **rows})
+
+
+def _check_image_tower(
+  name: str, method: Method, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+  if not method.image_tower and len({checkpoint.digest(p, "visual") for p in (before, after)}) > 1:
+    raise InputError(
+      f"config.unlearn.{name}: its method says image_tower=False, and has moved the image tower. "
+      "Train with transforms.only(optimizer, '^text/'), or leave image_tower at True."
+    )
 
 
 def moved(before: dict[str, Any], after: dict[str, Any]) -> str:
@@ -205,7 +254,7 @@ def unlearning_batches(
   return pipeline.start(examples, run.batch_size, threads=job.config.reader_threads)
 
 
-def _unlearning_examples(job: Job, data: Data, surrogates: Surrogates | None) -> grain.MapDataset:
+def _unlearning_examples(job: Job, data: Data, surrogates: Surrogates | None) -> Sequence[Mapping]:
   size, seed = job.model.sizes.image_size, job.config.seed
   return batches.unlearning_examples(data, image_size=size, seed=seed, surrogates=surrogates)
 

@@ -57,8 +57,16 @@ def open_source(address: str, field: str = "config.imagenet") -> ZeroShotSet:
   rows, labels = _SOURCES[kind](place, field)
   labels = np.asarray(labels, np.int32)
   texts = class_texts()
-  content = files.digest([labels.tolist(), rows.sizes()])
-  return ZeroShotSet(_name(kind, labels), texts["classes"], texts["prompts"], rows, labels, content)
+  sizes = rows.sizes()
+  return ZeroShotSet(
+    _name(kind, labels),
+    texts["classes"],
+    texts["prompts"],
+    rows,
+    labels,
+    content=files.digest([labels.tolist(), sizes]),
+    stamp=files.digest([address, sizes, rows.times()]),
+  )
 
 
 def check_address(address: str, field: str = "config.imagenet") -> None:
@@ -110,6 +118,10 @@ class _Files:
     """Bytes of each picture."""
     return [self._size(place) for place in self._places]
 
+  def times(self):
+    """When each file was last changed, in nanoseconds."""
+    return [os.stat(file).st_mtime_ns for file in sorted({place.file for place in self._places})]
+
   def _size(self, place):
     try:
       return place.size if place.size >= 0 else os.path.getsize(place.file)
@@ -137,7 +149,14 @@ class _Records:
 
   def sizes(self):
     """Bytes of all records together: a picture's own are unknown before it is read."""
-    return [sum(file.stat().st_size for file in self._folder.glob("*validation*"))]
+    return [sum(file.stat().st_size for file in self._files())]
+
+  def times(self):
+    """When each file was last changed, in nanoseconds."""
+    return [file.stat().st_mtime_ns for file in self._files()]
+
+  def _files(self):
+    return sorted(self._folder.glob("*validation*"))
 
   def __getitem__(self, index):
     with _reading_records(self._folder, self._field):

@@ -1,10 +1,11 @@
-"""grain pipelines from records to batches: shuffle, shard by process, decode, crop, tokenise.
+"""From records to batches: shuffle, shard by process, decode, crop, tokenise.
 
 Training code gets its rows from `open_training` alone. It refuses every holdout split, because
 training on a holdout voids the result (README, The data).
 """
 
 import contextlib
+import sys
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ import jax
 import numpy as np
 
 from salmu_jax.data import images
+from salmu_jax.data.prefetch import Batches
+from salmu_jax.data.records import Joined
 from salmu_jax.data.releases import Release, text_of
 from salmu_jax.errors import InputError
 from salmu_jax.results.splits import readable
@@ -45,7 +48,7 @@ def row_count(release: Release, purpose: str) -> int:
 
 def open_training(
   records: Mapping[str, Sequence], purpose: str, splits: Sequence[str]
-) -> grain.MapDataset:
+) -> Sequence[Mapping]:
   """Rows for training, from one or more splits.
 
   Args:
@@ -54,7 +57,7 @@ def open_training(
     splits: names of the splits to concatenate.
 
   Returns:
-    A dataset of rows.
+    Random-access rows.
 
   Raises:
     InputError: the purpose may not read a split, such as a holdout, or a split is missing.
@@ -72,11 +75,11 @@ def open_training(
       )
     if split not in records:
       raise InputError(f"The release has no split {split!r}; it has {', '.join(sorted(records))}.")
-  return grain.MapDataset.concatenate([grain.MapDataset.source(records[s]) for s in splits])
+  return Joined([records[split] for split in splits])
 
 
 def training_examples(
-  rows: grain.MapDataset,
+  rows: Sequence[Mapping],
   tokenizer: Callable[[Sequence[str]], np.ndarray],
   *,
   image_size: int,
@@ -86,7 +89,7 @@ def training_examples(
   flip: float = 0.0,
   surrogates: Callable[[Mapping, np.random.Generator], Sequence[str]] | None = None,
   reworded: Callable[[Mapping, np.random.Generator], str] | None = None,
-) -> grain.MapDataset:
+) -> Sequence[Mapping]:
   """Endless examples. Every row comes once an epoch; `seed` and the epoch decide the order.
 
   Args:
@@ -95,22 +98,24 @@ def training_examples(
     image_size: S, pixels.
     seed: of order and augmentation; the same on all processes.
     texts: columns to tokenise, of "text" and "generic".
-    area: the least share of the central square that a crop keeps, see `images.random_crop`.
+    area: the least share of the central square that a crop keeps, see `images.random_crop`; 1 cuts
+      pictures as evaluation does.
     flip: probability of mirroring a picture.
     surrogates: surrogates(row, rng) -> K captions beside the row's own
       (`salmu_jax.methods.surrogates`).
     reworded: reworded(row, rng) -> the caption that replaces the row's own.
 
   Returns:
-    A dataset of {"image": (S, S, 3) uint8, each of `texts`: (L,) int32}, with surrogates also
-    {"surrogate": (K, L) int32}.
+    Random-access {"image": (S, S, 3) uint8, each of `texts`: (L,) int32}, with surrogates also
+    {"surrogate": (K, L) int32}. Where nothing is drawn for a picture and its row has its embedding
+    (`records.EmbeddedRows`), that is the image, (D,) float32.
   """
 
   def example(row, rng):
-    image = images.decode(row["image"], repr(text_of(row["file_name"])))
-    pixels = images.random_crop(image, image_size, rng, area=area, flip=flip)
+    embedded = row.get("embedding") if area == 1.0 and flip == 0.0 else None
+    picture = _picture(row, image_size, cropped=area == 1.0) if embedded is None else embedded
     fields = {
-      "image": pixels,
+      "image": images.random_crop(picture, image_size, rng, area=area, flip=flip),
       **{name: tokenizer([text_of(row[name])])[0] for name in texts},
     }
     # Drawn last, so that they change no other draw.
@@ -120,9 +125,38 @@ def training_examples(
       fields["text"] = tokenizer([reworded(row, rng)])[0]
     return fields
 
-  # The slice takes everything. It stays because grain seeds each step by its place in the chain:
-  # without it, draws would differ from those behind the kept results.
-  return rows.seed(seed).shuffle().repeat()[0::1].random_map(example)
+  return _Examples(rows, example, seed)
+
+
+class _Examples:
+  """Endless examples: the rows in an order of each epoch's own, each with draws of its own.
+
+  They are those of grain's `rows.seed(seed).shuffle().repeat()[0::1].random_map(example)`, which
+  the kept results were made with. grain spends more on the five steps of a row than on its order
+  and its draws, so these alone are left.
+  """
+
+  # grain derives the seed of a step from its distance to `seed`.
+  _SHUFFLE, _RANDOM_MAP = 1, 4
+
+  def __init__(self, rows, example, seed):
+    self._rows, self._example = rows, example
+    seed_of = lambda step: int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+    self._order_seed = seed_of(self._SHUFFLE)
+    self._draws = grain.experimental.RngPool(seed_of(self._RANDOM_MAP))
+
+  def __len__(self):
+    return sys.maxsize
+
+  def __getitem__(self, index):
+    epoch, place = divmod(index, len(self._rows))
+    row = grain.experimental.index_shuffle(
+      place, max_index=len(self._rows) - 1, seed=(self._order_seed + epoch) % 2**32, rounds=4
+    )
+    rng = self._draws.acquire_rng(index)
+    example = self._example(self._rows[row], rng)
+    self._draws.release_rng(rng)
+    return example
 
 
 def sample_texts(examples: Sequence[Mapping], count: int = 512) -> dict[str, Any]:
@@ -140,14 +174,26 @@ def sample_texts(examples: Sequence[Mapping], count: int = 512) -> dict[str, Any
   return jax.tree.map(lambda *rows: np.stack(rows), *[texts(examples[k]) for k in range(count)])
 
 
-def zip_halves(halves: Mapping[str, grain.MapDataset]) -> grain.MapDataset:
+def zip_halves(halves: Mapping[str, Sequence[Mapping]]) -> Sequence[Mapping]:
   """{name: endless examples} -> endless {name: example}."""
-  pairs = grain.experimental.ZipMapDataset(list(halves.values()))
-  return pairs.map(lambda examples: dict(zip(halves, examples, strict=True)))
+  return _Zipped(halves)
+
+
+class _Zipped:
+  """One example of each half at a time."""
+
+  def __init__(self, halves):
+    self._halves = halves
+
+  def __len__(self):
+    return sys.maxsize
+
+  def __getitem__(self, index):
+    return {name: examples[index] for name, examples in self._halves.items()}
 
 
 def start(
-  examples: grain.MapDataset, batch_size: int, *, threads: int = 1, ahead: int = 4
+  examples: Sequence[Mapping], batch_size: int, *, threads: int = 1, ahead: int = 4
 ) -> grain.DatasetIterator:
   """Starts a checkpointable iterator of this process's part of the batches.
 
@@ -155,32 +201,16 @@ def start(
     examples: of all processes, see `training_examples`.
     batch_size: B, over all processes. Global batch k is examples k B to (k + 1) B; process p of P
       reads the p-th of its P equal parts.
-    threads: number of threads that prepare rows, each one row at a time.
+    threads: number of threads that prepare rows.
     ahead: number of batches to prepare ahead.
 
   Returns:
     The iterator; `close` it to end its threads.
   """
   share = batch_size // jax.process_count()
-  own_examples = examples if share == batch_size else _Share(examples, batch_size)
-  return _batches(own_examples, share, threads, ahead, drop_remainder=True)
-
-
-class _Share(grain.MapDataset):
-  """This process's part of every batch of an endless dataset, example by example."""
-
-  def __init__(self, parent, batch_size):
-    super().__init__(parent)
-    self._examples, self._batch_size = parent, batch_size
-    self._share = batch_size // jax.process_count()
-    self._first = jax.process_index() * self._share
-
-  def __len__(self):
-    return len(self._examples) // self._batch_size * self._share
-
-  def __getitem__(self, index):
-    batch, place = divmod(index, self._share)
-    return self._examples[batch * self._batch_size + self._first + place]
+  own = share * jax.process_index()
+  numbers = lambda batch: range(batch * batch_size + own, batch * batch_size + own + share)
+  return Batches(examples, numbers, threads, ahead)
 
 
 def evaluation_images(
@@ -209,32 +239,49 @@ def evaluation_images(
     batch are pictures; false on padding.
   """
 
-  def picture(number):
-    row = rows[int(number)]
-    return images.resize_and_crop(
-      images.decode(row["image"], repr(text_of(row["file_name"]))), image_size
-    )
-
   numbers = np.arange(len(rows)) if numbers is None else np.asarray(numbers)
   share = batch_size // jax.process_count()
   own_numbers = numbers[np.arange(len(numbers)) % batch_size // share == jax.process_index()]
-  pictures = grain.MapDataset.source(own_numbers).map(picture)
+  numbers_of = lambda batch: own_numbers[batch * share : (batch + 1) * share]
+  pictures = _Pictures(rows, image_size)
   no_pictures = np.zeros((0, image_size, image_size, 3), np.uint8)
-  with contextlib.closing(_batches(pictures, share, threads, ahead)) as batches:
+  with contextlib.closing(Batches(pictures, numbers_of, threads, ahead)) as batches:
     for start_row in range(0, len(numbers), batch_size):
       # The last batch may have no rows for this process.
-      pixels = filled(next(batches, no_pictures), share)
-      yield pixels, start_row + np.arange(batch_size) < len(numbers)
+      batch = filled(next(batches, no_pictures), share)
+      yield batch, start_row + np.arange(batch_size) < len(numbers)
 
 
-def _batches(examples, size, threads, ahead, *, drop_remainder=False):
-  """Batches of the examples in order; `threads` prepare rows, and one more prepares batches.
+class _Pictures:
+  """The pictures of rows, resized and cropped."""
 
-  Whole batches are buffered, not rows: grain searches its buffer of rows for every row it gives.
+  def __init__(self, rows, size):
+    self._rows, self._size = rows, size
+
+  def __len__(self):
+    return len(self._rows)
+
+  def __getitem__(self, index):
+    picture = _picture(self._rows[index], self._size, cropped=True)
+    is_cropped = isinstance(picture, np.ndarray)
+    return picture if is_cropped else images.resize_and_crop(picture, self._size)
+
+
+def _picture(row, size, *, cropped):
+  """The picture of a row: from a store that can serve, else decoded.
+
+  Args:
+    row: from `salmu_jax.data.records` or `salmu_jax.data.pictures`.
+    size: S, pixels.
+    cropped: whether what `resize_and_crop` makes of the picture will do, or it has to be whole.
+
+  Returns:
+    (S, S, 3) uint8 if cropped, or (H, W, 3); or a PIL image.
   """
-  rows = examples.to_iter_dataset(grain.ReadOptions(threads, prefetch_buffer_size=2 * threads))
-  batches = rows.batch(size, drop_remainder=drop_remainder)
-  return iter(grain.experimental.ThreadPrefetchIterDataset(batches, prefetch_buffer_size=ahead))
+  pixels = row.get("pixels" if cropped else "whole")
+  if pixels is not None and min(pixels.shape[:2]) == size:
+    return pixels
+  return images.decode(row["image"], repr(text_of(row["file_name"])))
 
 
 def filled(batch: np.ndarray, size: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """A release as ArrayRecord, through TFDS and without TensorFlow: random access by row number."""
 
+import bisect
 import contextlib
 import itertools
 import os
@@ -7,6 +8,7 @@ import pathlib
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 
@@ -92,6 +94,39 @@ class Rows:
 
   def __getitem__(self, index):
     return self._source[self._numbers[index]]
+
+
+class Joined:
+  """The rows of several sources one after another, itself random-access."""
+
+  def __init__(self, sources: Sequence[Sequence[Mapping]]):
+    self._sources = list(sources)
+    self._ends = list(itertools.accumulate(len(source) for source in self._sources))
+
+  def __len__(self):
+    return self._ends[-1]
+
+  def __getitem__(self, index):
+    if not 0 <= index < len(self):
+      raise IndexError(index)
+    number = bisect.bisect_right(self._ends, index)
+    return self._sources[number][index - (self._ends[number - 1] if number else 0)]
+
+
+class EmbeddedRows:
+  """Random-access rows, each with the "embedding" of its picture beside it."""
+
+  def __init__(self, source: Sequence[Mapping], table: np.ndarray):
+    """Takes the rows, and the (N, D) embeddings of their pictures."""
+    self._source, self._table = source, table
+
+  def __len__(self):
+    return len(self._source)
+
+  def __getitem__(self, index):
+    row = self._source[index]
+    row["embedding"] = self._table[index]
+    return row
 
 
 def open_pairs(folder: str | os.PathLike) -> tuple[Sequence[Mapping], str]:

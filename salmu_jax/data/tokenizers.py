@@ -33,6 +33,8 @@ _START = _FIRST_MERGED + _MERGES
 _END = _START + 1
 _SPECIAL = {"<start_of_text>": _START, "<end_of_text>": _END}
 _CACHED_WORDS = 65_536
+# Texts whose rows are kept, so that later epochs, models and attacks find them; at most 50 MB.
+_CACHED_TEXTS = 65_536
 _WORDS = regex.compile(
   "|".join(_SPECIAL) + r"|'(?:s|t|re|ve|m|ll|d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+",
   regex.IGNORECASE,
@@ -141,6 +143,7 @@ class Tokenizer:
     self.end_of_text = self.vocab_size - 1
     self._new_ids = None if kept is None else {old: new for new, old in enumerate(kept)}
     self._word = functools.lru_cache(maxsize=_CACHED_WORDS)(self._encode_word)
+    self._row = functools.lru_cache(maxsize=_CACHED_TEXTS)(self._encode_row)
 
   def __reduce__(self):
     return Tokenizer, (self.context_length, self.kept)
@@ -162,13 +165,11 @@ class Tokenizer:
         f"The tokenizer got one {type(texts).__name__}, {texts[:40]!r}, where it needs a list of "
         "strings; put it in brackets."
       )
-    rows = np.zeros((len(texts), self.context_length), np.int32)
-    for row, (n, text) in zip(rows, enumerate(texts), strict=True):
+    for n, text in enumerate(texts):
       if not isinstance(text, str):
         raise InputError(f"Text {n} is {text!r} of type {type(text).__name__}; it must be a str.")
-      ids = [self.start_of_text, *self.encode(text)[: self.context_length - 2], self.end_of_text]
-      row[: len(ids)] = ids
-    return rows
+    rows = np.frombuffer(b"".join(map(self._row, texts)), np.int32)
+    return rows.reshape(len(texts), self.context_length).copy()
 
   def encode(self, text: str) -> list[int]:
     """The ids of the text alone: no start, no end, no padding, not cut."""
@@ -176,6 +177,11 @@ class Tokenizer:
     for word in _WORDS.findall(clean(text)):
       ids += self._word(word)
     return ids
+
+  def _encode_row(self, text: str) -> bytes:
+    """The row of a text, as the bytes of its int32."""
+    ids = [self.start_of_text, *self.encode(text)[: self.context_length - 2], self.end_of_text]
+    return np.array(ids + [0] * (self.context_length - len(ids)), np.int32).tobytes()
 
   def _encode_word(self, word: str) -> tuple[int, ...]:
     tokens = _merge_word(word)

@@ -21,6 +21,8 @@ class ZeroShotSet(NamedTuple):
       may read them.
     labels: (N,) int32, the class of each row.
     content: digest of the pictures, wherever they lie.
+    stamp: digest of the place, sizes and times of change of the files that rows are read from, by
+      which pictures decoded from them are known again.
   """
 
   name: str
@@ -29,6 +31,7 @@ class ZeroShotSet(NamedTuple):
   rows: Sequence[Mapping]
   labels: np.ndarray
   content: str
+  stamp: str = ""
 
 
 def of_release(release: Release, records: Mapping[str, Sequence]) -> ZeroShotSet | None:
@@ -59,4 +62,5 @@ def of_release(release: Release, records: Mapping[str, Sequence]) -> ZeroShotSet
     rows=records["zero_shot"],
     labels=np.array([labels[name] for name in names], np.int32),
     content=release.digest,
+    stamp=release.digest,
   )

@@ -59,6 +59,7 @@ class Evaluator:
     self._size, self._quick_gelu = model.sizes.image_size, model.sizes.quick_gelu
     model = model.clone(dtype=jnp.dtype(settings.compute_dtype))
     self.tables = {s: releases.columns(release, s) for s in splits.judged()}
+    self._records = records
     self._pictures = {split: records[split] for split in self.tables}
     if zero_shot_set:
       self._pictures[ZERO_SHOT] = zero_shot_set.rows
@@ -177,8 +178,8 @@ class Evaluator:
     return measures.retrieval_ranks(self._judged(z), _FORGET)
 
   def embed_pictures(self, params: Mapping, split: str) -> np.ndarray:
-    """(N, D) of the pictures of a split, NaN in rows that no metric looks at."""
-    numbers = self._rows_looked_at()[split]
+    """(N, D) of the pictures of a split."""
+    numbers = np.arange(len(self._records[split]))
     with progress.counting(f"pictures of {split}", len(numbers)) as tick:
       return self._embed_some(params, split, numbers, tick)
 
@@ -249,7 +250,7 @@ class Evaluator:
 
   def _embed_some(self, params, split, numbers, tick):
     """(N, D) of a split, NaN but for the rows of these numbers; kept for the same image tower."""
-    rows = self._pictures[split]
+    rows = self._pictures[ZERO_SHOT] if split == ZERO_SHOT else self._records[split]
     content = self._zero_shot.content if split == ZERO_SHOT else self._release.digest
     about = [checkpoint.digest(params, "visual"), content, split, files.digest(numbers.tolist())]
     make = lambda: self._embed_images(params, rows, tick, numbers)

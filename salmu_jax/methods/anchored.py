@@ -30,4 +30,4 @@ def make(
   forgetting = losses.weighted((forget, losses.mismatched_target(margin)), near)
   tx = optax.chain(transforms.add_retain(retain), transforms.only(optimizer, "^text/"))
   made_up = Surrogates(surrogates, source, reworded)
-  return Method(forgetting, losses.text_retention, tx, surrogates=made_up)
+  return Method(forgetting, losses.text_retention, tx, surrogates=made_up, image_tower=False)

@@ -41,6 +41,8 @@ class Method(NamedTuple):
     "retain": tree}, at the starting parameters, for every batch of one pass over forget. Each
     function takes a pass of its own, over the same rows.
   surrogates: what made-up captions the forget half is to bring, or None.
+  image_tower: whether the image tower may move. Where it stays, pictures are embedded once for the
+    whole run.
   """
 
   forget_loss: Loss | None
@@ -48,6 +50,7 @@ class Method(NamedTuple):
   tx: optax.GradientTransformation
   prepares: tuple[Prepare, ...] = ()
   surrogates: Surrogates | None = None
+  image_tower: bool = True
 
   @property
   def losses(self) -> dict[str, Loss]:

@@ -1,8 +1,6 @@
 """The batches of unlearning: a half of forget and a half of retain, the same for every method."""
 
-from collections.abc import Callable, Mapping
-
-import grain
+from collections.abc import Callable, Mapping, Sequence
 
 from salmu_jax.data import pipeline
 from salmu_jax.data.dataset import Data
@@ -15,7 +13,7 @@ _FORGET_ORDER, _RETAIN_ORDER = 2, 3  # streams of `pipeline.order_seed`
 
 def unlearning_examples(
   data: Data, *, image_size: int, seed: int, surrogates: Surrogates | None = None
-) -> grain.MapDataset:
+) -> Sequence[Mapping]:
   """Endless {"forget": example, "retain": example}; their order is the same for every method.
 
   A half that the release has no rows for is left out. Batches of them come from `pipeline.start`.

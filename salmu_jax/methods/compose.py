@@ -64,6 +64,7 @@ def make(
     kept if "retain" in halves else None,
     optax.chain(*silence, *standing(BEFORE), *trained, *standing(AFTER)),
     tuple(built[name][1] for name in names if built[name][1]),
+    image_tower=not any(name == "train_only" and _text_alone(args) for name, args in links),
   )
 
 
@@ -75,6 +76,13 @@ def label(loss: Part, chain: Sequence[Part]) -> str:
   """
   parts = [_named("loss", loss), *(_named("chain", part) for part in _listed(chain))]
   return "-".join(["composed", *(name for name, _ in parts)])
+
+
+def _text_alone(args):
+  """Whether the arguments of `transforms.train_only` can only name parameters of the text tower."""
+  patterns = args["patterns"]
+  listed = [patterns] if isinstance(patterns, str) else patterns
+  return all(pattern.startswith("^text/") and "|" not in pattern for pattern in listed)
 
 
 def _listed(chain):

@@ -291,7 +291,7 @@ class CLIP(nn.Module):
     """Embeds a batch of pairs.
 
     Args:
-      image: (B, S, S, 3) normalised float.
+      image: (B, S, S, 3) normalised float; or (B, D) unit rows, which are taken as they are.
       text: (B, L) int32.
       generic: (B, L) int32 or None.
       surrogate: (B, K, L) int32 or None.
@@ -307,7 +307,7 @@ class CLIP(nn.Module):
       return rows.reshape(*tokens.shape[:-1], -1)
 
     return Embeddings(
-      self.encode_image(image),
+      image if image.ndim == 2 else self.encode_image(image),
       encoded("text", text),
       self.scale(),
       encoded("generic", generic),

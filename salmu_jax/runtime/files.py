@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-from salmu_jax.errors import InputError
+from salmu_jax.errors import InputError, UnwritableError
 
 
 @contextlib.contextmanager
@@ -21,7 +21,7 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     path: the file to write. Missing parent folders are made.
 
   Raises:
-    InputError: the file cannot be written (disk full, no permission); `path` is as it was.
+    UnwritableError: the disk is full, or permission is missing; `path` is as it was.
   """
   path = pathlib.Path(path)
   try:
@@ -49,7 +49,7 @@ def replacing_folder(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
     folder: the folder to make, absent or empty. Missing parent folders are made.
 
   Raises:
-    InputError: the folder cannot be written.
+    UnwritableError: the folder cannot be written.
   """
   folder = pathlib.Path(folder)
   partial = folder.with_name(f".{folder.name}.partial")
@@ -65,7 +65,7 @@ def replacing_folder(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
 
 
 def _unwritable(path, error):
-  return InputError(
+  return UnwritableError(
     f"Cannot write {path}: {error.strerror or error}. What was there before is unchanged. "
     "Free some space or choose another place, then rerun the same command."
   )
@@ -118,7 +118,7 @@ def digest(value: Any) -> str:
 
 
 def require_space(folder: str | os.PathLike, needed: int, purpose: str) -> None:
-  """Raises InputError unless the disk of a folder has room.
+  """Raises UnwritableError unless the disk of a folder has room.
 
   Args:
     folder: where the bytes will be written; it need not exist yet.
@@ -130,7 +130,7 @@ def require_space(folder: str | os.PathLike, needed: int, purpose: str) -> None:
     folder = folder.parent
   free = shutil.disk_usage(folder).free
   if free < needed:
-    raise InputError(
+    raise UnwritableError(
       f"Not enough disk space in {folder} for {purpose}: about {needed / 2**20:.0f} MiB are "
       f"needed, {free / 2**20:.0f} MiB are free. Free some space or choose another --workdir."
     )

@@ -60,13 +60,15 @@ def embed(
   Args:
     model: the CLIP module.
     params: its parameters.
-    batch: {"image": (B, S, S, 3) uint8, "text": (B, L) int32}, and optionally "generic" (B, L)
-      and "surrogate" (B, K, L).
+    batch: {"image": (B, S, S, 3) uint8 or (B, D) embeddings, "text": (B, L) int32}, and optionally
+      "generic" (B, L) and "surrogate" (B, K, L).
     groups: {name of a text of the batch: how it is embedded}; None for the full context.
   """
   texts = [batch.get(name) for name in ("text", "generic", "surrogate")]
   more = {"groups": groups} if groups else {}
-  return model.apply({"params": params}, images.normalise(batch["image"]), *texts, **more)
+  image = batch["image"]
+  image = images.normalise(image) if image.ndim == 4 else image
+  return model.apply({"params": params}, image, *texts, **more)
 
 
 def make_pretrain_step(

@@ -1,0 +1,315 @@
+"""Pictures that are decoded once: those of a split for the model's size S, in a memory-mapped file.
+
+    {name}.u8      uint8, one picture after another: (H, W, 3) of one whose shorter side is S, so
+                   that any crop can be cut from it; of others the (S, S, 3) that
+                   `images.resize_and_crop` makes of them
+    {name}.json    what they were made from, their shapes, and a checksum for each block of rows;
+                   written last
+
+Batches are the same bits with and without a store. One that is absent, damaged, or made from
+something else is made anew, and one that cannot be made or written is done without: rows are then
+decoded whenever they are read. So a store costs time at the worst, never a result.
+"""
+
+import contextlib
+import os
+import pathlib
+import threading
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from concurrent import futures
+from typing import NamedTuple
+
+import numpy as np
+import PIL
+
+from salmu_jax.data import images
+from salmu_jax.data.releases import text_of
+from salmu_jax.errors import InputError, UnwritableError
+from salmu_jax.runtime import files, progress
+
+# Of what is done to a picture before it is stored, and of these files; a change of it makes every
+# store anew.
+VERSION = 1
+BLOCK = 256  # rows with a checksum of their own; decoded and written, and held in memory, at once
+_LONGEST = 2  # times S: the longest side of a picture that is kept whole
+
+
+class Wanted(NamedTuple):
+  """A split whose pictures are to be stored.
+
+  Attributes:
+    source: its random-access rows, {"image": encoded bytes, "file_name", ...}.
+    texts: texts() -> {field: its values in row order}, given instead of the source's; other fields
+      of a row are read from the source if somebody asks for them.
+    digest: names the content of the source.
+    whole_only: whether the store is of use only if it keeps every picture whole.
+  """
+
+  source: Sequence[Mapping]
+  texts: Callable[[], Mapping[str, Sequence[str]]]
+  digest: str
+  whole_only: bool = False
+
+
+class StoredRows:
+  """Random-access rows whose pictures are in a store.
+
+  A row has the texts that were given; "pixels", (S, S, 3) uint8, what `images.resize_and_crop`
+  makes of its picture; "whole", (H, W, 3) uint8, the picture itself, where that is stored; and all
+  fields of the source, "image" among them, which are read from it when they are asked for.
+  """
+
+  def __init__(self, wanted: Wanted, store: "_Store"):
+    self._source, self._store = wanted.source, store
+    self._texts = {field: list(values) for field, values in wanted.texts().items()}
+
+  def __len__(self):
+    return len(self._source)
+
+  def __getitem__(self, index):
+    index = range(len(self))[index]  # Raises IndexError past the end.
+    row = _Row(self._source, index)
+    for field, values in self._texts.items():
+      row[field] = values[index]
+    self._store.add(row, index)
+    return row
+
+
+class _Row(dict):
+  """The fields of a row; those that are not there are read from its source."""
+
+  __slots__ = ("_index", "_source")
+
+  def __init__(self, source, index):
+    super().__init__()
+    self._source, self._index = source, index
+
+  def __missing__(self, field):
+    return self._source[self._index][field]
+
+
+class _Store:
+  """An opened store. A block is checked when it is first read."""
+
+  def __init__(self, path, record):
+    self._size, self._checksums = record["about"]["size"], record["checksums"]
+    shapes, self._starts = _layout(record)
+    self._shapes = [tuple(shape) for shape in shapes.tolist()]
+    # Not as np.memmap, which is slow to index.
+    self._bytes = np.memmap(path, np.uint8, "r").view(np.ndarray)
+    self._path, self._lock = path, threading.Lock()
+    self._sound = [None] * len(self._checksums)  # by block; None before it is read
+
+  def add(self, row, index):
+    """Adds "pixels", and perhaps "whole", to a row, unless it is in a damaged block."""
+    block = index // BLOCK
+    if self._sound[block] is None:
+      self._check(block)
+    if not self._sound[block]:
+      return
+    size, (height, width) = self._size, self._shapes[index]
+    stored = self._bytes[self._starts[index] : self._starts[index + 1]]
+    if not height:
+      row["pixels"] = stored.reshape(size, size, 3)
+      return
+    row["whole"] = whole = stored.reshape(height, width, 3)
+    left, top = images.corner(width, height, size)
+    row["pixels"] = whole[top : top + size, left : left + size]
+
+  def _check(self, block):
+    first, last = block * BLOCK, min((block + 1) * BLOCK, len(self._shapes))
+    content = self._bytes[self._starts[first] : self._starts[last]]
+    sound = zlib.crc32(content) == self._checksums[block]
+    with self._lock:
+      known, self._sound[block] = self._sound[block], sound
+    if not sound and known is None:
+      # Where it cannot be removed, the next run finds the damage again.
+      with contextlib.suppress(OSError):
+        _record_path(self._path).unlink(missing_ok=True)
+      _say(
+        f"{self._path} is damaged in rows {first} to {last - 1}. These are decoded again, and the "
+        "next run makes it anew."
+      )
+
+
+def stored(
+  folder: str | os.PathLike,
+  wanted: Mapping[str, Wanted],
+  *,
+  size: int,
+  most_bytes: float,
+  make: bool = True,
+) -> dict[str, StoredRows]:
+  """Opens the stores of splits, and makes those that are not there.
+
+  Args:
+    folder: of the stores. Whatever else it holds is removed, other splits' stores too.
+    wanted: {name of a split: what to store}, the most important first.
+    size: S, pixels.
+    most_bytes: that all stores together may take on disk; splits beyond it get none.
+    make: whether to make and remove stores, as one process of a run does; others open what is
+      there.
+
+  Returns:
+    {name: rows} of the splits that have a store.
+  """
+  folder, rows, left = pathlib.Path(folder), {}, most_bytes
+  if make:
+    _remove_others(folder, wanted)
+  for name, split in wanted.items() if most_bytes else ():
+    path, about = folder / f"{name}.u8", _about(name, split, size)
+    store = _opened(path, about, left, say=make)
+    if store is None and make:
+      store = _made(path, about, split, left)
+    if store:
+      rows[name] = StoredRows(split, store)
+      left -= path.stat().st_size
+  if make:
+    _remove_others(folder, rows)
+  return rows
+
+
+def _about(name, split, size):
+  """All that the content of a store depends on. Decoders differ in rounding."""
+  return {
+    "version": VERSION,
+    "pillow": PIL.__version__,
+    "source": split.digest,
+    "split": name,
+    "size": size,
+    "rows": len(split.source),
+    "block": BLOCK,
+  }
+
+
+def _layout(record):
+  """Of a store: (N, 2) height and width of each whole picture, 0 of others; (N + 1,) its bytes."""
+  shapes = np.frombuffer(bytes.fromhex(record["shapes"]), "<u2").reshape(-1, 2).astype(np.int64)
+  pixels = np.where(shapes[:, 0] > 0, shapes.prod(axis=1), record["about"]["size"] ** 2)
+  return shapes, np.concatenate([[0], np.cumsum(3 * pixels)])
+
+
+def _record_path(path):
+  return path.with_suffix(".json")
+
+
+def _opened(path, about, most_bytes, say):
+  """The store, or None if it is absent or is not the one that is wanted."""
+  if not _record_path(path).exists():
+    return None
+  try:
+    record = files.read_json(_record_path(path))
+    reason = _reason_against(record, path, about, most_bytes)
+    if not reason:
+      return _Store(path, record)
+  except (InputError, OSError) as error:
+    reason = str(error)
+  if say:
+    _say(f"{path} is not used, and made anew: {reason}")
+  return None
+
+
+def _reason_against(record, path, about, most_bytes):
+  """Why a store is not the one that is wanted; "" if it is."""
+  parts = ("about", "shapes", "checksums")
+  if not isinstance(record, dict) or set(record) != {*parts, "digest"}:
+    return "its JSON file is not one of a store."
+  if record["digest"] != files.digest({part: record[part] for part in parts}):
+    return "its JSON file is damaged."
+  different = [key for key in about if record["about"].get(key) != about[key]]
+  if different:
+    key = different[0]
+    return f"its {key} is {record['about'].get(key)!r}, and {about[key]!r} is wanted."
+  found, expected = path.stat().st_size, _layout(record)[1][-1]
+  if found != expected:
+    return f"it has {found} bytes, and {expected} are expected."
+  return "" if found <= most_bytes else "it is larger than what config.stored_pictures leaves."
+
+
+class _NotWanted(Exception):
+  """A store would be of no use, or too large; the message, if any, is for the user."""
+
+
+def _made(path, about, split, most_bytes):
+  """A store made anew, or None if it cannot be."""
+  reason = ""
+  try:
+    _record_path(path).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+    least = 3 * about["rows"] * about["size"] ** 2
+    if split.whole_only and not _is_whole(_decoded(split.source[0]), about["size"]):
+      return None
+    _check_bytes(least, most_bytes)
+    files.require_space(path.parent, least, "the stored pictures")
+    with files.replacing(path) as temporary:
+      record = _write(temporary, about, split, most_bytes)
+    files.write_json(_record_path(path), {**record, "digest": files.digest(record)})
+    return _Store(path, record)
+  except (_NotWanted, UnwritableError, OSError) as error:
+    reason = str(error)
+  if reason:
+    _say(
+      f"The pictures of {about['split']} are not stored in {path.parent}, and decoded whenever "
+      f"they are read: {reason}"
+    )
+  return None
+
+
+def _check_bytes(needed, most_bytes):
+  if needed > most_bytes:
+    raise _NotWanted(
+      f"they take {needed / 2**30:.2g} GiB at least, and of config.stored_pictures "
+      f"{most_bytes / 2**30:.2g} GiB are left."
+    )
+
+
+def _write(path, about, split, most_bytes):
+  """Decodes all rows into a file; returns what is to be known of it."""
+  count, size, shapes, checksums, written = about["rows"], about["size"], [], [], 0
+
+  def picture(number):
+    image = _decoded(split.source[number])
+    if _is_whole(image, size):
+      return np.asarray(image), image.size[::-1]
+    return images.resize_and_crop(image, size), (0, 0)
+
+  with (
+    open(path, "wb") as file,
+    futures.ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as pool,
+    progress.counting(f"storing pictures of {about['split']}", count) as tick,
+  ):
+    for start in range(0, count, BLOCK):
+      block = list(pool.map(picture, range(start, min(start + BLOCK, count))))
+      if split.whole_only and not all(height for _, (height, _) in block):
+        raise _NotWanted
+      content = b"".join(pixels.tobytes() for pixels, _ in block)
+      written += len(content)
+      _check_bytes(written, most_bytes)
+      file.write(content)
+      checksums.append(zlib.crc32(content))
+      shapes += [shape for _, shape in block]
+      tick(len(block))
+  return {"about": about, "shapes": np.array(shapes, "<u2").tobytes().hex(), "checksums": checksums}
+
+
+def _is_whole(image, size):
+  """Whether a picture is kept whole: `resize_and_crop` would not resize it."""
+  return min(image.size) == size and max(image.size) <= _LONGEST * size
+
+
+def _decoded(row):
+  return images.decode(row["image"], repr(text_of(row["file_name"])))
+
+
+def _say(message):
+  progress.console.print(message, style="yellow", markup=False)
+
+
+def _remove_others(folder, names):
+  """Removes what killed runs have left, and stores of other splits than these."""
+  kept = {f"{name}{ending}" for name in names for ending in (".u8", ".json")}
+  for path in folder.glob("*"):
+    if path.name not in kept:
+      with contextlib.suppress(OSError):  # Costs disk space, and nothing else.
+        path.unlink()
