@@ -26,7 +26,7 @@ import time
 
 import numpy as np
 
-from salmu_jax import defaults
+from experiments.embed_speed import sides as contenders
 from salmu_jax.data import releases, tokenizers
 from salmu_jax.models import flops
 from salmu_jax.models.presets import PRESETS
@@ -50,8 +50,6 @@ UNIT = {
   "train": "pairs/s in training",
 }
 PACKAGES = ("jax", "jaxlib", "torch", "open_clip_torch")
-RATE, DECAY = 1e-5, 0.1
-SIDE = 4096  # of the square product
 
 
 def main(argv=None):
@@ -75,7 +73,7 @@ def rows(workdir, preset, allocator):
   # glibc reads it once, when a process starts.
   os.environ["GLIBC_TUNABLES"] = ALLOCATORS[allocator]
   fresh, sides, processes = multiprocessing.get_context("spawn"), {}, []
-  for name, make in (("salmu_jax", ours), ("open_clip", theirs)):
+  for name, make in (("salmu_jax", contenders.ours), ("open_clip", contenders.theirs)):
     sides[name], other_end = fresh.Pipe()
     processes.append(
       fresh.Process(target=serve, args=(make, workdir, preset, other_end), daemon=True)
@@ -86,7 +84,7 @@ def rows(workdir, preset, allocator):
   for side, process in zip(sides.values(), processes, strict=True):
     side.send(None)
     process.join()
-  peak = 2 * SIDE**3 / min(min(times) for times in turns["product"][0].values())
+  peak = 2 * contenders.SIDE**3 / min(min(times) for times in turns["product"][0].values())
   return [row(preset, allocator, what, peak, *turns[what]) for what in UNIT]
 
 
@@ -172,108 +170,6 @@ def compare(what, sides):
   apart = float(np.abs(mine - other).max())
   assert apart < 1e-3, f"{what}: the two sides differ by {apart}; they do not do the same work"
   return seconds, apart
-
-
-def ours(sizes, tensors, inputs, batch):
-  """{what: a call that does it once}; training goes on from call to call."""
-  import jax
-  import jax.numpy as jnp
-
-  from salmu_jax import train
-  from salmu_jax.data import images
-  from salmu_jax.evaluate import embeddings
-  from salmu_jax.interop import statedict
-  from salmu_jax.models import clip, lengths
-  from salmu_jax.runtime import sharding
-  from salmu_jax.train import optimizers
-
-  jax.config.update("jax_platforms", "cpu")  # As PyTorch, which is a CPU build here.
-  model = clip.CLIP(sizes)
-  params = jax.device_put(statedict.from_tensors(tensors, sizes, "drawn"))
-  image = jax.jit(
-    lambda p, i: model.apply({"params": p}, images.normalise(i), method=clip.CLIP.encode_image)
-  )
-  text = jax.jit(lambda p, t: model.apply({"params": p}, t, method=clip.CLIP.encode_text))
-  tx = optimizers.make_optimizer(
-    defaults.optimizer(RATE, warmup=0.0, end=1.0, weight_decay=DECAY), 1000
-  )
-  mesh = sharding.make_mesh(jax.devices()[:1])
-  jitted = lambda groups: train.jitted_pretrain_step(model, tx, mesh, groups=groups)
-  groups = lengths.choose_each({"text": inputs["captions"]}, batch["train"], 1)
-  step = train.on_host_batches(jitted, mesh, groups, 1)
-  state = [train.start_state(params, tx, mesh)]
-  pairs = {
-    "image": inputs["image"][: batch["train"]],
-    "text": inputs["captions"][: batch["train"]],
-  }
-
-  def train_once():
-    # The state is donated: what is passed in is gone afterwards.
-    state[0], metrics = step(state[0], pairs)
-    return float(metrics["loss"])
-
-  def parts(encode, rows):
-    firsts = range(0, len(rows), batch["at once"])
-    done = [encode(params, rows[first : first + batch["at once"]]) for first in firsts]
-    return np.concatenate(done)
-
-  square = jnp.ones((SIDE, SIDE))
-  multiply = jax.jit(lambda x: x @ x)
-  return {
-    "product": lambda: float(multiply(square)[0, 0]),
-    "image": lambda: parts(image, inputs["image"]),
-    "text": lambda: parts(text, inputs["text"]),
-    "captions": lambda: embeddings.embed_texts(
-      lambda tokens: np.asarray(text(params, tokens)), inputs["captions"], batch["at once"]
-    ),
-    "train": train_once,
-  }
-
-
-def theirs(sizes, tensors, inputs, batch):
-  """The same for OpenCLIP: its loss, PyTorch's AdamW with the same settings."""
-  from experiments.parity import openclip
-  from salmu_jax.data import images
-  from salmu_jax.interop import modelconfig
-
-  torch = openclip.torch
-  model = openclip.model(tensors, modelconfig.openclip(sizes)["model_cfg"])
-  mean, std = (torch.tensor(x)[:, None, None] for x in (images.MEAN, images.STD))
-  pixels = torch.from_numpy(inputs["image"])
-  tokens = {name: torch.from_numpy(inputs[name].astype(np.int64)) for name in ("text", "captions")}
-  loss_of = openclip.open_clip.ClipLoss()
-  groups = [
-    {"params": [p for p in model.parameters() if p.ndim >= 2], "weight_decay": DECAY},
-    {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},
-  ]
-  optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98), eps=1e-6)
-
-  def picture(pixels):
-    return (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std
-
-  def train_once():
-    image, text, scale = model(
-      picture(pixels[: batch["train"]]), tokens["captions"][: batch["train"]]
-    )
-    loss = loss_of(image, text, scale)
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss.item()
-
-  def encode(call, rows):
-    with torch.inference_mode():
-      return torch.cat([call(part) for part in rows.split(batch["at once"])]).numpy()
-
-  texts = lambda rows: model.encode_text(rows, normalize=True)
-  square = torch.ones((SIDE, SIDE))
-  return {
-    "product": lambda: (square @ square)[0, 0].item(),
-    "image": lambda: encode(lambda rows: model.encode_image(picture(rows), normalize=True), pixels),
-    "text": lambda: encode(texts, tokens["text"]),
-    "captions": lambda: encode(texts, tokens["captions"]),
-    "train": train_once,
-  }
 
 
 def section(path=RESULTS):

@@ -12,15 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.embed_speed.measure import sizes_of
 from experiments.speed import turns
 from salmu_jax import defaults, train
 from salmu_jax.models import clip, flops
+from salmu_jax.models.presets import PRESETS
 from salmu_jax.runtime import files, sharding
 from salmu_jax.train import optimizers
 
 RESULTS = pathlib.Path(__file__).parent / "step.json"
 STEPS = {"tiny": (128, 10), "vit_b16": (16, 1)}  # preset: pairs, steps a turn
+VOCABULARY = 1893  # of mini, for `tiny`, which has none of its own
 SIDES = (1024, 2048, 4096)
 
 
@@ -40,7 +41,8 @@ def main():
 def row(preset):
   """One preset: the seconds of a step, the peak, and the step's share of the peak."""
   pairs, steps = STEPS[preset]
-  sizes = sizes_of(preset)
+  sizes = PRESETS[preset]
+  sizes = sizes._replace(vocab_size=sizes.vocab_size or VOCABULARY)
   contenders = {"step": _step(clip.CLIP(sizes), pairs, steps)}
   contenders |= {f"matmul {side}": _product(side) for side in SIDES}
   seconds, every = turns.medians(contenders)
