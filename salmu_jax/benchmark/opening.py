@@ -126,15 +126,9 @@ def _wanted(job: Job, data: Data) -> dict[str, Wanted]:
   for split in dict.fromkeys([*judged, *unlearning, *pretraining]):
     if split != records.PAIRS_SPLIT or not data.retain_pairs:
       whole_only = split not in (*judged, *unlearning)
-      texts = functools.partial(_texts, release, split)
+      texts = functools.partial(records.texts, release, split)
       wanted[split] = Wanted(data.records[split], texts, release.digest, whole_only)
   return wanted
-
-
-def _texts(release, split):
-  """The texts of a split, as its records have them."""
-  table = releases.columns(release, split)
-  return {**table, "generic": [release.generic.get(name, "") for name in table["file_name"]]}
 
 
 def _open_or_generate(config: ConfigDict, folder: pathlib.Path) -> Release:
