@@ -15,8 +15,7 @@ def get_config() -> ConfigDict:
   config = ConfigDict()
   # Seed of every draw: data, initial weights, order of rows.
   config.seed = 0
-  # The release to read: a directory, or hub:OWNER/NAME@REVISION. Empty: generate one in the workdir
-  # by the section `generate`.
+  # The release to read: a directory, or hub:OWNER/NAME@REVISION. Empty: one made by `generate`.
   config.release = ""
   # A second directory or hub address with the splits to pretrain on (`sensitive`, and `retain` or
   # `retain_real`), for a release without them, such as the published one. Not needed with `init`.
@@ -31,9 +30,7 @@ def get_config() -> ConfigDict:
   config.tensorboard = True
   # Threads that decode pictures; results do not depend on it. One suits two cores.
   config.reader_threads = 1
-  # GiB on disk, at most, for pictures that are decoded once and kept in the workdir at the model's
-  # size: those that are judged, then those that unlearning reads, then those of pretraining if its
-  # pictures have that size. Results do not depend on it. 0: decode pictures whenever they are read.
+  # GiB of the workdir for pictures decoded once (0: none); results do not depend on it.
   config.stored_pictures = 16.0
   # Layout of the parameters on the devices: ordered rules (regex, axes). A parameter goes by the
   # first rule whose regex finds its path, and splits its last dimensions over these axes. The

@@ -77,6 +77,8 @@ def changed(path, value):
     ("pretrain.loss", "contrastiv", r"pretrain\.loss: unknown name.*Did you mean 'contrastive'"),
     ("pretrain.loss", "sigmoid_ring", r"'sigmoid_ring' needs a bias.*logit_bias = True"),
     ("accumulate", 0, r"config\.accumulate = 0"),
+    ("reader_threads", 0, r"config\.reader_threads = 0; it must be more than 0"),
+    ("stored_pictures", -1.0, r"config\.stored_pictures = -1\.0; it must be 0 or more"),
     ("accumulate", 3, r"pretrain\.batch_size = 128.*accumulate = 3 parts.*126"),
     ("model.remat", "block", r"model\.remat: unknown name 'block'\. Did you mean 'blocks'"),
     ("sharding", ("kernel$",), r"sharding holds 'kernel\$'; a rule is"),

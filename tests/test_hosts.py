@@ -133,6 +133,14 @@ def test_four_processes_of_split_parameters_unlearn_as_two_of_whole_ones(two, tm
     assert len(measured) > 10 and measured == pytest.approx(expected, abs=1e-5)
 
 
+def test_pictures_are_decoded_once_for_all_processes(two):
+  folder = two[0] / "stored_pictures"
+  kept = {path.stem for path in folder.glob("*.u8")}
+  assert {"forget", "holdout_identity", "retain_synth", "retain_real", "zero_shot"} <= kept
+  assert {path.stem for path in folder.glob("*.json")} == kept
+  assert len(list(folder.iterdir())) == 2 * len(kept)
+
+
 def test_only_the_first_process_prints_and_all_end_well(two):
   (_, stdout, stderr), (_, other_stdout, other_stderr) = two[1]
   assert "finetune" in stdout and "Done in" in stderr

@@ -4,6 +4,7 @@ import concurrent.futures
 import functools
 import importlib.util
 import io
+import os
 import pathlib
 import shutil
 
@@ -169,6 +170,17 @@ def test_a_set_is_known_by_its_content_wherever_it_lies(copies, tmp_path, kind):
   shutil.copytree(here, elsewhere)
   content = imagenet.open_source(f"{kind}:{here}").content
   assert imagenet.open_source(f"{kind}:{elsewhere}").content == content
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_file_that_was_written_again_gives_another_stamp_to_the_same_set(copies, tmp_path, kind):
+  folder = shutil.copytree(copies[kind], tmp_path / "copy")
+  before = imagenet.open_source(f"{kind}:{folder}")
+  assert imagenet.open_source(f"{kind}:{folder}").stamp == before.stamp
+  for path in folder.rglob("*"):
+    os.utime(path, (0, 0))
+  after = imagenet.open_source(f"{kind}:{folder}")
+  assert after.content == before.content and after.stamp != before.stamp
 
 
 def test_another_picture_or_one_more_makes_another_set(copies, tmp_path):

@@ -72,6 +72,39 @@ def test_random_crop_without_randomness_is_the_central_square():
   np.testing.assert_array_equal(mirrored, pixels[2:18, ::-1])
 
 
+@pytest.mark.parametrize("size", [(16, 16), (40, 30), (23, 61)])
+def test_a_random_crop_is_a_part_of_the_central_square_by_four_uniform_draws(size):
+  """Against the definition, one draw at a time; a picture may come as its pixels."""
+  pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), np.uint8)
+  picture, square = Image.fromarray(pixels), min(size)
+  for seed in range(20):
+    rng, ours, again = (np.random.Generator(np.random.Philox(seed)) for _ in range(3))
+    side = square * np.sqrt(rng.uniform(0.3, 1.0))
+    left = (size[0] - square) / 2 + rng.uniform(0, square - side)
+    top = (size[1] - square) / 2 + rng.uniform(0, square - side)
+    box = (left, top, left + side, top + side)
+    expected = np.asarray(picture.resize((16, 16), Image.Resampling.BICUBIC, box=box))
+    expected = expected[:, ::-1] if rng.uniform() < 0.5 else expected
+    crop = images.random_crop(picture, 16, ours, area=0.3, flip=0.5)
+    np.testing.assert_array_equal(crop, expected)
+    assert rng.random() == ours.random()
+    np.testing.assert_array_equal(
+      images.random_crop(pixels, 16, again, area=0.3, flip=0.5), expected
+    )
+
+
+@pytest.mark.parametrize("size", [(16, 16), (40, 30), (23, 61)])
+def test_an_area_of_one_cuts_as_evaluation_does_and_draws_as_many_numbers(size):
+  pixels = np.random.default_rng(0).integers(0, 256, (*size[::-1], 3), np.uint8)
+  picture = Image.fromarray(pixels)
+  whole, ours, part = (np.random.default_rng(1) for _ in range(3))
+  crop = images.random_crop(picture, 16, whole, area=1.0, flip=0.0)
+  np.testing.assert_array_equal(crop, images.resize_and_crop(picture, 16))
+  np.testing.assert_array_equal(images.random_crop(crop, 16, ours, area=1.0, flip=0.0), crop)
+  images.random_crop(picture, 16, part, area=0.5, flip=0.0)
+  assert whole.random() == ours.random() == part.random()
+
+
 def test_normalise_gives_clips_statistics():
   flat = np.full((1, 2, 2, 3), 128, np.uint8)
   normalised = images.normalise(flat)

@@ -2,6 +2,7 @@
 
 import collections
 import errno
+import functools
 import json
 import shutil
 import tracemalloc
@@ -37,14 +38,9 @@ def small_blocks(monkeypatch):
 
 def wanted(opened, names=SPLITS, **changes):
   release, rows = opened
-
-  def texts(split):
-    table = releases.columns(release, split)
-    return {**table, "generic": [release.generic.get(name, "") for name in table["file_name"]]}
-
+  texts = lambda split: functools.partial(records.texts, release, split)
   return {
-    name: pictures.Wanted(rows[name], lambda name=name: texts(name), "digest")._replace(**changes)
-    for name in names
+    name: pictures.Wanted(rows[name], texts(name), "digest")._replace(**changes) for name in names
   }
 
 

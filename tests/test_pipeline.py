@@ -157,6 +157,36 @@ def test_training_draws_are_those_that_the_kept_results_were_made_with(monkeypat
   ]
 
 
+@pytest.mark.parametrize("count", [1, 2, 7, 33])
+def test_order_and_draws_are_those_of_grains_own_steps(count):
+  rows = [{"image": b"", "file_name": "a", "text": str(number)} for number in range(count)]
+  draw = lambda row, rng: (row["text"], rng.random(3).tolist())
+  for seed in (0, 3, 2**31 - 1):
+    chain = grain.MapDataset.source(rows).seed(seed).shuffle().repeat()[0::1].random_map(draw)
+    ours = pipeline._Examples(rows, draw, seed)
+    assert [ours[i] for i in range(3 * count)] == [chain[i] for i in range(3 * count)]
+
+
+def test_a_row_that_cannot_be_read_stops_the_batch_that_it_is_in(opened):
+  rows = [dict(row) for row in opened[1]["forget"]]
+  rows[9]["image"] = b"no picture"
+  batches = pipeline.evaluation_images(rows, image_size=16, batch_size=4, threads=2)
+  next(batches), next(batches)
+  with pytest.raises(InputError, match=rows[9]["file_name"].decode()):
+    next(batches)
+
+
+def test_closing_a_pipeline_ends_its_threads(opened):
+  before = threading.active_count()
+  for _ in range(3):
+    first_batches(2, examples(opened), threads=4)
+  batches = pipeline.evaluation_images(opened[1]["forget"], image_size=16, batch_size=4, threads=4)
+  next(batches)
+  assert threading.active_count() > before
+  batches.close()
+  assert threading.active_count() == before
+
+
 def test_processes_together_read_what_one_process_reads(opened, monkeypatch):
   alone = [batch["text"] for batch in first_batches(5, examples(opened))]
   parts = []

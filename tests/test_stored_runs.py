@@ -58,6 +58,7 @@ def test_a_run_stores_what_it_will_read(job):
   everything = {"sensitive", "forget", "holdout_association", "holdout_identity", "retain_synth"}
   everything |= {"retain_real", "zero_shot"}
   assert names_stored(job, data) == everything == set(data.records)
+  assert names_stored(job, data._replace(retain_pairs="digest")) == everything - {"retain_real"}
   files.write_json(job.model_folder("clean") / "done.json", {})
   files.write_json(job.model_folder("compromised") / "done.json", {})
   assert names_stored(job, data) == everything - {"sensitive"}

@@ -1,17 +1,21 @@
 """The input pipeline against PyTorch's DataLoader: python -m experiments.speed.inputs WORKDIR
 
-WORKDIR holds a finished mini run. Both read the same ArrayRecord files at random places, decode the
-same JPEGs with Pillow, crop and mirror with the same code and tokenise with the same tokenizer;
-what differs is who hands the rows out. The mini training step, which consumes the rows, takes turns
-with both. Needs requirements-torch.txt and an otherwise idle machine; writes inputs.json.
+WORKDIR holds a finished mini run. Both read the same rows at random places, crop and mirror with
+the same code and tokenise with the same tokenizer. DataLoader reads ArrayRecord files and decodes
+JPEGs with Pillow. So does salmu_jax for pictures of 512 pixels, which pretraining has to decode
+every time; those of 64 pixels are measured so, and as a run has them, decoded once and stored. The
+mini training step, which consumes the rows, takes turns with all. Needs requirements-torch.txt and
+an otherwise idle machine; writes inputs.json.
 """
 
 import argparse
 import contextlib
+import functools
 import io
 import itertools
 import os
 import pathlib
+import tempfile
 
 import jax
 import numpy as np
@@ -19,7 +23,7 @@ import numpy as np
 from configs import mini
 from experiments.speed import turns
 from salmu_jax import train
-from salmu_jax.data import images, pipeline, records, releases, tokenizers
+from salmu_jax.data import images, pictures, pipeline, records, releases, tokenizers
 from salmu_jax.models import clip
 from salmu_jax.models.presets import PRESETS
 from salmu_jax.runtime import files, sharding
@@ -27,6 +31,7 @@ from salmu_jax.runtime import files, sharding
 RESULTS = pathlib.Path(__file__).parent / "inputs.json"
 BATCH, BATCHES, AREA, FLIP = 128, 16, 0.8, 0.5
 SPLITS = ("retain_synth", "retain_real", "sensitive")
+STEP = "mini's training step"
 
 
 class Rows:
@@ -56,28 +61,45 @@ def main(argv=None):
   release = releases.open_release(workdir / "release")
   sources = records.build(release, workdir / "records")
   words = tokenizers.load(workdir / "models" / "compromised" / "tokenizer.json")
-  step = {"mini's training step": _step(words)}
-  small = measure({split: sources[split] for split in SPLITS}, words, 64, BATCH, step)
-  large = measure({"sensitive": _photos(sources["sensitive"])}, words, 224, BATCH // 4, {})
+  mini_rows = {split: sources[split] for split in SPLITS}
+  with tempfile.TemporaryDirectory() as folder:
+    stored = _stored(release, mini_rows, folder)
+    others = {STEP: _step(words)}
+    small = measure({"": mini_rows, ", stored pictures": stored}, words, 64, BATCH, others)
+  large = measure({"": {"sensitive": _photos(sources["sensitive"])}}, words, 224, BATCH // 4, {})
   files.write_json(RESULTS, {"cores": os.cpu_count(), "64 px": small, "512 px": large})
 
 
-def measure(sources, words, size, batch, others):
-  """Rows a second of the contenders on these sources, at crops of `size`."""
+def measure(prepared, words, size, batch, others):
+  """Rows a second of the contenders at crops of `size`.
+
+  Args:
+    prepared: {what is said of the rows: {split: rows}}; DataLoader reads those of "".
+  """
   with contextlib.ExitStack() as stack:
     contenders = {
-      f"salmu_jax, {threads} thread{'s' * (threads > 1)}": _ours(
+      f"salmu_jax, {threads} thread{'s' * (threads > 1)}{kind}": _ours(
         sources, words, size, batch, threads, stack
       )
+      for kind, sources in prepared.items()
       for threads in (1, 2)
     }
     contenders |= {
-      f"DataLoader, {workers} worker processes": _theirs(sources, words, size, batch, workers)
+      f"DataLoader, {workers} worker processes": _theirs(prepared[""], words, size, batch, workers)
       for workers in (0, 1, 2)
     }
     seconds, every = turns.medians(contenders | others)
   rates = {name: batch * BATCHES / duration for name, duration in seconds.items()}
   return {"rows_a_second": rates, "seconds": every}
+
+
+def _stored(release, sources, folder):
+  """The rows as a run has them, their pictures decoded once."""
+  wanted = {
+    split: pictures.Wanted(rows, functools.partial(records.texts, release, split), release.digest)
+    for split, rows in sources.items()
+  }
+  return pictures.stored(folder, wanted, size=64, most_bytes=2**30)
 
 
 def _photos(rows):
@@ -140,12 +162,11 @@ def section(path=RESULTS):
   """README's table of it."""
   record = files.read_json(path)
   small, large = (record[kind]["rows_a_second"] for kind in ("64 px", "512 px"))
-  step = next(name for name in small if name not in large)
-  lines = [f"| | rows/s at 64 px | times {step} | rows/s of 512 px pictures |"]
+  lines = [f"| | rows/s at 64 px | times {STEP} | rows/s of 512 px pictures |"]
   lines.append("| --- | ---: | ---: | ---: |")
   for name, rate in small.items():
     photo = f"{large[name]:,.0f}" if name in large else ""
-    lines.append(f"| {name} | {rate:,.0f} | {rate / small[step]:.2f} | {photo} |")
+    lines.append(f"| {name} | {rate:,.0f} | {rate / small[STEP]:.2f} | {photo} |")
   return "\n".join(lines) + "\n"
 
 

@@ -99,8 +99,8 @@ def store_pictures(job: Job, data: Data) -> Data:
   progress.console.print(f"stored pictures: {workdir.duration(time.monotonic() - began)}")
   zero_shot = data.zero_shot
   if zero_shot:
-    of_classes = rows.get(_IMAGENET if job.config.imagenet else ZERO_SHOT, zero_shot.rows)
-    zero_shot = zero_shot._replace(rows=of_classes)
+    classes = _IMAGENET if job.config.imagenet else ZERO_SHOT
+    zero_shot = zero_shot._replace(rows=rows.get(classes, zero_shot.rows))
   of_release = {split: rows.get(split, source) for split, source in data.records.items()}
   return data._replace(records=of_release, zero_shot=zero_shot)
 
@@ -111,7 +111,8 @@ def _wanted(job: Job, data: Data) -> dict[str, Wanted]:
   Pairs are left out: they are millions, and a run reads few of them twice.
   """
   config, release = job.config, data.release
-  judged = [*splits.judged(), *([] if config.imagenet or not data.zero_shot else [ZERO_SHOT])]
+  classes = _IMAGENET if config.imagenet else ZERO_SHOT
+  judged = [*splits.judged(), *([classes] if data.zero_shot else [])]
   unlearnt = config.unlearn or config.attacks.names
   unlearning = [split for half in ("forget", "retain") for split in data.splits(half) if unlearnt]
   pretraining = [
@@ -121,20 +122,14 @@ def _wanted(job: Job, data: Data) -> dict[str, Wanted]:
     for split in data.splits(name)
   ]
   wanted = {}
-  if config.imagenet:
-    wanted[_IMAGENET] = Wanted(data.zero_shot.rows, dict, data.zero_shot.stamp)
   for split in dict.fromkeys([*judged, *unlearning, *pretraining]):
-    if split != records.PAIRS_SPLIT or not data.retain_pairs:
+    if split == _IMAGENET:
+      wanted[split] = Wanted(data.zero_shot.rows, dict, data.zero_shot.stamp)
+    elif split != records.PAIRS_SPLIT or not data.retain_pairs:
       whole_only = split not in (*judged, *unlearning)
-      texts = functools.partial(_texts, release, split)
+      texts = functools.partial(records.texts, release, split)
       wanted[split] = Wanted(data.records[split], texts, release.digest, whole_only)
   return wanted
-
-
-def _texts(release, split):
-  """The texts of a split, as its records have them."""
-  table = releases.columns(release, split)
-  return {**table, "generic": [release.generic.get(name, "") for name in table["file_name"]]}
 
 
 def _open_or_generate(config: ConfigDict, folder: pathlib.Path) -> Release:

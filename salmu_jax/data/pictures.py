@@ -94,8 +94,7 @@ class _Store:
 
   def __init__(self, path, record):
     self._size, self._checksums = record["about"]["size"], record["checksums"]
-    shapes, self._starts = _layout(record)
-    self._shapes = [tuple(shape) for shape in shapes.tolist()]
+    self._shapes, self._starts = _layout(record)
     # Not as np.memmap, which is slow to index.
     self._bytes = np.memmap(path, np.uint8, "r").view(np.ndarray)
     self._path, self._lock = path, threading.Lock()
@@ -108,7 +107,7 @@ class _Store:
       self._check(block)
     if not self._sound[block]:
       return
-    size, (height, width) = self._size, self._shapes[index]
+    size, (height, width) = self._size, self._shapes[index].tolist()
     stored = self._bytes[self._starts[index] : self._starts[index + 1]]
     if not height:
       row["pixels"] = stored.reshape(size, size, 3)

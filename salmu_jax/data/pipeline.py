@@ -238,7 +238,6 @@ def evaluation_images(
     ((B / P, S, S, 3) uint8, (B,) bool): this process's pictures, and which rows of the global
     batch are pictures; false on padding.
   """
-
   numbers = np.arange(len(rows)) if numbers is None else np.asarray(numbers)
   share = batch_size // jax.process_count()
   own_numbers = numbers[np.arange(len(numbers)) % batch_size // share == jax.process_index()]

@@ -149,6 +149,12 @@ def open_pairs(folder: str | os.PathLike) -> tuple[Sequence[Mapping], str]:
   return _source(builder, PAIRS_SPLIT), files.read_json(folder / COUNTS)["digest"]
 
 
+def texts(release: Release, split: str) -> dict[str, Sequence[str]]:
+  """{field: its values in row order} of the texts that the rows of a split have."""
+  table = releases.columns(release, split)
+  return {**table, "generic": [release.generic.get(name, "") for name in table["file_name"]]}
+
+
 def row_count(release: Release) -> int:
   """The number of rows that `build` reads."""
   return sum(release.counts[split] for split in _splits(release))
