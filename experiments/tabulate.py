@@ -13,9 +13,11 @@ from experiments.published import readings
 from experiments.scaling import measure as scaling
 from experiments.speed import evaluation, inputs, loss, step
 from salmu_jax.report import published_table
+from salmu_jax.results import metrics_table
 from salmu_jax.runtime import files
 
 HERE = pathlib.Path(__file__).parent
+MINI = HERE / "mini" / "results"
 # File -> {name between `<!-- name: begin -->` and `<!-- name: end -->`: what makes the text there}.
 SECTIONS = {
   HERE.parent / "README.md": {
@@ -53,6 +55,25 @@ SECTIONS = {
     "loss": loss.section,
   },
 }
+# Module -> the kept scores of the Compromised that the runs of its study start from.
+STARTS = {
+  anchored.__name__: lambda: anchored.records()["seed-0"]["compromised"]["scores"],
+  baselines.__name__: lambda: baselines.bounds()["compromised"],
+}
+
+
+def earlier(make):
+  """A line for the table of a study that was run before mini's kept models were trained anew."""
+  if make.__module__ not in STARTS:
+    return ""
+  now = metrics_table.flatten(files.read_json(MINI / "compromised.json"))
+  now, then = (f"{scores['RetFail_MRR']:.4f}" for scores in (now, STARTS[make.__module__]()))
+  if now == then:
+    return ""
+  return (
+    f"*As of an earlier version: these runs start from a Compromised whose RetFail MRR is {then}, "
+    f"that of mini is {now} now.*\n\n"
+  )
 
 
 def filled(path):
@@ -62,7 +83,7 @@ def filled(path):
     begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
     before, rest = text.split(begin)
     _, after = rest.split(end)
-    text = before + begin + make() + end + after
+    text = before + begin + earlier(make) + make() + end + after
   return text
 
 

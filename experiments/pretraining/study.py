@@ -13,7 +13,7 @@ import pathlib
 import jax
 
 from configs import mini
-from salmu_jax.benchmark import configuration, evaluation, run, stages
+from salmu_jax.benchmark import configuration, evaluation, opening, run, stages
 from salmu_jax.results import metrics_table
 from salmu_jax.runtime import files, sharding
 from salmu_jax.train.optimizers import settings as optimizer
@@ -67,6 +67,7 @@ def outcome(workdir, name):
   mesh = sharding.make_mesh(jax.devices()[:1])
   configuration.check(config, mesh)
   job, data = run.prepare(config, workdir, mesh)
+  data = opening.store_pictures(job, data)
   # Models of their own, on shared data.
   folder = workdir / "recipes" / name.replace(" ", "_").replace(",", "")
   job = job._replace(workdir=folder)
