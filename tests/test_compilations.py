@@ -1,4 +1,4 @@
-"""Compiled programs are kept and read; whatever is wrong with the folder costs time, not results."""
+"""Compiled programs are kept and read; what is wrong with their folder costs time, not results."""
 
 import errno
 import os

@@ -16,7 +16,7 @@ from salmu_jax.data.zero_shot import ZeroShotSet
 from salmu_jax.generate import generator
 from salmu_jax.interop import external_models
 from salmu_jax.models import presets
-from salmu_jax.runtime import hosts, progress, workdir
+from salmu_jax.runtime import hosts, progress, times, workdir
 
 
 def bring_weights(config: ConfigDict, folder: pathlib.Path) -> None:
@@ -94,8 +94,19 @@ def _open_or_generate(config: ConfigDict, folder: pathlib.Path) -> Release:
 
 
 def _build_records(release: Release, folder: pathlib.Path) -> Mapping[str, Sequence]:
-  began = time.monotonic()
+  began, written = time.monotonic(), False
   with progress.counting("building records", records.row_count(release)) as tick:
-    rows = records.build(release, folder / "records", tick)
-  progress.console.print(f"records: {workdir.duration(time.monotonic() - began)}")
+
+    def on_row():
+      nonlocal written
+      written = True
+      tick()
+
+    rows = records.build(release, folder / "records", on_row)
+  if written:
+    seconds = time.monotonic() - began
+    progress.console.print(f"records: {progress.duration(seconds)}")
+    times.recorder.done("records", seconds)
+  else:
+    times.recorder.reused("records")
   return rows
