@@ -1,4 +1,4 @@
-"""The same benchmark in a few minutes, most of it compilation.
+"""The same benchmark in a few minutes, the first time most of it compilation.
 
 It shows that everything runs, not what methods are worth.
 

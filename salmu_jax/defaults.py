@@ -28,17 +28,7 @@ def get_config() -> ConfigDict:
   config.imagenet = ""
   # Also write TensorBoard event files (metrics.jsonl is always written).
   config.tensorboard = True
-  # Threads that decode pictures; results do not depend on it. One suits two cores.
-  config.reader_threads = 1
-  # GiB of the workdir for pictures decoded once (0: none); results do not depend on it.
-  config.stored_pictures = 16.0
-  # Layout of the parameters on the devices: ordered rules (regex, axes). A parameter goes by the
-  # first rule whose regex finds its path, and splits its last dimensions over these axes. The
-  # default keeps whole copies; salmu_jax.models.leaves.FSDP splits them over the devices.
-  config.sharding = ((".*", ()),)
-  # Parts that a training batch is embedded in, one after another, to save memory. The loss is that
-  # of the whole batch, so results differ by rounding alone.
-  config.accumulate = 1
+  _add_machine(config)
   # A release made in the workdir.
   config.generate = _generate()
   # The CLIP that is trained.
@@ -60,6 +50,29 @@ def get_config() -> ConfigDict:
   # Thresholds of the verdicts, all of them shares.
   config.diagnosis = _diagnosis()
   return config
+
+
+def _add_machine(config: ConfigDict) -> None:
+  """Adds how the machine is used; results depend on it by rounding alone."""
+  # Threads that decode pictures; results do not depend on it. One suits two cores.
+  config.reader_threads = 1
+  # GiB of the workdir, at most, for pictures that are decoded once and kept at the model's size:
+  # those that are judged, then those that unlearning reads, then those of pretraining if they have
+  # that size. Results do not depend on it. 0 keeps none.
+  config.stored_pictures = 16.0
+  # Folder that keeps compiled programs for later runs; results do not depend on it. "default" is
+  # that of JAX_COMPILATION_CACHE_DIR; without it, salmu_jax/compilations in the user's cache folder
+  # (XDG_CACHE_HOME or ~/.cache), but none for a run of several processes: these need a folder that
+  # all of them see. "off" is none. Beyond 2 GiB, what was used longest ago is removed. The programs
+  # are run as they are: let nobody else write there.
+  config.compilation_cache = "default"
+  # Layout of the parameters on the devices: ordered rules (regex, axes). A parameter goes by the
+  # first rule whose regex finds its path, and splits its last dimensions over these axes. The
+  # default keeps whole copies; salmu_jax.models.leaves.FSDP splits them over the devices.
+  config.sharding = ((".*", ()),)
+  # Parts that a training batch is embedded in, one after another, to save memory. The loss is that
+  # of the whole batch, so results differ by rounding alone.
+  config.accumulate = 1
 
 
 def _generate() -> ConfigDict:

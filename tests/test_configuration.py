@@ -86,6 +86,7 @@ def changed(path, value):
     ("model.preset", "vit_b61", r"unknown name 'vit_b61'\. Did you mean 'vit_b16'"),
     ("model.compute_dtype", "float16", r"unknown name 'float16'\. Did you mean '.*float16'"),
     ("tensorboard", 1, r"config\.tensorboard is 1, a int; it must be a bool"),
+    ("compilation_cache", "gs://x", r"compilation_cache = 'gs://x'; it must be a folder of this"),
     ("generate", 3, r"config\.generate is 3; it must hold the fields classes"),
     ("evaluate.name_prompt", "no braces", r"name_prompt.*\{\}"),
     ("evaluate.name_prompt", "{} and {}", r"name_prompt.*one \{\}"),

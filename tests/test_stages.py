@@ -23,7 +23,7 @@ from salmu_jax.interop import external_models
 from salmu_jax.methods import MAKERS
 from salmu_jax.methods.base import Method
 from salmu_jax.models.clip import CLIP
-from salmu_jax.runtime import files, workdir
+from salmu_jax.runtime import files, progress, workdir
 from salmu_jax.train import optimizers, writer
 
 
@@ -58,7 +58,7 @@ def test_other_settings_are_refused_with_both_values(tmp_path):
 
 @pytest.mark.parametrize("seconds, words", [(0.44, "0.4 s"), (42.4, "42 s"), (185, "3 min 05 s")])
 def test_durations_are_for_people(seconds, words):
-  assert workdir.duration(seconds) == words
+  assert progress.duration(seconds) == words
 
 
 def mean_gradient_first(seen):

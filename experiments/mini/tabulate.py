@@ -8,7 +8,7 @@ from salmu_jax.report import leaderboard, statistics, statistics_text, writing
 from salmu_jax.report import markdown as md
 from salmu_jax.results.reading import read_results
 from salmu_jax.results.shares import SIDES
-from salmu_jax.runtime.workdir import duration
+from salmu_jax.runtime.progress import duration
 
 HERE = pathlib.Path(__file__).parent
 

@@ -13,7 +13,7 @@ from salmu_jax.generate import plan
 from salmu_jax.interop import external_models
 from salmu_jax.methods import runs
 from salmu_jax.models import presets
-from salmu_jax.runtime import sharding
+from salmu_jax.runtime import compilations, sharding
 from salmu_jax.train import settings as train_settings
 
 
@@ -34,6 +34,7 @@ def check(config: ConfigDict, mesh: Mesh) -> None:
   evaluate_settings.check(config.evaluate, functools.partial(sharding.check_batch, mesh))
   fields.check_positive(config, "config", "reader_threads")
   fields.check_not_negative(config, "config", "stored_pictures")
+  compilations.check(config.compilation_cache)
   fields.check_share(config.diagnosis, "config.diagnosis", *config.diagnosis)
   fields.check_seed("config.seed", config.seed)
   if not config.release:

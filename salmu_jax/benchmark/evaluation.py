@@ -16,7 +16,7 @@ from salmu_jax.data.leaks import leaks
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate.evaluator import Evaluator
 from salmu_jax.results import metrics_table
-from salmu_jax.runtime import files, hosts, progress, workdir
+from salmu_jax.runtime import files, hosts, progress, times
 from salmu_jax.train import checkpoint
 
 
@@ -105,9 +105,11 @@ def evaluate(
     attack: from `make_attacker`.
   """
   if is_evaluated(job, data, name):
+    for stage in _stages(name, attack):
+      times.recorder.reused(stage)
     return
-  began = time.monotonic()
-  results = evaluator.run(params, f"evaluate {name}", attack)
+  began, attacking = time.monotonic(), []
+  results = evaluator.run(params, f"evaluate {name}", attack and _timed(attack, attacking))
   weights = checkpoint.digest(params)
   if not hosts.is_first():
     return
@@ -121,7 +123,27 @@ def evaluate(
   # The results come last: where they are, so is the other file.
   files.write_json(job.workdir / "compat" / f"{name}.json", metrics_table.compat(results))
   files.write_json(_result_path(job, name), {**results, "salmu_jax": about})
-  progress.console.print(f"evaluate {name}: {workdir.duration(time.monotonic() - began)}")
+  seconds = [time.monotonic() - began - sum(attacking), *attacking]
+  for stage, took in zip(_stages(name, attack), seconds, strict=True):
+    progress.console.print(f"{stage}: {progress.duration(took)}")
+    times.recorder.done(stage, took)
+
+
+def _stages(name, attack):
+  """The names of what `evaluate` does, for times."""
+  return [f"evaluate {name}", f"attack {name}"] if attack else [f"evaluate {name}"]
+
+
+def _timed(attack, seconds):
+  """The attack; how long it takes is appended to `seconds`."""
+
+  def timed(params, z):
+    began = time.monotonic()
+    findings = attack(params, z)
+    seconds.append(time.monotonic() - began)
+    return findings
+
+  return timed
 
 
 def _result_path(job: Job, name: str) -> pathlib.Path:

@@ -21,7 +21,7 @@ from salmu_jax.interop import external_models
 from salmu_jax.models import presets
 from salmu_jax.results import splits
 from salmu_jax.results.splits import ZERO_SHOT
-from salmu_jax.runtime import hosts, progress, workdir
+from salmu_jax.runtime import hosts, progress, times, workdir
 
 _IMAGENET = "imagenet"  # names its store, which is not that of a release's zero-shot split
 
@@ -83,26 +83,36 @@ def store_pictures(job: Job, data: Data) -> Data:
 
   The first process decodes and stores what is not there yet; see `pictures.stored`.
   """
-  wanted = _wanted(job, data)
+  folder, wanted = job.workdir / "stored_pictures", _wanted(job, data)
 
   def store() -> Mapping[str, Sequence]:
     return pictures.stored(
-      job.workdir / "stored_pictures",
+      folder,
       wanted,
       size=job.model.sizes.image_size,
       most_bytes=job.config.stored_pictures * 2**30,
       make=hosts.is_first(),
     )
 
-  began = time.monotonic()
+  began, before = time.monotonic(), _stores(folder)
   rows = hosts.first_then_all(store)
-  progress.console.print(f"stored pictures: {workdir.duration(time.monotonic() - began)}")
+  if rows and _stores(folder) == before:
+    times.recorder.reused("stored pictures")
+  else:
+    seconds = time.monotonic() - began
+    progress.console.print(f"stored pictures: {progress.duration(seconds)}")
+    times.recorder.done("stored pictures", seconds)
   zero_shot = data.zero_shot
   if zero_shot:
     classes = _IMAGENET if job.config.imagenet else ZERO_SHOT
     zero_shot = zero_shot._replace(rows=rows.get(classes, zero_shot.rows))
   of_release = {split: rows.get(split, source) for split, source in data.records.items()}
   return data._replace(records=of_release, zero_shot=zero_shot)
+
+
+def _stores(folder):
+  """{file: when it was written} of the stores in a folder."""
+  return {file: file.stat().st_mtime_ns for file in folder.glob("*.json")}
 
 
 def _wanted(job: Job, data: Data) -> dict[str, Wanted]:
@@ -155,8 +165,19 @@ def _open_or_generate(config: ConfigDict, folder: pathlib.Path) -> Release:
 
 
 def _build_records(release: Release, folder: pathlib.Path) -> Mapping[str, Sequence]:
-  began = time.monotonic()
+  began, written = time.monotonic(), False
   with progress.counting("building records", records.row_count(release)) as tick:
-    rows = records.build(release, folder / "records", tick)
-  progress.console.print(f"records: {workdir.duration(time.monotonic() - began)}")
+
+    def on_row():
+      nonlocal written
+      written = True
+      tick()
+
+    rows = records.build(release, folder / "records", on_row)
+  if written:
+    seconds = time.monotonic() - began
+    progress.console.print(f"records: {progress.duration(seconds)}")
+    times.recorder.done("records", seconds)
+  else:
+    times.recorder.reused("records")
   return rows

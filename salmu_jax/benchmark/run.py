@@ -15,7 +15,7 @@ from salmu_jax.data.dataset import Data
 from salmu_jax.models import presets
 from salmu_jax.report import leaderboard, writing
 from salmu_jax.results.reading import read_results
-from salmu_jax.runtime import files, hosts, progress, sharding, workdir
+from salmu_jax.runtime import compilations, files, hosts, progress, sharding, times
 
 
 def run(config: ConfigDict, folder: str | os.PathLike, stop: hosts.Stop | None = None) -> None:
@@ -35,8 +35,10 @@ def run(config: ConfigDict, folder: str | os.PathLike, stop: hosts.Stop | None =
   mesh = sharding.make_mesh()
   configuration.check(config, mesh)
   config = configuration.chosen(config)
+  compilations.start(config.compilation_cache)
   hosts.check_same("config or workdir", files.digest([str(folder), config.to_dict()]))
 
+  times.recorder.begin(folder)
   job, data = prepare(config, folder, mesh, stop)
   if _is_finished(job, data):
     progress.console.print(f"Nothing to do: every stage in {folder} is done.")
@@ -62,10 +64,8 @@ def run(config: ConfigDict, folder: str | os.PathLike, stop: hosts.Stop | None =
     evaluation.evaluate(job, data, evaluator, config.judge.name, judged, attack)
 
   # Report
-  hosts.first_alone(
-    lambda: writing.report_folder(folder / "results", folder, Console(), config.diagnosis.to_dict())
-  )
-  progress.console.print(f"Done in {workdir.duration(time.monotonic() - began)}; see {folder}")
+  hosts.first_alone(lambda: _report(job))
+  progress.console.print(f"Done in {progress.duration(time.monotonic() - began)}; see {folder}")
 
 
 def prepare(
@@ -108,6 +108,18 @@ def _is_finished(job: Job, data: Data) -> bool:
   if not all([evaluation.is_evaluated(job, data, name) for name in names]):
     return False
   return writing.is_current(job.workdir / "results", job.workdir, job.config.diagnosis.to_dict())
+
+
+def _report(job: Job) -> None:
+  """Writes the report, and shows how long all took, then the leaderboard."""
+  began, console = time.monotonic(), Console()
+  with console.capture() as leaderboard_shown:
+    writing.report_folder(
+      job.workdir / "results", job.workdir, console, job.config.diagnosis.to_dict()
+    )
+  times.recorder.done("report", time.monotonic() - began)
+  progress.console.print(times.recorder.table())
+  print(leaderboard_shown.get(), end="")
 
 
 def _show_leaderboard(job: Job) -> None:

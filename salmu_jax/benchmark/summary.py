@@ -6,6 +6,7 @@ from rich.table import Table
 from salmu_jax.benchmark import provenance, stages
 from salmu_jax.benchmark.job import Job
 from salmu_jax.data.dataset import Data
+from salmu_jax.runtime import compilations
 
 
 def table(job: Job, data: Data) -> Table:
@@ -22,6 +23,7 @@ def table(job: Job, data: Data) -> Table:
   lines.add_row("tokens", f"{tokenizer.vocab_size:,} ids, {tokenizer.context_length} a text")
   devices = f"{job.mesh.size} x {jax.devices()[0].device_kind}, {jax.process_count()} process(es)"
   lines.add_row("devices", f"{devices}, mesh data={job.mesh.size}")
+  lines.add_row("compiled programs", compilations.describe())
   for stage, plan in _stages(job, data):
     lines.add_row(stage, plan)
   return lines

@@ -1,6 +1,7 @@
-"""What the terminal shows: a line for each stage, and live bars on a terminal only."""
+"""What the terminal shows: a line for each stage, and live bars; in a log, lines in their place."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
@@ -8,18 +9,22 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 # Progress goes to stderr; stdout is for the leaderboard.
 console = Console(stderr=True, highlight=False)
+_EVERY = 30  # seconds between two lines of a bar in a log
 
 
 @contextlib.contextmanager
 def bar(label: str, total: int) -> Iterator[Callable[..., None]]:
   """Yields update(done, text=""), which moves a progress bar with its rate and the time left.
 
-  No bar is shown where stderr is not a terminal.
+  Where stderr is not a terminal, it prints the same as a line, twice a minute at most.
 
   Args:
     label: of the bar.
     total: how many steps or rows make it full.
   """
+  if not console.is_terminal:
+    yield _lines(label, total)
+    return
   columns = (
     TextColumn("  {task.description}"),
     BarColumn(bar_width=30),
@@ -28,8 +33,7 @@ def bar(label: str, total: int) -> Iterator[Callable[..., None]]:
     TimeRemainingColumn(),
     TextColumn("[dim]{task.fields[text]}"),
   )
-  quiet = not console.is_terminal
-  with Progress(*columns, console=console, transient=True, disable=quiet) as progress:
+  with Progress(*columns, console=console, transient=True) as progress:
     task = progress.add_task(label, total=total, rate="", text="")
 
     def update(done, text=""):
@@ -38,6 +42,25 @@ def bar(label: str, total: int) -> Iterator[Callable[..., None]]:
       progress.update(task, completed=done, rate=rate, text=text)
 
     yield update
+
+
+def _lines(label, total):
+  """The `update` of a bar in a log."""
+  first = began = shown = None
+
+  def update(done, text=""):
+    nonlocal first, began, shown
+    now = time.monotonic()
+    if began is None:
+      first, began, shown = done, now, now
+    if now - shown < _EVERY or now == began:
+      return
+    rate, shown = (done - first) / (now - began), now
+    left = f", {duration((total - done) / rate)} left" if rate else ""
+    line = f"  {label}: {done:,} of {total:,}, {rate:,.1f}/s{left}  {text}"
+    console.print(line.rstrip(), markup=False, soft_wrap=True)
+
+  return update
 
 
 @contextlib.contextmanager
@@ -54,3 +77,12 @@ def counting(label: str, total: int) -> Iterator[Callable[..., None]]:
         shown = done
 
     yield tick
+
+
+def duration(seconds: float) -> str:
+  """Seconds in words: "0.4 s", "42 s", "3 min 05 s"."""
+  if seconds < 10:
+    return f"{seconds:.1f} s"
+  if seconds < 60:
+    return f"{seconds:.0f} s"
+  return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from salmu_jax.errors import InputError
-from salmu_jax.runtime import files, hosts, progress
+from salmu_jax.runtime import files, hosts, progress, times
 
 SETTINGS = "settings.json"
 DONE = "done.json"
@@ -40,7 +40,9 @@ def run_stage(
   check_settings(folder, settings)
   if (folder / DONE).exists():
     facts = files.read_json(folder / DONE)
-    progress.console.print(f"[dim]{label}: done before ({facts['seconds']:.0f} s then)[/dim]")
+    then = progress.duration(facts["seconds"])
+    progress.console.print(f"[dim]{label}: done before ({then} then)[/dim]")
+    times.recorder.reused(label)
     return facts
   if hosts.is_first():
     files.write_json(folder / SETTINGS, settings)
@@ -50,7 +52,8 @@ def run_stage(
   seconds = time.monotonic() - began
   if hosts.is_first():
     files.write_json(folder / DONE, {**facts, "seconds": seconds})
-  progress.console.print(f"{label}: {duration(seconds)}")
+  progress.console.print(f"{label}: {progress.duration(seconds)}")
+  times.recorder.done(label, seconds)
   return {**facts, "seconds": seconds}
 
 
@@ -82,15 +85,6 @@ def check_model_name(where: str, name: str) -> None:
       f"{where}: {name!r} becomes a folder, so it may hold only letters, digits, '-' and '_', and "
       "is not 'clean' or 'compromised'."
     )
-
-
-def duration(seconds: float) -> str:
-  """Seconds in words: "0.4 s", "42 s", "3 min 05 s"."""
-  if seconds < 10:
-    return f"{seconds:.1f} s"
-  if seconds < 60:
-    return f"{seconds:.0f} s"
-  return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
 
 
 def _flat(value, prefix=""):

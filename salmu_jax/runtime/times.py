@@ -1,0 +1,102 @@
+"""How long the stages of a run take: kept in its workdir, and shown when it ends."""
+
+import os
+import pathlib
+import resource
+import sys
+import time
+from typing import NamedTuple
+
+from rich.table import Table
+
+from salmu_jax.errors import InputError
+from salmu_jax.runtime import compilations, files, hosts, progress
+
+FILE = "times.json"
+
+
+class Stage(NamedTuple):
+  """A stage of a run; `seconds` is None where it was done before anybody kept the time."""
+
+  name: str
+  seconds: float | None
+  reused: bool
+
+
+class Recorder:
+  """Keeps the seconds of every stage. There is one, `recorder`, as there is one terminal."""
+
+  def __init__(self) -> None:
+    self.begin(None)
+
+  def begin(self, folder: str | os.PathLike | None) -> None:
+    """Starts with a run.
+
+    Args:
+      folder: the workdir, whose times.json is gone on with; None writes nothing.
+    """
+    self._file = folder and pathlib.Path(folder) / FILE
+    self._kept = _read(self._file) if folder else {}
+    self._stages: list[Stage] = []
+    self._began, self._compiled = time.monotonic(), compilations.tally()
+
+  def done(self, name: str, seconds: float) -> None:
+    """Notes a stage that has just been done, and writes times.json."""
+    self._stages.append(Stage(name, seconds, reused=False))
+    self._kept[name] = seconds
+    if self._file and hosts.is_first():
+      files.write_json(self._file, {"stages": self._kept, "last_run": self._about()})
+
+  def reused(self, name: str) -> None:
+    """Notes a stage that an earlier run has done."""
+    self._stages.append(Stage(name, self._kept.get(name), reused=True))
+
+  def table(self) -> Table:
+    """The stages of the run so far, in the order in which they were noted."""
+    about = self._about()
+    table = Table(title="times", show_header=False, title_justify="left")
+    table.add_column()
+    table.add_column(justify="right")
+    table.add_column()
+    for name, seconds, reused in self._stages:
+      shown = "" if seconds is None else progress.duration(seconds)
+      table.add_row(name, shown, "done before" if reused else "", style="dim" if reused else None)
+    table.add_section()
+    memory = f"peak memory {about['peak_memory_bytes'] / 2**30:.1f} GiB"
+    table.add_row("this run", progress.duration(about["seconds"]), memory)
+    programs = f"{about['programs_compiled']} programs compiled, {about['programs_read']} read"
+    table.add_row("of it, compiling", progress.duration(about["compiling_seconds"]), programs)
+    return table
+
+  def _about(self):
+    """What times.json says of the run so far."""
+    now = compilations.tally()
+    programs, read, seconds = (a - b for a, b in zip(now, self._compiled, strict=True))
+    return {
+      "reused": [stage.name for stage in self._stages if stage.reused],
+      "seconds": time.monotonic() - self._began,
+      "compiling_seconds": seconds,
+      "programs_compiled": programs - read,
+      "programs_read": read,
+      "peak_memory_bytes": peak_memory(),
+    }
+
+
+recorder = Recorder()
+
+
+def peak_memory() -> int:
+  """The most bytes of memory that this process has held at once."""
+  unit = 1 if sys.platform == "darwin" else 1024
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _read(file):
+  """{stage: seconds} of earlier runs. A run does not depend on it, so it is never refused."""
+  if not file.exists():
+    return {}
+  try:
+    return dict(files.read_json(file)["stages"])
+  except (InputError, KeyError, TypeError, ValueError):
+    progress.console.print(f"{file} cannot be read; the times of earlier runs are lost.")
+    return {}
