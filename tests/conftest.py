@@ -2,6 +2,8 @@
 
 import io
 import os
+import shutil
+import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Tests run each program a few times at most, so compile time is what counts.
@@ -14,9 +16,20 @@ import jax
 import pytest
 from absl import flags
 
+from salmu_jax.runtime import compilations
+
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # grain's worker processes read absl flags, which are parsed only under absl.app.
 flags.FLAGS.mark_as_parsed()
+
+
+def pytest_configure(config):
+  """A program is compiled once in all processes of a test run, those that tests start included."""
+  if not hasattr(config, "workerinput"):  # not a worker of xdist, which inherits the environment
+    folder = tempfile.mkdtemp(prefix="salmu_jax_tests_")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+  compilations.start(compilations.DEFAULT)
 
 
 @pytest.fixture(scope="session")

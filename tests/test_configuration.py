@@ -36,7 +36,7 @@ def test_a_config_that_flags_have_locked_is_as_valid():
 
 def test_names_after_the_colon_choose_the_methods():
   assert set(mini.get_config("vlunlearn,finetune").unlearn) == {"vlunlearn", "finetune"}
-  assert set(mini.get_config().unlearn) == set(methods.BASELINES)
+  assert set(mini.get_config().unlearn) == {*methods.BASELINES, "anchored"}
   assert set(mini.get_config("all").unlearn) == set(METHODS)
 
 
