@@ -64,7 +64,7 @@ def main(argv=None):
   mini_rows = {split: sources[split] for split in SPLITS}
   with tempfile.TemporaryDirectory() as folder:
     stored = _stored(release, mini_rows, folder)
-    others = {STEP: _step(words)}
+    others = {STEP: _step(stored, words)}
     small = measure({"": mini_rows, ", stored pictures": stored}, words, 64, BATCH, others)
   large = measure({"": {"sensitive": _photos(sources["sensitive"])}}, words, 224, BATCH // 4, {})
   files.write_json(RESULTS, {"cores": os.cpu_count(), "64 px": small, "512 px": large})
@@ -138,21 +138,21 @@ def _theirs(sources, words, size, batch, workers):
   return lambda: [next(stream) for _ in range(BATCHES)]
 
 
-def _step(words):
+def _step(sources, words):
+  """Training steps of mini on as many rows as the contenders prepare."""
   config = mini.get_config("finetune")
   sizes = PRESETS[config.model.preset]._replace(vocab_size=words.vocab_size)
   model, mesh = clip.CLIP(sizes), sharding.make_mesh(jax.devices()[:1])
-  step, tx, layout = train.pretrain_program(config, model, mesh, 1000)
-  state = [train.start_state(train.init_params(model, 0, mesh), tx, mesh, layout)]
-  rng = np.random.default_rng(0)
-  batch = {
-    "image": rng.integers(0, 256, (BATCH, *2 * [sizes.image_size], 3), np.uint8),
-    "text": rng.integers(0, words.vocab_size, (BATCH, sizes.context_length), np.int32),
-  }
+  rows, size = pipeline.open_training(sources, "compromised", tuple(sources)), sizes.image_size
+  examples = pipeline.training_examples(rows, words, image_size=size, seed=0)
+  program = train.pretrain_program(config, model, mesh, 1000, pipeline.sample_texts(examples))
+  state = [program.start(train.init_params(model, 0, mesh))]
+  with contextlib.closing(pipeline.start(examples, config.pretrain.batch_size)) as stream:
+    batch = next(stream)
 
   def call():
-    for _ in itertools.repeat(None, BATCHES):
-      state[0], metrics = step(state[0], sharding.put_batch(batch, mesh))
+    for _ in range(BATCHES * BATCH // config.pretrain.batch_size):
+      state[0], metrics = program.step(state[0], batch)
     jax.block_until_ready(metrics)
 
   return call
