@@ -70,7 +70,15 @@ def test_groups_have_fewer_tokens_and_nearly_every_batch_fits_them():
 def test_there_are_no_groups_where_they_save_nothing():
   assert lengths.choose(texts([40] * 100), 64, 1) is None
   assert lengths.choose(texts([3] * 100, context=8), 64, 1) is None
-  assert lengths.choose(texts(drawn(50)), 1, 8) is None
+  assert lengths.choose(texts([3] * 50), 1, 8) is None
+
+
+def test_texts_of_a_row_are_counted_together_as_they_are_alike():
+  alike = texts(np.repeat(drawn(600), 6)).reshape(600, 6, -1)
+  groups = {"surrogate": lengths.choose(alike, 16, 1)}
+  assert sum(groups["surrogate"].counts) == 96
+  batches = [texts(np.repeat(drawn(16, k), 6)).reshape(16, 6, -1) for k in range(1, 300)]
+  assert np.mean([lengths.fit({"surrogate": batch}, groups) for batch in batches]) > 0.99
 
 
 def test_groups_are_chosen_for_every_text_of_a_batch():

@@ -79,7 +79,10 @@ class Batches(grain.DatasetIterator):
   def close(self) -> None:
     """Ends the threads; what they have begun is finished first."""
     super().close()
-    self._pool.shutdown(cancel_futures=True)
+    # grain closes once more when the iterator is collected, perhaps as the interpreter ends.
+    pool, self._pool = self._pool, None
+    if pool:
+      pool.shutdown(cancel_futures=True)
 
 
 class _Batch:

@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import special
 
 # Lengths below the context that texts are cut to; few, because each is compiled.
 LADDER = (8, 16, 24, 32, 48)
 _MOST_GROUPS = 3
-# Probability that a batch does not fit its groups; it is then embedded at the full context.
-_MISFIT = 1e-4
+# Batches that are drawn to choose groups, all of which fit them. One that does not fit is embedded
+# at the full context.
+_BATCHES = 2000
 
 
 class Groups(NamedTuple):
@@ -59,19 +59,17 @@ def choose(sample: np.ndarray, rows: int, shards: int) -> Groups | None:
   """The groups with the fewest tokens that nearly every batch fits; None if none saves any.
 
   Args:
-    sample: (N, L) tokens of texts like those of the batches.
-    rows: texts of a shard.
+    sample: (N, L) or (N, K, L) tokens of N rows like those of the batches.
+    rows: of a shard.
     shards: of a batch, see `Groups`.
   """
-  levels, found = ladder(sample.shape[1]), of(sample)
-  # The most texts of a shard that are longer than each level, but for one batch in 1 / _MISFIT. A
-  # text longer than any in the sample may come, so one more is counted.
-  longer = [(np.sum(found > level) + 1) / (len(found) + 2) for level in levels[:-1]]
-  beyond = [_quantile(rows, share, _MISFIT / shards) for share in longer] + [0]
-  best = Groups((rows,), levels[-1:], shards)
+  found = of(sample).reshape(len(sample), -1)
+  levels, texts = ladder(sample.shape[-1]), rows * found.shape[1]
+  beyond = [*_most_longer(found, levels[:-1], rows), 0]
+  best = Groups((texts,), levels[-1:], shards)
   for size in range(1, _MOST_GROUPS):
     for chosen in itertools.combinations(range(len(levels) - 1), size):
-      ends = [rows, *(beyond[level] for level in chosen), 0]
+      ends = [texts, *(beyond[level] for level in chosen), 0]
       counts = tuple(a - b for a, b in itertools.pairwise(ends))
       groups = Groups(counts, tuple(levels[level] for level in (*chosen, -1)), shards)
       best = min(best, groups, key=_tokens) if min(counts) > 0 else best
@@ -83,22 +81,28 @@ def choose_each(sample: Mapping[str, Any], rows: int, shards: int) -> dict[str, 
 
   Args:
     sample: {name: (N, L) or (N, K, L) tokens, or such a dict of a part of the batch}.
-    rows: of a shard, see `Groups`.
-    shards: of a batch.
+    rows, shards: as for `choose`.
   """
-  groups = {}
-  for name, texts in sample.items():
-    if isinstance(texts, Mapping):
-      groups[name] = choose_each(texts, rows, shards)
-    else:
-      each = int(np.prod(texts.shape[1:-1]))
-      groups[name] = choose(texts.reshape(-1, texts.shape[-1]), rows * each, shards)
+  groups = {
+    name: (choose_each if isinstance(texts, Mapping) else choose)(texts, rows, shards)
+    for name, texts in sample.items()
+  }
   return {name: chosen for name, chosen in groups.items() if chosen}
 
 
-def _quantile(count, share, risk):
-  """The number that a binomial variable exceeds with a probability of `risk` at the most."""
-  return int(np.sum(special.bdtrc(np.arange(count), count, share) > risk))
+def _most_longer(found, levels, rows):
+  """[the most texts of a shard that are longer than each level], in batches drawn from a sample.
+
+  Whole rows are drawn, for the texts of a row are often alike.
+
+  Args:
+    found: (N, K) the lengths of the texts of N rows.
+  """
+  # A text longer than any in the sample may come: as if one more row had the longest.
+  found = np.concatenate([found, np.full((1, found.shape[1]), max(levels, default=0) + 1)])
+  drawn = np.random.default_rng(0).integers(len(found), size=(_BATCHES, rows))
+  longer = [(found > level).sum(axis=1) for level in levels]
+  return [int(count[drawn].sum(axis=1).max()) for count in longer]
 
 
 def _tokens(groups):
