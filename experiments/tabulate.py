@@ -9,6 +9,7 @@ from experiments.baselines import tabulate as baselines
 from experiments.embed_speed import measure as embed_speed
 from experiments.mini import tabulate as mini
 from experiments.parity import measure as parity
+from experiments.pretraining import study as pretraining
 from experiments.published import readings
 from experiments.scaling import measure as scaling
 from experiments.speed import evaluation, inputs, loss, step
@@ -48,6 +49,7 @@ SECTIONS = {
     "budgets": baselines.budgets,
   },
   HERE / "embed_speed" / "README.md": {"embed_speed": embed_speed.section},
+  HERE / "pretraining" / "README.md": {"pretraining": pretraining.section},
   HERE / "speed" / "README.md": {
     "step": step.section,
     "evaluation": evaluation.section,

@@ -79,7 +79,7 @@ def changed(path, value):
     ("accumulate", 0, r"config\.accumulate = 0"),
     ("reader_threads", 0, r"config\.reader_threads = 0; it must be more than 0"),
     ("stored_pictures", -1.0, r"config\.stored_pictures = -1\.0; it must be 0 or more"),
-    ("accumulate", 3, r"pretrain\.batch_size = 128.*accumulate = 3 parts.*126"),
+    ("accumulate", 3, r"pretrain\.batch_size = 256.*accumulate = 3 parts.*255"),
     ("model.remat", "block", r"model\.remat: unknown name 'block'\. Did you mean 'blocks'"),
     ("sharding", ("kernel$",), r"sharding holds 'kernel\$'; a rule is"),
     ("sharding", (("kernel$", "data"),), r"sharding holds \('kernel\$', 'data'\); a rule is"),

@@ -14,6 +14,7 @@ import jax
 
 from configs import mini
 from salmu_jax.benchmark import configuration, evaluation, opening, run, stages
+from salmu_jax.report import markdown as md
 from salmu_jax.results import metrics_table
 from salmu_jax.runtime import files, sharding
 from salmu_jax.train.optimizers import settings as optimizer
@@ -34,10 +35,11 @@ def _muon(learning_rate, **changes):
 # Name -> the fields of config.pretrain that it changes.
 RECIPES = {
   "AdamW 7e-4, 128, 11 epochs": _adamw(7e-4, batch_size=128, epochs=11.0),
-  "AdamW 7e-4, 128, 6 epochs": _adamw(7e-4, batch_size=128, epochs=6.0),
   "AdamW 2e-3, 128, 6 epochs": _adamw(2e-3, batch_size=128, epochs=6.0),
+  "Muon 4e-3, 64, 4 epochs": _muon(4e-3, batch_size=64, epochs=4.0),
   "Muon 2e-3, 128, 6 epochs": _muon(2e-3, batch_size=128, epochs=6.0),
   "Muon 4e-3, 128, 6 epochs": _muon(4e-3, batch_size=128, epochs=6.0),
+  "Muon 4e-3, 256, 8 epochs": _muon(4e-3, batch_size=256, epochs=8.0),
 }
 
 
@@ -82,6 +84,19 @@ def _measured(job, evaluator, model, params):
   facts = files.read_json(job.model_folder(model) / "done.json")
   print(job.workdir.name, model, {key: round(scores[key], 3) for key in KEPT}, facts)
   return {key: scores[key] for key in KEPT} | {"seconds": facts["seconds"]}
+
+
+def section(path=RESULTS):
+  """README's table: a row for each recipe and model."""
+  if not path.exists():
+    return "Not run yet.\n"
+  record = files.read_json(path)
+  lines = [["recipe", "model", *KEPT, "seconds"], ["---", "---", *["---:"] * (len(KEPT) + 1)]]
+  for name, models in record["recipes"].items():
+    for model, found in models.items():
+      scores = [f"{found[key]:.3f}" for key in KEPT]
+      lines.append([name, f"`{model}`", *scores, f"{found['seconds']:.0f}"])
+  return f"{md.table(lines)}\n{record['cores']} CPU cores.\n"
 
 
 if __name__ == "__main__":
