@@ -96,7 +96,6 @@ def test_a_batch_fits_if_the_texts_of_every_shard_are_as_short_as_their_groups(p
   assert lengths.fit({"text": texts(found)}, groups, parts)
   found[parts] = 9  # a second one in the first shard of the same part
   assert not lengths.fit({"text": texts(found)}, groups, parts)
-  assert not jax.jit(lambda t: lengths.fit({"text": t}, groups, parts))(texts(found))
 
 
 def test_the_texts_of_several_pictures_fit_as_one():
@@ -168,28 +167,27 @@ def pretrain_step(cuts):
   return train.jitted_pretrain_step(MODEL, TX, TWO, groups=GROUPS if cuts else None)
 
 
-@functools.cache
-def host_step(processes):
-  """The step as `processes` of a run have it."""
-  with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(programs.jax, "process_count", lambda: processes)
-    return train.on_host_batches(lambda groups: pretrain_step(bool(groups)), TWO, GROUPS, 1)
-
-
 @pytest.mark.parametrize("found", [SHORT, LONG], ids=["fits", "does not fit"])
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_step_that_cuts_texts_changes_parameters_as_one_that_does_not(found, processes):
+def test_a_step_that_cuts_texts_changes_parameters_as_one_that_does_not(found):
   batch = pair(found)
   start = lambda: train.start_state(PARAMS, TX, TWO)
   whole = pretrain_step(False)(start(), sharding.put_batch(batch, TWO))
-  cut = host_step(processes)(start(), batch)
+  step = train.on_host_batches(lambda groups: pretrain_step(bool(groups)), TWO, GROUPS, 1)
+  cut = step(start(), batch)
   jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4), cut, whole)
 
 
-def test_one_process_takes_the_full_context_only_for_a_batch_that_needs_it():
+@pytest.mark.parametrize(
+  ("processes", "programs_called"), [(1, [True, False, True]), (2, [False, False, False])]
+)
+def test_the_full_context_is_taken_for_a_batch_that_needs_it_and_by_several_processes(
+  processes, programs_called, monkeypatch
+):
   called = []
   jitted = lambda groups: lambda state, batch: called.append(bool(groups))
-  step = train.on_host_batches(jitted, TWO, GROUPS, 1)
+  with monkeypatch.context() as patch:
+    patch.setattr(programs.jax, "process_count", lambda: processes)
+    step = train.on_host_batches(jitted, TWO, GROUPS, 1)
   for found in (SHORT, LONG, SHORT):
     step(None, pair(found))
-  assert called == [True, False, True]
+  assert called == programs_called

@@ -109,11 +109,12 @@ def _tokens(groups):
   return sum(count * length for count, length in zip(groups.counts, groups.lengths, strict=True))
 
 
-def fit(tokens: Mapping[str, Any], groups: Mapping[str, Any], parts: int = 1) -> Any:
-  """() bool: whether every text of a batch is as short as its group; numpy in, numpy out.
+def fit(tokens: Mapping[str, Any], groups: Mapping[str, Any], parts: int = 1) -> bool:
+  """Whether every text of a batch is as short as its group.
 
   Args:
-    tokens: a batch, whose texts (B, L) or (B, K, L) are found by the names in `groups`.
+    tokens: a batch as numpy arrays, whose texts (B, L) or (B, K, L) are found by the names in
+      `groups`.
     groups: {name: Groups, or such a dict of a part of the batch}.
     parts: that the batch is embedded in, see `salmu_jax.train.accumulate`; row i is in part i mod
       `parts`.
@@ -123,16 +124,12 @@ def fit(tokens: Mapping[str, Any], groups: Mapping[str, Any], parts: int = 1) ->
     if isinstance(chosen, Groups):
       found = of(tokens[name])
       found = found.reshape(-1, parts, *found.shape[1:]).swapaxes(0, 1)
-      ascending = _numpy_of(found).sort(found.reshape(parts * chosen.shards, -1), axis=1)
+      ascending = np.sort(found.reshape(parts * chosen.shards, -1), axis=1)
       limits = np.repeat(chosen.lengths, chosen.counts)
-      fits &= (ascending <= limits[None]).all()
+      fits &= bool((ascending <= limits[None]).all())
     else:
       fits &= fit(tokens[name], chosen, parts)
   return fits
-
-
-def _numpy_of(array):
-  return np if isinstance(array, np.ndarray) else jnp
 
 
 class Packed(NamedTuple):

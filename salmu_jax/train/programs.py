@@ -112,9 +112,8 @@ def on_host_batches(
   """Returns call(*arrays, batch) on this process's rows of a batch, as numpy arrays.
 
   The program that cuts the texts runs where they fit `groups`, and elsewhere the one that takes
-  them at the full context; both give the same up to rounding. One process looks before it starts
-  either. Several processes have to agree, and would wait for one another in every step, so there
-  one program holds both and decides by the whole batch.
+  them at the full context; both give the same up to rounding. Several processes take the full
+  context always: to agree on every batch, they would wait for one another in every step.
 
   Args:
     jitted: jitted(groups) -> the program on global arrays; groups is None for the full context.
@@ -122,27 +121,14 @@ def on_host_batches(
     groups: see `lengths.fit`; None for the full context.
     parts: that a batch is embedded in, see `salmu_jax.train.accumulate`.
   """
-  whole = jitted(None)
-  if not groups:
-    return lambda *args: whole(*args[:-1], sharding.put_batch(args[-1], mesh))
-  short = jitted(groups)
-  if jax.process_count() > 1:
-    either = both(short, whole, groups, parts)
-    return lambda *args: either(*args[:-1], sharding.put_batch(args[-1], mesh))
+  whole, groups = jitted(None), groups if jax.process_count() == 1 else None
+  short = jitted(groups) if groups else None
 
   def call(*args):
-    program = short if lengths.fit(args[-1], groups, parts) else whole
+    program = short if groups and lengths.fit(args[-1], groups, parts) else whole
     return program(*args[:-1], sharding.put_batch(args[-1], mesh))
 
   return call
-
-
-def both(short: Callable, whole: Callable, groups: Any, parts: int) -> Callable:
-  """One program of two: `short` where the texts of the batch, the last argument, fit `groups`."""
-  return jax.jit(
-    lambda *args: jax.lax.cond(lengths.fit(args[-1], groups, parts), short, whole, *args),
-    donate_argnums=0,
-  )
 
 
 def jitted_pretrain_step(
