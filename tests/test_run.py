@@ -118,7 +118,14 @@ def test_a_run_ends_with_the_seconds_of_every_stage_and_keeps_them(unbroken):
   trained = ["pretrain clean", "pretrain compromised", "unlearn finetune", "unlearn vlunlearn"]
   judged = [f"{verb} {model}" for verb in ("evaluate", "attack") for model in MODELS]
   stages, run = times(workdir)["stages"], times(workdir)["last_run"]
-  assert set(stages) == {"generate release", "records", "report", *trained, *judged}
+  assert set(stages) == {
+    "generate release",
+    "records",
+    "stored pictures",
+    "report",
+    *trained,
+    *judged,
+  }
   assert 0 < sum(stages.values()) < run["seconds"] < seconds and run["reused"] == []
   assert 0 < run["compiling_seconds"] < seconds and run["peak_memory_bytes"] > 2**28
   table = done.stderr[done.stderr.index("\ntimes ") :]
