@@ -116,7 +116,7 @@ def test_unstacking_undoes_stacking_to_the_bit_and_neither_acts_twice():
 
 
 def test_quick_gelu_is_openais_activation():
-  block = clip.Block(Tower(8, 1, 2), jnp.float32, quick_gelu=True, texts=None)
+  block = clip.Block(Tower(8, 1, 2), jnp.float32, quick_gelu=True, flat=True, texts=None)
   x = np.random.default_rng(1).normal(size=(1, 3, 8)).astype(np.float32)
   params = block.init(jax.random.key(0), x)["params"]
   # With attention silenced, the block is x + c_proj(activation(c_fc(ln_2(x)))).
@@ -160,3 +160,12 @@ def test_initial_parameters_depend_on_the_seed_alone():
   same = jax.tree.map(lambda a, b: bool(jnp.all(a == b)), PARAMS, again)
   assert all(jax.tree.leaves(same))
   assert not jnp.all(PARAMS["visual"]["proj"] == other["visual"]["proj"])
+
+
+def test_dense_layers_over_rows_in_one_axis_change_neither_values_nor_gradients():
+  loss = lambda model: (
+    lambda p: jnp.sum(jnp.square(model.apply({"params": p}, IMAGES, TOKENS).image[:, :2]))
+  )
+  params = jax.jit(lambda: clip.init(CLIP(SIZES), 0))()
+  either = [jax.jit(jax.value_and_grad(loss(CLIP(SIZES, flat=f))))(params) for f in (True, False)]
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), *either)

@@ -177,17 +177,22 @@ def test_a_step_that_cuts_texts_changes_parameters_as_one_that_does_not(found):
   jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4), cut, whole)
 
 
-@pytest.mark.parametrize(
-  ("processes", "programs_called"), [(1, [True, False, True]), (2, [False, False, False])]
-)
-def test_the_full_context_is_taken_for_a_batch_that_needs_it_and_by_several_processes(
-  processes, programs_called, monkeypatch
-):
+def test_the_full_context_is_taken_for_a_batch_that_needs_it_alone():
   called = []
   jitted = lambda groups: lambda state, batch: called.append(bool(groups))
-  with monkeypatch.context() as patch:
-    patch.setattr(programs.jax, "process_count", lambda: processes)
-    step = train.on_host_batches(jitted, TWO, GROUPS, 1)
+  step = train.on_host_batches(jitted, TWO, GROUPS, 1)
   for found in (SHORT, LONG, SHORT):
     step(None, pair(found))
-  assert called == programs_called
+  assert called == [True, False, True]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_several_processes_cut_no_text_and_look_at_none(processes, monkeypatch):
+  looked, chosen = [], []
+  monkeypatch.setattr(programs.jax, "process_count", lambda: processes)
+  monkeypatch.setattr(
+    programs, "on_host_batches", lambda jitted, mesh, groups, parts: chosen.append(groups)
+  )
+  texts_of = lambda: looked.append(1) or {"text": texts(drawn(300))}
+  train.pretrain_program(defaults.get_config(), MODEL, TWO, 10, texts_of)
+  assert (bool(looked), bool(chosen[0])) == ((True, True) if processes == 1 else (False, False))

@@ -145,7 +145,8 @@ def _step(sources, words):
   model, mesh = clip.CLIP(sizes), sharding.make_mesh(jax.devices()[:1])
   rows, size = pipeline.open_training(sources, "compromised", tuple(sources)), sizes.image_size
   examples = pipeline.training_examples(rows, words, image_size=size, seed=0)
-  program = train.pretrain_program(config, model, mesh, 1000, pipeline.sample_texts(examples))
+  texts = lambda: pipeline.sample_texts(examples)
+  program = train.pretrain_program(config, model, mesh, 1000, texts)
   state = [program.start(train.init_params(model, 0, mesh))]
   with contextlib.closing(pipeline.start(examples, config.pretrain.batch_size)) as stream:
     batch = next(stream)

@@ -134,12 +134,14 @@ def describe(topology: str) -> Mesh:
 def steps(config: ConfigDict, mesh: Mesh) -> dict[str, Step]:
   """All steps that the trainer and the evaluator run for a config on a mesh, by name."""
   vocab_size = presets.PRESETS[config.model.preset].vocab_size or CLIP_VOCABULARY
-  model = presets.make_model(config.model, vocab_size)
+  # Dense layers as on a TPU, though this process runs on a CPU.
+  model = presets.make_model(config.model, vocab_size).clone(flat=False)
   programs = {}
   if not all(config.init.values()):
     program = train.pretrain_program(config, model, mesh, _STEPS)
     programs["pretrain"] = _pretraining(program, model, mesh, config.pretrain.batch_size)
-    cut = train.pretrain_program(config, model, mesh, _STEPS, {"text": _captions(model.sizes)})
+    captions_ = lambda: {"text": _captions(model.sizes)}
+    cut = train.pretrain_program(config, model, mesh, _STEPS, captions_)
     programs["pretrain, texts cut"] = programs["pretrain"]._replace(jitted=cut.jitted, grows=False)
   for name, run in config.unlearn.items():
     optimizer = optimizers.make_optimizer(run.optimizer, _STEPS)

@@ -49,7 +49,7 @@ class Inputs(NamedTuple):
   leaks: Sequence[Leak]
   seed: int
   name_prompt: str
-  program: Callable[[Method, int, Mapping[str, Any]], Program]
+  program: Callable[[Method, int, Callable[[], Mapping[str, Any]]], Program]
   mesh: jax.sharding.Mesh
   image_size: int
   threads: int = 1

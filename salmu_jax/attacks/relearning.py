@@ -93,7 +93,7 @@ def learner(inputs: Inputs, learning_rate: float, batch_size: int) -> train.Prog
   tx = optax.chain(transforms.add_retain(1.0), optimizer)
   examples = unlearning_examples(inputs.data, image_size=inputs.image_size, seed=inputs.seed)
   method = Method(losses.contrastive, losses.contrastive, tx)
-  return inputs.program(method, batch_size, pipeline.sample_texts(examples))
+  return inputs.program(method, batch_size, lambda: pipeline.sample_texts(examples))
 
 
 def relearn(

@@ -127,7 +127,7 @@ def pretrain(job: Job, data: Data, name: str) -> dict[str, Any]:
     )
     size, threads = config.pretrain.batch_size, config.reader_threads
     program = train.pretrain_program(
-      config, job.model, job.mesh, schedule.total_steps, pipeline.sample_texts(examples)
+      config, job.model, job.mesh, schedule.total_steps, lambda: pipeline.sample_texts(examples)
     )
     params = train.init_params(job.model, config.seed, job.mesh, config.sharding)
     state = program.start(params)
@@ -186,7 +186,7 @@ def unlearn(
     if embed_pictures and not method.image_tower:
       embed = functools.partial(embed_pictures, compromised)
       rows = with_embeddings(data, method, embed, schedule.total_steps * run.batch_size)
-    texts = pipeline.sample_texts(_unlearning_examples(job, rows, method.surrogates))
+    texts = lambda: pipeline.sample_texts(_unlearning_examples(job, rows, method.surrogates))
     program = train.unlearn_program(config, job.model, job.mesh, method, run.batch_size, texts)
     state = program.start(compromised)
     # A checkpoint holds what was measured before it.

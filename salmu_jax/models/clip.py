@@ -4,7 +4,6 @@ Radford et al., Learning Transferable Visual Models From Natural Language Superv
 parameter shapes and order of operations as in OpenCLIP's `CLIP` (ViT + causal text transformer).
 """
 
-import functools
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -84,19 +83,15 @@ def _norm(name, dtype):
 
 
 def _over_rows(x, kernel, dimensions, **options):
-  """(..., W) times (W, F), as `jax.lax.dot_general` for `nn.Dense`; over rows in one axis on CPUs.
+  """(..., W) times (W, F) over rows in one axis, as `jax.lax.dot_general` for `nn.Dense`.
 
   The gradient of the kernel sums over the rows. Where these are in two axes, batch and place, XLA's
-  CPU compiler writes x once more, transposed, for that. On a TPU the flat form moves more memory.
+  CPU compiler writes x once more, transposed, for that. On a TPU this form moves more memory.
   """
-  multiply = functools.partial(jax.lax.dot_general, **options)
-
-  def flat(x, kernel):
-    y = multiply(x.reshape(-1, x.shape[-1]), kernel, (((1,), (0,)), ((), ())))
-    return y.reshape(*x.shape[:-1], -1)
-
-  whole = lambda x, kernel: multiply(x, kernel, dimensions)
-  return jax.lax.platform_dependent(x, kernel, cpu=flat, default=whole)
+  del dimensions
+  rows = x.reshape(-1, x.shape[-1])
+  y = jax.lax.dot_general(rows, kernel, (((1,), (0,)), ((), ())), **options)
+  return y.reshape(*x.shape[:-1], -1)
 
 
 class Block(nn.Module):
@@ -104,11 +99,13 @@ class Block(nn.Module):
 
   texts: how the N tokens are texts that each attend to what is before them; None for one sequence
     that attends to all of it.
+  flat: see `CLIP`.
   """
 
   tower: Tower
   dtype: jnp.dtype
   quick_gelu: bool
+  flat: bool
   texts: Groups | None
 
   @nn.compact
@@ -118,7 +115,8 @@ class Block(nn.Module):
 
     def dense(features, std, name):
       init = nn.initializers.normal(std)
-      options = {"dtype": self.dtype, "kernel_init": init, "dot_general": _over_rows}
+      multiply = _over_rows if self.flat else None
+      options = {"dtype": self.dtype, "kernel_init": init, "dot_general": multiply}
       return nn.Dense(features, name=name, **options)
 
     y = _norm("ln_1", self.dtype)(x)
@@ -154,7 +152,7 @@ def _attention(qkv, heads, causal):
 class Transformer(nn.Module):
   """A stack of blocks: unrolled (`block_0` ...) or scanned (`blocks`, a leading layer axis).
 
-  texts: as of `Block`.
+  flat, texts: as of `Block`.
   """
 
   tower: Tower
@@ -162,13 +160,14 @@ class Transformer(nn.Module):
   remat: str
   scan: bool
   quick_gelu: bool
+  flat: bool
   texts: Groups | None = None
 
   @nn.compact
   def __call__(self, x: jax.Array) -> jax.Array:
     keep = REMAT[self.remat]
     block = nn.remat(Block, policy=keep, prevent_cse=not self.scan) if keep else Block
-    options = (self.tower, self.dtype, self.quick_gelu, self.texts)
+    options = (self.tower, self.dtype, self.quick_gelu, self.flat, self.texts)
     if not self.scan:
       for i in range(self.tower.layers):
         x = block(*options, name=f"block_{i}")(x)
@@ -190,6 +189,7 @@ class Vision(nn.Module):
   dtype: jnp.dtype
   remat: str
   scan: bool
+  flat: bool
 
   @nn.compact
   def __call__(self, image: jax.Array) -> jax.Array:
@@ -209,7 +209,7 @@ class Vision(nn.Module):
     x = jnp.concatenate([jnp.broadcast_to(first, (x.shape[0], 1, tower.width)), x], axis=1)
     place = self.param("positional_embedding", init, x.shape[1:]).astype(self.dtype)
     x = _norm("ln_pre", self.dtype)(x + place[None])
-    options = (tower, self.dtype, self.remat, self.scan, self.sizes.quick_gelu)
+    options = (tower, self.dtype, self.remat, self.scan, self.sizes.quick_gelu, self.flat)
     x = Transformer(*options, name="transformer")(x)
     x = _norm("ln_post", self.dtype)(x[:, 0])
     return x @ self.param("proj", init, (tower.width, self.sizes.embed_dim)).astype(self.dtype)
@@ -226,6 +226,7 @@ class Text(nn.Module):
   dtype: jnp.dtype
   remat: str
   scan: bool
+  flat: bool
 
   @nn.compact
   def __call__(self, tokens: jax.Array, groups: Groups | None = None) -> jax.Array:
@@ -245,8 +246,8 @@ class Text(nn.Module):
       (self.sizes.context_length, tower.width),
     )
     x = table(packed.tokens) + place[packed.places][None].astype(self.dtype)
-    options = (tower, self.dtype, self.remat, self.scan, self.sizes.quick_gelu, texts)
-    x = Transformer(*options, name="transformer")(x)
+    options = (tower, self.dtype, self.remat, self.scan, self.sizes.quick_gelu, self.flat)
+    x = Transformer(*options, texts, name="transformer")(x)
     x = jnp.take_along_axis(x, packed.ends[..., None], axis=1).reshape(len(tokens), -1)
     x = _norm("ln_final", self.dtype)(x)
     init = nn.initializers.normal(tower.width**-0.5)
@@ -263,6 +264,8 @@ class CLIP(nn.Module):
     remat: a key of REMAT: what of a block is kept for the backward pass; the rest is recomputed.
     scan: whether one traced block serves all layers; parameters get a leading layer axis.
     bias: whether there is a learnt bias of logits, which the sigmoid loss needs.
+    flat: whether dense layers multiply over rows in one axis, which is faster on CPUs; None for
+      where this process runs.
   """
 
   sizes: Sizes
@@ -270,9 +273,11 @@ class CLIP(nn.Module):
   remat: str = "none"
   scan: bool = False
   bias: bool = False
+  flat: bool | None = None
 
   def setup(self) -> None:
-    options = (self.sizes, self.dtype, self.remat, self.scan)
+    flat = jax.default_backend() == "cpu" if self.flat is None else self.flat
+    options = (self.sizes, self.dtype, self.remat, self.scan, flat)
     self.visual = Vision(*options)
     self.text = Text(*options)
     scale = LOGIT_SCALE_INIT_WITH_BIAS if self.bias else LOGIT_SCALE_INIT

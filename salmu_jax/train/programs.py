@@ -47,7 +47,7 @@ def pretrain_program(
   model: nn.Module,
   mesh: Mesh,
   total_steps: int,
-  texts: Mapping[str, Any] | None = None,
+  texts: Callable[[], Mapping[str, Any]] | None = None,
 ) -> Program:
   """The step that pretrains `model` as `config` says.
 
@@ -56,7 +56,7 @@ def pretrain_program(
     model: the CLIP module.
     mesh: the devices.
     total_steps: of the run.
-    texts: tokens like those of the batches, by whose lengths texts are cut, see
+    texts: texts() -> tokens like those of the batches, by whose lengths texts are cut, see
       `lengths.choose_each`; None to embed all texts at the full context.
   """
   groups = _groups(texts, config.pretrain.batch_size, mesh, config.accumulate)
@@ -81,7 +81,7 @@ def unlearn_program(
   mesh: Mesh,
   method: UnlearningMethod,
   batch_size: int,
-  texts: Mapping[str, Any] | None = None,
+  texts: Callable[[], Mapping[str, Any]] | None = None,
 ) -> Program:
   """The step that unlearns with `method` as `config` says.
 
@@ -91,7 +91,7 @@ def unlearn_program(
     mesh: the devices.
     method: two losses and a transformation.
     batch_size: rows of a half, over all devices.
-    texts: {half: as for `pretrain_program`}, or None.
+    texts: as for `pretrain_program`, by half.
   """
   groups = _groups(texts, batch_size, mesh, config.accumulate)
   layout = state_layout(clip.shapes(model), method.tx, mesh, config.sharding)
@@ -103,7 +103,13 @@ def unlearn_program(
 
 
 def _groups(texts, batch_size, mesh, parts):
-  return lengths.choose_each(texts, batch_size // (mesh.size * parts), mesh.size) if texts else None
+  """How texts are cut; None where they are not.
+
+  Several processes cut none: to agree on every batch, they would wait for one another in each step.
+  """
+  if texts is None or jax.process_count() > 1:
+    return None
+  return lengths.choose_each(texts(), batch_size // (mesh.size * parts), mesh.size)
 
 
 def on_host_batches(
@@ -112,8 +118,7 @@ def on_host_batches(
   """Returns call(*arrays, batch) on this process's rows of a batch, as numpy arrays.
 
   The program that cuts the texts runs where they fit `groups`, and elsewhere the one that takes
-  them at the full context; both give the same up to rounding. Several processes take the full
-  context always: to agree on every batch, they would wait for one another in every step.
+  them at the full context; both give the same up to rounding.
 
   Args:
     jitted: jitted(groups) -> the program on global arrays; groups is None for the full context.
@@ -121,11 +126,10 @@ def on_host_batches(
     groups: see `lengths.fit`; None for the full context.
     parts: that a batch is embedded in, see `salmu_jax.train.accumulate`.
   """
-  whole, groups = jitted(None), groups if jax.process_count() == 1 else None
-  short = jitted(groups) if groups else None
+  whole, short = jitted(None), jitted(groups) if groups else None
 
   def call(*args):
-    program = short if groups and lengths.fit(args[-1], groups, parts) else whole
+    program = short if short and lengths.fit(args[-1], groups, parts) else whole
     return program(*args[:-1], sharding.put_batch(args[-1], mesh))
 
   return call
