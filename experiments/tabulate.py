@@ -4,6 +4,7 @@ experiments.tabulate
 
 import pathlib
 
+from configs import mini as mini_config
 from experiments.anchored import tabulate as anchored
 from experiments.baselines import tabulate as baselines
 from experiments.embed_speed import measure as embed_speed
@@ -14,7 +15,6 @@ from experiments.published import readings
 from experiments.scaling import measure as scaling
 from experiments.speed import evaluation, inputs, loss, step
 from salmu_jax.report import published_table
-from salmu_jax.results import metrics_table
 from salmu_jax.runtime import files
 
 HERE = pathlib.Path(__file__).parent
@@ -57,25 +57,23 @@ SECTIONS = {
     "loss": loss.section,
   },
 }
-# Module -> the kept scores of the Compromised that the runs of its study start from.
-STARTS = {
-  anchored.__name__: lambda: anchored.records()["seed-0"]["compromised"]["scores"],
-  baselines.__name__: lambda: baselines.bounds()["compromised"],
-}
+# Studies whose runs start from models that mini's recipe pretrains.
+STARTED = (mini.__name__, anchored.__name__, baselines.__name__)
 
 
 def earlier(make):
-  """A line for the table of a study that was run before mini's kept models were trained anew."""
-  if make.__module__ not in STARTS:
+  """A line for the table of a study that was run before mini's recipe of pretraining changed."""
+  now = mini_config.get_config().pretrain.to_dict()
+  settings = files.read_json(MINI / "compromised.json")["salmu_jax"]["settings"]
+  kept = {field: settings[field] for field in now}
+  if make.__module__ not in STARTED or kept == now:
     return ""
-  now = metrics_table.flatten(files.read_json(MINI / "compromised.json"))
-  now, then = (f"{scores['RetFail_MRR']:.4f}" for scores in (now, STARTS[make.__module__]()))
-  if now == then:
-    return ""
-  return (
-    f"*As of an earlier version: these runs start from a Compromised whose RetFail MRR is {then}, "
-    f"that of mini is {now} now.*\n\n"
+  then, now = (
+    f"{r['optimizer']['name']} at {r['optimizer']['learning_rate']:g}, {r['epochs']:g} epochs of "
+    f"batches of {r['batch_size']}"
+    for r in (kept, now)
   )
+  return f"*As of an earlier version: models were pretrained by {then}; mini has {now} now.*\n\n"
 
 
 def filled(path):
