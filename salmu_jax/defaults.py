@@ -63,8 +63,8 @@ def _add_machine(config: ConfigDict) -> None:
   # Folder that keeps compiled programs for later runs; results do not depend on it. "default" is
   # that of JAX_COMPILATION_CACHE_DIR; without it, salmu_jax/compilations in the user's cache folder
   # (XDG_CACHE_HOME or ~/.cache), but none for a run of several processes: these need a folder that
-  # all of them see. "off" is none. Beyond 2 GiB, what was used longest ago is removed. The programs
-  # are run as they are: let nobody else write there.
+  # all of them see, and on CPUs cannot read programs back at all. "off" is none. Beyond 2 GiB, what
+  # was used longest ago is removed. The programs are run as they are: let nobody else write there.
   config.compilation_cache = "default"
   # Layout of the parameters on the devices: ordered rules (regex, axes). A parameter goes by the
   # first rule whose regex finds its path, and splits its last dimensions over these axes. The

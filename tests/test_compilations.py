@@ -199,10 +199,17 @@ def test_the_folder_is_the_users_unless_jax_or_the_config_names_another(
 
 def test_several_processes_keep_programs_only_where_they_are_told_to(folder, tmp_path, monkeypatch):
   monkeypatch.setattr(jax, "process_count", lambda: 2)
+  monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
   assert kept_in("default") is None
   assert kept_in(str(folder)) == str(folder)
   monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "jax"))
   assert kept_in("default") == str(tmp_path / "jax")
+
+
+def test_several_processes_on_cpus_keep_no_programs_for_they_cannot_read_them(folder, monkeypatch):
+  monkeypatch.setattr(jax, "process_count", lambda: 2)
+  monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(folder))
+  assert kept_in("default") is None and kept_in(str(folder)) is None
 
 
 def test_a_bucket_that_jax_is_told_of_is_left_to_it(folder, monkeypatch):

@@ -43,6 +43,9 @@ class Processes:
       "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} "
       "--xla_backend_optimization_level=0",
     }
+    if len(commands) > 1:
+      # Several processes on CPUs cannot read programs back, see salmu_jax/runtime/compilations.py.
+      environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     for command in commands:
       words = [sys.executable, *(word.replace("ADDRESS", address) for word in command)]
       self.started.append(

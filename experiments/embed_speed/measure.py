@@ -194,7 +194,8 @@ def section(path=RESULTS):
     )
     lines[-1] += [*shares, f"{other['ratio']:.2f}"]
   return (
-    f"{mark}{md.table(lines)}\n{record['dtype']}, {record['cores']} CPU cores, jax {versions['jax']} "
+    f"{mark}{md.table(lines)}\n{record['dtype']}, {record['cores']} CPU cores, "
+    f"jax {versions['jax']} "
     f"against torch {versions['torch']}, each in a process of its own, in turns within one run; "
     "peak: the fastest square matrix product of either in that run.\n"
   )

@@ -189,6 +189,9 @@ def _opened(where, told):
   """The store that `config.compilation_cache` asks for; `told` is JAX's own variable."""
   if where in ("", OFF) or not jax.config.jax_enable_compilation_cache:
     return None
+  if jax.process_count() > 1 and jax.default_backend() == "cpu":
+    # A program with collectives between processes that is read back aborts (seen with jaxlib 0.10).
+    return None
   if where == DEFAULT and not told and jax.process_count() > 1:
     # JAX writes in the first process alone and expects a folder that all of them see, which the
     # user's cache need not be. Where some compile what others read, nothing is won; and on GPUs,
