@@ -6,7 +6,7 @@ same length, so runs that differ in learning rate, schedule or number of steps s
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -16,7 +16,9 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from salmu_jax import train
+from salmu_jax.data import pipeline
 from salmu_jax.methods.base import Method
+from salmu_jax.models import lengths
 from salmu_jax.runtime import sharding
 from salmu_jax.train import optimizers
 
@@ -27,12 +29,14 @@ class Unlearner(NamedTuple):
   """A method with its compiled programs.
 
   method: the method, its optimizer's table of learning rates LONGEST steps long.
-  step: from `train.jitted_unlearn_step`.
+  batches: host batches, in a stream, as `step` takes them.
+  step: on those, see `train.on_host_batches`.
   gradients: from `train.jitted_gradients`, for methods that measure the data first.
   mesh: the devices.
   """
 
   method: Method
+  batches: Callable[[Iterator], Iterator]
   step: Callable
   gradients: Callable
   mesh: Mesh
@@ -43,18 +47,28 @@ def make_unlearner(
   settings: ConfigDict,
   model: nn.Module,
   mesh: Mesh,
+  examples: Callable[[Method], Sequence[Mapping]] | None = None,
 ) -> Unlearner:
   """The programs of a method for runs of any learning rate and of up to LONGEST steps.
 
   Args:
     make: make(optimizer) -> Method.
-    settings: of the optimizer, as config.unlearn.NAME.optimizer; `unlearn` replaces its schedule.
+    settings: as config.unlearn.NAME; `unlearn` replaces the schedule of its optimizer.
     model: the CLIP module.
     mesh: the devices.
+    examples: examples(method) -> what its batches are made of, see `stages.unlearning_examples`, by
+      whose texts these are cut; None to embed all texts at the full context.
   """
-  method = make(optimizers.make_optimizer(settings, LONGEST))
-  step = train.jitted_unlearn_step(model, method, mesh)
-  return Unlearner(method, step, train.jitted_gradients(model, method, mesh), mesh)
+  method = make(optimizers.make_optimizer(settings.optimizer, LONGEST))
+  groups = None
+  if examples:
+    rows = settings.batch_size // mesh.size
+    groups = lengths.choose_each(pipeline.sample_texts(examples(method)), rows, mesh.size)
+  whole = train.jitted_unlearn_step(model, method, mesh)
+  short = train.jitted_unlearn_step(model, method, mesh, groups=groups) if groups else whole
+  batches = functools.partial(train.in_batches, groups=groups, parts=1)
+  step = train.on_host_batches(whole, short, mesh)
+  return Unlearner(method, batches, step, train.jitted_gradients(model, method, mesh), mesh)
 
 
 def unlearn(
@@ -86,7 +100,7 @@ def unlearn(
   state = train.start_state(start, method.tx, mesh)
   state = train.prepared(state, method, gradients, mesh)
   state = state.replace(opt_state=optimizers.with_rates(state.opt_state, settings, steps))
-  for batch in itertools.islice(batches, steps):
-    state, _ = unlearner.step(state, start, put(batch))
+  for batch in unlearner.batches(itertools.islice(batches, steps)):
+    state, _ = unlearner.step(state, start, batch)
     tick()
   return jax.block_until_ready(state.params)

@@ -13,7 +13,7 @@ from methodruns import BATCHES, MEASURED, ONE, PARAMS, STEPS, Run, make, whole_r
 
 from experiments.baselines import cut, space, study
 from experiments.unlearning import make_unlearner, unlearn
-from salmu_jax import defaults
+from salmu_jax import defaults, train
 from salmu_jax.benchmark.job import Job
 from salmu_jax.data import records, releases, tokenizers
 from salmu_jax.data.dataset import Data
@@ -23,7 +23,9 @@ from salmu_jax.train import optimizers
 
 
 def unlearner_of(name, settings):
-  return make_unlearner(functools.partial(make, name), settings, STAND_IN, ONE)
+  run = defaults.unlearning_run(name, batch_size=4)
+  run.optimizer = settings
+  return make_unlearner(functools.partial(make, name), run, STAND_IN, ONE)
 
 
 def run(unlearner, settings, steps):
@@ -47,8 +49,11 @@ def test_the_studys_runs_end_with_the_bits_of_the_trainers(name):
   ],
 )
 def test_runs_of_several_rates_and_lengths_share_one_compilation_and_keep_the_trainers_bits(
-  name, optimizer, lengths
+  name, optimizer, lengths, monkeypatch
 ):
+  made, jitted = [], train.jitted_unlearn_step
+  keep = lambda *args, **more: made.append(jitted(*args, **more)) or made[-1]
+  monkeypatch.setattr(train, "jitted_unlearn_step", keep)
   start = optimizer_settings(1.0)
   start.name = optimizer
   unlearner = unlearner_of(name, start)
@@ -58,7 +63,7 @@ def test_runs_of_several_rates_and_lengths_share_one_compilation_and_keep_the_tr
     theirs, _ = alone.walk(alone.start, BATCHES[:steps])
     ours = run(unlearner, settings, steps)
     jax.tree.map(np.testing.assert_array_equal, ours, theirs.params)
-  assert unlearner.step._cache_size() == 1
+  assert [program._cache_size() for program in made[:1]] == [1]
 
 
 @pytest.fixture(scope="module")

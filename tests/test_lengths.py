@@ -9,11 +9,12 @@ import pytest
 from little import half
 
 from salmu_jax import defaults, train
+from salmu_jax.data import pipeline
 from salmu_jax.models import clip, lengths
 from salmu_jax.models.clip import CLIP, Sizes, Tower
 from salmu_jax.models.lengths import Groups
-from salmu_jax.runtime import sharding
-from salmu_jax.train import optimizers, programs
+from salmu_jax.runtime import hosts, sharding
+from salmu_jax.train import fitting, optimizers
 
 CONTEXT, END = 40, 29
 MODEL = CLIP(Sizes(8, 16, 8, Tower(12, 1, 3), Tower(8, 1, 2), CONTEXT, END + 1))
@@ -167,32 +168,37 @@ def pretrain_step(cuts):
   return train.jitted_pretrain_step(MODEL, TX, TWO, groups=GROUPS if cuts else None)
 
 
+def batch_of(found):
+  """A batch, as a step takes it."""
+  return next(train.in_batches(iter([pair(found)]), GROUPS, 1))
+
+
 @pytest.mark.parametrize("found", [SHORT, LONG], ids=["fits", "does not fit"])
 def test_a_step_that_cuts_texts_changes_parameters_as_one_that_does_not(found):
-  batch = pair(found)
   start = lambda: train.start_state(PARAMS, TX, TWO)
-  whole = pretrain_step(False)(start(), sharding.put_batch(batch, TWO))
-  step = train.on_host_batches(lambda groups: pretrain_step(bool(groups)), TWO, GROUPS, 1)
-  cut = step(start(), batch)
+  whole = pretrain_step(False)(start(), sharding.put_batch(pair(found), TWO))
+  step = train.on_host_batches(pretrain_step(False), pretrain_step(True), TWO)
+  cut = step(start(), batch_of(found))
   jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-3, atol=1e-4), cut, whole)
 
 
 def test_the_full_context_is_taken_for_a_batch_that_needs_it_alone():
-  called = []
-  jitted = lambda groups: lambda state, batch: called.append(bool(groups))
-  step = train.on_host_batches(jitted, TWO, GROUPS, 1)
-  for found in (SHORT, LONG, SHORT):
-    step(None, pair(found))
-  assert called == [True, False, True]
+  step = train.on_host_batches(lambda *_: "whole", lambda *_: "cut", TWO)
+  taken = [step(None, batch_of(found)) for found in (SHORT, LONG, SHORT)]
+  assert taken == ["cut", "whole", "cut"]
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_several_processes_cut_no_text_and_look_at_none(processes, monkeypatch):
-  looked, chosen = [], []
-  monkeypatch.setattr(programs.jax, "process_count", lambda: processes)
-  monkeypatch.setattr(
-    programs, "on_host_batches", lambda jitted, mesh, groups, parts: chosen.append(groups)
-  )
-  texts_of = lambda: looked.append(1) or {"text": texts(drawn(300))}
-  train.pretrain_program(defaults.get_config(), MODEL, TWO, 10, texts_of)
-  assert (bool(looked), bool(chosen[0])) == ((True, True) if processes == 1 else (False, False))
+def test_processes_take_the_full_context_together_and_a_position_skips_no_batch(monkeypatch):
+  found = (SHORT, LONG, SHORT, SHORT, SHORT)
+  rows = [{"text": row} for k, each in enumerate(found) for row in texts(each, seed=k)]
+  stream = pipeline.start(rows, len(SHORT))
+  of_another = iter([False, False, True, False, False, False])
+  monkeypatch.setattr(fitting.jax, "process_count", lambda: 2)
+  monkeypatch.setattr(hosts, "any_of_all", lambda whole: whole or next(of_another))
+  batches = train.in_batches(stream, GROUPS, 1)
+  assert [next(batches).whole for _ in range(3)] == [False, True, False]
+  position = batches.get_state()
+  read = next(batches).rows["text"]
+  np.testing.assert_array_equal(read, texts(SHORT, seed=3))
+  batches.set_state(position)
+  np.testing.assert_array_equal(next(batches).rows["text"], read)

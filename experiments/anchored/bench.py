@@ -64,7 +64,7 @@ class Bench:
     """
     began, rows = time.monotonic(), self.data.release.counts["forget"]
     steps, one_pass = stages.budget_steps(settings, rows), stages.measuring_steps(settings, rows)
-    unlearner = self._compiled(make, settings.optimizer)
+    unlearner = self._compiled(make, settings)
     stream = lambda: contextlib.closing(
       stages.unlearning_batches(self.job, self.data, settings, unlearner.method.surrogates)
     )
@@ -81,10 +81,12 @@ class Bench:
 
   def _compiled(self, make, settings) -> Unlearner:
     """The programs of a method, kept while runs differ in learning rate and length alone."""
-    key = make, {k: v for k, v in settings.to_dict().items() if k not in optimizers.SCHEDULE}
+    optimizer = settings.optimizer.to_dict().items()
+    key = make, settings.batch_size, {k: v for k, v in optimizer if k not in optimizers.SCHEDULE}
     if self._key != key:
-      self._key = key
-      self._unlearner = make_unlearner(make, settings, self.job.model, self.job.mesh)
+      self._key, job = key, self.job
+      examples = lambda method: stages.unlearning_examples(job, self.data, method.surrogates)
+      self._unlearner = make_unlearner(make, settings, job.model, job.mesh, examples)
     return self._unlearner
 
   def embed(self, params: optax.Params) -> NamedTuple:

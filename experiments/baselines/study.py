@@ -81,13 +81,14 @@ class Study:
     optimizer = settings.optimizer.to_dict()
     optimizer = {k: v for k, v in optimizer.items() if k not in optimizers.SCHEDULE}
     length = steps if "steps" in inspect.signature(MAKERS[name]).parameters else None
-    key = json.dumps([name, args, optimizer, length])
+    key = json.dumps([name, args, optimizer, length, settings.batch_size])
     if key not in self._unlearners:
       # Compiled programs take memory, so those of other methods are dropped.
       self._unlearners = {k: v for k, v in self._unlearners.items() if json.loads(k)[0] == name}
       seed, job = self.job.config.seed, self.job
       make = lambda tx: base.build(MAKERS[name], tx, args, steps=steps, seed=seed)
-      self._unlearners[key] = make_unlearner(make, settings.optimizer, job.model, job.mesh)
+      examples = lambda method: stages.unlearning_examples(job, self.data, method.surrogates)
+      self._unlearners[key] = make_unlearner(make, settings, job.model, job.mesh, examples)
     return self._unlearners[key]
 
   def _first_batches(self, data, settings, steps, surrogates) -> list[dict]:

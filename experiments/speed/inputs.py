@@ -149,7 +149,7 @@ def _step(sources, words):
   program = train.pretrain_program(config, model, mesh, 1000, texts)
   state = [program.start(train.init_params(model, 0, mesh))]
   with contextlib.closing(pipeline.start(examples, config.pretrain.batch_size)) as stream:
-    batch = next(stream)
+    batch = next(program.batches(stream))
 
   def call():
     for _ in range(BATCHES * BATCH // config.pretrain.batch_size):

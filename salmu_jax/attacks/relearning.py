@@ -133,7 +133,8 @@ def relearn(
   )
   stream = pipeline.start(examples, config.batch_size, threads=inputs.threads)
   with contextlib.closing(stream):
-    for step, batch in enumerate(itertools.islice(stream, max(config.steps)), start=1):
+    batches = itertools.islice(program.batches(stream), max(config.steps))
+    for step, batch in enumerate(batches, start=1):
       state, _ = program.step(state, params, batch)
       if step in config.steps:
         curve[step] = mrr(inputs.evaluator.forget_ranks(state.params))

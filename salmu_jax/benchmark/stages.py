@@ -132,7 +132,8 @@ def pretrain(job: Job, data: Data, name: str) -> dict[str, Any]:
     params = train.init_params(job.model, config.seed, job.mesh, config.sharding)
     state = program.start(params)
     with contextlib.closing(pipeline.start(examples, size, threads=threads)) as stream:
-      facts, _ = _train(job, data.tokenizer, folder, name, program.step, state, stream, schedule)
+      cut = program.batches(stream)
+      facts, _ = _train(job, data.tokenizer, folder, name, program.step, state, cut, schedule)
     return {**facts, "reads": list(data.splits(name)), "moves": "all parameters"}
 
   workdir.run_stage(folder, f"pretrain {name}", pretrain_settings(job, data.digests), work)
@@ -186,7 +187,7 @@ def unlearn(
     if embed_pictures and not method.image_tower:
       embed = functools.partial(embed_pictures, compromised)
       rows = with_embeddings(data, method, embed, schedule.total_steps * run.batch_size)
-    texts = lambda: pipeline.sample_texts(_unlearning_examples(job, rows, method.surrogates))
+    texts = lambda: pipeline.sample_texts(unlearning_examples(job, rows, method.surrogates))
     program = train.unlearn_program(config, job.model, job.mesh, method, run.batch_size, texts)
     state = program.start(compromised)
     # A checkpoint holds what was measured before it.
@@ -194,7 +195,8 @@ def unlearn(
       state = _prepared(job, rows, name, method, state, compromised, program.layout)
     step = lambda state, batch: program.step(state, compromised, batch)
     with contextlib.closing(unlearning_batches(job, rows, run, method.surrogates)) as stream:
-      facts, unlearned = _train(job, data.tokenizer, folder, name, step, state, stream, schedule)
+      cut = program.batches(stream)
+      facts, unlearned = _train(job, data.tokenizer, folder, name, step, state, cut, schedule)
     _check_image_tower(name, method, compromised, unlearned)
     return {
       **facts,
@@ -250,11 +252,12 @@ def unlearning_batches(
   job: Job, data: Data, run: ConfigDict, surrogates: Surrogates | None = None
 ) -> Iterator[dict[str, Any]]:
   """The batches of a run; a checkpointable iterator, which `close` ends."""
-  examples = _unlearning_examples(job, data, surrogates)
+  examples = unlearning_examples(job, data, surrogates)
   return pipeline.start(examples, run.batch_size, threads=job.config.reader_threads)
 
 
-def _unlearning_examples(job: Job, data: Data, surrogates: Surrogates | None) -> Sequence[Mapping]:
+def unlearning_examples(job: Job, data: Data, surrogates: Surrogates | None) -> Sequence[Mapping]:
+  """What the batches of a run are made of: endless {"forget": example, "retain": example}."""
   size, seed = job.model.sizes.image_size, job.config.seed
   return batches.unlearning_examples(data, image_size=size, seed=seed, surrogates=surrogates)
 

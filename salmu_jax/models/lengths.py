@@ -113,8 +113,8 @@ def fit(tokens: Mapping[str, Any], groups: Mapping[str, Any], parts: int = 1) ->
   """Whether every text of a batch is as short as its group.
 
   Args:
-    tokens: a batch as numpy arrays, whose texts (B, L) or (B, K, L) are found by the names in
-      `groups`.
+    tokens: whole shards of a batch as numpy arrays, whose texts (B, L) or (B, K, L) are found by
+      the names in `groups`.
     groups: {name: Groups, or such a dict of a part of the batch}.
     parts: that the batch is embedded in, see `salmu_jax.train.accumulate`; row i is in part i mod
       `parts`.
@@ -124,7 +124,7 @@ def fit(tokens: Mapping[str, Any], groups: Mapping[str, Any], parts: int = 1) ->
     if isinstance(chosen, Groups):
       found = of(tokens[name])
       found = found.reshape(-1, parts, *found.shape[1:]).swapaxes(0, 1)
-      ascending = np.sort(found.reshape(parts * chosen.shards, -1), axis=1)
+      ascending = np.sort(found.reshape(-1, sum(chosen.counts)), axis=1)
       limits = np.repeat(chosen.lengths, chosen.counts)
       fits &= bool((ascending <= limits[None]).all())
     else:

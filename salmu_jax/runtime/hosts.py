@@ -260,16 +260,16 @@ class Stop:
   def _due(self):
     if self._alone:
       return self._signalled
-    previous, self._answer = self._answer, _any_of_all(self._signalled)
+    previous, self._answer = self._answer, any_of_all(self._signalled)
     return previous is not None and bool(previous)
 
 
 def flag_of_any(flag: bool) -> bool:
   """Whether the flag of any process is true, in every process."""
-  return bool(_any_of_all(flag))
+  return bool(any_of_all(flag))
 
 
-def _any_of_all(flag):
+def any_of_all(flag: bool) -> jax.Array:
   """Whether the flag of any process is true: a () array, computed asynchronously."""
   own = np.full(jax.local_device_count(), flag, np.int32)
   return _any(sharding.put_batch(own, _all_devices()))

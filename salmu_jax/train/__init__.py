@@ -8,6 +8,7 @@ and `loop` runs them with logging and checkpoints. `optimizers`, `accumulate`, `
 from salmu_jax.train.loop import Schedule, fit
 from salmu_jax.train.programs import (
   Program,
+  in_batches,
   jitted_gradients,
   jitted_pretrain_step,
   jitted_unlearn_step,
@@ -31,6 +32,7 @@ __all__ = [
   "TrainState",
   "embed",
   "fit",
+  "in_batches",
   "init_params",
   "jitted_gradients",
   "jitted_pretrain_step",

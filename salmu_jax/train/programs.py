@@ -3,6 +3,7 @@
 The trainer, the studies, the tests and the ahead-of-time compile checks all run these programs.
 """
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from salmu_jax.models import clip, lengths
 from salmu_jax.models.lengths import Groups
 from salmu_jax.runtime import sharding
 from salmu_jax.train import optimizers
+from salmu_jax.train.fitting import Fitting
 from salmu_jax.train.state import TrainState, starter, state_layout
 from salmu_jax.train.step import (
   OBJECTIVES,
@@ -30,12 +32,14 @@ from salmu_jax.train.step import (
 class Program(NamedTuple):
   """A step as the trainer runs it.
 
-  step: the step on this process's rows of a batch, see `on_host_batches`.
+  batches: batches(stream) -> the host batches of a stream, as `step` takes them.
+  step: the step on a `fitting.Batch`, see `on_host_batches`.
   jitted: the step on global arrays, with the texts of every batch cut as the groups say.
   start: start(params) -> the state before the first step, see `state.start_state`; compiled once.
   layout: the sharding of the state, a TrainState of NamedSharding.
   """
 
+  batches: Callable[[Iterator], Iterator]
   step: Callable
   jitted: Callable
   start: Callable
@@ -71,8 +75,7 @@ def pretrain_program(
     accumulate=config.accumulate,
     groups=groups,
   )
-  step = on_host_batches(jitted, mesh, groups, config.accumulate)
-  return Program(step, jitted(groups), starter(tx, layout), layout)
+  return _program(config, mesh, jitted, groups, starter(tx, layout), layout)
 
 
 def unlearn_program(
@@ -98,39 +101,47 @@ def unlearn_program(
   jitted = lambda groups: jitted_unlearn_step(
     model, method, mesh, layout=layout, accumulate=config.accumulate, groups=groups
   )
-  step = on_host_batches(jitted, mesh, groups, config.accumulate)
-  return Program(step, jitted(groups), starter(method.tx, layout), layout)
+  return _program(config, mesh, jitted, groups, starter(method.tx, layout), layout)
 
 
 def _groups(texts, batch_size, mesh, parts):
-  """How texts are cut; None where they are not.
-
-  Several processes cut none: to agree on every batch, they would wait for one another in each step.
-  """
-  if texts is None or jax.process_count() > 1:
+  """How texts are cut; None where they are not."""
+  if texts is None:
     return None
   return lengths.choose_each(texts(), batch_size // (mesh.size * parts), mesh.size)
 
 
-def on_host_batches(
-  jitted: Callable[[Any], Callable], mesh: Mesh, groups: Any, parts: int
-) -> Callable:
-  """Returns call(*arrays, batch) on this process's rows of a batch, as numpy arrays.
+def _program(config, mesh, jitted, groups, start, layout):
+  whole = jitted(None)
+  short = jitted(groups) if groups else whole
+  batches = functools.partial(in_batches, groups=groups, parts=config.accumulate)
+  return Program(batches, on_host_batches(whole, short, mesh), short, start, layout)
 
-  The program that cuts the texts runs where they fit `groups`, and elsewhere the one that takes
-  them at the full context; both give the same up to rounding.
+
+def in_batches(stream: Iterator, groups: Any, parts: int) -> Iterator:
+  """The host batches of a stream as `fitting.Batch`.
 
   Args:
-    jitted: jitted(groups) -> the program on global arrays; groups is None for the full context.
-    mesh: the devices.
-    groups: see `lengths.fit`; None for the full context.
+    stream: a checkpointable iterator of this process's rows of batches, as numpy arrays.
+    groups: how texts are cut, see `lengths.fit`; None for the full context.
     parts: that a batch is embedded in, see `salmu_jax.train.accumulate`.
   """
-  whole, short = jitted(None), jitted(groups) if groups else None
+  return Fitting(stream, lambda rows: bool(groups) and lengths.fit(rows, groups, parts))
+
+
+def on_host_batches(whole: Callable, short: Callable, mesh: Mesh) -> Callable:
+  """Returns call(*arrays, batch) on a `fitting.Batch`.
+
+  Args:
+    whole: the program on global arrays, with texts at the full context.
+    short: the program that cuts them, which gives the same up to rounding.
+    mesh: the devices.
+  """
 
   def call(*args):
-    program = short if short and lengths.fit(args[-1], groups, parts) else whole
-    return program(*args[:-1], sharding.put_batch(args[-1], mesh))
+    batch = args[-1]
+    program = whole if batch.whole else short
+    return program(*args[:-1], sharding.put_batch(batch.rows, mesh))
 
   return call
 
