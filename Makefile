@@ -13,7 +13,7 @@ mini: .venv/ready
 smoke: .venv/ready
 	$(BIN)/python main.py --config=configs/smoke.py --workdir=runs/smoke
 
-# A file's tests stay in one process, for they share fixtures. In the files' order: those with the most tests first would
+# A file's tests stay in one process, for they share fixtures. In the order of tests/conftest.py: those with the most tests first would
 # leave the slowest to the end.
 test: .venv/ready-dev
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder

@@ -2,34 +2,28 @@
 
 import io
 import os
-import shutil
-import tempfile
+
+from quick_compile import FLAGS
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Tests run each program a few times at most, so compile time is what counts.
-os.environ["XLA_FLAGS"] = (
-  "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0 "
-  "--xla_llvm_disable_expensive_passes=true"
-)
+# Without the fusion emitters, a program over several CPU devices that is read back hangs.
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {FLAGS}"
 
 import jax
 import pytest
 from absl import flags
-
-from salmu_jax.runtime import compilations
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # grain's worker processes read absl flags, which are parsed only under absl.app.
 flags.FLAGS.mark_as_parsed()
 
 
-def pytest_configure(config):
-  """A program is compiled once in all processes of a test run, those that tests start included."""
-  if not hasattr(config, "workerinput"):  # not a worker of xdist, which inherits the environment
-    folder = tempfile.mkdtemp(prefix="salmu_jax_tests_")
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder
-    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
-  compilations.start(compilations.DEFAULT)
+def pytest_collection_modifyitems(items):
+  """The files whose tests start processes come first: they take the longest."""
+  first = ("test_hosts", "test_run", "test_released", "test_notebook")
+  place = lambda item: first.index(item.path.stem) if item.path.stem in first else len(first)
+  items.sort(key=place)
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from methodruns import BATCHES, MEASURED, ONE, PARAMS, STEPS, Run, make, whole_r
 from experiments.baselines import cut, space, study
 from experiments.unlearning import make_unlearner, unlearn
 from salmu_jax import defaults, train
+from salmu_jax.benchmark import opening
 from salmu_jax.benchmark.job import Job
 from salmu_jax.data import records, releases, tokenizers
 from salmu_jax.data.dataset import Data
@@ -78,6 +79,14 @@ def setup(tmp_path_factory):
 
 def names(rows):
   return {rows[i]["file_name"] for i in range(len(rows))}
+
+
+def test_the_cut_of_stored_pictures_is_that_of_the_records(setup):
+  job, data = setup
+  plain, stored = (cut.make(job, rows, 0) for rows in (data, opening.store_pictures(job, data)))
+  for part in ("forget", "spared", "retain"):
+    assert getattr(plain, part).text == getattr(stored, part).text
+    np.testing.assert_array_equal(getattr(plain, part).image, getattr(stored, part).image)
 
 
 def test_the_cut_opens_forget_and_retain_alone_and_parts_people_and_rows(setup):

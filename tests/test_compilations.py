@@ -35,11 +35,14 @@ def said(monkeypatch, tmp_path):
 
 @pytest.fixture
 def folder(tmp_path, said, monkeypatch):
-  """A folder for programs; afterwards JAX keeps programs where it did before."""
+  """A folder for programs, which are kept in this test alone."""
   monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+  # For the processes that the test starts, and for this one.
+  monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "true")
+  jax.config.update("jax_enable_compilation_cache", True)
   yield tmp_path / "programs"
-  monkeypatch.undo()
-  compilations.start(compilations.DEFAULT if "JAX_COMPILATION_CACHE_DIR" in os.environ else "off")
+  compilations.start("off")
+  jax.config.update("jax_enable_compilation_cache", False)
 
 
 def program(x):

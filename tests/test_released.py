@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+from quick_compile import FLAGS
 
 from configs import vit_b16
 from experiments.published import readings
@@ -88,7 +89,7 @@ def reduced():
 
 
 def run(cache, workdir, *more, **environment):
-  flags = {"XLA_FLAGS": "--xla_backend_optimization_level=0"}
+  flags = {"XLA_FLAGS": FLAGS}
   environment = fake_hub.environment(cache) | flags | environment
   return subprocess.run(
     [sys.executable, "main.py", "--config=configs/vit_b16.py", f"--workdir={workdir}", *more],

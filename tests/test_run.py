@@ -16,6 +16,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from quick_compile import FLAGS
 
 ROOT = pathlib.Path(__file__).parent.parent
 MODELS = ("clean", "compromised", "finetune", "vlunlearn")
@@ -24,10 +25,10 @@ CONFIG = "configs/smoke.py:finetune,vlunlearn"
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
-  """What a user has: no flags of XLA, and a cache folder, which all starts of these tests share."""
+  """What a user has, compiled quickly: a cache folder, which all starts of these tests share."""
   cache = str(tmp_path_factory.mktemp("cache"))
-  kept = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
-  return {**kept, "XLA_FLAGS": "", "XDG_CACHE_HOME": cache}
+  kept = {k: v for k, v in os.environ.items() if k != "JAX_ENABLE_COMPILATION_CACHE"}
+  return {**kept, "XLA_FLAGS": FLAGS, "XDG_CACHE_HOME": cache}
 
 
 def command(workdir, config=CONFIG, *more):

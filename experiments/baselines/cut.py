@@ -73,7 +73,7 @@ def _pairs(job, data, sources):
   for rows in sources:
     parts = pipeline.evaluation_images(rows, image_size=size, batch_size=256)
     images += [pixels[valid] for pixels, valid in parts]
-    texts += [row["text"].decode() for row in (rows[i] for i in range(len(rows)))]
+    texts += [releases.text_of(row["text"]) for row in (rows[i] for i in range(len(rows)))]
   return Pairs(np.concatenate(images), data.tokenizer(texts), texts)
 
 

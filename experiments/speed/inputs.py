@@ -49,7 +49,7 @@ class Rows:
     row = self.sources[which][index - (self.ends[which - 1] if which else 0)]
     image, rng = images.decode(row["image"], "a row"), np.random.default_rng(index)
     picture = images.random_crop(image, self.size, rng, area=AREA, flip=FLIP)
-    return picture.copy(), self.words([row["text"].decode()])[0]
+    return picture.copy(), self.words([releases.text_of(row["text"])])[0]
 
 
 def main(argv=None):

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from ml_collections import ConfigDict
-from sklearn import metrics as sklearn_metrics
 
 from salmu_jax.attacks.base import FORGET, Attack, Finding, Inputs, Params, Run
 from salmu_jax.data.leaks import Leak
@@ -83,6 +82,9 @@ def separation(own: np.ndarray, changed: np.ndarray) -> dict[str, float | bool]:
     {"auc": area under the ROC curve, "tpr": the true positive rate at FALSE_POSITIVE_RATE,
     "turned": whether it is the opposite of the score that counts}.
   """
+  # Imported here, so that a start that is refused does not wait for it.
+  from sklearn import metrics as sklearn_metrics
+
   labels = np.repeat([1, 0], [len(own), len(changed)])
   scores = np.concatenate([own, changed])
   auc = float(sklearn_metrics.roc_auc_score(labels, scores))

@@ -4,9 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from ml_collections import ConfigDict
-from sklearn.linear_model import RidgeClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from salmu_jax.attacks.base import FORGET, Attack, Finding, Inputs, Params, Run
 from salmu_jax.data.leaks import Leak
@@ -93,6 +90,11 @@ def identity_read(features: np.ndarray, identities: np.ndarray) -> float:
 
 def _crossed(features, labels, first):
   """Accuracy over all rows, each half read by what was learnt from the other."""
+  # Imported here, so that a start that is refused does not wait for it.
+  from sklearn.linear_model import RidgeClassifier
+  from sklearn.pipeline import make_pipeline
+  from sklearn.preprocessing import StandardScaler
+
   hits = 0
   for train in (first, ~first):
     if train.all():  # nobody has a second row

@@ -11,10 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import train_test_split
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from salmu_jax.errors import InputError
 from salmu_jax.results.reductions import reduce
@@ -138,6 +134,8 @@ def association_probe_hits(
   Raises:
     InputError: there are fewer than two rows.
   """
+  from sklearn.model_selection import train_test_split  # takes a second, see `_probe_hits`
+
   image, text = np.asarray(image, np.float32), np.asarray(text, np.float32)
   if len(image) < 2:
     raise InputError(f"The association probe needs at least two rows; there are {len(image)}.")
@@ -194,6 +192,11 @@ def _probe_hits(train, test, probe):
     train, test: (features, labels) to fit on, and to test on.
     probe: `config.evaluate.probe`.
   """
+  # Imported here, so that a start that is refused does not wait for it.
+  from sklearn.linear_model import LogisticRegression
+  from sklearn.pipeline import make_pipeline
+  from sklearn.preprocessing import StandardScaler
+
   regression = LogisticRegression(C=probe.c, solver=probe.solver, max_iter=probe.max_iter)
   steps = (StandardScaler(), regression) if probe.standardise else (regression,)
   features, labels = test

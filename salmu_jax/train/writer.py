@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 import jax
-from tensorboardX import SummaryWriter
 
 from salmu_jax.runtime import files
 
@@ -36,6 +35,9 @@ class Writer:
       files.write_text(self._path, "".join(json.dumps(row) + "\n" for row in kept))
       self._before = kept[-1]["seconds"] if kept else 0.0
     if self._active and self._tensorboard:
+      # Imports PyTorch where that is installed, which takes seconds.
+      from tensorboardX import SummaryWriter
+
       self._events = SummaryWriter(self._tensorboard, purge_step=step + 1)
     self._began = time.monotonic()
 
