@@ -15,6 +15,7 @@ from experiments.published import readings
 from experiments.scaling import measure as scaling
 from experiments.speed import evaluation, inputs, loss, step
 from salmu_jax.report import published_table
+from salmu_jax.results import metrics_table
 from salmu_jax.runtime import files
 
 HERE = pathlib.Path(__file__).parent
@@ -49,6 +50,7 @@ SECTIONS = {
     "budgets": baselines.budgets,
   },
   HERE / "embed_speed" / "README.md": {"embed_speed": embed_speed.section},
+  HERE / "mini" / "README.md": {"times": mini.times},
   HERE / "pretraining" / "README.md": {"pretraining": pretraining.section},
   HERE / "speed" / "README.md": {
     "step": step.section,
@@ -57,23 +59,48 @@ SECTIONS = {
     "loss": loss.section,
   },
 }
-# Studies whose runs start from models that mini's recipe pretrains.
-STARTED = (mini.__name__, anchored.__name__, baselines.__name__)
+# Studies whose runs start from mini's models -> what they kept of their Compromised.
+STARTED = {
+  anchored.__name__: lambda: _kept("anchored/results/seed-0.json")["scores"],
+  baselines.__name__: lambda: _kept("baselines/results/bounds.json"),
+}
 
 
 def earlier(make):
-  """A line for the table of a study that was run before mini's recipe of pretraining changed."""
-  now = mini_config.get_config().pretrain.to_dict()
-  settings = files.read_json(MINI / "compromised.json")["salmu_jax"]["settings"]
-  kept = {field: settings[field] for field in now}
-  if make.__module__ not in STARTED or kept == now:
-    return ""
-  then, now = (
-    f"{r['optimizer']['name']} at {r['optimizer']['learning_rate']:g}, {r['epochs']:g} epochs of "
-    f"batches of {r['batch_size']}"
-    for r in (kept, now)
-  )
-  return f"*As of an earlier version: models were pretrained by {then}; mini has {now} now.*\n\n"
+  """A line for the table of a study that mini's recipe of pretraining has changed since."""
+  name, told = make.__module__, ""
+  if name == mini.__name__:
+    kept, now = (_recipe(r) for r in (_of_mini()["salmu_jax"]["settings"], _now()))
+    told = f"models were pretrained by {kept}; mini has {now} now" if kept != now else ""
+  elif name in STARTED:
+    leak = "RetFail_MRR"
+    kept = STARTED[name]()[leak]
+    now = metrics_table.flatten(_of_mini())[leak]
+    same = f"{kept:.3f}" == f"{now:.3f}"
+    told = (
+      f"it starts from a Compromised with a RetFail MRR of {kept:.3f}; mini's has {now:.3f} now"
+    )
+    told = "" if same else told
+  return f"*As of an earlier version: {told}.*\n\n" if told else ""
+
+
+def _kept(file):
+  return files.read_json(HERE / file)["compromised"]
+
+
+def _of_mini():
+  return files.read_json(MINI / "compromised.json")
+
+
+def _now():
+  return mini_config.get_config().pretrain.to_dict()
+
+
+def _recipe(pretrain):
+  """How models are pretrained, in words."""
+  optimizer = pretrain["optimizer"]
+  schedule = f"{pretrain['epochs']:g} epochs of batches of {pretrain['batch_size']}"
+  return f"{optimizer['name']} at {optimizer['learning_rate']:g}, {schedule}"
 
 
 def filled(path):

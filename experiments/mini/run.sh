@@ -7,5 +7,6 @@ make mini WORKDIR="$workdir"
 mkdir -p experiments/mini/results
 rm -f experiments/mini/results/*.json
 cp "$workdir"/results/*.json experiments/mini/results/
+cp "$workdir"/times.json experiments/mini/
 .venv/bin/python -m experiments.mini.tabulate
 .venv/bin/python -m experiments.tabulate

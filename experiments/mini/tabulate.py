@@ -8,14 +8,16 @@ from salmu_jax.report import leaderboard, statistics, statistics_text, writing
 from salmu_jax.report import markdown as md
 from salmu_jax.results.reading import read_results
 from salmu_jax.results.shares import SIDES
+from salmu_jax.runtime import files
 from salmu_jax.runtime.progress import duration
 
 HERE = pathlib.Path(__file__).parent
+TIMES = HERE / "times.json"
 
 
 def section(folder=HERE / "results"):
-  """The README's part on mini: shares with their intervals, attacks, verdicts, the time that
-  training and judging took, and the device.
+  """The README's part on mini: shares with their intervals, attacks, verdicts, the time that the
+  run took, and the device.
   """
   results = read_results(folder)
   rows, summary = leaderboard.rows(results), statistics.of_table(results)
@@ -30,14 +32,27 @@ def section(folder=HERE / "results"):
     ]
     budget = "" if row["budget"] is None else f"{row['budget']:g}x"
     lines.append([f"`{row['model']}`", budget, *kept, *back, row["verdict"]])
-  about = [result["salmu_jax"] for result in results]
-  training = sum(a["wall_seconds"] for a in about)
-  judging = sum(a["evaluation_seconds"] for a in about)
-  spent = (
-    f"Training {len(about)} models took {duration(training)}, judging and attacking them "
-    f"{duration(judging)}, on {about[0]['device']}.\n"
-  )
+  seconds, device = files.read_json(TIMES)["last_run"]["seconds"], results[0]["salmu_jax"]["device"]
+  spent = f"All of it, from nothing to the report, took {duration(seconds)} on {device}.\n"
   return f"{leaderboard.paragraph(results)}\n\n{md.table(lines)}\n{spent}"
+
+
+def times():
+  """The stages of the kept run by kind, with their number and time."""
+  record = files.read_json(TIMES)
+  kinds = {}
+  for stage, seconds in record["stages"].items():
+    verb, _, model = stage.partition(" ")
+    kind = {"pretrain": "pretrain", "evaluate": "evaluate", "attack": "attack"}.get(verb, stage)
+    kind = "unlearn, at 5x" if verb == "unlearn" and model != "anchored" else kind
+    kinds.setdefault(kind, []).append(seconds)
+  lines = [["stage", "number", "time"], ["---", "---:", "---:"]]
+  lines += [[kind, str(len(each)), duration(sum(each))] for kind, each in kinds.items()]
+  run = record["last_run"]
+  lines.append(["**the whole run**", "", f"**{duration(run['seconds'])}**"])
+  programs, memory = run["programs_compiled"], run["peak_memory_bytes"] / 2**30
+  compiling = f"{duration(run['compiling_seconds'])} went into compiling {programs} programs"
+  return f"{md.table(lines)}\nOf it, {compiling}. Peak memory was {memory:.1f} GiB.\n"
 
 
 if __name__ == "__main__":
