@@ -39,7 +39,10 @@ RECIPES = {
   "Muon 4e-3, 64, 4 epochs": _muon(4e-3, batch_size=64, epochs=4.0),
   "Muon 2e-3, 128, 6 epochs": _muon(2e-3, batch_size=128, epochs=6.0),
   "Muon 4e-3, 128, 6 epochs": _muon(4e-3, batch_size=128, epochs=6.0),
+  "Muon 4e-3, 256, 7 epochs": _muon(4e-3, batch_size=256, epochs=7.0),
   "Muon 4e-3, 256, 8 epochs": _muon(4e-3, batch_size=256, epochs=8.0),
+  "Muon 8e-3, 256, 7 epochs": _muon(8e-3, batch_size=256, epochs=7.0),
+  "Muon 6e-3, 512, 8 epochs": _muon(6e-3, batch_size=512, epochs=8.0),
 }
 
 
