@@ -107,7 +107,11 @@ def test_the_search_tried_the_same_rates_for_every_method_and_no_more_than_its_s
     assert tried == ([{knob[0]: value} for value in knob[1]] if knob else [])
 
 
-def test_the_study_and_the_benchmark_agree_on_what_a_tuned_method_does():
+def test_the_study_and_the_benchmark_agree_on_a_tuned_method_or_the_readme_says_why_not():
+  told = tabulate.earlier(baselines.tuned)
+  if told:  # the study's models are not those of mini
+    assert f"<!-- baselines: begin -->\n{told}" in (ROOT / "README.md").read_text()
+    return
   for name in methods.BASELINES:
     ours = baselines.studies()[name]["tuned"]["5"]["scores"]
     result = json.loads((RESULTS / f"{name}.json").read_text())
