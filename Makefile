@@ -13,8 +13,8 @@ mini: .venv/ready
 smoke: .venv/ready
 	$(BIN)/python main.py --config=configs/smoke.py --workdir=runs/smoke
 
-# A file's tests stay in one process, for they share fixtures. In the order of tests/conftest.py: those with the most tests first would
-# leave the slowest to the end.
+# A file's tests stay in one process, for they share fixtures. tests/conftest.py puts the slowest files first; pytest-xdist, left to itself,
+# would begin with the files that have the most tests.
 test: .venv/ready-dev
 	$(BIN)/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 

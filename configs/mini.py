@@ -13,7 +13,7 @@ from salmu_jax import defaults
 
 def get_config(names=""):
   config = defaults.get_config()
-  # The fastest recipe of experiments/pretraining that learns as much as CLIP's own AdamW.
+  # Chosen by hand for the time it takes; experiments/pretraining is the study of other recipes.
   config.pretrain.update(
     epochs=8.0,
     batch_size=256,

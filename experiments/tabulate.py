@@ -59,41 +59,27 @@ SECTIONS = {
     "loss": loss.section,
   },
 }
-# Studies whose runs start from mini's models -> what they kept of their Compromised.
-STARTED = {
-  anchored.__name__: lambda: _kept("anchored/results/seed-0.json")["scores"],
-  baselines.__name__: lambda: _kept("baselines/results/bounds.json"),
+# Module -> the kept scores of the Compromised that the runs of its study start from.
+STARTS = {
+  anchored.__name__: lambda: anchored.records()["seed-0"]["compromised"]["scores"],
+  baselines.__name__: lambda: baselines.bounds()["compromised"],
 }
 
 
 def earlier(make):
   """A line for the table of a study that mini's recipe of pretraining has changed since."""
-  name, told = make.__module__, ""
+  kept, name = files.read_json(MINI / "compromised.json"), make.__module__
   if name == mini.__name__:
-    kept, now = (_recipe(r) for r in (_of_mini()["salmu_jax"]["settings"], _now()))
-    told = f"models were pretrained by {kept}; mini has {now} now" if kept != now else ""
-  elif name in STARTED:
-    leak = "RetFail_MRR"
-    kept = STARTED[name]()[leak]
-    now = metrics_table.flatten(_of_mini())[leak]
-    same = f"{kept:.3f}" == f"{now:.3f}"
-    told = (
-      f"it starts from a Compromised with a RetFail MRR of {kept:.3f}; mini's has {now:.3f} now"
-    )
-    told = "" if same else told
-  return f"*As of an earlier version: {told}.*\n\n" if told else ""
-
-
-def _kept(file):
-  return files.read_json(HERE / file)["compromised"]
-
-
-def _of_mini():
-  return files.read_json(MINI / "compromised.json")
-
-
-def _now():
-  return mini_config.get_config().pretrain.to_dict()
+    now = mini_config.get_config().pretrain.to_dict()
+    then = {field: kept["salmu_jax"]["settings"][field] for field in now}
+    told = f"models were pretrained by {_recipe(then)}; mini has {_recipe(now)} now"
+  elif name in STARTS:
+    both = STARTS[name](), metrics_table.flatten(kept)
+    then, now = (f"{scores['RetFail_MRR']:.4f}" for scores in both)
+    told = f"these runs start from a Compromised whose RetFail MRR is {then}; mini's has {now} now"
+  else:
+    return ""
+  return "" if then == now else f"*As of an earlier version: {told}.*\n\n"
 
 
 def _recipe(pretrain):

@@ -18,7 +18,6 @@ from ml_collections import ConfigDict
 from salmu_jax import train
 from salmu_jax.data import pipeline
 from salmu_jax.methods.base import Method
-from salmu_jax.models import lengths
 from salmu_jax.runtime import sharding
 from salmu_jax.train import optimizers
 
@@ -30,7 +29,7 @@ class Unlearner(NamedTuple):
 
   method: the method, its optimizer's table of learning rates LONGEST steps long.
   batches: host batches, in a stream, as `step` takes them.
-  step: on those, see `train.on_host_batches`.
+  step: on those; both from `train.cutting_step`.
   gradients: from `train.jitted_gradients`, for methods that measure the data first.
   mesh: the devices.
   """
@@ -60,14 +59,9 @@ def make_unlearner(
       whose texts these are cut; None to embed all texts at the full context.
   """
   method = make(optimizers.make_optimizer(settings.optimizer, LONGEST))
-  groups = None
-  if examples:
-    rows = settings.batch_size // mesh.size
-    groups = lengths.choose_each(pipeline.sample_texts(examples(method)), rows, mesh.size)
-  whole = train.jitted_unlearn_step(model, method, mesh)
-  short = train.jitted_unlearn_step(model, method, mesh, groups=groups) if groups else whole
-  batches = functools.partial(train.in_batches, groups=groups, parts=1)
-  step = train.on_host_batches(whole, short, mesh)
+  texts = examples and (lambda: pipeline.sample_texts(examples(method)))
+  jitted = lambda groups: train.jitted_unlearn_step(model, method, mesh, groups=groups)
+  batches, step, _ = train.cutting_step(jitted, mesh, texts, settings.batch_size)
   return Unlearner(method, batches, step, train.jitted_gradients(model, method, mesh), mesh)
 
 

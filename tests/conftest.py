@@ -6,7 +6,8 @@ import os
 from quick_compile import FLAGS
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Without the fusion emitters, a program over several CPU devices that is read back hangs.
+# Nothing compiled is kept: without the fusion emitters, a program over several CPU devices hangs
+# when it is read back.
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {FLAGS}"
 

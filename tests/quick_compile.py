@@ -1,4 +1,4 @@
-"""Flags with which XLA compiles for CPUs in a third of the time; programs are slower for it.
+"""Flags with which XLA compiles for CPUs in less than half the time; programs are slower for it.
 
 Tests run each program a few times at most, so compile time is what counts. Without the fusion
 emitters, most of what LLVM would get is never made.

@@ -171,7 +171,7 @@ def unlearning_log(workdir):
 def steps_of(workdir):
   """The number of steps in the log of the unlearning."""
   log = unlearning_log(workdir)
-  return log.exists() and max([0, *(row["step"] for row in writer.read(log))])
+  return max([0, *(row["step"] for row in writer.read(log))]) if log.exists() else 0
 
 
 def unlearning_from(workdir, step, seconds=120):

@@ -25,9 +25,10 @@ CONFIG = "configs/smoke.py:finetune,vlunlearn"
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
-  """What a user has, compiled quickly: a cache folder, which all starts of these tests share."""
+  """A user's, with programs compiled quickly and a cache folder that all these tests share."""
   cache = str(tmp_path_factory.mktemp("cache"))
-  kept = {k: v for k, v in os.environ.items() if k != "JAX_ENABLE_COMPILATION_CACHE"}
+  own = ("JAX_ENABLE_COMPILATION_CACHE", "JAX_COMPILATION_CACHE_DIR")
+  kept = {k: v for k, v in os.environ.items() if k not in own}
   return {**kept, "XLA_FLAGS": FLAGS, "XDG_CACHE_HOME": cache}
 
 

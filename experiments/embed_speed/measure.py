@@ -176,8 +176,6 @@ def section(path=RESULTS):
   """README's table of it: rates under large pages, and the ratio without them."""
   record = files.read_json(path)
   versions = record["versions"]
-  earlier = UNIT["captions"] not in {row["what"] for row in record["rows"]}
-  mark = "*As of an earlier version, which cut no texts.*\n\n" if earlier else ""
   plain, paged = ([row for row in record["rows"] if row["allocator"] == a] for a in ALLOCATORS)
   lines = [
     ["", "", "batch", "salmu_jax", "OpenCLIP", "ratio", "share of peak",
@@ -187,15 +185,14 @@ def section(path=RESULTS):
   for other, row in zip(plain, paged, strict=True):
     rates = [f"{row['rate'][side]:.4g}" for side in row["rate"]]
     # Ours does less of these than the count at the full context says.
-    whole = earlier or row["what"] in (UNIT["image"], UNIT["text"])
+    whole = row["what"] in (UNIT["image"], UNIT["text"])
     shares = [f"{row['share_of_peak'][side]:.0%}" if whole else "" for side in row["rate"]]
     lines.append(
       [f"`{row['preset']}`", row["what"], str(row["batch"]), *rates, f"{row['ratio']:.2f}"]
     )
     lines[-1] += [*shares, f"{other['ratio']:.2f}"]
   return (
-    f"{mark}{md.table(lines)}\n{record['dtype']}, {record['cores']} CPU cores, "
-    f"jax {versions['jax']} "
+    f"{md.table(lines)}\n{record['dtype']}, {record['cores']} CPU cores, jax {versions['jax']} "
     f"against torch {versions['torch']}, each in a process of its own, in turns within one run; "
     "peak: the fastest square matrix product of either in that run.\n"
   )

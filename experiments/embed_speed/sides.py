@@ -54,7 +54,6 @@ def _our_step(model, params, inputs, rows):
   import jax
 
   from salmu_jax import train
-  from salmu_jax.models import lengths
   from salmu_jax.runtime import sharding
   from salmu_jax.train import optimizers
 
@@ -63,11 +62,10 @@ def _our_step(model, params, inputs, rows):
   )
   mesh = sharding.make_mesh(jax.devices()[:1])
   pairs = {"image": inputs["image"][:rows], "text": inputs["captions"][:rows]}
-  groups = lengths.choose_each({"text": inputs["captions"]}, rows, 1)
-  whole = train.jitted_pretrain_step(model, tx, mesh)
-  cut = train.jitted_pretrain_step(model, tx, mesh, groups=groups)
-  step = train.on_host_batches(whole, cut, mesh)
-  batch = next(train.in_batches(iter([pairs]), groups, 1))
+  jitted = lambda groups: train.jitted_pretrain_step(model, tx, mesh, groups=groups)
+  texts = lambda: {"text": inputs["captions"]}
+  batches, step, _ = train.cutting_step(jitted, mesh, texts, rows)
+  batch = next(batches(iter([pairs])))
   state = [train.start_state(params, tx, mesh)]
 
   def train_once():

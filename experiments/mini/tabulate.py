@@ -33,18 +33,18 @@ def section(folder=HERE / "results"):
     budget = "" if row["budget"] is None else f"{row['budget']:g}x"
     lines.append([f"`{row['model']}`", budget, *kept, *back, row["verdict"]])
   seconds, device = files.read_json(TIMES)["last_run"]["seconds"], results[0]["salmu_jax"]["device"]
-  spent = f"All of it, from nothing to the report, took {duration(seconds)} on {device}.\n"
+  spent = f"All of it, from an empty workdir to the report, took {duration(seconds)} on {device}.\n"
   return f"{leaderboard.paragraph(results)}\n\n{md.table(lines)}\n{spent}"
 
 
 def times():
   """The stages of the kept run by kind, with their number and time."""
-  record = files.read_json(TIMES)
-  kinds = {}
+  record, kinds = files.read_json(TIMES), {}
+  budgets = {r["model"]: r["budget"] for r in leaderboard.rows(read_results(HERE / "results"))}
   for stage, seconds in record["stages"].items():
     verb, _, model = stage.partition(" ")
-    kind = {"pretrain": "pretrain", "evaluate": "evaluate", "attack": "attack"}.get(verb, stage)
-    kind = "unlearn, at 5x" if verb == "unlearn" and model != "anchored" else kind
+    kind = verb if verb in ("pretrain", "evaluate", "attack") else stage
+    kind = f"unlearn, at {budgets[model]:g}x" if verb == "unlearn" else kind
     kinds.setdefault(kind, []).append(seconds)
   lines = [["stage", "number", "time"], ["---", "---:", "---:"]]
   lines += [[kind, str(len(each)), duration(sum(each))] for kind, each in kinds.items()]

@@ -134,7 +134,7 @@ def association_probe_hits(
   Raises:
     InputError: there are fewer than two rows.
   """
-  from sklearn.model_selection import train_test_split  # takes a second, see `_probe_hits`
+  from sklearn.model_selection import train_test_split  # here for the reason in `_probe_hits`
 
   image, text = np.asarray(image, np.float32), np.asarray(text, np.float32)
   if len(image) < 2:

@@ -8,6 +8,7 @@ and `loop` runs them with logging and checkpoints. `optimizers`, `accumulate`, `
 from salmu_jax.train.loop import Schedule, fit
 from salmu_jax.train.programs import (
   Program,
+  cutting_step,
   in_batches,
   jitted_gradients,
   jitted_pretrain_step,
@@ -30,6 +31,7 @@ __all__ = [
   "Program",
   "Schedule",
   "TrainState",
+  "cutting_step",
   "embed",
   "fit",
   "in_batches",

@@ -31,16 +31,18 @@ class Fitting(grain.DatasetIterator):
 
   Args:
     stream: a checkpointable iterator of host batches.
-    fits: fits(rows) -> whether this process's rows fit.
+    fits: fits(rows) -> whether this process's rows fit; None if all batches take the full context.
   """
 
-  def __init__(self, stream: Iterator, fits: Callable[[Any], bool]):
+  def __init__(self, stream: Iterator, fits: Callable[[Any], bool] | None):
     super().__init__()
     self._stream, self._fits = stream, fits
     self._ahead = None  # the batch that comes next, where it was read already
     self._position = None  # of the stream before that batch
 
   def __next__(self) -> Batch:
+    if self._fits is None:
+      return Batch(next(self._stream), True)
     if jax.process_count() == 1:
       rows = next(self._stream)
       return Batch(rows, not self._fits(rows))

@@ -63,7 +63,6 @@ def pretrain_program(
     texts: texts() -> tokens like those of the batches, by whose lengths texts are cut, see
       `lengths.choose_each`; None to embed all texts at the full context.
   """
-  groups = _groups(texts, config.pretrain.batch_size, mesh, config.accumulate)
   tx = optimizers.make_optimizer(config.pretrain.optimizer, total_steps)
   layout = state_layout(clip.shapes(model), tx, mesh, config.sharding)
   jitted = lambda groups: jitted_pretrain_step(
@@ -75,7 +74,8 @@ def pretrain_program(
     accumulate=config.accumulate,
     groups=groups,
   )
-  return _program(config, mesh, jitted, groups, starter(tx, layout), layout)
+  cut = cutting_step(jitted, mesh, texts, config.pretrain.batch_size, config.accumulate)
+  return Program(*cut, starter(tx, layout), layout)
 
 
 def unlearn_program(
@@ -96,26 +96,36 @@ def unlearn_program(
     batch_size: rows of a half, over all devices.
     texts: as for `pretrain_program`, by half.
   """
-  groups = _groups(texts, batch_size, mesh, config.accumulate)
   layout = state_layout(clip.shapes(model), method.tx, mesh, config.sharding)
   jitted = lambda groups: jitted_unlearn_step(
     model, method, mesh, layout=layout, accumulate=config.accumulate, groups=groups
   )
-  return _program(config, mesh, jitted, groups, starter(method.tx, layout), layout)
+  cut = cutting_step(jitted, mesh, texts, batch_size, config.accumulate)
+  return Program(*cut, starter(method.tx, layout), layout)
 
 
-def _groups(texts, batch_size, mesh, parts):
-  """How texts are cut; None where they are not."""
-  if texts is None:
-    return None
-  return lengths.choose_each(texts(), batch_size // (mesh.size * parts), mesh.size)
+def cutting_step(
+  jitted: Callable[[Any], Callable],
+  mesh: Mesh,
+  texts: Callable[[], Mapping[str, Any]] | None,
+  batch_size: int,
+  parts: int = 1,
+) -> tuple[Callable, Callable, Callable]:
+  """(batches, step, jitted) of `Program`: a step that cuts texts where they fit.
 
-
-def _program(config, mesh, jitted, groups, start, layout):
+  Args:
+    jitted: jitted(groups) -> the program on global arrays; groups is None for the full context.
+    mesh: the devices.
+    texts: as for `pretrain_program`.
+    batch_size: rows, over all devices.
+    parts: that a batch is embedded in, see `salmu_jax.train.accumulate`.
+  """
+  rows = batch_size // (mesh.size * parts)
+  groups = lengths.choose_each(texts(), rows, mesh.size) if texts else None
   whole = jitted(None)
   short = jitted(groups) if groups else whole
-  batches = functools.partial(in_batches, groups=groups, parts=config.accumulate)
-  return Program(batches, on_host_batches(whole, short, mesh), short, start, layout)
+  batches = functools.partial(in_batches, groups=groups, parts=parts)
+  return batches, on_host_batches(whole, short, mesh), short
 
 
 def in_batches(stream: Iterator, groups: Any, parts: int) -> Iterator:
@@ -126,7 +136,8 @@ def in_batches(stream: Iterator, groups: Any, parts: int) -> Iterator:
     groups: how texts are cut, see `lengths.fit`; None for the full context.
     parts: that a batch is embedded in, see `salmu_jax.train.accumulate`.
   """
-  return Fitting(stream, lambda rows: bool(groups) and lengths.fit(rows, groups, parts))
+  fits = functools.partial(lengths.fit, groups=groups, parts=parts) if groups else None
+  return Fitting(stream, fits)
 
 
 def on_host_batches(whole: Callable, short: Callable, mesh: Mesh) -> Callable:
