@@ -5,6 +5,7 @@ experiments.tabulate
 import pathlib
 
 from configs import mini as mini_config
+from experiments.accelerator import measure as accelerator
 from experiments.anchored import tabulate as anchored
 from experiments.baselines import tabulate as baselines
 from experiments.embed_speed import measure as embed_speed
@@ -32,6 +33,7 @@ SECTIONS = {
     "scaling": scaling.section,
     "published": published_table.published_markdown,
   },
+  HERE / "accelerator" / "README.md": {"accelerator": accelerator.section},
   HERE / "anchored" / "README.md": {
     "frontier": anchored.frontier,
     "by_seed": anchored.by_seed,

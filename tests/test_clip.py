@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from salmu_jax.models import clip
+from salmu_jax.models import attention, clip
 from salmu_jax.models.clip import CLIP, Sizes, Tower
 
 SIZES = Sizes(8, 16, 8, Tower(12, 2, 3), Tower(8, 2, 2), context_length=7, vocab_size=20)
@@ -116,7 +116,9 @@ def test_unstacking_undoes_stacking_to_the_bit_and_neither_acts_twice():
 
 
 def test_quick_gelu_is_openais_activation():
-  block = clip.Block(Tower(8, 1, 2), jnp.float32, quick_gelu=True, flat=True, texts=None)
+  block = clip.Block(
+    Tower(8, 1, 2), jnp.float32, quick_gelu=True, flat=True, attention="plain", texts=None
+  )
   x = np.random.default_rng(1).normal(size=(1, 3, 8)).astype(np.float32)
   params = block.init(jax.random.key(0), x)["params"]
   # With attention silenced, the block is x + c_proj(activation(c_fc(ln_2(x)))).
@@ -125,6 +127,42 @@ def test_quick_gelu_is_openais_activation():
   hidden = norm @ np.asarray(params["c_fc"]["kernel"])
   expected = x + (hidden / (1 + np.exp(-1.702 * hidden))) @ np.asarray(params["c_proj"]["kernel"])
   np.testing.assert_allclose(block.apply({"params": params}, x), expected, atol=1e-5)
+
+
+def test_gelu_is_exact():
+  x = np.linspace(-30, 30, 1001).astype(np.float32)
+  wide = x.astype(np.float64)
+  np.testing.assert_allclose(clip._gelu(x), wide * 0.5 * (1 + erf(wide / 2**0.5)), atol=2e-6)
+
+
+def test_patches_are_a_convolution_whose_stride_is_its_size():
+  patches = clip.Patches(5, 8)
+  params = patches.init(jax.random.key(0), IMAGES)
+  kernel = params["params"]["kernel"]
+  dimensions = ("NHWC", "HWIO", "NHWC")
+  expected = jax.lax.conv_general_dilated(
+    IMAGES, kernel, (8, 8), "VALID", dimension_numbers=dimensions
+  )
+  expected = expected.reshape(len(IMAGES), -1, 5)
+  np.testing.assert_allclose(patches.apply(params, IMAGES), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("places", [6, 7])
+@pytest.mark.parametrize("causal", [False, True])
+def test_cudnns_attention_is_the_plain_one_for_odd_places_too(monkeypatch, places, causal):
+  by_xla = jax.nn.dot_product_attention
+
+  def by_cudnn(q, k, v, *, implementation, **options):
+    assert implementation == "cudnn" and q.shape[1] % 2 == 0
+    return by_xla(q, k, v, implementation="xla", **options)
+
+  monkeypatch.setattr(jax.nn, "dot_product_attention", by_cudnn)
+  qkv = np.random.default_rng(0).normal(size=(2, places, 3 * 8)).astype(np.float32)
+  total = lambda x, name: jnp.sum(jnp.sin(attention.ATTENTION[name](x, 2, causal)))
+  value, grad = jax.value_and_grad(total)(qkv, "cudnn")
+  plain_value, plain_grad = jax.value_and_grad(total)(qkv, "plain")
+  np.testing.assert_allclose(value, plain_value, atol=1e-5)
+  np.testing.assert_allclose(grad, plain_grad, atol=1e-5)
 
 
 def test_bfloat16_compute_keeps_float32_parameters_and_embeddings():

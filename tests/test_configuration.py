@@ -84,6 +84,8 @@ def changed(path, value):
     ("sharding", ("kernel$",), r"sharding holds 'kernel\$'; a rule is"),
     ("sharding", (("kernel$", "data"),), r"sharding holds \('kernel\$', 'data'\); a rule is"),
     ("model.preset", "vit_b61", r"unknown name 'vit_b61'\. Did you mean 'vit_b16'"),
+    ("model.attention", "flash", r"model\.attention: unknown name 'flash'"),
+    ("model.attention", "cudnn", r'attention is "cudnn", which needs an NVIDIA GPU.*"cpu"'),
     ("model.compute_dtype", "float16", r"unknown name 'float16'\. Did you mean '.*float16'"),
     ("tensorboard", 1, r"config\.tensorboard is 1, a int; it must be a bool"),
     ("compilation_cache", "gs://x", r"compilation_cache = 'gs://x'; it must be a folder of this"),

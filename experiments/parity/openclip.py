@@ -6,14 +6,17 @@ import numpy as np
 import torch
 
 # torchvision's compiled operators do not load on a CPU build; these two have to be known at import.
-for _name in ("nms", "qnms"):
-  torch.library.define(
-    f"torchvision::{_name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-  )
+try:
+  import torchvision  # noqa: F401
+except RuntimeError:
+  for _name in ("nms", "qnms"):
+    torch.library.define(
+      f"torchvision::{_name}", "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+    )
 
-import open_clip  # noqa: E402
-from open_clip.model import CLIP  # noqa: E402
-from transformers import CLIPConfig, CLIPModel  # noqa: E402
+import open_clip
+from open_clip.model import CLIP
+from transformers import CLIPConfig, CLIPModel
 
 PRESETS = {"vit_b16": "ViT-B-16", "vit_b32": "ViT-B-32", "vit_l14": "ViT-L-14"}
 

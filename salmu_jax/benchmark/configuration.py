@@ -27,7 +27,7 @@ def check(config: ConfigDict, mesh: Mesh) -> None:
   schema, run_schema = defaults.get_config(), defaults.unlearning_run()
   _check_fields(config, schema)
   check_batch = functools.partial(sharding.check_batch, mesh, accumulate=config.accumulate)
-  presets.check(config.model)
+  presets.check(config.model, mesh.devices.flat[0].platform)
   train_settings.check_accumulate(config.accumulate)
   sharding.check_rules(config.sharding)
   train_settings.check_pretraining(config.pretrain, config.model.logit_bias, check_batch)

@@ -7,6 +7,19 @@ the body of a scan once.
 
 from salmu_jax.models.clip import Sizes
 
+# Dense products in bfloat16 a second by the kind of device, as JAX names it. Data sheets of NVIDIA
+# and, per chip, Google Cloud's TPU system architecture.
+PEAKS = {
+  "NVIDIA A100-SXM4-40GB": 312e12,
+  "NVIDIA A100-SXM4-80GB": 312e12,
+  "NVIDIA H100 80GB HBM3": 989.4e12,
+  "NVIDIA H200": 989.4e12,
+  "TPU v4": 275e12,
+  "TPU v5 lite": 197e12,
+  "TPU v5": 459e12,
+  "TPU v6 lite": 918e12,
+}
+
 
 def image(sizes: Sizes) -> int:
   """Operations to embed one image."""

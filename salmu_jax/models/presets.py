@@ -4,7 +4,9 @@ import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from salmu_jax import fields
+from salmu_jax.errors import InputError
 from salmu_jax.models import clip
+from salmu_jax.models.attention import ATTENTION
 from salmu_jax.models.clip import CLIP, Sizes, Tower
 
 # `tiny` reads pictures of 64 px. Its vocabulary is compacted to the ids that occur
@@ -26,11 +28,29 @@ PRESETS |= {
 COMPUTE_DTYPES = ("float32", "bfloat16")
 
 
-def check(settings: ConfigDict) -> None:
-  """Raises InputError for the first impossible field of `config.model`."""
+def check(settings: ConfigDict, platform: str) -> None:
+  """Raises InputError for the first impossible field of `config.model`.
+
+  Args:
+    settings: `config.model`.
+    platform: that the model is to run on, as JAX calls it: "cpu", "gpu" or "tpu".
+  """
   fields.check_name("config.model.preset", settings.preset, PRESETS)
   fields.check_name("config.model.compute_dtype", settings.compute_dtype, COMPUTE_DTYPES)
   fields.check_name("config.model.remat", settings.remat, clip.REMAT)
+  fields.check_name("config.model.attention", settings.attention, ATTENTION)
+  if settings.attention != "cudnn":
+    return
+  if platform != "gpu":
+    raise InputError(
+      f'config.model.attention is "cudnn", which needs an NVIDIA GPU, and this is to run on '
+      f'"{platform}". Set it to "plain".'
+    )
+  if settings.compute_dtype != "bfloat16":
+    raise InputError(
+      'config.model.attention is "cudnn", which needs bfloat16, and config.model.compute_dtype is '
+      f'"{settings.compute_dtype}". Set this one to "bfloat16", or attention to "plain".'
+    )
 
 
 def make_model(settings: ConfigDict, vocab_size: int) -> CLIP:
@@ -41,4 +61,5 @@ def make_model(settings: ConfigDict, vocab_size: int) -> CLIP:
     remat=settings.remat,
     scan=settings.scan,
     bias=settings.logit_bias,
+    attention=settings.attention,
   )

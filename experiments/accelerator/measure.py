@@ -1,0 +1,175 @@
+"""ViT-B/16 on one GPU, beside OpenCLIP on the same: python -m experiments.accelerator.measure
+WORKDIR
+
+Embeddings and pretraining steps in bfloat16, by batch size, attention, recomputation and loss.
+OpenCLIP is compiled by torch.compile, trains under autocast to bfloat16 with the fused AdamW, and
+embeds with weights in bfloat16. Each side is a process of its own, one after the other, and begins
+with a product of square matrices in bfloat16, whose rate is the peak that it saw.
+
+The captions are those of the release in WORKDIR. Needs an NVIDIA GPU, jax with CUDA, PyTorch with
+CUDA and open_clip. Writes results.json row by row; a row that is there is not measured again.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+from experiments.accelerator.rows import PRESET, ROWS, UNIT, Row
+from salmu_jax.models import flops
+from salmu_jax.models.presets import PRESETS
+from salmu_jax.report import markdown as md
+from salmu_jax.runtime import files
+
+RESULTS = pathlib.Path(__file__).parent / "results.json"
+SIDES = ("salmu_jax", "open_clip")
+CAPTIONS = 8192
+SIDE = 8192  # of the square product
+TURNS, SECONDS = 3, 1.0  # turns that count, of each row, and how long each is to last at least
+
+
+def main(argv=None):
+  """Measures both sides, each in a process of its own."""
+  parser = argparse.ArgumentParser(prog="python -m experiments.accelerator.measure")
+  parser.add_argument("workdir", type=pathlib.Path, help="of a mini run, for its release")
+  parser.add_argument("--side", choices=SIDES, help="this side alone, in this process")
+  parser.add_argument("--results", type=pathlib.Path, default=RESULTS)
+  args = parser.parse_args(argv)
+  if args.side:
+    return measure_side(args.side, args.workdir, args.results)
+  for side in SIDES:
+    module = "experiments.accelerator.measure"
+    options = [f"--side={side}", f"--results={args.results}"]
+    subprocess.run([sys.executable, "-m", module, str(args.workdir), *options], check=True)
+
+
+def measure_side(name, workdir, results):
+  """Measures the rows of a side that are not in the results yet."""
+  # Before JAX starts: nearly all of the device, for rows that need it.
+  os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.95")
+  from experiments.embed_speed.measure import captions
+
+  if name == "salmu_jax":
+    from experiments.accelerator import ours as side
+  else:
+    from experiments.accelerator import theirs as side
+  record = files.read_json(results) if results.exists() else {"sides": {}, "rows": []}
+  known = [{key: row[key] for key in Row._fields} for row in record["rows"]]
+  rows = [row for row in ROWS if row.side == name and row._asdict() not in known]
+  if not rows:
+    return
+  duration = seconds_of(side, side.product(SIDE))
+  about = side.about() | {"peak_flops_a_second": 2 * SIDE**3 / statistics.median(duration)}
+  before = record["sides"].setdefault(name, about)
+  for key in ("device", "versions"):
+    assert about[key] == before[key], f"{results} was measured with {before}, and this is {about}"
+  tokens, _ = captions(workdir, PRESET, CAPTIONS)
+  for row in rows:
+    measured = row._asdict() | measure_row(side, row, tokens)
+    print(json.dumps(measured), flush=True)
+    record["rows"].append(measured)
+    files.write_json(results, record)
+
+
+def measure_row(side, row, tokens):
+  """Rate, memory and share of the peak of one row; only `out_of_memory` where it does not fit."""
+  try:
+    began = time.perf_counter()
+    call, memory = side.make(row, tokens)
+    side.wait(call())
+    compiled = time.perf_counter() - began
+    seconds = seconds_of(side, call)
+  except side.OUT_OF_MEMORY as error:
+    if "memory" not in str(error).lower():
+      raise
+    return {"out_of_memory": True}
+  done = CAPTIONS if row.what == "captions" else row.batch
+  return {
+    "rate": done / statistics.median(seconds),
+    "flops_a_second": operations(row.what, done) / statistics.median(seconds),
+    "gib": memory(),
+    "seconds": seconds,
+    "seconds_to_first": compiled,
+  }
+
+
+def operations(what, rows):
+  """Model FLOPs of a row's work, at the full context."""
+  sizes = PRESETS[PRESET]
+  if what.startswith("train"):
+    return flops.training_step(sizes, rows)
+  return rows * (flops.image(sizes) if what == "image" else flops.text(sizes))
+
+
+def seconds_of(side, call):
+  """[seconds of a call] by turn, of TURNS; in a turn, calls follow each other without waits."""
+  side.wait(call())
+  began = time.perf_counter()
+  side.wait(call())
+  calls = max(2, round(SECONDS / (time.perf_counter() - began)))
+  seconds = []
+  for _ in range(TURNS):
+    began = time.perf_counter()
+    for _ in range(calls):
+      made = call()
+    side.wait(made)
+    seconds.append((time.perf_counter() - began) / calls)
+  return seconds
+
+
+def section(path=RESULTS):
+  """README's table of it, each row beside the same work of OpenCLIP."""
+  record = files.read_json(path)
+  own, other = (record["sides"][side] for side in SIDES)
+  lines = [
+    ["", "batch", "attention", "recomputed", "loss", "salmu_jax", "OpenCLIP", "ratio", "GiB",
+     "OpenCLIP's", "share of peak", "of the card's"],
+    ["---", "---:", "---", "---", "---", *["---:"] * 7],
+  ]  # fmt: skip
+  rates = own["peak_flops_a_second"], flops.PEAKS[own["device"]]
+  for row in _in_order(record["rows"]):
+    same = _same(row, record["rows"])
+    cells = [f"{row['rate']:,.0f}", *([""] * 2 if same is None else _beside(row, same))]
+    cells += [_number(row["gib"]), _number(same and same["gib"])]
+    whole = row["what"] in ("image", "text", "train")
+    cells += [f"{row['flops_a_second'] / rate:.0%}" if whole else "" for rate in rates]
+    how = [row["attention"], row["remat"], row["loss"] if row["what"].startswith("train") else ""]
+    lines.append([UNIT[row["what"]], f"{row['batch']:,}", *how, *cells])
+  versions = {**own["versions"], **other["versions"]}
+  peaks = [f"{rate / 1e12:.0f} TFLOP/s" for rate in rates]
+  return (
+    f"{md.table(lines)}\nViT-B/16 in bfloat16 on one {own['device']}, with jax {versions['jax']}; "
+    f"OpenCLIP {versions['open_clip']} with torch {versions['torch']} on a card of the same kind. "
+    "Shares count the products of matrices once, at the full context, against a square product in "
+    f"the same process ({peaks[0]}) and the card's data sheet ({peaks[1]}).\n"
+  )
+
+
+def _in_order(rows):
+  """Our own rows, in the order of ROWS."""
+  by_row = {Row(**{key: row[key] for key in Row._fields}): row for row in rows}
+  return [by_row[row] for row in ROWS if row.side == SIDES[0] and row in by_row]
+
+
+def _same(row, rows):
+  """OpenCLIP's row of the same work, or None; it trains on captions at the full context."""
+  what = "train" if row["what"].startswith("train") else row["what"]
+  keys = {"side": SIDES[1], "what": what, "batch": row["batch"], "remat": row["remat"]}
+  found = [other for other in rows if all(other[key] == keys[key] for key in keys)]
+  return found[0] if found else None
+
+
+def _beside(row, same):
+  return f"{same['rate']:,.0f}", f"{row['rate'] / same['rate']:.2f}"
+
+
+def _number(value):
+  return "" if value is None else f"{value:.1f}"
+
+
+if __name__ == "__main__":
+  main()

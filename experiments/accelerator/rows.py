@@ -1,0 +1,58 @@
+"""What is measured, row by row; both sides read it."""
+
+from typing import NamedTuple
+
+PRESET = "vit_b16"
+# Every batch is on the device before the clock runs, except for "captions", which go from the host
+# and back as in an evaluation.
+UNIT = {
+  "image": "images/s",
+  "text": "texts/s that fill the context",
+  "captions": "captions/s",
+  "train": "pairs/s in training",
+  "train on captions": "pairs/s in training on captions",
+}
+
+
+class Row(NamedTuple):
+  """One row: who does what, on how many rows, and how.
+
+  side: "salmu_jax" or "open_clip".
+  what: a key of UNIT.
+  batch: rows of a batch.
+  attention, remat, loss: fields of the config; of OpenCLIP only remat is read, and "blocks" is its
+    checkpointing of gradients.
+  scan: whether one block is traced for all layers.
+  """
+
+  side: str
+  what: str
+  batch: int
+  attention: str = "cudnn"
+  remat: str = "none"
+  loss: str = "contrastive"
+  scan: bool = False
+
+
+def _ours(what, batch, **how):
+  return Row("salmu_jax", what, batch, **how)
+
+
+def _theirs(what, batch, **how):
+  return Row("open_clip", what, batch, attention="flash", **how)
+
+
+_LIKE_CONFIG = {"remat": "blocks", "scan": True}  # as configs/vit_b16_scratch.py has it
+ROWS = (
+  *[_ours(what, 1024, scan=True) for what in ("image", "text", "captions")],
+  *[_ours("train", batch) for batch in (256, 1024)],
+  _ours("train", 256, attention="plain"),
+  _ours("train on captions", 1024),
+  *[_ours("train", batch, **_LIKE_CONFIG) for batch in (256, 1024, 2048)],
+  *[_ours("train", batch, attention="plain", **_LIKE_CONFIG) for batch in (256, 1024)],
+  _ours("train", 2048, loss="contrastive_ring", **_LIKE_CONFIG),
+  _ours("train on captions", 2048, **_LIKE_CONFIG),
+  *[_theirs(what, 1024) for what in ("image", "text", "captions")],
+  *[_theirs("train", batch) for batch in (256, 1024)],
+  _theirs("train", 2048, remat="blocks"),
+)
