@@ -20,7 +20,7 @@ test: .venv/ready-dev
 
 # Parity with PyTorch, OpenCLIP and transformers, live; `make test` checks against kept goldens.
 test-torch: .venv/ready-torch
-	$(BIN)/python -m pytest -m torch
+	$(BIN)/python -m pytest -m torch --numprocesses=auto --maxprocesses=4 --dist=loadfile
 
 # The steps compiled for TPU slices, without one; in an environment of its own, for JAX looks for a TPU at
 # every start where the compiler is installed.
@@ -43,25 +43,25 @@ lint: .venv/ready-dev
 	@touch $@
 
 .venv/ready: requirements.txt | .venv/made
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -r requirements.txt
 	@touch $@
 
 .venv/ready-dev: requirements.txt requirements-beam.txt requirements-dev.txt | .venv/made
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -r requirements-dev.txt
 	@touch .venv/ready $@
 
 .venv/ready-torch: requirements-torch.txt requirements-torch-nodeps.txt .venv/ready-dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-torch.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-torch-nodeps.txt
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -r requirements-torch.txt
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check --no-deps -r requirements-torch-nodeps.txt
 	@touch $@
 
 .venv/ready-page: requirements-page.txt .venv/ready-dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-page.txt
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -r requirements-page.txt
 	@touch $@
 
 .venv-tpu/ready: requirements.txt requirements-beam.txt requirements-dev.txt requirements-tpu.txt
 	$(PYTHON) -m venv .venv-tpu
-	.venv-tpu/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -r requirements-tpu.txt
+	.venv-tpu/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -r requirements-dev.txt -r requirements-tpu.txt
 	@touch $@
 
 clean:

@@ -1,11 +1,11 @@
 """The smoke benchmark with fewer people and steps, for runs of several processes."""
 
-from configs import smoke
 from salmu_jax import defaults
+from tests import runconfig
 
 
 def get_config(names=""):
-  config = smoke.get_config(names or "finetune")
+  config = runconfig.get_config(names or "finetune")
   config.generate.update(people=8, images_per_person=8, retain_synth=20, retain_joint=4)
   config.generate.update(scenes=60, classes=10, zero_shot_images=2, image_size=32)
   config.attacks.names = ("Relearning", "Gallery")

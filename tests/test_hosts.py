@@ -67,7 +67,7 @@ class Processes:
 
 def begin(workdir, count, devices=1, flags=(), own_flags=()):
   """Starts main.py in `count` processes, with flags for all and, by number, flags of their own."""
-  words = ["tests/hostrun.py", "--config=tests/hostconfig.py", f"--workdir={workdir}", *flags]
+  words = ["main.py", "--config=tests/hostconfig.py", f"--workdir={workdir}", *flags]
   if count > 1:
     words += ["--coordinator=ADDRESS", f"--processes={count}"]
   numbers = [[f"--process={n}"] if count > 1 else [] for n in range(count)]
