@@ -14,9 +14,9 @@ def get_config(names=""):
   config.tensorboard = False
   # Not Adam: it would blow up the rounding of gradients that are zero but for it.
   config.pretrain.optimizer = defaults.optimizer(1e-2, name="sgd")
-  config.pretrain.update(epochs=4.0, batch_size=16, log_every=4, checkpoint_every=8)
+  config.pretrain.update(epochs=2.0, batch_size=16, log_every=4, checkpoint_every=8)
   for run in config.unlearn.values():
     # Many steps, so that there is time to interrupt them.
-    run.update(budget=15.0, batch_size=8, log_every=2, checkpoint_every=8)
+    run.update(budget=10.0, batch_size=8, log_every=2, checkpoint_every=8)
     run.optimizer = defaults.optimizer(1e-3, name="sgd")
   return config
