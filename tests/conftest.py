@@ -15,11 +15,6 @@ import jax
 import pytest
 from absl import flags
 
-# The first of pytest-xdist's workers gets test_hosts, whose processes wait for each other all the
-# time: they take three times as long where they have to share the cores. The others give way.
-if os.environ.get("PYTEST_XDIST_WORKER", "gw0") != "gw0":
-  os.nice(10)
-
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # grain's worker processes read absl flags, which are parsed only under absl.app.
 flags.FLAGS.mark_as_parsed()
@@ -30,6 +25,14 @@ def pytest_collection_modifyitems(items):
   first = ("test_hosts", "test_run", "test_released", "test_notebook")
   place = lambda item: first.index(item.path.stem) if item.path.stem in first else len(first)
   items.sort(key=place)
+
+
+def pytest_runtest_setup(item):
+  """Everything gives way to test_hosts, whose processes wait for each other all the time: where
+  they have to share the cores with another worker's tests, they take three times as long.
+  """
+  if item.path.stem != "test_hosts" and os.nice(0) < 10:
+    os.nice(10)
 
 
 @pytest.fixture(scope="session")
