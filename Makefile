@@ -42,6 +42,7 @@ lint: .venv/ready-dev
 	$(PYTHON) -m venv .venv
 	@touch $@
 
+# Without --no-compile, pip would compile every module of every package. Python compiles those that are imported.
 .venv/ready: requirements.txt | .venv/made
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -r requirements.txt
 	@touch $@

@@ -13,6 +13,7 @@ from salmu_jax import attacks, defaults
 from salmu_jax.benchmark import configuration
 from salmu_jax.errors import InputError
 from salmu_jax.methods import METHODS
+from salmu_jax.models import presets
 from salmu_jax.runtime import sharding
 
 ONE = sharding.make_mesh(jax.devices()[:1])
@@ -200,6 +201,15 @@ def changed(path, value):
 def test_a_wrong_field_is_named_with_what_would_be_right(path, value, message):
   with pytest.raises(InputError, match=message):
     check(changed(path, value))
+
+
+def test_attention_by_cudnn_needs_bfloat16():
+  settings = mini.get_config().model
+  settings.attention = "cudnn"
+  with pytest.raises(InputError, match=r'needs bfloat16.*compute_dtype is "float32"'):
+    presets.check(settings, "gpu")
+  settings.compute_dtype = "bfloat16"
+  presets.check(settings, "gpu")
 
 
 def test_a_method_named_by_flag_is_the_only_one_that_runs():

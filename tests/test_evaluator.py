@@ -98,6 +98,21 @@ def test_similarities_are_the_pairs_cosines_in_row_order(world, results):
   np.testing.assert_allclose(forget["scores"], pair_cosines(world, "forget"), atol=2e-6)
 
 
+def test_a_model_of_cudnns_attention_is_judged_by_the_plain_one(world, results):
+  judge = Evaluator(
+    world.model.clone(attention="cudnn"),  # which does not run on a CPU
+    world.release,
+    world.records,
+    world.words,
+    SETTINGS,
+    sharding.make_mesh(jax.devices()[:1]),
+    kept=None,
+    zero_shot_set=None,
+  )
+  expected = results["efficacy"]["1.2_AssocStr"]["scores"]
+  np.testing.assert_allclose(judge.similarities(world.params, "forget"), expected, atol=1e-6)
+
+
 def test_retrieval_ranks_equal_loops_over_the_drawn_gallery(world, results):
   table = releases.columns(world.release, "forget")
   retain = releases.columns(world.release, "retain_synth")["text"][1:]

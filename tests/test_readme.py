@@ -12,6 +12,7 @@ import pytest
 
 from configs import methods
 from experiments import tabulate
+from experiments.accelerator import measure as accelerator
 from experiments.baselines import cut, space, study
 from experiments.baselines import tabulate as baselines
 from experiments.published import readings
@@ -27,6 +28,20 @@ README = (ROOT / "README.md").read_text()
 @pytest.mark.parametrize("path", tabulate.SECTIONS, ids=lambda path: path.parent.name)
 def test_the_tables_are_what_the_kept_results_say(path):
   assert tabulate.filled(path) == path.read_text()
+
+
+def test_what_did_not_fit_a_card_is_in_the_table(tmp_path):
+  record = json.loads(accelerator.RESULTS.read_text())
+  own = [row for row in record["rows"] if row["side"] == "salmu_jax"]
+  full = next(row for row in own if row["what"] == "train")
+  for name in ("rate", "flops_a_second", "gib", "seconds", "seconds_to_first"):
+    del full[name]
+  full["out_of_memory"] = True
+  record["sides"]["salmu_jax"]["device"] = "a card without a data sheet"
+  path = tmp_path / "results.json"
+  path.write_text(json.dumps(record))
+  text = accelerator.section(path)
+  assert text.count("out of memory") == 1 and "that of the data sheet unknown" in text
 
 
 def test_a_reading_that_comes_close_is_named_in_the_table(tmp_path):

@@ -1,4 +1,4 @@
-"""ViT-B/16 on one GPU, beside OpenCLIP on the same: python -m experiments.accelerator.measure
+"""ViT-B/16 on one GPU, beside OpenCLIP on the same kind: python -m experiments.accelerator.measure
 WORKDIR
 
 Embeddings and pretraining steps in bfloat16, by batch size, attention, recomputation and loss.
@@ -11,6 +11,7 @@ CUDA and open_clip. Writes results.json row by row; a row that is there is not m
 """
 
 import argparse
+import importlib
 import json
 import os
 import pathlib
@@ -20,13 +21,16 @@ import sys
 import time
 
 from experiments.accelerator.rows import PRESET, ROWS, UNIT, Row
+from experiments.embed_speed.measure import captions
 from salmu_jax.models import flops
 from salmu_jax.models.presets import PRESETS
 from salmu_jax.report import markdown as md
 from salmu_jax.runtime import files
 
 RESULTS = pathlib.Path(__file__).parent / "results.json"
-SIDES = ("salmu_jax", "open_clip")
+# Side of a Row -> the module that does its work.
+SIDES = {"salmu_jax": "ours", "open_clip": "theirs"}
+OURS, THEIRS = SIDES
 CAPTIONS = 8192
 SIDE = 8192  # of the square product
 TURNS, SECONDS = 3, 1.0  # turns that count, of each row, and how long each is to last at least
@@ -51,12 +55,7 @@ def measure_side(name, workdir, results):
   """Measures the rows of a side that are not in the results yet."""
   # Before JAX starts: nearly all of the device, for rows that need it.
   os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.95")
-  from experiments.embed_speed.measure import captions
-
-  if name == "salmu_jax":
-    from experiments.accelerator import ours as side
-  else:
-    from experiments.accelerator import theirs as side
+  side = importlib.import_module(f"experiments.accelerator.{SIDES[name]}")
   record = files.read_json(results) if results.exists() else {"sides": {}, "rows": []}
   known = [{key: row[key] for key in Row._fields} for row in record["rows"]]
   rows = [row for row in ROWS if row.side == name and row._asdict() not in known]
@@ -76,7 +75,7 @@ def measure_side(name, workdir, results):
 
 
 def measure_row(side, row, tokens):
-  """Rate, memory and share of the peak of one row; only `out_of_memory` where it does not fit."""
+  """What one row took: rates, memory, seconds; only `out_of_memory` where it does not fit."""
   try:
     began = time.perf_counter()
     call, memory = side.make(row, tokens)
@@ -127,48 +126,56 @@ def section(path=RESULTS):
   own, other = (record["sides"][side] for side in SIDES)
   lines = [
     ["", "batch", "attention", "recomputed", "loss", "salmu_jax", "OpenCLIP", "ratio", "GiB",
-     "OpenCLIP's", "share of peak", "of the card's"],
+     "OpenCLIP's GiB", "share of a square product", "share of the data sheet"],
     ["---", "---:", "---", "---", "---", *["---:"] * 7],
   ]  # fmt: skip
-  rates = own["peak_flops_a_second"], flops.PEAKS[own["device"]]
+  peaks = own["peak_flops_a_second"], flops.PEAKS.get(own["device"])
   for row in _in_order(record["rows"]):
-    same = _same(row, record["rows"])
-    cells = [f"{row['rate']:,.0f}", *([""] * 2 if same is None else _beside(row, same))]
-    cells += [_number(row["gib"]), _number(same and same["gib"])]
-    whole = row["what"] in ("image", "text", "train")
-    cells += [f"{row['flops_a_second'] / rate:.0%}" if whole else "" for rate in rates]
     how = [row["attention"], row["remat"], row["loss"] if row["what"].startswith("train") else ""]
-    lines.append([UNIT[row["what"]], f"{row['batch']:,}", *how, *cells])
+    same = _same(row, record["rows"])
+    lines.append([UNIT[row["what"]], f"{row['batch']:,}", *how, *_cells(row, same, peaks)])
   versions = {**own["versions"], **other["versions"]}
-  peaks = [f"{rate / 1e12:.0f} TFLOP/s" for rate in rates]
+  product, sheet = (f"{peak / 1e12:.0f} TFLOP/s" if peak else "unknown" for peak in peaks)
   return (
     f"{md.table(lines)}\nViT-B/16 in bfloat16 on one {own['device']}, with jax {versions['jax']}; "
     f"OpenCLIP {versions['open_clip']} with torch {versions['torch']} on a card of the same kind. "
-    "Shares count the products of matrices once, at the full context, against a square product in "
-    f"the same process ({peaks[0]}) and the card's data sheet ({peaks[1]}).\n"
+    "Shares count the products of matrices once, at the full context. The rate of a square product "
+    f"in the same process is {product}, that of the data sheet {sheet}.\n"
   )
 
 
 def _in_order(rows):
   """Our own rows, in the order of ROWS."""
   by_row = {Row(**{key: row[key] for key in Row._fields}): row for row in rows}
-  return [by_row[row] for row in ROWS if row.side == SIDES[0] and row in by_row]
+  return [by_row[row] for row in ROWS if row.side == OURS and row in by_row]
 
 
 def _same(row, rows):
   """OpenCLIP's row of the same work, or None; it trains on captions at the full context."""
   what = "train" if row["what"].startswith("train") else row["what"]
-  keys = {"side": SIDES[1], "what": what, "batch": row["batch"], "remat": row["remat"]}
+  keys = {"side": THEIRS, "what": what, "batch": row["batch"], "remat": row["remat"]}
   found = [other for other in rows if all(other[key] == keys[key] for key in keys)]
   return found[0] if found else None
 
 
-def _beside(row, same):
-  return f"{same['rate']:,.0f}", f"{row['rate'] / same['rate']:.2f}"
+def _cells(row, same, peaks):
+  """The rates of both sides, their ratio, the memory of both, and our own shares of the peaks."""
+  ran = "rate" in row
+  ratio = f"{row['rate'] / same['rate']:.2f}" if ran and same and "rate" in same else ""
+  # Ours does less than what is counted where texts are cut.
+  whole = ran and row["what"] in ("image", "text", "train")
+  shares = [f"{row['flops_a_second'] / peak:.0%}" if whole and peak else "" for peak in peaks]
+  return [_rate(row), _rate(same), ratio, _gib(row), _gib(same), *shares]
 
 
-def _number(value):
-  return "" if value is None else f"{value:.1f}"
+def _rate(row):
+  if row is None:
+    return ""
+  return f"{row['rate']:,.0f}" if "rate" in row else "out of memory"
+
+
+def _gib(row):
+  return f"{row['gib']:.1f}" if row and row.get("gib") else ""
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from experiments.accelerator.rows import PRESET
 from salmu_jax import train
 from salmu_jax.data import images
 from salmu_jax.evaluate import embeddings
-from salmu_jax.models import clip, lengths
+from salmu_jax.models import clip
 from salmu_jax.models.presets import PRESETS
 from salmu_jax.runtime import sharding
 from salmu_jax.train import optimizers
@@ -30,17 +30,18 @@ def make(row, captions):
   )
   mesh = sharding.make_mesh(jax.devices()[:1])
   params = train.init_params(model, 0, mesh)
-  batch = sharding.put_batch(_batch(row, model.sizes, captions), mesh)
+  rows = _rows(row, model.sizes, captions)
   if row.what.startswith("train"):
-    return _step(row, model, params, mesh, batch, captions)
+    return _step(row, model, params, mesh, rows, captions)
   method = clip.CLIP.encode_image if row.what == "image" else clip.CLIP.encode_text
   read = images.normalise if row.what == "image" else lambda tokens: tokens
   encode = jax.jit(lambda p, x: model.apply({"params": p}, read(x), method=method))
   if row.what == "captions":
     whole = lambda tokens: np.asarray(encode(params, tokens))
     return lambda: embeddings.embed_texts(whole, captions, row.batch), lambda: None
-  encode = encode.lower(params, batch[row.what]).compile()
-  return lambda: encode(params, batch[row.what]), lambda: _gib(encode)
+  batch = sharding.put_batch(rows[row.what], mesh)
+  encode = encode.lower(params, batch).compile()
+  return lambda: encode(params, batch), lambda: _gib(encode)
 
 
 def wait(made):
@@ -60,7 +61,7 @@ def about():
   return {"device": jax.devices()[0].device_kind, "versions": {"jax": jax.__version__}}
 
 
-def _batch(row, sizes, captions):
+def _rows(row, sizes, captions):
   rng, size = np.random.default_rng(0), sizes.image_size
   drawn = rng.integers(len(captions), size=row.batch)
   full = rng.integers(0, sizes.vocab_size, (row.batch, sizes.context_length), np.int32)
@@ -70,16 +71,16 @@ def _batch(row, sizes, captions):
   }
 
 
-def _step(row, model, params, mesh, batch, captions):
+def _step(row, model, params, mesh, rows, captions):
   tx = optimizers.make_optimizer(optimizers.settings(1e-5, weight_decay=0.1), 10**6)
   objective = train.OBJECTIVES[row.loss](mesh)
   jitted = lambda groups: train.jitted_pretrain_step(model, tx, mesh, objective, groups=groups)
-  cut = row.what == "train on captions"
-  groups = lengths.choose_each({"text": captions}, row.batch, 1) if cut else None
-  if groups and not lengths.fit({"text": np.asarray(batch["text"])}, groups):
+  texts = (lambda: {"text": captions}) if row.what == "train on captions" else None
+  batches, _, short = train.cutting_step(jitted, mesh, texts, row.batch)
+  if texts and next(batches(iter([rows]))).whole:
     raise ValueError("The drawn captions do not fit their groups. Draw others.")
-  state = [train.start_state(params, tx, mesh)]
-  step = jitted(groups).lower(state[0], batch).compile()
+  state, batch = [train.start_state(params, tx, mesh)], sharding.put_batch(rows, mesh)
+  step = short.lower(state[0], batch).compile()
 
   def call():
     # The state is donated: what is passed in is gone afterwards.

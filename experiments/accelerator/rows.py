@@ -2,16 +2,12 @@
 
 from typing import NamedTuple
 
+from experiments.embed_speed import measure as embed_speed
+
 PRESET = "vit_b16"
 # Every batch is on the device before the clock runs, except for "captions", which go from the host
 # and back as in an evaluation.
-UNIT = {
-  "image": "images/s",
-  "text": "texts/s that fill the context",
-  "captions": "captions/s",
-  "train": "pairs/s in training",
-  "train on captions": "pairs/s in training on captions",
-}
+UNIT = {**embed_speed.UNIT, "train on captions": "pairs/s in training on captions"}
 
 
 class Row(NamedTuple):

@@ -8,7 +8,7 @@ from salmu_jax.data import images
 
 torch = openclip.torch
 OUT_OF_MEMORY = (torch.OutOfMemoryError,)
-DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+DEVICE = "cuda"
 
 
 def make(row, captions):
@@ -46,12 +46,7 @@ def make(row, captions):
 
 def _step(model, picture, tokens):
   loss_of = openclip.open_clip.ClipLoss()
-  decayed = [p for p in model.parameters() if p.ndim >= 2]
-  others = [p for p in model.parameters() if p.ndim < 2]
-  optimizer = torch.optim.AdamW(
-    [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}],
-    lr=1e-5, betas=(0.9, 0.98), eps=1e-6, fused=True,
-  )  # fmt: skip
+  optimizer = openclip.adamw(model, 1e-5, 0.1, fused=True)
   compiled = torch.compile(model)
 
   def call():

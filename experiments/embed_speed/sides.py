@@ -88,11 +88,7 @@ def theirs(sizes, tensors, inputs, batch):
   pixels = torch.from_numpy(inputs["image"])
   tokens = {name: torch.from_numpy(inputs[name].astype(np.int64)) for name in ("text", "captions")}
   loss_of = openclip.open_clip.ClipLoss()
-  groups = [
-    {"params": [p for p in model.parameters() if p.ndim >= 2], "weight_decay": DECAY},
-    {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},
-  ]
-  optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.98), eps=1e-6)
+  optimizer = openclip.adamw(model, RATE, DECAY)
 
   def picture(pixels):
     return (pixels.permute(0, 3, 1, 2).float() / 255 - mean) / std

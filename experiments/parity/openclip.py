@@ -77,6 +77,20 @@ def model(tensors, config=None):
   return network.eval()
 
 
+def adamw(model, learning_rate, weight_decay, **options):
+  """PyTorch's AdamW with the settings of `salmu_jax.train.optimizers.settings`.
+
+  Args:
+    model: whose parameters it moves. learning_rate, weight_decay: its settings.
+    options: further arguments of `torch.optim.AdamW`.
+  """
+  groups = [
+    {"params": [p for p in model.parameters() if p.ndim >= 2], "weight_decay": weight_decay},
+    {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},
+  ]
+  return torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98), eps=1e-6, **options)
+
+
 @torch.inference_mode()
 def embed(model, images, tokens):
   """images (B, S, S, 3) normalised, tokens (B, L) -> unit image and text rows, logits (B, B)."""

@@ -57,6 +57,7 @@ class Evaluator:
     self._release, self._tokenizer, self._settings, self._mesh = release, tokenizer, settings, mesh
     self._kept, self._zero_shot, self._threads = kept, zero_shot_set, threads
     self._size, self._quick_gelu = model.sizes.image_size, model.sizes.quick_gelu
+    # Whatever a model was trained with, it is judged by the same arithmetic.
     model = model.clone(dtype=jnp.dtype(settings.compute_dtype), attention="plain")
     self.tables = {s: releases.columns(release, s) for s in splits.judged()}
     self._records = records

@@ -86,7 +86,7 @@ def _norm(name, dtype):
 def _gelu(x):
   """The exact GELU, computed in float32.
 
-  By erf, as in PyTorch; JAX's own goes through erfc, whose forward pass takes over twice as long.
+  By erf, as in PyTorch; JAX's own goes through erfc, which is slower.
   """
   wide = x.astype(jnp.float32)
   return (wide * (0.5 + 0.5 * jax.lax.erf(wide * np.float32(np.sqrt(0.5))))).astype(x.dtype)
