@@ -14,7 +14,7 @@ from experiments.parity import measure as parity
 from experiments.pretraining import study as pretraining
 from experiments.published import readings
 from experiments.scaling import measure as scaling
-from experiments.speed import evaluation, inputs, loss, step
+from experiments.speed import evaluation, inputs, loss, memory, step
 from salmu_jax.report import published_table
 from salmu_jax.results import metrics_table
 from salmu_jax.runtime import files
@@ -59,6 +59,7 @@ SECTIONS = {
     "evaluation": evaluation.section,
     "inputs": inputs.section,
     "loss": loss.section,
+    "memory": memory.section,
   },
 }
 # Module -> the kept scores of the Compromised that the runs of its study start from.

@@ -77,9 +77,9 @@ def main(argv=None):
 class Data:
   """The release, the weights, and the project's evaluator."""
 
-  def __init__(self, workdir):
+  def __init__(self, workdir, sizes=DATA):
     config = mini.get_config("finetune")
-    config.generate.update(DATA)
+    config.generate.update(sizes)
     generator.generate(config.generate, 0, workdir / "release")
     self.release = releases.open_release(workdir / "release")
     self.records = records.build(self.release, workdir / "records")
