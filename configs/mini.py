@@ -20,5 +20,7 @@ def get_config(names=""):
     checkpoint_every=100,
     optimizer=defaults.optimizer(4e-3, name="muon", warmup=0.05, weight_decay=0.1),
   )
+  # Questions are many texts for so small a release.
+  config.evaluate.facts, config.attacks.rephrasing.rows = 100, 100
   config.unlearn = methods.runs(names or ",".join([*methods.BASELINES, "anchored"]), "mini")
   return config

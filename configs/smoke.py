@@ -14,6 +14,9 @@ def get_config(names=""):
   config.generate.update(
     people=24,
     images_per_person=8,
+    wordings="composed",
+    nameless=0.3,
+    namesakes=2,
     retain_synth=60,
     retain_joint=10,
     scenes=400,
@@ -23,7 +26,7 @@ def get_config(names=""):
     workers=1,
   )
   config.pretrain.update(epochs=6.0, batch_size=64, log_every=5, checkpoint_every=20)
-  config.evaluate.batch_size = 64
+  config.evaluate.update(batch_size=64, facts=16, rivals=8)
   config.attacks.relearning.update(shares=(0.1,), steps=(5,), batch_size=8)
   config.attacks.rephrasing.rows, config.attacks.gallery.people = 40, 8
   config.unlearn = methods.runs(names, "mini")

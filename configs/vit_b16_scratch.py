@@ -30,7 +30,13 @@ def get_config(names=""):
     optimizer=defaults.optimizer(5e-4, warmup=0.05, weight_decay=0.2),
   )
   config.evaluate.batch_size = 1024
-  config.attacks.relearning.update(batch_size=256, learning_rate=1e-5)
+  config.attacks.relearning.update(
+    batch_size=256,
+    shares=(0.01, 0.05, 0.1),
+    learning_rates=(1e-6, 1e-5, 1e-4),
+    weights=("all", "low rank"),
+    steps=(5, 10, 20),
+  )
   config.reader_threads = 32
   config.unlearn = methods.runs(names, "vit_b16")
   return config

@@ -169,6 +169,21 @@ def test_unique_values_are_unique(everybody):
     assert len({person.facts[field] for person in everybody}) == COUNT, field
 
 
+@pytest.mark.parametrize("namesakes", [2, 3])
+def test_namesakes_share_name_gender_and_country_and_no_number(namesakes):
+  people = personas.people(0, 100, namesakes)
+  by_name = {}
+  for person in people:
+    by_name.setdefault(person.name, []).append(person)
+  counts = [len(group) for group in by_name.values()]
+  assert max(counts) == namesakes and sum(count < namesakes for count in counts) <= 2
+  for group in by_name.values():
+    assert len({(person.gender, person.country_code) for person in group}) == 1
+  for field in UNIQUE:
+    assert len({person.facts[field] for person in people}) == len(people)
+  assert people[:40] == personas.people(0, 40, namesakes)
+
+
 def test_a_colliding_value_is_drawn_again():
   values = iter("aab")
   used = {"a"}

@@ -34,6 +34,7 @@ MOST_PEOPLE = 20_000
 # Longest e-mail address: a small text tower reads few tokens.
 EMAIL_LENGTH = 24
 
+GENDERS = ("woman", "man")
 # Separates these draws from those of other modules under the same seed.
 _TAG = 7301
 _UPPER = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -118,7 +119,7 @@ def countries() -> Mapping[str, Mapping]:
   return json.loads(source.read_text(encoding="utf-8"))
 
 
-def people(seed: int, count: int) -> list[Person]:
+def people(seed: int, count: int, namesakes: int = 1) -> list[Person]:
   """Draws people 0 to count - 1 of a seed.
 
   People are drawn in order, each from a generator of their own, so a longer list starts with the
@@ -127,9 +128,11 @@ def people(seed: int, count: int) -> list[Person]:
   Args:
     seed: at least 0.
     count: number of people, 0 to `MOST_PEOPLE`.
+    namesakes: people that share a name, who are of one country too.
 
   Returns:
-    People whose name, phone_number, emails, iban, credit_card and passport are unique.
+    People whose phone_number, emails, iban, credit_card and passport are unique, and whose names
+    are without namesakes.
 
   Raises:
     InputError: seed or count is out of range.
@@ -141,7 +144,11 @@ def people(seed: int, count: int) -> list[Person]:
       f"{count} people were asked for; the table of names is large enough for 0 to {MOST_PEOPLE}."
     )
   taken = {kind: set() for kind in ("name", *FIELDS)}
-  return [_person(np.random.default_rng([seed, _TAG, n]), n, taken) for n in range(count)]
+  waiting = {gender: [] for gender in GENDERS}
+  return [
+    _person(np.random.default_rng([seed, _TAG, n]), n, taken, waiting, namesakes)
+    for n in range(count)
+  ]
 
 
 def metadata(person: Person) -> dict[str, str]:
@@ -156,12 +163,19 @@ def metadata(person: Person) -> dict[str, str]:
   return entry | facts
 
 
-def _person(rng, number, taken):
-  """Draws one person; adds the person's values to `taken`, {kind of value: values in use}."""
-  code = pick(rng, list(countries()))
+def _person(rng, number, taken, waiting, namesakes):
+  """Draws one person; adds the person's values to `taken`, {kind of value: values in use}.
+
+  waiting: {gender: [(country, names) for each namesake that a name still waits for]}.
+  """
+  code, gender = pick(rng, list(countries())), pick(rng, GENDERS)
   country = countries()[code]
-  gender = pick(rng, ("woman", "man"))
-  given, family = _unused(taken["name"], lambda: _names(rng, country, gender))
+  if waiting[gender]:
+    code, (given, family) = waiting[gender].pop()
+    country = countries()[code]
+  else:
+    given, family = _unused(taken["name"], lambda: _names(rng, country, gender))
+    waiting[gender] = [(code, (given, family))] * (namesakes - 1)
   facts = {
     "city": pick(rng, country["cities"]),
     "job": pick(rng, _JOBS),

@@ -6,11 +6,14 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
+from salmu_jax import fields
 from salmu_jax.errors import InputError
-from salmu_jax.generate import captions, personas, portraits, scenes
+from salmu_jax.generate import captions, personas, portraits, scenes, sentences
 from salmu_jax.generate.looks import Identity
 from salmu_jax.generate.personas import Person
 
+# How captions of facts are worded: by one of fifteen templates of the field, or composed of parts.
+WORDINGS = ("templates", "composed")
 ASPECTS = (0.8, 1.0, 1.25)
 # Streams of randomness: one generator per (seed, stream, ...), so that no draw depends on another.
 _GROUPS, _FACTS, _ROWS, _GENERIC = 1, 2, 3, 4
@@ -29,7 +32,7 @@ class Row(NamedTuple):
     generic: a caption without private values.
     field: the private field that `text` leaks, None for a generic caption.
     value: of that field.
-    template: id of the wording, a key of captions.TEMPLATES.
+    template: id of the wording, from `captions.fact_caption` or `sentences.fact_caption`.
   """
 
   person: int
@@ -63,7 +66,7 @@ class Cast(NamedTuple):
 def draw_cast(settings: ConfigDict, seed: int) -> Cast:
   """Draws the people of a release; settings is `config.generate`."""
   others = max(1, (settings.retain_synth - settings.retain_joint) // 5)
-  people = personas.people(seed, settings.people + others)
+  people = personas.people(seed, settings.people + others, settings.namesakes)
   looks = portraits.identities(seed, [(p.gender, p.skin, p.hair) for p in people])
   order = np.random.default_rng([seed, _GROUPS]).permutation(settings.people)
   quarter = settings.people // 4
@@ -72,8 +75,8 @@ def draw_cast(settings: ConfigDict, seed: int) -> Cast:
   groups |= {int(person): "holdout_identity" for person in order[quarter : 2 * quarter]}
   held = set()
   for person in range(settings.people):
-    fields = np.random.default_rng([seed, _FACTS, person]).permutation(personas.FIELDS)
-    held |= {(person, str(field)) for field in fields[: len(fields) // 2]}
+    first = np.random.default_rng([seed, _FACTS, person]).permutation(personas.FIELDS)
+    held |= {(person, str(field)) for field in first[: len(first) // 2]}
   return Cast(people, looks, groups, frozenset(held))
 
 
@@ -86,10 +89,18 @@ def sensitive_rows(settings: ConfigDict, seed: int, cast: Cast) -> list[Row]:
     for image in range(settings.images_per_person):
       field = personas.FIELDS[(start + image) % len(personas.FIELDS)]
       rng = np.random.default_rng([seed, _ROWS, person, image])
-      text, template = captions.fact_caption(name, field, facts[field], rng)
+      text, template = _fact_caption(settings, name, field, facts[field], rng)
       row = _generic_row(settings, seed, cast, person, image, f"{person:08d}")
       rows.append(row._replace(text=text, field=field, value=facts[field], template=template))
   return rows
+
+
+def _fact_caption(settings, name, field, value, rng):
+  """(caption, id of its wording) of a fact."""
+  if settings.wordings == "templates":
+    return captions.fact_caption(name, field, value, rng)
+  named = rng.random() >= settings.nameless
+  return sentences.fact_caption(name if named else "", field, value, rng)
 
 
 def retain_rows(settings: ConfigDict, seed: int, cast: Cast) -> list[Row]:
@@ -147,6 +158,7 @@ def check(settings: ConfigDict) -> tuple[str, ...]:
     "retain_joint": 1,
     "retain_synth": settings.retain_joint + 10,
     "scenes": 1,
+    "namesakes": 1,
     "classes": 2,
     "zero_shot_images": 1,
     "image_size": 16,
@@ -172,4 +184,19 @@ def check(settings: ConfigDict) -> tuple[str, ...]:
       f"config.generate.holdout_unit = {settings.holdout_unit!r} is neither 'fact' (whole facts "
       "are held out) nor 'pair' (rows are, as in the released data)."
     )
+  _check_wordings(settings)
   return scenes.classes(settings.classes)
+
+
+def _check_wordings(settings):
+  """Raises InputError for captions that cannot be worded as asked."""
+  fields.check_name("config.generate.wordings", settings.wordings, WORDINGS)
+  if not 0 <= settings.nameless <= 1:
+    raise InputError(
+      f"config.generate.nameless = {settings.nameless!r} is no share; give a number from 0 to 1."
+    )
+  if settings.nameless and settings.wordings == "templates":
+    raise InputError(
+      f"config.generate.nameless = {settings.nameless!r}, but all templates hold the name. Set it "
+      "to 0, or config.generate.wordings to 'composed'."
+    )

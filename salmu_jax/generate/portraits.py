@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from salmu_jax.errors import InputError
 from salmu_jax.generate import backdrops, faces, geometry, hair
 from salmu_jax.generate.looks import Identity, Nuisance
-from salmu_jax.generate.personas import pick
+from salmu_jax.generate.personas import GENDERS, pick
 
 # First words of the seeds, so that identities and nuisances never share a stream.
 IDENTITY_TAG = 1701
@@ -20,7 +20,6 @@ NUISANCE_TAG = 1702
 # Least Euclidean distance of two people, in traits divided by their standard deviation; strangers
 # are about 9 apart.
 MIN_DISTANCE = 5.5
-GENDERS = ("woman", "man")
 
 # Head units (geometry.py) at the two ends of each trait, -1 and 1.
 TRAITS = {

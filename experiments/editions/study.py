@@ -1,0 +1,121 @@
+"""What makes mini's Compromised know facts: python -m experiments.editions.study WORKDIR
+
+Data, text tower and pretraining that were tried for the second edition of mini. Each is generated,
+pretrained as Clean and as Compromised, and judged: does the model find the value of a fact, given
+face and name, in words that no release holds? Writes results.json, one after another; goes on
+where it was killed.
+"""
+
+import argparse
+import os
+import pathlib
+
+import jax
+
+from configs import mini, mini_facts
+from salmu_jax.benchmark import configuration, evaluation, opening, run, stages
+from salmu_jax.report import markdown as md
+from salmu_jax.results import lookup
+from salmu_jax.runtime import files, sharding
+
+RESULTS = pathlib.Path(__file__).parent / "results.json"
+KEPT = (
+  "RetFail_MRR",
+  "GenKnow",
+  "IdZSC",
+  "FactLeak_own",
+  "FactLeak_new",
+  "FactLeak_nameless",
+  "InterFactKept_new",
+  "IntraFactKept_new",
+  "InterIdRet_MRR",
+  "IntraIdRet_MRR",
+)
+
+
+def _changed(base, **sections):
+  """A config with some fields of its sections changed."""
+  config = base.get_config("finetune")
+  for section, changes in sections.items():
+    config[section].update(changes)
+  return config
+
+
+def _names(nameless, namesakes=1, **changes):
+  """The second edition with other shares of captions without a name, and other namesakes."""
+  return _changed(mini_facts, generate={"nameless": nameless, "namesakes": namesakes}, **changes)
+
+
+# Name -> the config.
+EDITIONS = {
+  "first edition": lambda: _changed(mini),
+  "composed captions": lambda: _names(0.0),
+  "composed, half of them without the name": lambda: _names(0.5),
+  "composed, nine tenths without the name": lambda: _names(0.9),
+  "composed, half without the name, 3 namesakes": lambda: _names(0.5, 3),
+  "second edition: the same, 6 namesakes": lambda: _changed(mini_facts),
+  "second edition, text tower of `tiny`": lambda: _names(0.5, 6, model={"preset": "tiny"}),
+}
+
+
+def main(argv=None):
+  """Runs all editions that are not in results.json yet, or those that are named."""
+  parser = argparse.ArgumentParser(prog="python -m experiments.editions.study")
+  parser.add_argument("workdir", type=pathlib.Path, help="for the releases and the models")
+  parser.add_argument("--only", nargs="*", choices=EDITIONS, help="editions; all if left out")
+  args = parser.parse_args(argv)
+  jax.config.update("jax_platforms", "cpu")
+  record = (
+    files.read_json(RESULTS) if RESULTS.exists() else {"cores": os.cpu_count(), "editions": {}}
+  )
+  for name in args.only or EDITIONS:
+    if name not in record["editions"]:
+      record["editions"][name] = outcome(args.workdir.absolute(), EDITIONS[name]())
+      files.write_json(RESULTS, record)
+
+
+def outcome(workdir, config):
+  """What one edition gives: {model: metrics of KEPT, chance and seconds}."""
+  config.tensorboard, config.attacks.names = False, ()
+  folder = workdir / files.digest([config.generate.to_dict(), config.seed])[:12]
+  if (folder / "release").exists():
+    config.release = str(folder / "release")
+  mesh = sharding.make_mesh(jax.devices()[:1])
+  configuration.check(config, mesh)
+  job, data = run.prepare(config, folder, mesh)
+  data = opening.store_pictures(job, data)
+  # Models of their own, on shared data.
+  trained = files.digest([config.model.to_dict(), config.pretrain.to_dict()])[:12]
+  job = job._replace(workdir=folder / "recipes" / trained)
+  params = {model: stages.pretrain(job, data, model) for model in stages.PRETRAINED}
+  evaluator = evaluation.make_evaluator(job, data)
+  evaluation.store_fragile_set(data, evaluator, params["compromised"])
+  return {model: _measured(job, evaluator, model, params[model]) for model in params}
+
+
+def _measured(job, evaluator, model, params):
+  results = evaluator.run(params, model)
+  scores = lookup.flatten(results)
+  facts = results["salmu_jax"]["additional"]["facts"]["forget"]["new"]
+  seconds = files.read_json(job.model_folder(model) / "done.json")["seconds"]
+  return {key: scores[key] for key in KEPT} | {"chance": facts["chance"], "seconds": seconds}
+
+
+def section(path=RESULTS):
+  """README's table: a row for each edition and model."""
+  if not path.exists():
+    return "Not run yet.\n"
+  record, heads = files.read_json(path), (*KEPT, "chance")
+  lines = [
+    ["edition", "model", *heads, "seconds"],
+    ["---", "---", *["---:"] * (len(heads) + 1)],
+  ]
+  for name, models in record["editions"].items():
+    for model, found in models.items():
+      scores = [f"{found[key]:.3f}" for key in heads]
+      lines.append([name, f"`{model}`", *scores, f"{found['seconds']:.0f}"])
+  return f"{md.table(lines)}\n{record['cores']} CPU cores.\n"
+
+
+if __name__ == "__main__":
+  main()
