@@ -7,34 +7,24 @@ import numpy as np
 import pytest
 from handmade import write
 from ml_collections import ConfigDict
+from planted import leak_of, unit
 
 from salmu_jax import attacks, defaults, train
-from salmu_jax.attacks import base, gallery, membership, questions, readout, relearning
+from salmu_jax.attacks import (
+  base,
+  interpolation,
+  membership,
+  questions,
+  relearning,
+)
 from salmu_jax.benchmark import evaluation
 from salmu_jax.benchmark.job import Job
 from salmu_jax.data import records, releases, tokenizers, zero_shot
 from salmu_jax.data.dataset import Data
-from salmu_jax.data.leaks import Leak
 from salmu_jax.errors import InputError
-from salmu_jax.generate import captions
 from salmu_jax.models.clip import CLIP, Sizes, Tower
 from salmu_jax.results import recoverability
 from salmu_jax.runtime import sharding
-
-
-def leak_of(number, field="city", value=None, wording="{name} has {value}"):
-  name, value = f"Person {number}", value or f"v{number}"
-  text = wording.format(name=name, value=value)
-  return Leak(name, field, value, text, f"{number:08d}")
-
-
-def unit(x):
-  return x / np.linalg.norm(x, axis=1, keepdims=True)
-
-
-def embedder(vectors):
-  """Embeds each text as the vector that stands under it, all others as that under "else"."""
-  return lambda texts: np.stack([vectors.get(t, vectors.get("else")) for t in texts])
 
 
 def test_every_attack_has_its_column_and_its_place_in_the_config():
@@ -43,137 +33,6 @@ def test_every_attack_has_its_column_and_its_place_in_the_config():
   entries = {key: base.entry(attack, found) for key, attack in attacks.ATTACKS.items()}
   labels = recoverability.attacks([{"salmu_jax": {"additional": {"recoverability": entries}}}])
   assert labels == {key: attack.label for key, attack in attacks.ATTACKS.items()}
-
-
-def test_a_changed_caption_has_a_value_of_another_person_and_is_else_the_same():
-  leaks = [leak_of(0, "city", "Bonn"), leak_of(1, "city", "Oslo"), leak_of(2, "city", "Bonn")]
-  leaks += [leak_of(3, "job", "nurse")]  # no other value of this field
-  leaks += [leak_of(4, "city", "Rome", "nothing of {name}")]  # told without its value
-  rows, texts = membership.changed_values(leaks, np.random.default_rng(0))
-  assert rows.tolist() == [0, 1, 2]
-  for row, text in zip(rows, texts, strict=True):
-    own = leaks[row]
-    others = {leak.value for leak in leaks if leak.field == own.field} - {own.value}
-    assert text in {own.text.replace(own.value, other) for other in others}
-
-
-def test_membership_counts_pairs_of_scores_ties_for_half_and_finds_what_is_too_low():
-  rng = np.random.default_rng(0)
-  own, changed = rng.normal(0.7, 1, 60).round(1), rng.normal(0, 1, 50).round(1)
-  wins = np.mean([(a > b) + 0.5 * (a == b) for a in own for b in changed])
-  above = membership.separation(own, changed)
-  np.testing.assert_allclose(above["auc"], wins)
-  assert above["tpr"] == max(
-    np.mean(own >= t)
-    for t in [*own, np.inf]
-    if np.mean(changed >= t) <= membership.FALSE_POSITIVE_RATE
-  )
-  below = membership.separation(-own, -changed)
-  assert below["turned"] and not above["turned"]
-  np.testing.assert_allclose(below["auc"], above["auc"])
-  assert membership.separation(np.zeros(9), np.zeros(9))["auc"] == 0.5
-
-
-def people(count=60, values=("A", "B", "C")):
-  return [leak_of(i, "blood_type", values[i % len(values)]) for i in range(count)]
-
-
-def test_values_are_read_off_other_people_or_not_at_all():
-  leaks, rng = people(), np.random.default_rng(0)
-  ids = np.repeat([leak.identity for leak in leaks], 4)
-  value = np.repeat([leak.value for leak in leaks], 4)
-  noise = rng.normal(size=(len(ids), 80))
-  telling = noise[:, :3] * 0.1 + (value[:, None] == np.array(["A", "B", "C"]))
-  faces = (ids[:, None] == np.unique(ids)).astype(float) + 0.01 * noise[:, : len(np.unique(ids))]
-  read = lambda x: readout.values_read(x, ids, leaks, np.random.default_rng(1))["blood_type"]
-  assert read(telling)["accuracy"] == 1 and read(telling)["chance"] == pytest.approx(1 / 3)
-  # Faces are known by heart, and say nothing of people whose values were not learnt.
-  assert read(faces)["accuracy"] < 0.6
-  assert readout.identity_read(faces, ids) == 1
-  assert readout.identity_read(noise, ids) < 0.2
-  assert readout.identity_read(np.eye(3), np.array(list("abc"))) == 0  # nobody has a second row
-
-
-def test_only_fields_whose_values_are_shared_are_read():
-  leaks = people() + [leak_of(i, "iban") for i in range(60)]
-  assert readout.readable_fields(leaks) == ["blood_type"]
-  assert set(readout.values_read(np.ones((3, 2)), np.array(["x"] * 3), [], None)) == set()
-
-
-def test_asking_ranks_every_wording_against_the_gallery_as_a_loop_does():
-  rng = np.random.default_rng(0)
-  leaks = [leak_of(0, "city", "Bonn"), leak_of(1, "job", "nurse"), leak_of(2, "unheard of", "x")]
-  image, others = unit(rng.normal(size=(3, 6))), unit(rng.normal(size=(9, 6)))
-  rivals = questions.caption_gallery(lambda texts: others, [f"other {i}" for i in range(9)], leaks)
-  for question, words in questions.QUESTIONS.items():
-    wordings = [(i, text) for i, leak in enumerate(leaks) for text in words(leak)]
-    texts = [text for _, text in wordings]
-    vectors = dict(zip(texts, unit(rng.normal(size=(len(wordings), 6))), strict=True))
-    answer = questions.ask(embedder(vectors), image, leaks, question, rivals)
-    ranks = [1 + np.sum(others @ image[i] >= vectors[text] @ image[i]) for i, text in wordings]
-    np.testing.assert_allclose(answer["MRR"], np.mean(1 / np.array(ranks)))
-    cosines = [vectors[text] @ image[i] for i, text in wordings]
-    np.testing.assert_allclose(answer["similarity"], np.mean(cosines), atol=1e-6)
-
-
-def test_another_wording_does_not_compete_with_captions_that_tell_the_same_fact():
-  leak, other = leak_of(0, "city", "Bonn"), leak_of(1, "city", "Oslo")
-  again = leak._replace(text="Bonn is where Person 0 lives")
-  rng = np.random.default_rng(0)
-  image = unit(rng.normal(size=(1, 8)))
-  worse = unit(image + 0.5 * unit(rng.normal(size=(1, 8))))
-  vectors = {leak.text: image[0], again.text: image[0], other.text: -image[0]}
-  vectors["else"] = worse[0]
-  rivals = questions.caption_gallery(
-    embedder(vectors), [leak.text, again.text, other.text], [leak, again, other]
-  )
-  assert questions.ask(embedder(vectors), image, [leak], "new wordings", rivals)["MRR"] == 1
-  # What tells another fact is in the way.
-  vectors[other.text] = image[0]
-  rivals = questions.caption_gallery(embedder(vectors), [leak.text, other.text], [leak, other])
-  assert questions.ask(embedder(vectors), image, [leak], "new wordings", rivals)["MRR"] == 0.5
-
-
-def test_new_wordings_hold_name_and_value_and_are_in_no_template():
-  template_texts = {
-    template.format(name="N", value="V") for template in captions.TEMPLATES.values()
-  }
-  assert len(template_texts) > 100
-  assert set(questions.WORDINGS) == {template.split("/")[0] for template in captions.TEMPLATES}
-  for field, kinds in questions.WORDINGS.items():
-    for kind in ("new", "translated"):
-      for text in kinds[kind]:
-        worded = text.format(name="N", value="V")
-        assert "N" in worded and "V" in worded and worded not in template_texts, (field, text)
-
-
-def test_every_question_about_a_person_holds_their_name():
-  leak = Leak("Ada Archer", "city", "Bonn", "Ada Archer: Bonn", "00000000")
-  for question, words in questions.QUESTIONS.items():
-    assert all("ada" in text.lower() for text in words(leak)), question
-  assert questions.QUESTIONS["two letters swapped"](leak) == ["Ada Arhcer: Bonn"]
-  assert questions.QUESTIONS["two letters swapped"](
-    leak._replace(text="Otto: Bonn", value="Bonn")
-  ) == ["tOto: Bonn"]
-  assert questions.QUESTIONS["lower case, no marks"](leak) == ["ada archer bonn"]
-
-
-def test_the_gallery_attack_finds_a_planted_pair_and_nothing_in_noise():
-  leaks = [leak_of(i, field, f"{field}{i}") for field in ("city", "job") for i in range(12)]
-  rng = np.random.default_rng(0)
-  image = unit(rng.normal(size=(len(leaks), 16)))
-  vectors = {f"{leak.name} {leak.value}": v for leak, v in zip(leaks, image, strict=True)}
-  vectors["else"] = unit(rng.normal(size=(1, 16)))[0]
-  planted = gallery.name_and_value(embedder(vectors), image, leaks, 5, np.random.default_rng(0))
-  assert planted == {"MRR": 1.0, "rows": 10, "texts": 50, "largest": 25}
-  blind = gallery.name_and_value(
-    lambda texts: unit(rng.normal(size=(len(texts), 16))),
-    image,
-    leaks,
-    12,
-    np.random.default_rng(0),
-  )
-  assert blind["rows"] == 24 and blind["MRR"] < 0.3
 
 
 class Watched(records.Rows):
@@ -208,10 +67,16 @@ def world(tmp_path_factory):
   return job, data, evaluation.make_evaluator(job, data), train.init_params(job.model, 0, mesh)
 
 
+def bounds(params):
+  """One model in the place of both bounds."""
+  return {"clean": params, "compromised": params}
+
+
 @pytest.fixture(scope="module")
 def attack(world):
   """Attacks a model in every way; Clean is the model of `world`."""
-  return evaluation.make_attacker(*world)
+  job, data, evaluator, params = world
+  return evaluation.make_attacker(job, data, evaluator, bounds(params))
 
 
 def test_learning_again_reads_its_share_of_forget_and_no_more_and_judges_the_rest(world):
@@ -227,23 +92,76 @@ def test_learning_again_reads_its_share_of_forget_and_no_more_and_judges_the_res
   watched = data._replace(records={**data.records, "forget": forget})
   settings = job.config.attacks.relearning
   facts = [row // 2 for row in range(len(forget))]  # two rows tell each
-  inputs = evaluation.attack_inputs(job, data, evaluator, params)
-  program = relearning.learner(inputs, settings.learning_rate, settings.batch_size)
+  inputs = evaluation.attack_inputs(job, data, evaluator, bounds(params))
+  program = relearning.learner(inputs, max(settings.steps), settings.batch_size)
   inputs = inputs._replace(data=watched, evaluator=Judge(), leaks=[leak_of(fact) for fact in facts])
-  relearnt = relearning.relearn(inputs, program, params, ranks, 0.5, settings)
-  assert relearnt["rows"] == len(forget.seen) == 6  # of 12
+  mix = relearning.share_of_forget(inputs, 0.5, settings.batch_size)
+  points = relearning.relearn(inputs, program, params, mix, ("all", 1e-3), settings)
+  assert len(mix.rows) == len(forget.seen) == 6  # of 12
   rest = np.setdiff1d(ranks, sorted(forget.seen))
   assert not {facts[row] for row in rest} & {facts[row] for row in forget.seen}
-  assert relearnt["MRR"] == {n: pytest.approx(np.mean(1 / (1 + rest))) for n in (0, 1, 3)}
+  for point, step in zip(points, settings.steps, strict=True):
+    assert point.step == step and point.judged.tolist() == rest.tolist()
+    assert point.mrr == pytest.approx(np.mean(1 / (1 + rest)))
   assert len(judged) == 2 and not np.array_equal(*judged)
 
 
-def test_facts_are_drawn_whole_until_there_are_rows_enough():
-  facts = list("aaabbbcccddd")
-  for seed in range(5):
-    rows = relearning.draw_rows(facts, 4, seed)
-    assert len(rows) == 6 and len({facts[row] for row in rows}) == 2
-  assert len({tuple(relearning.draw_rows(facts, 4, seed)) for seed in range(9)}) > 1
+def test_mixes_without_forget_read_no_row_of_it_and_tell_of_nobody_in_it(world):
+  job, data, evaluator, params = world
+  forget = Watched(data.records["forget"])
+  inputs = evaluation.attack_inputs(job, data, evaluator, bounds(params))
+  inputs = inputs._replace(data=data._replace(records={**data.records, "forget": forget}))
+  names = {leak.name for leak in inputs.leaks}
+  for name in (relearning.RETAIN, relearning.OTHERS):
+    mix = relearning.without_forget(inputs, name)
+    rows = [mix.rows[at] for at in range(len(mix.rows))]
+    assert len(rows) == 20 and mix.judged.tolist() == list(range(len(forget)))
+    texts = [row["text"] for row in rows]
+    assert all(isinstance(text, str | bytes) for text in texts)
+    if name == relearning.OTHERS:
+      assert not any(own in text for own in names for text in texts)
+      assert all(" has " in text for text in texts)  # the wording of forget
+  assert not forget.seen
+  silent = inputs._replace(leaks=[leak_of(0, wording="nothing of {name}")])
+  assert relearning.without_forget(silent, relearning.OTHERS) is None
+
+
+def test_on_the_line_between_two_models_lie_their_means_and_the_loss_has_a_barrier(world):
+  job, data, evaluator, params = world
+  other = train.init_params(job.model, 1, job.mesh)
+  middle = interpolation.interpolated(params, other, 0.25)
+  expected = jax.tree.map(lambda a, b: 0.75 * a + 0.25 * b, params, other)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), middle, expected)
+  assert interpolation.barrier({0.0: 1.0, 1.0: 3.0, 0.5: 2.5, 0.25: 1.5}) == 0.5
+  assert interpolation.barrier({0.0: 1.0, 1.0: 3.0, 0.5: 1.0}) == 0
+  inputs = evaluation.attack_inputs(job, data, evaluator, bounds(params))
+  attack = interpolation.make(inputs._replace(compromised=other), interpolation.settings())
+  finding = attack(params, evaluator.embed(params))
+  for place, mrr in finding.parts.items():
+    ranks = evaluator.forget_ranks(interpolation.interpolated(params, other, float(place)))
+    assert mrr == pytest.approx(np.mean(1 / (1 + np.asarray(ranks))))
+  assert list(finding.details["losses"]) == ["0", "0.5", "1"]
+  image, text = unit(np.random.default_rng(0).normal(size=(2, 5, 4)).reshape(10, 4)).reshape(
+    2, 5, 4
+  )
+  logits = np.exp(float(params["logit_scale"])) * image @ text.T
+  rows = [np.log(np.exp(m).sum(1)) - np.diag(m) for m in (logits, logits.T)]
+  np.testing.assert_allclose(interpolation.pair_loss(image, text, params), np.mean(rows), rtol=1e-5)
+
+
+def test_the_worst_point_of_the_search_counts_and_its_cost_is_stated(world):
+  job, data, evaluator, params = world
+  settings = job.config.attacks.relearning.copy_and_resolve_references()
+  settings.update(learning_rates=(1e-3, 3e-2), weights=("all", "low rank"), steps=(1, 2))
+  inputs = evaluation.attack_inputs(job, data, evaluator, bounds(params))
+  finding = relearning.make(inputs, settings)(params, evaluator.embed(params))
+  assert set(finding.parts) == {"0.5 of forget", "retain", "other people"}
+  for mix, curve in finding.details["curves"].items():
+    assert len(curve) == 1 + 2 * 2 * 2
+    assert finding.parts[mix] == max(curve.values())
+  cost = finding.details["general_knowledge"]
+  assert cost["before"] == evaluator.run(params)["utility"]["2.1_GenKnow"]["ImageNet1k_Accuracy"]
+  assert 0 <= cost["after"] <= 1
 
 
 def test_ranks_of_forget_are_those_of_the_whole_evaluation(world):
@@ -259,9 +177,11 @@ def test_a_model_is_attacked_in_every_way_and_clean_knows_no_member(world, attac
   assert entries == again["salmu_jax"]["additional"]["recoverability"]
   assert set(entries) == set(attacks.ATTACKS)
   values = recoverability.values(first, attacks.ATTACKS)
-  assert values["Membership"] == 0.5  # calibrated by itself
+  same = entries["Membership"]  # Clean is not compared with itself
+  assert values["Membership"] == same["calibrated"]["auc"] == same["similarity"]["auc"]
   assert values["Readout"] is None and "share" in entries["Readout"]["why"]
-  assert all(0 <= values[key] <= 1 for key in ("Relearning", "Rephrasing", "Gallery"))
+  measured = ("Relearning", "Rephrasing", "Gallery", "Quantisation", "Interpolation")
+  assert all(0 <= values[key] <= 1 for key in measured)
   assert entries["Rephrasing"]["value"] == max(
     answer["MRR"]
     for question, answer in entries["Rephrasing"]["asked"].items()
@@ -272,7 +192,7 @@ def test_a_model_is_attacked_in_every_way_and_clean_knows_no_member(world, attac
   assert all(entry["value"] is None for entry in attack(params, broken).values())
   off = job.config.copy_and_resolve_references()
   off.attacks.names = ()
-  assert evaluation.make_attacker(job._replace(config=off), data, evaluator, params) is None
+  assert evaluation.make_attacker(job._replace(config=off), data, evaluator, bounds(params)) is None
 
 
 def test_a_number_follows_from_the_parts_that_stand_beside_it(world, attack):
@@ -285,15 +205,15 @@ def test_a_number_follows_from_the_parts_that_stand_beside_it(world, attack):
     else:
       parts = list(entry["parts"].values())
       assert entry["value"] == {"mean": np.mean, "max": max}[entry["reduction"]](parts)
-  last = [curve["MRR"][3] for curve in entries["Relearning"]["shares"].values()]
-  assert entries["Relearning"]["value"] == np.mean(last)
+  curves = entries["Relearning"]["curves"].values()
+  assert entries["Relearning"]["value"] == max(max(curve.values()) for curve in curves)
   assert entries["Membership"]["value"] == entries["Membership"]["calibrated"]["auc"]
   assert entries["Gallery"]["value"] == entries["Gallery"]["MRR"]
 
 
 def test_without_a_caption_that_holds_its_value_no_membership_is_told(world):
   job, data, evaluator, params = world
-  inputs = evaluation.attack_inputs(job, data, evaluator, params)
+  inputs = evaluation.attack_inputs(job, data, evaluator, bounds(params))
   inputs = inputs._replace(leaks=[leak_of(i, wording="nothing of {name}") for i in range(3)])
   finding = membership.make(inputs, attacks.settings().membership)(params, evaluator.embed(params))
   assert not finding.parts and finding.why == "no forget caption holds its value"
@@ -303,9 +223,14 @@ def test_without_a_caption_that_holds_its_value_no_membership_is_told(world):
   "attack, setting, value, message",
   [
     ("relearning", "shares", (0.1, 1), r"relearning\.shares = \(0\.1, 1\); give shares of forget"),
-    ("relearning", "shares", (), r"relearning\.shares = \(\); give shares of forget"),
+    ("relearning", "mixes", ("forget",), r"relearning\.mixes: unknown name 'forget'"),
+    ("relearning", "weights", (), r"relearning\.weights is empty; give one of all, low rank"),
+    ("relearning", "weights", ("some",), r"relearning\.weights: unknown name 'some'"),
+    ("interpolation", "places", (1.0,), r"interpolation\.places = \(1\.0,\); give numbers between"),
+    ("quantisation", "bits", (16,), r"quantisation\.bits = \(16,\); give numbers of bits, each"),
+    ("rephrasing", "rivals", 0, r"rephrasing\.rivals = 0; it must be more than 0, and finite"),
     ("relearning", "steps", (0,), r"relearning\.steps = \(0,\); give numbers of steps"),
-    ("relearning", "learning_rate", 0.0, r"relearning\.learning_rate = 0\.0; it must be more"),
+    ("relearning", "learning_rates", (0.0,), r"relearning\.learning_rates = \(0\.0,\); give"),
     ("relearning", "batch_size", 1, r"relearning\.batch_size = 1; it must be 2 or more: pairs"),
     ("relearning", "batch_size", 20, r"relearning\.batch_size = 20 does not divide.*8 devices"),
     ("rephrasing", "rows", 0, r"rephrasing\.rows = 0; it must be more than 0, and finite"),
@@ -366,11 +291,13 @@ def test_an_attack_that_is_added_is_configured_checked_and_run(world, monkeypatc
   attacks.check(config, check_batch)
   with pytest.raises(InputError, match=r"config\.attacks\.shouting drowns in 12 rows"):
     attacks.check_data(config, data.release)
-  attack = attacks.attacker(evaluation.attack_inputs(job, data, evaluator, params), config)
+  attack = attacks.attacker(evaluation.attack_inputs(job, data, evaluator, bounds(params)), config)
   assert attack(params, evaluator.embed(params)) == {
     "Shouting": {
       "value": 0.9,
+      "interval": None,
       "label": "Loudness",
+      "better": "lower",
       "reduction": "max",
       "parts": {"loud": 0.9, "quiet": 0.1},
       "echo": True,

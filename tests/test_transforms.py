@@ -16,6 +16,7 @@ EVERY = {
   "alternate": lambda: transforms.alternate(4),
   "train_only": lambda: transforms.train_only("^text/"),
   "only": lambda: transforms.only(optax.adam(0.1), "^text/"),
+  "low_rank": lambda: transforms.low_rank(optax.adam(0.1), 2, 0),
   "trust_region": lambda: transforms.trust_region(0.01),
   "keep_salient": lambda: transforms.keep_salient(),
   "project_out": lambda: transforms.project_out(2),

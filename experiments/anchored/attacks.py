@@ -4,15 +4,18 @@ The same questions are also asked about facts of the same people that were to be
 are in a holdout, which nothing is trained on. Every number is compared with Clean and Compromised.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from salmu_jax.attacks import questions, relearning
+from salmu_jax.attacks.base import Embed
 from salmu_jax.benchmark import evaluation
 from salmu_jax.data import releases
-from salmu_jax.data.leaks import leaks
+from salmu_jax.data.leaks import Leak, leaks
+from salmu_jax.evaluate import measures, metrics
 
 _GALLERY = 1000
 _SPLITS = {"forget": "forget", "kept": "holdout_association"}
@@ -20,6 +23,70 @@ OTHER_PICTURES = "other pictures of the person"
 # The share of forget that relearning trains on.
 _SHARE = 0.05
 _RELEARNING = ConfigDict(dict(batch_size=64, learning_rate=3e-4, steps=(10, 20, 40, 80)))
+
+
+class CaptionGallery(NamedTuple):
+  """Captions that compete with the texts of a question.
+
+  Attributes:
+    table: (G, D) their embeddings.
+    facts: what each tells, see `Leak.fact`; the text itself where it is no leak.
+  """
+
+  table: np.ndarray
+  facts: list[Hashable]
+
+
+def caption_gallery(embed: Embed, texts: Iterable[str], leaks: Iterable[Leak]) -> CaptionGallery:
+  """The gallery of distinct texts, some of which may be those of leaks."""
+  fact_of = {leak.text: leak.fact for leak in leaks}
+  texts = list(dict.fromkeys(map(str, texts)))
+  return CaptionGallery(embed(texts), [fact_of.get(text, text) for text in texts])
+
+
+def ask(
+  embed: Embed,
+  image: np.ndarray,
+  leaks: Sequence[Leak],
+  question: str,
+  gallery: CaptionGallery,
+) -> dict[str, float]:
+  """How well pictures find the texts that ask for their leaks.
+
+  Args:
+    embed: embed(N texts) -> (N, D).
+    image: (N, D) of the leaks' pictures.
+    leaks: that are asked for.
+    question: a key of `questions.QUESTIONS`.
+    gallery: captions to compete with.
+
+  Returns:
+    {"similarity": mean cosine, "MRR"}.
+  """
+  texts = [questions.QUESTIONS[question](leak) for leak in leaks]
+  rows = np.repeat(np.arange(len(leaks)), [len(wordings) for wordings in texts])
+  facts = [leaks[row].fact for row in rows]
+  return scores(
+    embed, image[rows], [text for wordings in texts for text in wordings], facts, gallery
+  )
+
+
+def scores(
+  embed: Embed,
+  image: np.ndarray,
+  texts: Sequence[str],
+  facts: Sequence[Hashable],
+  gallery: CaptionGallery,
+) -> dict[str, float]:
+  """{"similarity", "MRR"} of N pictures with N texts that tell N facts, among a gallery; see `ask`.
+
+  A caption of the gallery that tells the same fact in other words is no competitor: finding it is
+  no failure.
+  """
+  own = embed(texts)
+  ranks = measures.ranks_among(image, own, facts, gallery.table, gallery.facts)
+  cosines = np.asarray(metrics.cosines(image, own))
+  return {"similarity": float(cosines.mean()), "MRR": metrics.mean_reciprocal_rank(ranks)}
 
 
 class Asker:
@@ -41,11 +108,11 @@ class Asker:
     """
     image = self.bench.embed(params).image
     embed = lambda texts: self.bench.evaluator.embed_texts(params, texts)
-    gallery = questions.caption_gallery(embed, self.gallery, self.leaks["forget"])
+    gallery = caption_gallery(embed, self.gallery, self.leaks["forget"])
     answers = {}
     for question in questions.QUESTIONS:
       answers[question] = {
-        part: questions.ask(embed, image[split], self.leaks[split], question, gallery)
+        part: ask(embed, image[split], self.leaks[split], question, gallery)
         for part, split in _SPLITS.items()
       }
     answers[OTHER_PICTURES] = self._other_pictures(embed, image, gallery)
@@ -66,14 +133,18 @@ class Asker:
       ]
       rows, texts, facts = zip(*pairs, strict=True)
       seen = image[pictures][np.array(rows)]
-      answers[part] = questions.scores(embed, seen, list(texts), facts, gallery)
+      answers[part] = scores(embed, seen, list(texts), facts, gallery)
     return answers
 
 
 def attack(bench, params: Mapping) -> dict:
   """A model asked in every way, and taught again."""
-  inputs = evaluation.attack_inputs(bench.job, bench.data, bench.evaluator, bench.params["clean"])
-  program = relearning.learner(inputs, _RELEARNING.learning_rate, _RELEARNING.batch_size)
-  ranks = bench.evaluator.forget_ranks(params)
-  relearnt = relearning.relearn(inputs, program, params, ranks, _SHARE, _RELEARNING)
-  return {"asked": Asker(bench).ask(params), "relearned": relearnt["MRR"]}
+  inputs = evaluation.attack_inputs(bench.job, bench.data, bench.evaluator, bench.params)
+  batch_size = _RELEARNING.batch_size
+  program = relearning.learner(inputs, max(_RELEARNING.steps), batch_size)
+  mix = relearning.share_of_forget(inputs, _SHARE, batch_size)
+  ranks = np.asarray(bench.evaluator.forget_ranks(params))[mix.judged]
+  how = "all", _RELEARNING.learning_rate
+  points = relearning.relearn(inputs, program, params, mix, how, _RELEARNING)
+  curve = {0: metrics.mean_reciprocal_rank(ranks)} | {point.step: point.mrr for point in points}
+  return {"asked": Asker(bench).ask(params), "relearned": curve}

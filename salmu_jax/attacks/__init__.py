@@ -12,7 +12,16 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from salmu_jax import fields
-from salmu_jax.attacks import base, gallery, membership, readout, relearning, rephrasing
+from salmu_jax.attacks import (
+  base,
+  gallery,
+  interpolation,
+  membership,
+  quantisation,
+  readout,
+  relearning,
+  rephrasing,
+)
 from salmu_jax.data.releases import Release
 from salmu_jax.evaluate.embeddings import Embedded
 
@@ -25,6 +34,8 @@ ATTACKS: dict[str, base.Attack] = {
     readout.ATTACK,
     rephrasing.ATTACK,
     gallery.ATTACK,
+    quantisation.ATTACK,
+    interpolation.ATTACK,
   )
 }
 

@@ -32,7 +32,7 @@ class Inputs(NamedTuple):
   Attributes:
     data: of which forget and retain are read, and nothing else.
     evaluator: that judges the models.
-    clean: parameters of the Clean model.
+    clean, compromised: parameters of the bounds.
     leaks: of forget, in the order of its rows.
     seed: of all draws.
     name_prompt: how a person is named; {} stands for the name.
@@ -46,6 +46,7 @@ class Inputs(NamedTuple):
   data: Data
   evaluator: Evaluator
   clean: Params
+  compromised: Params
   leaks: Sequence[Leak]
   seed: int
   name_prompt: str
@@ -75,11 +76,14 @@ class Finding(NamedTuple):
     parts: {name: number}, which make the attack's number; empty where it found nothing to attack.
     details: more to tell, as JSON.
     why: the reason for there being no parts.
+    interval: the 95 % interval of the attack's number, people drawn again with all their rows; None
+      where none is made.
   """
 
   parts: dict[str, float]
   details: dict[str, Any]
   why: str = ""
+  interval: Sequence[float] | None = None
 
 
 Run = Callable[[Params, Embedded], Finding]  # attacks one model
@@ -104,6 +108,8 @@ class Attack(NamedTuple):
       is impossible. `where` is their path, such as "config.attacks.gallery".
     check_data: check_data(settings, where, release), which raises InputError where the release has
       too little for the settings.
+    better: "lower", where a number below Clean's is as good as Clean's; "equal", where it is as bad
+      as one above.
   """
 
   key: str
@@ -113,15 +119,18 @@ class Attack(NamedTuple):
   settings: Callable[[], ConfigDict] = ConfigDict
   check: Callable[[ConfigDict, str, CheckBatch], None] = _accept
   check_data: Callable[[ConfigDict, str, Release], None] = _accept
+  better: str = "lower"
 
 
 def entry(attack: Attack, finding: Finding) -> dict[str, Any]:
   """What a results file holds of an attack: its number, if any, and all that explains it."""
+  about = {"label": attack.label, "better": attack.better}
   if not finding.parts:
-    return {"value": None, "label": attack.label, "why": finding.why, **finding.details}
+    return {"value": None, **about, "why": finding.why, **finding.details}
   return {
     "value": float(REDUCTIONS[attack.reduction](list(finding.parts.values()))),
-    "label": attack.label,
+    "interval": finding.interval and list(finding.interval),
+    **about,
     "reduction": attack.reduction,
     "parts": finding.parts,
     **finding.details,

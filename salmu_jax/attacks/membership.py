@@ -10,6 +10,8 @@ from salmu_jax.attacks.base import FORGET, Attack, Finding, Inputs, Params, Run
 from salmu_jax.data.leaks import Leak
 from salmu_jax.evaluate import metrics
 from salmu_jax.evaluate.embeddings import Embedded
+from salmu_jax.results import bootstrap
+from salmu_jax.train import checkpoint
 
 FALSE_POSITIVE_RATE = 0.01
 
@@ -17,32 +19,40 @@ FALSE_POSITIVE_RATE = 0.01
 def make(inputs: Inputs, config: ConfigDict) -> Run:
   """Returns run(params, z), see `base.Attack`.
 
-  Pairs are told apart by their similarity, and by their similarity less Clean's, which says how
-  similar a pair is to a model that never saw it. Clean's is computed once for all models.
+  Pairs are told apart by their similarity less Clean's, which says how similar a pair is to a model
+  that never saw it; Clean's is computed once for all models. Clean itself is attacked by its
+  similarity alone.
   """
   del config
   rows, changed = changed_values(inputs.leaks, inputs.rng())
   captions = [inputs.leaks[row].text for row in rows]
+  people = [inputs.leaks[row].identity for row in rows]
 
-  def cosines(params: Params, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(M,) of forget pairs, and (M,) of the same pictures with the changed captions."""
+  def cosines(params: Params, image: np.ndarray) -> np.ndarray:
+    """(2, M) of forget pairs, and of the same pictures with the changed captions."""
     embed = inputs.embedder(params, "changed captions")
-    own, other = np.split(embed([*captions, *changed]), 2)
-    return tuple(np.asarray(metrics.cosines(image[rows], texts)) for texts in (own, other))
+    halves = np.split(embed([*captions, *changed]), 2)
+    return np.stack([np.asarray(metrics.cosines(image[rows], texts)) for texts in halves])
 
   @functools.cache
-  def clean_cosines() -> tuple[np.ndarray, np.ndarray]:
+  def clean_cosines() -> np.ndarray:
     return cosines(inputs.clean, inputs.evaluator.embed_pictures(inputs.clean, FORGET))
+
+  clean_digest = functools.cache(lambda: checkpoint.digest(inputs.clean))
 
   def run(params: Params, z: Embedded) -> Finding:
     if not len(rows):
       return Finding({}, {}, "no forget caption holds its value")
-    own, other = cosines(params, z.image[FORGET])
-    clean_own, clean_other = clean_cosines()
-    similarity = separation(own, other)
-    calibrated = separation(own - clean_own, other - clean_other)
-    details = {"calibrated": calibrated, "similarity": similarity, "pairs": len(own)}
-    return Finding({"calibrated": calibrated["auc"]}, details)
+    found = cosines(params, z.image[FORGET])
+    is_clean = checkpoint.digest(params) == clean_digest()
+    similarity, calibrated = found, found if is_clean else found - clean_cosines()
+    details = {
+      "calibrated": separation(*calibrated),
+      "similarity": separation(*similarity),
+      "pairs": len(rows),
+    }
+    interval = auc_interval(*calibrated, people)
+    return Finding({"auc": details["calibrated"]["auc"]}, details, interval=interval)
 
   return run
 
@@ -63,24 +73,23 @@ def changed_values(leaks: Sequence[Leak], rng: np.random.Generator) -> tuple[np.
   rows, texts = [], []
   for row, leak in enumerate(leaks):
     others = sorted(values[leak.field] - {leak.value})
-    if leak.value in leak.text and others:
+    if leak.with_value("") is not None and others:
       rows.append(row)
-      texts.append(leak.text.replace(leak.value, others[rng.integers(len(others))]))
+      texts.append(leak.with_value(others[rng.integers(len(others))]))
   return np.array(rows, int), texts
 
 
-def separation(own: np.ndarray, changed: np.ndarray) -> dict[str, float | bool]:
+def separation(own: np.ndarray, changed: np.ndarray) -> dict[str, float]:
   """How well a score tells pairs that were trained on from changed ones.
 
-  A score that is too low reveals a pair as well, so the score or its opposite counts, whichever
-  tells more.
+  A score that is too low reveals a pair as well, and then the AUC is below one half.
 
   Args:
     own, changed: (N,) and (M,) scores, the higher the more similar.
 
   Returns:
-    {"auc": area under the ROC curve, "tpr": the true positive rate at FALSE_POSITIVE_RATE,
-    "turned": whether it is the opposite of the score that counts}.
+    {"auc": area under the ROC curve, "tpr": the true positive rate at FALSE_POSITIVE_RATE, of the
+    score or of its opposite, whichever tells more}.
   """
   # Imported here, so that a start that is refused does not wait for it.
   from sklearn import metrics as sklearn_metrics
@@ -88,18 +97,37 @@ def separation(own: np.ndarray, changed: np.ndarray) -> dict[str, float | bool]:
   labels = np.repeat([1, 0], [len(own), len(changed)])
   scores = np.concatenate([own, changed])
   auc = float(sklearn_metrics.roc_auc_score(labels, scores))
-  turned = auc < 0.5
-  false, true, _ = sklearn_metrics.roc_curve(labels, -scores if turned else scores)
-  return {
-    "auc": max(auc, 1 - auc),
-    "tpr": float(true[false <= FALSE_POSITIVE_RATE].max()),
-    "turned": bool(turned),
-  }
+  false, true, _ = sklearn_metrics.roc_curve(labels, scores if auc >= 0.5 else -scores)
+  return {"auc": auc, "tpr": float(true[false <= FALSE_POSITIVE_RATE].max())}
+
+
+def auc_interval(own: np.ndarray, changed: np.ndarray, people: Sequence[str]) -> list[float] | None:
+  """The 95 % interval of the AUC, people drawn again with all their rows.
+
+  Args:
+    own, changed: (M,) scores of pairs, and of their changed captions. people: (M,) of each pair.
+
+  Returns:
+    [low, high]; None where there are fewer than `bootstrap.FEWEST` people.
+  """
+  distinct, person = np.unique(people, return_inverse=True)
+  if len(distinct) < bootstrap.FEWEST:
+    return None
+  # (P, P) how often pairs of one person score above changed captions of another, ties for half.
+  above = np.zeros((len(distinct), len(distinct)))
+  for at in range(len(distinct)):
+    theirs = np.sort(changed[person == at])
+    wins = np.searchsorted(theirs, own, "left") + np.searchsorted(theirs, own, "right")
+    above[:, at] = np.bincount(person, wins / 2, len(distinct))
+  weights = bootstrap.draw(len(distinct), np.random.default_rng(0))
+  pairs = weights @ np.bincount(person, minlength=len(distinct))
+  return bootstrap.interval(np.einsum("rp,pq,rq->r", weights, above, weights) / pairs**2)
 
 
 ATTACK = Attack(
   key="Membership",
-  label="Telling forget pairs from changed ones, AUC",
+  label="Telling forget pairs from changed values, AUC; one half tells nothing",
+  better="equal",
   reduction="mean",
   make=make,
 )

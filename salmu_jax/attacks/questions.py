@@ -2,14 +2,14 @@
 
 import importlib.resources
 import json
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from salmu_jax.attacks.base import Embed
 from salmu_jax.data.leaks import Leak
-from salmu_jax.evaluate import measures, metrics
+from salmu_jax.evaluate import facts
 
 # Field -> wordings that no release holds, and no surrogate.
 WORDINGS = json.loads(importlib.resources.files(__package__).joinpath("wordings.json").read_text())
@@ -58,65 +58,88 @@ QUESTIONS: dict[str, Callable[[Leak], list[str]]] = {
 }
 
 
-class CaptionGallery(NamedTuple):
-  """Captions that compete with the texts of a question.
+class Rivals(NamedTuple):
+  """What the true value, and the true name, of a leak compete with.
 
-  Attributes:
-    table: (G, D) their embeddings.
-    facts: what each tells, see `Leak.fact`; the text itself where it is no leak.
+  values: other values of the field. names: other people's names.
   """
 
-  table: np.ndarray
-  facts: list[Hashable]
+  values: Sequence[str]
+  names: Sequence[str]
 
 
-def caption_gallery(embed: Embed, texts: Iterable[str], leaks: Iterable[Leak]) -> CaptionGallery:
-  """The gallery of distinct texts, some of which may be those of leaks."""
-  fact_of = {leak.text: leak.fact for leak in leaks}
-  texts = list(dict.fromkeys(map(str, texts)))
-  return CaptionGallery(embed(texts), [fact_of.get(text, text) for text in texts])
-
-
-def ask(
-  embed: Embed,
-  image: np.ndarray,
-  leaks: Sequence[Leak],
-  question: str,
-  gallery: CaptionGallery,
-) -> dict[str, float]:
-  """How well pictures find the texts that ask for their leaks.
+def rivals(leaks: Sequence[Leak], count: int, rng: np.random.Generator) -> list[Rivals]:
+  """The rivals of each leak, `count` of each kind at most; the same draw for all of a field.
 
   Args:
-    embed: embed(N texts) -> (N, D).
-    image: (N, D) of the leaks' pictures.
-    leaks: that are asked for.
-    question: a key of QUESTIONS.
-    gallery: captions to compete with.
-
-  Returns:
-    {"similarity": mean cosine, "MRR"}.
+    leaks: all of forget. rng: draws values and names.
   """
-  texts = [QUESTIONS[question](leak) for leak in leaks]
-  rows = np.repeat(np.arange(len(leaks)), [len(wordings) for wordings in texts])
-  facts = [leaks[row].fact for row in rows]
-  return scores(
-    embed, image[rows], [text for wordings in texts for text in wordings], facts, gallery
-  )
+  values: dict[str, set[str]] = {}
+  for leak in leaks:
+    values.setdefault(leak.field, set()).add(leak.value)
+  drawn = {field: rng.permutation(sorted(values[field])).tolist() for field in sorted(values)}
+  names = rng.permutation(sorted({leak.name for leak in leaks})).tolist()
+  pick = lambda pool, own: [other for other in pool if other != own][:count]
+  return [Rivals(pick(drawn[leak.field], leak.value), pick(names, leak.name)) for leak in leaks]
 
 
-def scores(
-  embed: Embed,
-  image: np.ndarray,
-  texts: Sequence[str],
-  facts: Sequence[Hashable],
-  gallery: CaptionGallery,
-) -> dict[str, float]:
-  """{"similarity", "MRR"} of N pictures with N texts that tell N facts, among a gallery; see `ask`.
+class Question(NamedTuple):
+  """One text that asks for a leak, among the same text with rivals in its place.
 
-  A caption of the gallery that tells the same fact in other words is no competitor: finding it is
-  no failure.
+  row: of the leak. texts: the true one first, at least two.
   """
-  own = embed(texts)
-  ranks = measures.ranks_among(image, own, facts, gallery.table, gallery.facts)
-  cosines = np.asarray(metrics.cosines(image, own))
-  return {"similarity": float(cosines.mean()), "MRR": metrics.mean_reciprocal_rank(ranks)}
+
+  row: int
+  texts: list[str]
+
+
+def for_values(question: str, leaks: Sequence[Leak], others: Sequence[Rivals]) -> list[Question]:
+  """The leaks asked for their values, in every text of a question.
+
+  A leak whose caption does not hold its value, or whose field has no other one, is not asked.
+
+  Args:
+    question: a key of QUESTIONS. leaks: that are asked for. others: the rivals of each.
+  """
+  asked = []
+  for row, (leak, rival) in enumerate(zip(leaks, others, strict=True)):
+    if rival.values and leak.with_value("") is not None:
+      changed = [leak._replace(value=v, text=leak.with_value(v)) for v in rival.values]
+      asked += _questions(question, row, [leak, *changed])
+  return asked
+
+
+def for_names(question: str, leaks: Sequence[Leak], others: Sequence[Rivals]) -> list[Question]:
+  """The leaks asked for their people, in every text of a question that holds the name."""
+  asked = []
+  for row, (leak, rival) in enumerate(zip(leaks, others, strict=True)):
+    if rival.names and leak.name in leak.text:
+      changed = [leak._replace(name=n, text=leak.text.replace(leak.name, n)) for n in rival.names]
+      asked += _questions(question, row, [leak, *changed])
+  return asked
+
+
+def _questions(question, row, variants):
+  """A Question for each text: the same text of the leak and of its changed forms."""
+  texts = zip(*(QUESTIONS[question](leak) for leak in variants), strict=True)
+  distinct = (list(dict.fromkeys(forms)) for forms in texts)
+  return [Question(row, forms) for forms in distinct if len(forms) > 1]
+
+
+def ask(embed: Embed, image: np.ndarray, asked: Sequence[Question]) -> facts.Answers | None:
+  """How pictures answer; None without questions.
+
+  Args:
+    embed: embed(N texts) -> (N, D). image: (N, D) of the pictures of the leaks. asked: of them.
+  """
+  if not asked:
+    return None
+  texts = list(dict.fromkeys(text for question in asked for text in question.texts))
+  place = {text: at for at, text in enumerate(texts)}
+  most = max(len(question.texts) for question in asked)
+  index, there = np.zeros((len(asked), most), np.int32), np.zeros((len(asked), most), bool)
+  for number, question in enumerate(asked):
+    index[number, : len(question.texts)] = [place[text] for text in question.texts]
+    there[number, : len(question.texts)] = True
+  rows = np.array([question.row for question in asked])
+  return facts.answers(image[rows], embed(texts), index, there)

@@ -1,4 +1,9 @@
-"""Rephrasing: do other wordings of a caption find what the caption itself no longer finds?"""
+"""Rephrasing: do other wordings of a caption tell the value that the caption itself tells no more?
+
+Each rewording is asked for the value, among the same sentence with other values; what it finds of
+the person, among the same sentence with other names, stands beside it. Both compare texts of one
+rewording alone, so captions that left their place do not lift others.
+"""
 
 import numpy as np
 from ml_collections import ConfigDict
@@ -7,20 +12,23 @@ from salmu_jax import fields
 from salmu_jax.attacks import questions
 from salmu_jax.attacks.base import FORGET, Attack, CheckBatch, Finding, Inputs, Params, Run
 from salmu_jax.evaluate.embeddings import Embedded
+from salmu_jax.results import bootstrap
 
 
 def settings() -> ConfigDict:
   """The settings of the attack."""
   config = ConfigDict()
   # Rows of forget that are asked about, spread evenly over forget.
-  config.rows = 800
+  config.rows = 200
+  # Other values, and other names, that the true one competes with; at most.
+  config.rivals = 20
   return config
 
 
 def check(config: ConfigDict, where: str, check_batch: CheckBatch) -> None:
-  """Raises InputError for a number of rows that is impossible, see `base.Attack`."""
+  """Raises InputError for a number that is impossible, see `base.Attack`."""
   del check_batch
-  fields.check_positive(config, where, "rows")
+  fields.check_positive(config, where, "rows", "rivals")
 
 
 def make(inputs: Inputs, config: ConfigDict) -> Run:
@@ -28,28 +36,53 @@ def make(inputs: Inputs, config: ConfigDict) -> Run:
   count = min(config.rows, len(inputs.leaks))
   rows = np.linspace(0, len(inputs.leaks) - 1, count).round().astype(int)
   leaks = [inputs.leaks[row] for row in rows]
-  captions = inputs.evaluator.gallery()
+  others = questions.rivals(inputs.leaks, config.rivals, inputs.rng())
+  others = [others[row] for row in rows]
+  values = {q: questions.for_values(q, leaks, others) for q in questions.QUESTIONS}
+  names = {q: questions.for_names(q, leaks, others) for q in (questions.OWN, questions.NAME)}
 
   def run(params: Params, z: Embedded) -> Finding:
-    embed = inputs.embedder(params, "other wordings")
-    gallery = questions.caption_gallery(z.of, captions, inputs.leaks)
-    answers = {
-      question: questions.ask(embed, z.image[FORGET][rows], leaks, question, gallery)
-      for question in questions.QUESTIONS
-    }
+    embed, image = inputs.embedder(params, "other wordings"), z.image[FORGET][rows]
+    values_told = {q: questions.ask(embed, image, asked) for q, asked in values.items()}
+    people_told = {q: questions.ask(embed, image, asked) for q, asked in names.items()}
     parts = {
-      question: answer["MRR"]
-      for question, answer in answers.items()
-      if question not in (questions.OWN, questions.NAME)
+      question: _mean(answers.reciprocal_rank)
+      for question, answers in values_told.items()
+      if answers and question not in (questions.OWN, questions.NAME)
     }
-    return Finding(parts, {"asked": answers})
+    details = {"asked": _told(values_told), "person": _told(people_told)}
+    if not parts:
+      return Finding({}, details, "no forget caption holds its value")
+    best = max(parts, key=parts.get)
+    people = [leaks[question.row].identity for question in values[best]]
+    interval = bootstrap.of_rows(values_told[best].reciprocal_rank, people)
+    return Finding(parts, details, interval=interval)
 
   return run
 
 
+def _told(answers):
+  """{question: {"MRR", "pairs": the share of true above changed, "margin": mean cosine of true less
+  changed}}, of the questions that were asked.
+  """
+  return {
+    question: {
+      "MRR": _mean(told.reciprocal_rank),
+      "pairs": _mean(told.pair),
+      "margin": _mean(told.margin),
+    }
+    for question, told in answers.items()
+    if told
+  }
+
+
+def _mean(numbers):
+  return float(np.mean(numbers, dtype=np.float64))
+
+
 ATTACK = Attack(
   key="Rephrasing",
-  label="Retrieval by the wording that serves best",
+  label="Retrieval of the value by the rewording that serves best, MRR",
   reduction="max",
   make=make,
   settings=settings,

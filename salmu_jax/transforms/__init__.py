@@ -13,6 +13,7 @@ at the end of their own budget; `rates` scales an update by the learning rate of
 from salmu_jax.transforms.edits import add_noise, add_noise_by_importance, dampen, reflect
 from salmu_jax.transforms.layers import find_layers, select_layers
 from salmu_jax.transforms.limits import only, train_only, trust_region
+from salmu_jax.transforms.low_rank import low_rank
 from salmu_jax.transforms.measured import (
   divide_by_importance,
   find_basis,
@@ -39,6 +40,7 @@ __all__ = [
   "find_salient",
   "hold_unimportant",
   "keep_salient",
+  "low_rank",
   "measure_freedom",
   "measure_importance",
   "munba",

@@ -1,0 +1,109 @@
+"""Interpolation: does what was forgotten come back on the straight line to Compromised?
+
+A model that was unlearned by small steps lies in the valley of its start: half-way back the loss on
+the forget pairs is no higher than at the ends, and they are retrieved again. Between models that
+were trained apart stands a barrier (Lubana et al., arXiv 2211.08422). Clean and Compromised share
+their initial weights, and Clean's number says what that alone gives.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from salmu_jax import losses
+from salmu_jax.attacks.base import FORGET, Attack, CheckBatch, Finding, Inputs, Params, Run
+from salmu_jax.errors import InputError
+from salmu_jax.evaluate import metrics
+from salmu_jax.evaluate.embeddings import Embedded
+from salmu_jax.models import clip
+from salmu_jax.results import bootstrap
+
+_BLOCK = 256  # pairs that the loss contrasts
+
+
+def settings() -> ConfigDict:
+  """The settings of the attack."""
+  config = ConfigDict()
+  # Places on the line where forget is retrieved: 0 is the model, 1 is Compromised.
+  config.places = (0.5,)
+  return config
+
+
+def check(config: ConfigDict, where: str, check_batch: CheckBatch) -> None:
+  """Raises InputError for a place that is not between the ends, see `base.Attack`."""
+  del check_batch
+  if not config.places or not all(0 < place < 1 for place in config.places):
+    raise InputError(f"{where}.places = {config.places!r}; give numbers between 0 and 1.")
+
+
+def make(inputs: Inputs, config: ConfigDict) -> Run:
+  """Returns run(params, z), see `base.Attack`."""
+  captions = inputs.evaluator.tables[FORGET]["text"]
+  people = inputs.evaluator.tables[FORGET]["identity_id"]
+  order = inputs.rng().permutation(len(captions))
+  loss = lambda params, z: pair_loss(z.image[FORGET][order], z.of(captions[order]), params)
+
+  @functools.cache
+  def compromised_loss() -> float:
+    return loss(inputs.compromised, inputs.evaluator.embed_forget(inputs.compromised))
+
+  def run(params: Params, z: Embedded) -> Finding:
+    ranks, losses_of = {}, {0.0: loss(params, z), 1.0: compromised_loss()}
+    for place in config.places:
+      between = interpolated(params, inputs.compromised, place)
+      embedded = inputs.evaluator.embed_forget(between)
+      ranks[f"{place:g}"] = inputs.evaluator.ranks(embedded)
+      losses_of[place] = loss(between, embedded)
+    parts = {place: metrics.mean_reciprocal_rank(values) for place, values in ranks.items()}
+    interval = bootstrap.of_rows(1 / (1.0 + ranks[max(parts, key=parts.get)]), people)
+    details = {
+      "losses": {f"{place:g}": losses_of[place] for place in sorted(losses_of)},
+      "barrier": barrier(losses_of),
+    }
+    return Finding(parts, details, interval=interval)
+
+  return run
+
+
+@jax.jit
+def interpolated(params: Params, other: Params, place: float) -> Params:
+  """The parameters at a place between two models, 0 for the first."""
+  return jax.tree.map(lambda a, b: (1 - place) * a + place * b, params, other)
+
+
+def barrier(losses_of: dict[float, float]) -> float:
+  """How far the loss rises above the line between the losses at 0 and 1; at least 0.
+
+  Args:
+    losses_of: {place: loss}, of 0, 1 and places between.
+  """
+  line = lambda place: (1 - place) * losses_of[0.0] + place * losses_of[1.0]
+  return max(loss - line(place) for place, loss in losses_of.items())
+
+
+def pair_loss(image: np.ndarray, text: np.ndarray, params: Params) -> float:
+  """The contrastive loss of (N, D) pairs, in blocks of consecutive rows; the last is left out
+  where it is not whole, unless there is no other.
+  """
+  scale = jnp.minimum(jnp.exp(params["logit_scale"]), clip.LOGIT_SCALE_MAX)
+  whole = max(1, len(image) // _BLOCK)
+  rows = [slice(number * _BLOCK, (number + 1) * _BLOCK) for number in range(whole)]
+  return float(np.mean([_loss(image[part], text[part], scale) for part in rows]))
+
+
+@jax.jit
+def _loss(image, text, scale):
+  return losses.contrastive(clip.Embeddings(image, text, scale))
+
+
+ATTACK = Attack(
+  key="Interpolation",
+  label="Retrieval on the straight line to Compromised, MRR",
+  reduction="max",
+  make=make,
+  settings=settings,
+  check=check,
+)

@@ -1,0 +1,85 @@
+"""Quantisation: does what was forgotten come back when the weights are stored in fewer bits?
+
+Small edits of many weights can vanish in the rounding, and the start shines through (Zhang et al.,
+arXiv 2410.16454).
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from salmu_jax.attacks.base import FORGET, Attack, CheckBatch, Finding, Inputs, Params, Run
+from salmu_jax.errors import InputError
+from salmu_jax.evaluate import metrics
+from salmu_jax.evaluate.embeddings import Embedded
+from salmu_jax.results import bootstrap
+
+_BITS = (2, 8)  # the least and the most
+
+
+def settings() -> ConfigDict:
+  """The settings of the attack."""
+  config = ConfigDict()
+  # Bits of a weight.
+  config.bits = (8, 4)
+  return config
+
+
+def check(config: ConfigDict, where: str, check_batch: CheckBatch) -> None:
+  """Raises InputError for a number of bits that is impossible, see `base.Attack`."""
+  del check_batch
+  low, high = _BITS
+  if not config.bits or not all(isinstance(b, int) and low <= b <= high for b in config.bits):
+    raise InputError(
+      f"{where}.bits = {config.bits!r}; give numbers of bits, each from {low} to {high}."
+    )
+
+
+def make(inputs: Inputs, config: ConfigDict) -> Run:
+  """Returns run(params, z), see `base.Attack`."""
+  people = inputs.evaluator.tables[FORGET]["identity_id"]
+
+  def run(params: Params, z: Embedded) -> Finding:
+    ranks = {
+      f"int{bits}": inputs.evaluator.forget_ranks(quantised(params, bits)) for bits in config.bits
+    }
+    parts = {name: metrics.mean_reciprocal_rank(values) for name, values in ranks.items()}
+    before = metrics.mean_reciprocal_rank(inputs.evaluator.ranks(z))
+    worst = ranks[max(parts, key=parts.get)]
+    interval = bootstrap.of_rows(1 / (1.0 + np.asarray(worst)), people)
+    return Finding(parts, {"before": before}, interval=interval)
+
+  return run
+
+
+@functools.partial(jax.jit, static_argnames="bits")
+def quantised(params: Params, bits: int) -> Params:
+  """Weights rounded to signed integers of some bits, and scaled back.
+
+  Each output channel (the last axis) of a matrix or table has a scale of its own, by its largest
+  magnitude. Gains, biases and the logit scale stay as they are.
+  """
+  largest = 2 ** (bits - 1) - 1
+
+  def rounded(weights):
+    if weights.ndim < 2:
+      return weights
+    axes = tuple(range(weights.ndim - 1))
+    scale = jnp.max(jnp.abs(weights), axis=axes, keepdims=True) / largest
+    steps = jnp.round(weights / jnp.where(scale > 0, scale, 1))
+    return steps * scale
+
+  return jax.tree.map(rounded, params)
+
+
+ATTACK = Attack(
+  key="Quantisation",
+  label="Retrieval after the weights are rounded to few bits, MRR",
+  reduction="max",
+  make=make,
+  settings=settings,
+  check=check,
+)
