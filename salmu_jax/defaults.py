@@ -11,7 +11,7 @@ from salmu_jax.train.optimizers import settings as optimizer
 
 
 def get_config() -> ConfigDict:
-  """All fields with their defaults; sizes are those of configs/mini.py."""
+  """All fields with their defaults; sizes suit a laptop."""
   config = ConfigDict()
   # Seed of every draw: data, initial weights, order of rows.
   config.seed = 0
@@ -93,6 +93,13 @@ def _generate() -> ConfigDict:
   config.image_size = 64
   # What is held out of the partly forgotten people: "fact" (whole facts) or "pair" (single rows).
   config.holdout_unit = "fact"
+  # People that share a name, and with it a country; 1 as released.
+  config.namesakes = 1
+  # How captions of private facts are worded: "templates" (fifteen of each field) or "composed" (of
+  # parts: some ten thousand sentences of each field).
+  config.wordings = "templates"
+  # Share of these captions that give the value without the name; 0 as released. Needs "composed".
+  config.nameless = 0.0
   # Strength of pose, light, blur and disguise in portraits; 0 is frontal and clean.
   config.portrait_nuisance = 0.5
   # Strength of rotation, shift and change of size in scenes; 0 is upright, central and large.
@@ -200,6 +207,10 @@ def _evaluate() -> ConfigDict:
   config.probe.max_iter = 1000
   # Inverse strength of the L2 penalty.
   config.probe.c = 1.0
+  # Facts of each sensitive split that are asked about (FactLeak, FactKept), and other values that
+  # compete with the true one; both at most.
+  config.facts = 400
+  config.rivals = 40
   # Rows embedded at once, over all devices, and the precision of the towers. On a CPU, 128 rows of
   # `tiny` stay in its cache.
   config.batch_size = 128

@@ -8,9 +8,10 @@ import json
 import numpy as np
 from rich.console import Console
 
-from salmu_jax.report import leaderboard, writing
-from salmu_jax.results import metrics_table
+from salmu_jax.report import leaderboard, leaderboard_terminal, writing
+from salmu_jax.results import lookup, metrics_table
 from salmu_jax.results.reading import read_results
+from salmu_jax.results.reductions import reduce
 
 FILES = (
   "leaderboard.md",
@@ -169,7 +170,7 @@ def tables(tmp_path, *results):
   results = read_results(save(tmp_path / "results", *results))
   rows = leaderboard.rows(results)
   leaderboard.write(rows, tmp_path / "out", results)
-  leaderboard.show(rows, console)
+  leaderboard_terminal.show(rows, console)
   return tmp_path / "out", console.file.getvalue().split("\npublished, not measured here\n")[0]
 
 
@@ -198,12 +199,53 @@ def with_rows(one, seed=0):
   groups["zero_shot"] = [f"class {i % 10}" for i in range(300)]
   hits = {}
   for key, n in (("ACS", 200), ("IdZSC", 100), ("GenKnow", 300)):
-    value = metrics_table.flatten(one)[key]
+    value = lookup.flatten(one)[key]
     hits[key] = rng.permutation(np.arange(n) < round(value * n)).astype(int).tolist()
     pillar, metric, name = metrics_table.METRICS[key].path
     one[pillar][metric][name] = float(np.mean(hits[key]))
   rows = {"groups": groups, "hits": hits, "ACS_rows": rng.permutation(200).tolist()}
   one["salmu_jax"]["additional"]["rows"] = rows
+  return one
+
+
+KNOWS = {"clean": (), "compromised": ("forget", "holdout_identity", "holdout_association")}
+KEEPS = KNOWS["compromised"][1:]
+
+
+def with_facts(one, knows=None):
+  """A result with rows, and with what version 2 adds: retrieval of holdouts, and facts.
+
+  Models that know a split have the same rows of it, and so have those that do not.
+
+  Args:
+    one: from `with_rows`. knows: the splits whose facts and captions the model knows; by default
+      all for Compromised, none for Clean, and the holdouts for others.
+  """
+  one = copy.deepcopy(one)
+  about = one["salmu_jax"]
+  about["file_version"] = 2
+  knows = KNOWS.get(about["role"], KEEPS) if knows is None else knows
+  about["release"]["holdout_galleries"] = dict.fromkeys(KEEPS, 1200)
+  for metric in metrics_table.METRICS.values():
+    if metric.since == 2:
+      rng = np.random.default_rng([ord(letter) for letter in "".join(metric.rows)])
+      n = SIZES[metric.split] if metric.kind == "rank" else SIZES[metric.split] // 2
+      places = rng.geometric(0.5 if metric.split in knows else 0.05, n)
+      rows = places - 1 if metric.kind == "rank" else 1 / places
+      lookup.put(one, metric.rows, rows.tolist())
+      lookup.put(one, metric.path, reduce(metric.reduction, rows))
+      if metric.cases:
+        lookup.put(one, metric.cases, np.arange(0, SIZES[metric.split], 2).tolist())
+  return one
+
+
+def with_attacks(one):
+  """A result with what two attacks get of it: of Compromised more than of others."""
+  leaks = one["salmu_jax"]["role"] == "compromised"
+  one["salmu_jax"]["additional"]["recoverability"] = {
+    key: {"value": value, "interval": [value - 0.02, value + 0.02], "label": key}
+    for key, value in (("Membership", 0.6 if leaks else 0.5), ("Relearning", 0.4 * leaks + 0.02))
+  }
   return one
 
 

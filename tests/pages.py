@@ -6,10 +6,10 @@ import base64
 import io
 
 import numpy as np
-from madeup import MADE_UP, result, with_rows
+from madeup import MADE_UP, result, with_facts, with_rows
 from PIL import Image
 
-from salmu_jax.results import metrics_table
+from salmu_jax.results import lookup
 from salmu_jax.results.collecting import Table
 
 ATTACKS = ("Relearning", "Membership", "Readout", "Rephrasing", "Gallery")
@@ -27,13 +27,13 @@ def whole(name, numbers=None, model=None, seed=0):
   """One result with rows, examples and attacks; of another seed with somewhat other numbers."""
   numbers = np.array(numbers or MADE_UP[name], float)
   numbers[1] += seed / 50
-  one = with_rows(result(name, tuple(numbers), model), seed)
+  one = with_facts(with_rows(result(name, tuple(numbers), model), seed))
   about = one["salmu_jax"]
   about["seed"] = seed
   if about["role"] == "unlearned":
     about["tuning"] = "reproduction" if name == "shuffled_captions" else "tuned"
   low = np.random.default_rng(seed + len(about["model"])).uniform(0.05, 0.2, 5)
-  leak = metrics_table.flatten(one)["RetFail_MRR"]
+  leak = lookup.flatten(one)["RetFail_MRR"]
   about["additional"]["recoverability"] = {
     key: {"value": float(min(1, base + leak)), "label": f"What {key} gets", "asked": 12}
     for key, base in zip(ATTACKS, low, strict=True)

@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 import pytest
-from madeup import everything, save, with_rows
+from madeup import everything, save, with_facts, with_rows
 from rich.console import Console
 from test_evaluator import World
 
@@ -17,7 +17,8 @@ from salmu_jax.errors import InputError
 from salmu_jax.evaluate import measures
 from salmu_jax.report import writing
 from salmu_jax.results import collecting, row_checks, schema, strict
-from salmu_jax.results.metrics_table import METRICS, Metric, own_path, put, rows_at
+from salmu_jax.results.lookup import put, rows_at
+from salmu_jax.results.metrics_table import METRICS, Metric, own_path
 from salmu_jax.results.reading import read_results
 from salmu_jax.results.splits import PEOPLE, SPLITS, Split
 
@@ -34,7 +35,7 @@ NEW = Metric(
   bound="compromised",
   better="higher",
   about="a hundredth of the letters of each caption of holdout_identity",
-  since=2,
+  since=3,
 )
 
 
@@ -67,17 +68,18 @@ def test_the_metric_of_the_recipe_is_measured_as_its_row_says(world, monkeypatch
   ((key, row),) = eval(f"{{{block}}}", {"Metric": Metric, "own_path": own_path}).items()
   monkeypatch.setitem(METRICS, key, row)
   results = world.evaluator.run(world.params)
-  ranks = np.array(rows_at(results, row.rows))
-  assert len(ranks) == len(world.evaluator.tables["holdout_identity"]["text"])
-  assert rows_at(results, row.path) == pytest.approx(np.mean(1 / (1 + ranks)))
+  scores = np.array(rows_at(results, row.rows))
+  whole = world.evaluator.derived()["forget_identity"][1]
+  assert scores.tolist() == np.array(results["efficacy"]["1.2_AssocStr"]["scores"])[whole].tolist()
+  assert rows_at(results, row.path) == pytest.approx(np.mean(scores))
 
 
 def judged(versions):
-  """Made-up results of these file versions; those of version 2 hold the new metric."""
-  results = [with_rows(result) for result in everything()]
+  """Made-up results of these file versions; those of version 3 hold the new metric."""
+  results = [with_facts(with_rows(result)) for result in everything()]
   for number, (result, version) in enumerate(zip(results, versions, strict=False)):
     result["salmu_jax"]["file_version"] = version
-    if version > 1:
+    if version > 2:
       rows = (np.linspace(0.1, 0.3, 200) + number / 100).tolist()
       put(result, NEW.rows, rows)
       put(result, NEW.path, float(np.mean(rows)))
@@ -85,7 +87,7 @@ def judged(versions):
 
 
 def test_a_new_metric_is_in_every_table_and_an_older_file_shows_it_as_missing(tmp_path, metric):
-  results = judged([2, 2, 2, 1, 2, 2])
+  results = judged([3, 3, 3, 2, 3, 3])
   folder, output = save(tmp_path / "results", *results), tmp_path / "out"
   writing.report_folder(folder, output, Console(file=io.StringIO(), width=120))
   old, new = (results[at]["salmu_jax"]["model"] for at in (3, 2))
@@ -97,7 +99,7 @@ def test_a_new_metric_is_in_every_table_and_an_older_file_shows_it_as_missing(tm
   assert float(lines[new][KEY]) == value and lines[old][KEY] == "missing"
   text = (output / "leaderboard.md").read_text()
   assert f"{KEY} (Compromised)" in text and NEW.name in text
-  (line,) = (line for line in text.splitlines() if line.startswith(f"| {old} |"))
+  *_, line = (line for line in text.split("## Recov")[0].splitlines() if f"| {old} |" in line)
   assert "missing" in line
   statistics = json.loads((output / "statistics.json").read_text())["tables"]
   ((_, table),) = statistics.items()
@@ -110,19 +112,19 @@ def test_a_new_metric_is_in_every_table_and_an_older_file_shows_it_as_missing(tm
 
 
 def test_a_file_has_to_hold_the_metrics_of_its_version_and_no_younger_ones(tmp_path, metric):
-  newest = judged([2] * 6)
+  newest = judged([3] * 6)
   del newest[2]["salmu_jax"]["additional"]["metrics"]
   with pytest.raises(InputError, match=r"02\.json lacks salmu_jax\.additional\.metrics"):
     read_results(save(tmp_path / "newest", *newest))
-  assert len(read_results(save(tmp_path / "older", *judged([1] * 6)))) == 6
+  assert len(read_results(save(tmp_path / "older", *judged([2] * 6)))) == 6
   where = ("salmu_jax", "additional", "metrics")
   assert where in dict(schema.invalid(newest[2]))
-  assert where not in dict(schema.invalid(judged([1] * 6)[2]))
+  assert where not in dict(schema.invalid(judged([2] * 6)[2]))
 
 
 def test_a_split_of_one_row_is_grouped_counted_required_and_closed_to_training(world, monkeypatch):
   first = lambda columns, _: (i == 0 for i, _ in enumerate(columns["forget"]["identity_id"]))
-  monkeypatch.setitem(SPLITS, "first", Split(part_of="forget", mask=first, pool=PEOPLE, since=2))
+  monkeypatch.setitem(SPLITS, "first", Split(part_of="forget", mask=first, pool=PEOPLE, since=3))
   monkeypatch.setitem(SPLITS, "later", Split(part_of="forget", mask=lambda *_: None, pool=PEOPLE))
   results = world.evaluator.run(world.params)
   groups = results["salmu_jax"]["additional"]["rows"]["groups"]
@@ -130,7 +132,7 @@ def test_a_split_of_one_row_is_grouped_counted_required_and_closed_to_training(w
   assert "later" not in groups  # nobody knows its rows yet
   assert world.evaluator.derived()["first"][1].sum() == 1
   needed = lambda version: schema.make(version)["$defs"]["release"]["properties"]["derived"]
-  assert "first" in needed(2)["required"] and "first" not in needed(1)["required"]
+  assert "first" in needed(3)["required"] and "first" not in needed(1)["required"]
   with pytest.raises(InputError, match="Training code asked for the split 'first'"):
     pipeline.open_training({"first": []}, "forget", ["first"])
 
@@ -150,7 +152,7 @@ def test_a_metric_on_a_new_split_measures_its_rows_alone(world, monkeypatch):
 def plotted(monkeypatch):
   """A metric that is plotted and broken down, of the second version of the results file."""
   metric = METRICS["InterIdSim"]._replace(
-    path=own_path("3.3_Again", "mean"), rows=own_path("3.3_Again", "scores"), part="again", since=2
+    path=own_path("3.3_Again", "mean"), rows=own_path("3.3_Again", "scores"), part="again", since=3
   )
   monkeypatch.setitem(METRICS, "Again", metric)
   return metric
@@ -159,9 +161,9 @@ def plotted(monkeypatch):
 def test_a_file_older_than_a_metric_of_a_plotted_and_broken_down_split_is_read_beside_newer_ones(
   tmp_path, plotted
 ):
-  results = [with_rows(result) for result in everything()]
+  results = [with_facts(with_rows(result)) for result in everything()]
   for number in (0, 1, 2, 4, 5):
-    results[number]["salmu_jax"]["file_version"] = 2
+    results[number]["salmu_jax"]["file_version"] = 3
     rows = rows_at(results[number], METRICS["InterIdSim"].rows)
     put(results[number], plotted.rows, rows)
     put(results[number], plotted.path, float(np.mean(rows)))
@@ -175,5 +177,5 @@ def test_a_submission_older_than_a_metric_and_a_split_fits_the_schema_as_it_did(
   monkeypatch, plotted
 ):
   path = pathlib.Path(__file__).parents[1] / "experiments/mini/results/anchored.json"
-  monkeypatch.setitem(SPLITS, "younger", Split(part_of="forget", pool=PEOPLE, since=2))
+  monkeypatch.setitem(SPLITS, "younger", Split(part_of="forget", pool=PEOPLE, since=3))
   assert row_checks.problems(strict.read(path), None, ()) == {}

@@ -19,7 +19,9 @@ from salmu_jax.evaluate import class_weights, measures, metrics
 from salmu_jax.evaluate.evaluator import Evaluator
 from salmu_jax.models import clip
 from salmu_jax.models.clip import CLIP, Sizes, Tower
-from salmu_jax.results import metrics_table, splits
+from salmu_jax.results import lookup, splits
+from salmu_jax.results.lookup import rows_at
+from salmu_jax.results.metrics_table import METRICS
 from salmu_jax.runtime import sharding
 from salmu_jax.train import checkpoint
 
@@ -55,13 +57,10 @@ class World:
     )
 
   def images(self, split):
-    pixels = [
-      images.resize_and_crop(images.decode(r["image"], "row"), 16)
-      for r in releases.rows(self.release, split)
-    ]
-    return np.asarray(
-      self._encode_image(self.params, images.normalise(np.stack(pixels))), np.float64
-    )
+    rows = releases.rows(self.release, split)
+    pixels = [images.resize_and_crop(images.decode(r["image"], "row"), 16) for r in rows]
+    z = self._encode_image(self.params, images.normalise(np.stack(pixels)))
+    return np.asarray(z, np.float64)
 
   def texts(self, texts):
     return np.asarray(self._encode_text(self.params, self.words(list(texts))), np.float64)
@@ -133,6 +132,51 @@ def test_retrieval_ranks_equal_loops_over_the_drawn_gallery(world, results):
   assert world.evaluator.gallery_size() == 15
 
 
+@pytest.mark.parametrize(
+  "split, id",
+  [("holdout_identity", "2.6_InterIdRet"), ("holdout_association", "2.7_IntraIdRet")],
+)
+def test_holdout_ranks_equal_loops_over_the_splits_captions_and_the_generic_ones(
+  world, results, split, id
+):
+  captions = releases.columns(world.release, split)["text"]
+  retain = releases.columns(world.release, "retain_synth")["text"][1:]
+  rng = np.random.RandomState(42)
+  rng.choice(len(world.evaluator.tables["forget"]["text"]), 7, replace=False)
+  gallery = [*sorted(set(captions)), *retain[rng.choice(len(retain), 7, replace=False)]]
+  vectors = dict(zip(gallery, world.texts(gallery), strict=True))
+  ranks = []
+  for own, image in zip(captions, world.images(split), strict=True):
+    least = image @ vectors[own] - metrics.TIE
+    ranks.append(sum(image @ vectors[text] >= least for text in gallery if text != own))
+  found = results["salmu_jax"]["additional"]["metrics"][id]
+  assert found["ranks"] == ranks
+  assert found["R@1"] == np.mean(np.array(ranks) == 0)
+  np.testing.assert_allclose(found["MRR"], np.mean(1 / (1 + np.array(ranks))))
+  assert world.evaluator.holdout_galleries()[split] == len(gallery)
+
+
+def test_facts_are_in_the_results_with_the_rows_that_were_asked(world, results):
+  asked = world.evaluator.questions()
+  for key, split in (("FactLeak", "forget"), ("InterFactKept", "holdout_identity")):
+    for wording, part in asked[split].items():
+      metric = METRICS[f"{key}_{wording}"]
+      assert rows_at(results, metric.cases) == part.rows.tolist()
+      image = world.images(split)[part.rows]
+      reciprocal = []
+      for picture, texts in zip(image, part.texts, strict=True):
+        true, *others = world.texts(texts) @ picture
+        above = sum(other > true + metrics.TIE for other in others)
+        ties = sum(abs(other - true) <= metrics.TIE for other in others)
+        reciprocal.append(np.mean(1 / np.arange(1 + above, 2 + above + ties)))
+      np.testing.assert_allclose(rows_at(results, metric.rows), reciprocal)
+      assert rows_at(results, metric.path) == pytest.approx(np.mean(reciprocal))
+  facts = results["salmu_jax"]["additional"]["facts"]["forget"]["new"]
+  assert len(facts["margins"]) == len(asked["forget"]["new"].rows)
+  fields = results["salmu_jax"]["additional"]["breakdown"]["forget"]["field"]
+  assert sum(part["fact_rows"] for part in fields.values()) == len(facts["margins"])
+
+
 def test_the_probe_goes_on_with_the_gallerys_generator(world, results):
   table = releases.columns(world.release, "forget")
   image, text = world.images("forget"), world.texts(table["text"])
@@ -165,7 +209,7 @@ def test_the_study_of_readings_scores_each_from_one_embedding(world, results):
   values = readings.measure(world.evaluator, SETTINGS, world.params)
   assert len(values) == len(readings.readings()) == 15
   scores = dict(zip(map(str, readings.readings()), values, strict=True))
-  flat = metrics_table.flatten(results)
+  flat = lookup.flatten(results)
   for metric in readings.OPEN:
     (first, *_) = [reading for reading in readings.readings() if reading[0] == metric]
     assert scores[str(first)] == flat[metric]
@@ -308,8 +352,8 @@ def test_every_model_gets_the_same_draws(world, results):
 def test_eight_devices_judge_as_one_does(tmp_path, results):
   eight = World(tmp_path, devices=8)
   again = eight.evaluator.run(eight.params)
-  for key, value in metrics_table.flatten(results).items():
-    np.testing.assert_allclose(metrics_table.flatten(again)[key], value, atol=1e-6)
+  for key, value in lookup.flatten(results).items():
+    np.testing.assert_allclose(lookup.flatten(again)[key], value, atol=1e-6)
   assert again["efficacy"]["1.1_RetFail"] == results["efficacy"]["1.1_RetFail"]
 
 
@@ -317,7 +361,7 @@ def test_without_a_zero_shot_split_general_knowledge_is_reported_missing(tmp_pat
   bare = World(tmp_path, rows={"zero_shot": None})
   results = bare.evaluator.run(bare.params)
   assert results["utility"]["2.1_GenKnow"]["ImageNet1k_Accuracy"] is None
-  assert metrics_table.flatten(results)["GenKnow"] is None
+  assert lookup.flatten(results)["GenKnow"] is None
 
 
 def test_a_collapsed_model_retrieves_and_names_nothing(world):
@@ -327,8 +371,10 @@ def test_a_collapsed_model_retrieves_and_names_nothing(world):
     flat[tower][norm]["bias"] = np.ones(size, np.float32)
   flat["visual"]["proj"] = np.ones((12, 8), np.float32)
   flat["text"]["text_projection"] = np.ones((8, 8), np.float32)
-  results = metrics_table.flatten(world.evaluator.run(flat))
+  results = lookup.flatten(world.evaluator.run(flat))
   assert results["RetFail_R@1"] == results["IdZSC"] == results["GenKnow"] == 0.0
+  assert results["InterIdRet_R@1"] == results["IntraIdRet_R@1"] == 0.0
+  assert results["FactLeak_new_pairs"] == results["InterFactKept_own_pairs"] == 0.5
   np.testing.assert_allclose(results["AssocStr"], 1.0, atol=1e-6)
 
 

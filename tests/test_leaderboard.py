@@ -6,36 +6,56 @@ import math
 import re
 
 import pytest
-from madeup import FILES, HOSTILE_NAMES, MADE_UP, everything, records, report, result, tables
+from madeup import (
+  FILES,
+  HOSTILE_NAMES,
+  MADE_UP,
+  everything,
+  records,
+  report,
+  result,
+  tables,
+  with_facts,
+  with_rows,
+)
 from rich.console import Console
 
-from salmu_jax.report import leaderboard, writing
+from salmu_jax.report import leaderboard, leaderboard_terminal, writing
 from salmu_jax.results.diagnosis import diagnose
-from salmu_jax.results.metrics_table import METRICS, flatten
+from salmu_jax.results.lookup import flatten, rows_at
+from salmu_jax.results.metrics_table import METRICS
 
 
 def test_files_and_table_agree_with_the_results(tmp_path):
-  results = everything()
+  results = [with_facts(with_rows(result)) for result in everything()]
   folder, printed = tables(tmp_path, *results)
   rows = json.loads((folder / "leaderboard.json").read_text())
   text = (folder / "leaderboard.md").read_text()
-  text = text.split("\n## ")[0]
+  text, further, *_ = text.split("\n## ")
   assert len(rows) == len(records(folder)) == len(results)
   for row, record in zip(rows, records(folder), strict=True):
     source = next(r for r in results if r["salmu_jax"]["model"] == row["model"])
-    line = next(line for line in text.splitlines() if line.startswith(f"| {row['model']} |"))
-    cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells[-1] == row["verdict"] == record["verdict"]
-    for at, (key, metric) in enumerate(METRICS.items()):
-      value = source[metric.path[0]][metric.path[1]][metric.path[2]]
+    released = cells_of(text, row["model"])
+    own = cells_of(further, row["model"])
+    assert released[-1] == row["verdict"] == record["verdict"]
+    assert own[-1] == row["strict_verdict"] == record["strict_verdict"]
+    shown = {True: iter(released[2:]), False: iter(own[2:])}
+    for key, metric in METRICS.items():
+      value = rows_at(source, metric.path)
       bound = results[0 if metric.bound == "clean" else 1]
-      distance = value - bound[metric.path[0]][metric.path[1]][metric.path[2]]
+      distance = value - rows_at(bound, metric.path)
       assert row["scores"][key] == float(record[key]) == value
       assert row["distances"][key] == float(record[f"{key}_distance"]) == pytest.approx(distance)
-      shown, _, apart = cells[2 + at].partition(" ")
-      assert float(shown) == round(value, 3)
-      assert float(apart.strip("()")) == pytest.approx(distance, abs=5.01e-4)
-      assert f"{value:.3f}".replace("0.", ".", 1) in printed
+      if metric.listed:
+        text_of, _, apart = next(shown[metric.path[0] != "salmu_jax"]).partition(" ")
+        assert float(text_of) == round(value, 3)
+        assert float(apart.strip("()")) == pytest.approx(distance, abs=5.01e-4)
+        assert f"{value:.3f}".replace("0.", ".", 1) in printed
+
+
+def cells_of(text, model):
+  line = next(line for line in text.splitlines() if line.startswith(f"| {model} |"))
+  return [cell.strip() for cell in line.strip("|").split("|")]
 
 
 def test_order_is_bounds_then_strongest_weakest_share(tmp_path):
@@ -148,11 +168,11 @@ def test_narrow_console_loses_no_number():
   printed = []
   for width in (60, 100):
     console = Console(file=io.StringIO(), width=width, color_system=None)
-    leaderboard.show(leaderboard.rows(everything()), console)
+    leaderboard_terminal.show(leaderboard.rows(everything()), console)
     printed.append([x for x in console.file.getvalue().splitlines() if re.search(r" \.\d{3} ", x)])
   assert printed[0] == printed[1] and "\u2026" not in "".join(printed[0])
   (line,) = (line for line in printed[0] if line.startswith("surgery"))
-  assert len(re.findall(r" \.\d{3}", line)) == len(METRICS)
+  assert len(re.findall(r" \.\d{3}", line)) == 11
 
 
 def imported():

@@ -10,7 +10,7 @@ import shutil
 import pages
 import pytest
 
-from salmu_jax.report import charts, leaderboard, page, page_data, published_table, statistics
+from salmu_jax.report import charts, leaderboard, look, page, page_data, published_table, statistics
 from salmu_jax.results.diagnosis import THRESHOLDS
 from salmu_jax.results.shares import SIDES
 
@@ -42,6 +42,7 @@ def test_every_model_of_every_table_is_in_the_page_in_the_leaderboards_order(who
       assert mine["verdict"] == row["verdict"]
       for key, value in row["scores"].items():
         shown_value = mine["cells"].get(key, [math.nan])[0]
+        value = math.nan if value is None else value
         assert shown_value == pytest.approx(value, rel=1e-5, nan_ok=True)
 
 
@@ -157,13 +158,16 @@ def test_provenance_has_all_but_bulk(whole):
   assert list(row["provenance"]["additional"]) == ["recoverability"]
 
 
-def test_scatter_has_every_judged_model_where_its_numbers_are():
+@pytest.mark.parametrize(
+  "kept, side", [("similarity", "inter_kept"), ("retrieval", "inter_ret_kept")]
+)
+def test_scatter_has_every_judged_model_where_its_numbers_are(kept, side):
   rows = leaderboard.rows(pages.table().results)
-  data = charts.forgetting(rows, THRESHOLDS)["datasets"]
+  data = charts.forgetting(rows, THRESHOLDS, kept)["datasets"]
   assert [point["model"] for point in data["models"]] == [row["model"] for row in rows]
   for point, row in zip(data["models"], rows, strict=True):
     assert point["left"] == pytest.approx(100 * (1 - row["leak_removed"]))
-    assert point["inter"] == pytest.approx(100 * row["inter_kept"])
+    assert point["inter"] == pytest.approx(max(look.FLOOR, 100 * row[side]))
   assert (data["zone"][0]["left"], data["zone"][0]["kept"]) == pytest.approx((1, 95))
 
 

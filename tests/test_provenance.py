@@ -9,7 +9,7 @@ from littlejob import changed
 
 from salmu_jax.benchmark import provenance
 from salmu_jax.data import imagenet, releases
-from salmu_jax.results import metrics_table
+from salmu_jax.results import lookup
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +22,10 @@ def test_a_compat_file_says_minus_one_where_general_knowledge_was_not_measured()
     "efficacy": {"1.3_ACS": {"acs_accuracy": 0.5}},
     "utility": {"2.1_GenKnow": {"ImageNet1k_Accuracy": None}, "2.2_InterIdSim": {"mean": 0.1}},
   }
-  assert metrics_table.compat(results)["utility"]["2.1_GenKnow"] == {"ImageNet1k_Accuracy": -1}
+  assert lookup.compat(results)["utility"]["2.1_GenKnow"] == {"ImageNet1k_Accuracy": -1}
   assert results["utility"]["2.1_GenKnow"] == {"ImageNet1k_Accuracy": None}
   results["utility"]["2.1_GenKnow"]["ImageNet1k_Accuracy"] = 0.6
-  assert metrics_table.compat(results) == results
+  assert lookup.compat(results) == results
 
 
 def test_results_say_which_settings_they_depend_on(world):

@@ -41,7 +41,8 @@ def test_counts_are_the_published_ones_and_add_up():
 
 def test_values_are_the_published_ones():
   clean, compromised = published.MODELS["clean"], published.MODELS["compromised"]
-  assert list(clean) == list(compromised) == list(METRICS)
+  released = [key for key, metric in METRICS.items() if metric.since == 1]
+  assert list(clean) == list(compromised) == released
   assert clean["RetFail_MRR"] == 0.000815 and compromised["RetFail_MRR"] == 0.2361
   assert clean["VisIdInt"] == 0.33085 and compromised["VisIdInt"] == 0.30515
   methods = {row["name"]: row for row in published.METHODS}

@@ -17,7 +17,7 @@ from experiments.baselines import cut, space, study
 from experiments.baselines import tabulate as baselines
 from experiments.published import readings
 from salmu_jax.methods import METHODS, runs
-from salmu_jax.results import metrics_table
+from salmu_jax.results import lookup
 from salmu_jax.results.reading import read_results
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -79,7 +79,7 @@ def test_every_method_is_described_in_readme():
 
 
 def test_the_kept_results_show_what_the_benchmark_promises():
-  clean, compromised = (metrics_table.flatten(r) for r in read_results(RESULTS)[:2])
+  clean, compromised = (lookup.flatten(r) for r in read_results(RESULTS)[:2])
   classes = json.loads((RESULTS / "clean.json").read_text())["salmu_jax"]["general_knowledge"]
   chance = 1 / int(re.search(r"(\d+) classes", classes)[1])
   assert clean["RetFail_MRR"] <= 0.01 and compromised["RetFail_MRR"] >= 0.2
@@ -130,7 +130,7 @@ def test_the_study_and_the_benchmark_agree_on_a_tuned_method_or_the_readme_says_
   for name in methods.BASELINES:
     ours = baselines.studies()[name]["tuned"]["5"]["scores"]
     result = json.loads((RESULTS / f"{name}.json").read_text())
-    theirs = metrics_table.flatten(result)
+    theirs = lookup.flatten(result)
     for key in ("AssocStr", "InterIdSim", "IntraIdSim"):
       assert ours[key] == pytest.approx(theirs[key], abs=0.03), (name, key)
 

@@ -4,16 +4,16 @@ import copy
 
 import numpy as np
 import pytest
-from madeup import PEOPLE, everything, result, with_rows
+from madeup import PEOPLE, everything, result, with_facts, with_rows
 
-from salmu_jax.report import bootstrap, statistics, statistics_text
-from salmu_jax.results import diagnosis, metrics_table
+from salmu_jax.report import statistics, statistics_text
+from salmu_jax.results import bootstrap, diagnosis, lookup, metrics_table
 from salmu_jax.results.collecting import Table
 from salmu_jax.runtime import files
 
 
 def table():
-  return [with_rows(entry) for entry in everything()]
+  return [with_facts(with_rows(entry)) for entry in everything()]
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def summary():
 
 def test_every_metric_has_an_interval_around_its_value(summary):
   for one in table():
-    values = metrics_table.flatten(one)
+    values = lookup.flatten(one)
     for key in metrics_table.METRICS:
       low, high = summary["intervals"][one["salmu_jax"]["model"]][key]
       assert low <= values[key] <= high, key
@@ -125,9 +125,9 @@ def test_ranks_follow_the_weakest_side_and_bounds_have_none(summary):
 
 
 def test_shares_are_those_of_the_verdict_with_intervals_around_them(summary):
-  clean, compromised = (metrics_table.flatten(one) for one in table()[:2])
+  clean, compromised = (lookup.flatten(one) for one in table()[:2])
   for one in table()[2:]:
-    verdict = diagnosis.diagnose(metrics_table.flatten(one), clean, compromised)
+    verdict = diagnosis.diagnose(lookup.flatten(one), clean, compromised)
     shares = summary["shares"][one["salmu_jax"]["model"]]
     expected = {
       "leak_removed": verdict.shares.leak_removed,
@@ -176,7 +176,7 @@ def test_over_seeds_there_are_mean_range_and_an_interval_that_knows_of_the_seeds
   summary = statistics.over_seeds(tables)
   assert summary["seeds"] == [0, 1, 2]
   strength = summary["models"]["finetune"]["AssocStr"]
-  values = [metrics_table.flatten(t.results[2])["AssocStr"] for t in tables]
+  values = [lookup.flatten(t.results[2])["AssocStr"] for t in tables]
   assert strength["seeds"] == 3
   np.testing.assert_allclose(
     [strength["mean"], strength["min"], strength["max"]],

@@ -13,7 +13,8 @@ from salmu_jax.errors import InputError
 from salmu_jax.report import __main__ as command
 from salmu_jax.report import submit
 from salmu_jax.results import diagnosis, reading, strict
-from salmu_jax.results.metrics_table import METRICS, flatten
+from salmu_jax.results.lookup import flatten
+from salmu_jax.results.metrics_table import METRICS
 from salmu_jax.runtime import files
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -68,18 +69,26 @@ def test_number_that_does_not_follow_from_its_rows_is_refused(board, key, factor
 
 @pytest.mark.parametrize("key", METRICS)
 def test_row_that_was_made_better_is_refused(board, key):
-  path = METRICS[key].path
-  where = {"mean": (*path[:-1], "scores"), "R@1": (*path[:-1], "outcomes")}
-  where["MRR"] = where["R@1"]
-  where = where.get(path[-1], ("salmu_jax", "additional", "rows", "hits", key))
-  first = at(MINE, *where, 0)
-  lines = refused(
-    board, changed(*where, 0, value=first - 0.1 if path[-1] == "mean" else 1 - first % 2)
-  )
-  assert ".".join(path) in lines or key == "RetFail_R@1"
+  metric = METRICS[key]
+  first = at(MINE, *metric.rows, 0)
+  other = {
+    "cosine": first - 0.1,
+    "rank": 1 - first % 2,
+    "hit": 1 - first,
+    "share": 0.25 if first != 0.25 else 0.5,
+  }
+  lines = refused(board, changed(*metric.rows, 0, value=other[metric.kind]))
+  assert ".".join(metric.path) in lines or metric.reduction == "R@1"
 
 
-@pytest.mark.parametrize("key", METRICS)
+# Every metric of the released evaluator, and one of each kind that came later.
+OF_EACH_KIND = [key for key, m in METRICS.items() if m.since == 1] + [
+  "FactLeak_new",
+  "InterIdRet_MRR",
+]
+
+
+@pytest.mark.parametrize("key", OF_EACH_KIND)
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "1e999", "null", '"0.5"', "true", "9" * 40])
 def test_number_that_is_none_is_refused_and_named(board, key, value):
   path = METRICS[key].path

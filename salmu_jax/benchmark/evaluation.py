@@ -3,7 +3,7 @@
 import functools
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from salmu_jax import attacks, train
@@ -15,7 +15,7 @@ from salmu_jax.data.dataset import Data
 from salmu_jax.data.leaks import leaks
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate.evaluator import Evaluator
-from salmu_jax.results import metrics_table
+from salmu_jax.results import lookup
 from salmu_jax.runtime import files, hosts, progress, times
 from salmu_jax.train import checkpoint
 
@@ -36,20 +36,21 @@ def make_evaluator(job: Job, data: Data) -> Evaluator:
 
 
 def make_attacker(
-  job: Job, data: Data, evaluator: Evaluator, clean: dict[str, Any]
+  job: Job, data: Data, evaluator: Evaluator, bounds: Mapping[str, Any]
 ) -> Callable[..., dict[str, Any]] | None:
   """What attacks every model, see `attacks.attacker`; None where config.attacks names no attack."""
   if not job.config.attacks.names:
     return None
-  return attacks.attacker(attack_inputs(job, data, evaluator, clean), job.config.attacks)
+  return attacks.attacker(attack_inputs(job, data, evaluator, bounds), job.config.attacks)
 
 
-def attack_inputs(job: Job, data: Data, evaluator: Evaluator, clean: dict[str, Any]) -> Inputs:
-  """What attacks start from; `clean` are the parameters of the Clean model."""
+def attack_inputs(job: Job, data: Data, evaluator: Evaluator, bounds: Mapping[str, Any]) -> Inputs:
+  """What attacks start from; `bounds` are the parameters of "clean" and "compromised"."""
   return Inputs(
     data=data,
     evaluator=evaluator,
-    clean=clean,
+    clean=bounds["clean"],
+    compromised=bounds["compromised"],
     leaks=leaks(data.release, evaluator.tables["forget"]),
     seed=job.config.seed,
     name_prompt=job.config.evaluate.name_prompt,
@@ -121,7 +122,7 @@ def evaluate(
     "evaluation_seconds": time.monotonic() - began,
   }
   # The results come last: where they are, so is the other file.
-  files.write_json(job.workdir / "compat" / f"{name}.json", metrics_table.compat(results))
+  files.write_json(job.workdir / "compat" / f"{name}.json", lookup.compat(results))
   files.write_json(_result_path(job, name), {**results, "salmu_jax": about})
   seconds = [time.monotonic() - began - sum(attacking), *attacking]
   for stage, took in zip(_stages(name, attack), seconds, strict=True):

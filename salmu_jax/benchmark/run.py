@@ -13,7 +13,7 @@ from salmu_jax.benchmark.job import Job
 from salmu_jax.data import dataset, records, zero_shot
 from salmu_jax.data.dataset import Data
 from salmu_jax.models import presets
-from salmu_jax.report import leaderboard, writing
+from salmu_jax.report import leaderboard, leaderboard_terminal, writing
 from salmu_jax.results.reading import read_results
 from salmu_jax.runtime import compilations, files, hosts, progress, sharding, times
 
@@ -51,7 +51,7 @@ def run(config: ConfigDict, folder: str | os.PathLike, stop: hosts.Stop | None =
   evaluator = evaluation.make_evaluator(job, data)
   params = {name: stages.pretrain(job, data, name) for name in stages.PRETRAINED}
   evaluation.store_fragile_set(data, evaluator, params["compromised"])
-  attack = evaluation.make_attacker(job, data, evaluator, params["clean"])
+  attack = evaluation.make_attacker(job, data, evaluator, params)
   for name in stages.PRETRAINED:
     evaluation.evaluate(job, data, evaluator, name, params[name], attack)
 
@@ -125,4 +125,4 @@ def _report(job: Job) -> None:
 def _show_leaderboard(job: Job) -> None:
   results = read_results(job.workdir / "results")
   if hosts.is_first():
-    leaderboard.show(leaderboard.rows(results, job.config.diagnosis.to_dict()), Console())
+    leaderboard_terminal.show(leaderboard.rows(results, job.config.diagnosis.to_dict()), Console())

@@ -30,6 +30,23 @@ class Leak(NamedTuple):
     """The fact itself, whatever its wording: (identity, field, value)."""
     return self.identity, self.field, self.value
 
+  def with_value(self, value: str) -> str | None:
+    """The caption with another value in the place of its own.
+
+    Where the value is part of the name too (a city in a family name), the name stays as it is.
+
+    Returns:
+      None where the caption does not hold its value verbatim.
+    """
+    if not self.value:
+      return None
+    pieces = self.text.split(self.name) if self.name else [self.text]
+    if any(self.value in piece for piece in pieces):
+      return self.name.join(value.join(piece.split(self.value)) for piece in pieces)
+    if self.name in self.value and self.value in self.text:
+      return self.text.replace(self.value, value)
+    return None
+
 
 def leak_of(release: Release, row: Mapping[str, str | bytes]) -> Leak:
   """The leak of one sensitive row.

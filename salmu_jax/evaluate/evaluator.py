@@ -1,6 +1,7 @@
 """Judges parameters by the metrics table: every picture and every text embedded once."""
 
 import copy
+import functools
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -13,12 +14,13 @@ from ml_collections import ConfigDict
 from salmu_jax.data import derived, pipeline, releases
 from salmu_jax.data.tokenizers import Tokenizer
 from salmu_jax.data.zero_shot import ZeroShotSet
-from salmu_jax.evaluate import class_weights, embeddings, examples, groups, measures, metrics
+from salmu_jax.evaluate import class_weights, embeddings, examples, facts, groups, measures, metrics
 from salmu_jax.evaluate.embeddings import Embedded, jitted_encoders
 from salmu_jax.evaluate.measures import Judged
 from salmu_jax.models.clip import CLIP
 from salmu_jax.results import breakdown, splits
 from salmu_jax.results.metrics_table import METRICS
+from salmu_jax.results.reductions import reduce
 from salmu_jax.results.splits import ZERO_SHOT
 from salmu_jax.runtime import files, kept, progress, sharding
 from salmu_jax.train import checkpoint
@@ -60,7 +62,7 @@ class Evaluator:
     # Whatever a model was trained with, it is judged by the same arithmetic.
     model = model.clone(dtype=jnp.dtype(settings.compute_dtype), attention="plain")
     self.tables = {s: releases.columns(release, s) for s in splits.judged()}
-    self._records = records
+    self._records, self._questions = records, {}
     self._pictures = {split: records[split] for split in self.tables}
     if zero_shot_set:
       self._pictures[ZERO_SHOT] = zero_shot_set.rows
@@ -126,7 +128,9 @@ class Evaluator:
 
     Returns:
       The numbers and rows of the metrics table, where a results file has them; and under
-      "salmu_jax", "additional" what this project adds: "ACS_in_halves", "breakdown", "rows", from
+      "salmu_jax", "additional" what this project adds: "metrics" (the numbers of the metrics table
+      that the released evaluator does not have), "ACS_in_halves", "breakdown", "facts" (see
+      `facts.described`), "rows", from
       which intervals are made (with the "groups" of `groups.bootstrap_groups`), and "examples".
     """
     judged = self._judged(z)
@@ -137,6 +141,7 @@ class Evaluator:
     additional |= {
       "ACS_in_halves": self._probe_in_halves(z),
       "breakdown": breakdown.measure(results, labels),
+      "facts": facts.described(judged.answers()),
       "rows": {
         "groups": groups.bootstrap_groups(self.tables, judged.masks, self._zero_shot),
         **rows,
@@ -162,17 +167,45 @@ class Evaluator:
 
   def gallery(self) -> np.ndarray:
     """The texts that RetFail ranks every image against."""
-    return self._draw_gallery(self.derived())[0]
+    return np.concatenate(self._draw_gallery(self.derived())[:2])
+
+  def holdout_galleries(self) -> dict[str, int]:
+    """{split: captions that each of its pictures is ranked among}, of retrieval in holdouts."""
+    generic = self._draw_gallery(self.derived())[1]
+    ranked = [metric.split for metric in METRICS.values() if metric.measure == "holdout_ranks"]
+    return {
+      split: len(measures.holdout_gallery(self.tables[split]["text"], generic)) for split in ranked
+    }
 
   def forget_ranks(self, params: Mapping) -> np.ndarray:
     """(N,) RetFail ranks of a model; only the texts and pictures that they need are embedded."""
+    return self.ranks(self.embed_forget(params))
+
+  def embed_forget(self, params: Mapping) -> Embedded:
+    """The pictures of forget, their captions and the gallery through a model, for `ranks`."""
     rows = self._pictures[_FORGET]
     texts = list(dict.fromkeys([*self.tables[_FORGET]["text"], *self.gallery()]))
     with progress.counting("retrieval of forget", len(texts) + len(rows)) as tick:
       table = self.embed_texts(params, texts, tick)
       image = self._embed_images(params, rows, tick)
     row_of = {text: row for row, text in enumerate(texts)}
-    return self.ranks(Embedded({_FORGET: image}, (row_of, table), None))
+    return Embedded({_FORGET: image}, (row_of, table), None)
+
+  def general_knowledge(self, z: Embedded) -> float | None:
+    """GenKnow, of what a model made of the zero-shot set; None where there is no such set."""
+    hits = measures.zero_shot_hits(self._judged(z), ZERO_SHOT)
+    return None if hits is None else reduce("mean", hits)
+
+  def embed_zero_shot(self, params: Mapping) -> Embedded:
+    """The zero-shot set through a model, of which nothing is kept."""
+    passing = copy.copy(self)
+    passing._kept, quiet = None, lambda count: None
+    image = {}
+    if self._zero_shot:
+      numbers = np.arange(len(self._zero_shot.labels))
+      image[ZERO_SHOT] = passing._embed_some(params, ZERO_SHOT, numbers, quiet)
+    weights = passing._class_weights(params, quiet) if self._zero_shot else None
+    return Embedded(image, ({}, np.zeros((0, 0), np.float32)), weights)
 
   def ranks(self, z: Embedded) -> np.ndarray:
     """(N,) RetFail ranks of forget, of what a model made of the release."""
@@ -190,19 +223,36 @@ class Evaluator:
 
   def _judged(self, z: Embedded) -> Judged:
     masks = self.derived()
-    gallery, rng = self._draw_gallery(masks)
+    forget, generic, rng = self._draw_gallery(masks)
     return Judged(
-      z, self._release, self.tables, masks, self._zero_shot, self._settings, gallery, rng
+      z,
+      self._release,
+      self.tables,
+      masks,
+      self._zero_shot,
+      self._settings,
+      gallery=np.concatenate([forget, generic]),
+      generic=generic,
+      rng=rng,
+      answers=functools.cache(lambda: facts.answered(self.questions(), z)),
     )
 
+  def questions(self) -> dict[str, dict[str, facts.Asked]]:
+    """The questions for facts that every model is asked, see `facts.questions`."""
+    settings = self._settings
+    key = settings.seed, settings.facts, settings.rivals
+    if key not in self._questions:
+      self._questions[key] = facts.questions(self._release, self.tables, settings)
+    return self._questions[key]
+
   def _draw_gallery(self, masks):
-    """Texts drawn without replacement, of forget, then of retain_disjoint; and what drew them."""
+    """Texts drawn without replacement, of forget and of retain_disjoint; and what drew them."""
     rng = np.random.RandomState(self._settings.seed)
     source, mask = masks["retain_disjoint"]
     pools = (self.tables[_FORGET]["text"], self.tables[source]["text"][mask])
     count = self._settings.gallery
     drawn = [pool[rng.choice(len(pool), min(count, len(pool)), replace=False)] for pool in pools]
-    return np.concatenate(drawn), rng
+    return *drawn, rng
 
   def _probe_in_halves(self, z: Embedded) -> float:
     """ACS without the bias of a row in both halves; see `metrics.association_probe_in_halves`."""
@@ -235,6 +285,10 @@ class Evaluator:
       yield from table["text"]
     for order in measures.core_texts(self._release, self.tables[_FORGET]):
       yield from order
+    for asked in self.questions().values():
+      for part in asked.values():
+        for sentences in part.texts:
+          yield from sentences
     for prompt in name_prompts:
       yield from measures.naming_prompts(self._release, self._release.identities, prompt)
 

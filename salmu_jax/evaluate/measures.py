@@ -1,5 +1,6 @@
 """The rows of every metric: what each function here gives is reduced as the metrics table says."""
 
+import functools
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -11,7 +12,9 @@ from salmu_jax.data.leaks import leaks
 from salmu_jax.data.zero_shot import ZeroShotSet
 from salmu_jax.evaluate import metrics
 from salmu_jax.evaluate.embeddings import Embedded
-from salmu_jax.results.metrics_table import METRICS, put
+from salmu_jax.evaluate.facts import Answers, Asked
+from salmu_jax.results.lookup import put
+from salmu_jax.results.metrics_table import FACT_WORDINGS, METRICS
 from salmu_jax.results.reductions import reduce
 
 # Whose names IdZSC chooses among: columns of forget, its mask, and all identities, to ids.
@@ -30,7 +33,9 @@ class Judged(NamedTuple):
     masks: from `data.derived.masks`. zero_shot: what general knowledge is measured on, or None.
     settings: `config.evaluate`.
     gallery: (G,) the captions that RetFail ranks every picture against.
+    generic: those of them that were drawn from retain_disjoint.
     rng: that drew the gallery; the probe's draws come after it, as in the released evaluator.
+    answers: answers() -> {split: {wording: (Asked, Answers)}}, see `facts`.
   """
 
   z: Embedded
@@ -40,7 +45,9 @@ class Judged(NamedTuple):
   zero_shot: ZeroShotSet | None
   settings: ConfigDict
   gallery: np.ndarray
+  generic: np.ndarray
   rng: np.random.RandomState
+  answers: Callable[[], Mapping[str, Mapping[str, tuple[Asked, Answers]]]]
 
   def rows(self, split: str) -> tuple[str, np.ndarray | slice]:
     """The split of the release that a split's rows are in, and which of its rows they are."""
@@ -65,8 +72,8 @@ def measured(judged: Judged) -> dict:
       done.add(metric.rows)
       rows = MEASURES[metric.measure](judged, metric.split)
       if metric.cases:
-        rows, cases = rows
-        put(results, metric.cases, cases.tolist())
+        rows, cases = (None, None) if rows is None else rows
+        put(results, metric.cases, None if cases is None else cases.tolist())
       # The released layout has a metric's numbers before its rows.
       for other in METRICS.values():
         if other.rows == metric.rows:
@@ -102,6 +109,29 @@ def retrieval_ranks(judged: Judged, split: str) -> np.ndarray:
   """(N,) ranks of a split's captions among the gallery."""
   captions, gallery, z = judged.column(split, "text"), judged.gallery, judged.z
   return ranks_among(judged.image(split), z.of(captions), captions, z.of(gallery), gallery)
+
+
+def holdout_ranks(judged: Judged, split: str) -> np.ndarray:
+  """(N,) ranks of a split's captions among its own distinct captions and generic ones."""
+  captions, z = judged.column(split, "text"), judged.z
+  gallery = holdout_gallery(captions, judged.generic)
+  return ranks_among(judged.image(split), z.of(captions), captions, z.of(gallery), gallery)
+
+
+def holdout_gallery(captions: Sequence[str], generic: Sequence[str]) -> list[str]:
+  """What a holdout's captions are ranked among: each text once, however many rows have it.
+
+  Generic captions compete as often as they were drawn, as in RetFail.
+  """
+  return [*dict.fromkeys(captions), *generic]
+
+
+def fact_answers(
+  judged: Judged, split: str, *, wording: str, answer: str
+) -> tuple[np.ndarray, np.ndarray] | None:
+  """(F,) a field of `facts.Answers`, and (F,) the row of each question; None without questions."""
+  asked, answers = judged.answers()[split][wording]
+  return (getattr(answers, answer), asked.rows) if len(asked.rows) else None
 
 
 def pair_similarity(judged: Judged, split: str) -> np.ndarray:
@@ -144,16 +174,19 @@ def association_probe_hits(judged: Judged, split: str) -> tuple[np.ndarray, np.n
 
 
 def naming_hits(judged: Judged, split: str) -> np.ndarray:
-  """(N,) whether the people of a split are named, zero-shot, among the candidates."""
+  """(N,) whether the people of a split are named, zero-shot, among the candidates.
+
+  People who share a name are one candidate.
+  """
   source, mask = judged.rows(split)
   choose = CANDIDATES[judged.settings.name_candidates]
   candidates = sorted(choose(judged.tables[source], mask, judged.release.identities))
-  number = {identity: at for at, identity in enumerate(candidates)}
-  labels = np.array([number[i] for i in judged.column(split, "identity_id")], np.int32)
   prompts = naming_prompts(judged.release, candidates, judged.settings.name_prompt)
-  hits = metrics.zero_shot_hits(
-    judged.image(split), judged.z.of(prompts), labels, numbered(prompts)
-  )
+  names = list(dict.fromkeys(prompts))
+  number = {name: at for at, name in enumerate(names)}
+  of = {identity: number[prompt] for identity, prompt in zip(candidates, prompts, strict=True)}
+  labels = np.array([of[identity] for identity in judged.column(split, "identity_id")], np.int32)
+  hits = metrics.zero_shot_hits(judged.image(split), judged.z.of(names), labels)
   return np.asarray(hits)
 
 
@@ -178,14 +211,21 @@ def zero_shot_hits(judged: Judged, split: str) -> np.ndarray | None:
 MEASURES: dict[str, Callable] = {
   "association_probe_hits": association_probe_hits,
   "core_similarity": core_similarity,
+  "holdout_ranks": holdout_ranks,
   "naming_hits": naming_hits,
   "pair_similarity": pair_similarity,
   "retrieval_ranks": retrieval_ranks,
   "zero_shot_hits": zero_shot_hits,
 }
+MEASURES |= {
+  f"fact_{rows}_{wording}": functools.partial(fact_answers, wording=wording, answer=answer)
+  for wording in FACT_WORDINGS
+  for rows, answer in (("reciprocal_ranks", "reciprocal_rank"), ("pair_scores", "pair"))
+}
 # Kind of a metric's rows -> rows as JSON has them; of hits null for NaN.
 _LISTED = {
   "rank": lambda rows: rows.tolist(),
   "cosine": lambda rows: rows.tolist(),
+  "share": lambda rows: rows.tolist(),
   "hit": lambda rows: [None if np.isnan(hit) else int(hit) for hit in rows],
 }

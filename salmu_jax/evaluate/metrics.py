@@ -16,7 +16,7 @@ from salmu_jax.errors import InputError
 from salmu_jax.results.reductions import reduce
 
 Array = jax.Array | np.ndarray
-_HIGHEST = jax.lax.Precision.HIGHEST
+HIGHEST = jax.lax.Precision.HIGHEST
 # Cosines this close count as equal. Another order of summation moves a float32 product of unit rows
 # by up to 6e-7 at D = 1024, and identical embeddings must tie on every machine.
 TIE = 1e-6
@@ -34,7 +34,7 @@ def cosines(image: Array, text: Array) -> jax.Array:
     (N,) float32.
   """
   return jnp.einsum(
-    "nd,nd->n", image.astype(jnp.float32), text.astype(jnp.float32), precision=_HIGHEST
+    "nd,nd->n", image.astype(jnp.float32), text.astype(jnp.float32), precision=HIGHEST
   )
 
 
@@ -273,7 +273,7 @@ def _hits(images, weights, labels, class_id, *, block):
 
 
 def _scores(rows, columns):
-  return jnp.einsum("bd,gd->bg", rows, columns, precision=_HIGHEST)
+  return jnp.einsum("bd,gd->bg", rows, columns, precision=HIGHEST)
 
 
 def _in_blocks(f, rows, block):

@@ -24,7 +24,7 @@ def check(settings: ConfigDict, check_batch: Callable[[str, int], None]) -> None
   where = "config.evaluate"
   fields.check_name(f"{where}.compute_dtype", settings.compute_dtype, COMPUTE_DTYPES)
   check_batch("evaluate.batch_size", settings.batch_size)
-  fields.check_positive(settings, where, "gallery")
+  fields.check_positive(settings, where, "gallery", "facts", "rivals")
   fields.check_seed(f"{where}.seed", settings.seed)
   fields.check_name(f"{where}.probe.feature", settings.probe.feature, metrics.FEATURES)
   fields.check_name(f"{where}.probe.solver", settings.probe.solver, SOLVERS)

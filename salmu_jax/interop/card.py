@@ -7,7 +7,8 @@ from salmu_jax.data.tokenizers import Tokenizer
 from salmu_jax.models.clip import Sizes
 from salmu_jax.report.markdown import escape, table
 from salmu_jax.results import published
-from salmu_jax.results.metrics_table import METRICS, flatten
+from salmu_jax.results.lookup import flatten
+from salmu_jax.results.metrics_table import METRICS
 from salmu_jax.runtime import files, workdir
 
 _LOAD = {

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import altair as alt
 
 from salmu_jax.report import look
+from salmu_jax.results.shares import HOLDOUT_SHARES
 
 THEMES = {
   "light": {
@@ -36,7 +37,7 @@ _STAR = (
 )
 # Titles of two lines each, which fit a phone.
 _REMOVED = ["leakage removed, on a log scale up to 99 %", "0 % = Compromised, 100 % = Clean"]
-_KEPT = ["holdout gap kept", "100 % = Compromised, 0 % = Clean"]
+_KEPT = "100 % = Compromised, 0 % = Clean"
 
 
 def config(theme: str) -> dict:
@@ -63,38 +64,27 @@ def config(theme: str) -> dict:
   }
 
 
-def forgetting(rows: Sequence[Mapping], thresholds: Mapping[str, float]) -> dict:
+def forgetting(
+  rows: Sequence[Mapping], thresholds: Mapping[str, float], kept: str = "similarity"
+) -> dict:
   """Leakage removed against holdout kept, one point a model, as forgetting_plot draws it.
 
   Args:
     rows: what `leaderboard.rows` returns. thresholds: see `diagnosis.THRESHOLDS`.
+    kept: a key of `shares.HOLDOUT_SHARES`.
 
   Returns:
     A specification with its data; the named data "labels" ({"x", "y", "text"}) is left empty.
   """
-  points = [_point(row) for row in rows if row["leak_removed"] is not None]
+  needed = ("leak_removed", *HOLDOUT_SHARES[kept])
+  shown = [row for row in rows if None not in [row[share] for share in needed]]
+  points = [_point(row, [row[share] for share in HOLDOUT_SHARES[kept]]) for row in shown]
   left = [point["left"] for point in points]
   heights = [point[key] for point in points for key in ("inter", "intra")]
   # A little room beyond the outermost points, as in the picture.
   wide = [max([100, *left]) * 1.6, min([-0.35, *(x * 1.3 - 0.35 for x in left)])]
   high = [min([0, *heights]) - 12, max([100, *heights]) + 14]
-  x = alt.X(
-    "left:Q",
-    scale=alt.Scale(type="symlog", constant=1, domain=wide, nice=False),
-    axis=alt.Axis(
-      values=[
-        t for t in (200, 100, 50, 20, 10, 5, 2, 1, 0, -1, -10, -100) if wide[1] <= t <= wide[0]
-      ],
-      labelExpr="format(100 - datum.value, '~r') + ' %'",
-      title=_REMOVED,
-      labelOverlap=True,
-    ),
-  )
-  y = alt.Y(
-    "kept:Q",
-    scale=alt.Scale(domain=high, nice=False),
-    axis=alt.Axis(title=_KEPT, labelExpr="datum.value + ' %'", tickCount=7),
-  )
+  x, y = _axes(wide, high, kept)
   zone = {
     "left": 100 * (1 - thresholds["leak_removed"]),
     "end": wide[1],
@@ -112,8 +102,32 @@ def forgetting(rows: Sequence[Mapping], thresholds: Mapping[str, float]) -> dict
   return _finish(chart) | {"datasets": data}
 
 
-def _point(row):
-  inter, intra = 100 * row["inter_kept"], 100 * row["intra_kept"]
+def _axes(wide, high, kept):
+  """The axes of the scatter, over these domains."""
+  x = alt.X(
+    "left:Q",
+    scale=alt.Scale(type="symlog", constant=1, domain=wide, nice=False),
+    axis=alt.Axis(
+      values=[
+        t for t in (200, 100, 50, 20, 10, 5, 2, 1, 0, -1, -10, -100) if wide[1] <= t <= wide[0]
+      ],
+      labelExpr="format(100 - datum.value, '~r') + ' %'",
+      title=_REMOVED,
+      labelOverlap=True,
+    ),
+  )
+  y = alt.Y(
+    "kept:Q",
+    scale=alt.Scale(domain=high, nice=False),
+    axis=alt.Axis(
+      title=[f"holdout {kept} kept", _KEPT], labelExpr="datum.value + ' %'", tickCount=7
+    ),
+  )
+  return x, y
+
+
+def _point(row, shares):
+  inter, intra = (100 * share for share in shares)
   middle = (inter + intra) / 2
   kept = row["knowledge_kept"]
   removed = row["leak_removed"]
@@ -127,8 +141,8 @@ def _point(row):
     "below": middle < look.FLOOR,
     "verdict": row["verdict"],
     "removed": f"{removed:z.1%}",
-    "others": f"{row['inter_kept']:z.1%}",
-    "same": f"{row['intra_kept']:z.1%}",
+    "others": f"{shares[0]:z.1%}",
+    "same": f"{shares[1]:z.1%}",
     "knowledge": "missing" if kept is None else f"{kept:z.1%}",
   }
 

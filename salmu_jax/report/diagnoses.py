@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from salmu_jax.report import markdown as md
-from salmu_jax.results import breakdown, diagnosis
-from salmu_jax.results.metrics_table import distances, flatten
+from salmu_jax.results import breakdown, clauses, diagnosis
+from salmu_jax.results.clauses import strict_verdicts
+from salmu_jax.results.lookup import distances, flatten
 from salmu_jax.results.shares import SIDES, Shares
 
 FILES = ("diagnosis.md", "diagnosis.json")
@@ -20,10 +21,11 @@ def diagnoses(results: Sequence[Mapping], thresholds: Mapping[str, float]) -> li
     results: what `read_results` returns. thresholds: see `diagnosis.THRESHOLDS`.
 
   Returns:
-    [{"model", "verdict": a Verdict's fields, or None with "obstacle" saying why, "distances": of
-    each metric to its bound, "groups": [a Group's fields]}]; groups are empty for results without a
-    breakdown.
+    [{"model", "verdict": a Verdict's fields, or None with "obstacle" saying why, "strict": a
+    StrictVerdict's fields, "distances": of each metric to its bound, "groups": [a Group's
+    fields]}]; groups are empty for results without a breakdown.
   """
+  strict = strict_verdicts(results, thresholds)
   clean, compromised = (flatten(result) for result in results[:2])
   bounds = [_broken_down(result) for result in results[:2]]
   models = []
@@ -33,11 +35,14 @@ def diagnoses(results: Sequence[Mapping], thresholds: Mapping[str, float]) -> li
     verdict = None if obstacle else diagnosis.diagnose(values, clean, compromised, thresholds)
     tables = [_broken_down(result), *bounds]
     groups = diagnosis.by_group(*tables) if all(tables) else []
+    name = result["salmu_jax"]["model"]
     models.append(
       {
-        "model": result["salmu_jax"]["model"],
+        "model": name,
         "verdict": verdict and {**verdict._asdict(), "shares": verdict.shares._asdict()},
         "obstacle": obstacle,
+        "strict": strict[name]._asdict()
+        | {"clauses": [clause._asdict() for clause in strict[name].clauses]},
         "distances": distances(values, clean, compromised),
         "groups": [{**group._asdict(), "shares": group.shares._asdict()} for group in groups],
       }
@@ -73,6 +78,7 @@ def _section(model, thresholds):
     words = diagnosis.describe(diagnosis.Verdict(**{**verdict, "shares": _shares(verdict)}))
   groups = [diagnosis.Group(**{**group, "shares": _shares(group)}) for group in model["groups"]]
   parts = [f"## {md.escape(model['model'])}\n", f"{words[0].upper()}{words[1:]}.\n"]
+  parts.append(_strict(model["strict"]))
   for kind in TABLED:
     chosen = [group for group in groups if group.kind == kind]
     if chosen:
@@ -81,6 +87,15 @@ def _section(model, thresholds):
   if people:
     parts.append(_people(people, thresholds))
   return "\n".join(parts)
+
+
+def _strict(verdict):
+  """The strict verdict: its clauses that do not hold, with their numbers."""
+  made = [clauses.Clause(**clause) for clause in verdict["clauses"]]
+  failing = [clauses.describe(clause) for clause in made if not clause.holds]
+  words = "; ".join(failing) or clauses.PASSES
+  left_out = f" Left out: {', '.join(verdict['left_out'])}." if verdict["left_out"] else ""
+  return f"Strict verdict: {words}.{left_out}\n"
 
 
 def _table(head, groups):

@@ -14,20 +14,31 @@ from matplotlib.transforms import Bbox
 from salmu_jax.report.figures import DPI, blank_figure, label
 from salmu_jax.report.look import CLEAN, COMPROMISED, FLOOR, INK, PALETTE, PASS, SOFT
 from salmu_jax.results.diagnosis import THRESHOLDS
+from salmu_jax.results.shares import HOLDOUT_SHARES, SIDES, STRICT_SIDES
 
 
-def forgetting(rows: Sequence[Mapping], thresholds: Mapping[str, float] = THRESHOLDS) -> Figure:
-  """Leakage removed against holdout kept, one labelled point a model."""
+def forgetting(
+  rows: Sequence[Mapping],
+  thresholds: Mapping[str, float] = THRESHOLDS,
+  kept: str = "similarity",
+) -> Figure:
+  """Leakage removed against holdout kept, one labelled point a model.
+
+  Args:
+    rows: of the leaderboard. thresholds: of the verdicts.
+    kept: a key of `shares.HOLDOUT_SHARES`.
+  """
   figure = blank_figure(6.8)
   panel = figure.subplots()
-  shown = [row for row in rows if row["leak_removed"] is not None]
+  sides = HOLDOUT_SHARES[kept]
+  shown = [row for row in rows if None not in (row["leak_removed"], *(row[s] for s in sides))]
   left = [100 * (1 - row["leak_removed"]) for row in shown]
-  kept = [(100 * row["inter_kept"], 100 * row["intra_kept"]) for row in shown]
+  pairs = [tuple(100 * row[side] for side in sides) for row in shown]
   panel.set_xscale("symlog", linthresh=1, linscale=0.6)
   panel.set_xlim(max([100, *left]) * 1.6, min([-0.35, *(x * 1.3 - 0.35 for x in left)]))
-  heights = [max(FLOOR, value) for pair in kept for value in pair]
+  heights = [max(FLOOR, value) for pair in pairs for value in pair]
   panel.set_ylim(min([0, *heights]) - 12, max([100, *heights]) + 14)
-  _axes(panel)
+  _axes(panel, kept)
   limits = {key: 100 * value for key, value in thresholds.items()}
   corner = 100 - limits["leak_removed"], limits["holdout_kept"]
   panel.fill_between(
@@ -35,7 +46,7 @@ def forgetting(rows: Sequence[Mapping], thresholds: Mapping[str, float] = THRESH
   )
   panel.plot([0], [100], "*", color="#E69F00", markeredgecolor=INK, markersize=17, zorder=3)
   names = []
-  for row, x, pair in zip(shown, left, kept, strict=True):
+  for row, x, pair in zip(shown, left, pairs, strict=True):
     names.append(_point(panel, row, x, pair))
   names.append(("ideal", 0, 100, 100, 100))
   absent = [label(row["model"]) for row in rows if row not in shown]
@@ -43,7 +54,7 @@ def forgetting(rows: Sequence[Mapping], thresholds: Mapping[str, float] = THRESH
     panel.text(
       0.01, 0.01, f"not shown, numbers missing: {', '.join(absent)}", transform=panel.transAxes
     )
-  _key(figure, limits)
+  _key(figure, limits, [(SIDES | STRICT_SIDES)[side].metric for side in sides])
   figure.suptitle(
     "Forgetting what was asked, keeping what was not: the ideal is at the top right",
     x=0.01,
@@ -53,7 +64,7 @@ def forgetting(rows: Sequence[Mapping], thresholds: Mapping[str, float] = THRESH
   return figure
 
 
-def _axes(panel):
+def _axes(panel, kept):
   low, high = sorted(panel.get_xlim())
   ticks = [t for t in (200, 100, 50, 20, 10, 5, 2, 1, 0, -1, -10, -100) if low <= t <= high]
   panel.set_xticks(ticks)
@@ -63,7 +74,7 @@ def _axes(panel):
   panel.set_xlabel(
     "leakage removed (RetFail MRR; 0 % = Compromised, 100 % = Clean; log scale up to 99 %)"
   )
-  panel.set_ylabel("holdout similarity kept (100 % = Compromised, 0 % = Clean)")
+  panel.set_ylabel(f"holdout {kept} kept (100 % = Compromised, 0 % = Clean)")
 
 
 def _kind(row):
@@ -90,7 +101,7 @@ def _point(panel, row, x, pair):
   return name, x, middle, min(inter, intra), max(inter, intra)
 
 
-def _key(figure, limits):
+def _key(figure, limits, metrics):
   def point(marker, colour, text, size=9):
     return Line2D([], [], marker=marker, color=colour, linestyle="", markersize=size, label=text)
 
@@ -103,8 +114,8 @@ def _key(figure, limits):
       alpha=0.2,
       label=f"at least {limits['leak_removed']:.0f} % removed, {limits['holdout_kept']:.0f} % kept",
     ),
-    point(TICKLEFT, INK, "other people (InterIdSim)", 11),
-    point(TICKRIGHT, INK, "same people (IntraIdSim)", 11),
+    point(TICKLEFT, INK, f"other people ({metrics[0]})", 11),
+    point(TICKRIGHT, INK, f"same people ({metrics[1]})", 11),
   ]
   figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9)
 

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from salmu_jax.results.metrics_table import Metric, plotted, rows_at
+from salmu_jax.results.lookup import rows_at
+from salmu_jax.results.metrics_table import Metric, plotted
 
 
 def title(metric: Metric) -> tuple[str, str]:

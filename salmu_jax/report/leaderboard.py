@@ -1,35 +1,34 @@
-"""The leaderboard: results files in, one table out, for the terminal and as Markdown, CSV, JSON."""
+"""The leaderboard: results files in, one table out, as Markdown, CSV and JSON."""
 
 import csv
 import io
 import pathlib
-import re
-from collections.abc import Mapping, Sequence
-
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from collections.abc import Callable, Mapping, Sequence
 
 from salmu_jax.report import markdown as md
 from salmu_jax.report import published_table
-from salmu_jax.results import diagnosis, recoverability
-from salmu_jax.results.metrics_table import METRICS, distances, flatten
-from salmu_jax.results.shares import SIDES, Shares, order_in_words, ranked
+from salmu_jax.results import clauses, diagnosis, recoverability
+from salmu_jax.results.clauses import Clause, strict_verdicts
+from salmu_jax.results.lookup import distances, flatten
+from salmu_jax.results.metrics_table import METRICS, Metric
+from salmu_jax.results.shares import (
+  SIDES,
+  STRICT_SIDES,
+  Shares,
+  order_in_words,
+  ranked,
+  side_shares,
+)
 from salmu_jax.runtime import files
 
 ABOUT = ("model", "role", "method", "budget", "seed", "steps", "wall_seconds", "device", "reads")
 MISSING = "missing"
-HEADS = {"lower": "down", "higher": "keep", "floor": "floor"}
 ADVICE = {
   "lower": "down to Clean's value",
   "higher": "as high as Compromised's value",
   "floor": "not below Compromised's value",
+  "equal": "to Clean's value, neither above nor below",
 }
-BOUNDS = (
-  "down: should fall to Clean's value. keep: should stay at Compromised's value. floor: should not "
-  "fall below Compromised's value."
-)
 FILES = ("leaderboard.md", "leaderboard.csv", "leaderboard.json")
 
 
@@ -46,22 +45,20 @@ def rows(
     thresholds: see `diagnosis.THRESHOLDS`.
 
   Returns:
-    Dicts with the keys of ABOUT, "settings", "tuning", "verdict", "failures", the keys of
-    `shares.SIDES`, "scores" and "distances" by the keys of METRICS, and "recoverability" by those
-    of the attacks on any of the models; None where a number is missing.
+    Dicts with the keys of ABOUT, "settings", "tuning", "verdict", "failures", the keys of SIDES and
+    STRICT_SIDES, "strict_verdict", "clauses" and "clauses_left_out" (see `clauses.StrictVerdict`),
+    "scores" and "distances" by the keys of METRICS, and "recoverability" by those of the attacks on
+    any of the models; None where a number is missing.
   """
   values = [flatten(result) for result in results]
   attacks = recoverability.attacks(results)
-  table = [
-    _row(
-      result["salmu_jax"],
-      numbers,
-      recoverability.values(result, attacks),
-      values[:2],
-      thresholds,
-    )
-    for result, numbers in zip(results, values, strict=True)
-  ]
+  verdicts = strict_verdicts(results, thresholds)
+  table = []
+  for result, numbers in zip(results, values, strict=True):
+    about = result["salmu_jax"]
+    attacked = recoverability.values(result, attacks)
+    row = _row(about, numbers, attacked, values[:2], thresholds)
+    table.append(row | _strict(verdicts.get(about["model"])))
   methods = {row["model"]: row for row in table[2:]}
   unjudged = sorted(model for model, row in methods.items() if row["leak_removed"] is None)
   judged = {model: shares_of(row) for model, row in methods.items() if model not in unjudged}
@@ -79,10 +76,22 @@ def _row(about, values, attacked, bounds, thresholds):
   row["verdict"] = "bound" if bound else why_not or verdict.word
   row["failures"] = list(verdict.failures) if verdict and not bound else []
   row |= dict.fromkeys(SIDES) if verdict is None else verdict.shares._asdict()
+  row |= side_shares(STRICT_SIDES, values, clean, compromised)
   row["scores"] = values
   row["recoverability"] = attacked
   row["distances"] = distances(values, clean, compromised)
   return row
+
+
+def _strict(verdict):
+  """What a row tells of the strict verdict; bounds have none."""
+  if verdict is None:
+    return {"strict_verdict": "bound", "clauses": [], "clauses_left_out": []}
+  return {
+    "strict_verdict": verdict.word,
+    "clauses": [clause._asdict() for clause in verdict.clauses],
+    "clauses_left_out": list(verdict.left_out),
+  }
 
 
 def shares_of(row: Mapping) -> Shares:
@@ -90,61 +99,15 @@ def shares_of(row: Mapping) -> Shares:
   return Shares(**{side: row[side] for side in SIDES})
 
 
-def show(rows: Sequence[Mapping], console: Console) -> None:
-  """Prints the table: each value, and dim below it its distance to its bound.
-
-  Args:
-    rows: what `rows` returns.
-    console: rich.console.Console. The table takes 100 columns, also where there are fewer.
-  """
-  gap = (0, 1 if console.width >= 115 else 0, 0, 0)
-  table = Table(box=box.SIMPLE_HEAD, padding=gap, pad_edge=False, show_edge=False)
-  table.add_column("model", min_width=12, max_width=28, overflow="fold")
-  for key, metric in METRICS.items():
-    name = re.sub("_|(?<=[a-z])(?=[A-Z])", "\n", key)
-    head = Text.assemble(name, "\n", (HEADS[metric.better], "dim"))
-    table.add_column(head, justify="right")
-  table.add_column("failure mode", min_width=16, max_width=18, overflow="fold")
-  for at, row in enumerate(rows):
-    name = Text(row["model"])
-    name.append("" if row["budget"] is None else f"\n{row['budget']:g}x", style="dim")
-    cells = [_cell(row["scores"][key], row["distances"][key]) for key in METRICS]
-    table.add_row(name, *cells, Text(row["verdict"], style=_style(row)), end_section=at == 1)
-  published_table.print_whole(table, console, max(console.width, 100))
-  console.print(Text(f"Below each value its distance to its bound. {BOUNDS}", style="dim"))
-  if _attacked(rows):
-    _show_recoverability(rows, console)
-
-
-def _show_recoverability(rows, console):
-  table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-  table.add_column("model", min_width=12, max_width=28, overflow="fold")
-  for key in rows[0]["recoverability"]:
-    table.add_column(Text.assemble(f"{key}\n", ("down", "dim")), justify="right")
-  for at, row in enumerate(rows):
-    cells = _attack_cells(row, rows[0], _cell)
-    table.add_row(Text(row["model"]), *cells, end_section=at == 1)
-  console.print()
-  console.print(Text("what an attacker gets back", style="bold"))
-  published_table.print_whole(table, console, max(console.width, 80))
-
-
-def _style(row):
-  if row["role"] != "unlearned" or row["leak_removed"] is None:
-    return "dim"
-  return "red" if row["failures"] else "green"
-
-
-def _cell(value, distance):
-  if value is None:
-    return Text(MISSING, style="yellow")
-  cell = Text(_short(f"{value:.3f}"))
-  return cell if distance is None else cell.append(_short(f"\n{distance:+z.3f}"), style="dim")
-
-
-def _short(number):
-  """`.321` for `0.321`: eleven columns have to fit."""
-  return re.sub(r"(?<!\d)0\.", ".", number)
+def columns(rows: Sequence[Mapping], *, released: bool) -> dict[str, Metric]:
+  """The metrics of a table: those of the released evaluator, or further ones that a model has."""
+  return {
+    key: metric
+    for key, metric in METRICS.items()
+    if metric.listed
+    and (metric.path[0] != "salmu_jax") == released
+    and (released or any(row["scores"][key] is not None for row in rows))
+  }
 
 
 def write(
@@ -180,16 +143,48 @@ def markdown(
   thresholds: Mapping[str, float] = diagnosis.THRESHOLDS,
 ) -> str:
   """The table as GitHub-flavoured Markdown, between how it was made and how to read it."""
-  bounds = {key: metric.bound.capitalize() for key, metric in METRICS.items()}
-  heads = ["model", "budget", *(f"{key} ({bounds[key]})" for key in METRICS), "failure mode"]
-  lines = [heads, ["---", *["---:"] * (len(heads) - 2), "---"]]
+  released = _metrics_markdown(rows, columns(rows, released=True), "failure mode", "verdict")
+  head = f"# Leaderboard\n\n{paragraph(results)}\n"
+  parts = [_own(rows), _recoverability(rows, results)]
+  return f"{head}\n{released}\n{_legend(thresholds)}\n{''.join(parts)}"
+
+
+def _metrics_markdown(rows, shown, last, key_of_last):
+  """A table of some metrics, with a last column of words."""
+  heads = [f"{key} ({metric.bound.capitalize()})" for key, metric in shown.items()]
+  lines = [["model", "budget", *heads, last], ["---", *["---:"] * (len(heads) + 1), "---"]]
   for row in rows:
     budget = "" if row["budget"] is None else f"{row['budget']:g}x"
-    cells = [_pair(row["scores"][key], row["distances"][key]) for key in METRICS]
-    lines.append([md.escape(row["model"]), budget, *cells, row["verdict"]])
-  attacked = _recoverability(rows, results)
-  head = f"# Leaderboard\n\n{paragraph(results)}\n"
-  return f"{head}\n{md.table(lines)}\n{_legend(thresholds)}\n{attacked}"
+    cells = [_pair(row["scores"][key], row["distances"][key]) for key in shown]
+    lines.append([md.escape(row["model"]), budget, *cells, row[key_of_last]])
+  return md.table(lines)
+
+
+def _own(rows):
+  """Facts, retrieval and the strict verdict as a section; empty where no model has the numbers."""
+  shown = columns(rows, released=False)
+  if not shown:
+    return ""
+  table = _metrics_markdown(rows, shown, "strict verdict", "strict_verdict")
+  legend = "".join(f"- `{key}`: {m.name}; {ADVICE[m.better]}\n" for key, m in shown.items())
+  missed = [f"- `{md.escape(row['model'])}`: {_missed(row)}\n" for row in rows if row["clauses"]]
+  left_out = rows[-1]["clauses_left_out"]
+  note = (
+    f"\nLeft out, since facts are on both sides of this holdout: {', '.join(left_out)}.\n"
+    if left_out
+    else ""
+  )
+  return (
+    "\n## Facts and retrieval\n\nWhether a model knows the value and not only the person, and "
+    f"whether what should be kept is still retrieved.\n\n{table}\n{legend}\nClauses of the strict "
+    f"verdict that fail:\n\n{''.join(missed)}{note}"
+  )
+
+
+def _missed(row):
+  """The clauses that a model fails, with their numbers, and those that cannot be told."""
+  made = [Clause(**clause) for clause in row["clauses"]]
+  return "; ".join(clauses.describe(c) for c in made if not c.holds) or "none"
 
 
 def paragraph(results: Sequence[Mapping]) -> str:
@@ -221,7 +216,8 @@ def paragraph(results: Sequence[Mapping]) -> str:
 
 
 def _legend(thresholds):
-  metrics = (f"- `{key}`: {m.name}; {ADVICE[m.better]}" for key, m in METRICS.items())
+  released = {key: m for key, m in METRICS.items() if m.path[0] != "salmu_jax"}
+  metrics = (f"- `{key}`: {m.name}; {ADVICE[m.better]}" for key, m in released.items())
   return "\n".join(
     [
       "Each cell: the value, and in brackets its distance to the bound named in the head. "
@@ -245,26 +241,30 @@ def _pair(value, distance):
 
 def _recoverability(rows, results):
   """The third pillar as a table with its legend; empty where no model was attacked."""
-  if not _attacked(rows):
+  if not attacked(rows):
     return ""
   attacks = recoverability.attacks(results)
   heads = ["model", *(f"{key} (Clean)" for key in attacks)]
   lines = [heads, ["---", *["---:"] * len(attacks)]]
   for row in rows:
-    lines.append([md.escape(row["model"]), *_attack_cells(row, rows[0], _pair)])
-  legend = "".join(f"- `{key}`: {md.escape(label)}\n" for key, label in attacks.items())
+    lines.append([md.escape(row["model"]), *attack_cells(row, rows[0], _pair)])
+  ways = recoverability.better(results)
+  aim = {"lower": "down to Clean's value", "equal": ADVICE["equal"]}
+  legend = "".join(
+    f"- `{key}`: {md.escape(label)}; {aim[ways[key]]}\n" for key, label in attacks.items()
+  )
   return (
-    "\n## Recoverability\n\nWhat an attacker gets of what was to be forgotten; down to Clean's "
-    f"value.\n\n{md.table(lines)}\n{legend}"
+    "\n## Recoverability\n\nWhat an attacker gets of what was to be forgotten, beside what it gets "
+    f"of Clean.\n\n{md.table(lines)}\n{legend}"
   )
 
 
-def _attacked(rows):
+def attacked(rows: Sequence[Mapping]) -> bool:
   """Whether any of the models was."""
   return any(value is not None for row in rows for value in row["recoverability"].values())
 
 
-def _attack_cells(row, clean, cell):
+def attack_cells(row: Mapping, clean: Mapping, cell: Callable) -> list:
   """cell(value, distance to what it gets of Clean) of every attack on a model."""
   values, bounds = row["recoverability"], clean["recoverability"]
   return [cell(value, distance_to_clean(value, bounds[key])) for key, value in values.items()]
@@ -283,17 +283,19 @@ def _csv(rows):
   text = io.StringIO()
   writer = csv.writer(text, lineterminator="\n")
   distances = (f"{key}_distance" for key in METRICS)
-  writer.writerow(["model", "role", "method", "budget", "seed", "steps", "verdict", *SIDES,
-                   *METRICS, *distances, *rows[0]["recoverability"]])  # fmt: skip
+  about = ("model", "role", "method", "budget", "seed", "steps", "verdict", "strict_verdict")
+  sides = (*SIDES, *STRICT_SIDES)
+  writer.writerow([*about, *sides, *METRICS, *distances, *rows[0]["recoverability"]])
   for row in rows:
     about = [row[key] for key in ("model", "role", "method", "budget")]
     numbers = [
-      *(row[key] for key in SIDES),
+      *(row[key] for key in sides),
       *row["scores"].values(),
       *row["distances"].values(),
       *row["recoverability"].values(),
     ]
     applying = ["" if value is None else value for value in about]
-    numbers = [row["seed"], row["steps"], row["verdict"], *numbers]
+    words = [row["verdict"], row["strict_verdict"]]
+    numbers = [row["seed"], row["steps"], *words, *numbers]
     writer.writerow([*applying, *(MISSING if value is None else value for value in numbers)])
   return text.getvalue()

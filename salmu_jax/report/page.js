@@ -101,6 +101,8 @@ function openDetails(row) {
     make("div", {}, marks(row)),
     row.paper ? make("p", { class: "soft" }, `The paper's verdict: ${row.paper}`) : "",
     make("div", { class: "bar" }, make("button", { type: "button", onclick: () => byId("details").close() }, "Close"), draw || ""),
+    ...(row.strict ? [make("h3", {}, "Strict verdict"), make("div", {}, marks({ marks: [row.strict] })),
+      make("ul", {}, row.failing.map((words) => make("li", {}, words)))] : []),
     make("h3", {}, "Numbers"), plainTable(`Numbers of ${row.model}`, heads, lines),
     make("h3", {}, "Where it comes from"), nested(row.provenance));
   byId("details").showModal();

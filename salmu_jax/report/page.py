@@ -11,7 +11,6 @@ import jinja2
 import vl_convert
 
 from salmu_jax.report import (
-  bootstrap,
   charts,
   histograms,
   leaderboard,
@@ -19,7 +18,7 @@ from salmu_jax.report import (
   page_data,
   published_table,
 )
-from salmu_jax.results import diagnosis
+from salmu_jax.results import bootstrap, diagnosis
 from salmu_jax.results.collecting import Table
 from salmu_jax.results.metrics_table import plotted
 from salmu_jax.results.shares import order_in_words

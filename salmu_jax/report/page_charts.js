@@ -45,8 +45,12 @@ function redraw(elements) {
 
 const redrawAll = () => redraw(charts.keys());
 
+/** The scatter by what is kept of the holdouts, as chosen: their similarity or their retrieval. */
+const scatterSpec = () => state.table.scatter[document.querySelector("#kept input:checked").value];
+
 function setUpCharts() {
-  lazily(byId("scatter-chart"), () => [state.table.scatter, {}, (view) => {
+  byId("kept").addEventListener("change", () => redraw([byId("scatter-chart")]));
+  lazily(byId("scatter-chart"), () => [scatterSpec(), {}, (view) => {
     scatter = view;
     view.addEventListener("click", (_, item) => item?.datum?.verdict && rowOf(item.datum.model) && openDetails(rowOf(item.datum.model)));
     view.addResizeListener(() => placeLabels(view));
@@ -95,7 +99,7 @@ function placeLabels(view) {
   const [width, height] = [view.width(), view.height()];
   const pen = document.createElement("canvas").getContext("2d");
   pen.font = `12px ${getComputedStyle(document.body).fontFamily}`;
-  const points = [{ model: "ideal", left: 0, kept: 100 }, ...state.table.scatter.datasets.models]
+  const points = [{ model: "ideal", left: 0, kept: 100 }, ...scatterSpec().datasets.models]
     .map((each) => ({ ...each, at: [x(each.left), y(each.kept)] }));
   const taken = points.map(({ at }) => [at[0] - 8, at[1] - 8, at[0] + 8, at[1] + 8]);
   const labels = [];
@@ -125,7 +129,7 @@ function placeLabels(view) {
 
 function fadeScatter() {
   if (!scatter || !charts.get(byId("scatter-chart")).drawn) return;
-  const points = state.table.scatter.datasets.models;
+  const points = scatterSpec().datasets.models;
   scatter.data("models", points.map((each) => ({ ...each, faded: !state.shown.has(each.model) }))).runAsync();
 }
 

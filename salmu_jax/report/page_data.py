@@ -7,16 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from salmu_jax.report import charts, histograms, leaderboard, published_table
+from salmu_jax.results import clauses, recoverability
 from salmu_jax.results import published as sources
-from salmu_jax.results import recoverability
-from salmu_jax.results.metrics_table import METRICS, distances, plotted
+from salmu_jax.results.clauses import Clause
+from salmu_jax.results.lookup import distances
+from salmu_jax.results.metrics_table import METRICS, plotted
 from salmu_jax.results.reading import CURVES
-from salmu_jax.results.shares import SIDES
+from salmu_jax.results.shares import HOLDOUT_SHARES, SIDES
 
 POINTS = 60  # of a training curve
 LONG = 24  # entries of a list in the provenance; of longer ones the number is shown
 BULK = ("curve",)  # of `salmu_jax` in a results file, drawn elsewhere
-BULK_ADDITIONAL = ("rows", "examples", "breakdown")
+BULK_ADDITIONAL = ("rows", "metrics", "facts", "examples", "breakdown")
 PORTRAIT = re.compile(r"data:image/(jpeg|png);base64,[A-Za-z0-9+/=]+")
 UNMEASURED = "general knowledge not measured"
 
@@ -36,7 +38,8 @@ def table(
     over_seeds: what `statistics.over_seeds` returns for it and its other seeds, or None.
 
   Returns:
-    A JSON value: "label", "lead", "rows" (as `_row`), "scatter" (a chart), "edges" (of the
+    A JSON value: "label", "lead", "rows" (as `_row`), "scatter" (a chart for each
+    key of HOLDOUT_SHARES), "edges" (of the
     histograms), "ranks", "pairs", "seeds", "portraits" and "comparable", whether published values
     are of the same release.
   """
@@ -62,7 +65,7 @@ def table(
     "lead": lead(results, ranked),
     "comparable": is_published(results),
     "rows": rows,
-    "scatter": charts.forgetting(ranked, thresholds),
+    "scatter": {kept: charts.forgetting(ranked, thresholds, kept) for kept in HOLDOUT_SHARES},
     "edges": [_short(edge) for edge in edges.tolist()],
     "ranks": _clean(statistics["ranks"]),
     "pairs": _clean(statistics["pairs"]),
@@ -100,6 +103,8 @@ def columns(results: Iterable[Mapping]) -> list[dict]:
   Args:
     results: of all tables, whose attacks have columns.
   """
+  results = list(results)
+  ways = recoverability.better(results)
   columns = [
     {
       "key": key,
@@ -114,7 +119,7 @@ def columns(results: Iterable[Mapping]) -> list[dict]:
   columns += [
     {
       "key": key,
-      "group": "efficacy" if metric.bound == "clean" else "utility",
+      "group": _group(metric),
       "head": key,
       "name": metric.name,
       "better": metric.better,
@@ -128,12 +133,19 @@ def columns(results: Iterable[Mapping]) -> list[dict]:
       "group": "recoverability",
       "head": key,
       "name": label,
-      "better": "lower",
+      "better": ways[key],
       "bound": "Clean",
     }
     for key, label in recoverability.attacks(results).items()
   ]
   return columns
+
+
+def _group(metric):
+  """The group of columns of a metric: by pillar those of the released evaluator, then ours."""
+  if metric.path[0] == "salmu_jax":
+    return "facts" if metric.listed else "details"
+  return "efficacy" if metric.bound == "clean" else "utility"
 
 
 def published_rows() -> list[dict]:
@@ -181,7 +193,20 @@ def _row(row):
   )
   measured = row["knowledge_kept"] is not None or row["leak_removed"] is None
   marks = _marks(row["verdict"], row["failures"], measured or row["role"] != "unlearned")
-  return {key: row[key] for key in keys} | {"source": "measured", "marks": marks}
+  made = [Clause(**clause) for clause in row["clauses"]]
+  failing = [clauses.describe(clause) for clause in made if not clause.holds]
+  strict = {"strict": _strict_mark(row), "failing": failing}
+  return {key: row[key] for key in keys} | {"source": "measured", "marks": marks} | strict
+
+
+def _strict_mark(row):
+  """(kind, words) of the strict verdict, or None where there is none, as for bounds."""
+  if not row["clauses"]:
+    return None
+  held = [clause["holds"] for clause in row["clauses"]]
+  if False in held:
+    return "over-generalised", f"fails {held.count(False)} of {len(held)} clauses"
+  return ("unjudged", "not judged") if None in held else ("passes", "passes")
 
 
 def _marks(verdict, failures, measured):

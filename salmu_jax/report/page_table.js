@@ -4,11 +4,13 @@ const GROUPS = {
   sides: "Shares",
   efficacy: "Efficacy: down to Clean's value",
   utility: "Utility: keep Compromised's value",
-  recoverability: "Recoverability: down to Clean's value",
+  facts: "Facts and retrieval",
+  details: "Facts and retrieval, in detail",
+  recoverability: "Recoverability: to Clean's value",
   run: "Run",
 };
-const HIDDEN_AT_FIRST = ["run"];
-const HINTS = { lower: "down to Clean", higher: "keep", floor: "floor" };
+const HIDDEN_AT_FIRST = ["run", "details"];
+const HINTS = { lower: "down to Clean", higher: "keep", floor: "floor", equal: "equal to Clean" };
 const LINES = { away: "distance to bound", interval: `${data.level} interval`, seeds: "range over seeds" };
 const RUN = {
   method: ["method", (row) => row.method],
@@ -41,6 +43,8 @@ function columnsOf() {
   return [
     { key: "model", head: "Model", hint: "", descending: false, words: true, value: (row) => row.model, cell: modelCell },
     { key: "verdict", head: "Verdict", hint: "best first", descending: false, words: true, value: order, cell: verdictCell },
+    { key: "strict", head: "Strict verdict", hint: "clauses failed", descending: false, words: true,
+      value: (row) => row.failing?.length ?? null, cell: strictCell },
     { key: "budget", head: "Budget", hint: "passes over forget", descending: false, value: (row) => row.budget ?? null,
       cell: (row) => (row.budget === null ? (BOUNDS.includes(row.role) ? "" : missing()) : times(row.budget)) },
     ...numbers, ...run,
@@ -71,11 +75,13 @@ function modelCell(row) {
 
 const verdictCell = (row) => [...marks(row), row.paper ? make("span", { class: "sub" }, `paper: ${row.paper}`) : ""];
 
+const strictCell = (row) => (row.strict ? marks({ marks: [row.strict] }) : row.source === "published" ? missing() : "");
+
 const COLUMNS = columnsOf();
 
 /** Builds what is the same for every table: heads, toggles, listeners. */
 function setUpTable() {
-  const over = make("tr", {}, make("td", { class: "model over" }), make("td", { class: "over", colspan: 2 }));
+  const over = make("tr", {}, make("td", { class: "model over" }), make("td", { class: "over", colspan: 3 }));
   for (const [group, name] of Object.entries(GROUPS)) {
     const span = COLUMNS.filter((column) => column.group === group).length;
     over.append(make("th", { class: `over g-${group}`, colspan: span, scope: "colgroup" }, name));

@@ -21,7 +21,7 @@ from salmu_jax.report.look import CLEAN, COMPROMISED, INK, PALETTE, SOFT
 from salmu_jax.results.diagnosis import THRESHOLDS
 from salmu_jax.results.metrics_table import plotted
 
-FILES = ("forgetting.png", "similarity.png", "training.png")
+FILES = ("forgetting.png", "forgetting_retrieval.png", "similarity.png", "training.png")
 LOOKS = (  # Clean, Compromised, a method
   {"fill": True, "fc": "#b5b5b5", "ec": "none", "lw": 0},
   {"fill": True, "fc": "#00000014", "ec": COMPROMISED, "lw": 0.8},
@@ -35,7 +35,7 @@ def draw(
   out_dir: str | pathlib.Path,
   thresholds: Mapping[str, float] = THRESHOLDS,
 ) -> list[pathlib.Path]:
-  """Writes forgetting.png, similarity.png and training.png.
+  """Writes FILES.
 
   Args:
     results: results as `results.reading.read_results` returns them.
@@ -44,12 +44,13 @@ def draw(
     thresholds: of the verdicts, see `diagnosis.THRESHOLDS`.
 
   Returns:
-    The three paths.
+    The paths.
   """
   order = [row["model"] for row in rows]
   results = sorted(results, key=lambda result: order.index(result["salmu_jax"]["model"]))
   makers = (
     lambda: forgetting(rows, thresholds),
+    lambda: forgetting(rows, thresholds, "retrieval"),
     lambda: similarity(results),
     lambda: training(results),
   )

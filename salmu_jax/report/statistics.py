@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from salmu_jax.report import bootstrap
-from salmu_jax.report.bootstrap import Draws
-from salmu_jax.results import recoverability
+from salmu_jax.results import bootstrap, recoverability
+from salmu_jax.results.bootstrap import Draws
 from salmu_jax.results.collecting import Table, seed_of
 from salmu_jax.results.diagnosis import obstacle
-from salmu_jax.results.metrics_table import METRICS, flatten
+from salmu_jax.results.lookup import flatten
+from salmu_jax.results.metrics_table import METRICS
 from salmu_jax.results.shares import SIDES, Shares, ranked, shares, weakest
 
 

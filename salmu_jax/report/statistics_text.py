@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from salmu_jax.report import leaderboard
 from salmu_jax.report import markdown as md
-from salmu_jax.report.bootstrap import LEVEL, REPLICATES
+from salmu_jax.results.bootstrap import LEVEL, REPLICATES
 from salmu_jax.results.metrics_table import METRICS
 from salmu_jax.results.shares import SIDES, order_in_words
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from salmu_jax.errors import InputError
 from salmu_jax.report import leaderboard
 from salmu_jax.results import diagnosis, row_checks, schema, strict
-from salmu_jax.results.metrics_table import flatten
+from salmu_jax.results.lookup import flatten
 from salmu_jax.results.reading import read_results
 from salmu_jax.runtime import files
 
@@ -109,15 +109,16 @@ def _add(result, folder):
 def _standing(path):
   """Where a model of a leaderboard stands, in words."""
   results = read_results(path.parent)
-  models = [row["model"] for row in leaderboard.rows(results)[2:]]
+  rows = {row["model"]: row for row in leaderboard.rows(results)[2:]}
   values = {result["salmu_jax"]["model"]: flatten(result) for result in results}
   clean, compromised = list(values.values())[:2]
   words = diagnosis.obstacle(values[path.stem], clean, compromised) or diagnosis.describe(
     diagnosis.diagnose(values[path.stem], clean, compromised)
   )
-  place = models.index(path.stem) + 1
-  where = f"{path.stem} is number {place} of {len(models)} unlearned models"
-  return f"{where}. {words[0].upper()}{words[1:]}."
+  place = list(rows).index(path.stem) + 1
+  where = f"{path.stem} is number {place} of {len(rows)} unlearned models"
+  strict = rows[path.stem]["strict_verdict"]
+  return f"{where}. {words[0].upper()}{words[1:]}. Strict verdict: {strict}."
 
 
 def _lines(problems):

@@ -11,6 +11,7 @@ from salmu_jax.report import (
   figures,
   heatmap,
   leaderboard,
+  leaderboard_terminal,
   page,
   plots,
   published_table,
@@ -73,7 +74,7 @@ def report_folder(
   files.write_json(data, {"thresholds": dict(thresholds), "models": models})
   paths += [text, data]
   paths += leaderboard.write(table, out_dir, results, thresholds)
-  leaderboard.show(table, console)
+  leaderboard_terminal.show(table, console)
   published_table.show_published(console, results[0]["salmu_jax"]["release"]["name"])
   return paths
 
@@ -108,7 +109,7 @@ def report_folders(
     )
   for table in tables:
     console.print(f"\n{table.label}", markup=False, highlight=False)
-    leaderboard.show(leaderboard.rows(table.results, thresholds), console)
+    leaderboard_terminal.show(leaderboard.rows(table.results, thresholds), console)
   return _statistics_and_page(tables, left_out, out_dir, thresholds)
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from salmu_jax.errors import InputError
-from salmu_jax.results.metrics_table import METRICS, required, rows_at
+from salmu_jax.results.lookup import required, rows_at
+from salmu_jax.results.metrics_table import METRICS
 
 _ATTACK = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,39}")
 _EXAMPLE = {"split": str, "file_name": str, "name": str, "caption": str, "rank": int, "top": list}
@@ -25,7 +26,6 @@ def check(path: Path, result: Mapping) -> None:
     if any(unicodedata.category(character) == "Cc" for character in text):
       raise InputError(f"{path}: salmu_jax.{key} is {text!r}; it must hold no control characters.")
   additional = about.get("additional", {})
-  _must(isinstance(additional, dict), path, "additional", "an object")
   if additional.get("rows") is not None:
     _check_rows(path, result, additional["rows"])
   _check_examples(path, additional.get("examples", []))
@@ -58,11 +58,15 @@ def _check_metric(path, result, metric, groups):
   if metric.kind == "hit":
     _must(metric.rows[-1] in (rows_at(result, metric.rows[:-1]) or {}), path, where, "there")
   else:
-    _must(isinstance(rows_at(result, metric.rows), list), path, where, "a list", within=within)
+    whole = list | None if metric.optional else list
+    right = "a list or null" if metric.optional else "a list"
+    _must(isinstance(rows_at(result, metric.rows), whole), path, where, right, within=within)
   if metric.cases:
     count = len(groups.get(metric.split, []))
     cases = rows_at(result, metric.cases)
     where = ".".join(metric.cases).removeprefix("salmu_jax.")
+    if cases is None and metric.optional:
+      return
     _must(isinstance(cases, list), path, where, "a list")
     inside = all(isinstance(row, int) and 0 <= row < count for row in cases)
     _must(inside, path, where, f"numbers of the {count} rows of {metric.split}")

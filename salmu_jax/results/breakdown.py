@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from salmu_jax.results.metrics_table import METRICS, Metric, rows_at
+from salmu_jax.results.lookup import rows_at
+from salmu_jax.results.metrics_table import METRICS, Metric
 from salmu_jax.results.reductions import reduce
 
 # What rows are grouped by -> what one group has in common.
@@ -34,28 +35,43 @@ def measure(
     labels: {split: {kind: [label of each row]}}.
 
   Returns:
-    {split: {kind: {label: {"rows": int, name in `parts`: number}}}}.
+    {split: {kind: {label: {"rows": int, name in `parts`: number}}}}. A metric that is measured on
+    some of the rows alone also has its `count_of` rows, and is left out where a label has none.
   """
   groups = {}
   for split, metrics in parts().items():
     rows = {part: rows_at(results, metric.rows) for part, metric in metrics.items()}
-    there = {part: values for part, values in rows.items() if values is not None}
+    there = {
+      part: (values, rows_at(results, metrics[part].cases) if metrics[part].cases else None)
+      for part, values in rows.items()
+      if values is not None
+    }
     if there:
       by_kind = labels[split].items()
       groups[split] = {kind: _by_label(names, there, metrics) for kind, names in by_kind}
   return groups
 
 
+def count_of(part: str) -> str:
+  """The name of the number of rows that a part is of, where it is not of all of them."""
+  return f"{part}_rows"
+
+
 def _by_label(
-  names: Sequence[str], rows: Mapping[str, Sequence[float]], metrics: Mapping[str, Metric]
+  names: Sequence[str],
+  rows: Mapping[str, tuple[Sequence[float], Sequence[int] | None]],
+  metrics: Mapping[str, Metric],
 ) -> dict[str, dict[str, float]]:
-  """{label: the number of its rows, and the metrics of these}."""
+  """{label: the number of its rows, and the metrics of these}, from (values, rows they are of)."""
   labels, group = np.unique(names, return_inverse=True)
-  columns = {part: np.asarray(values) for part, values in rows.items()}
-  groups = {}
-  for number, label in enumerate(labels.tolist()):
-    chosen = group == number
-    groups[label] = {"rows": int(chosen.sum())} | {
-      part: reduce(metrics[part].reduction, values[chosen]) for part, values in columns.items()
-    }
+  groups = {
+    label: {"rows": int(np.sum(group == number))} for number, label in enumerate(labels.tolist())
+  }
+  for part, (values, cases) in rows.items():
+    group_of = group if cases is None else group[np.asarray(cases, int)]
+    for number, label in enumerate(labels.tolist()):
+      chosen = np.asarray(values)[group_of == number]
+      if chosen.size:
+        groups[label][part] = reduce(metrics[part].reduction, chosen)
+        groups[label] |= {} if cases is None else {count_of(part): len(chosen)}
   return groups

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from salmu_jax.errors import InputError
 from salmu_jax.results import metrics_table
-from salmu_jax.results.metrics_table import rows_at
+from salmu_jax.results.lookup import rows_at
 from salmu_jax.results.reading import ROLES, SAME, attacked_alike, read
 from salmu_jax.runtime import files
 

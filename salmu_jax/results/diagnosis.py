@@ -80,7 +80,7 @@ def diagnose(
   Numbers are taken as they are: a value published with three digits decides by those digits.
 
   Args:
-    values: {key of METRICS: float or None} of the model, see `metrics_table.flatten`.
+    values: {key of METRICS: float or None} of the model, see `lookup.flatten`.
     clean, compromised: the same of the two bounds.
     thresholds: a dict with the keys of THRESHOLDS.
     leakage: the key that the leak is read from: "RetFail_MRR", or "RetFail_R@1" as published.

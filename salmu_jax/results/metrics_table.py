@@ -5,10 +5,8 @@ from this table. A metric needs a row here and, where no function of `salmu_jax.
 gives its rows, such a function.
 """
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from salmu_jax.errors import InputError
 from salmu_jax.results.splits import SPLITS, ZERO_SHOT
 
 Path = tuple[str, ...]
@@ -26,19 +24,21 @@ class Metric(NamedTuple):
     path: keys that lead to the number in a results file. Numbers that the released evaluator does
       not have are at `own_path(id, key)`.
     rows: keys that lead to the rows that the number is a reduction of.
-    kind: what a row is: "rank" (0 is best), "cosine" or "hit" (1 or 0).
+    kind: what a row is: "rank" (0 is best), "cosine", "hit" (1 or 0) or "share" (0 to 1).
     split: the split that the rows are of, a key of `splits.SPLITS`.
     measure: what gives the rows, a key of `salmu_jax.evaluate.measures.MEASURES`.
     reduction: from rows to the number, a key of `reductions.REDUCTIONS`.
     bound: "clean" or "compromised": the model whose value is aimed at.
-    better: "lower" (down to the bound), "higher" (up to the bound) or "floor" (anything at or
-      above the bound is as good).
+    better: "lower" (down to the bound), "higher" (up to the bound), "floor" (anything at or above
+      the bound is as good) or "equal" (below the bound is as wrong as above it).
     about: what the rows are, for the schema.
     part: its name in the breakdown by field, style and person; "" where it is not broken down.
     cases: keys that lead to the row of `split` that each entry of `rows` is of; () where they are
       the rows of the split in their order.
-    absent: what the released evaluator writes for a number that it could not measure; None for a
-      metric that is always measured.
+    gallery: of ranks, keys that lead to how many captions were ranked, the own one included.
+    absent: what the released evaluator writes for a number that it could not measure.
+    optional: whether a release may leave nothing to measure it on; then it is null.
+    listed: whether tables for readers have it; all are in CSV, JSON, statistics and page.
     since: the first version of the results file that has to hold it.
   """
 
@@ -55,13 +55,16 @@ class Metric(NamedTuple):
   about: str
   part: str = ""
   cases: Path = ()
+  gallery: Path = ()
   absent: float | None = None
+  optional: bool = False
+  listed: bool = True
   since: int = 1
 
 
-def own_path(id: str, key: str) -> Path:
+def own_path(id: str, *keys: str) -> Path:
   """Where a results file holds a number, or rows, that the released evaluator does not have."""
-  return (*ADDITIONAL, "metrics", id, key)
+  return (*ADDITIONAL, "metrics", id, *keys)
 
 
 def _retrieval(key: str, name: str) -> Metric:
@@ -80,6 +83,7 @@ def _retrieval(key: str, name: str) -> Metric:
     about="retrieval of the leaked caption by its picture, among `release.retrieval_gallery` "
     "captions",
     part="MRR" if key == "MRR" else "",
+    gallery=("salmu_jax", "release", "retrieval_gallery"),
   )
 
 
@@ -105,6 +109,76 @@ def _similarity(id: str, name: str, split: str, about: str, **changes: Any) -> M
 def _accuracy(key: str, id: str, name: str, path: Path, **rest: Any) -> Metric:
   """A share of hits, which are told apart for intervals."""
   return Metric(id, name, path, rows=(*_HITS, key), kind="hit", reduction="mean", **rest)
+
+
+def _holdout_retrieval(key: str, id: str, whose: str, split: str) -> Metric:
+  """Retrieval within a holdout: what is kept of it that a mean cosine does not show."""
+  return Metric(
+    id,
+    f"Retrieval of captions of {whose}, {key}",
+    path=own_path(id, key),
+    rows=own_path(id, "ranks"),
+    kind="rank",
+    split=split,
+    measure="holdout_ranks",
+    reduction=key,
+    bound="compromised",
+    better="higher",
+    about=f"retrieval of its caption by each picture of {split}, among the distinct captions of "
+    "that split and as many of retain_disjoint as RetFail draws",
+    part="MRR" if key == "MRR" else "",
+    gallery=("salmu_jax", "release", "holdout_galleries", split),
+    listed=key == "MRR",
+    since=2,
+  )
+
+
+# Wording of a question for a fact -> what it says beside the value.
+FACT_WORDINGS = {
+  "own": "the row's caption",
+  "new": "the name, in words that no release holds",
+  "nameless": "no name, in words that no release holds",
+}
+
+
+def _fact(id: str, name: str, split: str, wording: str, pairs: bool, **rest: Any) -> Metric:
+  """Whether the value is known, given the face: of a fact, not of the person."""
+  number, rows = ("pairs", "pair_scores") if pairs else ("MRR", "reciprocal_ranks")
+  where = (id, split) if id.startswith("2") else (id,)
+  asked = f"given the face and {FACT_WORDINGS[wording]}"
+  return Metric(
+    id,
+    f"{name}, {asked}: {'true above changed value' if pairs else 'MRR'}",
+    path=own_path(*where, f"{number}_{wording}"),
+    rows=own_path(*where, f"{rows}_{wording}"),
+    kind="share",
+    split=split,
+    measure=f"fact_{rows}_{wording}",
+    reduction="mean",
+    about=(
+      f"whether a picture of {split} is nearer to its true value than to another one of the field, "
+      f"{asked}; 1/2 where they tie"
+      if pairs
+      else f"one over the place of the true value among values of its field, {asked}"
+    ),
+    part="" if pairs or wording != "new" else "fact",
+    cases=own_path(*where, f"rows_{wording}"),
+    optional=True,
+    since=2,
+    **rest,
+  )
+
+
+def _facts(key: str, id: str, name: str, split: str, **rest: Any) -> dict[str, Metric]:
+  """The metrics of one split's facts: MRR and paired accuracy, in each wording."""
+  leak = rest["bound"] == "clean"
+  return {
+    f"{key}_{wording}{'_pairs' * pairs}": _fact(
+      id, name, split, wording, pairs, listed=not pairs and (leak or wording == "new"), **rest
+    )
+    for pairs in (False, True)
+    for wording in FACT_WORDINGS
+  }
 
 
 _DOWN_TO_CLEAN = {"bound": "clean", "better": "lower"}
@@ -159,6 +233,7 @@ METRICS = {
     measure="zero_shot_hits",
     about="zero-shot accuracy on what `general_knowledge` names",
     absent=-1,
+    optional=True,
     **_UP_TO_COMPROMISED,
   ),
   "InterIdSim": _similarity(
@@ -190,23 +265,42 @@ METRICS = {
     "cosines of picture and generic caption, of each row of the fragile set",
     better="floor",
   ),
+  **_facts(
+    "FactLeak",
+    "1.6_FactLeak",
+    "Value of the fact to forget",
+    "forget",
+    bound="clean",
+    better="equal",
+  ),
+  **{
+    f"{short}Ret_{key}": _holdout_retrieval(key, f"{id}_{short}Ret", whose, split)
+    for short, id, whose, split in (
+      ("InterId", "2.6", "other people", "holdout_identity"),
+      ("IntraId", "2.7", "other facts of the same people", "holdout_association"),
+    )
+    for key in ("R@1", "MRR")
+  },
+  **_facts(
+    "InterFactKept",
+    "2.8_FactKept",
+    "Value of other people's facts",
+    "holdout_identity",
+    **_UP_TO_COMPROMISED,
+  ),
+  **_facts(
+    "IntraFactKept",
+    "2.8_FactKept",
+    "Value of other facts of the same people",
+    "holdout_association",
+    **_UP_TO_COMPROMISED,
+  ),
 }
 
 
 def file_version() -> int:
   """The version of the results files that this table and the table of splits describe."""
   return max(row.since for row in (*METRICS.values(), *SPLITS.values()))
-
-
-def version_of(result: Any) -> int:
-  """The version of a results file; files of the first do not state it."""
-  version = rows_at(result, ("salmu_jax", "file_version"))
-  return version if isinstance(version, int) else 1
-
-
-def required(metric: Metric, result: Mapping) -> bool:
-  """Whether a results file has to hold a metric; an older file may lack it."""
-  return metric.since <= version_of(result)
 
 
 def plotted() -> dict[str, Metric]:
@@ -216,101 +310,3 @@ def plotted() -> dict[str, Metric]:
     for key, metric in METRICS.items()
     if metric.measure == "pair_similarity" and SPLITS[metric.split].plotted
   }
-
-
-def flatten(results: Mapping) -> dict[str, float | None]:
-  """The metrics of one results file, by the keys of METRICS.
-
-  Args:
-    results: the parsed JSON, in the released evaluator's shape; other keys are ignored.
-
-  Returns:
-    {key of METRICS: float, or None where the file has no number}. Where the released evaluator says
-    that it measured nothing (`Metric.absent`), that is None too.
-
-  Raises:
-    InputError: a section is missing or a value is not a number.
-  """
-  for section in ("efficacy", "utility"):
-    if not isinstance(results.get(section), Mapping):
-      raise InputError(
-        f"results: no section {section!r}, found {', '.join(map(repr, results)) or 'nothing'}; a "
-        "results file has the sections 'efficacy' and 'utility'."
-      )
-  values = {key: number_at(results, metric.path) for key, metric in METRICS.items()}
-  return {
-    key: None if value is not None and value == METRICS[key].absent else value
-    for key, value in values.items()
-  }
-
-
-def number_at(results: Mapping, path: Path) -> float | None:
-  """The number that a path leads to; None where a key is missing or the value is null.
-
-  Raises:
-    InputError: there is something else than a number, or no object on the way.
-  """
-  value = results
-  for depth, key in enumerate(path):
-    if not isinstance(value, Mapping):
-      raise InputError(
-        f"results: {'/'.join(path[:depth])} is {value!r}; it is an object with the key {key!r}."
-      )
-    value = value.get(key)
-    if value is None:
-      return None
-  if isinstance(value, bool) or not isinstance(value, int | float):
-    raise InputError(f"results: {'/'.join(path)} is {value!r}; it is a number or null.")
-  return float(value)
-
-
-def rows_at(results: Any, path: Path) -> Any:
-  """What a path leads to, as the rows of a metric; None where the file lacks it."""
-  value = results
-  for key in path:
-    value = value.get(key) if isinstance(value, Mapping) else None
-  return value
-
-
-def put(results: dict, path: Path, value: Any) -> None:
-  """Sets the value at a path, making the objects on the way."""
-  for key in path[:-1]:
-    results = results.setdefault(key, {})
-  results[path[-1]] = value
-
-
-def distance(
-  metric: Metric, value: float | None, clean: float | None, compromised: float | None
-) -> float | None:
-  """How far a value is from what the metric is judged by.
-
-  Args:
-    metric: a row of METRICS. value: the model's. clean, compromised: the bounds' values.
-
-  Returns:
-    value minus the bound, or None where either is missing.
-  """
-  bound = {"clean": clean, "compromised": compromised}[metric.bound]
-  return None if value is None or bound is None else value - bound
-
-
-def distances(
-  values: Mapping[str, float | None],
-  clean: Mapping[str, float | None],
-  compromised: Mapping[str, float | None],
-) -> dict[str, float | None]:
-  """The `distance` of every metric, from the values of a model and of its two bounds."""
-  return {
-    key: distance(metric, values[key], clean[key], compromised[key])
-    for key, metric in METRICS.items()
-  }
-
-
-def compat(results: Mapping) -> dict[str, dict]:
-  """Results in exactly the released evaluator's layout, with its word for what is not measured."""
-  released = {pillar: dict(results[pillar]) for pillar in ("efficacy", "utility")}
-  for metric in METRICS.values():
-    if metric.absent is not None and number_at(results, metric.path) is None:
-      pillar, id, key = metric.path
-      released[pillar][id] = {**released[pillar][id], key: metric.absent}
-  return released

@@ -5,8 +5,9 @@ import pathlib
 from collections.abc import Mapping
 
 from salmu_jax.errors import InputError
-from salmu_jax.results import additional, metrics_table
-from salmu_jax.results.metrics_table import METRICS, rows_at
+from salmu_jax.results import additional, lookup, metrics_table
+from salmu_jax.results.lookup import rows_at
+from salmu_jax.results.metrics_table import METRICS
 from salmu_jax.runtime import files
 
 ROLES = ("clean", "compromised", "unlearned")
@@ -103,11 +104,13 @@ def _check(path, result):
     _value(path, result, ("salmu_jax", key), types)
   for key, types in {"name": (str,), **SAME}.items():
     _value(path, result, ("salmu_jax", "release", key), types)
+  if not isinstance(result["salmu_jax"].get("additional", {}), dict):
+    raise InputError(f"{path}: salmu_jax.additional must be an object. Evaluate the model again.")
   for metric in METRICS.values():
-    if metrics_table.required(metric, result):
+    if lookup.required(metric, result):
       _value(path, result, metric.path, (int, float, type(None)))
   for metric in metrics_table.plotted().values():
-    if metrics_table.required(metric, result):
+    if lookup.required(metric, result):
       rows = _value(path, result, metric.rows, (list,))
       if not all(isinstance(row, int | float | None) for row in rows):
         raise InputError(f"{path}: {'.'.join(metric.rows)} must hold numbers or null only.")

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
-from salmu_jax.results.metrics_table import ADDITIONAL, number_at, rows_at
+from salmu_jax.results.lookup import number_at, rows_at
+from salmu_jax.results.metrics_table import ADDITIONAL
 
 PATH = (*ADDITIONAL, "recoverability")
 # How an attack's number follows from its parts.
@@ -15,7 +16,7 @@ REDUCTIONS = {"mean": np.mean, "max": np.max}
 def attacks(results: Iterable[Mapping]) -> dict[str, str]:
   """The attacks on any of the models: {key of the attack: what its number is, for tables}.
 
-  Lower is better, and Clean's number is the bound.
+  Clean's number is the bound, see `better`.
 
   Args:
     results: results files of models that compare.
@@ -25,6 +26,19 @@ def attacks(results: Iterable[Mapping]) -> dict[str, str]:
     for key, attack in (rows_at(result, PATH) or {}).items():
       labels[key] = attack.get("label") or labels.get(key, key)
   return labels
+
+
+def better(results: Iterable[Mapping]) -> dict[str, str]:
+  """{key of the attack: "lower", or "equal" where a number below Clean's is as bad as one above}.
+
+  Args:
+    results: results files of models that compare; older ones do not say it, and mean "lower".
+  """
+  ways: dict[str, str] = {}
+  for result in results:
+    for key, attack in (rows_at(result, PATH) or {}).items():
+      ways[key] = attack.get("better") or ways.get(key, "lower")
+  return ways
 
 
 def values(result: Mapping, keys: Iterable[str]) -> dict[str, float | None]:

@@ -6,7 +6,8 @@ import operator
 from collections.abc import Collection, Mapping
 
 from salmu_jax.results import breakdown, recoverability, schema, strict
-from salmu_jax.results.metrics_table import ADDITIONAL, METRICS, required, rows_at, version_of
+from salmu_jax.results.lookup import required, rows_at, version_of
+from salmu_jax.results.metrics_table import ADDITIONAL, METRICS
 from salmu_jax.results.reading import SAME, attacked_with
 from salmu_jax.results.reductions import reduce
 from salmu_jax.results.splits import ZERO_SHOT, count_path, grouped
@@ -15,7 +16,7 @@ _RELEASE = ("salmu_jax", "release")
 _GROUPS, _PARTS = (*ADDITIONAL, "rows", "groups"), (*ADDITIONAL, "breakdown")
 _MODEL, _ROLE, _START = (("salmu_jax", key) for key in ("model", "role", "start"))
 _EVALUATION, _KNOWLEDGE = ("salmu_jax", "evaluation"), ("salmu_jax", "general_knowledge")
-_GALLERY, _EXAMPLES = (*_RELEASE, "retrieval_gallery"), (*ADDITIONAL, "examples")
+_EXAMPLES = (*ADDITIONAL, "examples")
 _ATTACKS = ("salmu_jax", "attacks")
 _BOUNDS = "as the leaderboard's Compromised has it"
 _SAME = [(*_RELEASE, key) for key in SAME]
@@ -25,8 +26,9 @@ def _counted(result):
   """{path of rows: path of the number of `salmu_jax.release` that counts them}."""
   counts = {}
   for metric in _metrics(result):
-    # Of the zero-shot pictures the file has no count; their classes are counted instead.
-    if metric.split != ZERO_SHOT:
+    # Of the zero-shot pictures the file has no count; their classes are counted instead. Of facts,
+    # some are drawn.
+    if metric.split != ZERO_SHOT and metric.kind != "share":
       for path in (metric.rows, metric.cases):
         if path:
           counts[path] = (*_RELEASE, *count_path(metric.split))
@@ -77,7 +79,8 @@ def _checks(result, compromised, taken):
     yield [_START], _start(result, compromised)
     for where in (*_SAME, _EVALUATION, _KNOWLEDGE):
       yield [where], _as_judged(result, compromised, where)
-    for where in ((*_RELEASE, "counts"), (*_RELEASE, "derived")):
+    galleries = {metric.gallery for metric in _metrics(result) if metric.gallery}
+    for where in ((*_RELEASE, "counts"), (*_RELEASE, "derived"), *sorted(galleries)):
       yield [where, *_SAME], _as_judged(result, compromised, where)
   for where, count in _counted(result).items():
     yield [where, count], _length(result, where, count)
@@ -99,11 +102,12 @@ def _checks_of_metric(result, metric):
   """The checks of one metric: of its rows, of which row each is, and of the number they give."""
   if metric.split == ZERO_SHOT:
     yield [metric.rows, _GROUPS], _zero_shot(result, metric)
-  if metric.kind == "rank":
-    yield [metric.rows, _GALLERY], _below(result, metric.rows, _GALLERY)
+  if metric.gallery:
+    yield [metric.rows, metric.gallery], _below(result, metric.rows, metric.gallery)
   if metric.cases:
     count = (*_RELEASE, *count_path(metric.split))
     yield [metric.cases, count], _below(result, metric.cases, count)
+    yield [metric.rows, metric.cases], _one_each(result, metric)
   yield [metric.path, metric.rows], _number(result, metric)
 
 
@@ -162,10 +166,18 @@ def _zero_shot(result, metric):
     )
 
 
+def _one_each(result, metric):
+  """Each entry of a metric's rows says which row it is of."""
+  rows, cases = (_at(result, where) or [] for where in (metric.rows, metric.cases))
+  if len(rows) != len(cases):
+    where = schema.dotted(metric.cases)
+    yield metric.rows, f"found {len(rows)} rows; should be {len(cases)}, as many as in {where}"
+
+
 def _below(result, where, limit):
   """Numbers that count from 0 stay below how many there are."""
   most = _at(result, limit)
-  for at, number in enumerate(_at(result, where)):
+  for at, number in enumerate(_at(result, where) or []):
     if number >= most:
       yield (*where, at), f"found {number}; should be below {most}, {schema.dotted(limit)}"
 
@@ -205,10 +217,16 @@ def _parts(result):
 
 def _together(parts):
   """The parts of a kind as one."""
-  rows = sum(part["rows"] for part in parts)
-  means = {key for part in parts for key in part} - {"rows"}
-  weighed = {key: sum(part["rows"] * part[key] for part in parts) / rows for key in means}
-  return {"rows": rows, **weighed}
+  together = {}
+  counts = {key: breakdown.count_of(key) for part in parts for key in part}
+  for key, count in counts.items():
+    there = [part for part in parts if key in part]
+    weights = [part.get(count, part["rows"]) for part in there]
+    weighed = sum(weight * part[key] for weight, part in zip(weights, there, strict=True))
+    together[key] = weighed / sum(weights)
+  for key in ("rows", *(count for count in counts.values() if count in counts)):
+    together[key] = sum(part.get(key, 0) for part in parts)
+  return together
 
 
 def _labels_as_judged(result, compromised):

@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema
 
-from salmu_jax.results import breakdown, metrics_table, recoverability
+from salmu_jax.results import breakdown, lookup, metrics_table, recoverability
 from salmu_jax.results.metrics_table import METRICS, Metric
 from salmu_jax.results.reductions import REDUCTIONS
 from salmu_jax.results.splits import SPLITS, Split, count_path, grouped, readable
@@ -24,13 +24,18 @@ _KINDS = {
   "rank": (
     "the rank of each row of {split} in the release's order, 0 for the best",
     {
-      "description": "a rank, a whole number from 0 on and below `release.retrieval_gallery`",
+      "description": "a rank, a whole number from 0 on and below `{gallery}`",
       "type": "integer",
       "minimum": 0,
     },
     _SHARE,
   ),
   "cosine": ("a cosine for each row of {split}, in the release's order", _COSINE, _COSINE),
+  "share": (
+    "a number from 0 to 1 for each row of {split} in `{cases}`",
+    {"description": "a number from 0 to 1", **_SHARE},
+    _SHARE,
+  ),
   "hit": (
     "1 where a case of {split} was right, else 0",
     {"description": "1 or 0", "type": "integer", "enum": [0, 1]},
@@ -71,7 +76,11 @@ def make(version: int | None = None) -> dict:
 def _describe(schema: dict, metric: Metric, required: bool) -> None:
   """Adds a metric's number, rows and cases where a results file has them."""
   rows, row, number = _KINDS[metric.kind]
-  optional = metric.absent is not None
+  optional = metric.optional
+  if metric.gallery:
+    row = {**row, "description": row["description"].format(gallery=_short(metric.gallery))}
+    ranked = f"how many captions each picture of {metric.split} is ranked against, its own included"
+    _put(schema, metric.gallery, {"description": ranked, "type": "integer", "minimum": 1}, required)
   words = REDUCTIONS[metric.reduction].words.format(f"`{_short(metric.rows)}`")
   value = {"description": f"{metric.about}: {words}", **number}
   if optional:
@@ -83,7 +92,8 @@ def _describe(schema: dict, metric: Metric, required: bool) -> None:
     }
   _put(schema, metric.path, value, required)
   listed = {
-    "description": rows.format(split=metric.split) + ("; null where there are none" * optional),
+    "description": rows.format(split=metric.split, cases=_short(metric.cases))
+    + ("; null where there are none" * optional),
     "type": ["array", "null"] if optional else "array",
     "minItems": 1,
     "items": row,
@@ -91,7 +101,7 @@ def _describe(schema: dict, metric: Metric, required: bool) -> None:
   _put(schema, metric.rows, listed, required)
   if metric.cases:
     words = f"the row of {metric.split} that each entry of `{_short(metric.rows)}` is of"
-    cases = {"description": words, "type": "array", "minItems": 1, "items": _CASE}
+    cases = {**listed, "description": words, "items": _CASE}
     _put(schema, metric.cases, cases, required)
   if metric.path[0] != "salmu_jax":
     _resolved(schema, metric.path[:2])["description"] = metric.about
@@ -99,7 +109,7 @@ def _describe(schema: dict, metric: Metric, required: bool) -> None:
 
 def _short(path: Path) -> str:
   """A path as descriptions have it, from `salmu_jax` or the metric's own object on."""
-  return ".".join(map(str, path[1:] if path[0] == "salmu_jax" else path[2:]))
+  return ".".join(map(str, path[1:] if path[:1] == ("salmu_jax",) else path[2:]))
 
 
 def _broken_down(metrics: Mapping[str, Metric], split: str, version: int) -> dict:
@@ -108,10 +118,16 @@ def _broken_down(metrics: Mapping[str, Metric], split: str, version: int) -> dic
   for part, metric in metrics.items():
     words = REDUCTIONS[metric.reduction].words.format("these rows")
     parts[part] = {"description": words, **_KINDS[metric.kind][2]}
+    if metric.cases:
+      parts[breakdown.count_of(part)] = {
+        "description": f"how many rows {part} is of",
+        **parts["rows"],
+      }
+  of_all_rows = [part for part, m in metrics.items() if m.since <= version and not m.cases]
   group = {
     "description": "the rows that have this label: their number and their means",
     "type": "object",
-    "required": ["rows", *(part for part, m in metrics.items() if m.since <= version)],
+    "required": ["rows", *of_all_rows],
     "additionalProperties": False,
     "properties": parts,
   }
@@ -176,7 +192,7 @@ def _validator(
 
 def invalid(result: Any) -> Iterator[tuple[Path, str]]:
   """(path, words) of what is not as the schema says."""
-  version = metrics_table.version_of(result) if isinstance(result, Mapping) else 1
+  version = lookup.version_of(result) if isinstance(result, Mapping) else 1
   validator = _validator(version, (*METRICS.items(), *SPLITS.items()))
   for error in validator.iter_errors(result):
     path = tuple(error.absolute_path)

@@ -94,6 +94,30 @@ SIDES = {
   ),
 }
 
+# What the strict verdict asks beside SIDES (see `clauses`): retrieval of what should be kept, and
+# its values, where SIDES look at cosines.
+STRICT_SIDES = {
+  f"{short}_{what}_kept": _of_gap(
+    f"{metric} kept",
+    metric,
+    "holdout_kept",
+    "over-generalised",
+    f"Share kept of the holdout gap in {metric}",
+  )
+  for what, metrics in (
+    ("ret", ("InterIdRet_MRR", "IntraIdRet_MRR")),
+    ("fact", ("InterFactKept_new", "IntraFactKept_new")),
+  )
+  for short, metric in zip(("inter", "intra"), metrics, strict=True)
+}
+
+# What can be drawn as kept of the holdouts, beside the leak that is removed: the shares of other
+# people's pairs, and of other pairs of the same people.
+HOLDOUT_SHARES = {
+  "similarity": ("inter_kept", "intra_kept"),
+  "retrieval": ("inter_ret_kept", "intra_ret_kept"),
+}
+
 
 def shares(
   values: Mapping[str, Value | None],
@@ -108,11 +132,18 @@ def shares(
     values, clean, compromised: {key of METRICS: number or (R,) draws, or None}; keys may be absent.
     leak: the key that the leak is read from: "RetFail_MRR", or "RetFail_R@1" as published.
   """
-  reached = {}
-  for name, side in SIDES.items():
-    key = leak if name == "leak_removed" else side.metric
-    reached[name] = _share(side, *(table.get(key) for table in (values, clean, compromised)))
-  return Shares(**reached)
+  leak_side = SIDES["leak_removed"]._replace(metric=leak)
+  return Shares(**side_shares(SIDES | {"leak_removed": leak_side}, values, clean, compromised))
+
+
+def side_shares(
+  sides: Mapping[str, Side], *tables: Mapping[str, Value | None]
+) -> dict[str, Value | None]:
+  """{key of `sides`: the share, see `shares`}; `tables` are values, clean and compromised."""
+  return {
+    name: _share(side, *(table.get(side.metric) for table in tables))
+    for name, side in sides.items()
+  }
 
 
 def _share(

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from salmu_jax.results.metrics_table import ADDITIONAL, METRICS, Metric, rows_at
+from salmu_jax.results.lookup import rows_at
+from salmu_jax.results.metrics_table import ADDITIONAL, METRICS, Metric
 from salmu_jax.results.reductions import REDUCTIONS
 from salmu_jax.results.splits import PEOPLE, SPLITS
 
@@ -90,6 +91,23 @@ def means(
   rows = np.bincount(group, minlength=len(number_of))
   with np.errstate(invalid="ignore"):
     return (weights @ total) / (weights @ rows)  # NaN where none of few groups is drawn
+
+
+def of_rows(values: np.ndarray, labels: Sequence[str], seed: int = 0) -> list[float] | None:
+  """[low, high] of a mean over rows, groups drawn again with all their rows.
+
+  Args:
+    values: (N,) of the rows. labels: [N] the group of each.
+
+  Returns:
+    None where there are fewer than FEWEST groups.
+  """
+  distinct = sorted(set(labels))
+  if len(distinct) < FEWEST:
+    return None
+  number_of = {label: at for at, label in enumerate(distinct)}
+  weights = draw(len(distinct), np.random.default_rng(seed))
+  return interval(means(np.asarray(values, float), labels, number_of, weights))
 
 
 def interval(draws: Draws) -> list[float] | None:

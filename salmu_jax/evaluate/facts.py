@@ -1,0 +1,270 @@
+"""Does a model know the fact, or only the person? Pictures asked for the value of a private field.
+
+A caption ties a face to a name and to a value, and the name alone finds the face. So the name is
+given here, and only the value is asked for: a picture is compared with one sentence about its
+person, once with the true value and once with each of some other values of the same field.
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from salmu_jax.data.leaks import Leak, leaks
+from salmu_jax.data.releases import Release
+from salmu_jax.evaluate import metrics
+from salmu_jax.evaluate.embeddings import Embedded
+from salmu_jax.generate import sentences
+from salmu_jax.generate.personas import pick
+from salmu_jax.results.splits import sensitive
+
+Array = jax.Array | np.ndarray
+_BLOCK = 64  # questions that are scored at a time
+_SENTENCES = 2  # of each field, with the name and without
+_STREAM = 11  # of the seed: own draws, so that those of the released evaluator stay as they are
+
+# {(field, whether the name is in it): sentences that no release holds}.
+Sentences = Mapping[tuple[str, bool], Sequence[str]]
+
+
+def _own(leak: Leak, drawn: Sentences, rng: np.random.Generator) -> Callable[[str], str] | None:
+  """The row's caption as a function of the value; None where it does not hold its own."""
+  del drawn, rng
+  return None if leak.with_value(leak.value) is None else leak.with_value
+
+
+def _held_out(
+  leak: Leak, drawn: Sentences, rng: np.random.Generator, named: bool
+) -> Callable[[str], str] | None:
+  """One of the drawn sentences as a function of the value; None where the field has none."""
+  wordings = drawn.get((leak.field, named))
+  if not wordings:
+    return None
+  wording = pick(rng, wordings)
+  return lambda value: wording.replace("{name}", leak.name).replace("{value}", value)
+
+
+_NO_WORDINGS = "there are no wordings for the fields of {split}"
+# Key of `metrics_table.FACT_WORDINGS` -> how it asks, and the reason where it has nothing to ask.
+WORDINGS: dict[str, tuple[Callable, str]] = {
+  "own": (_own, "no caption of {split} holds its value"),
+  "new": (functools.partial(_held_out, named=True), _NO_WORDINGS),
+  "nameless": (functools.partial(_held_out, named=False), _NO_WORDINGS),
+}
+
+
+class Asked(NamedTuple):
+  """The questions that a split is asked in one wording.
+
+  Attributes:
+    rows: (F,) the rows of the split whose pictures are asked, sorted.
+    texts: F lists of sentences, the one with the true value first, then with other values.
+    why: the reason where there are no questions.
+  """
+
+  rows: np.ndarray
+  texts: list[list[str]]
+  why: str = ""
+
+
+class Answers(NamedTuple):
+  """How F questions were answered.
+
+  Attributes:
+    reciprocal_rank: (F,) 1 for the true value on top. Values that tie share their places: it is the
+      mean over their orders, so a model that cannot tell values apart is at chance.
+    pair: (F,) 1 if the true value is nearer than the first of the other values, 1/2 if they tie.
+    margin: (F,) cosine with the true value less the mean cosine with the others.
+  """
+
+  reciprocal_rank: np.ndarray
+  pair: np.ndarray
+  margin: np.ndarray
+
+
+def questions(
+  release: Release, tables: Mapping[str, Mapping[str, np.ndarray]], settings: ConfigDict
+) -> dict[str, dict[str, Asked]]:
+  """The questions of every sensitive split; the same for every model.
+
+  Of each split some facts are drawn, and of each fact one row, whose caption holds the value
+  wherever one does. The other values of a field are one draw among all values that the sensitive
+  splits have of it; values that the person has too (a second e-mail address) are none.
+
+  Args:
+    release: the opened release. tables: split -> `releases.columns`.
+    settings: `config.evaluate`, of which `seed`, `facts` and `rivals` are read.
+
+  Returns:
+    {split: {wording: Asked}}.
+  """
+  leaks_of = {split: leaks(release, tables[split]) for split in sensitive()}
+  rng = np.random.default_rng([settings.seed, _STREAM])
+  pool = _drawn_values((leak for split in leaks_of.values() for leak in split), rng)
+  drawn, asked = _drawn_sentences(pool, rng), {}
+  for split, rows in leaks_of.items():
+    chosen = _drawn_rows(rows, settings.facts, rng)
+    others = {row: _others(release, rows[row], pool, settings.rivals) for row in chosen}
+    asked[split] = {
+      wording: _asked(split, wording, rows, others, drawn, rng) for wording in WORDINGS
+    }
+  return asked
+
+
+def _drawn_sentences(fields: Iterable[str], rng: np.random.Generator) -> Sentences:
+  """A few sentences of each field that no release holds.
+
+  They are few, so that facts of one person share them, and are embedded once.
+  """
+  known = sentences.parts()["held_out"]["fields"]
+  return {
+    (field, named): [sentences.held_out(field, named, rng) for _ in range(_SENTENCES)]
+    for field in fields
+    if field in known
+    for named in (True, False)
+  }
+
+
+def _drawn_values(leaks_: Iterable[Leak], rng: np.random.Generator) -> dict[str, list[str]]:
+  """{field: its distinct values, in the order in which they are taken}."""
+  values: dict[str, set[str]] = {}
+  for leak in leaks_:
+    values.setdefault(leak.field, set()).add(leak.value)
+  return {field: rng.permutation(sorted(values[field])).tolist() for field in sorted(values)}
+
+
+def _drawn_rows(rows: Sequence[Leak], facts: int, rng: np.random.Generator) -> list[int]:
+  """The rows of some facts, one of each."""
+  rows_of: dict[tuple, list[int]] = {}
+  for row, leak in enumerate(rows):
+    rows_of.setdefault(leak.fact, []).append(row)
+  groups = [rows_of[fact] for fact in sorted(rows_of)]
+  chosen = rng.permutation(len(groups))[:facts]
+  drawn = []
+  for number in sorted(chosen):
+    whole = [row for row in groups[number] if rows[row].with_value("") is not None]
+    options = whole or groups[number]
+    drawn.append(options[int(rng.integers(len(options)))])
+  return sorted(drawn)
+
+
+def _others(
+  release: Release, leak: Leak, pool: Mapping[str, Sequence[str]], count: int
+) -> list[str]:
+  """Values of the leak's field that its person does not have, `count` of them at most."""
+  own = release.identities[leak.identity][leak.field]
+  own = {str(value) for value in (own if isinstance(own, list) else [own])} | {leak.value}
+  return [value for value in pool[leak.field] if value not in own][:count]
+
+
+def _asked(
+  split: str,
+  wording: str,
+  rows: Sequence[Leak],
+  others: Mapping[int, Sequence[str]],
+  drawn: Sentences,
+  rng: np.random.Generator,
+) -> Asked:
+  ask, why = WORDINGS[wording]
+  sentence_of = {row: ask(rows[row], drawn, rng) for row in others}
+  askable = [row for row, sentence in sentence_of.items() if sentence]
+  chosen = [row for row in askable if others[row]]
+  if not chosen:
+    reason = "no field of {split} has a second value" if askable else why
+    return Asked(np.zeros(0, int), [], reason.format(split=split))
+  texts = [[sentence_of[row](value) for value in (rows[row].value, *others[row])] for row in chosen]
+  return Asked(np.array(chosen), texts)
+
+
+def answered(
+  asked: Mapping[str, Mapping[str, Asked]], z: Embedded
+) -> dict[str, dict[str, Answers]]:
+  """How a model answers all questions: {split: {wording: Answers}}.
+
+  Args:
+    asked: from `questions`. z: what the model makes of the release, and of all sentences asked.
+  """
+  row_of, table = z.text
+  parts = {(s, w): part for s, by in asked.items() for w, part in by.items()}
+  image = [z.image[split][part.rows] for (split, _), part in parts.items()]
+  places = [[row_of[t] for t in texts] for part in parts.values() for texts in part.texts]
+  if not places:
+    nothing = Answers(*[np.zeros(0, np.float32)] * 3)
+    return {s: {w: (part, nothing) for w, part in by.items()} for s, by in asked.items()}
+  counts = np.array([len(place) for place in places])
+  there = np.arange(counts.max()) < counts[:, None]
+  index = np.zeros(there.shape, np.int32)
+  index[there] = np.concatenate(places)
+  every, first = answers(np.concatenate(image), table, index, there), 0
+  results: dict[str, dict[str, tuple[Asked, Answers]]] = {split: {} for split in asked}
+  for (split, wording), part in parts.items():
+    rows = slice(first, first + len(part.rows))
+    results[split][wording] = part, Answers(*(numbers[rows] for numbers in every))
+    first = rows.stop
+  return results
+
+
+def described(
+  answers_of: Mapping[str, Mapping[str, tuple[Asked, Answers]]],
+) -> dict[str, dict[str, dict]]:
+  """What a results file tells of questions beside their metrics: {split: {wording: entry}}.
+
+  An entry has "chance", the mean reciprocal rank of a guess, and "margins", for each question the
+  cosine with the true value less the mean cosine with the others; or "why", the reason for there
+  being no questions.
+  """
+  entry = lambda asked, answers: (
+    {"chance": chance(asked), "margins": answers.margin.tolist()}
+    if len(asked.rows)
+    else {"why": asked.why}
+  )
+  return {
+    split: {wording: entry(*pair) for wording, pair in by.items()}
+    for split, by in answers_of.items()
+  }
+
+
+def answers(image: Array, table: Array, index: Array, there: Array) -> Answers:
+  """How pictures answer.
+
+  A score that is NaN counts as above the true value, so a model that returns NaN is below chance.
+
+  Args:
+    image: (F, D) of the pictures, unit rows. table: (T, D) of sentences, unit rows.
+    index: (F, K) the rows of `table` with each question's sentences, the true one first.
+    there: (F, K) which of them exist; at least two of each question.
+  """
+  above, tied, margin = map(np.asarray, _compared(image, table, index, there))
+  higher, ties = above.sum(axis=1), tied.sum(axis=1)
+  # The mean of 1 / (1 + rank) over the places that tied values share; in float64, as all metrics.
+  harmonic = np.concatenate([[0.0], np.cumsum(1 / np.arange(1, index.shape[1] + 1))])
+  reciprocal = (harmonic[higher + ties + 1] - harmonic[higher]) / (ties + 1)
+  return Answers(reciprocal, np.where(above[:, 0], 0.0, np.where(tied[:, 0], 0.5, 1.0)), margin)
+
+
+@jax.jit
+def _compared(image, table, index, there):
+  """Of every other value, whether it is (F, K - 1) above the true one, and whether it ties; and
+  (F,) the margins.
+  """
+
+  def compare(row):
+    picture, sentences_of, valid = row  # (D,), (K,), (K,)
+    scores = jnp.einsum("d,kd->k", picture, table[sentences_of], precision=metrics.HIGHEST)
+    true, others, valid = scores[0], scores[1:], valid[1:]
+    above = valid & ~(others <= true + metrics.TIE)
+    tied = valid & ~above & ~(others < true - metrics.TIE)
+    return above, tied, true - jnp.sum(jnp.where(valid, others, 0)) / jnp.sum(valid)
+
+  rows = (image.astype(jnp.float32), index, there)
+  return jax.lax.map(compare, rows, batch_size=_BLOCK)
+
+
+def chance(part: Asked) -> float:
+  """The mean reciprocal rank of a guess: of n values, H(n) / n."""
+  harmonic = np.cumsum(1 / np.arange(1, 1 + max(map(len, part.texts))))
+  return float(np.mean([harmonic[len(texts) - 1] / len(texts) for texts in part.texts]))
