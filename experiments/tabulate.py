@@ -8,6 +8,8 @@ from configs import mini as mini_config
 from experiments.accelerator import measure as accelerator
 from experiments.anchored import tabulate as anchored
 from experiments.baselines import tabulate as baselines
+from experiments.clean_seeds import study as clean_seeds
+from experiments.editions import study as editions
 from experiments.embed_speed import measure as embed_speed
 from experiments.mini import tabulate as mini
 from experiments.parity import measure as parity
@@ -16,7 +18,7 @@ from experiments.published import readings
 from experiments.scaling import measure as scaling
 from experiments.speed import evaluation, inputs, loss, memory, step
 from salmu_jax.report import published_table
-from salmu_jax.results import metrics_table
+from salmu_jax.results import lookup
 from salmu_jax.runtime import files
 
 HERE = pathlib.Path(__file__).parent
@@ -51,6 +53,11 @@ SECTIONS = {
     "untuned": baselines.untuned,
     "budgets": baselines.budgets,
   },
+  HERE / "clean_seeds" / "README.md": {
+    "spread": clean_seeds.spread,
+    "quality": clean_seeds.quality,
+  },
+  HERE / "editions" / "README.md": {"editions": editions.section},
   HERE / "embed_speed" / "README.md": {"embed_speed": embed_speed.section},
   HERE / "mini" / "README.md": {"times": mini.times},
   HERE / "pretraining" / "README.md": {"pretraining": pretraining.section},
@@ -77,7 +84,7 @@ def earlier(make):
     then = {field: kept["salmu_jax"]["settings"][field] for field in now}
     told = f"models were pretrained by {_recipe(then)}; mini has {_recipe(now)} now"
   elif name in STARTS:
-    both = STARTS[name](), metrics_table.flatten(kept)
+    both = STARTS[name](), lookup.flatten(kept)
     then, now = (f"{scores['RetFail_MRR']:.4f}" for scores in both)
     told = f"these runs start from a Compromised whose RetFail MRR is {then}; mini's has {now} now"
   else:

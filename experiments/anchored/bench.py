@@ -21,7 +21,7 @@ from experiments.unlearning import Unlearner, make_unlearner, unlearn
 from salmu_jax.benchmark import stages
 from salmu_jax.data import releases
 from salmu_jax.methods import base
-from salmu_jax.results import metrics_table
+from salmu_jax.results import lookup
 from salmu_jax.results.metrics_table import METRICS
 from salmu_jax.results.reductions import REDUCTIONS
 from salmu_jax.runtime import progress
@@ -103,13 +103,13 @@ class Bench:
   def judge(self, params: optax.Params) -> dict:
     """{"scores": by the keys of METRICS, "by_identity": sums for intervals}."""
     results = self.evaluator.score(self.embed(params))
-    return {"scores": metrics_table.flatten(results), "by_identity": self._sums(results)}
+    return {"scores": lookup.flatten(results), "by_identity": self._sums(results)}
 
   def _sums(self, results):
     """{key of SUMMED: {identity: [sum, rows]}} of what the metric is the mean of."""
     sums = {}
     for key, metric in SUMMED.items():
-      rows = np.asarray(metrics_table.rows_at(results, metric.rows))
+      rows = np.asarray(lookup.rows_at(results, metric.rows))
       values = REDUCTIONS[metric.reduction].row_values(rows)
       sums[key] = _by_identity(values, self._identity[metric.split])
     return sums

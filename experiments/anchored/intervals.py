@@ -6,7 +6,8 @@ import numpy as np
 
 from salmu_jax.results import shares as results_shares
 from salmu_jax.results.diagnosis import THRESHOLDS
-from salmu_jax.results.metrics_table import METRICS, distance
+from salmu_jax.results.lookup import distance
+from salmu_jax.results.metrics_table import METRICS
 from salmu_jax.results.shares import SIDES
 
 _REPLICATES = 2000

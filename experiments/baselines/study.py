@@ -30,7 +30,7 @@ from salmu_jax.benchmark import stages
 from salmu_jax.data import releases
 from salmu_jax.errors import unknown
 from salmu_jax.methods import MAKERS, METHODS, base, runs
-from salmu_jax.results import metrics_table
+from salmu_jax.results import lookup
 from salmu_jax.runtime import files, progress
 from salmu_jax.train import optimizers
 
@@ -59,7 +59,7 @@ class Study:
 
   def judge(self, params: optax.Params) -> dict[str, float | None]:
     """The metrics of parameters, by the keys of METRICS; None if a run has diverged."""
-    values = metrics_table.flatten(self.evaluator.run(params))
+    values = lookup.flatten(self.evaluator.run(params))
     return {k: v if v is not None and np.isfinite(v) else None for k, v in values.items()}
 
   def train(self, name: str, settings: ConfigDict, *, on_cut: bool) -> tuple[optax.Params, int]:

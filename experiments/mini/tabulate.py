@@ -6,8 +6,9 @@ from rich.console import Console
 
 from salmu_jax.report import leaderboard, statistics, statistics_text, writing
 from salmu_jax.report import markdown as md
+from salmu_jax.results.metrics_table import METRICS
 from salmu_jax.results.reading import read_results
-from salmu_jax.results.shares import SIDES
+from salmu_jax.results.shares import SIDES, STRICT_SIDES
 from salmu_jax.runtime import files
 from salmu_jax.runtime.progress import duration
 
@@ -16,25 +17,74 @@ TIMES = HERE / "times.json"
 
 
 def section(folder=HERE / "results"):
-  """The README's part on mini: shares with their intervals, attacks, verdicts, the time that the
-  run took, and the device.
+  """The README's part on mini: shares with their intervals and both verdicts; facts and retrieval;
+  attacks; the time that the run took, and the device.
   """
   results = read_results(folder)
   rows, summary = leaderboard.rows(results), statistics.of_table(results)
-  sides, attacks = {key: side.label for key, side in SIDES.items()}, rows[0]["recoverability"]
-  lines = [["model", "budget", *sides.values(), *attacks, "failure mode"]]
-  lines.append(["---", "---:", *["---:"] * (len(sides) + len(attacks)), "---"])
-  for row in rows:
-    shares = summary["shares"].get(row["model"])
-    kept = [statistics_text.share(shares.get(side)) if shares else "" for side in sides]
-    back = [
-      leaderboard.MISSING if v is None else f"{v:.3f}" for v in row["recoverability"].values()
-    ]
-    budget = "" if row["budget"] is None else f"{row['budget']:g}x"
-    lines.append([f"`{row['model']}`", budget, *kept, *back, row["verdict"]])
   seconds, device = files.read_json(TIMES)["last_run"]["seconds"], results[0]["salmu_jax"]["device"]
   spent = f"All of it, from an empty workdir to the report, took {duration(seconds)} on {device}.\n"
-  return f"{leaderboard.paragraph(results)}\n\n{md.table(lines)}\n{spent}"
+  parts = [
+    leaderboard.paragraph(results) + "\n",
+    _shares(rows, summary),
+    "Facts and retrieval:\n",
+    _facts(rows),
+    "What attackers get back:\n",
+    _attacks(rows),
+    spent,
+  ]
+  return "\n".join(parts)
+
+
+def _shares(rows, summary):
+  """Shares with their intervals, and both verdicts."""
+  lines = [
+    ["model", "budget", *(side.label for side in SIDES.values()), "verdict", "strict verdict"]
+  ]
+  lines.append(["---", "---:", *["---:"] * len(SIDES), "---", "---"])
+  for row in rows:
+    if row["role"] != "unlearned":
+      continue
+    shares = summary["shares"].get(row["model"])
+    kept = [statistics_text.share(shares.get(side)) if shares else "" for side in SIDES]
+    budget = "" if row["budget"] is None else f"{row['budget']:g}x"
+    lines.append([f"`{row['model']}`", budget, *kept, row["verdict"], _strict(row)])
+  return md.table(lines)
+
+
+def _strict(row):
+  """The strict verdict in short: how many of its clauses a model fails."""
+  held = [clause["holds"] for clause in row["clauses"]]
+  if False in held:
+    return f"fails {held.count(False)} of {len(held)}"
+  return "not judged" if None in held else "passes"
+
+
+def _facts(rows):
+  """The listed metrics of facts and retrieval; of holdouts the share that is kept."""
+  leaks = [key for key, metric in METRICS.items() if metric.better == "equal" and metric.listed]
+  heads = [*leaks, *(side.label for side in STRICT_SIDES.values())]
+  lines = [["model", *heads], ["---", *["---:"] * len(heads)]]
+  for row in rows:
+    cells = [_number(row["scores"][key]) for key in leaks]
+    kept = [
+      "" if row["role"] != "unlearned" else _number(row[side], "z.1%") for side in STRICT_SIDES
+    ]
+    lines.append([f"`{row['model']}`", *cells, *kept])
+  return md.table(lines)
+
+
+def _attacks(rows):
+  """What every attack gets of every model."""
+  attacks = rows[0]["recoverability"]
+  lines = [["model", *attacks], ["---", *["---:"] * len(attacks)]]
+  for row in rows:
+    lines.append([f"`{row['model']}`", *map(_number, row["recoverability"].values())])
+  return md.table(lines)
+
+
+def _number(value, digits=".3f"):
+  return leaderboard.MISSING if value is None else f"{value:{digits}}"
 
 
 def times():

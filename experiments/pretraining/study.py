@@ -1,9 +1,10 @@
 """Recipes of mini's pretraining: python -m experiments.pretraining.study WORKDIR
 
-What a recipe gives, as Clean and as Compromised: the leak (RetFail MRR), general knowledge and the
-seconds that training took. The release and its records lie in WORKDIR, made there if they are
-missing; each recipe pretrains in a folder of its own below it, and goes on where it was killed.
-Needs an otherwise idle machine, for its seconds. Writes results.json, recipe by recipe.
+What a recipe gives, as Clean and as Compromised: the leak (RetFail
+MRR), general knowledge and the seconds that training took. The release and its records lie in
+WORKDIR, made there if they are missing; each recipe pretrains in a folder of its own below it, and
+goes on where it was killed. Needs an otherwise idle machine, for its seconds. Writes results.json,
+recipe by recipe.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import jax
 from configs import mini
 from salmu_jax.benchmark import configuration, evaluation, opening, run, stages
 from salmu_jax.report import markdown as md
-from salmu_jax.results import metrics_table
+from salmu_jax.results import lookup
 from salmu_jax.runtime import files, sharding
 from salmu_jax.train.optimizers import settings as optimizer
 
@@ -83,7 +84,7 @@ def outcome(workdir, name):
 
 
 def _measured(job, evaluator, model, params):
-  scores = metrics_table.flatten(evaluator.run(params, model))
+  scores = lookup.flatten(evaluator.run(params, model))
   facts = files.read_json(job.model_folder(model) / "done.json")
   print(job.workdir.name, model, {key: round(scores[key], 3) for key in KEPT}, facts)
   return {key: scores[key] for key in KEPT} | {"seconds": facts["seconds"]}

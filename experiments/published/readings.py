@@ -20,7 +20,7 @@ from salmu_jax.evaluate import metrics
 from salmu_jax.evaluate.measures import CANDIDATES
 from salmu_jax.methods import runs
 from salmu_jax.report import markdown as md
-from salmu_jax.results import metrics_table, published
+from salmu_jax.results import lookup, published
 from salmu_jax.runtime import files, sharding
 
 HERE = pathlib.Path(__file__).parent
@@ -63,7 +63,7 @@ def measure(evaluator, settings, params):
   for metric, fields in readings():
     changed = settings.copy_and_resolve_references()
     changed.update_from_flattened_dict(fields)
-    values.append(metrics_table.flatten(evaluator.with_settings(changed).score(z))[metric])
+    values.append(lookup.flatten(evaluator.with_settings(changed).score(z))[metric])
   return values
 
 

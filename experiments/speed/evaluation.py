@@ -31,7 +31,7 @@ from salmu_jax.generate import generator
 from salmu_jax.interop import modelconfig, statedict
 from salmu_jax.models import clip
 from salmu_jax.models.presets import PRESETS
-from salmu_jax.results import metrics_table, splits
+from salmu_jax.results import lookup, splits
 from salmu_jax.runtime import files, sharding
 
 RESULTS = pathlib.Path(__file__).parent / "evaluation.json"
@@ -124,11 +124,11 @@ class Data:
 
   def first(self):
     """All metrics, with nothing decoded and all programs to compile."""
-    return metrics_table.flatten(self.evaluator().run(self.params))
+    return lookup.flatten(self.evaluator().run(self.params))
 
   def later(self):
     """All metrics by an evaluator that has judged another model; no embedding is kept."""
-    return metrics_table.flatten(self._warm.run(self.params))
+    return lookup.flatten(self._warm.run(self.params))
 
 
 class Script:

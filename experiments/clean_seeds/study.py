@@ -1,0 +1,120 @@
+"""Clean and Compromised of other seeds: python -m experiments.clean_seeds.study WORKDIR
+
+One Clean model is a point; several seeds are a distribution. On the release of a finished mini run,
+both bounds are pretrained again from other initial weights and in other orders, and judged by the
+same questions. Their spread is the noise floor: a difference below it is no difference. And each
+model of the kept leaderboard gets its forget quality (TOFU, arXiv 2401.06121): whether its answers
+to questions for facts can be told from those of retrained models.
+
+Takes some five minutes a seed on two cores. Writes results.json, seed by seed.
+"""
+
+import argparse
+import pathlib
+
+import jax
+import numpy as np
+
+from configs import mini
+from salmu_jax.benchmark import configuration, evaluation, opening, run, stages
+from salmu_jax.report import markdown as md
+from salmu_jax.results import lookup
+from salmu_jax.results.metrics_table import FACT_WORDINGS, METRICS
+from salmu_jax.results.reading import read_results
+from salmu_jax.runtime import files, sharding
+
+RESULTS = pathlib.Path(__file__).parent / "results.json"
+MINI = pathlib.Path(__file__).parents[1] / "mini" / "results"
+SEEDS = (1, 2, 3, 4, 5)
+ASKED = "new"  # the wording whose answers are compared
+
+
+def main(argv=None):
+  """Pretrains and judges the seeds that are not in results.json yet."""
+  parser = argparse.ArgumentParser(prog="python -m experiments.clean_seeds.study")
+  parser.add_argument("workdir", type=pathlib.Path, help="of a finished run of configs/mini.py")
+  parser.add_argument("--seeds", nargs="*", type=int, default=SEEDS, help="other than the run's 0")
+  args = parser.parse_args(argv)
+  jax.config.update("jax_platforms", "cpu")
+  record = files.read_json(RESULTS) if RESULTS.exists() else {}
+  for seed in args.seeds:
+    if str(seed) not in record:
+      record[str(seed)] = outcome(args.workdir.absolute(), seed)
+      files.write_json(RESULTS, record)
+
+
+def outcome(workdir, seed):
+  """{model: {"scores", "margins": {wording: [of each question of forget]}}} of one seed."""
+  config = mini.get_config("finetune")
+  config.seed, config.release = seed, str(workdir / "release")
+  config.tensorboard, config.attacks.names = False, ()
+  mesh = sharding.make_mesh(jax.devices()[:1])
+  configuration.check(config, mesh)
+  job, data = run.prepare(config, workdir / "seeds", mesh)
+  data = opening.store_pictures(job, data)
+  # Models of their own, on shared data.
+  job = job._replace(workdir=workdir / "seeds" / f"seed-{seed}")
+  evaluator = evaluation.make_evaluator(job, data)
+  found = {}
+  for model in stages.PRETRAINED:
+    results = evaluator.run(stages.pretrain(job, data, model), f"{model}, seed {seed}")
+    found[model] = {"scores": lookup.flatten(results), "margins": margins(results)}
+  return found
+
+
+def margins(results):
+  """{wording: the margins of all questions of forget}, of a results file."""
+  asked = results["salmu_jax"]["additional"]["facts"]["forget"]
+  return {wording: asked[wording].get("margins", []) for wording in FACT_WORDINGS}
+
+
+def forget_quality(own, others):
+  """The median p-value of Kolmogorov-Smirnov tests of a model's margins against each of others.
+
+  Near 1 the model cannot be told from them; near 0 it can.
+  """
+  from scipy import stats
+
+  return float(np.median([stats.ks_2samp(own, other).pvalue for other in others]))
+
+
+def spread(path=RESULTS):
+  """README's table: each metric's mean, standard deviation and range over seeds, of both bounds."""
+  if not path.exists():
+    return "Not run yet.\n"
+  record = files.read_json(path)
+  lines = [["metric", "Clean", "sd", "range", "Compromised", "sd", "range"]]
+  lines.append(["---", *["---:"] * 6])
+  for key in METRICS:
+    cells = []
+    for model in stages.PRETRAINED:
+      values = [seed[model]["scores"][key] for seed in record.values()]
+      low, high = min(values), max(values)
+      cells += [
+        f"{np.mean(values):.3f}",
+        f"{np.std(values, ddof=1):.3f}",
+        f"{low:.3f} to {high:.3f}",
+      ]
+    lines.append([key, *cells])
+  return f"{md.table(lines)}\n{len(record)} seeds.\n"
+
+
+def quality(path=RESULTS, folder=MINI):
+  """README's table: the forget quality of every model of the kept leaderboard, best first.
+
+  Beside them stands a retrained model, Clean of each seed against the other seeds.
+  """
+  if not path.exists():
+    return "Not run yet.\n"
+  cleans = [seed["clean"]["margins"][ASKED] for seed in files.read_json(path).values()]
+  found = {r["salmu_jax"]["model"]: margins(r)[ASKED] for r in read_results(folder)}
+  scores = {model: forget_quality(own, cleans) for model, own in found.items()}
+  apart = [forget_quality(c, [o for o in cleans if o is not c]) for c in cleans]
+  lines = [["model", "forget quality"], ["---", "---:"]]
+  lines.append(["Clean of one seed against the others, median", f"{np.median(apart):.3f}"])
+  lines += [[f"`{m}`", f"{scores[m]:.3g}"] for m in sorted(scores, key=scores.get, reverse=True)]
+  return md.table(lines)
+
+
+if __name__ == "__main__":
+  main()
