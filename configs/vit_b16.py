@@ -18,6 +18,13 @@ def get_config(names=""):
   config.release = f"hub:{published.DATASET}"
   config.init.update(clean=f"hub:{published.CLEAN}", compromised=f"hub:{published.COMPROMISED}")
   config.model.update(preset="vit_b16", compute_dtype="bfloat16", remat="blocks", scan=True)
+  on_accelerators(config)
+  config.unlearn = methods.runs(names, "vit_b16")
+  return config
+
+
+def on_accelerators(config):
+  """Judging and attacking ViT-B/16 where there is room: large batches, the whole search."""
   config.evaluate.batch_size = 1024
   config.attacks.relearning.update(
     batch_size=256,
@@ -27,5 +34,3 @@ def get_config(names=""):
     steps=(5, 10, 20),
   )
   config.reader_threads = 32
-  config.unlearn = methods.runs(names, "vit_b16")
-  return config

@@ -4,7 +4,7 @@ trained.
 python main.py --config=configs/vit_b16_scratch.py --workdir=runs/vit_b16_scratch
 """
 
-from configs import methods
+from configs import methods, vit_b16
 from salmu_jax import defaults
 
 
@@ -29,14 +29,6 @@ def get_config(names=""):
     checkpoint_every=1000,
     optimizer=defaults.optimizer(5e-4, warmup=0.05, weight_decay=0.2),
   )
-  config.evaluate.batch_size = 1024
-  config.attacks.relearning.update(
-    batch_size=256,
-    shares=(0.01, 0.05, 0.1),
-    learning_rates=(1e-6, 1e-5, 1e-4),
-    weights=("all", "low rank"),
-    steps=(5, 10, 20),
-  )
-  config.reader_threads = 32
+  vit_b16.on_accelerators(config)
   config.unlearn = methods.runs(names, "vit_b16")
   return config

@@ -12,16 +12,16 @@ Takes some five minutes a seed on two cores. Writes results.json, seed by seed.
 import argparse
 import pathlib
 
-import jax
 import numpy as np
 
 from configs import mini
-from salmu_jax.benchmark import configuration, evaluation, opening, run, stages
+from experiments import bounds
+from salmu_jax.benchmark.stages import PRETRAINED
 from salmu_jax.report import markdown as md
 from salmu_jax.results import lookup
 from salmu_jax.results.metrics_table import FACT_WORDINGS, METRICS
 from salmu_jax.results.reading import read_results
-from salmu_jax.runtime import files, sharding
+from salmu_jax.runtime import files
 
 RESULTS = pathlib.Path(__file__).parent / "results.json"
 MINI = pathlib.Path(__file__).parents[1] / "mini" / "results"
@@ -35,31 +35,19 @@ def main(argv=None):
   parser.add_argument("workdir", type=pathlib.Path, help="of a finished run of configs/mini.py")
   parser.add_argument("--seeds", nargs="*", type=int, default=SEEDS, help="other than the run's 0")
   args = parser.parse_args(argv)
-  jax.config.update("jax_platforms", "cpu")
-  record = files.read_json(RESULTS) if RESULTS.exists() else {}
-  for seed in args.seeds:
-    if str(seed) not in record:
-      record[str(seed)] = outcome(args.workdir.absolute(), seed)
-      files.write_json(RESULTS, record)
+  workdir = args.workdir.absolute()
+  bounds.keep_missing(RESULTS, "seeds", map(str, args.seeds), lambda seed: outcome(workdir, seed))
 
 
 def outcome(workdir, seed):
   """{model: {"scores", "margins": {wording: [of each question of forget]}}} of one seed."""
   config = mini.get_config("finetune")
-  config.seed, config.release = seed, str(workdir / "release")
-  config.tensorboard, config.attacks.names = False, ()
-  mesh = sharding.make_mesh(jax.devices()[:1])
-  configuration.check(config, mesh)
-  job, data = run.prepare(config, workdir / "seeds", mesh)
-  data = opening.store_pictures(job, data)
-  # Models of their own, on shared data.
-  job = job._replace(workdir=workdir / "seeds" / f"seed-{seed}")
-  evaluator = evaluation.make_evaluator(job, data)
-  found = {}
-  for model in stages.PRETRAINED:
-    results = evaluator.run(stages.pretrain(job, data, model), f"{model}, seed {seed}")
-    found[model] = {"scores": lookup.flatten(results), "margins": margins(results)}
-  return found
+  config.seed, config.release = int(seed), str(workdir / "release")
+  shared = workdir / "seeds"
+  return {
+    model: {"scores": lookup.flatten(results), "margins": margins(results)}
+    for model, (results, _) in bounds.judged(config, shared, shared / f"seed-{seed}").items()
+  }
 
 
 def margins(results):
@@ -82,12 +70,12 @@ def spread(path=RESULTS):
   """README's table: each metric's mean, standard deviation and range over seeds, of both bounds."""
   if not path.exists():
     return "Not run yet.\n"
-  record = files.read_json(path)
+  record = files.read_json(path)["seeds"]
   lines = [["metric", "Clean", "sd", "range", "Compromised", "sd", "range"]]
   lines.append(["---", *["---:"] * 6])
   for key in METRICS:
     cells = []
-    for model in stages.PRETRAINED:
+    for model in PRETRAINED:
       values = [seed[model]["scores"][key] for seed in record.values()]
       low, high = min(values), max(values)
       cells += [
@@ -106,7 +94,7 @@ def quality(path=RESULTS, folder=MINI):
   """
   if not path.exists():
     return "Not run yet.\n"
-  cleans = [seed["clean"]["margins"][ASKED] for seed in files.read_json(path).values()]
+  cleans = [seed["clean"]["margins"][ASKED] for seed in files.read_json(path)["seeds"].values()]
   found = {r["salmu_jax"]["model"]: margins(r)[ASKED] for r in read_results(folder)}
   scores = {model: forget_quality(own, cleans) for model, own in found.items()}
   apart = [forget_quality(c, [o for o in cleans if o is not c]) for c in cleans]

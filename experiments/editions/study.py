@@ -7,16 +7,13 @@ where it was killed.
 """
 
 import argparse
-import os
 import pathlib
 
-import jax
-
 from configs import mini, mini_facts
-from salmu_jax.benchmark import configuration, evaluation, opening, run, stages
+from experiments import bounds
 from salmu_jax.report import markdown as md
 from salmu_jax.results import lookup
-from salmu_jax.runtime import files, sharding
+from salmu_jax.runtime import files
 
 RESULTS = pathlib.Path(__file__).parent / "results.json"
 KEPT = (
@@ -64,41 +61,22 @@ def main(argv=None):
   parser.add_argument("workdir", type=pathlib.Path, help="for the releases and the models")
   parser.add_argument("--only", nargs="*", choices=EDITIONS, help="editions; all if left out")
   args = parser.parse_args(argv)
-  jax.config.update("jax_platforms", "cpu")
-  record = (
-    files.read_json(RESULTS) if RESULTS.exists() else {"cores": os.cpu_count(), "editions": {}}
-  )
-  for name in args.only or EDITIONS:
-    if name not in record["editions"]:
-      record["editions"][name] = outcome(args.workdir.absolute(), EDITIONS[name]())
-      files.write_json(RESULTS, record)
+  workdir = args.workdir.absolute()
+  bounds.keep_missing(RESULTS, "editions", args.only or EDITIONS, lambda n: outcome(workdir, n))
 
 
-def outcome(workdir, config):
+def outcome(workdir, name):
   """What one edition gives: {model: metrics of KEPT, chance and seconds}."""
-  config.tensorboard, config.attacks.names = False, ()
-  folder = workdir / files.digest([config.generate.to_dict(), config.seed])[:12]
-  if (folder / "release").exists():
-    config.release = str(folder / "release")
-  mesh = sharding.make_mesh(jax.devices()[:1])
-  configuration.check(config, mesh)
-  job, data = run.prepare(config, folder, mesh)
-  data = opening.store_pictures(job, data)
-  # Models of their own, on shared data.
-  trained = files.digest([config.model.to_dict(), config.pretrain.to_dict()])[:12]
-  job = job._replace(workdir=folder / "recipes" / trained)
-  params = {model: stages.pretrain(job, data, model) for model in stages.PRETRAINED}
-  evaluator = evaluation.make_evaluator(job, data)
-  evaluation.store_fragile_set(data, evaluator, params["compromised"])
-  return {model: _measured(job, evaluator, model, params[model]) for model in params}
-
-
-def _measured(job, evaluator, model, params):
-  results = evaluator.run(params, model)
-  scores = lookup.flatten(results)
-  facts = results["salmu_jax"]["additional"]["facts"]["forget"]["new"]
-  seconds = files.read_json(job.model_folder(model) / "done.json")["seconds"]
-  return {key: scores[key] for key in KEPT} | {"chance": facts["chance"], "seconds": seconds}
+  config = EDITIONS[name]()
+  shared = workdir / files.digest([config.generate.to_dict(), config.seed])[:12]
+  own = shared / "trained" / files.digest([config.model.to_dict(), config.pretrain.to_dict()])[:12]
+  found = {}
+  for model, (results, seconds) in bounds.judged(config, shared, own).items():
+    scores = lookup.flatten(results)
+    facts = results["salmu_jax"]["additional"]["facts"]["forget"]["new"]
+    found[model] = {key: scores[key] for key in KEPT}
+    found[model] |= {"chance": facts["chance"], "seconds": seconds}
+  return found
 
 
 def section(path=RESULTS):

@@ -8,16 +8,13 @@ recipe by recipe.
 """
 
 import argparse
-import os
 import pathlib
 
-import jax
-
 from configs import mini
-from salmu_jax.benchmark import configuration, evaluation, opening, run, stages
+from experiments import bounds
 from salmu_jax.report import markdown as md
 from salmu_jax.results import lookup
-from salmu_jax.runtime import files, sharding
+from salmu_jax.runtime import files
 from salmu_jax.train.optimizers import settings as optimizer
 
 RESULTS = pathlib.Path(__file__).parent / "results.json"
@@ -53,41 +50,20 @@ def main(argv=None):
   parser.add_argument("workdir", type=pathlib.Path, help="for the release and the models")
   parser.add_argument("--only", nargs="*", choices=RECIPES, help="recipes; all if left out")
   args = parser.parse_args(argv)
-  jax.config.update("jax_platforms", "cpu")
-  record = (
-    files.read_json(RESULTS) if RESULTS.exists() else {"cores": os.cpu_count(), "recipes": {}}
-  )
-  for name in args.only or RECIPES:
-    if name not in record["recipes"]:
-      record["recipes"][name] = outcome(args.workdir.absolute(), name)
-      files.write_json(RESULTS, record)
+  workdir = args.workdir.absolute()
+  bounds.keep_missing(RESULTS, "recipes", args.only or RECIPES, lambda n: outcome(workdir, n))
 
 
 def outcome(workdir, name):
-  """What one recipe gives: {model: metrics of KEPT, steps and seconds}."""
+  """What one recipe gives: {model: metrics of KEPT and seconds}."""
   config = mini.get_config("finetune")
-  config.tensorboard, config.attacks.names = False, ()
-  if (workdir / "release").exists():
-    config.release = str(workdir / "release")
   config.pretrain.update(RECIPES[name])
-  mesh = sharding.make_mesh(jax.devices()[:1])
-  configuration.check(config, mesh)
-  job, data = run.prepare(config, workdir, mesh)
-  data = opening.store_pictures(job, data)
-  # Models of their own, on shared data.
-  folder = workdir / "recipes" / name.replace(" ", "_").replace(",", "")
-  job = job._replace(workdir=folder)
-  params = {model: stages.pretrain(job, data, model) for model in stages.PRETRAINED}
-  evaluator = evaluation.make_evaluator(job, data)
-  evaluation.store_fragile_set(data, evaluator, params["compromised"])
-  return {model: _measured(job, evaluator, model, params[model]) for model in params}
-
-
-def _measured(job, evaluator, model, params):
-  scores = lookup.flatten(evaluator.run(params, model))
-  facts = files.read_json(job.model_folder(model) / "done.json")
-  print(job.workdir.name, model, {key: round(scores[key], 3) for key in KEPT}, facts)
-  return {key: scores[key] for key in KEPT} | {"seconds": facts["seconds"]}
+  own = workdir / "recipes" / name.replace(" ", "_").replace(",", "")
+  found = {}
+  for model, (results, seconds) in bounds.judged(config, workdir, own).items():
+    scores = lookup.flatten(results)
+    found[model] = {key: scores[key] for key in KEPT} | {"seconds": seconds}
+  return found
 
 
 def section(path=RESULTS):

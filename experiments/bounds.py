@@ -1,0 +1,54 @@
+"""Clean and Compromised, pretrained by a config and judged: for studies of data, recipes, seeds."""
+
+import os
+import pathlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from salmu_jax.benchmark import configuration, evaluation, opening, run, stages
+from salmu_jax.runtime import files, sharding
+
+
+def judged(
+  config: ConfigDict, shared: pathlib.Path, own: pathlib.Path
+) -> dict[str, tuple[dict, float]]:
+  """{"clean", "compromised": (results, seconds of its training)}, on one device, without attacks.
+
+  Args:
+    config: of the run; its `release` may be empty.
+    shared: folder of release, records and decoded pictures, made where they are missing.
+    own: folder of the two models, which go on where they were killed.
+  """
+  config.tensorboard, config.attacks.names = False, ()
+  if not config.release and (shared / "release").exists():
+    config.release = str(shared / "release")
+  mesh = sharding.make_mesh(jax.devices()[:1])
+  configuration.check(config, mesh)
+  job, data = run.prepare(config, shared, mesh)
+  data = opening.store_pictures(job, data)
+  job = job._replace(workdir=own)
+  params = {model: stages.pretrain(job, data, model) for model in stages.PRETRAINED}
+  evaluator = evaluation.make_evaluator(job, data)
+  evaluation.store_fragile_set(data, evaluator, params["compromised"])
+  seconds = lambda model: files.read_json(job.model_folder(model) / "done.json")["seconds"]
+  return {model: (evaluator.run(params[model], model), seconds(model)) for model in params}
+
+
+def keep_missing(
+  path: pathlib.Path, kind: str, names: Iterable[str], outcome: Callable[[str], Any]
+) -> None:
+  """Writes outcome(name) of each name that a JSON file does not hold yet, one after another.
+
+  Args:
+    path: of the file {"cores", kind: {name: outcome}}. kind: what the names are of.
+    names: all that the file is to hold. outcome: what takes long.
+  """
+  jax.config.update("jax_platforms", "cpu")
+  record = files.read_json(path) if path.exists() else {"cores": os.cpu_count(), kind: {}}
+  for name in names:
+    if name not in record[kind]:
+      record[kind][name] = outcome(name)
+      files.write_json(path, record)
