@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from salmu_jax.models import leaves
+from salmu_jax.ranges import Count
 
 
 class LowRankState(NamedTuple):
@@ -17,7 +18,7 @@ class LowRankState(NamedTuple):
 
 
 def low_rank(
-  optimizer: optax.GradientTransformation, rank: int, seed: int
+  optimizer: optax.GradientTransformation, rank: Count, seed: int
 ) -> optax.GradientTransformationExtraArgs:
   """Trains a product of two thin factors on top of each matrix, and nothing else.
 
