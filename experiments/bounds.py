@@ -1,14 +1,16 @@
 """Clean and Compromised, pretrained by a config and judged: for studies of data, recipes, seeds."""
 
+import argparse
 import os
 import pathlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
 from salmu_jax.benchmark import configuration, evaluation, opening, run, stages
+from salmu_jax.report import markdown as md
 from salmu_jax.runtime import files, sharding
 
 
@@ -35,6 +37,41 @@ def judged(
   evaluation.store_fragile_set(data, evaluator, params["compromised"])
   seconds = lambda model: files.read_json(job.model_folder(model) / "done.json")["seconds"]
   return {model: (evaluator.run(params[model], model), seconds(model)) for model in params}
+
+
+def main(
+  argv: list[str] | None,
+  module: str,
+  path: pathlib.Path,
+  kind: str,
+  names: Iterable[str],
+  outcome: Callable[[pathlib.Path, str], Any],
+) -> None:
+  """The command of a study: WORKDIR, and --only for some of the names; see `keep_missing`.
+
+  Args:
+    argv: of the command; None for the process's own. module: of the study.
+    outcome: outcome(workdir, name), what takes long. The others as for `keep_missing`.
+  """
+  parser = argparse.ArgumentParser(prog=f"python -m {module}")
+  parser.add_argument("workdir", type=pathlib.Path, help="for the releases and the models")
+  parser.add_argument("--only", nargs="*", choices=list(names), help=f"{kind}; all if left out")
+  args = parser.parse_args(argv)
+  workdir = args.workdir.absolute()
+  keep_missing(path, kind, args.only or names, lambda name: outcome(workdir, name))
+
+
+def table(path: pathlib.Path, kind: str, head: str, keys: Sequence[str]) -> str:
+  """README's table of a study: a row for each name and model, with these numbers and seconds."""
+  if not path.exists():
+    return "Not run yet.\n"
+  record = files.read_json(path)
+  lines = [[head, "model", *keys, "seconds"], ["---", "---", *["---:"] * (len(keys) + 1)]]
+  for name, models in record[kind].items():
+    for model, found in models.items():
+      scores = [f"{found[key]:.3f}" for key in keys]
+      lines.append([name, f"`{model}`", *scores, f"{found['seconds']:.0f}"])
+  return f"{md.table(lines)}\n{record['cores']} CPU cores.\n"
 
 
 def keep_missing(

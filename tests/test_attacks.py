@@ -96,7 +96,7 @@ def test_learning_again_reads_its_share_of_forget_and_no_more_and_judges_the_res
   program = relearning.learner(inputs, max(settings.steps), settings.batch_size)
   inputs = inputs._replace(data=watched, evaluator=Judge(), leaks=[leak_of(fact) for fact in facts])
   mix = relearning.share_of_forget(inputs, 0.5, settings.batch_size)
-  points = relearning.relearn(inputs, program, params, mix, ("all", 1e-3), settings)
+  points = list(relearning.relearn(inputs, program, params, mix, ("all", 1e-3), settings))
   assert len(mix.rows) == len(forget.seen) == 6  # of 12
   rest = np.setdiff1d(ranks, sorted(forget.seen))
   assert not {facts[row] for row in rest} & {facts[row] for row in forget.seen}

@@ -6,12 +6,10 @@ face and name, in words that no release holds? Writes results.json, one after an
 where it was killed.
 """
 
-import argparse
 import pathlib
 
 from configs import mini, mini_facts
 from experiments import bounds
-from salmu_jax.report import markdown as md
 from salmu_jax.results import lookup
 from salmu_jax.runtime import files
 
@@ -57,12 +55,7 @@ EDITIONS = {
 
 def main(argv=None):
   """Runs all editions that are not in results.json yet, or those that are named."""
-  parser = argparse.ArgumentParser(prog="python -m experiments.editions.study")
-  parser.add_argument("workdir", type=pathlib.Path, help="for the releases and the models")
-  parser.add_argument("--only", nargs="*", choices=EDITIONS, help="editions; all if left out")
-  args = parser.parse_args(argv)
-  workdir = args.workdir.absolute()
-  bounds.keep_missing(RESULTS, "editions", args.only or EDITIONS, lambda n: outcome(workdir, n))
+  bounds.main(argv, "experiments.editions.study", RESULTS, "editions", EDITIONS, outcome)
 
 
 def outcome(workdir, name):
@@ -81,18 +74,7 @@ def outcome(workdir, name):
 
 def section(path=RESULTS):
   """README's table: a row for each edition and model."""
-  if not path.exists():
-    return "Not run yet.\n"
-  record, heads = files.read_json(path), (*KEPT, "chance")
-  lines = [
-    ["edition", "model", *heads, "seconds"],
-    ["---", "---", *["---:"] * (len(heads) + 1)],
-  ]
-  for name, models in record["editions"].items():
-    for model, found in models.items():
-      scores = [f"{found[key]:.3f}" for key in heads]
-      lines.append([name, f"`{model}`", *scores, f"{found['seconds']:.0f}"])
-  return f"{md.table(lines)}\n{record['cores']} CPU cores.\n"
+  return bounds.table(path, "editions", "edition", (*KEPT, "chance"))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from rich.console import Console
 
 from salmu_jax.report import leaderboard, statistics, statistics_text, writing
 from salmu_jax.report import markdown as md
+from salmu_jax.results import clauses
 from salmu_jax.results.metrics_table import METRICS
 from salmu_jax.results.reading import read_results
 from salmu_jax.results.shares import SIDES, STRICT_SIDES
@@ -48,16 +49,10 @@ def _shares(rows, summary):
     shares = summary["shares"].get(row["model"])
     kept = [statistics_text.share(shares.get(side)) if shares else "" for side in SIDES]
     budget = "" if row["budget"] is None else f"{row['budget']:g}x"
-    lines.append([f"`{row['model']}`", budget, *kept, row["verdict"], _strict(row)])
+    lines.append(
+      [f"`{row['model']}`", budget, *kept, row["verdict"], clauses.in_short(row["clauses"])]
+    )
   return md.table(lines)
-
-
-def _strict(row):
-  """The strict verdict in short: how many of its clauses a model fails."""
-  held = [clause["holds"] for clause in row["clauses"]]
-  if False in held:
-    return f"fails {held.count(False)} of {len(held)}"
-  return "not judged" if None in held else "passes"
 
 
 def _facts(rows):

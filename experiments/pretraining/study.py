@@ -7,14 +7,11 @@ goes on where it was killed. Needs an otherwise idle machine, for its seconds. W
 recipe by recipe.
 """
 
-import argparse
 import pathlib
 
 from configs import mini
 from experiments import bounds
-from salmu_jax.report import markdown as md
 from salmu_jax.results import lookup
-from salmu_jax.runtime import files
 from salmu_jax.train.optimizers import settings as optimizer
 
 RESULTS = pathlib.Path(__file__).parent / "results.json"
@@ -46,12 +43,7 @@ RECIPES = {
 
 def main(argv=None):
   """Runs all recipes that are not in results.json yet, or those that are named."""
-  parser = argparse.ArgumentParser(prog="python -m experiments.pretraining.study")
-  parser.add_argument("workdir", type=pathlib.Path, help="for the release and the models")
-  parser.add_argument("--only", nargs="*", choices=RECIPES, help="recipes; all if left out")
-  args = parser.parse_args(argv)
-  workdir = args.workdir.absolute()
-  bounds.keep_missing(RESULTS, "recipes", args.only or RECIPES, lambda n: outcome(workdir, n))
+  bounds.main(argv, "experiments.pretraining.study", RESULTS, "recipes", RECIPES, outcome)
 
 
 def outcome(workdir, name):
@@ -68,15 +60,7 @@ def outcome(workdir, name):
 
 def section(path=RESULTS):
   """README's table: a row for each recipe and model."""
-  if not path.exists():
-    return "Not run yet.\n"
-  record = files.read_json(path)
-  lines = [["recipe", "model", *KEPT, "seconds"], ["---", "---", *["---:"] * (len(KEPT) + 1)]]
-  for name, models in record["recipes"].items():
-    for model, found in models.items():
-      scores = [f"{found[key]:.3f}" for key in KEPT]
-      lines.append([name, f"`{model}`", *scores, f"{found['seconds']:.0f}"])
-  return f"{md.table(lines)}\n{record['cores']} CPU cores.\n"
+  return bounds.table(path, "recipes", "recipe", KEPT)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,10 @@ from salmu_jax.data.releases import Release
 from salmu_jax.evaluate.embeddings import Embedded
 from salmu_jax.evaluate.evaluator import Evaluator
 from salmu_jax.methods.base import Method
+from salmu_jax.results import bootstrap
 from salmu_jax.results.recoverability import REDUCTIONS
+from salmu_jax.results.reductions import REDUCTIONS as REDUCED
+from salmu_jax.results.reductions import reduce
 from salmu_jax.runtime import progress
 from salmu_jax.train import Program
 
@@ -84,6 +87,20 @@ class Finding(NamedTuple):
   details: dict[str, Any]
   why: str = ""
   interval: Sequence[float] | None = None
+
+
+def retrieved(
+  ranks: Mapping[str, np.ndarray], people: Sequence[str], details: dict[str, Any]
+) -> Finding:
+  """What retrieval gets back in several ways: the MRR of each; the interval is of the largest.
+
+  Args:
+    ranks: {way: (N,) RetFail ranks}. people: (N,) of each row. details: as in `Finding`.
+  """
+  parts = {way: reduce("MRR", values) for way, values in ranks.items()}
+  worst = ranks[max(parts, key=parts.get)]
+  interval = bootstrap.of_rows(REDUCED["MRR"].row_values(worst), people)
+  return Finding(parts, details, interval=interval)
 
 
 Run = Callable[[Params, Embedded], Finding]  # attacks one model

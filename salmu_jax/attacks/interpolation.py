@@ -14,12 +14,19 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from salmu_jax import losses
-from salmu_jax.attacks.base import FORGET, Attack, CheckBatch, Finding, Inputs, Params, Run
+from salmu_jax.attacks.base import (
+  FORGET,
+  Attack,
+  CheckBatch,
+  Finding,
+  Inputs,
+  Params,
+  Run,
+  retrieved,
+)
 from salmu_jax.errors import InputError
-from salmu_jax.evaluate import metrics
 from salmu_jax.evaluate.embeddings import Embedded
 from salmu_jax.models import clip
-from salmu_jax.results import bootstrap
 
 _BLOCK = 256  # pairs that the loss contrasts
 
@@ -57,13 +64,11 @@ def make(inputs: Inputs, config: ConfigDict) -> Run:
       embedded = inputs.evaluator.embed_forget(between)
       ranks[f"{place:g}"] = inputs.evaluator.ranks(embedded)
       losses_of[place] = loss(between, embedded)
-    parts = {place: metrics.mean_reciprocal_rank(values) for place, values in ranks.items()}
-    interval = bootstrap.of_rows(1 / (1.0 + ranks[max(parts, key=parts.get)]), people)
     details = {
       "losses": {f"{place:g}": losses_of[place] for place in sorted(losses_of)},
       "barrier": barrier(losses_of),
     }
-    return Finding(parts, details, interval=interval)
+    return retrieved(ranks, people, details)
 
   return run
 

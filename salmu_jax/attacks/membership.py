@@ -7,7 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from salmu_jax.attacks.base import FORGET, Attack, Finding, Inputs, Params, Run
-from salmu_jax.data.leaks import Leak
+from salmu_jax.data.leaks import Leak, values_of
 from salmu_jax.evaluate import metrics
 from salmu_jax.evaluate.embeddings import Embedded
 from salmu_jax.results import bootstrap
@@ -43,9 +43,9 @@ def make(inputs: Inputs, config: ConfigDict) -> Run:
   def run(params: Params, z: Embedded) -> Finding:
     if not len(rows):
       return Finding({}, {}, "no forget caption holds its value")
-    found = cosines(params, z.image[FORGET])
+    similarity = cosines(params, z.image[FORGET])
     is_clean = checkpoint.digest(params) == clean_digest()
-    similarity, calibrated = found, found if is_clean else found - clean_cosines()
+    calibrated = similarity if is_clean else similarity - clean_cosines()
     details = {
       "calibrated": separation(*calibrated),
       "similarity": separation(*similarity),
@@ -67,12 +67,10 @@ def changed_values(leaks: Sequence[Leak], rng: np.random.Generator) -> tuple[np.
     ((M,) row numbers, M changed captions), of the leaks whose caption holds its value and whose
     field has a second value.
   """
-  values = {}
-  for leak in leaks:
-    values.setdefault(leak.field, set()).add(leak.value)
+  values = values_of(leaks)
   rows, texts = [], []
   for row, leak in enumerate(leaks):
-    others = sorted(values[leak.field] - {leak.value})
+    others = [value for value in values[leak.field] if value != leak.value]
     if leak.with_value("") is not None and others:
       rows.append(row)
       texts.append(leak.with_value(others[rng.integers(len(others))]))

@@ -8,14 +8,21 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from ml_collections import ConfigDict
 
-from salmu_jax.attacks.base import FORGET, Attack, CheckBatch, Finding, Inputs, Params, Run
+from salmu_jax.attacks.base import (
+  FORGET,
+  Attack,
+  CheckBatch,
+  Finding,
+  Inputs,
+  Params,
+  Run,
+  retrieved,
+)
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import metrics
 from salmu_jax.evaluate.embeddings import Embedded
-from salmu_jax.results import bootstrap
 
 _BITS = (2, 8)  # the least and the most
 
@@ -46,11 +53,8 @@ def make(inputs: Inputs, config: ConfigDict) -> Run:
     ranks = {
       f"int{bits}": inputs.evaluator.forget_ranks(quantised(params, bits)) for bits in config.bits
     }
-    parts = {name: metrics.mean_reciprocal_rank(values) for name, values in ranks.items()}
     before = metrics.mean_reciprocal_rank(inputs.evaluator.ranks(z))
-    worst = ranks[max(parts, key=parts.get)]
-    interval = bootstrap.of_rows(1 / (1.0 + np.asarray(worst)), people)
-    return Finding(parts, {"before": before}, interval=interval)
+    return retrieved(ranks, people, {"before": before})
 
   return run
 

@@ -74,10 +74,7 @@ def rivals(leaks: Sequence[Leak], count: int, rng: np.random.Generator) -> list[
   Args:
     leaks: all of forget. rng: draws values and names.
   """
-  values: dict[str, set[str]] = {}
-  for leak in leaks:
-    values.setdefault(leak.field, set()).add(leak.value)
-  drawn = {field: rng.permutation(sorted(values[field])).tolist() for field in sorted(values)}
+  drawn = facts.drawn_values(leaks, rng)
   names = rng.permutation(sorted({leak.name for leak in leaks})).tolist()
   pick = lambda pool, own: [other for other in pool if other != own][:count]
   return [Rivals(pick(drawn[leak.field], leak.value), pick(names, leak.name)) for leak in leaks]
@@ -136,10 +133,6 @@ def ask(embed: Embed, image: np.ndarray, asked: Sequence[Question]) -> facts.Ans
     return None
   texts = list(dict.fromkeys(text for question in asked for text in question.texts))
   place = {text: at for at, text in enumerate(texts)}
-  most = max(len(question.texts) for question in asked)
-  index, there = np.zeros((len(asked), most), np.int32), np.zeros((len(asked), most), bool)
-  for number, question in enumerate(asked):
-    index[number, : len(question.texts)] = [place[text] for text in question.texts]
-    there[number, : len(question.texts)] = True
+  places = [[place[text] for text in question.texts] for question in asked]
   rows = np.array([question.row for question in asked])
-  return facts.answers(image[rows], embed(texts), index, there)
+  return facts.answers(image[rows], embed(texts), places)

@@ -9,7 +9,7 @@ point of the search. What it costs the attacker in general knowledge is stated b
 import contextlib
 import itertools
 import numbers
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -126,7 +126,7 @@ class Point(NamedTuple):
   Attributes:
     mix, weights, learning_rate, step: where it is. mrr: what it retrieves.
     reciprocal: (J,) one over the place of each judged caption. judged: (J,) their rows.
-    params: of the attacked model there.
+    params: of the attacked model there; until the run goes on.
   """
 
   mix: str
@@ -163,7 +163,11 @@ def make(inputs: Inputs, config: ConfigDict) -> Run:
         for point in points:
           curves[mix.name][f"{weights}, {rate:g}, {point.step} steps"] = point.mrr
           parts[mix.name] = max(parts[mix.name], point.mrr)
-          worst = point if worst is None or point.mrr > worst.mrr else worst
+          if worst is None or point.mrr > worst.mrr:
+            # The next step donates them.
+            worst = point._replace(params=jax.tree.map(jnp.copy, point.params))
+    if worst is None:
+      return Finding({}, {}, "no forget caption holds its value, so no mix can be made")
     interval = bootstrap.of_rows(worst.reciprocal, people[worst.judged])
     after = inputs.evaluator.embed_zero_shot(worst.params)
     knowledge = [inputs.evaluator.general_knowledge(embedded) for embedded in (z, after)]
@@ -202,8 +206,9 @@ def relearn(
   mix: Mix,
   how: tuple[str, float],
   config: ConfigDict,
-) -> list[Point]:
-  """What one run brings back, after each number of steps of `config.steps`.
+) -> Iterator[Point]:
+  """What one run brings back, after each number of steps of `config.steps`; it goes on as the next
+  is asked for.
 
   Args:
     inputs: what attacks start from. program: from `learner`. params: of the attacked model.
@@ -218,7 +223,6 @@ def relearn(
   examples = unlearning_examples(
     inputs.data._replace(records=records), image_size=inputs.image_size, seed=inputs.seed
   )
-  points = []
   stream = pipeline.start(examples, config.batch_size, threads=inputs.threads)
   with contextlib.closing(stream):
     batches = itertools.islice(program.batches(stream), max(config.steps))
@@ -226,12 +230,8 @@ def relearn(
       state, _ = program.step(state, params, batch)
       if step in config.steps:
         ranks = np.asarray(inputs.evaluator.forget_ranks(state.params))[mix.judged]
-        here = jax.tree.map(jnp.copy, state.params)  # the next step donates them
-        mrr = metrics.mean_reciprocal_rank(ranks)
-        points.append(
-          Point(mix.name, weights, rate, step, mrr, 1 / (1.0 + ranks), mix.judged, here)
-        )
-  return points
+        mrr, found = metrics.mean_reciprocal_rank(ranks), 1 / (1.0 + ranks)
+        yield Point(mix.name, weights, rate, step, mrr, found, mix.judged, state.params)
 
 
 def share_of_forget(inputs: Inputs, share: float, batch_size: int) -> Mix:

@@ -1,6 +1,6 @@
 """The leaks of a release: which row tells which private field of whom, its value and caption."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -46,6 +46,14 @@ class Leak(NamedTuple):
     if self.name in self.value and self.value in self.text:
       return self.text.replace(self.value, value)
     return None
+
+
+def values_of(leaks: Iterable[Leak]) -> dict[str, list[str]]:
+  """{field: the distinct values that leaks tell of it}, both sorted."""
+  values: dict[str, set[str]] = {}
+  for leak in leaks:
+    values.setdefault(leak.field, set()).add(leak.value)
+  return {field: sorted(values[field]) for field in sorted(values)}
 
 
 def leak_of(release: Release, row: Mapping[str, str | bytes]) -> Leak:

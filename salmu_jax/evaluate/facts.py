@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from salmu_jax.data.leaks import Leak, leaks
+from salmu_jax.data.leaks import Leak, leaks, values_of
 from salmu_jax.data.releases import Release
 from salmu_jax.evaluate import metrics
 from salmu_jax.evaluate.embeddings import Embedded
@@ -104,7 +104,7 @@ def questions(
   """
   leaks_of = {split: leaks(release, tables[split]) for split in sensitive()}
   rng = np.random.default_rng([settings.seed, _STREAM])
-  pool = _drawn_values((leak for split in leaks_of.values() for leak in split), rng)
+  pool = drawn_values((leak for split in leaks_of.values() for leak in split), rng)
   drawn, asked = _drawn_sentences(pool, rng), {}
   for split, rows in leaks_of.items():
     chosen = _drawn_rows(rows, settings.facts, rng)
@@ -129,12 +129,9 @@ def _drawn_sentences(fields: Iterable[str], rng: np.random.Generator) -> Sentenc
   }
 
 
-def _drawn_values(leaks_: Iterable[Leak], rng: np.random.Generator) -> dict[str, list[str]]:
-  """{field: its distinct values, in the order in which they are taken}."""
-  values: dict[str, set[str]] = {}
-  for leak in leaks_:
-    values.setdefault(leak.field, set()).add(leak.value)
-  return {field: rng.permutation(sorted(values[field])).tolist() for field in sorted(values)}
+def drawn_values(told: Iterable[Leak], rng: np.random.Generator) -> dict[str, list[str]]:
+  """{field: the distinct values that leaks tell of it, in the order in which they are taken}."""
+  return {field: rng.permutation(values).tolist() for field, values in values_of(told).items()}
 
 
 def _drawn_rows(rows: Sequence[Leak], facts: int, rng: np.random.Generator) -> list[int]:
@@ -182,8 +179,8 @@ def _asked(
 
 def answered(
   asked: Mapping[str, Mapping[str, Asked]], z: Embedded
-) -> dict[str, dict[str, Answers]]:
-  """How a model answers all questions: {split: {wording: Answers}}.
+) -> dict[str, dict[str, tuple[Asked, Answers]]]:
+  """How a model answers all questions: {split: {wording: (Asked, Answers)}}.
 
   Args:
     asked: from `questions`. z: what the model makes of the release, and of all sentences asked.
@@ -195,11 +192,7 @@ def answered(
   if not places:
     nothing = Answers(*[np.zeros(0, np.float32)] * 3)
     return {s: {w: (part, nothing) for w, part in by.items()} for s, by in asked.items()}
-  counts = np.array([len(place) for place in places])
-  there = np.arange(counts.max()) < counts[:, None]
-  index = np.zeros(there.shape, np.int32)
-  index[there] = np.concatenate(places)
-  every, first = answers(np.concatenate(image), table, index, there), 0
+  every, first = answers(np.concatenate(image), table, places), 0
   results: dict[str, dict[str, tuple[Asked, Answers]]] = {split: {} for split in asked}
   for (split, wording), part in parts.items():
     rows = slice(first, first + len(part.rows))
@@ -228,16 +221,20 @@ def described(
   }
 
 
-def answers(image: Array, table: Array, index: Array, there: Array) -> Answers:
-  """How pictures answer.
+def answers(image: Array, table: Array, places: Sequence[Sequence[int]]) -> Answers:
+  """How F pictures answer.
 
   A score that is NaN counts as above the true value, so a model that returns NaN is below chance.
 
   Args:
     image: (F, D) of the pictures, unit rows. table: (T, D) of sentences, unit rows.
-    index: (F, K) the rows of `table` with each question's sentences, the true one first.
-    there: (F, K) which of them exist; at least two of each question.
+    places: of each of the F questions the rows of `table` with its sentences, two at least, the
+      true one first.
   """
+  counts = np.array([len(place) for place in places])
+  there = np.arange(counts.max()) < counts[:, None]
+  index = np.zeros(there.shape, np.int32)
+  index[there] = np.concatenate(places)
   above, tied, margin = map(np.asarray, _compared(image, table, index, there))
   higher, ties = above.sum(axis=1), tied.sum(axis=1)
   # The mean of 1 / (1 + rank) over the places that tied values share; in float64, as all metrics.

@@ -1,10 +1,11 @@
 """Captions of private facts, composed from parts: some ten thousand sentences for each field.
 
-A sentence is an opening, a statement that holds the value, and a closing. The statement has an
-order, in which a verb phrase or a noun of the field stands. With so many sentences, a model that
-knows a fact knows it in words that it has not seen, and not as fifteen sentences learnt by heart.
+A sentence is an opening, a statement and a closing. A statement is an order, such as "{name}'s
+{noun} is {value}", filled in with a verb phrase or a noun of the field. With so many sentences, a
+model cannot learn a fact as a few sentences by heart.
 
-Parts that are held out are in no caption: questions that no release holds are composed of them.
+Parts that are held out are in no caption. Questions in words that no release holds are composed of
+them.
 No sign touches a value ("O+." and "O+" have different tokens).
 """
 

@@ -91,9 +91,7 @@ def _section(model, thresholds):
 
 def _strict(verdict):
   """The strict verdict: its clauses that do not hold, with their numbers."""
-  made = [clauses.Clause(**clause) for clause in verdict["clauses"]]
-  failing = [clauses.describe(clause) for clause in made if not clause.holds]
-  words = "; ".join(failing) or clauses.PASSES
+  words = "; ".join(clauses.unmet(verdict["clauses"])) or clauses.PASSES
   left_out = f" Left out: {', '.join(verdict['left_out'])}." if verdict["left_out"] else ""
   return f"Strict verdict: {words}.{left_out}\n"
 

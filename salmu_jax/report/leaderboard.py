@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from salmu_jax.report import markdown as md
 from salmu_jax.report import published_table
 from salmu_jax.results import clauses, diagnosis, recoverability
-from salmu_jax.results.clauses import Clause, strict_verdicts
+from salmu_jax.results.clauses import strict_verdicts
 from salmu_jax.results.lookup import distances, flatten
 from salmu_jax.results.metrics_table import METRICS, Metric
 from salmu_jax.results.shares import (
@@ -183,8 +183,7 @@ def _own(rows):
 
 def _missed(row):
   """The clauses that a model fails, with their numbers, and those that cannot be told."""
-  made = [Clause(**clause) for clause in row["clauses"]]
-  return "; ".join(clauses.describe(c) for c in made if not c.holds) or "none"
+  return "; ".join(clauses.unmet(row["clauses"])) or "none"
 
 
 def paragraph(results: Sequence[Mapping]) -> str:

@@ -9,7 +9,6 @@ import numpy as np
 from salmu_jax.report import charts, histograms, leaderboard, published_table
 from salmu_jax.results import clauses, recoverability
 from salmu_jax.results import published as sources
-from salmu_jax.results.clauses import Clause
 from salmu_jax.results.lookup import distances
 from salmu_jax.results.metrics_table import METRICS, plotted
 from salmu_jax.results.reading import CURVES
@@ -193,9 +192,7 @@ def _row(row):
   )
   measured = row["knowledge_kept"] is not None or row["leak_removed"] is None
   marks = _marks(row["verdict"], row["failures"], measured or row["role"] != "unlearned")
-  made = [Clause(**clause) for clause in row["clauses"]]
-  failing = [clauses.describe(clause) for clause in made if not clause.holds]
-  strict = {"strict": _strict_mark(row), "failing": failing}
+  strict = {"strict": _strict_mark(row), "failing": clauses.unmet(row["clauses"])}
   return {key: row[key] for key in keys} | {"source": "measured", "marks": marks} | strict
 
 
@@ -203,10 +200,9 @@ def _strict_mark(row):
   """(kind, words) of the strict verdict, or None where there is none, as for bounds."""
   if not row["clauses"]:
     return None
-  held = [clause["holds"] for clause in row["clauses"]]
-  if False in held:
-    return "over-generalised", f"fails {held.count(False)} of {len(held)} clauses"
-  return ("unjudged", "not judged") if None in held else ("passes", "passes")
+  words = clauses.in_short(row["clauses"])
+  kinds = {"not judged": "unjudged", clauses.PASSES: "passes"}
+  return kinds.get(words, "over-generalised"), words
 
 
 def _marks(verdict, failures, measured):

@@ -11,6 +11,7 @@ from salmu_jax.results import bootstrap, diagnosis, recoverability
 from salmu_jax.results.lookup import flatten, rows_at
 from salmu_jax.results.shares import SIDES, STRICT_SIDES, Side, side_shares
 
+_SHARES = SIDES | STRICT_SIDES
 # Metrics that have to lie within Clean's interval: above it the fact leaks, and below it the model
 # shuns the fact, which tells it as surely.
 WITHIN_CLEAN = ("FactLeak_own", "FactLeak_new")
@@ -105,8 +106,8 @@ def _word(clauses):
 def _share_clauses(result, bounds, draws, thresholds):
   """Shares of the gap between Compromised and Clean, of the published verdict and further ones."""
   values = [flatten(one) for one in (result, *bounds)]
-  reached, replicates = (side_shares(SIDES | STRICT_SIDES, *tables) for tables in (values, draws))
-  for name, side in (SIDES | STRICT_SIDES).items():
+  reached, replicates = (side_shares(_SHARES, *tables) for tables in (values, draws))
+  for name, side in _SHARES.items():
     value = reached[name]
     interval = bootstrap.ends(None if value is None else replicates[name])
     yield _clause(
@@ -158,9 +159,31 @@ def _clause(name, label, value, interval, *, least=None, most=None, why=""):
   return Clause(name, label, value, *interval, least, most, holds)
 
 
+def in_short(clauses: Sequence[Mapping]) -> str:
+  """The strict verdict in a few words.
+
+  Args:
+    clauses: of one model, the fields of each as JSON has them.
+  """
+  held = [clause["holds"] for clause in clauses]
+  if False in held:
+    return f"fails {held.count(False)} of {len(held)} clauses"
+  return "not judged" if None in held else PASSES
+
+
+def unmet(clauses: Sequence[Mapping]) -> list[str]:
+  """The clauses that do not hold or cannot be told, each with its numbers in one line.
+
+  Args:
+    clauses: as for `in_short`.
+  """
+  made = [Clause(**clause) for clause in clauses]
+  return [describe(clause) for clause in made if not clause.holds]
+
+
 def describe(clause: Clause) -> str:
   """A clause with its numbers, in one line."""
-  percent = clause.name in SIDES | STRICT_SIDES
+  percent = clause.name in _SHARES
   number = (lambda x: f"{x:z.1%}") if percent else (lambda x: f"{x:.3f}")
   if clause.holds is None:
     return f"{clause.label}: not judged, {clause.why}"
