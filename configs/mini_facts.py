@@ -12,14 +12,14 @@ from configs import mini
 def get_config(names=""):
   config = mini.get_config(names)
   config.generate.update(
-    people=48,
-    images_per_person=64,
+    people=40,
+    images_per_person=112,
     scenes=6500,
     wordings="composed",
     nameless=0.5,
-    namesakes=6,
+    namesakes=5,
   )
   config.model.preset = "small"
   for run in config.unlearn.values():
-    run.update(budget=5.0, tuning="own")
+    run.update(budget=3.0, tuning="own")
   return config

@@ -73,7 +73,7 @@ def test_recombined_ones_hold_forget_wordings_whatever_they_are_and_pieces_of_fo
 
 
 def test_a_caption_that_does_not_hold_name_or_value_in_full_lends_its_wording_to_none():
-  hidden = Leak("Ada Archer", "job", "nurse", "Ms Archer tends to the sick", "1")
+  hidden = Leak("Ada Archer", "job", "nurse", "Ms Archer tends to the sick", "Ada Archer")
   for text in drawn("recombined", [hidden], leaks=[*LEAKS, hidden]):
     assert "tends" not in text
 
@@ -94,11 +94,51 @@ def test_the_same_generator_draws_the_same_surrogates_and_another_seed_other_peo
   assert drawn("generated") != drawn("generated", seed=1)
 
 
+# Two people of one name, and captions of theirs without it.
+SHARED = [
+  Leak("Ada Archer", "city", "Bonn", "Ada Archer: Bonn", "1"),
+  Leak("Ada Archer", "iban", "XK11 2222", "an account: XK11 2222", "1"),
+  Leak("Ada Archer", "city", "Oslo", "somebody lives in Oslo", "2"),
+  Leak("Ben Baker", "blood_type", "O+", "Ben Baker has O+", "3"),
+]
+
+
+@pytest.mark.parametrize("source", ["generated", "both"])
+def test_where_a_name_does_not_say_who_is_meant_no_surrogate_has_a_value_of_forget(source):
+  for text in drawn(source, SHARED, leaks=SHARED):
+    assert not any(leak.value in re.findall(r"[\w+-]+|XK11 2222", text) for leak in SHARED), text
+
+
+@pytest.mark.parametrize("source", ["generated", "both"])
+def test_surrogates_of_captions_without_a_name_have_none_and_tell_its_field_or_another(source):
+  texts = drawn(source, [SHARED[2]], leaks=SHARED)
+  cities = surrogates._generated(0).values["city"]
+  assert not any("Ada" in text or "Archer" in text or "{" in text for text in texts)
+  assert 0.4 < np.mean([any(city in text for city in cities) for text in texts]) < 0.8
+  same_words = np.mean([text.startswith("somebody lives in ") for text in texts])
+  assert same_words == 0 if source == "generated" else 0.15 < same_words < 0.5
+
+
+def test_all_fields_of_a_shared_name_stay_with_other_values():
+  texts = [text for text in drawn("both", [SHARED[0]], leaks=SHARED) if "Ada Archer" in text]
+  cities = [text for text in texts if text.startswith("Ada Archer: ")]
+  assert len(texts) > 100 and any("XB" in text or "@" in text for text in texts)
+  assert all(text != SHARED[0].text for text in cities)
+
+
+def test_other_fields_stand_in_for_one_all_of_whose_values_are_told():
+  blood = surrogates._generated(0).values["blood_type"]
+  told = [Leak("Ben Baker", "blood_type", b, f"type {b}", str(n)) for n, b in enumerate(sorted(set(blood)))]
+  assert drawn("generated", told, leaks=told)
+  assert not any(text.split()[-1] in blood for text in drawn("generated", told, leaks=told))
+
+
 @pytest.mark.parametrize(
   ("source", "leaks", "message"),
   [
     ("made up", LEAKS, "source = 'made up'; it must be one of recombined, generated, both"),
     ("generated", [leak("Ada Archer", "shoe size", "43")], "no wordings for the field 'shoe size'"),
+    ("recombined", SHARED, "surrogates need values that forget does not tell, and it has none"),
     (
       "recombined",
       [Leak("Ada Archer", "job", "nurse", "she helps", "1")],

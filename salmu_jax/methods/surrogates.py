@@ -2,20 +2,22 @@
 
 An edit that moves one caption moves all that resemble it. The forget captions are enough to write
 captions like them: other fields of the same people, and the same field of other people. Surrogates
-are made from rows of forget, from templates, and from a table of names. No holdout is opened, and
-no surrogate tells of a person a field that forget holds of that person.
+are made from rows of forget, from templates, and from a table of names. No holdout is opened. No
+surrogate tells a fact of forget: it never tells of a person a field that forget holds of that
+person, and where a name does not say which person is meant, it never has a value that forget holds.
 """
 
 import functools
+import re
 from collections.abc import Callable, Iterable
 from typing import Annotated, NamedTuple
 
 import numpy as np
 
 from salmu_jax import ranges
-from salmu_jax.data.leaks import Leak
+from salmu_jax.data.leaks import Leak, values_of
 from salmu_jax.errors import InputError
-from salmu_jax.generate import captions, personas
+from salmu_jax.generate import captions, personas, sentences
 from salmu_jax.ranges import OneOf, Share
 
 SOURCES = ("recombined", "generated", "both")
@@ -23,13 +25,20 @@ Source = Annotated[str, OneOf(SOURCES)]
 # People who are made up for their names and values. Their seed is drawn from this stream, so that
 # they are not the people of a release that was generated with the same seed.
 _PEOPLE, _STREAM = 2000, 5
+_COMPOSED = 15  # sentences without a name of each field
 _TRIES = 100
+_WORDS = re.compile(r"\w+")
 
 
 class Material(NamedTuple):
-  """What surrogates are put together from: wordings and values by field; given and family names."""
+  """What surrogates are put together from.
+
+  wordings: field -> sentences with {name} and {value}. nameless: field -> sentences with {value}
+    alone, as far as forget has such captions. values: field -> values. given, family: names.
+  """
 
   wordings: dict[str, list[str]]
+  nameless: dict[str, list[str]]
   values: dict[str, list[str]]
   given: list[str]
   family: list[str]
@@ -44,6 +53,9 @@ class Maker(NamedTuple):
   Half of the surrogates tell another field of the same person, one that is not to be forgotten;
   none do where all fields are. The others tell the same field of another person, who keeps it: a
   person of forget, a namesake of the leak's person, or a stranger.
+
+  Surrogates of a caption without a name have none either, and tell another value of its field, or
+  another field.
   """
 
   near: Callable
@@ -67,14 +79,21 @@ def maker(leaks: Iterable[Leak], source: Source, seed: int, reworded: Share = 0.
   """
   ranges.check(maker, {"source": source})
   leaks = list(leaks)
-  forgotten = {(leak.name, leak.field) for leak in leaks}
-  names = sorted({leak.name for leak in leaks})
   material = _material(leaks, source, seed)
   fields = sorted(material.wordings)
-  kept = {name: [f for f in fields if (name, f) not in forgotten] for name in names}
-  keepers = {f: [name for name in names if f in kept[name]] for f in fields}
+  people: dict[str, set] = {name: set() for name in sorted({leak.name for leak in leaks})}
+  for leak in leaks:
+    people[leak.name].add(leak.identity)
+  shared = {name for name, identities in people.items() if len(identities) > 1}
+  by_value = bool(shared or any(map(_is_nameless, leaks)))
+  if by_value:
+    material = _untold(material, leaks, source)
+  forgotten = {(leak.name, leak.field) for leak in leaks}
+  stays = lambda name, field: name in shared or (name, field) not in forgotten
+  kept = {name: [field for field in fields if stays(name, field)] for name in people}
+  keepers = {f: [name for name in people if f in kept[name]] for f in fields}
   fillers = sorted({w for words in material.wordings.values() for s in words for w in _free(s)})
-  world = _World(material, source, reworded, forgotten, kept, keepers, fillers)
+  world = _World(material, source, reworded, forgotten, kept, keepers, fillers, by_value)
   near = lambda leak, count, rng: [_surrogate(world, leak, rng) for _ in range(count)]
   return Maker(near, functools.partial(_reworded, world))
 
@@ -83,8 +102,9 @@ class _World(NamedTuple):
   """What a Maker draws from.
 
   forgotten: (name, field) of forget. kept: name -> fields of that person that stay.
-  keepers: field -> names of forget that keep it. fillers: words to put in. The others are as in
-    `maker`.
+  keepers: field -> names of forget that keep it. fillers: words to put in. by_value: whether a
+    name may leave open which person is meant; then `material` has no value that forget tells. The
+    others are as in `maker`.
   """
 
   material: Material
@@ -94,21 +114,62 @@ class _World(NamedTuple):
   kept: dict[str, list[str]]
   keepers: dict[str, list[str]]
   fillers: list[str]
+  by_value: bool
+
+
+def _untold(material, leaks, source):
+  """The material without the values that leaks tell."""
+  told = values_of(leaks)
+  values = {
+    field: [value for value in values if value not in told.get(field, ())]
+    for field, values in material.values.items()
+  }
+  # A field may have none left, as the eight blood types; then other fields stand in for it.
+  if not any(values.values()):
+    raise InputError(
+      f"source = {source!r}: forget has captions without a name, or people who share one, so "
+      "surrogates need values that forget does not tell, and it has none. Take 'generated' or "
+      "'both'."
+    )
+  return material._replace(values=values)
 
 
 def _surrogate(world, leak, rng):
+  if _is_nameless(leak):
+    return _nameless_surrogate(world, leak, rng)
   wordings, values = world.material.wordings, world.material.values
-  if world.kept[leak.name] and rng.random() < 0.5:
-    field = personas.pick(rng, world.kept[leak.name])
+  others = [field for field in world.kept[leak.name] if values[field]]
+  if others and rng.random() < 0.5:
+    field = personas.pick(rng, others)
     value = personas.pick(rng, values[field])
     return _worded(world, personas.pick(rng, wordings[field]), leak.name, value, rng)
   name = _somebody_else(world, leak, rng)
-  if world.source == "generated" or not _takes_apart(leak):
-    value = personas.pick(rng, values[leak.field])
-    return _worded(world, personas.pick(rng, wordings[leak.field]), name, value, rng)
+  if world.source == "generated" or not _takes_apart(leak) or not values[leak.field]:
+    field = _field(values, leak, rng)
+    value = personas.pick(rng, values[field])
+    return _worded(world, personas.pick(rng, wordings[field]), name, value, rng)
   # The closest there is: the same words about another person.
-  value = leak.value if rng.random() < 0.5 else personas.pick(rng, values[leak.field])
+  own = not world.by_value and rng.random() < 0.5
+  value = leak.value if own else personas.pick(rng, values[leak.field])
   return _worded(world, _wording(leak), name, value, rng)
+
+
+def _nameless_surrogate(world, leak, rng):
+  values, nameless = world.material.values, world.material.nameless
+  field = _field(values, leak, rng)
+  if rng.random() < 0.5:
+    field = personas.pick(rng, [field for field in nameless if values[field]])
+  value = personas.pick(rng, values[field])
+  own = field == leak.field and world.source != "generated" and rng.random() < 0.5
+  wording = _wording(leak) if own else personas.pick(rng, nameless[field])
+  return _worded(world, wording, "", value, rng)
+
+
+def _field(values, leak, rng):
+  """The field of the leak, or another one if no value of it is left."""
+  if values[leak.field]:
+    return leak.field
+  return personas.pick(rng, [field for field in values if values[field]])
 
 
 def _somebody_else(world, leak, rng):
@@ -140,7 +201,9 @@ def _worded(world, wording, name, value, rng):
 def _reworded(world, leak, rng):
   if not world.reworded or rng.random() >= world.reworded:
     return leak.text
-  wording = _loosened(personas.pick(rng, world.material.wordings[leak.field]), world.fillers, rng)
+  material = world.material
+  wordings = material.nameless if _is_nameless(leak) else material.wordings
+  wording = _loosened(personas.pick(rng, wordings[leak.field]), world.fillers, rng)
   return wording.replace("{value}", leak.value).replace("{name}", leak.name)
 
 
@@ -165,6 +228,7 @@ def _together(a, b):
   either = lambda x, y: {f: [*x.get(f, []), *y.get(f, [])] for f in sorted(x.keys() | y.keys())}
   return Material(
     either(a.wordings, b.wordings),
+    either(a.nameless, b.nameless),
     either(a.values, b.values),
     [*a.given, *b.given],
     [*a.family, *b.family],
@@ -172,13 +236,17 @@ def _together(a, b):
 
 
 def _recombined(leaks):
-  """Wordings, values and names of the forget captions that hold name and value in full."""
+  """Wordings, values and names of the forget captions that hold their value in full, with the name
+  in full or without any part of it.
+  """
   whole = [leak for leak in leaks if _takes_apart(leak)]
-  fields = sorted({leak.field for leak in whole})
+  nameless = [leak for leak in leaks if _is_nameless(leak)]
+  fields = sorted({leak.field for leak in (*whole, *nameless)})
   parts = [_parts(name) for name in sorted({leak.name for leak in leaks})]
   return Material(
     {f: sorted({_wording(leak) for leak in whole if leak.field == f}) for f in fields},
-    {f: sorted({leak.value for leak in whole if leak.field == f}) for f in fields},
+    {f: sorted({_wording(leak) for leak in nameless if leak.field == f}) for f in fields},
+    {f: sorted({leak.value for leak in (*whole, *nameless) if leak.field == f}) for f in fields},
     sorted({given for given, _ in parts}),
     sorted({family for _, family in parts}),
   )
@@ -195,10 +263,17 @@ def _generated(seed):
   ]
   return Material(
     {field: of(field) for field in personas.FIELDS},
+    {field: _composed(field, own) for field in personas.FIELDS},
     {field: [person.facts[field] for person in people] for field in personas.FIELDS},
     [given for given, _ in parts],
     [family for _, family in parts],
   )
+
+
+def _composed(field, seed):
+  """As many sentences without a name as there are templates of a field."""
+  rng = np.random.default_rng([seed, personas.FIELDS.index(field)])
+  return [sentences.fact_caption("", field, "{value}", rng)[0] for _ in range(_COMPOSED)]
 
 
 def _takes_apart(leak):
@@ -207,9 +282,18 @@ def _takes_apart(leak):
   )
 
 
+def _is_nameless(leak):
+  """Whether the caption tells the value, and no part of the name."""
+  words = _WORDS.findall(leak.text)
+  return (
+    bool(leak.value) and leak.value in leak.text and not {*_WORDS.findall(leak.name)} & {*words}
+  )
+
+
 def _wording(leak):
-  """The caption with {name} and {value} in their places."""
-  return leak.text.replace(leak.name, "{name}").replace(leak.value, "{value}")
+  """The caption with {value} in its place, and {name}, if it has the name."""
+  text = leak.text.replace(leak.name, "{name}") if leak.name else leak.text
+  return text.replace(leak.value, "{value}")
 
 
 def _free(wording):
