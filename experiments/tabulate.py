@@ -11,6 +11,7 @@ from experiments.baselines import tabulate as baselines
 from experiments.clean_seeds import study as clean_seeds
 from experiments.editions import study as editions
 from experiments.embed_speed import measure as embed_speed
+from experiments.meta import study as meta
 from experiments.mini import tabulate as mini
 from experiments.parity import measure as parity
 from experiments.pretraining import study as pretraining
@@ -48,6 +49,7 @@ SECTIONS = {
   },
   HERE / "baselines" / "README.md": {
     "cost": baselines.cost,
+    "searched": baselines.searched,
     "picture": baselines.picture,
     "tuned": baselines.tuned,
     "untuned": baselines.untuned,
@@ -59,6 +61,7 @@ SECTIONS = {
   },
   HERE / "editions" / "README.md": {"editions": editions.section},
   HERE / "embed_speed" / "README.md": {"embed_speed": embed_speed.section},
+  HERE / "meta" / "README.md": {"meta": meta.section},
   HERE / "mini" / "README.md": {"times": mini.times},
   HERE / "pretraining" / "README.md": {"pretraining": pretraining.section},
   HERE / "speed" / "README.md": {

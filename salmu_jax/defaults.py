@@ -255,7 +255,7 @@ def unlearning_run(
   run.args = ConfigDict(args or {})
   # Passes over forget. One step reads batch_size rows of forget and as many of retain.
   run.budget = 5.0
-  run.batch_size = 64
+  run.batch_size = 32
   # See salmu_jax.train.optimizers.settings.
   run.optimizer = optimizer(learning_rate)
   # Steps between log lines and between checkpoints (a multiple of the former).

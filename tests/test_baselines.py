@@ -20,6 +20,7 @@ from salmu_jax.data import records, releases, tokenizers
 from salmu_jax.data.dataset import Data
 from salmu_jax.methods import MAKERS, METHODS, base
 from salmu_jax.models.clip import CLIP, Embeddings, Sizes, Tower
+from salmu_jax.runtime import files
 from salmu_jax.train import optimizers
 
 
@@ -240,3 +241,46 @@ def test_every_method_has_its_place_in_the_space_and_its_knob_is_an_argument_in_
     for value in itertools.chain(knob[1] if knob else ()):
       settings = study.mini_settings(name, 1e-4, {knob[0]: value})
       base.build(MAKERS[name], optax.sgd(1.0), settings.args.to_dict(), steps=40, seed=0)
+
+
+class _JudgedFake(FakeStudy):
+  """A FakeStudy that judges whatever it trained, and counts how often."""
+
+  def __init__(self):
+    super().__init__(lambda rate, args: (100 * rate, 1.0))
+    self.judged = 0
+
+  def train(self, name, settings, *, on_cut):
+    return super().train(name, settings, on_cut=True)
+
+  def judge(self, params):
+    self.judged += 1
+    if self.judged > 2:
+      raise KeyboardInterrupt
+    return {}
+
+
+def test_a_killed_study_keeps_its_trials_for_the_same_compromised_and_not_for_another(
+  tmp_path, monkeypatch
+):
+  fake = _JudgedFake()
+  monkeypatch.setattr(study, "RESULTS", tmp_path)
+  monkeypatch.setattr(study, "Study", lambda *folders: fake)
+  monkeypatch.setattr(study, "bounds", lambda study: {})
+  command = [str(tmp_path), "finetune"]
+  with pytest.raises(KeyboardInterrupt):
+    study.main(command)
+  record = files.read_json(tmp_path / "finetune.json")
+  assert len(record["trials"]) == len(space.RATES) and "tuned" not in record
+  fake.calls, fake.judged = [], -10
+  study.main([*command, "--search"])
+  assert not fake.calls
+  study.main(command)
+  assert len(fake.calls) == len(space.BUDGETS)
+  assert {*files.read_json(tmp_path / "finetune.json")["tuned"]} == {"1", "2", "5", "10"}
+  fake.calls = []
+  study.main(command)
+  assert not fake.calls
+  fake.start = {**START, "leak": 0.5}
+  study.main(["--search", *command])
+  assert len(fake.calls) == len(space.RATES)

@@ -8,7 +8,7 @@ import jax
 import pytest
 from ml_collections import ConfigDict
 
-from configs import methods, mini, smoke, vit_b16, vit_b16_scratch
+from configs import methods, mini, mini_first, smoke, vit_b16, vit_b16_scratch
 from salmu_jax import attacks, defaults
 from salmu_jax.benchmark import configuration
 from salmu_jax.errors import InputError
@@ -23,7 +23,7 @@ def check(config, mesh=ONE):
   configuration.check(config, mesh)
 
 
-@pytest.mark.parametrize("module", [mini, smoke, vit_b16, vit_b16_scratch])
+@pytest.mark.parametrize("module", [mini, mini_first, smoke, vit_b16, vit_b16_scratch])
 @pytest.mark.parametrize("devices", [1, 2, 4, 8])
 def test_the_configs_we_ship_are_valid_on_one_to_eight_devices(module, devices):
   check(module.get_config(), sharding.make_mesh(jax.devices()[:devices]))

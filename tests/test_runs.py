@@ -8,7 +8,7 @@ from salmu_jax.methods import runs
 
 
 def test_results_say_where_the_settings_are_from():
-  tuned, published = (methods.runs("salun", size)["salun"] for size in ("mini", "vit_b16"))
+  tuned, published = (methods.runs("finetune", size)["finetune"] for size in ("mini", "vit_b16"))
   assert runs.tuning(tuned) == "tuned" and runs.tuning(published) == "reproduction"
   tuned.budget = 1.0
   assert runs.tuning(tuned) == "tuned"
@@ -18,8 +18,8 @@ def test_results_say_where_the_settings_are_from():
   assert runs.tuning(None) is None
 
 
-def test_every_method_of_mini_is_tuned_and_none_of_smoke():
-  assert {runs.tuning(run) for run in mini.get_config("all").unlearn.values()} == {"tuned"}
+def test_every_method_that_mini_runs_is_tuned_and_none_of_smoke():
+  assert {runs.tuning(run) for run in mini.get_config().unlearn.values()} == {"tuned"}
   assert {runs.tuning(run) for run in smoke.get_config("all").unlearn.values()} == {"own"}
 
 

@@ -1,4 +1,7 @@
-"""Settings of each unlearning method: `mini()`, tuned on the mini benchmark, and `vit_b16()`."""
+"""Settings of each unlearning method: `mini()` and `vit_b16()`.
+
+Those of `mini()` that say so were tuned on the mini benchmark (experiments/baselines).
+"""
 
 import importlib
 import pathlib

@@ -4,9 +4,7 @@ from salmu_jax.defaults import unlearning_run
 
 
 def mini():
-  return unlearning_run(
-    "gradient_surgery", learning_rate=3e-05, args=dict(retain=0.3), tuning="tuned"
-  )
+  return unlearning_run("gradient_surgery", learning_rate=3e-05, args=dict(retain=0.3))
 
 
 def vit_b16():

@@ -4,7 +4,7 @@ from salmu_jax.defaults import unlearning_run
 
 
 def mini():
-  return unlearning_run("null_space", learning_rate=1e-05, args=dict(rank=2), tuning="tuned")
+  return unlearning_run("null_space", learning_rate=1e-05, args=dict(rank=2))
 
 
 def vit_b16():

@@ -1,5 +1,7 @@
 """The search space: the same learning rates for every method, and each method's main knob."""
 
+from configs import mini
+
 # Tried in this order until a method is past its best: until the weaker of leakage removed and
 # retain kept is PAST below the best.
 RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
@@ -7,7 +9,7 @@ PAST = 0.05
 # Tried in this order if the lowest of RATES is the best, as long as a lower rate is better.
 LOWER = (3e-6, 1e-6)
 BUDGETS = (1.0, 2.0, 5.0, 10.0)
-SEARCH_BUDGET = 5.0
+SEARCH_BUDGET = mini.BUDGET
 # Method -> (its main knob, the values tried at its best rate beside the default), or None.
 KNOBS = {
   "finetune": None,
@@ -38,7 +40,7 @@ KNOBS = {
   "negmerge": ("coefficient", (2.0, 4.0)),
   "descent_to_delete": ("sigma", (3e-3, 1e-2)),
 }
-# Methods with a batch size and optimizer of their own; all others have batches of 64 + 64 and
+# Methods with a batch size and optimizer of their own; all others have batches of 32 + 32 and
 # AdamW.
 OWN = {"anchored": dict(batch_size=16, optimizer="muon")}
 # Methods without a learning rate, which take one pass over the data at every budget.

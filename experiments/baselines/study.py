@@ -3,7 +3,8 @@
 WORKDIR holds a finished mini run. Each method is searched on the validation cut (`cut`, `space`)
 and run with the chosen settings at every budget, and with the untuned settings of
 configs/methods/NAME.vit_b16(). Every run is judged as main.py judges. results/NAME.json gets the
-method's record when all of it is done; a record is only made again after a change of `space`.
+method's trials when it is searched, and the rest of its record when all of it is done; a record is
+only made again after a change of `space`, or on another Compromised.
 """
 
 import argparse
@@ -117,7 +118,8 @@ def made_with(name: str) -> str:
   """A digest of all that a method's record depends on beside the code."""
   search = [space.RATES, space.LOWER, space.PAST, space.KNOBS[name], space.SEARCH_BUDGET]
   rule = [cut.FORGET_SHARE, cut.RETAIN_SHARE, cut.TARGET, cut.FLOOR]
-  own = [space.OWN[name]] if name in space.OWN else []
+  batch = defaults.unlearning_run().batch_size
+  own = [space.OWN[name]] if name in space.OWN else [batch]
   return files.digest([*search, space.BUDGETS, rule, *own])
 
 
@@ -194,31 +196,43 @@ def _judged(study, name, settings):
   return {"steps": steps, "train_seconds": seconds, "scores": study.judge(params)}
 
 
-def study_method(study: Study, name: str, before: dict) -> dict:
-  """The record of a method, as results/NAME.json keeps it.
+def searched(study: Study, name: str, before: dict) -> dict:
+  """The record of a method as far as its search makes it.
 
   Args:
-    study: runs, measures and judges.
+    study: runs and measures.
     name: of the method.
-    before: the record of an earlier study or {}; its trials are kept, and so are its runs if the
-      choice is the same.
+    before: the record of an earlier study of the same Compromised, or {}; its trials are kept.
   """
   began = time.monotonic()
   trials = search(study, name, before.get("trials", ()))
   best = chosen(trials, study.start)
-  choice = {"learning_rate": best["learning_rate"], "args": best["args"]}
-  same = before.get("chosen") == choice
   return {
     "method": name,
-    "made_with": made_with(name),
     "knob": space.KNOBS[name] and space.KNOBS[name][0],
     "start": study.start,
     "trials": trials,
-    "chosen": choice,
-    "tuned": before["tuned"] if same else tuned(study, name, choice),
-    "untuned": before["untuned"] if before else untuned(study, name),
+    "chosen": {"learning_rate": best["learning_rate"], "args": best["args"]},
     "seconds": before.get("seconds", 0.0) + time.monotonic() - began,
   }
+
+
+def judged(study: Study, record: dict, before: dict) -> dict:
+  """The whole record of a method, as results/NAME.json keeps it.
+
+  Args:
+    study: runs and judges.
+    record: from `searched`.
+    before: as for `searched`; its runs are kept if the choice is the same.
+  """
+  began, name, choice = time.monotonic(), record["method"], record["chosen"]
+  same = "tuned" in before and before["chosen"] == choice
+  runs_of = {
+    "tuned": before["tuned"] if same else tuned(study, name, choice),
+    "untuned": before["untuned"] if "untuned" in before else untuned(study, name),
+  }
+  seconds = record["seconds"] + time.monotonic() - began
+  return {**record, **runs_of, "made_with": made_with(name), "seconds": seconds}
 
 
 def mismatched(study: Study) -> float:
@@ -245,7 +259,8 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser = argparse.ArgumentParser(prog="python -m experiments.baselines.study")
   parser.add_argument("workdir", type=pathlib.Path, help="of a finished mini run")
   parser.add_argument("names", nargs="*", metavar="NAME", help="methods; all if none is named")
-  args = parser.parse_args(argv)
+  parser.add_argument("--search", action="store_true", help="search alone; the rest is for later")
+  args = parser.parse_intermixed_args(argv)
   for name in args.names:
     if name not in METHODS:
       parser.error(unknown("methods", name, list(METHODS)))
@@ -254,10 +269,15 @@ def main(argv: Sequence[str] | None = None) -> None:
   study = Study(workdir, workdir / "baselines")
   files.write_json(RESULTS / "bounds.json", bounds(study))
   for name, record in records.items():
-    if record.get("made_with") != made_with(name):
-      record = study_method(study, name, record)
-      files.write_json(RESULTS / f"{name}.json", record)
-      progress.console.print(f"{name}: {record['chosen']} after {record['seconds']:.0f} s")
+    before = record if record.get("start") == study.start else {}
+    if before.get("made_with") == made_with(name):
+      continue
+    record = searched(study, name, before)
+    keep = functools.partial(files.write_json, RESULTS / f"{name}.json")
+    keep(record)
+    progress.console.print(f"{name}: {record['chosen']} after {record['seconds']:.0f} s")
+    if not args.search:
+      keep(judged(study, record, before))
 
 
 def _read(name):

@@ -1,10 +1,12 @@
-"""The study's tables from results/*.json: tuned, untuned, by budget, and against the paper."""
+"""The study's tables from results/*.json: what was chosen, tuned, untuned, by budget, and against
+the paper.
+"""
 
 import functools
 import pathlib
 from collections.abc import Sequence
 
-from experiments.baselines import space
+from experiments.baselines import cut, space
 from salmu_jax.report import markdown as md
 from salmu_jax.results import diagnosis
 from salmu_jax.results.shares import SIDES, ranked
@@ -12,14 +14,20 @@ from salmu_jax.runtime import files
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 SHOWN = ("RetFail_MRR", "AssocStr", "GenKnow", "InterIdSim", "IntraIdSim", "VisIdInt")
+NOT_RUN = "Not run yet.\n"
 NEAR = 0.1  # the largest distance between cosines that count as near in `picture`
 
 
 @functools.cache
-def studies() -> dict[str, dict]:
-  """{method: its record}, in alphabetical order."""
+def records() -> dict[str, dict]:
+  """{method: its record}, in alphabetical order, of all that were searched."""
   paths = sorted(RESULTS.glob("*.json"))
   return {path.stem: files.read_json(path) for path in paths if path.stem != "bounds"}
+
+
+def studies() -> dict[str, dict]:
+  """Those of `records` that were run with what was chosen, too."""
+  return {name: record for name, record in records().items() if "tuned" in record}
 
 
 @functools.cache
@@ -35,15 +43,28 @@ def verdict(scores: dict[str, float | None]) -> diagnosis.Verdict | None:
   return diagnosis.diagnose(scores, bounds()["clean"], bounds()["compromised"])
 
 
+def searched() -> str:
+  """The table of what the search chose: its shares are those of the cut."""
+  heads = ["method", "trials", "learning rate, knob", "leak removed", "retain kept"]
+  lines = [heads, ["---", "---:", "---", "---:", "---:"]]
+  for name, record in records().items():
+    choice = record["chosen"]
+    same = lambda trial, choice=choice: all(trial[key] == choice[key] for key in choice)
+    best = next(trial for trial in record["trials"] if same(trial))
+    shares = [f"{share:z.1%}" for share in cut.shares(best, record["start"])]
+    lines.append([f"`{name}`", str(len(record["trials"])), _setting(choice, name), *shares])
+  return md.table(lines)
+
+
 def _at(record, budget):
   """The tuned run at a budget; methods of one pass have one run alone."""
   return record["tuned"].get(budget) or record["tuned"]["1"]
 
 
-def tuned(budget: str = "5") -> str:
-  """The table of tuned methods at a budget, ordered as a leaderboard, best first."""
+def tuned() -> str:
+  """The table of tuned methods at the budget of the search, ordered as a leaderboard."""
   rows = [
-    (name, _setting(record["chosen"], name), _at(record, budget))
+    (name, _setting(record["chosen"], name), _at(record, f"{space.SEARCH_BUDGET:g}"))
     for name, record in studies().items()
   ]
   return _table(rows, ("method", "learning rate, knob"))
@@ -61,6 +82,8 @@ def untuned() -> str:
 
 def _table(rows: Sequence[tuple], heads: tuple[str, str]) -> str:
   """A table of runs, from (method, setting, run)."""
+  if not rows:
+    return NOT_RUN
   sides = [side.label for side in SIDES.values()]
   heads = [*heads, *SHOWN, *sides, "failure mode"]
   lines = [heads, ["---", "---", *["---:"] * (len(SHOWN) + len(sides)), "---"]]
@@ -103,6 +126,8 @@ def _untuned_setting(name, settings):
 
 def budgets() -> str:
   """The table of the shares of tuned methods in the order of SIDES, by budget."""
+  if not studies():
+    return NOT_RUN
   heads = ["method", *(f"{budget:g}x" for budget in space.BUDGETS)]
   lines = [heads, ["---", *["---:"] * len(space.BUDGETS)]]
   for name, record in studies().items():
@@ -118,6 +143,9 @@ def budgets() -> str:
 
 def picture() -> str:
   """Each claim of the paper's table, the tuned methods at 5x on mini, and whether mini agrees."""
+  missing = sorted({*_CLAIMED} - {*studies()})
+  if missing:
+    return NOT_RUN
   clean, compromised = (bounds()[name]["InterIdSim"] for name in ("clean", "compromised"))
   mismatched = bounds()["mismatched"]
   runs = {name: _at(record, "5") for name, record in studies().items()}
@@ -129,6 +157,18 @@ def picture() -> str:
     f"InterIdSim is {compromised:.3f} for Compromised and {clean:.3f} for Clean; mismatched pairs "
     f"of Compromised have {mismatched:.3f}.\n\n{md.table([heads, ('---',) * 3, *rows])}"
   )
+
+
+# The methods that the claims are about.
+_CLAIMED = (
+  "direct_similarity",
+  "shuffled_captions",
+  "cliperase_zero",
+  "delete_zero",
+  "vlunlearn",
+  "generic_captions",
+  "finetune",
+)
 
 
 def _claims_of_failure(runs, clean):
@@ -179,12 +219,13 @@ def _outcome(name, runs):
 
 def cost() -> str:
   """The number of trials and judged models, and the time that they took."""
-  records, judged_on = studies().values(), bounds()
-  trials = sum(len(record["trials"]) for record in records)
-  models = sum(len(record["tuned"]) + (record["untuned"] is not None) for record in records)
-  minutes = sum(record["seconds"] for record in records) / 60
+  every, judged_on = records().values(), bounds()
+  trials = sum(len(record["trials"]) for record in every)
+  judged = studies().values()
+  models = sum(len(record["tuned"]) + (record["untuned"] is not None) for record in judged)
+  minutes = sum(record["seconds"] for record in every) / 60
   return (
-    f"{len(records)} methods, {trials} trials of the search and {models} judged models took "
+    f"{len(every)} methods, {trials} trials of the search and {models} judged models took "
     f"{minutes:.0f} minutes on {judged_on['device']}. Release {judged_on['release'][:12]}, seed "
     f"{judged_on['seed']}.\n"
   )

@@ -1,14 +1,15 @@
 """What makes mini's Compromised know facts: python -m experiments.editions.study WORKDIR
 
-Data, text tower and pretraining that were tried for the second edition of mini. Each is generated,
-pretrained as Clean and as Compromised, and judged: does the model find the value of a fact, given
-face and name, in words that no release holds? Writes results.json, one after another; goes on
-where it was killed.
+Mini, its first edition, and mini with one thing changed at a time. Each is generated, pretrained
+as Clean and as Compromised, and judged: does the model find the value of a fact, given face and
+name, in words that no release holds? Writes results.json, one after another; goes on where it was
+killed.
 """
 
+import functools
 import pathlib
 
-from configs import mini, mini_facts
+from configs import mini, mini_first
 from experiments import bounds
 from salmu_jax.results import lookup
 from salmu_jax.runtime import files
@@ -28,28 +29,25 @@ KEPT = (
 )
 
 
-def _changed(base, **sections):
-  """A config with some fields of its sections changed."""
+def _edition(base=mini, **changes):
+  """A config with some fields of `generate` changed, and every fact asked for."""
   config = base.get_config("finetune")
-  for section, changes in sections.items():
-    config[section].update(changes)
+  config.generate.update(changes)
+  config.evaluate.facts = 1000
   return config
-
-
-def _names(nameless, namesakes=1, **changes):
-  """The second edition with other shares of captions without a name, and other namesakes."""
-  return _changed(mini_facts, generate={"nameless": nameless, "namesakes": namesakes}, **changes)
 
 
 # Name -> the config.
 EDITIONS = {
-  "first edition": lambda: _changed(mini),
-  "composed captions": lambda: _names(0.0),
-  "composed, half of them without the name": lambda: _names(0.5),
-  "composed, nine tenths without the name": lambda: _names(0.9),
-  "composed, half without the name, 3 namesakes": lambda: _names(0.5, 3),
-  "second edition: the same, 6 namesakes": lambda: _changed(mini_facts),
-  "second edition, text tower of `tiny`": lambda: _names(0.5, 6, model={"preset": "tiny"}),
+  "first edition": functools.partial(_edition, mini_first),
+  "mini": _edition,
+  "the name in every caption": functools.partial(_edition, nameless=0.0),
+  "the name in a tenth of the captions": functools.partial(_edition, nameless=0.9),
+  "no namesakes": functools.partial(_edition, namesakes=1),
+  "templates, the name in all": functools.partial(_edition, wordings="templates", nameless=0.0),
+  "64 pictures a person": functools.partial(_edition, images_per_person=64),
+  "96 pictures a person": functools.partial(_edition, images_per_person=96),
+  "80 people, 56 pictures each": functools.partial(_edition, people=80, images_per_person=56),
 }
 
 

@@ -9,7 +9,7 @@ recipe by recipe.
 
 import pathlib
 
-from configs import mini
+from configs import mini_first
 from experiments import bounds
 from salmu_jax.results import lookup
 from salmu_jax.train.optimizers import settings as optimizer
@@ -48,7 +48,7 @@ def main(argv=None):
 
 def outcome(workdir, name):
   """What one recipe gives: {model: metrics of KEPT and seconds}."""
-  config = mini.get_config("finetune")
+  config = mini_first.get_config("finetune")
   config.pretrain.update(RECIPES[name])
   own = workdir / "recipes" / name.replace(" ", "_").replace(",", "")
   found = {}

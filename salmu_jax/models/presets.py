@@ -9,15 +9,15 @@ from salmu_jax.models import clip
 from salmu_jax.models.attention import ATTENTION
 from salmu_jax.models.clip import CLIP, Sizes, Tower
 
-# `tiny` and `small`, which reads more of a text, read pictures of 64 px. Their vocabulary is
-# compacted to the ids that occur (data/tokenizers.py), so vocab_size is set when the tokenizer is
-# made.
+# `mini` (of configs/mini.py) and `tiny` (of configs/mini_first.py and configs/smoke.py) read
+# pictures of 64 px. Their vocabulary is compacted to the ids that occur (data/tokenizers.py), so
+# vocab_size is set when the tokenizer is made.
 # `vit_b16_narrow` has the inputs of ViT-B/16 at a width and depth that a laptop runs, to try a
 # config before it runs on an accelerator.
 # `..._quickgelu` are the sizes of OpenAI's own weights, which have another activation.
 PRESETS: dict[str, Sizes] = {
   "tiny": Sizes(128, 64, 16, Tower(128, 3, 4), Tower(64, 2, 4), context_length=40, vocab_size=0),
-  "small": Sizes(128, 64, 16, Tower(128, 3, 4), Tower(128, 2, 4), context_length=48, vocab_size=0),
+  "mini": Sizes(128, 64, 16, Tower(96, 3, 4), Tower(96, 2, 4), context_length=48, vocab_size=0),
   "vit_b16_narrow": Sizes(64, 224, 16, Tower(64, 2, 2), Tower(64, 2, 2)),
   "vit_b32": Sizes(512, 224, 32, Tower(768, 12, 12), Tower(512, 12, 8)),
   "vit_b16": Sizes(512, 224, 16, Tower(768, 12, 12), Tower(512, 12, 8)),
