@@ -4,9 +4,7 @@ from salmu_jax.defaults import optimizer, unlearning_run
 
 
 def mini():
-  return unlearning_run(
-    "cliperase_zero", learning_rate=0.001, args=dict(retain=10.0), tuning="tuned"
-  )
+  return unlearning_run("cliperase_zero", learning_rate=0.001, tuning="tuned")
 
 
 def vit_b16():

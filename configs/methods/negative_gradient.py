@@ -4,7 +4,7 @@ from salmu_jax.defaults import unlearning_run
 
 
 def mini():
-  return unlearning_run("negative_gradient", learning_rate=1e-05, tuning="tuned")
+  return unlearning_run("negative_gradient", learning_rate=3e-05, tuning="tuned")
 
 
 def vit_b16():

@@ -6,7 +6,7 @@ from salmu_jax.defaults import optimizer, unlearning_run
 
 
 def mini():
-  return unlearning_run("vlunlearn", learning_rate=0.001, tuning="tuned")
+  return unlearning_run("vlunlearn", learning_rate=0.003, tuning="tuned")
 
 
 def vit_b16():
