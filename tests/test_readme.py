@@ -10,7 +10,7 @@ import tomllib
 import numpy as np
 import pytest
 
-from configs import methods
+from configs import methods, mini
 from experiments import tabulate
 from experiments.accelerator import measure as accelerator
 from experiments.baselines import cut, space, study
@@ -105,8 +105,7 @@ def test_the_configs_for_mini_carry_what_the_recorded_search_chose():
 
 
 def test_the_kept_results_of_mini_are_of_the_settings_in_the_configs():
-  for name in methods.BASELINES:
-    (run,) = methods.runs(name, "mini").values()
+  for name, run in mini.get_config().unlearn.items():
     kept = json.loads((RESULTS / f"{name}.json").read_text())["salmu_jax"]["settings"]
     assert kept == {"retain_pairs": "", **json.loads(json.dumps(runs.training_settings(run)))}
 
