@@ -1,12 +1,12 @@
 """The first edition of mini: 160 people with few pictures each, templates, names in all captions.
 
 Its Compromised knows people and hardly a fact. It is kept for one release, so that earlier numbers
-can be made again; the settings are those that were tuned on it.
+can be made again. The methods that mini runs have the settings that were tuned on it.
 
 python main.py --config=configs/mini_first.py --workdir=runs/mini_first
 """
 
-from configs import methods, mini
+from configs import mini
 from salmu_jax import defaults
 
 # Learning rate of each method.
@@ -27,11 +27,13 @@ def get_config(names=""):
   config.generate = defaults.get_config().generate
   config.model.preset, config.pretrain.epochs = "tiny", 8.0
   config.evaluate.facts = 100
-  config.unlearn = methods.runs(names or ",".join([*RATES, "anchored"]), "mini")
   for name, run in config.unlearn.items():
-    run.budget, run.tuning = (20.0 if name == "anchored" else 5.0), "own"
+    run.tuning = "own"
     if name in RATES:
-      run.batch_size, run.optimizer.learning_rate = 64, RATES[name]
+      run.update(batch_size=64, budget=5.0)
+      run.optimizer.learning_rate = RATES[name]
+  if "anchored" in config.unlearn:
+    config.unlearn.anchored.budget = 20.0
   if "cliperase_zero" in config.unlearn:
     config.unlearn.cliperase_zero.args.retain = 10.0
   return config

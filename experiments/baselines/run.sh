@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The study behind the tables of the baselines: searches, tuned and untuned runs; an hour and a half on two cores.
+# The study behind the tables of the baselines: searches, tuned and untuned runs; hours on two cores.
 # Results that are there are kept: to make one anew, delete experiments/baselines/results/NAME.json first.
 set -euo pipefail
 cd "$(dirname "$0")/../.."

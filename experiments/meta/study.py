@@ -56,7 +56,10 @@ class Study:
     config.seed = seed
     for model in stages.PRETRAINED:
       config.init[model] = ""
-    folder = self.scratch / f"{name.replace(' ', '_').replace(',', '')}-{seed}"
+    # The two bounds are those of experiments/clean_seeds, if that was run.
+    own = self.scratch / f"{name.replace(' ', '_').replace(',', '')}-{seed}"
+    bound = name.lower() in stages.PRETRAINED
+    folder = self.workdir / "seeds" / f"seed-{seed}" if bound else own
     return pools.pretrain(self.job._replace(config=config), self.data, name, folder)
 
   def trained(self, params):

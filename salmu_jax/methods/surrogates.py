@@ -75,7 +75,8 @@ def maker(leaks: Iterable[Leak], source: Source, seed: int, reworded: Share = 0.
       the sentence.
 
   Raises:
-    InputError: an unknown source, or rows that cannot be taken apart: names the reason.
+    InputError: an unknown source, rows that cannot be taken apart, or no value that forget does not
+      tell where one is needed: names the reason.
   """
   ranges.check(maker, {"source": source})
   leaks = list(leaks)
