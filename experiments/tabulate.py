@@ -1,5 +1,5 @@
-"""Writes the tables of the READMEs, each from the JSON that its study kept: python -m
-experiments.tabulate
+"""Writes the tables of the READMEs, each from the JSON that its study kept, and the order of the
+page's columns: python -m experiments.tabulate
 """
 
 import pathlib
@@ -19,7 +19,7 @@ from experiments.published import readings
 from experiments.scaling import measure as scaling
 from experiments.speed import evaluation, inputs, loss, memory, step
 from salmu_jax.report import published_table
-from salmu_jax.results import lookup
+from salmu_jax.results import lookup, trust
 from salmu_jax.runtime import files
 
 HERE = pathlib.Path(__file__).parent
@@ -114,5 +114,6 @@ def filled(path):
 
 
 if __name__ == "__main__":
+  files.write_json(trust.PATH, meta.trusted())
   for file in SECTIONS:
     files.write_text(file, filled(file))

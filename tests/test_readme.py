@@ -15,9 +15,10 @@ from experiments import tabulate
 from experiments.accelerator import measure as accelerator
 from experiments.baselines import cut, space, study
 from experiments.baselines import tabulate as baselines
+from experiments.meta import study as meta
 from experiments.published import readings
 from salmu_jax.methods import METHODS, runs
-from salmu_jax.results import lookup
+from salmu_jax.results import lookup, trust
 from salmu_jax.results.reading import read_results
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -28,6 +29,10 @@ README = (ROOT / "README.md").read_text()
 @pytest.mark.parametrize("path", tabulate.SECTIONS, ids=lambda path: path.parent.name)
 def test_the_tables_are_what_the_kept_results_say(path):
   assert tabulate.filled(path) == path.read_text()
+
+
+def test_trust_is_what_the_kept_study_says():
+  assert trust.TRUST == meta.trusted()
 
 
 def test_what_did_not_fit_a_card_is_in_the_table(tmp_path):

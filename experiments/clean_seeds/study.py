@@ -87,6 +87,12 @@ def spread(path=RESULTS):
   return f"{md.table(lines)}\n{len(record)} seeds.\n"
 
 
+def compromised_scores(path=RESULTS):
+  """{metric: number} of the Compromised of each seed; of none where the study was not run."""
+  seeds = files.read_json(path)["seeds"].values() if path.exists() else ()
+  return [seed["compromised"]["scores"] for seed in seeds]
+
+
 def quality(path=RESULTS, folder=MINI):
   """README's table: the forget quality of every model of the kept leaderboard, best first.
 

@@ -157,16 +157,24 @@ def trust(record, key):
   return 0.0 if min(parts) == 0 else len(parts) / sum(1 / part for part in parts)
 
 
+def trusted(path=RESULTS):
+  """{key: its trust, of two digits} of the metrics and attacks that have one, the highest first."""
+  if not path.exists():
+    return {}
+  record = files.read_json(path)
+  told = {key: trust(record, key) for key in (*METRICS, *attacks.ATTACKS)}
+  of = {key: round(value, 2) for key, value in told.items() if value is not None}
+  return {key: of[key] for key in sorted(of, key=told.get, reverse=True)}
+
+
 def section(path=RESULTS):
   """README's table: a row for each metric and attack, those that deserve most trust first."""
   if not path.exists():
     return "Not run yet.\n"
-  record = files.read_json(path)
-  keys = [*METRICS, *attacks.ATTACKS]
-  told = {key: trust(record, key) for key in keys}
+  record, told = files.read_json(path), trusted(path)
   heads = ["number", "AUC", "margin", "stable under int8", "stable under retain", "trust"]
   lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
-  for key in sorted((key for key in keys if told[key] is not None), key=told.get, reverse=True):
+  for key in told:
     cells = [auc(record, key), margin(record, key)]
     cells += [*(stability(record, key, change) for change in (ROUNDED, TRAINED)), told[key]]
     lines.append([f"`{key}`", *(f"{cell:.2f}" for cell in cells)])

@@ -4,6 +4,9 @@ import pathlib
 
 from rich.console import Console
 
+from experiments.clean_seeds import study as clean_seeds
+from experiments.meta import study as meta
+from experiments.mini import noise
 from salmu_jax.report import leaderboard, statistics, statistics_text, writing
 from salmu_jax.report import markdown as md
 from salmu_jax.results import clauses
@@ -19,7 +22,7 @@ TIMES = HERE / "times.json"
 
 def section(folder=HERE / "results"):
   """The README's part on mini: shares with their intervals and both verdicts; facts and retrieval;
-  attacks; the time that the run took, and the device.
+  attacks; the noise of all of these; the time that the run took, and the device.
   """
   results = read_results(folder)
   rows, summary = leaderboard.rows(results), statistics.of_table(results)
@@ -32,6 +35,7 @@ def section(folder=HERE / "results"):
     _facts(rows),
     "What attackers get back:\n",
     _attacks(rows),
+    _noise_in_words(),
     spent,
   ]
   return "\n".join(parts)
@@ -52,6 +56,8 @@ def _shares(rows, summary):
     lines.append(
       [f"`{row['model']}`", budget, *kept, row["verdict"], clauses.in_short(row["clauses"])]
     )
+  floor = noise.of_shares(SIDES, *(row["scores"] for row in rows[:2]))
+  lines += _noise("", *(_number(floor.get(side), "z.1%", "") for side in SIDES), "", "")
   return md.table(lines)
 
 
@@ -66,6 +72,10 @@ def _facts(rows):
       "" if row["role"] != "unlearned" else _number(row[side], "z.1%") for side in STRICT_SIDES
     ]
     lines.append([f"`{row['model']}`", *cells, *kept])
+  floor = noise.of_shares(STRICT_SIDES, *(row["scores"] for row in rows[:2]))
+  of_leak = noise.of_metrics()
+  kept = (_number(floor.get(side), "z.1%", "") for side in STRICT_SIDES)
+  lines += _noise(*(_number(of_leak.get(key), missing="") for key in leaks), *kept)
   return md.table(lines)
 
 
@@ -75,11 +85,30 @@ def _attacks(rows):
   lines = [["model", *attacks], ["---", *["---:"] * len(attacks)]]
   for row in rows:
     lines.append([f"`{row['model']}`", *map(_number, row["recoverability"].values())])
+  floor = noise.of_attacks()
+  lines += _noise(*(_number(floor.get(key), missing="") for key in attacks))
   return md.table(lines)
 
 
-def _number(value, digits=".3f"):
-  return leaderboard.MISSING if value is None else f"{value:{digits}}"
+def _number(value, digits=".3f", missing=leaderboard.MISSING):
+  return missing if value is None else f"{value:{digits}}"
+
+
+def _noise(*cells):
+  """The row of the noise floor; none where it was not measured."""
+  return [["*noise*", *cells]] if any(cells) else []
+
+
+def _noise_in_words():
+  """What the row of noise says; empty where it was not measured."""
+  seeds = len(clean_seeds.compromised_scores())
+  if not seeds:
+    return ""
+  return (
+    f"*noise* is the standard deviation over {seeds} Compromised models that differ by their seed "
+    f"alone, over {len(meta.SEEDS)} for attacks. A difference between two models that is smaller "
+    "than this says nothing.\n"
+  )
 
 
 def times():

@@ -13,6 +13,7 @@ from salmu_jax.results.lookup import distances
 from salmu_jax.results.metrics_table import METRICS, plotted
 from salmu_jax.results.reading import CURVES
 from salmu_jax.results.shares import HOLDOUT_SHARES, SIDES
+from salmu_jax.results.trust import TRUST
 
 POINTS = 60  # of a training curve
 LONG = 24  # entries of a list in the provenance; of longer ones the number is shown
@@ -97,47 +98,44 @@ def lead(results: Sequence[Mapping], rows: Sequence[Mapping]) -> str:
 
 
 def columns(results: Iterable[Mapping]) -> list[dict]:
-  """The columns of numbers: dicts of "key", "group", "head", "name", "better" and "bound".
+  """The columns of numbers: dicts of "key", "group", "head", "name", "better", "bound" and "trust".
+
+  Within a group of metrics or attacks, those that deserve most trust come first.
 
   Args:
     results: of all tables, whose attacks have columns.
   """
   results = list(results)
   ways = recoverability.better(results)
-  columns = [
-    {
-      "key": key,
-      "group": "sides",
-      "head": side.label,
-      "name": side.about,
-      "better": "higher",
-      "bound": None,
-    }
+  sides = [
+    _column(key, "sides", side.about, "higher") | {"head": side.label}
     for key, side in SIDES.items()
   ]
-  columns += [
-    {
-      "key": key,
-      "group": _group(metric),
-      "head": key,
-      "name": metric.name,
-      "better": metric.better,
-      "bound": metric.bound.capitalize(),
-    }
+  measured = [
+    _column(key, _group(metric), metric.name, metric.better, metric.bound.capitalize())
     for key, metric in METRICS.items()
   ]
-  columns += [
-    {
-      "key": key,
-      "group": "recoverability",
-      "head": key,
-      "name": label,
-      "better": ways[key],
-      "bound": "Clean",
-    }
+  attacks = [
+    _column(key, "recoverability", label, ways[key], "Clean")
     for key, label in recoverability.attacks(results).items()
   ]
-  return columns
+  trusted = lambda column: -TRUST.get(column["key"], -1.0)
+  groups = list(dict.fromkeys(column["group"] for column in measured))
+  by_group = [[each for each in measured if each["group"] == group] for group in groups]
+  return sides + [column for group in (*by_group, attacks) for column in sorted(group, key=trusted)]
+
+
+def _column(key, group, name, better, bound=None):
+  trust = TRUST.get(key)
+  return {
+    "key": key,
+    "group": group,
+    "head": key,
+    "name": name,
+    "better": better,
+    "bound": bound,
+    "trust": None if trust is None else f"{trust:.2f}",
+  }
 
 
 def _group(metric):

@@ -88,7 +88,7 @@ function setUpTable() {
   }
   const heads = make("tr", {}, COLUMNS.map((column) => make("th",
     { scope: "col", class: place(column), "data-key": column.key, "aria-sort": "none" },
-    make("button", { type: "button", title: column.name ?? null, onclick: () => sortBy(column) }, column.head,
+    make("button", { type: "button", title: titleOf(column), onclick: () => sortBy(column) }, column.head,
       make("span", { class: "turn", "aria-hidden": "true" }), make("small", {}, column.hint || "\u00a0")))));
   byId("table").tHead.replaceChildren(over, heads);
   for (const [group, name] of Object.entries(GROUPS)) {
@@ -102,6 +102,9 @@ function setUpTable() {
     filter();
   }));
 }
+
+/** What a head says when it is pointed at. */
+const titleOf = (column) => (column.trust ? `${column.name}; trust ${column.trust}` : column.name ?? null);
 
 function place(column) {
   const first = COLUMNS.find((each) => each.group === column.group) === column && column.group;
