@@ -17,7 +17,7 @@ def test_numbers_that_deserve_more_trust_come_first_in_their_group(monkeypatch):
   rest = [key for group, key in was if group == "efficacy" and key not in ("ACS", "AssocStr")]
   assert keys[:2] == ["ACS", "AssocStr"]
   assert sorted(keys[2:]) == sorted(rest)
-  assert [key for group, key in now if group == "facts"][0] == "FactLeak_new"
+  assert next(key for group, key in now if group == "facts") == "FactLeak_new"
   assert {c["key"]: c["trust"] for c in columns if c["trust"]} == {
     "FactLeak_new": "0.90",
     "AssocStr": "0.25",
