@@ -55,7 +55,8 @@ def main(
   """
   parser = argparse.ArgumentParser(prog=f"python -m {module}")
   parser.add_argument("workdir", type=pathlib.Path, help="for the releases and the models")
-  parser.add_argument("--only", nargs="*", choices=list(names), help=f"{kind}; all if left out")
+  listed = f"{kind}: {', '.join(names)}; all if left out".replace("%", "%%")
+  parser.add_argument("--only", nargs="*", choices=list(names), metavar="NAME", help=listed)
   args = parser.parse_args(argv)
   workdir = args.workdir.absolute()
   keep_missing(path, kind, args.only or names, lambda name: outcome(workdir, name))

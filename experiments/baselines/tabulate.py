@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from experiments.baselines import cut, space
 from salmu_jax.report import markdown as md
 from salmu_jax.results import diagnosis
-from salmu_jax.results.shares import SIDES, ranked
+from salmu_jax.results.shares import SIDES, STRICT_SIDES, ranked, side_shares
 from salmu_jax.runtime import files
 
 RESULTS = pathlib.Path(__file__).parent / "results"
-SHOWN = ("RetFail_MRR", "AssocStr", "GenKnow", "InterIdSim", "IntraIdSim", "VisIdInt")
+_LEAKS = ("FactLeak_own", "FactLeak_new")
 NOT_RUN = "Not run yet.\n"
 NEAR = 0.1  # the largest distance between cosines that count as near in `picture`
 
@@ -38,7 +38,7 @@ def bounds() -> dict:
 
 def verdict(scores: dict[str, float | None]) -> diagnosis.Verdict | None:
   """The diagnosis of a model's scores; None if it diverged."""
-  if any(scores[key] is None for key in SHOWN):
+  if any(scores[side.metric] is None for side in (SIDES | STRICT_SIDES).values()):
     return None
   return diagnosis.diagnose(scores, bounds()["clean"], bounds()["compromised"])
 
@@ -84,24 +84,28 @@ def _table(rows: Sequence[tuple], heads: tuple[str, str]) -> str:
   """A table of runs, from (method, setting, run)."""
   if not rows:
     return NOT_RUN
-  sides = [side.label for side in SIDES.values()]
-  heads = [*heads, *SHOWN, *sides, "failure mode"]
-  lines = [heads, ["---", "---", *["---:"] * (len(SHOWN) + len(sides)), "---"]]
+  sides = (SIDES | STRICT_SIDES).values()
+  heads = [*heads, *(side.label for side in sides), *_LEAKS, "failure mode"]
+  lines = [heads, ["---", "---", *["---:"] * (len(sides) + len(_LEAKS)), "---"]]
   for name in ("clean", "compromised"):
-    scores = [f"{bounds()[name][key]:.3f}" for key in SHOWN]
-    lines.append([name, "", *scores, *[""] * len(sides), "bound"])
+    lines.append([f"`{name}`", "", *[""] * len(sides), *_leaks(bounds()[name]), "bound"])
   for name, setting, run in sorted(rows, key=_order([(name, run) for name, _, run in rows])):
-    diagnosed = verdict(run["scores"])
+    scores, diagnosed = run["scores"], verdict(run["scores"])
     if diagnosed is None:
-      lines.append([f"`{name}`", setting, *[""] * (len(SHOWN) + len(sides)), "diverged"])
+      lines.append([f"`{name}`", setting, *[""] * (len(sides) + len(_LEAKS)), "diverged"])
       continue
-    scores = [f"{run['scores'][key]:.3f}" for key in SHOWN]
-    lines.append([f"`{name}`", setting, *scores, *_percent(diagnosed.shares), diagnosed.word])
+    further = side_shares(STRICT_SIDES, scores, bounds()["clean"], bounds()["compromised"])
+    shares = [*_percent(diagnosed.shares), *_percent(further.values())]
+    lines.append([f"`{name}`", setting, *shares, *_leaks(scores), diagnosed.word])
   return md.table(lines)
 
 
+def _leaks(scores):
+  return [f"{scores[key]:.3f}" for key in _LEAKS]
+
+
 def _percent(shares):
-  """The shares as text, in the order of SIDES."""
+  """Shares as text."""
   return [f"{share:z.1%}" for share in shares]
 
 
