@@ -54,6 +54,10 @@ def get_config() -> ConfigDict:
 
 def _add_machine(config: ConfigDict) -> None:
   """Adds how the machine is used; results depend on it by rounding alone."""
+  # Folder on the disk for what can be made again: records, decoded pictures, embeddings, copies of
+  # what lies in a bucket. Empty: the workdir; for one in a bucket, salmu_jax/scratch in the user's
+  # cache folder.
+  config.scratch = ""
   # Threads that decode pictures; results do not depend on it. One suits two cores.
   config.reader_threads = 1
   # GiB of the workdir, at most, for pictures that are decoded once and kept at the model's size:

@@ -62,8 +62,10 @@ def fit(
       waiting = []
     saved = due(now, schedule.checkpoint_every, schedule.total_steps)
     if saved:
+      writer.flush()
       checkpoints.save(now, state, iterator)
     if stop_asked():
+      writer.flush()
       _save_and_stop(now, state, iterator, waiting, checkpoints, saved)
   checkpoints.wait()
   return state
