@@ -5,7 +5,7 @@ BIN = .venv/bin
 # Large pages where glibc can: XLA on the CPU asks for its buffers anew in every step, and faults cost.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: mini smoke test test-torch test-tpu test-page lint clean
+.PHONY: mini smoke test test-torch test-tpu test-page test-cloud lint clean
 
 mini: .venv/ready
 	$(BIN)/python main.py --config=configs/mini.py --workdir=$(WORKDIR)
@@ -30,6 +30,10 @@ test-tpu: .venv-tpu/ready
 # The leaderboard's page in a browser; it takes Debian's: apt-get install chromium.
 test-page: .venv/ready-page
 	$(BIN)/python -m pytest -m browser tests/test_page.py
+
+# Runs in a bucket, which a server on loopback plays.
+test-cloud: .venv/ready-cloud
+	$(BIN)/python -m pytest -m cloud tests/test_cloud.py
 
 lint: .venv/ready-dev
 	$(BIN)/ruff check .
@@ -58,6 +62,10 @@ lint: .venv/ready-dev
 
 .venv/ready-page: requirements-page.txt .venv/ready-dev
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -r requirements-page.txt
+	@touch $@
+
+.venv/ready-cloud: requirements-cloud.txt requirements-cloud-dev.txt .venv/ready-dev
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -r requirements-cloud-dev.txt
 	@touch $@
 
 .venv-tpu/ready: requirements.txt requirements-beam.txt requirements-dev.txt requirements-tpu.txt

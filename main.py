@@ -102,6 +102,11 @@ def explained(error: BaseException) -> str | None:
       f"The disk of {WORKDIR.value} is full. What was finished before is unchanged. Free some "
       "space and start the same command again."
     )
+  if "://" in WORKDIR.value and isinstance(error, OSError):
+    return (
+      f"The bucket of {WORKDIR.value} could not be used: {str(error).splitlines()[0]}. What was "
+      "finished before is unchanged. Start the same command again."
+    )
   hosts = sys.modules.get("salmu_jax.runtime.hosts")
   if hosts and hosts.means_lost_process(error):
     reason = str(error).splitlines()[0]

@@ -4,7 +4,10 @@ import shutil
 import signal
 import time
 
+import jax
+import numpy as np
 import pytest
+from modelfolders import TINY, model_folder, params_of
 from processes import (
   MODELS,
   QUIET,
@@ -69,7 +72,13 @@ def killed(workdir, until, environment):
 
 
 @pytest.fixture(scope="module")
-def in_bucket(home, tmp_path_factory):
+def last(tmp_path_factory):
+  """The machine that `in_bucket` ended on."""
+  return machine(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def in_bucket(home, last, tmp_path_factory):
   """The workdir of a run that was killed twice; each time it went on on another machine."""
   workdir = home / "run"
   checkpointed = lambda name: any(
@@ -79,7 +88,7 @@ def in_bucket(home, tmp_path_factory):
   assert not (workdir / "results").exists()
   killed(workdir, lambda: checkpointed("finetune"), machine(tmp_path_factory))
   assert not (workdir / "results" / "finetune.json").exists()
-  run(workdir, 1, devices=2, environments=[machine(tmp_path_factory)])
+  run(workdir, 1, devices=2, environments=[last])
   return workdir
 
 
@@ -101,10 +110,10 @@ def test_what_a_run_on_a_disk_leaves_is_in_the_bucket_but_for_scratch(in_bucket,
   assert names(in_bucket) == names(on_disk)
 
 
-def test_a_finished_run_is_left_alone(in_bucket, home):
+def test_a_finished_run_is_left_alone(in_bucket, home, last):
   listed = lambda: places.file_system(home).find(str(in_bucket), detail=True)
   before = listed()
-  ((_, _, said),) = run(in_bucket, 1, devices=2)
+  ((_, _, said),) = run(in_bucket, 1, devices=2, environments=[last])
   assert "Nothing to do" in said and listed() == before
 
 
@@ -133,11 +142,15 @@ def test_a_report_is_read_from_and_written_to_a_bucket(in_bucket, home, capsys):
   assert len(read_results(in_bucket / "results")) == 3
 
 
-def test_models_are_exported_to_a_bucket_and_brought_in_from_there(in_bucket, home, capsys):
+def test_models_are_exported_to_a_bucket_and_brought_in_from_there(home, tmp_path, capsys):
+  places.send(model_folder(tmp_path / "mine"), home / "models" / "mine")
   exported, again = home / "exported", home / "again"
-  assert convert.main([str(in_bucket / "models" / "finetune"), str(exported)]) == 0
-  assert convert.main([str(exported), str(again), "--preset=tiny"]) in (0, 1)
+  assert convert.main([str(home / "models" / "mine"), str(exported)]) == 0
   assert "config and model card" in capsys.readouterr().out
+  assert convert.main([str(exported), str(again), "--preset=tiny"]) == 0
+  both = (params_of(folder, TINY) for folder in (tmp_path / "mine", again))
+  jax.tree.map(np.testing.assert_array_equal, *both)
+  assert files.read_json(again / "done.json")["weights"]["source"] == str(exported)
 
 
 def test_what_changed_in_a_bucket_is_copied_again_and_nothing_else(home, tmp_path):
@@ -171,13 +184,19 @@ def test_an_upload_that_was_cut_short_is_made_again(home, tmp_path_factory, on_d
 
 @pytest.mark.parametrize(
   "name, reason",
-  [("no-such-bucket", "Cannot write gs://no-such-bucket/run/"), (bucket.CLOSED, "Cannot write gs://")],
+  [("no-such-bucket", "Cannot write gs://no-such-bucket/run:"), (bucket.CLOSED, "Forbidden")],
 )
 def test_a_bucket_that_cannot_be_written_is_named_before_anything_is_made(home, name, reason):
   del home
   ((code, _, said),) = begin(f"gs://{name}/run", 1, devices=1).wait()
   assert code == 1 and reason in said and "Traceback" not in said
   assert "generate release:" not in said
+
+
+def test_a_folder_of_results_that_may_not_be_read_is_named(home, capsys):
+  del home
+  assert report.main([f"gs://{bucket.CLOSED}/run", f"--out=gs://{bucket.NAME}/report"]) == 1
+  assert "error: gs://closed/run cannot be read (Forbidden" in capsys.readouterr().err
 
 
 def test_a_release_that_is_not_there_is_named(home, tmp_path):
@@ -190,5 +209,5 @@ def test_a_release_that_is_not_there_is_named(home, tmp_path):
 def test_a_full_scratch_disk_is_named(home, tmp_path, monkeypatch):
   files.write_text(home / "large" / "file.txt", "x" * 100)
   monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10, 5, 5))
-  with pytest.raises(InputError, match="Not enough disk space in .* for a copy of the release"):
+  with pytest.raises(InputError, match=r"Not enough disk space in .* for a copy of the release"):
     copies.on_disk(home / "large", tmp_path, "the release")

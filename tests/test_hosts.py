@@ -11,6 +11,7 @@ from salmu_jax.errors import InputError
 from salmu_jax.runtime import hosts
 from salmu_jax.train import writer
 
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
   workdir = tmp_path_factory.mktemp("alone")

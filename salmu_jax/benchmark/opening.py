@@ -42,7 +42,15 @@ def open_imagenet(config: ConfigDict, scratch: pathlib.Path) -> ZeroShotSet | No
   """The pictures of `config.imagenet`; None where it is empty."""
   if not config.imagenet:
     return None
-  return hosts.first_then_all(lambda: imagenet.open_source(config.imagenet, scratch=scratch))
+  imagenet.check_address(config.imagenet)
+  kind, _, folder = config.imagenet.partition(":")
+  place = folder and places.place(folder, "config.imagenet")
+
+  def opened() -> ZeroShotSet:
+    here = place and copies.on_disk(place, scratch, "the pictures of ImageNet")
+    return imagenet.open_source(f"{kind}:{here}")
+
+  return hosts.first_then_all(opened)
 
 
 def open_pairs(

@@ -36,6 +36,8 @@ def run(config: ConfigDict, folder: str | os.PathLike, stop: hosts.Stop | None =
   configuration.check(config, mesh)
   config = configuration.chosen(config)
   compilations.start(config.compilation_cache)
+  if hosts.is_first():
+    places.check_writable(folder)
   hosts.check_same("config or workdir", files.digest([str(folder), config.to_dict()]))
 
   times.recorder.begin(folder)

@@ -22,7 +22,7 @@ from google.protobuf import json_format
 
 from salmu_jax.data.zero_shot import ZeroShotSet
 from salmu_jax.errors import InputError
-from salmu_jax.runtime import copies, files, places, progress
+from salmu_jax.runtime import files, progress
 
 # Pictures of each class in the validation set of ImageNet-1k.
 _PICTURES_A_CLASS = 50
@@ -37,10 +37,8 @@ _BUILD = (
 )
 
 
-def open_source(
-  address: str, field: str = "config.imagenet", *, scratch: pathlib.Path | None = None
-) -> ZeroShotSet:
-  """ImageNet-1k from a folder on the disk, or from the copy of one in a bucket.
+def open_source(address: str, field: str = "config.imagenet") -> ZeroShotSet:
+  """ImageNet-1k from a local copy.
 
   Args:
     address: one of
@@ -50,17 +48,13 @@ def open_source(
       "tfds:DATA_DIR", the validation split of TFDS's imagenet2012 as ArrayRecord; an empty
         DATA_DIR is TFDS's own, $TFDS_DATA_DIR or ~/tensorflow_datasets.
     field: the config field that an error names.
-    scratch: for a copy of what is in a bucket; None for the user's cache directory.
 
   Raises:
     InputError: the address names no source, or its files are not whole; names field and file.
   """
   check_address(address, field)
-  kind, _, folder = address.partition(":")
-  if folder:
-    place = places.place(folder, field)
-    folder = copies.on_disk(place, scratch or places.cache(), "the pictures of ImageNet")
-  rows, labels = _SOURCES[kind](folder, field)
+  kind, _, place = address.partition(":")
+  rows, labels = _SOURCES[kind](place, field)
   labels = np.asarray(labels, np.int32)
   texts = class_texts()
   sizes = rows.sizes()
@@ -370,7 +364,7 @@ def _unreadable(field, path, error):
 
 
 def _directory(place, kind, field):
-  root = pathlib.Path(place)
+  root = pathlib.Path(place).expanduser()
   if not place or not root.is_dir():
     raise InputError(
       f"{field}: {kind}:{place} names no directory on this machine; it must be {kind}:DIR."

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -110,7 +111,7 @@ def convert(
   files = _matching(patterns)
   if (place / records.PAIRS / records.VERSION / "dataset_info.json").exists():
     raise InputError(f"{place} holds pairs already. Choose another --output, or delete it.")
-  output = epath.Path(beam_output.folder(place, options))
+  output = beam_output.folder(place, options)
   builder = Pairs(data_dir=os.fspath(output), file_format="array_record")
   builder.source = files, image_size, os.fspath(output / records.COUNTS), max_skipped
   config = tfds.download.DownloadConfig(
@@ -118,19 +119,24 @@ def convert(
     max_shard_size=shard_mib * 2**20,
     min_shard_size=min(64, shard_mib) * 2**20,
   )
-  # TFDS wants a folder for downloads even without any.
+  _write(builder, output, config)
+  beam_output.send(place)
+  return json.loads((output / records.COUNTS).read_text())
+
+
+def _write(builder, output, config):
+  """Runs the pipeline."""
   (output / records.COUNTS).unlink(missing_ok=True)
+  # TFDS wants a folder for downloads even without any.
   downloads = output / "downloads"
   downloads.mkdir(parents=True, exist_ok=True)
   try:
     builder.download_and_prepare(download_dir=downloads, download_config=config)
   except Exception as error:
-    _check_skipped(output / records.COUNTS, max_skipped, error)
+    _check_skipped(output / records.COUNTS, builder.source[-1], error)
     raise
   finally:
-    downloads.rmtree()
-  beam_output.send(place)
-  return json.loads((output / records.COUNTS).read_text())
+    shutil.rmtree(downloads)
 
 
 def _matching(patterns):

@@ -101,13 +101,12 @@ def open_release(
     InputError: names the file or the row that is missing, truncated, doubled or unknown.
   """
   address = str(address)
-  home, kept_in = locate(address), scratch or places.cache()
-  path = copies.on_disk(home, kept_in, "the release")
-  shards = parquet_shards.find(path)
-  folders = [path]
+  homes = [locate(address)]
   if training:
-    further = locate(training, "config.training_release")
-    folders.append(copies.on_disk(further, kept_in, "the training release"))
+    homes.append(locate(training, "config.training_release"))
+  folders = [copies.on_disk(home, scratch or places.cache(), "the release") for home in homes]
+  path, shards = folders[0], parquet_shards.find(folders[0])
+  if training:
     shards = _joined(path, shards, folders[1], parquet_shards.find(folders[1]))
   _check_shards(path, shards, splits.judged() if required is None else required)
   counts = {split: sum(map(parquet_shards.row_count, shards[split])) for split in shards}
@@ -115,7 +114,7 @@ def open_release(
   release = Release(
     name=_name(address, path, manifests[0]),
     path=path,
-    home=home,
+    home=homes[0],
     shards=shards,
     counts=counts,
     identities=documents.read_table(path / IDENTITIES, dict),
@@ -123,11 +122,7 @@ def open_release(
     generic=documents.read_table(path / GENERIC, str),
     zero_shot=documents.read_zero_shot(path / ZERO_SHOT) if "zero_shot" in shards else None,
     manifest=manifests[0],
-    hashes={
-      folder / name: digest
-      for folder, manifest in zip(folders, manifests, strict=True)
-      for name, digest in manifest.get("files", {}).items()
-    },
+    hashes=_hashes(folders, manifests),
     digest=_digest(folders, manifests, scratch and scratch / _HASHES),
   )
   _check_content(release)
@@ -269,6 +264,15 @@ def _name(address, path, manifest):
     place = hub.parse(address, "config.release")
     return f"{place.repo}@{place.revision[:12]}"
   return manifest.get("generator") or path.name
+
+
+def _hashes(folders, manifests):
+  """{file: the SHA-256 that a manifest has of it}."""
+  return {
+    folder / name: digest
+    for folder, manifest in zip(folders, manifests, strict=True)
+    for name, digest in manifest.get("files", {}).items()
+  }
 
 
 def _digest(folders, manifests, known):

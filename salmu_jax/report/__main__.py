@@ -44,6 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)
     return 1
+  except OSError as error:  # of a disk or a bucket that is closed to reading
+    reason = places.reason(error)
+    print(f"error: {', '.join(args.folders)} cannot be read ({reason}).", file=sys.stderr)
+    return 1
   print("\n".join(map(str, paths)))
   return 0
 
