@@ -28,6 +28,8 @@ def get_config() -> ConfigDict:
   config.imagenet = ""
   # Also write TensorBoard event files (metrics.jsonl is always written).
   config.tensorboard = True
+  # Also send the training log to this project on Weights & Biases; needs pip install wandb.
+  config.wandb_project = ""
   _add_machine(config)
   # A release made in the workdir.
   config.generate = _generate()

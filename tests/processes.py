@@ -13,6 +13,8 @@ import orbax.checkpoint as ocp
 import pytest
 from quick_compile import FLAGS
 
+from salmu_jax.train import PACE
+
 ROOT = pathlib.Path(__file__).parent.parent
 MODELS = ("clean", "compromised", "finetune")
 # Attacks take a third of a run's time, and one run of several processes has them.
@@ -83,7 +85,9 @@ def run(workdir, count, **options):
 
 def curve(workdir, model):
   lines = (workdir / "models" / model / "metrics.jsonl").read_text().splitlines()
-  return [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in lines]
+  return [
+    {k: v for k, v in json.loads(line).items() if k not in ("seconds", *PACE)} for line in lines
+  ]
 
 
 def scores(workdir, model):

@@ -17,6 +17,8 @@ from salmu_jax.results.reading import read_results
 from salmu_jax.runtime import compilations, files, hosts, places, progress, sharding, times
 from salmu_jax.runtime.places import Place
 
+CONFIG = "config.json"  # of the last run in a workdir, every field
+
 
 def run(config: ConfigDict, folder: str | os.PathLike, stop: hosts.Stop | None = None) -> None:
   """Runs the benchmark that `config` describes.
@@ -47,7 +49,16 @@ def run(config: ConfigDict, folder: str | os.PathLike, stop: hosts.Stop | None =
     _show_leaderboard(job)
     return
 
-  # Models
+  if hosts.is_first():
+    files.write_json(folder / CONFIG, config.to_dict())
+  _make_models(job, data)
+  hosts.first_alone(lambda: _report(job))
+  progress.console.print(f"Done in {progress.duration(time.monotonic() - began)}; see {folder}")
+
+
+def _make_models(job: Job, data: Data) -> None:
+  """Pretrains, unlearns, evaluates and attacks all models of a job that are not there yet."""
+  config = job.config
   progress.console.print(summary.table(job, data))
   data = opening.store_pictures(job, data)
   evaluator = evaluation.make_evaluator(job, data)
@@ -57,17 +68,12 @@ def run(config: ConfigDict, folder: str | os.PathLike, stop: hosts.Stop | None =
   for name in stages.PRETRAINED:
     evaluation.evaluate(job, data, evaluator, name, params[name], attack)
 
-  # Unlearning
   for name in config.unlearn:
     unlearned = stages.unlearn(job, data, name, params["compromised"], evaluator.embed_pictures)
     evaluation.evaluate(job, data, evaluator, name, unlearned, attack)
   if config.judge.name:
     judged = stages.load_params(job, job.model_folder(config.judge.name))
     evaluation.evaluate(job, data, evaluator, config.judge.name, judged, attack)
-
-  # Report
-  hosts.first_alone(lambda: _report(job))
-  progress.console.print(f"Done in {progress.duration(time.monotonic() - began)}; see {folder}")
 
 
 def prepare(

@@ -1,5 +1,6 @@
 """The training loop: steps, logging, checkpoints and stopping."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -10,14 +11,55 @@ from salmu_jax.errors import InputError, Stopped
 from salmu_jax.train.checkpoint import Checkpoints
 from salmu_jax.train.state import TrainState
 from salmu_jax.train.writer import Writer
+from salmu_jax.transforms import rates
+
+# What a row of the log has beside the metrics of the model. Nothing depends on it.
+PACE = ("learning_rate", "pairs_per_second", "share_of_peak")
 
 
 class Schedule(NamedTuple):
-  """The length of a run, and the steps between log lines and between checkpoints."""
+  """The length of a run, and what its log says of it.
+
+  Attributes:
+    total_steps: of the run.
+    log_every, checkpoint_every: steps between two rows of the log, and between two checkpoints.
+    pairs: of a step; 0 where they are not counted.
+    seconds_at_peak: that a step would take on devices that do all their data sheet says; 0 where
+      that is not known.
+  """
 
   total_steps: int
   log_every: int
   checkpoint_every: int
+  pairs: int = 0
+  seconds_at_peak: float = 0.0
+
+
+class _Pace:
+  """How fast a run goes, and at what learning rate."""
+
+  def __init__(self, schedule, opt_state):
+    self._schedule, self._rates = schedule, rates.rates_of(opt_state)
+    self._step = self._time = None
+
+  def begin_once(self, step):
+    """Starts to count after the first step of a process, in which the program is compiled."""
+    if self._step is None:
+      self._step, self._time = step, time.monotonic()
+
+  def since(self, step):
+    """{key of PACE: number} of the steps since the last call."""
+    row = {}
+    if self._rates is not None:
+      row["learning_rate"] = float(self._rates[min(step, len(self._rates)) - 1])
+    steps, seconds = step - self._step, time.monotonic() - self._time
+    if steps and seconds > 0:
+      if self._schedule.pairs:
+        row["pairs_per_second"] = steps * self._schedule.pairs / seconds
+      if self._schedule.seconds_at_peak:
+        row["share_of_peak"] = steps * self._schedule.seconds_at_peak / seconds
+    self._step, self._time = step, time.monotonic()
+    return row
 
 
 def fit(
@@ -54,11 +96,15 @@ def fit(
   first = int(state.step) + 1
   writer.resume(first - 1)
   progress(first - 1, {})
+  pace = _Pace(schedule, state.opt_state)
   for now in range(first, schedule.total_steps + 1):
     state, metrics = step(state, next(iterator))
+    pace.begin_once(now)
     waiting.append(metrics)
     if due(now, schedule.log_every, schedule.total_steps):
-      _log(now, waiting, checkpoints, writer, progress)
+      row = _mean_of_finite(jax.device_get(waiting), now, checkpoints) | pace.since(now)
+      writer.write(now, row)
+      progress(now, row)
       waiting = []
     saved = due(now, schedule.checkpoint_every, schedule.total_steps)
     if saved:
@@ -69,12 +115,6 @@ def fit(
       _save_and_stop(now, state, iterator, waiting, checkpoints, saved)
   checkpoints.wait()
   return state
-
-
-def _log(now, waiting, checkpoints, writer, progress):
-  row = _mean_of_finite(jax.device_get(waiting), now, checkpoints)
-  writer.write(now, row)
-  progress(now, row)
 
 
 def _save_and_stop(now, state, iterator, waiting, checkpoints, saved):

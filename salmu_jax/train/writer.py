@@ -1,10 +1,11 @@
-"""Training metrics: always `metrics.jsonl`, and TensorBoard events beside it."""
+"""Training metrics: always `metrics.jsonl`; TensorBoard and Weights & Biases beside it."""
 
 import json
 import os
 import pathlib
 import tempfile
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -24,11 +25,21 @@ class Writer:
   Args:
     folder: where metrics.jsonl is written.
     tensorboard: whether to write event files under folder/tensorboard too.
+    settings: of the run, which TensorBoard shows as hyperparameters.
+    wandb_project: the project on Weights & Biases that the run is sent to; "" for none.
   """
 
-  def __init__(self, folder: str | os.PathLike, tensorboard: bool):
+  def __init__(
+    self,
+    folder: str | os.PathLike,
+    tensorboard: bool,
+    settings: Mapping[str, Any] | None = None,
+    wandb_project: str = "",
+  ):
     self._place = places.place(folder)
     self._active, self._tensorboard = jax.process_index() == 0, tensorboard
+    self._settings, self._wandb_project = settings or {}, wandb_project
+    self._wandb: Any = None
     staged = self._active and places.is_remote(self._place)
     self._staging = tempfile.TemporaryDirectory(prefix="salmu_jax-") if staged else None
     self._folder = pathlib.Path(self._staging.name if self._staging else self._place)
@@ -46,8 +57,13 @@ class Writer:
     if self._active and self._tensorboard:
       # Imports PyTorch where that is installed, which takes seconds.
       from tensorboardX import SummaryWriter
+      from tensorboardX.summary import hparams
 
       self._events = SummaryWriter(str(self._folder / "tensorboard"), purge_step=step + 1)
+      for summary in hparams(_flat(self._settings), {}):
+        self._events.file_writer.add_summary(summary)
+    if self._active and self._wandb_project:
+      self._wandb = self._wandb_run()
     self._began = time.monotonic()
 
   def seconds(self) -> float:
@@ -65,6 +81,8 @@ class Writer:
     if self._events:
       for name, value in values.items():
         self._events.add_scalar(name, value, step)
+    if self._wandb:
+      self._wandb.log(values, step=step)
     if time.monotonic() - self._sent > _EVERY:
       self.flush()
 
@@ -77,8 +95,25 @@ class Writer:
     places.send(self._folder, self._place)
     self._sent = time.monotonic()
 
+  def _wandb_run(self):
+    """The run on Weights & Biases; the same one where a run goes on."""
+    import wandb
+
+    model, workdir = self._place.name, self._place.parent.parent.name
+    identity = files.digest([os.fspath(self._place), dict(self._settings)])[:16]
+    return wandb.init(
+      project=self._wandb_project,
+      name=f"{workdir}/{model}",
+      id=identity,
+      resume="allow",
+      config=_flat(self._settings),
+    )
+
   def close(self) -> None:
     """Flushes all files."""
+    if self._wandb:
+      self._wandb.finish()
+      self._wandb = None
     if self._events:
       self._events.close()
       self._events = None
@@ -86,6 +121,18 @@ class Writer:
     if self._staging:
       self._staging.cleanup()
       self._staging = None
+
+
+def _flat(settings, prefix=""):
+  """{"a.b": number or text} of nested settings."""
+  leaves = {}
+  for key, value in settings.items():
+    if isinstance(value, Mapping):
+      leaves |= _flat(value, f"{prefix}{key}.")
+    else:
+      plain = isinstance(value, bool | int | float | str)
+      leaves[f"{prefix}{key}"] = value if plain else json.dumps(value)
+  return leaves
 
 
 def read(path: str | os.PathLike) -> list[dict[str, Any]]:
