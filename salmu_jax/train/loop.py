@@ -111,13 +111,13 @@ def fit(
       writer.flush()
       checkpoints.save(now, state, iterator)
     if stop_asked():
-      writer.flush()
-      _save_and_stop(now, state, iterator, waiting, checkpoints, saved)
+      _save_and_stop(now, state, iterator, waiting, checkpoints, saved, writer)
   checkpoints.wait()
   return state
 
 
-def _save_and_stop(now, state, iterator, waiting, checkpoints, saved):
+def _save_and_stop(now, state, iterator, waiting, checkpoints, saved, writer):
+  writer.flush()
   rows = jax.device_get(waiting)
   if rows:
     _mean_of_finite(rows, now, checkpoints)
