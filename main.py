@@ -17,6 +17,11 @@ CONFIG = config_flags.DEFINE_config_file(
   lock_config=True,
 )
 
+PROFILE = flags.DEFINE_string(
+  "profile",
+  "",
+  "FROM:TO, training steps to trace in every stage, into WORKDIR/models/NAME/profile.",
+)
 COORDINATOR = flags.DEFINE_string(
   "coordinator",
   "",
@@ -37,11 +42,12 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
   # Imported late, so that --help is quick and worker processes do not load what they do not need.
   from salmu_jax.benchmark import run
-  from salmu_jax.runtime import hosts, progress
+  from salmu_jax.runtime import hosts, progress, tracing
 
   hosts.start(COORDINATOR.value, PROCESSES.value, PROCESS.value)
   progress.console.quiet = not hosts.is_first()
-  run.run(CONFIG.value, WORKDIR.value, hosts.Stop())
+  profile = tracing.steps(PROFILE.value)
+  run.run(CONFIG.value, WORKDIR.value, hosts.Stop(), profile)
 
 
 def parse(argv: list[str]) -> list[str]:

@@ -23,6 +23,7 @@ class Job(NamedTuple):
     mesh: the devices.
     model: the CLIP module, its vocabulary that of the data.
     stop: ends training between two steps when SIGTERM comes; None where nothing does.
+    profile: the first and the last training step to trace; None for no trace.
   """
 
   config: ConfigDict
@@ -31,6 +32,7 @@ class Job(NamedTuple):
   mesh: Mesh
   model: CLIP
   stop: hosts.Stop | None = None
+  profile: tuple[int, int] | None = None
 
   def model_folder(self, name: str) -> Place:
     """The folder of a model's checkpoints, metrics and weights."""

@@ -20,7 +20,12 @@ from salmu_jax.runtime.places import Place
 CONFIG = "config.json"  # of the last run in a workdir, every field
 
 
-def run(config: ConfigDict, folder: str | os.PathLike, stop: hosts.Stop | None = None) -> None:
+def run(
+  config: ConfigDict,
+  folder: str | os.PathLike,
+  stop: hosts.Stop | None = None,
+  profile: tuple[int, int] | None = None,
+) -> None:
   """Runs the benchmark that `config` describes.
 
   Args:
@@ -28,6 +33,7 @@ def run(config: ConfigDict, folder: str | os.PathLike, stop: hosts.Stop | None =
     folder: the workdir, on a disk or in a bucket. A second run resumes where the first ended, and
       does nothing where the first had finished. All processes of a run see the same folder.
     stop: ends training between two steps when SIGTERM comes; or None.
+    profile: the first and the last training step that are traced, in every stage; or None.
 
   Raises:
     InputError: bad input, named, before anything is computed with it.
@@ -51,7 +57,7 @@ def run(config: ConfigDict, folder: str | os.PathLike, stop: hosts.Stop | None =
 
   if hosts.is_first():
     files.write_json(folder / CONFIG, config.to_dict())
-  _make_models(job, data)
+  _make_models(job._replace(profile=profile), data)
   hosts.first_alone(lambda: _report(job))
   progress.console.print(f"Done in {progress.duration(time.monotonic() - began)}; see {folder}")
 

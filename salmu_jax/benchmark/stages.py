@@ -24,7 +24,7 @@ from salmu_jax.interop import external_models
 from salmu_jax.methods import MAKERS, base, batches, runs
 from salmu_jax.methods.base import Method, Surrogates
 from salmu_jax.models import flops
-from salmu_jax.runtime import files, hosts, progress, sharding, workdir
+from salmu_jax.runtime import files, hosts, progress, sharding, tracing, workdir
 from salmu_jax.runtime.places import Place
 from salmu_jax.train import checkpoint, optimizers, writer
 
@@ -319,6 +319,7 @@ def _train(
     contextlib.closing(_writer(job, folder)) as log,
     checkpoint.Checkpoints(folder / "checkpoints") as checkpoints,
     progress.bar(label, schedule.total_steps) as update,
+    tracing.tracing(job.profile, folder) as trace,
   ):
     state = train.fit(
       step,
@@ -329,6 +330,7 @@ def _train(
       writer=log,
       progress=lambda done, row: update(done, "  ".join(f"{k} {v:.3g}" for k, v in row.items())),
       stop_asked=stop_asked,
+      trace=trace,
     )
   if hosts.is_first():
     tokenizers.save(tokenizer, folder / "tokenizer.json")

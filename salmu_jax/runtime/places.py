@@ -12,6 +12,7 @@ import importlib.util
 import os
 import pathlib
 import re
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -111,13 +112,17 @@ def put(file: pathlib.Path, path: Place) -> None:
 
 
 def send(folder: pathlib.Path, path: Place) -> None:
-  """Copies the files of a folder on the disk into a bucket; what is there is replaced.
+  """Copies the files of a folder on the disk to a place; what is there is replaced.
 
-  Those that say that a folder is complete come last.
+  In a bucket, those that say that a folder is complete come last.
 
   Raises:
-    UnwritableError: the bucket cannot be written.
+    UnwritableError: the place cannot be written.
   """
+  if not is_remote(path):
+    with writing(path):
+      shutil.copytree(folder, path, dirs_exist_ok=True)
+    return
   files = sorted(file for file in folder.rglob("*") if file.is_file())
   address = lambda file: f"{os.fspath(path)}/{file.relative_to(folder).as_posix()}"
   with writing(path):

@@ -35,20 +35,29 @@ class Schedule(NamedTuple):
   seconds_at_peak: float = 0.0
 
 
-class _Pace:
-  """How fast a run goes, and at what learning rate."""
+class _Log:
+  """Rows of the log, each the means of the steps since the last, with the pace."""
 
-  def __init__(self, schedule, opt_state):
+  def __init__(self, schedule, opt_state, waiting, checkpoints, writer, progress):
+    self.waiting = waiting
     self._schedule, self._rates = schedule, rates.rates_of(opt_state)
+    self._checkpoints, self._writer, self._progress = checkpoints, writer, progress
     self._step = self._time = None
 
-  def begin_once(self, step):
-    """Starts to count after the first step of a process, in which the program is compiled."""
-    if self._step is None:
+  def add(self, step, metrics):
+    """Takes the metrics of a step, and writes a row where one is due."""
+    self.waiting.append(metrics)
+    if self._step is None:  # the first step of a process, in which the program is compiled
       self._step, self._time = step, time.monotonic()
+    if due(step, self._schedule.log_every, self._schedule.total_steps):
+      row = _mean_of_finite(jax.device_get(self.waiting), step, self._checkpoints)
+      row |= self._pace(step)
+      self._writer.write(step, row)
+      self._progress(step, row)
+      self.waiting = []
 
-  def since(self, step):
-    """{key of PACE: number} of the steps since the last call."""
+  def _pace(self, step):
+    """{key of PACE: number} of the steps since the last row."""
     row = {}
     if self._rates is not None:
       row["learning_rate"] = float(self._rates[min(step, len(self._rates)) - 1])
@@ -72,6 +81,7 @@ def fit(
   writer: Writer,
   progress: Callable[[int, dict[str, float]], None],
   stop_asked: Callable[[], bool] = lambda: False,
+  trace: Callable[[int], None] = lambda step: None,
 ) -> TrainState:
   """Runs steps up to `schedule.total_steps` and returns the final state.
 
@@ -87,6 +97,7 @@ def fit(
     writer: where metrics are logged.
     progress: progress(done, metrics), called with the number of finished steps.
     stop_asked: stop_asked() -> bool, called after every step; all processes get the same answer.
+    trace: trace(number), called before every step, see `runtime.tracing`.
 
   Raises:
     InputError: a metric is not finite; names the step. The last good checkpoint is kept.
@@ -96,28 +107,23 @@ def fit(
   first = int(state.step) + 1
   writer.resume(first - 1)
   progress(first - 1, {})
-  pace = _Pace(schedule, state.opt_state)
+  log = _Log(schedule, state.opt_state, waiting, checkpoints, writer, progress)
   for now in range(first, schedule.total_steps + 1):
+    trace(now)
     state, metrics = step(state, next(iterator))
-    pace.begin_once(now)
-    waiting.append(metrics)
-    if due(now, schedule.log_every, schedule.total_steps):
-      row = _mean_of_finite(jax.device_get(waiting), now, checkpoints) | pace.since(now)
-      writer.write(now, row)
-      progress(now, row)
-      waiting = []
+    log.add(now, metrics)
     saved = due(now, schedule.checkpoint_every, schedule.total_steps)
     if saved:
       writer.flush()
       checkpoints.save(now, state, iterator)
     if stop_asked():
-      _save_and_stop(now, state, iterator, waiting, checkpoints, saved, writer)
+      writer.flush()
+      _save_and_stop(now, state, iterator, log.waiting, checkpoints, saved)
   checkpoints.wait()
   return state
 
 
-def _save_and_stop(now, state, iterator, waiting, checkpoints, saved, writer):
-  writer.flush()
+def _save_and_stop(now, state, iterator, waiting, checkpoints, saved):
   rows = jax.device_get(waiting)
   if rows:
     _mean_of_finite(rows, now, checkpoints)
