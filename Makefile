@@ -5,7 +5,7 @@ BIN = .venv/bin
 # Large pages where glibc can: XLA on the CPU asks for its buffers anew in every step, and faults cost.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: mini smoke test test-torch test-tpu test-page test-cloud lint clean
+.PHONY: mini smoke test test-torch test-tpu test-page test-cloud lint lock clean
 
 mini: .venv/ready
 	$(BIN)/python main.py --config=configs/mini.py --workdir=$(WORKDIR)
@@ -39,6 +39,18 @@ lint: .venv/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
+
+# Pins every package anew, as it was if pyproject.toml still allows that; `make lock UPGRADE=--upgrade` takes the newest.
+LOCK = $(BIN)/uv pip compile --quiet --universal --no-annotate --custom-compile-command "make lock" $(UPGRADE) pyproject.toml
+lock: .venv/made
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOCK) -o requirements.txt
+	$(LOCK) -c requirements.txt --extra beam -o requirements-beam.txt
+	$(LOCK) -c requirements.txt --extra tpu -o requirements-tpu.txt
+	$(LOCK) -c requirements.txt --extra cloud -o requirements-cloud.txt
+	$(LOCK) -c requirements-beam.txt --extra beam --group dev -o requirements-dev.txt
+	$(LOCK) -c requirements-dev.txt --extra beam --group dev --group page -o requirements-page.txt
+	$(LOCK) -c requirements-dev.txt -c requirements-cloud.txt --extra beam --extra cloud --group dev --group bucket -o requirements-cloud-dev.txt
 
 .venv/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

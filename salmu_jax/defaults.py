@@ -249,14 +249,14 @@ def unlearning_run(
   """One unlearning run.
 
   Args:
-    method: a key of salmu_jax.methods.MAKERS.
+    method: a key of salmu_jax.methods.MAKERS, or MODULE:FUNCTION.
     learning_rate: the peak.
     args: arguments of the method's `make`.
     tuning: where these settings come from, a value of salmu_jax.methods.runs.TUNINGS.
     **changes: other values for the fields below.
   """
   run = ConfigDict()
-  # A key of salmu_jax.methods.MAKERS, and arguments of its `make`.
+  # A key of salmu_jax.methods.MAKERS or MODULE:FUNCTION, and arguments of its `make`.
   run.method = method
   run.args = ConfigDict(args or {})
   # Passes over forget. One step reads batch_size rows of forget and as many of retain.

@@ -21,7 +21,7 @@ from salmu_jax.data.releases import Release
 from salmu_jax.data.tokenizers import Tokenizer
 from salmu_jax.errors import InputError
 from salmu_jax.interop import external_models
-from salmu_jax.methods import MAKERS, base, batches, runs
+from salmu_jax.methods import base, batches, maker, runs
 from salmu_jax.methods.base import Method, Surrogates
 from salmu_jax.models import flops
 from salmu_jax.runtime import files, hosts, progress, sharding, tracing, workdir
@@ -159,7 +159,7 @@ def make_method(job: Job, release: Release, name: str) -> Method:
   optimizer = optimizers.make_optimizer(run.optimizer, steps)
   args = run.args.to_dict()
   try:
-    return base.build(MAKERS[run.method], optimizer, args, steps=steps, seed=job.config.seed)
+    return base.build(maker(run.method), optimizer, args, steps=steps, seed=job.config.seed)
   except InputError as error:
     raise InputError(f"config.unlearn.{name}.args.{error}") from error
 
