@@ -66,8 +66,7 @@ METHODS = {
   "task_vector": task_vector.make,
   "vlunlearn": vlunlearn.make,
 }
-# What `method` of a run may be: a named method, or any loss with any chain. Beside these, a function
-# elsewhere, see `maker`.
+# What `method` of a run may be: a named method, or any loss with any chain; or see `maker`.
 MAKERS = {**METHODS, "compose": compose.make}
 
 
@@ -89,8 +88,7 @@ def maker(name: str, where: str = "method") -> Callable[..., Method]:
     made = getattr(importlib.import_module(module), function)
   except (ImportError, AttributeError, ValueError) as error:
     raise InputError(
-      f"{where} = {name!r} cannot be imported ({error}). It has to be MODULE:FUNCTION of a module in "
-      "the working directory or on PYTHONPATH, or one of "
-      f"{', '.join(MAKERS)}."
+      f"{where} = {name!r} cannot be imported ({error}). It has to be MODULE:FUNCTION of a module "
+      f"in the working directory or on PYTHONPATH, or one of {', '.join(MAKERS)}."
     ) from error
   return made
