@@ -4,6 +4,7 @@ import littlejob
 import pytest
 
 from experiments.meta import pools, study
+from salmu_jax.attacks import ATTACKS
 from salmu_jax.benchmark import stages
 from salmu_jax.data import releases
 from salmu_jax.results.metrics_table import METRICS
@@ -37,6 +38,12 @@ def test_margin_and_stability_are_shares_of_the_gap_between_compromised_and_clea
   assert study.trust(KEPT, "RetFail_MRR") == pytest.approx(3 / (1 / area + 1 + 1 / stable))
 
 
+def test_a_number_that_sinks_with_knowledge_has_a_margin_below_0():
+  sinking = record(pools=[(0.8, 0.9), (0.7, 0.9), (0.1, 0.2), (0.0, 0.1)], method=(0.1, 0.1, 0.1))
+  assert study.auc(sinking, "RetFail_MRR") == 0
+  assert study.margin(sinking, "RetFail_MRR") == pytest.approx((0.0 - 0.9) / 0.8)
+
+
 def test_a_number_is_tried_on_the_pools_that_differ_in_what_it_looks_for():
   forget, holdouts = (
     [getattr(p, part) for p in pools.POOLS.values()] for part in ("forget", "holdouts")
@@ -47,6 +54,7 @@ def test_a_number_is_tried_on_the_pools_that_differ_in_what_it_looks_for():
   for key in ("InterIdSim", "IntraIdRet_MRR", "InterFactKept_own"):
     assert list(pools.knows(key).values()) == holdouts
   assert {key for key in METRICS if pools.knows(key) is None} == {"GenKnow", "VisIdInt", "FragSim"}
+  assert [key for key in ATTACKS if pools.knows(key) is None] == ["Interpolation"]
 
 
 def test_a_model_retrained_without_forget_reads_all_but_forget_as_often(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import optax
 
+from salmu_jax.attacks import interpolation
 from salmu_jax.benchmark import stages
 from salmu_jax.benchmark.job import Job
 from salmu_jax.data import releases
@@ -59,11 +60,14 @@ def pretrain(job: Job, data: Data, name: str, folder: pathlib.Path) -> optax.Par
 
 
 def knows(key: str) -> dict[str, bool] | None:
-  """{pool: whether its models have what a number looks for}; None where all or no pools have it.
+  """{pool: whether its models have what a number looks for}; None where all or no pools have it,
+  and for Interpolation, which goes to the Compromised that a model was unlearned from.
 
   Args:
     key: of METRICS, or of an attack, all of which look for forget.
   """
+  if key == interpolation.ATTACK.key:
+    return None
   split = METRICS[key].split if key in METRICS else "forget"
   if split.startswith("holdout"):
     return {name: pool.holdouts for name, pool in POOLS.items()}

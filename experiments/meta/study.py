@@ -121,14 +121,15 @@ def auc(record, key):
 
 def margin(record, key):
   """The least number of a model that knows less the largest of one that does not, in units of the
-  gap between the means of Compromised and Clean; None where all know alike.
+  gap between the means of Compromised and Clean; below 0 where they overlap, None where all know
+  alike.
   """
   knows, by_pool = pools.knows(key), record["pools"]
   if knows is None:
     return None
   having = [seed[key] for pool in by_pool if knows[pool] for seed in by_pool[pool].values()]
   lacking = [seed[key] for pool in by_pool if not knows[pool] for seed in by_pool[pool].values()]
-  return (min(having) - max(lacking)) / _gap(record, key)
+  return (min(having) - max(lacking)) / abs(_gap(record, key))
 
 
 def stability(record, key, change):
@@ -175,9 +176,10 @@ def section(path=RESULTS):
   heads = ["number", "AUC", "margin", "stable under int8", "stable under retain", "trust"]
   lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
   for key in told:
-    cells = [auc(record, key), margin(record, key)]
-    cells += [*(stability(record, key, change) for change in (ROUNDED, TRAINED)), told[key]]
-    lines.append([f"`{key}`", *(f"{cell:.2f}" for cell in cells)])
+    apart = margin(record, key)
+    cells = [f"{auc(record, key):.2f}", f"{apart:.2f}" if apart > -1 else "below -1"]
+    cells += [f"{stability(record, key, change):.2f}" for change in (ROUNDED, TRAINED)]
+    lines.append([f"`{key}`", *cells, f"{told[key]:.2f}"])
   return md.table(lines)
 
 

@@ -104,10 +104,10 @@ def _noise_in_words():
   seeds = len(clean_seeds.compromised_scores())
   if not seeds:
     return ""
+  attacks = f", over {len(meta.SEEDS)} for attacks" if noise.of_attacks() else ""
   return (
     f"*noise* is the standard deviation over {seeds} Compromised models that differ by their seed "
-    f"alone, over {len(meta.SEEDS)} for attacks. A difference between two models that is smaller "
-    "than this says nothing.\n"
+    f"alone{attacks}. A difference between two models that is smaller than this says nothing.\n"
   )
 
 
