@@ -5,7 +5,7 @@ BIN = .venv/bin
 # Large pages where glibc can: XLA on the CPU asks for its buffers anew in every step, and faults cost.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: mini smoke test test-torch test-tpu test-page test-cloud lint lock clean
+.PHONY: mini smoke test test-torch test-tpu test-page test-cloud test-install lint lock clean
 
 mini: .venv/ready
 	$(BIN)/python main.py --config=configs/mini.py --workdir=$(WORKDIR)
@@ -35,6 +35,10 @@ test-page: .venv/ready-page
 test-cloud: .venv/ready-cloud
 	$(BIN)/python -m pytest -m cloud tests/test_cloud.py
 
+# The library and the recipes, installed in environments of their own.
+test-install: .venv/ready-dev
+	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python -m pytest -m install tests/test_install.py
+
 lint: .venv/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -42,8 +46,7 @@ lint: .venv/ready-dev
 
 # Pins every package anew, as it was if pyproject.toml still allows that; `make lock UPGRADE=--upgrade` takes the newest.
 LOCK = $(BIN)/uv pip compile --quiet --universal --no-annotate --custom-compile-command "make lock" $(UPGRADE) pyproject.toml
-lock: .venv/made
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+lock: .venv/ready-dev
 	$(LOCK) -o requirements.txt
 	$(LOCK) -c requirements.txt --extra beam -o requirements-beam.txt
 	$(LOCK) -c requirements.txt --extra tpu -o requirements-tpu.txt
