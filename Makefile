@@ -37,7 +37,7 @@ test-cloud: .venv/ready-cloud
 
 # The library and the recipes, installed in environments of their own.
 test-install: .venv/ready-dev
-	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python -m pytest -m install tests/test_install.py
+	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python -m pytest -m install tests/test_install.py tests/test_notebook.py
 
 lint: .venv/ready-dev
 	$(BIN)/ruff check .

@@ -113,6 +113,8 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def start() -> None:
   """Runs `main`; an error that the user can mend is printed as a paragraph, without a traceback."""
+  # A notebook sets it for itself, and a cell that starts this passes it on; nothing is shown here.
+  os.environ.pop("MPLBACKEND", None)
   for flag in flags.FLAGS.flags_by_module_dict()[__name__]:
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)  # which --help shows
   flags.mark_flags_as_required(["config", "workdir"])

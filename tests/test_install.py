@@ -3,17 +3,16 @@
 Takes packages from an index; run by `make test-install`.
 """
 
-import os
 import pathlib
 import re
 import shutil
 import subprocess
 
 import pytest
+from fresh import PYENV, checkout, done, environment
 
 pytestmark = pytest.mark.install
 ROOT = pathlib.Path(__file__).parent.parent
-PYENV = pathlib.Path.home() / ".pyenv" / "versions"
 
 METHOD = """
 import optax
@@ -49,27 +48,7 @@ def get_config(names="finetune"):
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory):
-  """The files of this checkout, without what was built in it."""
-  folder = tmp_path_factory.mktemp("copy") / "salmu_jax"
-  built = shutil.ignore_patterns(".git", ".venv*", "runs", "build", "*.egg-info", "__pycache__")
-  shutil.copytree(ROOT, folder, ignore=built)
-  return folder
-
-
-def environment(folder, *pythons):
-  """What the commands see: a home of their own, and these Pythons where pyenv has them."""
-  kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "JAX", "XLA", "UV_"))}
-  known = [str(path / "bin") for version in pythons for path in PYENV.glob(f"{version}.*")]
-  path = os.pathsep.join([*known, os.path.dirname(shutil.which("uv")), "/usr/bin", "/bin"])
-  bundle = os.environ.get("PIP_CERT")
-  certificates = {"SSL_CERT_FILE": bundle} if bundle else {}
-  return {**kept, **certificates, "HOME": str(folder), "PATH": path, "JAX_PLATFORMS": "cpu"}
-
-
-def done(command, folder, env):
-  ended = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True)
-  assert ended.returncode == 0, ended.stderr[-3000:]
-  return ended.stdout + ended.stderr
+  return checkout(tmp_path_factory.mktemp("copy") / "salmu_jax")
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ experiment put together.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -22,6 +23,8 @@ from salmu_jax.runtime import places
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the report, or a submission; returns the exit code."""
   argv = sys.argv[1:] if argv is None else argv
+  # A notebook sets it for itself, and a cell that starts this passes it on; nothing is shown here.
+  os.environ.pop("MPLBACKEND", None)
   if argv[:1] == ["submit"]:
     return submit.main(argv[1:])
   parser = argparse.ArgumentParser(
