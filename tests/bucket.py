@@ -17,6 +17,8 @@ CLOSED = "closed"  # a bucket that may be neither read nor written
 
 def _generation(request, storage):
   name = request.params.get("object_id") or request.query.get("name", [""])[0]
+  if request.query.get("uploadType") == ["multipart"]:
+    name = request.data["meta"]["name"]
   try:
     return storage.get_file_obj(request.params["bucket_name"], name)["generation"]
   except NotFound:

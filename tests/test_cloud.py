@@ -1,7 +1,10 @@
 """Runs, releases and weights in a bucket; needs requirements-cloud-dev.txt (`make test-cloud`)."""
 
+import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 
 import jax
@@ -24,7 +27,7 @@ from salmu_jax.errors import InputError
 from salmu_jax.interop import convert
 from salmu_jax.report import __main__ as report
 from salmu_jax.results.reading import read_results
-from salmu_jax.runtime import copies, files, places
+from salmu_jax.runtime import copies, files, owner, places
 
 pytestmark = pytest.mark.cloud
 bucket = pytest.importorskip("bucket", reason="needs requirements-cloud-dev.txt")
@@ -191,6 +194,27 @@ def test_a_bucket_that_cannot_be_written_is_named_before_anything_is_made(home, 
   ((code, _, said),) = begin(f"gs://{name}/run", 1, devices=1).wait()
   assert code == 1 and reason in said and "Traceback" not in said
   assert "generate release:" not in said
+
+
+def test_a_second_run_is_refused_while_the_first_lives_and_takes_over_when_it_is_gone(
+  home, monkeypatch, said
+):
+  monkeypatch.setattr(owner, "BEAT", 0.2)
+  monkeypatch.setattr(owner, "GONE", 1.5)
+  workdir = home / "owned"
+  mark = workdir / owner.MARK
+  with owner.owning(workdir):
+    assert files.read_json(mark)["process"] == os.getpid()
+    with pytest.raises(InputError, match=rf"Another run works in {workdir}"), owner.owning(workdir):
+      pass
+  assert not mark.exists() and "looking for signs of life" in said()
+  # One whose machine is gone, and one of this machine that was killed.
+  dead = subprocess.Popen([sys.executable, "-c", ""])
+  dead.wait()
+  for elsewhere in ({"machine": "another"}, {"process": dead.pid}):
+    files.write_json(mark, {**owner._who(), "beat": 1.0, **elsewhere})
+    with owner.owning(workdir):
+      assert files.read_json(mark)["process"] == os.getpid()
 
 
 def test_a_folder_of_results_that_may_not_be_read_is_named(home, capsys):

@@ -1,5 +1,6 @@
 """The benchmark from nothing to a leaderboard, in time order; each stage skips what is done."""
 
+import contextlib
 import os
 import time
 
@@ -14,7 +15,7 @@ from salmu_jax.data.dataset import Data
 from salmu_jax.models import presets
 from salmu_jax.report import leaderboard, leaderboard_terminal, writing
 from salmu_jax.results.reading import read_results
-from salmu_jax.runtime import compilations, files, hosts, places, progress, sharding, times
+from salmu_jax.runtime import compilations, files, hosts, owner, places, progress, sharding, times
 from salmu_jax.runtime.places import Place
 
 CONFIG = "config.json"  # of the last run in a workdir, every field
@@ -44,21 +45,18 @@ def run(
   configuration.check(config, mesh)
   config = configuration.chosen(config)
   compilations.start(config.compilation_cache)
-  if hosts.is_first():
-    places.check_writable(folder)
-  hosts.check_same("config or workdir", files.digest([str(folder), config.to_dict()]))
-
-  times.recorder.begin(folder)
-  job, data = prepare(config, folder, mesh, stop)
-  if _is_finished(job, data):
-    progress.console.print(f"Nothing to do: every stage in {folder} is done.")
-    _show_leaderboard(job)
-    return
-
-  if hosts.is_first():
-    files.write_json(folder / CONFIG, config.to_dict())
-  _make_models(job._replace(profile=profile), data)
-  hosts.first_alone(lambda: _report(job))
+  with owner.owning(folder) if hosts.is_first() else contextlib.nullcontext():
+    hosts.check_same("config or workdir", files.digest([str(folder), config.to_dict()]))
+    times.recorder.begin(folder)
+    job, data = prepare(config, folder, mesh, stop)
+    if _is_finished(job, data):
+      progress.console.print(f"Nothing to do: every stage in {folder} is done.")
+      _show_leaderboard(job)
+      return
+    if hosts.is_first():
+      files.write_json(folder / CONFIG, config.to_dict())
+    _make_models(job._replace(profile=profile), data)
+    hosts.first_alone(lambda: _report(job))
   progress.console.print(f"Done in {progress.duration(time.monotonic() - began)}; see {folder}")
 
 

@@ -138,20 +138,13 @@ def size(path: Place) -> int:
   return about.length if is_remote(path) else about.st_size
 
 
-def check_writable(path: Place) -> None:
-  """Raises UnwritableError for a place in a bucket that is not there, or is closed to writing."""
-  if is_remote(path):
-    probe = f"{os.fspath(path)}/.writable"
-    with writing(path):
-      file_system(path).pipe_file(probe, b"")
-      file_system(path).rm_file(probe)
-
-
 @contextlib.contextmanager
 def writing(path: Place) -> Iterator[None]:
   """Turns what a bucket answers to writing into an UnwritableError."""
   try:
     yield
+  except InputError:
+    raise
   except Exception as error:  # Every package has errors of its own.
     raise unwritable(path, error) from error
 
