@@ -4,7 +4,9 @@ from salmu_jax.defaults import unlearning_run
 
 
 def mini():
-  return unlearning_run("bounded_ascent", learning_rate=0.0003)
+  return unlearning_run(
+    "bounded_ascent", learning_rate=0.001, args=dict(margin=-0.2), tuning="tuned"
+  )
 
 
 def vit_b16():

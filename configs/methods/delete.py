@@ -4,7 +4,7 @@ from salmu_jax.defaults import optimizer, unlearning_run
 
 
 def mini():
-  return unlearning_run("delete", learning_rate=0.001)
+  return unlearning_run("delete", learning_rate=0.0003, tuning="tuned")
 
 
 def vit_b16():

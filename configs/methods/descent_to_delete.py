@@ -4,7 +4,9 @@ from salmu_jax.defaults import unlearning_run
 
 
 def mini():
-  return unlearning_run("descent_to_delete", learning_rate=0.003)
+  return unlearning_run(
+    "descent_to_delete", learning_rate=0.001, args=dict(sigma=0.01), tuning="tuned"
+  )
 
 
 def vit_b16():

@@ -5,7 +5,7 @@ from salmu_jax.defaults import unlearning_run
 
 def mini():
   return unlearning_run(
-    "fisher_noise_quarter", learning_rate=1e-05, budget=1.0, args=dict(alpha=1e-07)
+    "fisher_noise_quarter", learning_rate=1e-05, budget=1.0, args=dict(alpha=1e-05), tuning="tuned"
   )
 
 

@@ -4,7 +4,7 @@ from salmu_jax.defaults import unlearning_run
 
 
 def mini():
-  return unlearning_run("grad_diff", learning_rate=3e-05)
+  return unlearning_run("grad_diff", learning_rate=0.0001, tuning="tuned")
 
 
 def vit_b16():

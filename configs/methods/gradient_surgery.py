@@ -4,7 +4,7 @@ from salmu_jax.defaults import unlearning_run
 
 
 def mini():
-  return unlearning_run("gradient_surgery", learning_rate=3e-05, args=dict(retain=0.3))
+  return unlearning_run("gradient_surgery", learning_rate=0.0003, tuning="tuned")
 
 
 def vit_b16():

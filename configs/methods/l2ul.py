@@ -4,7 +4,7 @@ from salmu_jax.defaults import unlearning_run
 
 
 def mini():
-  return unlearning_run("l2ul", learning_rate=3e-05)
+  return unlearning_run("l2ul", learning_rate=3e-05, args=dict(anchors=0.1), tuning="tuned")
 
 
 def vit_b16():

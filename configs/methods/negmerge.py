@@ -4,7 +4,7 @@ from salmu_jax.defaults import unlearning_run
 
 
 def mini():
-  return unlearning_run("negmerge", learning_rate=0.001)
+  return unlearning_run("negmerge", learning_rate=0.001, args=dict(coefficient=2.0), tuning="tuned")
 
 
 def vit_b16():

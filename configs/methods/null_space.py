@@ -4,7 +4,7 @@ from salmu_jax.defaults import unlearning_run
 
 
 def mini():
-  return unlearning_run("null_space", learning_rate=1e-05, args=dict(rank=2))
+  return unlearning_run("null_space", learning_rate=3e-05, args=dict(rank=2), tuning="tuned")
 
 
 def vit_b16():

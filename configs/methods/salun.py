@@ -4,7 +4,7 @@ from salmu_jax.defaults import unlearning_run
 
 
 def mini():
-  return unlearning_run("salun", learning_rate=0.001, args=dict(fraction=0.9))
+  return unlearning_run("salun", learning_rate=0.003, tuning="tuned")
 
 
 def vit_b16():

@@ -4,7 +4,7 @@ from salmu_jax.defaults import optimizer, unlearning_run
 
 
 def mini():
-  return unlearning_run("scrub", learning_rate=0.0003)
+  return unlearning_run("scrub", learning_rate=0.0003, args=dict(ascent=1.0), tuning="tuned")
 
 
 def vit_b16():

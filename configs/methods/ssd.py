@@ -4,7 +4,7 @@ from salmu_jax.defaults import unlearning_run
 
 
 def mini():
-  return unlearning_run("ssd", learning_rate=1e-05, budget=1.0, args=dict(alpha=2.0))
+  return unlearning_run("ssd", learning_rate=1e-05, budget=1.0, tuning="tuned")
 
 
 def vit_b16():

@@ -4,7 +4,7 @@ from salmu_jax.defaults import unlearning_run
 
 
 def mini():
-  return unlearning_run("task_vector", learning_rate=0.0003)
+  return unlearning_run("task_vector", learning_rate=0.001, tuning="tuned")
 
 
 def vit_b16():
