@@ -21,8 +21,9 @@ def environment(folder, *pythons):
   kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "JAX", "XLA", "UV_"))}
   known = [str(path / "bin") for version in pythons for path in PYENV.glob(f"{version}.*")]
   path = os.pathsep.join([*known, os.path.dirname(shutil.which("uv")), "/usr/bin", "/bin"])
-  bundle = os.environ.get("PIP_CERT")
-  certificates = {"SSL_CERT_FILE": bundle} if bundle else {}
+  # uv brings certificates of its own, where the system's may be needed.
+  system = pathlib.Path("/etc/ssl/certs/ca-certificates.crt")
+  certificates = {"SSL_CERT_FILE": str(system)} if system.exists() else {}
   return {**kept, **certificates, "HOME": str(folder), "PATH": path, "JAX_PLATFORMS": "cpu"}
 
 
