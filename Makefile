@@ -5,7 +5,7 @@ BIN = .venv/bin
 # Large pages where glibc can: XLA on the CPU asks for its buffers anew in every step, and faults cost.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: mini smoke test test-torch test-tpu test-page lint clean
+.PHONY: mini smoke test test-torch test-tpu test-page test-cloud test-install lint lock clean
 
 mini: .venv/ready
 	$(BIN)/python main.py --config=configs/mini.py --workdir=$(WORKDIR)
@@ -31,10 +31,29 @@ test-tpu: .venv-tpu/ready
 test-page: .venv/ready-page
 	$(BIN)/python -m pytest -m browser tests/test_page.py
 
+# Runs in a bucket, which a server on loopback plays.
+test-cloud: .venv/ready-cloud
+	$(BIN)/python -m pytest -m cloud tests/test_cloud.py
+
+# The library and the recipes, installed in environments of their own.
+test-install: .venv/ready-dev
+	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python -m pytest -m install tests/test_install.py tests/test_notebook.py
+
 lint: .venv/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo
+
+# Pins every package anew, as it was if pyproject.toml still allows that; `make lock UPGRADE=--upgrade` takes the newest.
+LOCK = $(BIN)/uv pip compile --quiet --universal --no-annotate --custom-compile-command "make lock" $(UPGRADE) pyproject.toml
+lock: .venv/ready-dev
+	$(LOCK) -o requirements.txt
+	$(LOCK) -c requirements.txt --extra beam -o requirements-beam.txt
+	$(LOCK) -c requirements.txt --extra tpu -o requirements-tpu.txt
+	$(LOCK) -c requirements.txt --extra cloud -o requirements-cloud.txt
+	$(LOCK) -c requirements-beam.txt --extra beam --group dev -o requirements-dev.txt
+	$(LOCK) -c requirements-dev.txt --extra beam --group dev --group page -o requirements-page.txt
+	$(LOCK) -c requirements-dev.txt -c requirements-cloud.txt --extra beam --extra cloud --group dev --group bucket -o requirements-cloud-dev.txt
 
 .venv/made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -58,6 +77,10 @@ lint: .venv/ready-dev
 
 .venv/ready-page: requirements-page.txt .venv/ready-dev
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -r requirements-page.txt
+	@touch $@
+
+.venv/ready-cloud: requirements-cloud.txt requirements-cloud-dev.txt .venv/ready-dev
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -r requirements-cloud-dev.txt
 	@touch $@
 
 .venv-tpu/ready: requirements.txt requirements-beam.txt requirements-dev.txt requirements-tpu.txt

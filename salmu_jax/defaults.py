@@ -28,6 +28,8 @@ def get_config() -> ConfigDict:
   config.imagenet = ""
   # Also write TensorBoard event files (metrics.jsonl is always written).
   config.tensorboard = True
+  # Also send the training log to this project on Weights & Biases; needs pip install wandb.
+  config.wandb_project = ""
   _add_machine(config)
   # A release made in the workdir.
   config.generate = _generate()
@@ -54,6 +56,10 @@ def get_config() -> ConfigDict:
 
 def _add_machine(config: ConfigDict) -> None:
   """Adds how the machine is used; results depend on it by rounding alone."""
+  # Folder on the disk for what can be made again: records, decoded pictures, embeddings, copies of
+  # what lies in a bucket. Empty: the workdir; for one in a bucket, salmu_jax/scratch in the user's
+  # cache folder.
+  config.scratch = ""
   # Threads that decode pictures; results do not depend on it. One suits two cores.
   config.reader_threads = 1
   # GiB of the workdir, at most, for pictures that are decoded once and kept at the model's size:
@@ -243,14 +249,14 @@ def unlearning_run(
   """One unlearning run.
 
   Args:
-    method: a key of salmu_jax.methods.MAKERS.
+    method: a key of salmu_jax.methods.MAKERS, or MODULE:FUNCTION.
     learning_rate: the peak.
     args: arguments of the method's `make`.
     tuning: where these settings come from, a value of salmu_jax.methods.runs.TUNINGS.
     **changes: other values for the fields below.
   """
   run = ConfigDict()
-  # A key of salmu_jax.methods.MAKERS, and arguments of its `make`.
+  # A key of salmu_jax.methods.MAKERS or MODULE:FUNCTION, and arguments of its `make`.
   run.method = method
   run.args = ConfigDict(args or {})
   # Passes over forget. One step reads batch_size rows of forget and as many of retain.

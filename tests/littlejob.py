@@ -24,7 +24,7 @@ def make(folder):
   config.unlearn = {"mine": defaults.unlearning_run("mine", batch_size=4, budget=1.0)}
   mesh = sharding.make_mesh(jax.devices()[:1])
   rows = records.build(release, folder / "records")
-  return Job(config, folder, mesh, CLIP(sizes)), Data(release, rows, tokenizer)
+  return Job(config, folder, folder, mesh, CLIP(sizes)), Data(release, rows, tokenizer)
 
 
 def changed(job):

@@ -63,7 +63,7 @@ def world(tmp_path_factory):
   rows = records.build(opened, folder / "records")
   mesh = sharding.make_mesh(jax.devices()[:1])
   classes = zero_shot.of_release(opened, rows)
-  job, data = Job(config, folder, mesh, CLIP(sizes)), Data(opened, rows, words, classes)
+  job, data = Job(config, folder, folder, mesh, CLIP(sizes)), Data(opened, rows, words, classes)
   return job, data, evaluation.make_evaluator(job, data), train.init_params(job.model, 0, mesh)
 
 

@@ -75,7 +75,7 @@ def setup(tmp_path_factory):
   words = tokenizers.compact_tokenizer(16, ["a picture of a thing"])
   sizes = Sizes(8, 16, 8, Tower(12, 1, 3), Tower(8, 1, 2), 16, words.vocab_size)
   rows = records.build(opened, folder / "records")
-  return Job(defaults.get_config(), folder, ONE, CLIP(sizes)), Data(opened, rows, words)
+  return Job(defaults.get_config(), folder, folder, ONE, CLIP(sizes)), Data(opened, rows, words)
 
 
 def names(rows):

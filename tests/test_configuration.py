@@ -89,6 +89,7 @@ def changed(path, value):
     ("model.attention", "cudnn", r'attention is "cudnn", which needs an NVIDIA GPU.*"cpu"'),
     ("model.compute_dtype", "float16", r"unknown name 'float16'\. Did you mean '.*float16'"),
     ("tensorboard", 1, r"config\.tensorboard is 1, a int; it must be a bool"),
+    ("wandb_project", "mine", r"needs the package wandb: pip install wandb"),
     ("compilation_cache", "gs://x", r"compilation_cache = 'gs://x'; it must be a folder of this"),
     ("generate", 3, r"config\.generate is 3; it must hold the fields classes"),
     ("evaluate.name_prompt", "no braces", r"name_prompt.*\{\}"),

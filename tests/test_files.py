@@ -7,7 +7,7 @@ from collections import namedtuple
 
 import pytest
 
-import main
+from salmu_jax import command
 from salmu_jax.errors import InputError
 from salmu_jax.runtime import files
 
@@ -42,9 +42,11 @@ def test_a_full_disk_is_recognised_behind_a_librarys_own_error():
     except RuntimeError as outer:
       return outer
 
-  assert main.disk_is_full(wrapped(OSError(errno.ENOSPC, "No space left on device")))
-  assert main.disk_is_full(wrapped(ValueError("RESOURCE_EXHAUSTED: No space left on device [28]")))
-  assert not main.disk_is_full(wrapped(OSError(errno.EACCES, "Permission denied")))
+  assert command.disk_is_full(wrapped(OSError(errno.ENOSPC, "No space left on device")))
+  assert command.disk_is_full(
+    wrapped(ValueError("RESOURCE_EXHAUSTED: No space left on device [28]"))
+  )
+  assert not command.disk_is_full(wrapped(OSError(errno.EACCES, "Permission denied")))
 
 
 def test_nan_is_refused_in_json_and_nothing_is_written(tmp_path):

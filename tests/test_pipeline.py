@@ -38,6 +38,16 @@ def first_batches(count, stream, batch_size=4, **changes):
     return list(itertools.islice(batches, count))
 
 
+def test_tensorflow_datasets_finds_the_records_by_their_name(opened, tmp_path):
+  records.build(opened[0], tmp_path / "records")
+  splits_there = tfds.builder("salmu", data_dir=tmp_path / "records").info.splits
+  for split, rows in opened[1].items():
+    assert splits_there[split].num_examples == len(rows)
+    found = tfds.data_source("salmu", data_dir=tmp_path / "records", split=split)
+    assert len(found) == len(rows) and found[1]["text"] == rows[1]["text"]
+    assert found[1]["image"].shape[-1] == 3
+
+
 @pytest.mark.parametrize("purpose", pipeline.READABLE)
 @pytest.mark.parametrize(
   "split", ["holdout_identity", "holdout_association", "zero_shot", "fragile_set", "anything"]

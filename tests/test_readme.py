@@ -145,7 +145,9 @@ def test_the_study_and_the_benchmark_agree_on_a_tuned_method_or_the_readme_says_
 def test_an_installed_copy_has_every_package():
   listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
   there = [path.parent for path in (ROOT / "salmu_jax").rglob("__init__.py")]
-  assert set(listed) == {".".join(folder.relative_to(ROOT).parts) for folder in there}
+  packages = {".".join(folder.relative_to(ROOT).parts) for folder in there}
+  shared = {f"salmu_jax.share.{name}" for name in ("configs", "configs.methods")}
+  assert set(listed) == packages | shared
 
 
 def test_nothing_that_is_installed_imports_the_configs():
@@ -153,7 +155,31 @@ def test_nothing_that_is_installed_imports_the_configs():
     assert not re.search(r"^\s*(from|import) configs\b", path.read_text(), re.M), path
 
 
-def test_requirements_are_pinned_exactly():
-  for file in ROOT.glob("requirements*.txt"):
-    for line in (ROOT / file).read_text().splitlines():
-      assert not line or re.fullmatch(r"[\w-]+==[\w.]+|-r requirements[\w-]*\.txt|#.*", line), line
+def pins(file):
+  """{package: {its versions}} of a file of requirements, each line of which is one pin."""
+  pinned = {}
+  for line in (ROOT / file).read_text().splitlines():
+    match = re.fullmatch(r"([\w-]+)==([\w.]+)( ; .*)?|#.*", line)
+    assert match, f"{file}: {line}"
+    if match[1]:
+      pinned.setdefault(match[1].replace("_", "-").lower(), set()).add(match[2])
+  return pinned
+
+
+def test_requirements_are_pinned_exactly_and_alike():
+  files = [path.name for path in ROOT.glob("requirements*.txt")]
+  for file in files:
+    for package, versions in pins(file).items():
+      for other in files:
+        assert pins(other).get(package, versions) == versions, (file, other, package)
+
+
+def test_requirements_have_every_package_that_the_project_depends_on():
+  project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+  lowest = dict(
+    re.fullmatch(r"([\w-]+)(?:\[\w+\])?>=([\w.]+)", d).groups() for d in project["dependencies"]
+  )
+  for package, version in lowest.items():
+    (pinned,) = pins("requirements.txt")[package.replace("_", "-").lower()]
+    numbers = lambda text: [int(part) for part in text.split(".") if part.isdigit()]
+    assert numbers(pinned) >= numbers(version), package

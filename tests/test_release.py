@@ -207,18 +207,18 @@ def test_a_shard_in_which_nobody_is_named_may_have_no_type_for_identities(tmp_pa
 def test_a_release_without_a_manifest_is_hashed_once_and_again_where_it_changed(
   tmp_path, monkeypatch
 ):
-  path, cache = write(tmp_path / "r"), tmp_path / "hashes.json"
-  first = releases.open_release(path, known_hashes=cache)
+  path, cache = write(tmp_path / "r"), tmp_path / "scratch"
+  first = releases.open_release(path, scratch=cache)
   hashed = []
   monkeypatch.setattr(
     files, "sha256", lambda file, whole=files.sha256: hashed.append(file.name) or whole(file)
   )
-  assert releases.open_release(path, known_hashes=cache).digest == first.digest
+  assert releases.open_release(path, scratch=cache).digest == first.digest
   assert hashed == []
   rows = splits()["retain_real"][:8]
   rows[0]["text"] = "another caption"
   pq.write_table(pa.Table.from_pylist(rows, SCHEMA), shard(path, "retain_real"))
-  assert releases.open_release(path, known_hashes=cache).digest != first.digest
+  assert releases.open_release(path, scratch=cache).digest != first.digest
   assert hashed == ["retain_real-00000-of-00002.parquet"]
 
 

@@ -6,6 +6,8 @@ import contextlib
 import functools
 import itertools
 import re
+import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -241,3 +243,31 @@ def test_the_writer_keeps_time_over_an_interruption(tmp_path):
   assert [row["step"] for row in after] == [1, 2]
   assert after[0] == before[0] and after[1]["seconds"] > before[0]["seconds"]
   assert list((tmp_path / "tensorboard").iterdir())
+
+
+def test_the_settings_of_a_run_are_its_hyperparameters_in_tensorboard(tmp_path):
+  settings = {"seed": 0, "pretrain": {"batch_size": 8, "crop_area": (0.5, 1.0)}}
+  with contextlib.closing(writer.Writer(tmp_path, True, settings)) as log:
+    log.resume(0)
+    log.write(1, {"loss": 2.0})
+  (file,) = (tmp_path / "tensorboard").iterdir()
+  content = file.read_bytes()
+  assert b"pretrain.batch_size" in content and b"[0.5, 1.0]" in content
+
+
+def test_a_project_on_weights_and_biases_gets_every_row_and_goes_on_with_its_run(
+  tmp_path, monkeypatch
+):
+  sent, started = [], []
+  run = types.SimpleNamespace(
+    log=lambda values, step: sent.append((step, values)), finish=lambda: sent.append("end")
+  )
+  fake = types.SimpleNamespace(init=lambda **about: started.append(about) or run)
+  monkeypatch.setitem(sys.modules, "wandb", fake)
+  for step in (1, 2):
+    with contextlib.closing(writer.Writer(tmp_path, False, {"seed": 0}, "mine")) as log:
+      log.resume(step - 1)
+      log.write(step, {"loss": 1.0})
+  assert sent == [(1, {"loss": 1.0}), "end", (2, {"loss": 1.0}), "end"]
+  assert started[0] == started[1] and started[0]["project"] == "mine"
+  assert started[0]["config"] == {"seed": 0} and started[0]["resume"] == "allow"

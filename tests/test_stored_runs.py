@@ -69,11 +69,12 @@ def test_a_run_stores_what_it_will_read(job):
   assert names_stored(job, data) == set()
 
 
-def test_only_the_first_process_stores(job, monkeypatch):
+def test_a_process_that_is_not_the_first_stores_on_its_own_disk(job, monkeypatch, tmp_path):
   job, data = job
+  expected = names_stored(job, data)
   monkeypatch.setattr(hosts, "is_first", lambda: False)
-  assert names_stored(job, data) == set()
-  assert not (job.workdir / "stored_pictures").exists()
+  assert names_stored(job._replace(scratch=tmp_path / "disk"), data) == expected
+  assert {path.stem for path in (tmp_path / "disk" / "stored_pictures").iterdir()} == expected
 
 
 def test_imagenet_is_stored_and_made_anew_when_a_file_of_it_has_changed(

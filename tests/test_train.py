@@ -16,7 +16,7 @@ from salmu_jax import train
 from salmu_jax.data import pipeline
 from salmu_jax.errors import InputError
 from salmu_jax.runtime import sharding
-from salmu_jax.train import checkpoint, optimizers, writer
+from salmu_jax.train import PACE, checkpoint, optimizers, writer
 
 ONE = sharding.make_mesh(jax.devices()[:1])
 SCHEDULE = train.Schedule(total_steps=12, log_every=2, checkpoint_every=4)
@@ -80,7 +80,7 @@ def killed_at(number, step=STEP):
 
 def logged(folder):
   return [
-    {k: v for k, v in json.loads(line).items() if k != "seconds"}
+    {k: v for k, v in json.loads(line).items() if k not in ("seconds", *PACE)}
     for line in (folder / "metrics.jsonl").read_text().splitlines()
   ]
 
@@ -89,6 +89,17 @@ def logged(folder):
 def unbroken(tmp_path_factory):
   folder = tmp_path_factory.mktemp("unbroken")
   return folder, fit(folder)
+
+
+def test_rows_of_the_log_have_the_learning_rate_and_the_pace(tmp_path):
+  fit(tmp_path, schedule=SCHEDULE._replace(pairs=8, seconds_at_peak=1e-6))
+  rows = writer.read(tmp_path / "metrics.jsonl")
+  table = optimizers.rate_table(optimizer_settings(), SCHEDULE.total_steps, 13)
+  for row in rows:
+    assert row["learning_rate"] == table[row["step"] - 1]
+    assert row["pairs_per_second"] > 0
+    assert row["share_of_peak"] == pytest.approx(row["pairs_per_second"] / 8 * 1e-6)
+  assert rows[-1]["seconds"] > 0 and {"loss", "accuracy"} <= rows[0].keys()
 
 
 @pytest.mark.parametrize("deaths", [(3,), (5,), (8, 3), (12,), (6, 6)])

@@ -23,7 +23,7 @@ from salmu_jax.data import tokenizers
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import embeddings
 from salmu_jax.generate import captions, personas
-from salmu_jax.methods import MAKERS, base
+from salmu_jax.methods import base, maker
 from salmu_jax.methods.base import Method
 from salmu_jax.models import clip, flops, presets
 from salmu_jax.models.clip import CLIP, Sizes
@@ -145,7 +145,7 @@ def steps(config: ConfigDict, mesh: Mesh) -> dict[str, Step]:
     programs["pretrain, texts cut"] = programs["pretrain"]._replace(jitted=cut.jitted, grows=False)
   for name, run in config.unlearn.items():
     optimizer = optimizers.make_optimizer(run.optimizer, _STEPS)
-    method = base.build(MAKERS[run.method], optimizer, run.args.to_dict(), steps=_STEPS, seed=0)
+    method = base.build(maker(run.method), optimizer, run.args.to_dict(), steps=_STEPS, seed=0)
     program = train.unlearn_program(config, model, mesh, method, run.batch_size)
     unlearning = _unlearning(program, model, mesh, run.batch_size, method)
     programs[f"unlearn {name}"] = unlearning

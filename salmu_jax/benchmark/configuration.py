@@ -1,6 +1,7 @@
 """Checks a whole config before anything is computed: each section by the module that owns it."""
 
 import functools
+import importlib.util
 
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
@@ -35,6 +36,10 @@ def check(config: ConfigDict, mesh: Mesh) -> None:
   fields.check_positive(config, "config", "reader_threads")
   fields.check_not_negative(config, "config", "stored_pictures")
   compilations.check(config.compilation_cache)
+  if config.wandb_project and importlib.util.find_spec("wandb") is None:
+    raise InputError(
+      f"config.wandb_project = {config.wandb_project!r} needs the package wandb: pip install wandb."
+    )
   fields.check_share(config.diagnosis, "config.diagnosis", *config.diagnosis)
   fields.check_seed("config.seed", config.seed)
   if not config.release:

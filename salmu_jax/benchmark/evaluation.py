@@ -1,7 +1,6 @@
 """Evaluates every model with one evaluator and the same attacks, and writes its results."""
 
 import functools
-import pathlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,6 +16,7 @@ from salmu_jax.errors import InputError
 from salmu_jax.evaluate.evaluator import Evaluator
 from salmu_jax.results import lookup
 from salmu_jax.runtime import files, hosts, progress, times
+from salmu_jax.runtime.places import Place
 from salmu_jax.train import checkpoint
 
 
@@ -29,7 +29,7 @@ def make_evaluator(job: Job, data: Data) -> Evaluator:
     data.tokenizer,
     job.config.evaluate,
     job.mesh,
-    kept=job.workdir / "kept",
+    kept=job.scratch / "kept",
     zero_shot_set=data.zero_shot,
     threads=job.config.reader_threads,
   )
@@ -67,7 +67,9 @@ def store_fragile_set(data: Data, evaluator: Evaluator, compromised: dict[str, A
     split, mask = evaluator.derived()["retain_disjoint"]
     names = releases.columns(data.release, split)["file_name"]
     cosines = evaluator.similarities(compromised, split)
-    hosts.first_alone(lambda: releases.write_fragile(data.release, names[mask], cosines[mask]))
+    hosts.first_then_all(
+      lambda: releases.write_fragile(data.release, names[mask], cosines[mask], hosts.is_first())
+    )
 
 
 def is_evaluated(job: Job, data: Data, name: str) -> bool:
@@ -147,5 +149,5 @@ def _timed(attack, seconds):
   return timed
 
 
-def _result_path(job: Job, name: str) -> pathlib.Path:
+def _result_path(job: Job, name: str) -> Place:
   return job.workdir / "results" / f"{name}.json"

@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 from salmu_jax.interop import external_models
 from salmu_jax.models.clip import CLIP
 from salmu_jax.runtime import hosts
+from salmu_jax.runtime.places import Place
 
 
 class Job(NamedTuple):
@@ -16,18 +17,23 @@ class Job(NamedTuple):
 
   Attributes:
     config: the checked config, with just the runs that are to be done.
-    workdir: the folder that everything is written to.
+    workdir: the folder of results, models, checkpoints and logs; may be in a bucket.
+    scratch: the folder on the disk of what is read at random and can be made again: records,
+      decoded pictures, embeddings, copies of what lies in a bucket. See `places.scratch`.
     mesh: the devices.
     model: the CLIP module, its vocabulary that of the data.
     stop: ends training between two steps when SIGTERM comes; None where nothing does.
+    profile: the first and the last training step to trace; None for no trace.
   """
 
   config: ConfigDict
-  workdir: pathlib.Path
+  workdir: Place
+  scratch: pathlib.Path
   mesh: Mesh
   model: CLIP
   stop: hosts.Stop | None = None
+  profile: tuple[int, int] | None = None
 
-  def model_folder(self, name: str) -> pathlib.Path:
+  def model_folder(self, name: str) -> Place:
     """The folder of a model's checkpoints, metrics and weights."""
     return external_models.model_folder(self.config, self.workdir, name)

@@ -21,30 +21,41 @@ from salmu_jax.interop import external_models
 from salmu_jax.models import presets
 from salmu_jax.results import splits
 from salmu_jax.results.splits import ZERO_SHOT
-from salmu_jax.runtime import hosts, progress, times, workdir
+from salmu_jax.runtime import copies, hosts, places, progress, times, workdir
+from salmu_jax.runtime.places import Place
 
 _IMAGENET = "imagenet"  # names its store, which is not that of a release's zero-shot split
 
 
-def bring_weights(config: ConfigDict, folder: pathlib.Path) -> None:
+def bring_weights(config: ConfigDict, folder: Place, scratch: pathlib.Path) -> None:
   """Brings the models of `config.init` and `config.judge` into the workdir `folder`."""
-  for name in external_models.places(config):
-    hosts.first_then_all(functools.partial(external_models.bring, config, folder, name))
+  for name in external_models.sources(config):
+    hosts.first_then_all(functools.partial(external_models.bring, config, folder, scratch, name))
 
 
-def open_release(config: ConfigDict, folder: pathlib.Path) -> Release:
+def open_release(config: ConfigDict, folder: Place, scratch: pathlib.Path) -> Release:
   """The release that `config.release` names, or one generated in the workdir `folder`."""
-  return hosts.first_then_all(lambda: _open_or_generate(config, folder))
+  return hosts.first_then_all(lambda: _open_or_generate(config, folder, scratch))
 
 
-def open_imagenet(config: ConfigDict) -> ZeroShotSet | None:
+def open_imagenet(config: ConfigDict, scratch: pathlib.Path) -> ZeroShotSet | None:
   """The pictures of `config.imagenet`; None where it is empty."""
   if not config.imagenet:
     return None
-  return hosts.first_then_all(lambda: imagenet.open_source(config.imagenet))
+  imagenet.check_address(config.imagenet)
+  kind, _, folder = config.imagenet.partition(":")
+  place = folder and places.place(folder, "config.imagenet")
+
+  def opened() -> ZeroShotSet:
+    here = place and copies.on_disk(place, scratch, "the pictures of ImageNet")
+    return imagenet.open_source(f"{kind}:{here}")
+
+  return hosts.first_then_all(opened)
 
 
-def open_pairs(config: ConfigDict, release: Release) -> tuple[Sequence | None, str]:
+def open_pairs(
+  config: ConfigDict, release: Release, scratch: pathlib.Path
+) -> tuple[Sequence | None, str]:
   """The rows of `config.retain_pairs` and their digest; (None, "") where it is empty.
 
   Raises:
@@ -53,10 +64,13 @@ def open_pairs(config: ConfigDict, release: Release) -> tuple[Sequence | None, s
   if not config.retain_pairs:
     return None, ""
   preflight.check_pairs(config, release)
-  return records.open_pairs(config.retain_pairs)
+  folder = places.place(config.retain_pairs, "config.retain_pairs")
+  return hosts.first_then_all(
+    lambda: records.open_pairs(copies.on_disk(folder, scratch, "config.retain_pairs"))
+  )
 
 
-def make_tokenizer(config: ConfigDict, folder: pathlib.Path, release: Release) -> Tokenizer:
+def make_tokenizer(config: ConfigDict, folder: Place, release: Release) -> Tokenizer:
   """CLIP's own tokenizer, or a compact one where the preset leaves the vocabulary open.
 
   A compact vocabulary is that of the weights brought in, or the one of the training texts.
@@ -73,26 +87,26 @@ def make_tokenizer(config: ConfigDict, folder: pathlib.Path, release: Release) -
   return tokenizers.compact_tokenizer(sizes.context_length, [*texts, *release.generic.values()])
 
 
-def open_records(release: Release, folder: pathlib.Path) -> Mapping[str, Sequence]:
-  """The rows of a release by split, converted below the workdir `folder` once."""
-  return hosts.first_then_all(lambda: _build_records(release, folder))
+def open_records(release: Release, scratch: pathlib.Path) -> Mapping[str, Sequence]:
+  """The rows of a release by split, converted below `scratch` once."""
+  return hosts.first_then_all(lambda: _build_records(release, scratch))
 
 
 def store_pictures(job: Job, data: Data) -> Data:
   """The data with rows whose pictures are decoded already, if `config.stored_pictures` allows it.
 
-  The first process decodes and stores what is not there yet; see `pictures.stored`.
+  What is not there yet is decoded and stored; see `pictures.stored`.
   """
-  folder, wanted = job.workdir / "stored_pictures", _wanted(job, data)
+  folder, wanted = job.scratch / "stored_pictures", _wanted(job, data)
 
   def store() -> Mapping[str, Sequence]:
-    return pictures.stored(
-      folder,
-      wanted,
-      size=job.model.sizes.image_size,
-      most_bytes=job.config.stored_pictures * 2**30,
-      make=hosts.is_first(),
-    )
+    with copies.locked(job.scratch):
+      return pictures.stored(
+        folder,
+        wanted,
+        size=job.model.sizes.image_size,
+        most_bytes=job.config.stored_pictures * 2**30,
+      )
 
   began, before = time.monotonic(), _stores(folder)
   rows = hosts.first_then_all(store)
@@ -142,29 +156,35 @@ def _wanted(job: Job, data: Data) -> dict[str, Wanted]:
   return wanted
 
 
-def _open_or_generate(config: ConfigDict, folder: pathlib.Path) -> Release:
+def _open_or_generate(config: ConfigDict, folder: Place, scratch: pathlib.Path) -> Release:
   if config.release:
     release = releases.open_release(
-      config.release,
-      training=config.training_release,
-      known_hashes=folder / "release_hashes.json",
+      config.release, training=config.training_release, scratch=scratch
     )
     if not release.manifest:
       counts.print_counts(release, progress.console)
     return release
   path = folder / "release"
+
+  def generate(_: Place) -> dict:
+    if not places.is_remote(path):
+      return generator.generate(config.generate, config.seed, path)
+    facts = generator.generate(config.generate, config.seed, copies.place_of(path, scratch))
+    copies.publish(path, scratch, "the release")
+    return facts
+
   settings = {"seed": config.seed, **config.generate.to_dict()}
   del settings["workers"]
   workdir.run_stage(
     folder / "generate",
     "generate release",
     settings,
-    lambda _: generator.generate(config.generate, config.seed, path),
+    generate,
   )
-  return releases.open_release(path)
+  return releases.open_release(path, scratch=scratch)
 
 
-def _build_records(release: Release, folder: pathlib.Path) -> Mapping[str, Sequence]:
+def _build_records(release: Release, scratch: pathlib.Path) -> Mapping[str, Sequence]:
   began, written = time.monotonic(), False
   with progress.counting("building records", records.row_count(release)) as tick:
 
@@ -173,7 +193,8 @@ def _build_records(release: Release, folder: pathlib.Path) -> Mapping[str, Seque
       written = True
       tick()
 
-    rows = records.build(release, folder / "records", on_row)
+    with copies.locked(scratch):
+      rows = records.build(release, scratch / "records", on_row)
   if written:
     seconds = time.monotonic() - began
     progress.console.print(f"records: {progress.duration(seconds)}")

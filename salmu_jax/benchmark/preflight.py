@@ -29,7 +29,7 @@ def check(job: Job, release: Release, tokenizer: Tokenizer, digests: dict[str, s
   """
   config = job.config
   sharding.parameter_layout(clip.shapes(job.model), job.mesh, config.sharding)
-  for name in external_models.places(config):
+  for name in external_models.sources(config):
     external_models.check(config, job.workdir, name, tokenizer)
     stages.load_params(job, job.model_folder(name))
   for name in [name for name in stages.PRETRAINED if not config.init[name]]:

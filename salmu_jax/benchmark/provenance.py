@@ -6,7 +6,7 @@ from typing import Any
 from clu import parameter_overview
 from ml_collections import ConfigDict
 
-from salmu_jax import attacks
+from salmu_jax import attacks, train
 from salmu_jax.benchmark import stages
 from salmu_jax.benchmark.job import Job
 from salmu_jax.benchmark.stages import PRETRAINED
@@ -109,4 +109,5 @@ def _general_knowledge(data: Data) -> str:
 def _curve(path: pathlib.Path) -> list[dict[str, float]]:
   """The training metrics of a model; weights that were brought in have none."""
   rows = writer.read(path) if path.exists() else []
-  return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
+  left_out = ("seconds", *train.PACE)
+  return [{k: v for k, v in row.items() if k not in left_out} for row in rows]

@@ -1,7 +1,7 @@
 """The benchmark from nothing to a leaderboard, in time order; each stage skips what is done."""
 
+import contextlib
 import os
-import pathlib
 import time
 
 from jax.sharding import Mesh
@@ -15,37 +15,54 @@ from salmu_jax.data.dataset import Data
 from salmu_jax.models import presets
 from salmu_jax.report import leaderboard, leaderboard_terminal, writing
 from salmu_jax.results.reading import read_results
-from salmu_jax.runtime import compilations, files, hosts, progress, sharding, times
+from salmu_jax.runtime import compilations, files, hosts, owner, places, progress, sharding, times
+from salmu_jax.runtime.places import Place
+
+CONFIG = "config.json"  # of the last run in a workdir, every field
 
 
-def run(config: ConfigDict, folder: str | os.PathLike, stop: hosts.Stop | None = None) -> None:
+def run(
+  config: ConfigDict,
+  folder: str | os.PathLike,
+  stop: hosts.Stop | None = None,
+  profile: tuple[int, int] | None = None,
+) -> None:
   """Runs the benchmark that `config` describes.
 
   Args:
     config: a ConfigDict with the schema of salmu_jax/defaults.py.
-    folder: the workdir. Everything is written below it. A second run resumes where the first ended,
-      and does nothing where the first had finished. All processes of a run see the same folder.
+    folder: the workdir, on a disk or in a bucket. A second run resumes where the first ended, and
+      does nothing where the first had finished. All processes of a run see the same folder.
     stop: ends training between two steps when SIGTERM comes; or None.
+    profile: the first and the last training step that are traced, in every stage; or None.
 
   Raises:
     InputError: bad input, named, before anything is computed with it.
   """
   began = time.monotonic()
-  folder = pathlib.Path(folder).expanduser().absolute()
+  folder = places.place(folder, "--workdir")
   mesh = sharding.make_mesh()
   configuration.check(config, mesh)
   config = configuration.chosen(config)
   compilations.start(config.compilation_cache)
-  hosts.check_same("config or workdir", files.digest([str(folder), config.to_dict()]))
+  with owner.owning(folder) if hosts.is_first() else contextlib.nullcontext():
+    hosts.check_same("config or workdir", files.digest([str(folder), config.to_dict()]))
+    times.recorder.begin(folder)
+    job, data = prepare(config, folder, mesh, stop)
+    if _is_finished(job, data):
+      progress.console.print(f"Nothing to do: every stage in {folder} is done.")
+      _show_leaderboard(job)
+      return
+    if hosts.is_first():
+      files.write_json(folder / CONFIG, config.to_dict())
+    _make_models(job._replace(profile=profile), data)
+    hosts.first_alone(lambda: _report(job))
+  progress.console.print(f"Done in {progress.duration(time.monotonic() - began)}; see {folder}")
 
-  times.recorder.begin(folder)
-  job, data = prepare(config, folder, mesh, stop)
-  if _is_finished(job, data):
-    progress.console.print(f"Nothing to do: every stage in {folder} is done.")
-    _show_leaderboard(job)
-    return
 
-  # Models
+def _make_models(job: Job, data: Data) -> None:
+  """Pretrains, unlearns, evaluates and attacks all models of a job that are not there yet."""
+  config = job.config
   progress.console.print(summary.table(job, data))
   data = opening.store_pictures(job, data)
   evaluator = evaluation.make_evaluator(job, data)
@@ -55,7 +72,6 @@ def run(config: ConfigDict, folder: str | os.PathLike, stop: hosts.Stop | None =
   for name in stages.PRETRAINED:
     evaluation.evaluate(job, data, evaluator, name, params[name], attack)
 
-  # Unlearning
   for name in config.unlearn:
     unlearned = stages.unlearn(job, data, name, params["compromised"], evaluator.embed_pictures)
     evaluation.evaluate(job, data, evaluator, name, unlearned, attack)
@@ -63,13 +79,9 @@ def run(config: ConfigDict, folder: str | os.PathLike, stop: hosts.Stop | None =
     judged = stages.load_params(job, job.model_folder(config.judge.name))
     evaluation.evaluate(job, data, evaluator, config.judge.name, judged, attack)
 
-  # Report
-  hosts.first_alone(lambda: _report(job))
-  progress.console.print(f"Done in {progress.duration(time.monotonic() - began)}; see {folder}")
-
 
 def prepare(
-  config: ConfigDict, folder: pathlib.Path, mesh: Mesh, stop: hosts.Stop | None = None
+  config: ConfigDict, folder: Place, mesh: Mesh, stop: hosts.Stop | None = None
 ) -> tuple[Job, Data]:
   """The data stage: opens or makes the data, and checks that every later stage can be run on it.
 
@@ -83,20 +95,21 @@ def prepare(
     InputError: the data cannot be read, or do not suit the config.
   """
   # Weights first: they are less to download than the data, and more can be wrong with them.
-  opening.bring_weights(config, folder)
-  release = opening.open_release(config, folder)
-  classes = opening.open_imagenet(config)
-  pairs, pairs_digest = opening.open_pairs(config, release)
+  scratch = places.scratch(folder, config.scratch)
+  opening.bring_weights(config, folder, scratch)
+  release = opening.open_release(config, folder, scratch)
+  classes = opening.open_imagenet(config, scratch)
+  pairs, pairs_digest = opening.open_pairs(config, release, scratch)
   tokenizer = opening.make_tokenizer(config, folder, release)
   model = presets.make_model(config.model, tokenizer.vocab_size)
-  job = Job(config, folder, mesh, model, stop)
+  job = Job(config, folder, scratch, mesh, model, stop)
 
   pair_rows = {records.PAIRS_SPLIT: pairs} if pairs else {}
   counts = release.counts | {split: len(rows) for split, rows in pair_rows.items()}
   whole = release._replace(counts=counts)
   preflight.check(job, whole, tokenizer, dataset.digests(release, pairs_digest))
 
-  rows = opening.open_records(release, folder)
+  rows = opening.open_records(release, scratch)
   classes = classes or zero_shot.of_release(release, rows)
   return job, Data(whole, rows | pair_rows, tokenizer, classes, pairs_digest)
 

@@ -4,7 +4,6 @@ import contextlib
 import functools
 import importlib.metadata
 import itertools
-import pathlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,9 +21,11 @@ from salmu_jax.data.releases import Release
 from salmu_jax.data.tokenizers import Tokenizer
 from salmu_jax.errors import InputError
 from salmu_jax.interop import external_models
-from salmu_jax.methods import MAKERS, base, batches, runs
+from salmu_jax.methods import base, batches, maker, runs
 from salmu_jax.methods.base import Method, Surrogates
-from salmu_jax.runtime import files, hosts, progress, sharding, workdir
+from salmu_jax.models import flops
+from salmu_jax.runtime import files, hosts, progress, sharding, tracing, workdir
+from salmu_jax.runtime.places import Place
 from salmu_jax.train import checkpoint, optimizers, writer
 
 PRETRAINED = ("clean", "compromised")
@@ -42,7 +43,10 @@ def pretrain_schedule(job: Job, release: Release, name: str) -> train.Schedule:
   settings = job.config.pretrain
   rows = pipeline.row_count(release, name)
   total = max(1, round(settings.epochs * rows / settings.batch_size))
-  return train.Schedule(total, settings.log_every, settings.checkpoint_every)
+  size = settings.batch_size
+  operations = flops.training_step(job.model.sizes, size)
+  at_peak = operations / (flops.PEAKS.get(jax.devices()[0].device_kind, np.inf) * job.mesh.size)
+  return train.Schedule(total, settings.log_every, settings.checkpoint_every, size, at_peak)
 
 
 def budget_steps(run: ConfigDict, rows: int) -> int:
@@ -59,7 +63,7 @@ def unlearn_schedule(job: Job, release: Release, name: str) -> train.Schedule:
   """The schedule of an unlearning run."""
   run = job.config.unlearn[name]
   total = budget_steps(run, release.counts["forget"])
-  return train.Schedule(total, run.log_every, run.checkpoint_every)
+  return train.Schedule(total, run.log_every, run.checkpoint_every, 2 * run.batch_size)
 
 
 def pretrain_settings(job: Job, digests: dict[str, str]) -> dict[str, Any]:
@@ -116,7 +120,7 @@ def pretrain(job: Job, data: Data, name: str) -> dict[str, Any]:
     return load_params(job, folder)
   config, schedule = job.config, pretrain_schedule(job, data.release, name)
 
-  def work(folder: pathlib.Path) -> dict[str, Any]:
+  def work(folder: Place) -> dict[str, Any]:
     examples = pipeline.training_examples(
       pipeline.open_training(data.records, name, data.splits(name)),
       data.tokenizer,
@@ -140,7 +144,7 @@ def pretrain(job: Job, data: Data, name: str) -> dict[str, Any]:
   return load_params(job, folder)
 
 
-def load_params(job: Job, folder: pathlib.Path) -> dict[str, Any]:
+def load_params(job: Job, folder: Place) -> dict[str, Any]:
   """The weights of a finished model, laid out as `config.sharding` says."""
   return external_models.load_params(folder, job.model, job.mesh, job.config.sharding)
 
@@ -155,7 +159,7 @@ def make_method(job: Job, release: Release, name: str) -> Method:
   optimizer = optimizers.make_optimizer(run.optimizer, steps)
   args = run.args.to_dict()
   try:
-    return base.build(MAKERS[run.method], optimizer, args, steps=steps, seed=job.config.seed)
+    return base.build(maker(run.method), optimizer, args, steps=steps, seed=job.config.seed)
   except InputError as error:
     raise InputError(f"config.unlearn.{name}.args.{error}") from error
 
@@ -181,7 +185,7 @@ def unlearn(
   config, schedule = job.config, unlearn_schedule(job, data.release, name)
   run = config.unlearn[name]
 
-  def work(folder: pathlib.Path) -> dict[str, Any]:
+  def work(folder: Place) -> dict[str, Any]:
     method = make_method(job, data.release, name)
     rows = data
     if embed_pictures and not method.image_tower:
@@ -290,10 +294,16 @@ def _prepared(
   return train.prepared(state, method, gradients, job.mesh, layout)
 
 
+def _writer(job: Job, folder: Place) -> writer.Writer:
+  """The log of a training stage, whose folder has its settings."""
+  settings = files.read_json(folder / workdir.SETTINGS) if hosts.is_first() else {}
+  return writer.Writer(folder, job.config.tensorboard, settings, job.config.wandb_project)
+
+
 def _train(
   job: Job,
   tokenizer: Tokenizer,
-  folder: pathlib.Path,
+  folder: Place,
   label: str,
   step: Callable,
   state: train.TrainState,
@@ -306,9 +316,10 @@ def _train(
   between_steps = job.stop.between_steps() if job.stop else contextlib.nullcontext(lambda: False)
   with (
     between_steps as stop_asked,
-    contextlib.closing(writer.Writer(folder, job.config.tensorboard)) as log,
+    contextlib.closing(_writer(job, folder)) as log,
     checkpoint.Checkpoints(folder / "checkpoints") as checkpoints,
     progress.bar(label, schedule.total_steps) as update,
+    tracing.tracing(job.profile, folder) as trace,
   ):
     state = train.fit(
       step,
@@ -319,6 +330,7 @@ def _train(
       writer=log,
       progress=lambda done, row: update(done, "  ".join(f"{k} {v:.3g}" for k, v in row.items())),
       stop_asked=stop_asked,
+      trace=trace,
     )
   if hosts.is_first():
     tokenizers.save(tokenizer, folder / "tokenizer.json")

@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -22,8 +23,9 @@ from apache_beam.typehints.decorators import no_annotations
 from etils import epath
 from PIL import Image
 
-from salmu_jax.data import images, records
+from salmu_jax.data import beam_output, images, records
 from salmu_jax.errors import InputError
+from salmu_jax.runtime import places
 
 # Parts of a sample that hold its picture, its caption and its key, by preference.
 IMAGES = ("jpg", "jpeg", "png", "webp", "image")
@@ -92,7 +94,7 @@ def convert(
   Args:
     patterns: files or globs of .tar (webdataset, as img2dataset writes it) or .parquet, on any
       file system that Beam knows.
-    output: a folder without pairs.
+    output: a folder without pairs, on a disk or in a bucket.
     image_size: a larger picture's shorter side is shrunk to as many pixels; 0 shrinks nothing.
     max_skipped: the largest share of rows that may be unreadable.
     shard_mib: largest size of a file of records, MiB.
@@ -105,10 +107,11 @@ def convert(
     InputError: no file matches, two files have the same name, too many rows are unreadable (names
       the reasons), or `output` holds pairs already.
   """
-  output = epath.Path(output)
+  place = places.place(output, "--output")
   files = _matching(patterns)
-  if (output / records.PAIRS / records.VERSION / "dataset_info.json").exists():
-    raise InputError(f"{output} holds pairs already. Choose another --output, or delete it.")
+  if (place / records.PAIRS / records.VERSION / "dataset_info.json").exists():
+    raise InputError(f"{place} holds pairs already. Choose another --output, or delete it.")
+  output = beam_output.folder(place, options)
   builder = Pairs(data_dir=os.fspath(output), file_format="array_record")
   builder.source = files, image_size, os.fspath(output / records.COUNTS), max_skipped
   config = tfds.download.DownloadConfig(
@@ -116,18 +119,24 @@ def convert(
     max_shard_size=shard_mib * 2**20,
     min_shard_size=min(64, shard_mib) * 2**20,
   )
-  # TFDS wants a folder for downloads even without any.
+  _write(builder, output, config)
+  beam_output.send(place)
+  return json.loads((output / records.COUNTS).read_text())
+
+
+def _write(builder, output, config):
+  """Runs the pipeline."""
   (output / records.COUNTS).unlink(missing_ok=True)
+  # TFDS wants a folder for downloads even without any.
   downloads = output / "downloads"
   downloads.mkdir(parents=True, exist_ok=True)
   try:
     builder.download_and_prepare(download_dir=downloads, download_config=config)
   except Exception as error:
-    _check_skipped(output / records.COUNTS, max_skipped, error)
+    _check_skipped(output / records.COUNTS, builder.source[-1], error)
     raise
   finally:
-    downloads.rmtree()
-  return json.loads((output / records.COUNTS).read_text())
+    shutil.rmtree(downloads)
 
 
 def _matching(patterns):

@@ -138,7 +138,6 @@ def stored(
   *,
   size: int,
   most_bytes: float,
-  make: bool = True,
 ) -> dict[str, StoredRows]:
   """Opens the stores of splits, and makes those that are not there.
 
@@ -147,25 +146,19 @@ def stored(
     wanted: {name of a split: what to store}, the most important first.
     size: S, pixels.
     most_bytes: that all stores together may take on disk; splits beyond it get none.
-    make: whether to make and remove stores, as one process of a run does; others open what is
-      there.
 
   Returns:
     {name: rows} of the splits that have a store.
   """
   folder, rows, left = pathlib.Path(folder), {}, most_bytes
-  if make:
-    _remove_others(folder, wanted)
+  _remove_others(folder, wanted)
   for name, split in wanted.items() if most_bytes else ():
     path, about = folder / f"{name}.u8", _about(name, split, size)
-    store = _opened(path, about, left, say=make)
-    if store is None and make:
-      store = _made(path, about, split, left)
+    store = _opened(path, about, left) or _made(path, about, split, left)
     if store:
       rows[name] = StoredRows(split, store)
       left -= path.stat().st_size
-  if make:
-    _remove_others(folder, rows)
+  _remove_others(folder, rows)
   return rows
 
 
@@ -193,7 +186,7 @@ def _record_path(path):
   return path.with_suffix(".json")
 
 
-def _opened(path, about, most_bytes, say):
+def _opened(path, about, most_bytes):
   """The store, or None if it is absent or is not the one that is wanted."""
   if not _record_path(path).exists():
     return None
@@ -204,8 +197,7 @@ def _opened(path, about, most_bytes, say):
       return _Store(path, record)
   except (InputError, OSError) as error:
     reason = str(error)
-  if say:
-    _say(f"{path} is not used, and made anew: {reason}")
+  _say(f"{path} is not used, and made anew: {reason}")
   return None
 
 

@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 from salmu_jax.data import documents, hub, parquet_shards
 from salmu_jax.errors import InputError
 from salmu_jax.results import splits
-from salmu_jax.runtime import files
+from salmu_jax.runtime import copies, files, places
+from salmu_jax.runtime.places import Place
 
 IDENTITIES = "identities_metadata.json"
 CAPTIONS = "sensitive_set_captions_metadata.json"
@@ -31,6 +32,7 @@ FRAGILE = "fragile_set_ids.json"
 FRAGILE_SIMILARITIES = "fragile_set_all_similarities.json"
 ZERO_SHOT = "zero_shot.json"
 MANIFEST = "manifest.json"
+_HASHES = "release_hashes.json"  # of a release without a manifest, in a scratch folder
 
 
 class Release(NamedTuple):
@@ -38,7 +40,8 @@ class Release(NamedTuple):
 
   Attributes:
     name: what tables call it.
-    path: its directory.
+    path: its directory on the disk, the copy of one in a bucket.
+    home: where it was opened from.
     shards: split -> files in row order.
     counts: split -> rows.
     identities: id -> {"name", private fields}.
@@ -53,6 +56,7 @@ class Release(NamedTuple):
 
   name: str
   path: pathlib.Path
+  home: Place
   shards: Mapping[str, Sequence[pathlib.Path]]
   counts: Mapping[str, int]
   identities: Mapping[str, Mapping]
@@ -64,15 +68,15 @@ class Release(NamedTuple):
   digest: str
 
 
-def locate(address: str, field: str = "config.release") -> pathlib.Path:
-  """The directory of an address; downloads hub:OWNER/NAME@REVISION unless the cache has it.
+def locate(address: str, field: str = "config.release") -> Place:
+  """The place of an address; downloads hub:OWNER/NAME@REVISION unless the cache has it.
 
   Raises:
-    InputError: see `hub.fetch`; names `field`.
+    InputError: see `hub.fetch` and `places.place`; names `field`.
   """
   if hub.is_address(address):
     return hub.fetch(address, "dataset", field)
-  return pathlib.Path(address).expanduser()
+  return places.place(address, field)
 
 
 def open_release(
@@ -80,26 +84,29 @@ def open_release(
   required: Sequence[str] | None = None,
   *,
   training: str = "",
-  known_hashes: pathlib.Path | None = None,
+  scratch: pathlib.Path | None = None,
 ) -> Release:
   """Opens and validates a release, without reading images.
 
   Args:
-    address: the directory, or hub:OWNER/NAME@REVISION.
+    address: the directory, on a disk or in a bucket, or hub:OWNER/NAME@REVISION.
     required: the splits that must be present, `splits.judged()` if None; others are optional.
     training: address of a second directory with more splits, such as the published training
       data, or "".
-    known_hashes: caches the hashes of a release without a manifest, see `parquet_shards.hashes`.
+    scratch: a folder for the copy of a release in a bucket, and for the hashes of one without a
+      manifest, see `parquet_shards.hashes`; None to copy into the user's cache directory, and to
+      hash every time.
 
   Raises:
     InputError: names the file or the row that is missing, truncated, doubled or unknown.
   """
   address = str(address)
-  path = locate(address)
-  shards = parquet_shards.find(path)
-  folders = [path]
+  homes = [locate(address)]
   if training:
-    folders.append(locate(training, "config.training_release"))
+    homes.append(locate(training, "config.training_release"))
+  folders = [copies.on_disk(home, scratch or places.cache(), "the release") for home in homes]
+  path, shards = folders[0], parquet_shards.find(folders[0])
+  if training:
     shards = _joined(path, shards, folders[1], parquet_shards.find(folders[1]))
   _check_shards(path, shards, splits.judged() if required is None else required)
   counts = {split: sum(map(parquet_shards.row_count, shards[split])) for split in shards}
@@ -107,6 +114,7 @@ def open_release(
   release = Release(
     name=_name(address, path, manifests[0]),
     path=path,
+    home=homes[0],
     shards=shards,
     counts=counts,
     identities=documents.read_table(path / IDENTITIES, dict),
@@ -114,12 +122,8 @@ def open_release(
     generic=documents.read_table(path / GENERIC, str),
     zero_shot=documents.read_zero_shot(path / ZERO_SHOT) if "zero_shot" in shards else None,
     manifest=manifests[0],
-    hashes={
-      folder / name: digest
-      for folder, manifest in zip(folders, manifests, strict=True)
-      for name, digest in manifest.get("files", {}).items()
-    },
-    digest=_digest(folders, manifests, known_hashes),
+    hashes=_hashes(folders, manifests),
+    digest=_digest(folders, manifests, scratch and scratch / _HASHES),
   )
   _check_content(release)
   return release
@@ -214,7 +218,11 @@ def read_fragile(release: Release, known: Iterable[str] | None = None) -> list[s
 
 
 def write_fragile(
-  release: Release, file_names: Sequence[str], similarities: Sequence[float], share: float = 0.1
+  release: Release,
+  file_names: Sequence[str],
+  similarities: Sequence[float],
+  at_home: bool = True,
+  share: float = 0.1,
 ) -> list[str]:
   """Stores the fragile set: the lowest `share` of retain_disjoint by similarity under Compromised.
 
@@ -222,6 +230,7 @@ def write_fragile(
     release: an opened release.
     file_names: (N,) str, the rows of retain_disjoint.
     similarities: (N,) float, their cosines.
+    at_home: whether to write to a release in a bucket too, as one process of a run does.
     share: of the rows, in (0, 1].
 
   Returns:
@@ -231,8 +240,10 @@ def write_fragile(
   order = sorted(range(len(file_names)), key=lambda i: (values[i], file_names[i]))
   chosen = sorted(file_names[i] for i in order[: max(1, round(share * len(order)))])
   table = {file_names[i]: float(values[i]) for i in sorted(order, key=lambda i: file_names[i])}
-  files.write_json(release.path / FRAGILE_SIMILARITIES, table)
-  files.write_json(release.path / FRAGILE, chosen)
+  remote = places.is_remote(release.home) and at_home
+  for folder in (release.home, release.path) if remote else (release.path,):
+    files.write_json(folder / FRAGILE_SIMILARITIES, table)
+    files.write_json(folder / FRAGILE, chosen)
   return chosen
 
 
@@ -255,7 +266,16 @@ def _name(address, path, manifest):
   return manifest.get("generator") or path.name
 
 
-def _digest(folders, manifests, known_hashes):
+def _hashes(folders, manifests):
+  """{file: the SHA-256 that a manifest has of it}."""
+  return {
+    folder / name: digest
+    for folder, manifest in zip(folders, manifests, strict=True)
+    for name, digest in manifest.get("files", {}).items()
+  }
+
+
+def _digest(folders, manifests, known):
   """Identifies the content: the hash of the manifest for one folder that has one."""
   parts = []
   for folder, manifest in zip(folders, manifests, strict=True):
@@ -265,7 +285,7 @@ def _digest(folders, manifests, known_hashes):
     paths = [file for shards in parquet_shards.find(folder).values() for file in shards]
     texts = [folder / name for name in (IDENTITIES, CAPTIONS, GENERIC, ZERO_SHOT)]
     paths += [file for file in texts if file.exists()]
-    hashes = parquet_shards.hashes(paths, known_hashes)
+    hashes = parquet_shards.hashes(paths, known)
     parts.append(files.digest({str(f.relative_to(folder)): digest for f, digest in hashes.items()}))
   return parts[0] if len(parts) == 1 else files.digest(parts)
 

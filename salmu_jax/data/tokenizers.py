@@ -24,7 +24,7 @@ import numpy as np
 import regex
 
 from salmu_jax.errors import InputError
-from salmu_jax.runtime import files
+from salmu_jax.runtime import files, places
 
 _VOCABULARY_FILE = pathlib.Path(__file__).with_name("bpe_simple_vocab_16e6.txt.gz")
 _MERGES = 49152 - 256 - 2  # The file lists more; CLIP uses the first 48,894.
@@ -248,7 +248,7 @@ def load(path: str | os.PathLike) -> Tokenizer:
     InputError: the file holds no tokenizer.
   """
   try:
-    record = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    record = json.loads(places.place(path).read_text(encoding="utf-8"))
   except ValueError as error:
     raise InputError(f"The tokenizer file {path} is not JSON: {error}.") from error
   if not isinstance(record, dict) or set(record) != {"context_length", "kept"}:

@@ -1,7 +1,6 @@
 """python -m salmu_jax.generate --config=FILE --output=DIR makes a release with Apache Beam."""
 
 import importlib.util
-import pathlib
 import sys
 from collections.abc import Sequence
 
@@ -25,8 +24,8 @@ def main(argv: Sequence[str]) -> None:
     raise InputError("Apache Beam is not installed: pip install -r requirements-beam.txt.")
   from salmu_jax.generate import beam
 
-  output = pathlib.Path(OUTPUT.value).expanduser()
-  counts = beam.generate(CONFIG.value.generate, CONFIG.value.seed, output, BEAM.value)["counts"]
+  output, config = OUTPUT.value, CONFIG.value
+  counts = beam.generate(config.generate, config.seed, output, BEAM.value)["counts"]
   print(f"{output}: " + ", ".join(f"{split} {rows:,}" for split, rows in sorted(counts.items())))
 
 

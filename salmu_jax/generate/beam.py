@@ -14,7 +14,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.typehints.decorators import no_annotations
 from ml_collections import ConfigDict
 
+from salmu_jax.data import beam_output
 from salmu_jax.generate import generator
+from salmu_jax.runtime import places
 
 
 def generate(
@@ -25,7 +27,7 @@ def generate(
   Args:
     settings: `config.generate`.
     seed: of everything drawn.
-    path: the directory to make.
+    path: the directory to make, on a disk or in a bucket.
     options: for Beam, such as "--runner=FlinkRunner".
 
   Returns:
@@ -34,7 +36,8 @@ def generate(
   Raises:
     InputError: see `generator.generate`.
   """
-  path = pathlib.Path(path).absolute()
+  place = places.place(path, "--output")
+  path = beam_output.folder(place, options)
   settings_json = json.dumps(settings.to_dict(), sort_keys=True)
 
   def render_shards(folder):
@@ -48,7 +51,9 @@ def generate(
       shards = pipeline | beam.Create(missing) | beam.Reshuffle()
       _ = shards | beam.Map(render_shard, settings_json, seed)
 
-  return generator.generate(settings, seed, path, render_shards)
+  facts = generator.generate(settings, seed, path, render_shards)
+  beam_output.send(place)
+  return facts
 
 
 @no_annotations  # Beam would choose its coders by our type hints.

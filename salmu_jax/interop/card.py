@@ -1,7 +1,6 @@
 """The model card of an exported model: what it is, its training, its metrics, how to load it."""
 
 import os
-import pathlib
 
 from salmu_jax.data.tokenizers import Tokenizer
 from salmu_jax.models.clip import Sizes
@@ -9,7 +8,7 @@ from salmu_jax.report.markdown import escape, table
 from salmu_jax.results import published
 from salmu_jax.results.lookup import flatten
 from salmu_jax.results.metrics_table import METRICS
-from salmu_jax.runtime import files, workdir
+from salmu_jax.runtime import files, places, workdir
 
 _LOAD = {
   "openclip": (
@@ -34,7 +33,7 @@ def markdown(folder: str | os.PathLike, sizes: Sizes, layout: str, tokenizer: To
     layout: "openclip" or "huggingface".
     tokenizer: of the model.
   """
-  folder = pathlib.Path(folder).absolute()
+  folder = places.place(folder)
   settings = files.read_json(folder / workdir.SETTINGS)
   facts = files.read_json(folder / workdir.DONE)
   path = folder.parent.parent / "results" / f"{folder.name}.json"

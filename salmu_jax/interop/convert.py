@@ -25,7 +25,8 @@ from salmu_jax.errors import InputError
 from salmu_jax.interop import card, modelconfig, statedict, weights
 from salmu_jax.models import clip, leaves
 from salmu_jax.models.presets import PRESETS
-from salmu_jax.runtime import files, workdir
+from salmu_jax.runtime import copies, files, places, workdir
+from salmu_jax.runtime.places import Place
 from salmu_jax.train import checkpoint
 
 TOKENIZER = "salmu_jax_tokenizer.json"
@@ -33,42 +34,52 @@ _FINISHED = "finished model folder of this project (it has done.json and params/
 
 
 def import_model(
-  place: str | os.PathLike, preset: str, folder: str | os.PathLike, field: str
+  source: str | os.PathLike,
+  preset: str,
+  folder: str | os.PathLike,
+  field: str,
+  scratch: pathlib.Path | None = None,
 ) -> None:
   """Converts foreign weights to a finished model folder, unless the folder has them already.
 
   The folder appears complete or not at all. An existing folder is never changed.
 
   Args:
-    place: a file, a folder, or an address on the hub.
+    source: a file or a folder, on a disk or in a bucket, or an address on the hub.
     preset: a key of PRESETS.
     folder: the model folder to make.
     field: what an error names, as "config.init.clean".
+    scratch: for a copy of weights in a bucket; None for the user's cache directory.
 
   Raises:
     InputError: the weights are missing, damaged or of another architecture, or cannot be
       downloaded; or `folder` exists with other content.
   """
-  folder, place = pathlib.Path(folder).absolute(), str(place)
+  folder, source = places.place(folder), os.fspath(source)
   done = files.read_json(folder / workdir.DONE) if is_finished(folder) else None
   _check_vacant(folder, done)
-  remote = hub.is_address(place)
-  if remote:
-    address = hub.parse(place, field)
-    place = f"{hub.PREFIX}{address.repo}@{address.revision}"
+  pinned = hub.is_address(source)
+  if pinned:
+    address = hub.parse(source, field)
+    source = f"{hub.PREFIX}{address.repo}@{address.revision}"
   else:
-    place = str(pathlib.Path(place).expanduser().absolute())
-  if (
-    done and done["weights"].get("source") == place and (remote or not pathlib.Path(place).exists())
-  ):
+    source = os.fspath(places.place(source, field))
+  same = done and done["weights"].get("source") == source
+  if same and (pinned or not places.place(source).exists()):
     # A commit fixes the content, and a source that was deleted after the import is not needed.
     imported = files.read_json(folder / workdir.SETTINGS)["imported"]
     file = None
   else:
-    file = weights_file(hub.fetch(place, "model", field) if remote else place, field)
+    kept_in = scratch or places.cache()
+    here = (
+      hub.fetch(source, "model", field)
+      if pinned
+      else copies.on_disk(places.place(source), kept_in, f"the weights of {field}")
+    )
+    file = weights_file(here, field)
     imported = {"sha256": files.sha256(file)}
   settings = {"imported": imported, "model": {"preset": preset, "scan": False}, "seed": None}
-  about = {"source": place, **imported}
+  about = {"source": source, **imported}
   work = lambda target: _convert_weights(file, PRESETS[preset], target, about, field)
   with contextlib.nullcontext(folder) if done else files.replacing_folder(folder) as target:
     workdir.run_stage(target, f"bring in {folder.name}", settings, work)
@@ -76,8 +87,8 @@ def import_model(
 
 def _check_vacant(folder, done):
   """Raises InputError unless `folder` is an imported model, an empty folder, or absent."""
-  if done and "weights" in done:
-    return
+  if (done and "weights" in done) or (not done and places.is_remote(folder)):
+    return  # in a bucket, what an interrupted upload left
   if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
     raise InputError(
       f"{folder} is there already and is neither an imported model nor an empty folder. Nothing in "
@@ -131,7 +142,7 @@ def _convert_weights(file, sizes, folder, about, field):
 
 def export_model(
   folder: str | os.PathLike, target: str | os.PathLike, layout: str = "openclip"
-) -> pathlib.Path:
+) -> Place:
   """Writes a finished model as a folder that OpenCLIP or Hugging Face loads, with a model card.
 
   A compacted vocabulary is expanded to CLIP's: kept ids get their embeddings, the others zeros.
@@ -149,7 +160,7 @@ def export_model(
   Raises:
     InputError: `folder` is no finished model, or `target` exists and is not empty.
   """
-  folder, target = pathlib.Path(folder), pathlib.Path(target).absolute()
+  folder, target = places.place(folder, "SRC"), places.place(target, "DST")
   if not is_finished(folder):
     raise InputError(f"{folder} is no {_FINISHED}. Name one such as WORKDIR/models/vlunlearn.")
   if target.exists() and (not target.is_dir() or any(target.iterdir())):
@@ -190,7 +201,7 @@ def weights_file(source: str | os.PathLike, field: str) -> pathlib.Path:
 
 def is_finished(folder: str | os.PathLike) -> bool:
   """Whether a path is a finished model folder of this project."""
-  folder = pathlib.Path(folder)
+  folder = places.place(folder)
   return (folder / workdir.DONE).exists() and (folder / "params").is_dir()
 
 
@@ -247,7 +258,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     if not hub.is_address(args.src) and is_finished(args.src):
       file = export_model(args.src, args.dst, args.layout)
-      size = file.stat().st_size / 2**20
+      size = places.size(file) / 2**20
       print(f"{file.parent}: {args.layout} weights of {size:,.1f} MiB, config and model card")
     else:
       preset = args.preset or _preset_of(args.src)
@@ -263,7 +274,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _preset_of(place):
   """The preset that the config beside foreign weights describes."""
-  source = hub.fetch(place, "model", "SRC") if hub.is_address(place) else pathlib.Path(place)
+  source = (
+    hub.fetch(place, "model", "SRC")
+    if hub.is_address(place)
+    else copies.on_disk(places.place(place, "SRC"), places.cache(), "the weights")
+  )
   folder = weights_file(source, "SRC").parent
   for name, sizes in PRESETS.items():
     if modelconfig.describes(folder, sizes):

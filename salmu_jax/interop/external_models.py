@@ -18,14 +18,15 @@ from salmu_jax.errors import InputError
 from salmu_jax.interop import convert
 from salmu_jax.models import clip
 from salmu_jax.models.clip import CLIP
-from salmu_jax.runtime import files, sharding, workdir
+from salmu_jax.runtime import files, places, sharding, workdir
+from salmu_jax.runtime.places import Place
 from salmu_jax.train import checkpoint
 
 
-def places(config: ConfigDict) -> dict[str, str]:
+def sources(config: ConfigDict) -> dict[str, str]:
   """{model: where its weights are} of the models that are not trained here."""
   weights = {**config.init, config.judge.name: config.judge.weights}
-  return {name: place for name, place in weights.items() if place}
+  return {name: source for name, source in weights.items() if source}
 
 
 def field(config: ConfigDict, name: str) -> str:
@@ -33,7 +34,7 @@ def field(config: ConfigDict, name: str) -> str:
   return f"config.init.{name}" if name in config.init else "config.judge.weights"
 
 
-def model_folder(config: ConfigDict, folder: pathlib.Path, name: str) -> pathlib.Path:
+def model_folder(config: ConfigDict, folder: Place, name: str) -> Place:
   """The folder of a model: of a finished model elsewhere, or the model's own in this workdir.
 
   Args:
@@ -41,39 +42,41 @@ def model_folder(config: ConfigDict, folder: pathlib.Path, name: str) -> pathlib
     folder: the workdir.
     name: of the model.
   """
-  place = places(config).get(name, "")
-  return pathlib.Path(place).expanduser() if _is_finished(place) else folder / "models" / name
+  source = sources(config).get(name, "")
+  finished = _is_finished(source, field(config, name))
+  return places.place(source) if finished else folder / "models" / name
 
 
-def bring(config: ConfigDict, folder: pathlib.Path, name: str) -> None:
+def bring(config: ConfigDict, folder: Place, scratch: pathlib.Path, name: str) -> None:
   """Converts the weights of a model into its folder in the workdir, unless they are converted.
 
   A finished model folder elsewhere stays where it is.
 
   Args:
     config, folder: as for `model_folder`.
-    name: of a model of `places`.
+    scratch: for a copy of weights in a bucket.
+    name: of a model of `sources`.
 
   Raises:
     InputError: the weights are missing, unreadable, or of another architecture than
       config.model.preset.
   """
-  place = places(config)[name]
-  if not _is_finished(place):
+  source, where = sources(config)[name], field(config, name)
+  if not _is_finished(source, where):
     target = model_folder(config, folder, name)
-    convert.import_model(place, config.model.preset, target, field(config, name))
+    convert.import_model(source, config.model.preset, target, where, scratch)
 
 
-def check(config: ConfigDict, folder: pathlib.Path, name: str, tokenizer: Tokenizer) -> None:
+def check(config: ConfigDict, folder: Place, name: str, tokenizer: Tokenizer) -> None:
   """Raises InputError for a model with another preset or another vocabulary than the job has.
 
   Args:
     config, folder: as for `model_folder`.
-    name: of a model of `places`, which was brought.
+    name: of a model of `sources`, which was brought.
     tokenizer: of the job.
   """
   settings = files.read_json(model_folder(config, folder, name) / workdir.SETTINGS)
-  where = f"{field(config, name)} = {places(config)[name]!r}"
+  where = f"{field(config, name)} = {sources(config)[name]!r}"
   if settings["model"]["preset"] != config.model.preset:
     raise InputError(
       f"{where} is a model of the preset {settings['model']['preset']!r}, and config.model.preset "
@@ -101,7 +104,7 @@ def check_judged(config: ConfigDict) -> None:
     workdir.check_model_name("config.judge.name", name)
 
 
-def digest(folder: pathlib.Path) -> str:
+def digest(folder: Place) -> str:
   """Names a finished model: by its weights if they were converted, else by its settings."""
   settings = files.read_json(folder / workdir.SETTINGS)
   if "imported" in settings:
@@ -127,7 +130,7 @@ def load_params(
   Raises:
     InputError: the weights are of another architecture; the differences are listed.
   """
-  folder = pathlib.Path(folder)
+  folder = places.place(folder)
   scanned = files.read_json(folder / workdir.SETTINGS)["model"]["scan"]
   shapes = clip.shapes(model.clone(scan=scanned))
   placed = lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
@@ -140,8 +143,8 @@ def load_params(
   return jax.jit(change, out_shardings=layout)(params)
 
 
-def _is_finished(place: str) -> bool:
-  """Whether a place is the folder of a finished model of this project."""
-  if not place or hub.is_address(place):
+def _is_finished(source: str, where: str) -> bool:
+  """Whether a source is the folder of a finished model of this project."""
+  if not source or hub.is_address(source):
     return False
-  return (pathlib.Path(place).expanduser() / workdir.DONE).exists()
+  return (places.place(source, where) / workdir.DONE).exists()

@@ -1,5 +1,10 @@
 """Unlearning methods by name: each is `make(optimizer, **args) -> Method` in a file of its own."""
 
+import importlib
+from collections.abc import Callable
+
+from salmu_jax import fields
+from salmu_jax.errors import InputError
 from salmu_jax.methods import (
   anchored,
   bounded_ascent,
@@ -30,6 +35,7 @@ from salmu_jax.methods import (
   task_vector,
   vlunlearn,
 )
+from salmu_jax.methods.base import Method
 
 METHODS = {
   "anchored": anchored.make,
@@ -60,5 +66,29 @@ METHODS = {
   "task_vector": task_vector.make,
   "vlunlearn": vlunlearn.make,
 }
-# What `method` of a run may be: a named method, or any loss with any chain.
+# What `method` of a run may be: a named method, or any loss with any chain; or see `maker`.
 MAKERS = {**METHODS, "compose": compose.make}
+
+
+def maker(name: str, where: str = "method") -> Callable[..., Method]:
+  """The `make` of a method.
+
+  Args:
+    name: a key of MAKERS, or MODULE:FUNCTION of a module that Python can import.
+    where: the field that an error names.
+
+  Raises:
+    InputError: there is none.
+  """
+  module, colon, function = name.partition(":")
+  if not colon:
+    fields.check_name(where, name, MAKERS)
+    return MAKERS[name]
+  try:
+    made = getattr(importlib.import_module(module), function)
+  except (ImportError, AttributeError, ValueError) as error:
+    raise InputError(
+      f"{where} = {name!r} cannot be imported ({error}). It has to be MODULE:FUNCTION of a module "
+      f"in the working directory or on PYTHONPATH, or one of {', '.join(MAKERS)}."
+    ) from error
+  return made

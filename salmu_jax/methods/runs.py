@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from salmu_jax import fields
 from salmu_jax.errors import InputError
-from salmu_jax.methods import MAKERS, base, compose, parts
+from salmu_jax.methods import MAKERS, base, compose, maker, parts
 from salmu_jax.runtime import files, workdir
 from salmu_jax.train import settings as train_settings
 
@@ -162,12 +162,12 @@ def _check_fields(
   workdir.check_model_name(where, name)
   plain = {field: value for field, value in run.items() if field != "args"}
   fields.check_same(plain, schema, where, optional=("args",))
-  fields.check_name(f"{where}.method", run.method, MAKERS)
+  make = maker(run.method, f"{where}.method")
   fields.check_name(f"{where}.tuning", run.tuning, TUNINGS)
   if not isinstance(run.get("args"), ConfigDict):
     raise InputError(f"{where}.args must be a dict of the method's arguments; it may be empty.")
   for argument in run.args:
-    fields.check_name(f"{where}.args", argument, base.arguments(MAKERS[run.method]))
+    fields.check_name(f"{where}.args", argument, base.arguments(make))
   fields.check_positive(run, where, "budget", "log_every", "checkpoint_every")
   check_batch(f"{where.removeprefix('config.')}.batch_size", run.batch_size)
   if run.batch_size < 2:
@@ -180,7 +180,7 @@ def _check_fields(
 
 def _check_makeable(where: str, run: ConfigDict) -> None:
   """Makes the method for a run of any length, so that its own checks come first."""
-  make = MAKERS[run.method]
+  make = maker(run.method)
   for parameter in inspect.signature(make).parameters.values():
     required = parameter.default is parameter.empty and parameter.name in base.arguments(make)
     if required and parameter.name not in run.args:

@@ -6,7 +6,7 @@ experiment put together.
 """
 
 import argparse
-import pathlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -17,11 +17,14 @@ from salmu_jax.report import submit
 from salmu_jax.results.collecting import collect, results_folder
 from salmu_jax.results.diagnosis import THRESHOLDS
 from salmu_jax.results.shares import SIDES
+from salmu_jax.runtime import places
 
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the report, or a submission; returns the exit code."""
   argv = sys.argv[1:] if argv is None else argv
+  # A notebook sets it for itself, and a cell that starts this passes it on; nothing is shown here.
+  os.environ.pop("MPLBACKEND", None)
   if argv[:1] == ["submit"]:
     return submit.main(argv[1:])
   parser = argparse.ArgumentParser(
@@ -39,24 +42,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     about = f"a model with less {labels} is {sides[0].failure}; default {value}"
     parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=value, help=about)
   args = parser.parse_args(argv)
-  thresholds = {name: getattr(args, name) for name in THRESHOLDS}
-  console = Console(width=None if sys.stdout.isatty() else 120)
-  one = pathlib.Path(args.folders[0]) if len(args.folders) == 1 else None
-  if not args.out and not (one and results_folder(one) != one):
-    parser.error("--out=DIR is needed: it says where the report goes")
-  # Imported late: a submission draws nothing.
-  from salmu_jax.report import writing
-
   try:
-    if one and _compare(one):
-      paths = writing.report_folder(results_folder(one), args.out or one, console, thresholds)
-    else:
-      paths = writing.report_folders(args.folders, args.out or one, console, thresholds)
+    paths = _report(args, parser)
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)
     return 1
+  except OSError as error:  # of a disk or a bucket that is closed to reading
+    reason = places.reason(error)
+    print(f"error: {', '.join(args.folders)} cannot be read ({reason}).", file=sys.stderr)
+    return 1
   print("\n".join(map(str, paths)))
   return 0
+
+
+def _report(args, parser):
+  """Makes the report that the arguments ask for; returns its paths."""
+  thresholds = {name: getattr(args, name) for name in THRESHOLDS}
+  console = Console(width=None if sys.stdout.isatty() else 120)
+  folders = [places.place(folder, "DIR") for folder in args.folders]
+  one = folders[0] if len(folders) == 1 else None
+  if not args.out and not (one and results_folder(one) != one):
+    parser.error("--out=DIR is needed: it says where the report goes")
+  out = places.place(args.out, "--out") if args.out else one
+  # Imported late: a submission draws nothing.
+  from salmu_jax.report import writing
+
+  if one and _compare(one):
+    return writing.report_folder(results_folder(one), out, console, thresholds)
+  return writing.report_folders(folders, out, console, thresholds)
 
 
 def _compare(folder):

@@ -1,7 +1,6 @@
 """Figures by matplotlib's object API, without global state: the same results, the same bytes."""
 
 import functools
-import pathlib
 from collections.abc import Callable
 
 import matplotlib
@@ -11,6 +10,7 @@ from matplotlib.figure import Figure
 
 from salmu_jax.report.look import GRID, INK, SOFT
 from salmu_jax.runtime import files
+from salmu_jax.runtime.places import Place
 
 DPI = 150
 WIDTH = 10.0  # inches
@@ -37,7 +37,7 @@ STYLE = {
 }
 
 
-def save(make: Callable[[], Figure], path: pathlib.Path) -> pathlib.Path:
+def save(make: Callable[[], Figure], path: Place) -> Place:
   """Writes the figure that `make` makes, in the style of all plots; returns the path."""
   with matplotlib.rc_context():
     matplotlib.rcdefaults()

@@ -2,7 +2,7 @@
 
 import csv
 import io
-import pathlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 
 from salmu_jax.report import markdown as md
@@ -19,7 +19,8 @@ from salmu_jax.results.shares import (
   ranked,
   side_shares,
 )
-from salmu_jax.runtime import files
+from salmu_jax.runtime import files, places
+from salmu_jax.runtime.places import Place
 
 ABOUT = ("model", "role", "method", "budget", "seed", "steps", "wall_seconds", "device", "reads")
 MISSING = "missing"
@@ -112,10 +113,10 @@ def columns(rows: Sequence[Mapping], *, released: bool) -> dict[str, Metric]:
 
 def write(
   rows: Sequence[Mapping],
-  out_dir: str | pathlib.Path,
+  out_dir: str | os.PathLike,
   results: Sequence[Mapping],
   thresholds: Mapping[str, float] = diagnosis.THRESHOLDS,
-) -> list[pathlib.Path]:
+) -> list[Place]:
   """Writes leaderboard.md, leaderboard.csv and leaderboard.json; same results, same bytes.
 
   What is published stands in leaderboard.md alone, under a heading of its own.
@@ -128,7 +129,7 @@ def write(
   Returns:
     The three paths.
   """
-  out_dir = pathlib.Path(out_dir)
+  out_dir = places.place(out_dir)
   paths = [out_dir / name for name in FILES]
   published = f"## {published_table.TITLE}\n\n{published_table.published_markdown()}"
   files.write_text(paths[0], f"{markdown(rows, results, thresholds)}\n{published}")

@@ -5,7 +5,7 @@ same bytes.
 """
 
 import math
-import pathlib
+import os
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -20,6 +20,8 @@ from salmu_jax.report.forgetting_plot import forgetting
 from salmu_jax.report.look import CLEAN, COMPROMISED, INK, PALETTE, SOFT
 from salmu_jax.results.diagnosis import THRESHOLDS
 from salmu_jax.results.metrics_table import plotted
+from salmu_jax.runtime import places
+from salmu_jax.runtime.places import Place
 
 FILES = ("forgetting.png", "forgetting_retrieval.png", "similarity.png", "training.png")
 LOOKS = (  # Clean, Compromised, a method
@@ -32,9 +34,9 @@ LOOKS = (  # Clean, Compromised, a method
 def draw(
   results: Sequence[Mapping],
   rows: Sequence[Mapping],
-  out_dir: str | pathlib.Path,
+  out_dir: str | os.PathLike,
   thresholds: Mapping[str, float] = THRESHOLDS,
-) -> list[pathlib.Path]:
+) -> list[Place]:
   """Writes FILES.
 
   Args:
@@ -55,7 +57,7 @@ def draw(
     lambda: training(results),
   )
   return [
-    save(make, pathlib.Path(out_dir) / name) for name, make in zip(FILES, makers, strict=True)
+    save(make, places.place(out_dir) / name) for name, make in zip(FILES, makers, strict=True)
   ]
 
 

@@ -14,7 +14,8 @@ from salmu_jax.report import leaderboard
 from salmu_jax.results import diagnosis, row_checks, schema, strict
 from salmu_jax.results.lookup import flatten
 from salmu_jax.results.reading import read_results
-from salmu_jax.runtime import files
+from salmu_jax.runtime import files, places
+from salmu_jax.runtime.places import Place
 
 _SHOWN = 5  # of problems that a list has in many places
 
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   return 0
 
 
-def submit(path: str | pathlib.Path, folder: str | pathlib.Path) -> pathlib.Path:
+def submit(path: str | os.PathLike, folder: str | os.PathLike) -> Place:
   """Adds the results of an unlearned model to a leaderboard, under the model's name.
 
   Numbers have to follow from the rows in the file; rows and evaluation have to be those of Clean
@@ -55,7 +56,7 @@ def submit(path: str | pathlib.Path, folder: str | pathlib.Path) -> pathlib.Path
     InputError: every problem of the file on a line of its own; nothing was written. Or the folder
       cannot be written.
   """
-  path, folder = pathlib.Path(path), pathlib.Path(folder)
+  path, folder = places.place(path, "RESULTS"), places.place(folder, "--to")
   result, others, problems = strict.read(path), [], {}
   try:
     others = read_results(folder)
@@ -89,14 +90,24 @@ def _unfit_bounds(folder, bounds):
 def _add(result, folder):
   """Writes the file, whole or not at all, and never over another."""
   target = folder / f"{result['salmu_jax']['model']}.json"
+  remote = places.is_remote(folder)
   try:
-    with tempfile.TemporaryDirectory(prefix=".submitted-", dir=folder) as staging:
+    with tempfile.TemporaryDirectory(
+      prefix=".submitted-", dir=None if remote else folder
+    ) as staging:
       staged = pathlib.Path(staging)
       for other in folder.glob("*.json"):
-        (staged / other.name).symlink_to(other.resolve())
+        beside = staged / other.name
+        beside.write_bytes(other.read_bytes()) if remote else beside.symlink_to(other.resolve())
       files.write_json(staged / target.name, result)
       read_results(staged)
-      os.link(staged / target.name, target)
+      if remote:
+        # A bucket has no link that fails where a file is; two submissions in one second may meet.
+        if target.exists():
+          raise FileExistsError(target)
+        places.put(staged / target.name, target)
+      else:
+        os.link(staged / target.name, target)
   except FileExistsError as error:
     raise InputError(f"{target} was put there meanwhile; nothing is replaced.") from error
   except OSError as error:

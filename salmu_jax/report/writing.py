@@ -1,6 +1,6 @@
 """The report on folders of results: table, leaderboard, diagnosis, statistics, plots, page."""
 
-import pathlib
+import os
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console
@@ -21,9 +21,10 @@ from salmu_jax.report import (
 from salmu_jax.results.collecting import Table, collect, labels, results_folder
 from salmu_jax.results.diagnosis import THRESHOLDS
 from salmu_jax.results.reading import read_results
-from salmu_jax.runtime import files
+from salmu_jax.runtime import files, places
+from salmu_jax.runtime.places import Place
 
-Folder = str | pathlib.Path
+Folder = str | os.PathLike
 
 FILES = (
   *plots.FILES,
@@ -40,7 +41,7 @@ def report_folder(
   out_dir: Folder,
   console: Console,
   thresholds: Mapping[str, float] = THRESHOLDS,
-) -> list[pathlib.Path]:
+) -> list[Place]:
   """Reads the results of one folder, prints the table and writes all of FILES.
 
   The published values are printed too where the models are judged on the published release.
@@ -84,7 +85,7 @@ def report_folders(
   out_dir: Folder,
   console: Console,
   thresholds: Mapping[str, float] = THRESHOLDS,
-) -> list[pathlib.Path]:
+) -> list[Place]:
   """Writes one page and one set of statistics on many folders.
 
   Results that do not compare are grouped apart, or left out with the reason.
@@ -117,7 +118,7 @@ def is_current(
   results_dir: Folder, out_dir: Folder, thresholds: Mapping[str, float] = THRESHOLDS
 ) -> bool:
   """Whether `out_dir` holds a whole report on just the results in `results_dir`."""
-  out_dir = pathlib.Path(out_dir)
+  out_dir = places.place(out_dir)
   if not all((out_dir / name).exists() for name in FILES):
     return False
   if files.read_json(out_dir / diagnoses.FILES[1])["thresholds"] != dict(thresholds):
@@ -128,9 +129,9 @@ def is_current(
 
 def _apart(folders, out_dir):
   """`out_dir` as a path, unless it is one that results are read from."""
-  out_dir = pathlib.Path(out_dir)
+  out_dir = places.place(out_dir)
   for folder in folders:
-    if results_folder(folder).resolve() == out_dir.resolve():
+    if os.path.realpath(results_folder(folder)) == os.path.realpath(out_dir):
       raise InputError(
         f"The report cannot go into {out_dir}, the folder of the results: leaderboard.json would "
         "be read as a model's results next time. Name another folder."

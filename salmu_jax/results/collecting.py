@@ -1,6 +1,6 @@
 """Sorts the results of many folders into tables of models that compare."""
 
-import pathlib
+import os
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -8,7 +8,8 @@ from salmu_jax.errors import InputError
 from salmu_jax.results import metrics_table
 from salmu_jax.results.lookup import rows_at
 from salmu_jax.results.reading import ROLES, SAME, attacked_alike, read
-from salmu_jax.runtime import files
+from salmu_jax.runtime import files, places
+from salmu_jax.runtime.places import Place
 
 LeftOut = list[tuple[str, str]]  # (path, why it is in no table)
 
@@ -23,7 +24,7 @@ class Table(NamedTuple):
   results: list[dict]
 
 
-def collect(folders: Iterable[str | pathlib.Path]) -> tuple[list[Table], LeftOut]:
+def collect(folders: Iterable[str | os.PathLike]) -> tuple[list[Table], LeftOut]:
   """The results of many folders, those that do not compare kept apart.
 
   Args:
@@ -39,16 +40,17 @@ def collect(folders: Iterable[str | pathlib.Path]) -> tuple[list[Table], LeftOut
   """
   left_out: LeftOut = []
   judged = []
-  for folder in map(pathlib.Path, folders):
+  for folder in map(places.place, folders):
     judged += _read_folder(results_folder(folder), left_out)
   tables = _between_bounds(judged, left_out)
   return [Table(*pair) for pair in zip(labels(tables), tables, strict=True)], left_out
 
 
-def results_folder(folder: str | pathlib.Path) -> pathlib.Path:
+def results_folder(folder: str | os.PathLike) -> Place:
   """Where the results of a workdir lie, or the folder itself."""
-  inner = pathlib.Path(folder) / "results"
-  return inner if inner.is_dir() else pathlib.Path(folder)
+  folder = places.place(folder)
+  inner = folder / "results"
+  return inner if inner.is_dir() else folder
 
 
 def _read_folder(folder, left_out):

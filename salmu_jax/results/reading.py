@@ -1,14 +1,14 @@
 """Reads results files and refuses what does not compare: one folder of one JSON a model."""
 
 import math
-import pathlib
+import os
 from collections.abc import Mapping
 
 from salmu_jax.errors import InputError
 from salmu_jax.results import additional, lookup, metrics_table
 from salmu_jax.results.lookup import rows_at
 from salmu_jax.results.metrics_table import METRICS
-from salmu_jax.runtime import files
+from salmu_jax.runtime import files, places
 
 ROLES = ("clean", "compromised", "unlearned")
 
@@ -40,7 +40,7 @@ SAME = {  # key of `salmu_jax.release` -> types; equal in all files
 CURVES = ("loss", "accuracy", "forget_loss", "retain_loss")
 
 
-def read(path: pathlib.Path) -> dict:
+def read(path: str | os.PathLike) -> dict:
   """One results file, checked; numbers that are not finite become None, which is shown as
   missing.
   """
@@ -59,7 +59,7 @@ def _finite(value):
   return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def read_results(folder: str | pathlib.Path) -> list[dict]:
+def read_results(folder: str | os.PathLike) -> list[dict]:
   """Reads and checks every results file of a folder.
 
   Args:
@@ -72,7 +72,7 @@ def read_results(folder: str | pathlib.Path) -> list[dict]:
     InputError: a file is unreadable or incomplete, Clean or Compromised is missing or there
       twice, two models share a name, or the models were not judged on the same rows.
   """
-  folder = pathlib.Path(folder)
+  folder = places.place(folder)
   pairs = [(path, read(path)) for path in sorted(folder.glob("*.json"))]
   by_name, by_role = {}, {}
   for path, result in pairs:

@@ -3,13 +3,14 @@
 import collections
 import json
 import math
-import pathlib
 import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from salmu_jax.errors import InputError
 from salmu_jax.results.schema import found
+from salmu_jax.runtime import places
+from salmu_jax.runtime.places import Place
 
 MOST_BYTES = 200 * 10**6
 _MOST_DIGITS = 18  # numpy holds them as int64
@@ -25,11 +26,11 @@ class _Broken(NamedTuple):
   right: str
 
 
-def read(path: pathlib.Path) -> Any:
+def read(path: Place) -> Any:
   """The content of a results file.
 
   Args:
-    path: pathlib.Path of the file.
+    path: of the file.
 
   Returns:
     What json.loads does; but a name that is there twice, and a number that is not finite or too
@@ -41,7 +42,7 @@ def read(path: pathlib.Path) -> Any:
   try:
     if not path.is_file():
       raise InputError(f"{path}: no such file; name a results file, as in WORKDIR/results.")
-    size = path.stat().st_size
+    size = places.size(path)
     if size > MOST_BYTES:
       raise InputError(
         f"{path}: has {size:,} bytes; a results file has at most {MOST_BYTES:,}. It was not read."

@@ -12,7 +12,7 @@ from jax._src import compilation_cache
 from rich.text import Text
 
 from salmu_jax.errors import InputError
-from salmu_jax.runtime import files, progress
+from salmu_jax.runtime import files, places, progress
 
 DEFAULT, OFF = "default", "off"
 LIMIT = 2 * 2**30  # bytes of a folder; configs/smoke.py:finetune writes 41 programs, 2 MiB
@@ -197,7 +197,7 @@ def _opened(where, told):
     # user's cache need not be. Where some compile what others read, nothing is won; and on GPUs,
     # where processes share the search for fast kernels, they could wait for those that only read.
     return None
-  folder = told or _user_folder() if where == DEFAULT else where
+  folder = told or places.cache() / "compilations" if where == DEFAULT else where
   try:
     folder = pathlib.Path(folder).expanduser().absolute()
     # Programs in it are run, so nobody else may write there.
@@ -208,11 +208,6 @@ def _opened(where, told):
     _warn(f"{folder} cannot be used ({_reason(error)})")
     return None
   return Store(folder)
-
-
-def _user_folder():
-  base = os.environ.get("XDG_CACHE_HOME", "")
-  return pathlib.Path(base if os.path.isabs(base) else "~/.cache", "salmu_jax", "compilations")
 
 
 def _reason(error):

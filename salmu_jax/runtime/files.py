@@ -1,4 +1,4 @@
-"""Atomic files: a reader sees the old content or the new one, never a part."""
+"""Atomic files, on a disk or in a bucket: a reader sees the old content or the new one."""
 
 import contextlib
 import hashlib
@@ -11,18 +11,29 @@ from collections.abc import Iterator
 from typing import Any
 
 from salmu_jax.errors import InputError, UnwritableError
+from salmu_jax.runtime import places
 
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
-  """Yields a temporary file beside `path`, which replaces `path` if the block succeeds.
+  """Yields a temporary file, which replaces `path` if the block succeeds.
 
   Args:
     path: the file to write. Missing parent folders are made.
 
+  Yields:
+    A file on the disk: beside `path`, or where temporary files lie if `path` is in a bucket.
+
   Raises:
     UnwritableError: the disk is full, or permission is missing; `path` is as it was.
   """
+  if places.is_remote(path):
+    with tempfile.TemporaryDirectory(prefix="salmu_jax-") as folder:
+      temporary = pathlib.Path(folder, "content")
+      temporary.touch()
+      yield temporary
+      places.put(temporary, places.place(path))
+    return
   path = pathlib.Path(path)
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -38,12 +49,14 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     finally:
       temporary.unlink(missing_ok=True)
   except OSError as error:
-    raise _unwritable(path, error) from error
+    raise places.unwritable(path, error) from error
 
 
 @contextlib.contextmanager
 def replacing_folder(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
-  """Yields a temporary folder beside `folder`, which replaces `folder` if the block succeeds.
+  """Yields a temporary folder on the disk, which becomes `folder` if the block succeeds.
+
+  In a bucket its files are copied one by one; whoever reads them needs a mark that comes after.
 
   Args:
     folder: the folder to make, absent or empty. Missing parent folders are made.
@@ -51,6 +64,11 @@ def replacing_folder(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
   Raises:
     UnwritableError: the folder cannot be written.
   """
+  if places.is_remote(folder):
+    with tempfile.TemporaryDirectory(prefix="salmu_jax-") as temporary:
+      yield pathlib.Path(temporary)
+      places.send(pathlib.Path(temporary), places.place(folder))
+    return
   folder = pathlib.Path(folder)
   partial = folder.with_name(f".{folder.name}.partial")
   try:
@@ -59,16 +77,9 @@ def replacing_folder(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
     yield partial
     os.replace(partial, folder)
   except OSError as error:
-    raise _unwritable(folder, error) from error
+    raise places.unwritable(folder, error) from error
   finally:
     shutil.rmtree(partial, ignore_errors=True)
-
-
-def _unwritable(path, error):
-  return UnwritableError(
-    f"Cannot write {path}: {error.strerror or error}. What was there before is unchanged. "
-    "Free some space or choose another place, then rerun the same command."
-  )
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -99,7 +110,7 @@ def read_json(path: str | os.PathLike) -> Any:
     InputError: the file is missing or is not JSON.
   """
   try:
-    return json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    return json.loads(places.place(path).read_text(encoding="utf-8"))
   except FileNotFoundError as error:
     raise InputError(f"{path} is missing.") from error
   except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -125,6 +136,8 @@ def require_space(folder: str | os.PathLike, needed: int, purpose: str) -> None:
     needed: bytes.
     purpose: what the bytes are, as "the release".
   """
+  if places.is_remote(folder):
+    return  # a bucket does not fill up
   folder = pathlib.Path(folder)
   while not folder.exists():
     folder = folder.parent

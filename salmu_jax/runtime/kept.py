@@ -34,7 +34,7 @@ def array(path: str | os.PathLike | None, make: Callable[[], np.ndarray]) -> np.
   if not hosts.flag_of_any(found is None):
     return found
   made = make()
-  if hosts.is_first():
+  if found is None and (hosts.is_first() or not path.exists()):
     _write(path, made)
   return made
 

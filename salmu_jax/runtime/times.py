@@ -1,7 +1,6 @@
 """How long the stages of a run take: kept in its workdir, and shown when it ends."""
 
 import os
-import pathlib
 import resource
 import sys
 import time
@@ -10,7 +9,7 @@ from typing import NamedTuple
 from rich.table import Table
 
 from salmu_jax.errors import InputError
-from salmu_jax.runtime import compilations, files, hosts, progress
+from salmu_jax.runtime import compilations, files, hosts, places, progress
 
 FILE = "times.json"
 
@@ -35,7 +34,7 @@ class Recorder:
     Args:
       folder: the workdir, whose times.json is gone on with; None writes nothing.
     """
-    self._file = folder and pathlib.Path(folder) / FILE
+    self._file = folder and places.place(folder) / FILE
     self._kept = _read(self._file) if folder else {}
     self._stages: list[Stage] = []
     self._began, self._compiled = time.monotonic(), compilations.tally()

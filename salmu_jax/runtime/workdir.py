@@ -2,13 +2,13 @@
 
 import json
 import os
-import pathlib
 import time
 from collections.abc import Callable
 from typing import Any
 
 from salmu_jax.errors import InputError
-from salmu_jax.runtime import files, hosts, progress, times
+from salmu_jax.runtime import files, hosts, places, progress, times
+from salmu_jax.runtime.places import Place
 
 SETTINGS = "settings.json"
 DONE = "done.json"
@@ -18,7 +18,7 @@ def run_stage(
   folder: str | os.PathLike,
   label: str,
   settings: dict[str, Any],
-  work: Callable[[pathlib.Path], dict[str, Any]],
+  work: Callable[[Place], dict[str, Any]],
 ) -> dict[str, Any]:
   """Runs `work(folder)` unless the stage is done; a stage of a killed run is resumed.
 
@@ -36,7 +36,7 @@ def run_stage(
   Raises:
     InputError: the folder was made with other settings; the message lists the first differences.
   """
-  folder = pathlib.Path(folder)
+  folder = places.place(folder)
   check_settings(folder, settings)
   if (folder / DONE).exists():
     facts = files.read_json(folder / DONE)
@@ -59,7 +59,7 @@ def run_stage(
 
 def check_settings(folder: str | os.PathLike, settings: dict[str, Any]) -> None:
   """Raises InputError if the stage in `folder` was begun with other settings."""
-  path = pathlib.Path(folder) / SETTINGS
+  path = places.place(folder) / SETTINGS
   if not path.exists():
     return
   # Settings pass through JSON, as the kept ones did: tuples become lists.

@@ -5,7 +5,7 @@ and `loop` runs them with logging and checkpoints. `optimizers`, `accumulate`, `
 `writer` are modules of their own.
 """
 
-from salmu_jax.train.loop import Schedule, fit
+from salmu_jax.train.loop import PACE, Schedule, fit
 from salmu_jax.train.programs import (
   Program,
   cutting_step,
@@ -28,6 +28,7 @@ from salmu_jax.train.step import (
 
 __all__ = [
   "OBJECTIVES",
+  "PACE",
   "Program",
   "Schedule",
   "TrainState",

@@ -1,7 +1,7 @@
 """Orbax checkpoints of the training state and the input position, and weights on disk."""
 
 import hashlib
-import pathlib
+import os
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
@@ -14,10 +14,10 @@ import orbax.checkpoint as ocp
 
 from salmu_jax.errors import InputError
 from salmu_jax.models import clip
-from salmu_jax.runtime import hosts
+from salmu_jax.runtime import hosts, places
 from salmu_jax.train.state import TrainState
 
-Path = str | pathlib.Path
+Path = str | os.PathLike
 
 
 class Checkpoints:
@@ -31,7 +31,7 @@ class Checkpoints:
 
   def __init__(self, folder: Path):
     self._manager = ocp.CheckpointManager(
-      pathlib.Path(folder).absolute(), options=ocp.CheckpointManagerOptions(max_to_keep=2)
+      places.place(folder), options=ocp.CheckpointManagerOptions(max_to_keep=2)
     )
 
   def save(
@@ -113,13 +113,13 @@ def _same_processes(folder):
 
 def any_in(folder: Path) -> bool:
   """Whether a folder of `Checkpoints` holds a finished checkpoint."""
-  return any(path.name.isdigit() for path in pathlib.Path(folder).glob("*"))
+  return any(path.name.isdigit() for path in places.place(folder).glob("*"))
 
 
 def save_params(folder: Path, params: optax.Params) -> None:
   """Writes parameters alone, as the weights of a finished run; all processes take part."""
   with ocp.StandardCheckpointer() as checkpointer:
-    checkpointer.save(pathlib.Path(folder).absolute(), params, force=True)
+    checkpointer.save(places.place(folder), params, force=True)
 
 
 def save_params_alone(folder: Path, params: optax.Params) -> None:
@@ -129,7 +129,7 @@ def save_params_alone(folder: Path, params: optax.Params) -> None:
     primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"alone_{here}"
   )
   with ocp.StandardCheckpointer(multiprocessing_options=options) as checkpointer:
-    checkpointer.save(pathlib.Path(folder).absolute(), params, force=True)
+    checkpointer.save(places.place(folder), params, force=True)
 
 
 def load_params(folder: Path, like: optax.Params) -> optax.Params:
@@ -142,7 +142,7 @@ def load_params(folder: Path, like: optax.Params) -> optax.Params:
   Raises:
     InputError: no folder, or weights of another architecture; the differences are listed.
   """
-  folder = pathlib.Path(folder).absolute()
+  folder = places.place(folder)
   if not folder.is_dir():
     raise InputError(f"No weights at {folder}: the folder does not exist.")
   with ocp.StandardCheckpointer() as checkpointer:

@@ -1,5 +1,6 @@
 """The training loop: steps, logging, checkpoints and stopping."""
 
+import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -10,14 +11,64 @@ from salmu_jax.errors import InputError, Stopped
 from salmu_jax.train.checkpoint import Checkpoints
 from salmu_jax.train.state import TrainState
 from salmu_jax.train.writer import Writer
+from salmu_jax.transforms import rates
+
+# What a row of the log has beside the metrics of the model. Nothing depends on it.
+PACE = ("learning_rate", "pairs_per_second", "share_of_peak")
 
 
 class Schedule(NamedTuple):
-  """The length of a run, and the steps between log lines and between checkpoints."""
+  """The length of a run, and what its log says of it.
+
+  Attributes:
+    total_steps: of the run.
+    log_every, checkpoint_every: steps between two rows of the log, and between two checkpoints.
+    pairs: of a step; 0 where they are not counted.
+    seconds_at_peak: that a step would take on devices that do all their data sheet says; 0 where
+      that is not known.
+  """
 
   total_steps: int
   log_every: int
   checkpoint_every: int
+  pairs: int = 0
+  seconds_at_peak: float = 0.0
+
+
+class _Log:
+  """Rows of the log, each the means of the steps since the last, with the pace."""
+
+  def __init__(self, schedule, opt_state, waiting, checkpoints, writer, progress):
+    self.waiting = waiting
+    self._schedule, self._rates = schedule, rates.rates_of(opt_state)
+    self._checkpoints, self._writer, self._progress = checkpoints, writer, progress
+    self._step = self._time = None
+
+  def add(self, step, metrics):
+    """Takes the metrics of a step, and writes a row where one is due."""
+    self.waiting.append(metrics)
+    if self._step is None:  # the first step of a process, in which the program is compiled
+      self._step, self._time = step, time.monotonic()
+    if due(step, self._schedule.log_every, self._schedule.total_steps):
+      row = _mean_of_finite(jax.device_get(self.waiting), step, self._checkpoints)
+      row |= self._pace(step)
+      self._writer.write(step, row)
+      self._progress(step, row)
+      self.waiting = []
+
+  def _pace(self, step):
+    """{key of PACE: number} of the steps since the last row."""
+    row = {}
+    if self._rates is not None:
+      row["learning_rate"] = float(self._rates[min(step, len(self._rates)) - 1])
+    steps, seconds = step - self._step, time.monotonic() - self._time
+    if steps and seconds > 0:
+      if self._schedule.pairs:
+        row["pairs_per_second"] = steps * self._schedule.pairs / seconds
+      if self._schedule.seconds_at_peak:
+        row["share_of_peak"] = steps * self._schedule.seconds_at_peak / seconds
+    self._step, self._time = step, time.monotonic()
+    return row
 
 
 def fit(
@@ -30,6 +81,7 @@ def fit(
   writer: Writer,
   progress: Callable[[int, dict[str, float]], None],
   stop_asked: Callable[[], bool] = lambda: False,
+  trace: Callable[[int], None] = lambda step: None,
 ) -> TrainState:
   """Runs steps up to `schedule.total_steps` and returns the final state.
 
@@ -45,6 +97,7 @@ def fit(
     writer: where metrics are logged.
     progress: progress(done, metrics), called with the number of finished steps.
     stop_asked: stop_asked() -> bool, called after every step; all processes get the same answer.
+    trace: trace(number), called before every step, see `runtime.tracing`.
 
   Raises:
     InputError: a metric is not finite; names the step. The last good checkpoint is kept.
@@ -54,25 +107,20 @@ def fit(
   first = int(state.step) + 1
   writer.resume(first - 1)
   progress(first - 1, {})
+  log = _Log(schedule, state.opt_state, waiting, checkpoints, writer, progress)
   for now in range(first, schedule.total_steps + 1):
+    trace(now)
     state, metrics = step(state, next(iterator))
-    waiting.append(metrics)
-    if due(now, schedule.log_every, schedule.total_steps):
-      _log(now, waiting, checkpoints, writer, progress)
-      waiting = []
+    log.add(now, metrics)
     saved = due(now, schedule.checkpoint_every, schedule.total_steps)
     if saved:
+      writer.flush()
       checkpoints.save(now, state, iterator)
     if stop_asked():
-      _save_and_stop(now, state, iterator, waiting, checkpoints, saved)
+      writer.flush()
+      _save_and_stop(now, state, iterator, log.waiting, checkpoints, saved)
   checkpoints.wait()
   return state
-
-
-def _log(now, waiting, checkpoints, writer, progress):
-  row = _mean_of_finite(jax.device_get(waiting), now, checkpoints)
-  writer.write(now, row)
-  progress(now, row)
 
 
 def _save_and_stop(now, state, iterator, waiting, checkpoints, saved):

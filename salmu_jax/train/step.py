@@ -89,14 +89,16 @@ def make_pretrain_step(
   """
 
   def loss_of(z):
-    return objective.loss(z), (objective.accuracy(z), z.scale)
+    with jax.named_scope("loss"):
+      return objective.loss(z), (objective.accuracy(z), z.scale)
 
   def step(state, batch):
     batch = {"image": batch["image"], "text": batch["text"]}
     (loss, (accuracy, scale)), grads = value_and_grad(
       loss_of, functools.partial(embed, model, groups=groups), state.params, batch, accumulate
     )
-    updates, opt_state = tx.update(grads, state.opt_state, state.params)
+    with jax.named_scope("transforms"):
+      updates, opt_state = tx.update(grads, state.opt_state, state.params)
     metrics = {
       "loss": loss,
       "accuracy": accuracy,
@@ -129,9 +131,10 @@ def make_unlearn_step(
   def step(state, reference, batch):
     values, grads = gradients_of(model, method, state.params, reference, batch, accumulate, groups)
     tx = optax.with_extra_args_support(method.tx)
-    updates, opt_state = tx.update(
-      grads["forget"], state.opt_state, state.params, retain_grads=grads["retain"]
-    )
+    with jax.named_scope("transforms"):
+      updates, opt_state = tx.update(
+        grads["forget"], state.opt_state, state.params, retain_grads=grads["retain"]
+      )
     metrics = {f"{half}_loss": values[half] for half in values}
     metrics["update_norm"] = optax.tree.norm(updates)
     return _advance(state, updates, opt_state), metrics
@@ -164,11 +167,17 @@ def gradients_of(
       target = embed_in_parts(embed_, reference, batch[half], accumulate)
     else:
       target = _refuse_unreferenced(half, loss)
-    loss_of = lambda z, loss=loss, target=target: (loss(z, target), ())
+    loss_of = functools.partial(_scoped_loss, f"loss_of_{half}", loss, target)
     (values[half], _), grads[half] = value_and_grad(
       loss_of, embed_, params, batch[half], accumulate
     )
   return values, grads
+
+
+def _scoped_loss(scope, loss, target, z):
+  """(the loss, ()), under a name that a profile shows."""
+  with jax.named_scope(scope):
+    return loss(z, target), ()
 
 
 def _refuse_absent(half, batch):

@@ -1,44 +1,69 @@
-"""Training metrics: always `metrics.jsonl`, and TensorBoard events beside it."""
+"""Training metrics: always `metrics.jsonl`; TensorBoard and Weights & Biases beside it."""
 
 import json
 import os
 import pathlib
+import tempfile
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 
-from salmu_jax.runtime import files
+from salmu_jax.runtime import files, places
+
+FILE = "metrics.jsonl"
+_EVERY = 30  # seconds between two copies to a bucket, at least
 
 
 class Writer:
   """Appends {name: value} rows by step. Process 0 writes; the other processes do nothing.
 
   Each row also has the `seconds` of training so far, including those before an interruption.
+  Nothing can be appended to a file in a bucket: there, files on the disk are copied now and then.
 
   Args:
     folder: where metrics.jsonl is written.
     tensorboard: whether to write event files under folder/tensorboard too.
+    settings: of the run, which TensorBoard shows as hyperparameters.
+    wandb_project: the project on Weights & Biases that the run is sent to; "" for none.
   """
 
-  def __init__(self, folder: str | pathlib.Path, tensorboard: bool):
-    self._path = pathlib.Path(folder) / "metrics.jsonl"
-    self._active = jax.process_index() == 0
-    self._tensorboard = str(pathlib.Path(folder) / "tensorboard") if tensorboard else None
+  def __init__(
+    self,
+    folder: str | os.PathLike,
+    tensorboard: bool,
+    settings: Mapping[str, Any] | None = None,
+    wandb_project: str = "",
+  ):
+    self._place = places.place(folder)
+    self._active, self._tensorboard = jax.process_index() == 0, tensorboard
+    self._settings, self._wandb_project = settings or {}, wandb_project
+    self._wandb: Any = None
+    staged = self._active and places.is_remote(self._place)
+    self._staging = tempfile.TemporaryDirectory(prefix="salmu_jax-") if staged else None
+    self._folder = pathlib.Path(self._staging.name if self._staging else self._place)
     self._events = None
     self._before, self._began = 0.0, time.monotonic()
+    self._sent = self._began
 
   def resume(self, step: int) -> None:
     """Starts after `step`; drops later rows of an interrupted run, which will be written again."""
-    if self._active and self._path.exists():
-      kept = [row for row in read(self._path) if row["step"] <= step]
-      files.write_text(self._path, "".join(json.dumps(row) + "\n" for row in kept))
+    if self._active and (self._place / FILE).exists():
+      kept = [row for row in read(self._place / FILE) if row["step"] <= step]
+      text = "".join(json.dumps(row) + "\n" for row in kept)
+      files.write_text(self._folder / FILE, text)
       self._before = kept[-1]["seconds"] if kept else 0.0
     if self._active and self._tensorboard:
       # Imports PyTorch where that is installed, which takes seconds.
       from tensorboardX import SummaryWriter
+      from tensorboardX.summary import hparams
 
-      self._events = SummaryWriter(self._tensorboard, purge_step=step + 1)
+      self._events = SummaryWriter(str(self._folder / "tensorboard"), purge_step=step + 1)
+      for summary in hparams(_flat(self._settings), {}):
+        self._events.file_writer.add_summary(summary)
+    if self._active and self._wandb_project:
+      self._wandb = self._wandb_run()
     self._began = time.monotonic()
 
   def seconds(self) -> float:
@@ -49,24 +74,71 @@ class Writer:
     """Appends one row of host floats."""
     if not self._active:
       return
-    with open(self._path, "a", encoding="utf-8") as file:
+    with open(self._folder / FILE, "a", encoding="utf-8") as file:
       file.write(json.dumps({"step": step, **values, "seconds": self.seconds()}) + "\n")
       file.flush()
       os.fsync(file.fileno())
     if self._events:
       for name, value in values.items():
         self._events.add_scalar(name, value, step)
+    if self._wandb:
+      self._wandb.log(values, step=step)
+    if time.monotonic() - self._sent > _EVERY:
+      self.flush()
+
+  def flush(self) -> None:
+    """Returns when all rows are where they stay, as they have to be before a checkpoint is."""
+    if not self._staging:
+      return
+    if self._events:
+      self._events.flush()
+    places.send(self._folder, self._place)
+    self._sent = time.monotonic()
+
+  def _wandb_run(self):
+    """The run on Weights & Biases; the same one where a run goes on."""
+    import wandb
+
+    model, workdir = self._place.name, self._place.parent.parent.name
+    identity = files.digest([os.fspath(self._place), dict(self._settings)])[:16]
+    return wandb.init(
+      project=self._wandb_project,
+      name=f"{workdir}/{model}",
+      id=identity,
+      resume="allow",
+      config=_flat(self._settings),
+    )
 
   def close(self) -> None:
-    """Flushes the event file."""
+    """Flushes all files."""
+    if self._wandb:
+      self._wandb.finish()
+      self._wandb = None
     if self._events:
       self._events.close()
+      self._events = None
+    self.flush()
+    if self._staging:
+      self._staging.cleanup()
+      self._staging = None
 
 
-def read(path: str | pathlib.Path) -> list[dict[str, Any]]:
+def _flat(settings, prefix=""):
+  """{"a.b": number or text} of nested settings."""
+  leaves = {}
+  for key, value in settings.items():
+    if isinstance(value, Mapping):
+      leaves |= _flat(value, f"{prefix}{key}.")
+    else:
+      plain = isinstance(value, bool | int | float | str)
+      leaves[f"{prefix}{key}"] = value if plain else json.dumps(value)
+  return leaves
+
+
+def read(path: str | os.PathLike) -> list[dict[str, Any]]:
   """The rows of a metrics.jsonl, up to a line that a kill cut short."""
   rows = []
-  for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines(keepends=True):
+  for line in places.place(path).read_text(encoding="utf-8").splitlines(keepends=True):
     if not line.endswith("\n"):
       break
     rows.append(json.loads(line))

@@ -55,5 +55,11 @@ def keep_rates(fresh: optax.OptState, opt_state: optax.OptState) -> optax.OptSta
   return jax.tree.map(keep, fresh, opt_state, is_leaf=_has_rates)
 
 
+def rates_of(opt_state: optax.OptState) -> np.ndarray | None:
+  """(T,) the learning rate of every step that a state holds; None where it holds no table."""
+  leaves = jax.tree.leaves(opt_state, is_leaf=_has_rates)
+  return next((np.array(leaf.rates) for leaf in leaves if _has_rates(leaf)), None)
+
+
 def _has_rates(state):
   return isinstance(state, ScaleByRatesState)

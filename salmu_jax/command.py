@@ -1,0 +1,169 @@
+"""The command that runs the benchmark: main.py in a checkout, `salmu` where it is installed."""
+
+import errno
+import os
+import pathlib
+import sys
+from collections.abc import Iterator
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from salmu_jax.errors import InputError, Stopped
+
+_PACKAGE = pathlib.Path(__file__).parent
+# Where configs/ is: beside the package in a checkout, in it where it is installed.
+_CONFIGS = (_PACKAGE.parent, _PACKAGE / "share")
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Directory for everything that is written.")
+CONFIG = config_flags.DEFINE_config_file(
+  "config",
+  None,
+  "A file of configs/, or your own; append :NAME,NAME to run only these methods.",
+  lock_config=True,
+)
+
+PROFILE = flags.DEFINE_string(
+  "profile",
+  "",
+  "FROM:TO, training steps to trace in every stage, into WORKDIR/models/NAME/profile.",
+)
+COORDINATOR = flags.DEFINE_string(
+  "coordinator",
+  "",
+  "For a run of several processes: HOST:PORT of the first process, or 'auto' where TPU, Slurm, MPI "
+  "or Kubernetes tell it, as on a TPU slice. Every process gets the same command, with its own "
+  "--process.",
+)
+PROCESSES = flags.DEFINE_integer("processes", None, "The number of processes; with --coordinator.")
+PROCESS = flags.DEFINE_integer(
+  "process", None, "The number of this process, from 0; with --coordinator."
+)
+
+
+def main(argv: list[str]) -> None:
+  """Runs the benchmark as the flags say."""
+  if len(argv) > 1:
+    raise app.UsageError(f"Unknown argument {argv[1]!r}; options are written --name=value.")
+  if not flags.FLAGS["verbosity"].present:
+    logging.set_verbosity(logging.WARNING)
+  # Imported late, so that --help is quick and worker processes do not load what they do not need.
+  from salmu_jax.benchmark import run
+  from salmu_jax.runtime import hosts, progress, tracing
+
+  hosts.start(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+  progress.console.quiet = not hosts.is_first()
+  profile = tracing.steps(PROFILE.value)
+  run.run(CONFIG.value, WORKDIR.value, hosts.Stop(), profile)
+
+
+def with_configs(argv: list[str]) -> list[str]:
+  """The arguments, with --config naming a file of configs/ that came along if there is no such file
+  here. Configs then find one another, and methods of the working directory are found.
+  """
+  home = next(home for home in _CONFIGS if (home / "configs" / "methods").is_dir())
+  # Last, so that nothing here hides a package.
+  sys.path += [path for path in (os.getcwd(), str(home)) if path not in sys.path]
+  return [_located(argument, home) for argument in argv]
+
+
+def _located(argument, home):
+  name, equals, value = argument.partition("=")
+  file, colon, methods = value.partition(":")
+  if name.lstrip("-") != "config" or not equals or pathlib.Path(file).exists():
+    return argument
+  return f"{name}={home / file}{colon}{methods}" if (home / file).is_file() else argument
+
+
+def parse(argv: list[str]) -> list[str]:
+  """Parses the flags; raises the InputError of a config file as such, without absl's traceback."""
+  argv = with_configs(argv)
+  try:
+    rest = flags.FLAGS(argv)
+    getattr(CONFIG.value, "seed", None)  # a file that could not be read fails at its first use
+    return rest
+  except (flags.Error, InputError) as error:
+    input_errors = [cause for cause in causes(error) if isinstance(cause, InputError)]
+    if input_errors:
+      # The innermost error: the outer ones carry a traceback in their text.
+      raise input_errors[-1] from None
+    if str(error).startswith("flag --config."):
+      # Parsed once more, as below, the override of a field would be refused for being there twice.
+      raise InputError(f"A field has a value of the wrong type: {error}.") from error
+    return app.parse_flags_with_usage(argv)
+  except OSError as error:
+    reason = str(error).splitlines()[-1].strip()
+    raise InputError(
+      f"The file that --config names cannot be read ({reason}). Name one of configs/, such as "
+      "configs/mini.py."
+    ) from error
+  except (AttributeError, KeyError) as error:
+    raise InputError(
+      f"A --config.FIELD=VALUE names no field of the config: {error.args[0]}\nA method has fields "
+      "if the config runs it, as configs/mini.py:anchored runs anchored."
+    ) from error
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+  """An exception and all exceptions that led to it."""
+  while error is not None:
+    yield error
+    error = error.__cause__ or error.__context__
+
+
+def start() -> None:
+  """Runs `main`; an error that the user can mend is printed as a paragraph, without a traceback."""
+  # A notebook sets it for itself, and a cell that starts this passes it on; nothing is shown here.
+  os.environ.pop("MPLBACKEND", None)
+  for flag in flags.FLAGS.flags_by_module_dict()[__name__]:
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)  # which --help shows
+  flags.mark_flags_as_required(["config", "workdir"])
+  try:
+    app.run(main, flags_parser=parse)
+  except Stopped as stop:
+    print(f"\nStopped {stop}, as asked. The same command goes on from there.", file=sys.stderr)
+  except Exception as error:
+    message = explained(error)
+    if message is None:
+      raise
+    leave(f"\nsalmu_jax cannot go on. {message}")
+
+
+def explained(error: BaseException) -> str | None:
+  """The message for an error that the user or the machine has caused; None for any other."""
+  if isinstance(error, InputError):
+    return str(error)
+  if disk_is_full(error):
+    return (
+      f"The disk of {WORKDIR.value} is full. What was finished before is unchanged. Free some "
+      "space and start the same command again."
+    )
+  if "://" in WORKDIR.value and isinstance(error, OSError):
+    return (
+      f"The bucket of {WORKDIR.value} could not be used: {str(error).splitlines()[0]}. What was "
+      "finished before is unchanged. Start the same command again."
+    )
+  hosts = sys.modules.get("salmu_jax.runtime.hosts")
+  if hosts and hosts.means_lost_process(error):
+    reason = str(error).splitlines()[0]
+    return (
+      f"Lost another process of this run ({reason}). See what that one says. Start all of them "
+      "again: they go on from the last checkpoint."
+    )
+  return None
+
+
+def leave(message: str) -> None:
+  """Ends the process with an error message; JAX may not be loaded yet."""
+  hosts = sys.modules.get("salmu_jax.runtime.hosts")
+  if hosts:
+    hosts.exit_with_error(message)
+  sys.exit(message)
+
+
+def disk_is_full(error: BaseException) -> bool:
+  """Whether a full disk caused an error; libraries wrap it in errors of their own."""
+  return any(
+    getattr(cause, "errno", None) == errno.ENOSPC or "No space left on device" in str(cause)
+    for cause in causes(error)
+  )

@@ -1,0 +1,103 @@
+"""Copies on the disk of what lies in a bucket: for reading at random, and for files of any size."""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import pathlib
+from collections.abc import Iterator
+
+from salmu_jax.errors import InputError
+from salmu_jax.runtime import files, places, progress
+from salmu_jax.runtime.places import Place
+
+_LISTING = "listing.json"  # beside a copy: what is complete in it
+# What tells one content of a file in a bucket from another, of all that a listing says of it.
+_STAMPS = ("size", "etag", "ETag", "generation", "mtime", "LastModified")
+
+
+def on_disk(path: Place, scratch: pathlib.Path, purpose: str) -> pathlib.Path:
+  """A place on the disk: itself, or a copy of a file or folder in a bucket.
+
+  What has not changed in the bucket is not copied again. Processes of one machine wait for each
+  other.
+
+  Args:
+    path: a file or a folder.
+    scratch: the folder of copies.
+    purpose: what it is, as "the release".
+
+  Raises:
+    InputError: there is nothing, or it cannot be read.
+    UnwritableError: the disk has no room for it.
+  """
+  if not places.is_remote(path):
+    return pathlib.Path(path)
+  copy, there = place_of(path, scratch), _listed(path, purpose)
+  with locked(copy.parent):
+    listing = copy.parent / _LISTING
+    here = files.read_json(listing) if listing.exists() else {}
+    changed = {name: stamp for name, stamp in there.items() if here.get(name) != stamp}
+    _fetch(path, copy, changed, purpose)
+    gone = here.keys() - there.keys()
+    for name in gone:
+      (copy / name).unlink(missing_ok=True)
+    if changed or gone:
+      files.write_json(listing, there)
+  return copy
+
+
+def place_of(path: Place, scratch: pathlib.Path) -> pathlib.Path:
+  """Where the copy of a place in a bucket is."""
+  digest = hashlib.sha256(os.fspath(path).encode()).hexdigest()
+  return scratch / "copies" / digest[:12] / path.name
+
+
+def publish(path: Place, scratch: pathlib.Path, purpose: str) -> None:
+  """Sends what was made at `place_of(path)` to the bucket, and notes that both are the same."""
+  copy = place_of(path, scratch)
+  places.send(copy, path)
+  files.write_json(copy.parent / _LISTING, _listed(path, purpose))
+
+
+@contextlib.contextmanager
+def locked(folder: pathlib.Path) -> Iterator[None]:
+  """Keeps other processes of this machine out of a folder on the disk while the block runs."""
+  folder.mkdir(parents=True, exist_ok=True)
+  with open(folder / ".lock", "a", encoding="utf-8") as file:
+    fcntl.flock(file, fcntl.LOCK_EX)
+    yield
+
+
+def _listed(path, purpose):
+  """{name in a folder: its stamp} of what is at a place in a bucket; {"": stamp} of a file."""
+  system, root = places.file_system(path), os.fspath(path)
+  try:
+    found = system.find(root, detail=True)
+  except Exception as error:  # Every package has errors of its own.
+    raise InputError(f"{path}: {purpose} cannot be listed ({places.reason(error)}).") from error
+  if not found:
+    raise InputError(f"{path}: there is nothing where {purpose} should be. Check the address.")
+  bucket_path = root.partition("://")[2].rstrip("/")
+  return {
+    name.removeprefix(bucket_path).lstrip("/"): {k: str(about[k]) for k in _STAMPS if k in about}
+    for name, about in found.items()
+    if not name.endswith("/")
+  }
+
+
+def _fetch(path, copy, there, purpose):
+  """Copies files out of a bucket, each of which appears complete or not at all."""
+  if not there:
+    return
+  size = sum(int(stamp["size"]) for stamp in there.values())
+  files.require_space(copy.parent, size, f"a copy of {purpose}")
+  with progress.counting(f"copying {purpose} from {path}", len(there)) as tick:
+    for name in there:
+      source = f"{os.fspath(path)}/{name}" if name else os.fspath(path)
+      with files.replacing(copy / name) as temporary:
+        try:
+          places.file_system(path).get_file(source, str(temporary))
+        except Exception as error:  # Every package has errors of its own.
+          raise InputError(f"{source} cannot be read ({places.reason(error)}).") from error
+      tick()

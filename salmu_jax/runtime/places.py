@@ -1,0 +1,168 @@
+"""Places that users name, on a disk or in a bucket: one kind of path for both.
+
+On a disk a place is a pathlib.Path, in a bucket an epath.Path, which has the same methods. What has
+to be on a disk is read from a copy there, see `copies`. A bucket is slow, so files are few and
+nothing in it is renamed: the file that is written last says that the others are complete.
+"""
+
+import contextlib
+import functools
+import hashlib
+import importlib.util
+import os
+import pathlib
+import re
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+from etils import epath
+
+from salmu_jax.errors import InputError, UnwritableError
+
+Place = pathlib.Path | epath.Path
+# Scheme -> the package that opens it.
+SCHEMES = {"gs": "gcsfs", "s3": "s3fs"}
+_MARKS = ("manifest.json", "done.json")
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/(/?)(.*)", re.DOTALL)
+
+
+def place(path: str | os.PathLike, field: str = "") -> Place:
+  """The place that a user names: absolute, `~` expanded.
+
+  Args:
+    path: on a disk, or gs://BUCKET/... or s3://BUCKET/...
+    field: what an error names, as "--workdir".
+
+  Raises:
+    InputError: no installed package opens the address.
+  """
+  text = os.fspath(path)
+  address = _ADDRESS.match(text)
+  if not address:
+    return pathlib.Path(text).expanduser().absolute()
+  scheme, slash, rest = address.groups()
+  named = f"{field} = {text!r}" if field else text
+  if scheme not in SCHEMES:
+    known = ", ".join(f"{name}://BUCKET/FOLDER" for name in SCHEMES)
+    raise InputError(f"{named} is neither a path on a disk nor one of {known}.")
+  if not slash or not rest.strip("/"):
+    raise InputError(f"{named} names no place in a bucket; write {scheme}://BUCKET/FOLDER.")
+  if importlib.util.find_spec(SCHEMES[scheme]) is None:
+    raise InputError(
+      f"{named}: {scheme}:// is opened by the package {SCHEMES[scheme]}, which is not installed. "
+      f"Install it (pip install {SCHEMES[scheme]}), or name a folder on a disk."
+    )
+  _file_system(scheme)
+  return epath.Path(text)
+
+
+def is_remote(path: str | os.PathLike) -> bool:
+  """Whether a place is in a bucket."""
+  return bool(_ADDRESS.match(os.fspath(path)))
+
+
+@functools.cache
+def _file_system(scheme):
+  """Without a cache of listings: other processes write too, and what is not in an old listing would
+  be taken for missing.
+  """
+  import fsspec
+
+  for protocol in ("gcs", "gs") if scheme == "gs" else (scheme,):
+    fsspec.config.conf.setdefault(protocol, {})["use_listings_cache"] = False
+  return fsspec.filesystem(scheme)
+
+
+def file_system(path: Place) -> Any:
+  """The fsspec file system of a place in a bucket, which epath uses too."""
+  scheme, _, _ = os.fspath(path).partition(":")
+  return _file_system(scheme)
+
+
+def scratch(workdir: Place, setting: str) -> pathlib.Path:
+  """The folder on the disk for what a run reads at random: records, pictures, copies, caches.
+
+  Args:
+    workdir: of the run.
+    setting: `config.scratch`; where it is empty, scratch is the workdir itself, or for a workdir in
+      a bucket a folder of the user's cache directory.
+  """
+  if not setting and not is_remote(workdir):
+    return pathlib.Path(workdir)
+  base = pathlib.Path(setting).expanduser().absolute() if setting else cache() / "scratch"
+  digest = hashlib.sha256(os.fspath(workdir).encode()).hexdigest()
+  return base / f"{workdir.name}-{digest[:12]}"
+
+
+def cache() -> pathlib.Path:
+  """This project's folder in the user's cache directory."""
+  base = os.environ.get("XDG_CACHE_HOME", "")
+  return pathlib.Path(base if os.path.isabs(base) else "~/.cache", "salmu_jax").expanduser()
+
+
+def put(file: pathlib.Path, path: Place) -> None:
+  """Copies a file on the disk into a bucket; what is there is replaced, whole.
+
+  Raises:
+    UnwritableError: the bucket cannot be written.
+  """
+  with writing(path):
+    file_system(path).put_file(str(file), os.fspath(path))
+
+
+def send(folder: pathlib.Path, path: Place) -> None:
+  """Copies the files of a folder on the disk to a place; what is there is replaced.
+
+  In a bucket, those that say that a folder is complete come last.
+
+  Raises:
+    UnwritableError: the place cannot be written.
+  """
+  if not is_remote(path):
+    with writing(path):
+      shutil.copytree(folder, path, dirs_exist_ok=True)
+    return
+  files = sorted(file for file in folder.rglob("*") if file.is_file())
+  address = lambda file: f"{os.fspath(path)}/{file.relative_to(folder).as_posix()}"
+  with writing(path):
+    for part in (False, True):
+      chosen = [file for file in files if (file.name in _MARKS) == part]
+      if chosen:
+        file_system(path).put([str(file) for file in chosen], [address(file) for file in chosen])
+
+
+def size(path: Place) -> int:
+  """The bytes of a file."""
+  about = path.stat()
+  return about.length if is_remote(path) else about.st_size
+
+
+@contextlib.contextmanager
+def writing(path: Place) -> Iterator[None]:
+  """Turns what a bucket answers to writing into an UnwritableError."""
+  try:
+    yield
+  except InputError:
+    raise
+  except Exception as error:  # Every package has errors of its own.
+    raise unwritable(path, error) from error
+
+
+def unwritable(path: Place, error: BaseException) -> UnwritableError:
+  """The error that says why a place cannot be written."""
+  mend = (
+    "See that the bucket is there and that this machine may write to it"
+    if is_remote(path)
+    else "Free some space or choose another place"
+  )
+  return UnwritableError(
+    f"Cannot write {path}: {reason(error)}. What was there before is unchanged. {mend}, then rerun "
+    "the same command."
+  )
+
+
+def reason(error: BaseException) -> str:
+  """An error of a disk or a bucket in a few words."""
+  text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+  return str(text).strip().splitlines()[0].rstrip(".")
