@@ -51,9 +51,9 @@ def main(argv: list[str]) -> None:
   from salmu_jax.benchmark import run
   from salmu_jax.runtime import hosts, progress, tracing
 
+  profile = tracing.steps(PROFILE.value)
   hosts.start(COORDINATOR.value, PROCESSES.value, PROCESS.value)
   progress.console.quiet = not hosts.is_first()
-  profile = tracing.steps(PROFILE.value)
   run.run(CONFIG.value, WORKDIR.value, hosts.Stop(), profile)
 
 

@@ -62,7 +62,7 @@ def _add_machine(config: ConfigDict) -> None:
   config.scratch = ""
   # Threads that decode pictures; results do not depend on it. One suits two cores.
   config.reader_threads = 1
-  # GiB of the workdir, at most, for pictures that are decoded once and kept at the model's size:
+  # GiB of scratch, at most, for pictures that are decoded once and kept at the model's size:
   # those that are judged, then those that unlearning reads, then those of pretraining if they have
   # that size. Results do not depend on it. 0 keeps none.
   config.stored_pictures = 16.0

@@ -14,6 +14,8 @@ def table(job: Job, data: Data) -> Table:
   config, release = job.config, data.release
   lines = Table(title="salmu_jax", show_header=False, title_justify="left")
   lines.add_row("workdir", str(job.workdir))
+  if job.scratch != job.workdir:
+    lines.add_row("scratch", str(job.scratch))
   lines.add_row("release", f"{release.name} in {release.path} ({release.digest[:12]})")
   counts = [f"{split} {count:,}" for split, count in sorted(release.counts.items())]
   lines.add_row("rows", ", ".join(counts))

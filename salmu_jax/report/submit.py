@@ -97,8 +97,7 @@ def _add(result, folder):
     ) as staging:
       staged = pathlib.Path(staging)
       for other in folder.glob("*.json"):
-        beside = staged / other.name
-        beside.write_bytes(other.read_bytes()) if remote else beside.symlink_to(other.resolve())
+        (staged / other.name).write_bytes(other.read_bytes())
       files.write_json(staged / target.name, result)
       read_results(staged)
       if remote:

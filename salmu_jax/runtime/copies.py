@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import pathlib
 from collections.abc import Iterator
@@ -49,8 +48,7 @@ def on_disk(path: Place, scratch: pathlib.Path, purpose: str) -> pathlib.Path:
 
 def place_of(path: Place, scratch: pathlib.Path) -> pathlib.Path:
   """Where the copy of a place in a bucket is."""
-  digest = hashlib.sha256(os.fspath(path).encode()).hexdigest()
-  return scratch / "copies" / digest[:12] / path.name
+  return scratch / "copies" / places.digest(path) / path.name
 
 
 def publish(path: Place, scratch: pathlib.Path, purpose: str) -> None:

@@ -91,8 +91,12 @@ def scratch(workdir: Place, setting: str) -> pathlib.Path:
   if not setting and not is_remote(workdir):
     return pathlib.Path(workdir)
   base = pathlib.Path(setting).expanduser().absolute() if setting else cache() / "scratch"
-  digest = hashlib.sha256(os.fspath(workdir).encode()).hexdigest()
-  return base / f"{workdir.name}-{digest[:12]}"
+  return base / f"{workdir.name}-{digest(workdir)}"
+
+
+def digest(path: Place) -> str:
+  """Twelve hex digits that tell a place from others."""
+  return hashlib.sha256(os.fspath(path).encode()).hexdigest()[:12]
 
 
 def cache() -> pathlib.Path:
