@@ -4,6 +4,7 @@ For tests that fetch without the network. A program under test runs in `environm
 this process calls `use_cache`, since huggingface_hub reads its variables when it is imported.
 """
 
+import base64
 import contextlib
 import hashlib
 import http.server
@@ -18,6 +19,7 @@ from typing import NamedTuple
 
 LARGE = (".parquet", ".safetensors", ".bin")
 TREE = re.compile(r"/api/(dataset|model)s/([^/]+/[^/]+)/tree/([^/]+)")
+WRITE = re.compile(r"/api/(dataset|model)s/([^/]+/[^/]+)/(preupload|commit)/main")
 FILE = re.compile(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 WHOLE, PART = 200, 206
 
@@ -145,6 +147,64 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
   do_HEAD = do_GET
 
+  def do_POST(self):
+    path = urllib.parse.urlsplit(self.path).path
+    body = self.rfile.read(int(self.headers.get("Content-Length") or 0)) or self.chunks()
+    self.hub.requests.append((self.command, path, None))
+    if not self.headers.get("Authorization"):
+      self.refuse(401, None)
+    elif path == "/api/repos/create":
+      self.create(json.loads(body))
+    elif path == "/api/validate-yaml":
+      self.answer_json({"errors": [], "warnings": []})
+    elif write := WRITE.fullmatch(path):
+      kind, name, what = write.groups()
+      (self.preupload if what == "preupload" else self.commit)(kind, name, body)
+    else:
+      self.answer(404)
+
+  def chunks(self):
+    """The body of a request of unknown length."""
+    body = b""
+    while size := int(self.rfile.readline() or b"0", 16):
+      body += self.rfile.read(size)
+      self.rfile.readline()
+    self.rfile.readline()
+    return body
+
+  def create(self, request):
+    owner, name = request.get("organization") or "me", request["name"]
+    repo, kind = f"{owner}/{name}", request.get("type", "model")
+    if repo in self.hub.repos:
+      self.answer_json({"url": f"{self.hub.endpoint}/{repo}"}, 409)
+      return
+    self.hub.repos[repo] = Repo(kind, "0" * 40, {})
+    self.answer_json({"url": f"{self.hub.endpoint}/{'datasets/' * (kind == 'dataset')}{repo}"})
+
+  def preupload(self, kind, name, body):
+    if self.find(kind, name, "main"):
+      names = [file["path"] for file in json.loads(body)["files"]]
+      plain = {"uploadMode": "regular", "shouldIgnore": False}
+      self.answer_json({"files": [{"path": path, **plain} for path in names]})
+
+  def commit(self, kind, name, body):
+    repo = self.find(kind, name, "main")
+    if repo is None:
+      return
+    kept = dict(repo.files)
+    for line in map(json.loads, body.splitlines()):
+      if line["key"] == "file":
+        kept[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+      elif line["key"] == "deletedFile":
+        del kept[line["value"]["path"]]
+    revision = hashlib.sha1(body).hexdigest()
+    self.hub.repos[name] = repo._replace(revision=revision, files=kept)
+    url = f"{self.hub.endpoint}/{name}/commit/{revision}"
+    self.answer_json({"success": True, "commitOid": revision, "commitUrl": url})
+
+  def answer_json(self, content, status=WHOLE):
+    self.answer(status, json.dumps(content).encode(), {"Content-Type": "application/json"})
+
   def list_files(self, kind, name, revision):
     repo = self.find(kind, name, revision)
     if repo is None:
@@ -156,7 +216,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
       if "lfs_sha256" in listed:
         item["lfs"] = {"oid": listed["lfs_sha256"], "size": listed["size"], "pointerSize": 134}
       listing.append(item)
-    self.answer(WHOLE, json.dumps(listing).encode(), {"Content-Type": "application/json"})
+    self.answer_json(listing)
 
   def send_file(self, kind, name, revision, path):
     repo = self.find(kind, name, revision)
@@ -183,7 +243,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     if repo is None or repo.kind != kind:
       # The hub tells strangers no more about a private repository than about a missing one.
       self.refuse(401, "RepoNotFound")
-    elif repo.revision != revision:
+    elif revision not in (repo.revision, "main"):
       self.refuse(404, "RevisionNotFound")
     else:
       return repo

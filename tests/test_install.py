@@ -3,10 +3,13 @@
 Takes packages from an index; run by `make test-install`.
 """
 
+import ast
+import os
 import pathlib
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 from fresh import PYENV, checkout, done, environment
@@ -68,6 +71,43 @@ def test_the_library_runs_a_method_of_the_users_own_outside_a_checkout(python, h
   command = [own, "-m", "salmu_jax", "--config=configs/smoke.py", "--workdir=run", "--config.x=1"]
   refused = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
   assert refused.returncode == 1 and "names no field of the config" in refused.stderr
+
+
+READER = """
+import datasets
+import mlcroissant
+
+data = datasets.load_dataset("release")
+croissant = mlcroissant.Dataset("release/croissant.json")
+for split, rows in data.items():
+  assert min(rows[0]["image"].size) == 32, rows[0]
+  records = list(croissant.records(f"rows_{split}"))
+  texts = [record[f"rows_{split}/text"].decode() for record in records]
+  assert texts == rows["text"] and min(records[0][f"rows_{split}/image"].size) == 32
+  print(split, len(rows))
+"""
+GENERATE = """
+from salmu_jax import defaults
+from salmu_jax.generate import generator
+
+settings = defaults.get_config().generate
+settings.update(people=8, images_per_person=8, retain_synth=20, retain_joint=4, shard_rows=40)
+settings.update(scenes=60, classes=10, zero_shot_images=2, image_size=32, workers=1)
+print(generator.generate(settings, 0, "release")["counts"])
+"""
+
+
+def test_a_release_is_read_by_the_libraries_of_the_hub_with_its_pictures_as_pictures(tmp_path):
+  here = {**os.environ, "PYTHONPATH": str(ROOT)}
+  counts = done([sys.executable, "-c", GENERATE], tmp_path, here)
+  env = environment(tmp_path, "3.12") | {"HF_HUB_OFFLINE": "1"}
+  done(["uv", "venv", "--quiet", "--python=3.12", "env"], tmp_path, env)
+  python = tmp_path / "env" / "bin" / "python"
+  wanted = ["datasets", "mlcroissant", "pillow"]
+  done(["uv", "pip", "install", "--quiet", f"--python={python}", *wanted], tmp_path, env)
+  said = done([python, "-c", READER], tmp_path, env)
+  for split, rows in ast.literal_eval(counts.splitlines()[-1]).items():
+    assert f"{split} {rows}\n" in said
 
 
 def test_the_block_for_a_new_tpu_vm_runs_as_it_is_pasted(copy, tmp_path):

@@ -304,3 +304,24 @@ def test_given_weights_replace_pretraining(unbroken, environment, tmp_path):
   for model in ("clean", "finetune"):
     mine, theirs = results(tmp_path, model), results(unbroken[0], model)
     assert (mine["efficacy"], mine["utility"]) == (theirs["efficacy"], theirs["utility"])
+
+
+def test_a_workdir_fetched_from_what_was_published_goes_on_as_the_one_it_came_from(
+  unbroken, environment, tmp_path
+):
+  published, new = tmp_path / "published", tmp_path / "new"
+  publish = ["publish", str(unbroken[0]), f"--to={published}", "--yes"]
+  fetch = ["fetch", str(published), str(new)]
+  # The preset of the test's config, as main.py gets it.
+  code = "import tests.runconfig; from salmu_jax.interop.__main__ import main; print("
+  code += " + ".join(f"main({argv!r})" for argv in (publish, fetch)) + ")"
+  command = [sys.executable, "-c", code]
+  subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+  done = main(environment, new, CONFIG, "--config.method.name=none")
+  assert done.returncode == 0, done.stderr
+  assert "pretrain compromised: done before" in done.stderr
+  for name in ("clean", "compromised"):
+    folders = [folder / "results" / f"{name}.json" for folder in (unbroken[0], new)]
+    assert folders[0].read_bytes() == folders[1].read_bytes()
+    before, now = params(unbroken[0], name), params(new, name)
+    jax.tree.map(np.testing.assert_array_equal, before, now)

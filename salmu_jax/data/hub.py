@@ -39,6 +39,15 @@ def is_address(text: str) -> bool:
   return text.startswith(PREFIX)
 
 
+def check_name(address: str, field: str) -> None:
+  """Raises InputError unless an address names a repository to write to, hub:OWNER/NAME."""
+  if not is_address(address) or not _REPO.fullmatch(address.removeprefix(PREFIX)):
+    raise InputError(
+      f"{field} = {address!r} names no repository on the hub; write hub:OWNER/NAME, with letters, "
+      "digits, '_', '.' and '-', and no commit."
+    )
+
+
 def parse(address: str, field: str) -> Address:
   """Reads an address; without a revision it takes the published one.
 
@@ -104,6 +113,35 @@ def fetch(address: str, kind: str, field: str) -> pathlib.Path:
   except InputError as error:
     raise InputError(f"{field} = {address!r}: {error}") from error
   return folder
+
+
+def upload(folder: pathlib.Path, repo: str, kind: str, *, private: bool = False) -> str:
+  """Makes a repository hold the files of a folder, in one commit; returns the commit.
+
+  Args:
+    folder: what to upload. repo: OWNER/NAME, made if it is missing.
+    kind: "dataset" or "model". private: whether a new repository is.
+
+  Raises:
+    InputError: no login, no permission, no network.
+  """
+  from huggingface_hub import HfApi, errors
+
+  api = HfApi(library_name="salmu_jax")
+  try:
+    api.create_repo(repo, repo_type=kind, private=private, exist_ok=True)
+    message = "Published by salmu_jax"
+    commit = api.upload_folder(
+      repo_id=repo, repo_type=kind, folder_path=folder, commit_message=message, delete_patterns="*"
+    )
+  except (errors.HTTPError, OSError, ValueError) as error:
+    reason = " ".join(str(error).split())
+    raise InputError(
+      f"{repo} on the hub could not be written ({type(error).__name__}: {reason}). Log in with "
+      "`hf auth login`, or set HF_TOKEN, as somebody who may write there. What was uploaded before "
+      "stays; the same command goes on."
+    ) from error
+  return commit.oid
 
 
 def _snapshot(place, kind, patterns):

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from ml_collections import ConfigDict
 
 import salmu_jax
-from salmu_jax.data import parquet_shards, releases
+from salmu_jax.data import dataset_card, parquet_shards, releases
 from salmu_jax.errors import InputError
 from salmu_jax.generate import personas, plan, portraits, scenes
 from salmu_jax.results import splits
@@ -117,23 +117,22 @@ def generate(
   note.unlink()
   for leftover in partial.rglob(".*"):
     leftover.unlink()
-  _write_manifest(partial, origin, counts)
+  dataset_card.write(partial, _write_manifest(partial, origin, counts))
   os.replace(partial, path)
   return {"counts": counts}
 
 
 def _write_manifest(folder, origin, counts):
-  """Writes the manifest of the files in a folder."""
+  """Writes the manifest of the files in a folder; returns it."""
   paths = sorted(file for file in folder.rglob("*") if file.is_file())
-  files.write_json(
-    folder / releases.MANIFEST,
-    {
-      "generator": f"salmu_jax {salmu_jax.__version__}",
-      **origin,
-      "counts": counts,
-      "files": {str(file.relative_to(folder)): files.sha256(file) for file in paths},
-    },
-  )
+  manifest = {
+    "generator": dataset_card.GENERATOR + salmu_jax.__version__,
+    **origin,
+    "counts": counts,
+    "files": {str(file.relative_to(folder)): files.sha256(file) for file in paths},
+  }
+  files.write_json(folder / releases.MANIFEST, manifest)
+  return manifest
 
 
 def _generated_before(path, origin):

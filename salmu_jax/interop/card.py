@@ -1,7 +1,9 @@
 """The model card of an exported model: what it is, its training, its metrics, how to load it."""
 
 import os
+from typing import Any, NamedTuple
 
+from salmu_jax.data import dataset_card
 from salmu_jax.data.tokenizers import Tokenizer
 from salmu_jax.models.clip import Sizes
 from salmu_jax.report.markdown import escape, table
@@ -24,7 +26,25 @@ _LOAD = {
 _LIBRARY = {"openclip": "open_clip", "huggingface": "transformers"}
 
 
-def markdown(folder: str | os.PathLike, sizes: Sizes, layout: str, tokenizer: Tokenizer) -> str:
+class Published(NamedTuple):
+  """Where an export is published, for the links on its card; empty where it is not.
+
+  Attributes:
+    dataset: the repository of the data and results.
+    base_model: the repository of the model that unlearning started from.
+  """
+
+  dataset: str = ""
+  base_model: str = ""
+
+
+def markdown(
+  folder: str | os.PathLike,
+  sizes: Sizes,
+  layout: str,
+  tokenizer: Tokenizer,
+  where: Published = Published(),  # noqa: B008 - immutable
+) -> str:
   """README.md of an export.
 
   Args:
@@ -32,6 +52,7 @@ def markdown(folder: str | os.PathLike, sizes: Sizes, layout: str, tokenizer: To
     sizes: of the export.
     layout: "openclip" or "huggingface".
     tokenizer: of the model.
+    where: what the card links to.
   """
   folder = places.place(folder)
   settings = files.read_json(folder / workdir.SETTINGS)
@@ -39,7 +60,7 @@ def markdown(folder: str | os.PathLike, sizes: Sizes, layout: str, tokenizer: To
   path = folder.parent.parent / "results" / f"{folder.name}.json"
   results = files.read_json(path) if path.exists() else None
   parts = [
-    f"---\nlibrary_name: {_LIBRARY[layout]}\ntags:\n- clip\n- unlearning\n- salmubench\n---\n",
+    f"---\n{_metadata(folder.name, layout, settings, results, where)}\n---\n",
     f"# {escape(folder.name)}\n",
     _about(settings, results),
     _table(("", ""), _provenance(settings, facts, results)),
@@ -52,6 +73,43 @@ def markdown(folder: str | os.PathLike, sizes: Sizes, layout: str, tokenizer: To
     f"Image size {sizes.image_size}, {sizes.embed_dim} dimensions. All people are fictitious.\n",
   ]
   return "\n".join(part for part in parts if part)
+
+
+def _metadata(name, layout, settings, results, where):
+  """The YAML that the hub reads: library, licence, base model, data, results."""
+  from huggingface_hub import ModelCardData
+
+  about = results["salmu_jax"]["release"]["name"] if results else ""
+  card = ModelCardData(
+    library_name=_LIBRARY[layout],
+    tags=["clip", "machine-unlearning", "salmubench"],
+    # Only of what was trained on a release made here is the licence known.
+    license=dataset_card.LICENCE if about.startswith(dataset_card.GENERATOR) else None,
+    base_model=where.base_model if "method" in settings and where.base_model else None,
+    datasets=[where.dataset] if where.dataset else None,
+    model_name=name,
+    eval_results=_eval_results(results, where) if results else None,
+  )
+  return card.to_yaml()
+
+
+def _eval_results(results: dict[str, Any], where: Published):
+  """The metrics as the hub's results block."""
+  from huggingface_hub import EvalResult
+
+  release, values = results["salmu_jax"]["release"], flatten(results)
+  return [
+    EvalResult(
+      task_type="zero-shot-image-classification",
+      dataset_type=where.dataset or "salmubench",
+      dataset_name=f"{release['name']}, manifest {release['manifest_sha256'][:12]}",
+      metric_type=key,
+      metric_name=metric.name,
+      metric_value=values[key],
+    )
+    for key, metric in METRICS.items()
+    if values[key] is not None
+  ]
 
 
 def _about(settings, results):

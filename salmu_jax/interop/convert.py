@@ -30,6 +30,7 @@ from salmu_jax.runtime.places import Place
 from salmu_jax.train import checkpoint
 
 TOKENIZER = "salmu_jax_tokenizer.json"
+STAGE = "salmu_jax_stage.json"  # {"settings", "done"} of the folder that was exported
 _FINISHED = "finished model folder of this project (it has done.json and params/)"
 
 
@@ -112,17 +113,7 @@ def _convert_weights(file, sizes, folder, about, field):
   Raises:
     InputError: a damaged file, a config that differs, or tensors that do not fit.
   """
-  try:
-    modelconfig.check(file.parent, sizes)
-    tensors = weights.read_tensors(file)
-    tokenizer = _tokenizer_beside(file, sizes)
-  except InputError as error:
-    raise InputError(f"{field}: {error}") from error
-  full = sizes._replace(vocab_size=_full_vocabulary())
-  params = statedict.from_tensors(tensors, full, f"{field}: {file}")
-  if tokenizer.kept is not None:
-    table = leaves.token_embedding(params)
-    params = leaves.with_token_embedding(params, table[np.asarray(tokenizer.kept)])
+  params, tokenizer, layout = _read_foreign(file, sizes, field)
   tokenizers.save(tokenizer, folder / "tokenizer.json")
   checkpoint.save_params_alone(folder / "params", params)
   packages = ("jax", "flax", "safetensors")
@@ -136,12 +127,31 @@ def _convert_weights(file, sizes, folder, about, field):
       "salmu_jax": salmu_jax.__version__,
       **{package: importlib.metadata.version(package) for package in packages},
     },
-    "weights": {**about, "file": file.name, "layout": statedict.layout_of(tensors)},
+    "weights": {**about, "file": file.name, "layout": layout},
   }
 
 
+def _read_foreign(file, sizes, field):
+  """(params, tokenizer, layout) of foreign weights; see `_convert_weights`."""
+  try:
+    modelconfig.check(file.parent, sizes)
+    tensors = weights.read_tensors(file)
+    tokenizer = _tokenizer_beside(file, sizes)
+  except InputError as error:
+    raise InputError(f"{field}: {error}") from error
+  full = sizes._replace(vocab_size=_full_vocabulary())
+  params = statedict.from_tensors(tensors, full, f"{field}: {file}")
+  if tokenizer.kept is not None:
+    table = leaves.token_embedding(params)
+    params = leaves.with_token_embedding(params, table[np.asarray(tokenizer.kept)])
+  return params, tokenizer, statedict.layout_of(tensors)
+
+
 def export_model(
-  folder: str | os.PathLike, target: str | os.PathLike, layout: str = "openclip"
+  folder: str | os.PathLike,
+  target: str | os.PathLike,
+  layout: str = "openclip",
+  where: card.Published = card.Published(),  # noqa: B008 - immutable
 ) -> Place:
   """Writes a finished model as a folder that OpenCLIP or Hugging Face loads, with a model card.
 
@@ -153,6 +163,7 @@ def export_model(
     folder: the model folder.
     target: the folder to make; it appears complete or not at all.
     layout: a key of statedict.LAYOUTS.
+    where: what the model card links to.
 
   Returns:
     The path of the weights.
@@ -173,8 +184,42 @@ def export_model(
     modelconfig.write(partial, sizes, layout)
     if tokenizer.kept is not None:
       tokenizers.save(tokenizer, partial / TOKENIZER)
-    files.write_text(partial / "README.md", card.markdown(folder, sizes, layout, tokenizer))
+    stage = {"settings": workdir.SETTINGS, "done": workdir.DONE}
+    files.write_json(
+      partial / STAGE, {key: files.read_json(folder / name) for key, name in stage.items()}
+    )
+    text = card.markdown(folder, sizes, layout, tokenizer, where)
+    files.write_text(partial / "README.md", text)
   return target / name
+
+
+def restore_model(source: pathlib.Path, folder: str | os.PathLike, field: str) -> str:
+  """Makes the finished model folder that was exported to `source`, as it was but for its logs.
+
+  Returns the digest of its weights.
+
+  Args:
+    source: a folder from `export_model`.
+    folder: the model folder to make; it appears complete or not at all.
+    field: what an error names.
+
+  Raises:
+    InputError: `source` was not exported by this project, or is damaged.
+  """
+  if not (source / STAGE).is_file():
+    raise InputError(f"{field}: {source} has no {STAGE}, which an export of this project has.")
+  stage = files.read_json(source / STAGE)
+  model = stage["settings"]["model"]
+  with files.replacing_folder(folder) as partial:
+    params, tokenizer, _ = _read_foreign(
+      weights_file(source, field), PRESETS[model["preset"]], field
+    )
+    tokenizers.save(tokenizer, partial / "tokenizer.json")
+    params = clip.stack_layers(params) if model["scan"] else params
+    checkpoint.save_params_alone(partial / "params", params)
+    files.write_json(partial / workdir.SETTINGS, stage["settings"])
+    files.write_json(partial / workdir.DONE, stage["done"])
+  return checkpoint.digest(params)
 
 
 def weights_file(source: str | os.PathLike, field: str) -> pathlib.Path:

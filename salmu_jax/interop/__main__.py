@@ -1,0 +1,81 @@
+"""Publishes a workdir, and makes one of what was published.
+
+python -m salmu_jax.interop publish WORKDIR --to=DIR | --to=hub:OWNER/NAME
+python -m salmu_jax.interop fetch DIR | hub:OWNER/NAME@COMMIT WORKDIR
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from salmu_jax.errors import InputError
+from salmu_jax.interop import publish
+from salmu_jax.runtime import places
+
+
+def _publish(args: argparse.Namespace, console: Console) -> None:
+  parts = publish.plan(places.place(args.workdir, "WORKDIR"), args.to, args.models)
+  table = Table("kind", "where", "size")
+  for row in publish.sizes_in_words(parts):
+    table.add_row(*map(escape, row))
+  console.print(table)
+  if not args.yes:
+    console.print("Nothing was written. Add --yes to publish this.")
+    return
+  address = publish.publish(parts, private=args.private)
+  console.print(
+    f"Published. Others fetch it:\npython -m salmu_jax.interop fetch {escape(address)} WORKDIR",
+    soft_wrap=True,
+  )
+
+
+def _fetch(args: argparse.Namespace, console: Console) -> None:
+  publish.fetch(args.source, places.place(args.workdir, "WORKDIR"), args.models or publish.BOUNDS)
+  console.print(
+    f"{escape(args.workdir)} has the release and the models. Name it as --workdir of the config "
+    "that they were made with.",
+    soft_wrap=True,
+  )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs the command; returns the exit code."""
+  parser = argparse.ArgumentParser(
+    prog="python -m salmu_jax.interop",
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+  )
+  commands = parser.add_subparsers(required=True, metavar="COMMAND")
+  sender = commands.add_parser("publish", help="to a folder or the Hugging Face hub")
+  sender.add_argument("workdir", help="of a finished run that made its own release")
+  sender.add_argument("--to", required=True, help="a folder, or hub:OWNER/NAME")
+  sender.add_argument("--models", type=_names, default=(), help="NAME,NAME; all if left out")
+  sender.add_argument("--private", action="store_true", help="new repositories on the hub are so")
+  sender.add_argument("--yes", action="store_true", help="do it; otherwise only say what would be")
+  sender.set_defaults(run=_publish)
+  getter = commands.add_parser("fetch", help="a release and models into a new workdir")
+  getter.add_argument("source", help="a folder that was published to, or hub:OWNER/NAME@COMMIT")
+  getter.add_argument("workdir", help="to make, on a disk")
+  getter.add_argument(
+    "--models", type=_names, default=(), help="NAME,NAME; clean,compromised if left out"
+  )
+  getter.set_defaults(run=_fetch)
+  args = parser.parse_args(argv)
+  try:
+    args.run(args, Console())
+  except InputError as error:
+    print(f"error: {error}", file=sys.stderr)
+    return 1
+  return 0
+
+
+def _names(text: str) -> tuple[str, ...]:
+  return tuple(name for name in text.split(",") if name)
+
+
+if __name__ == "__main__":
+  sys.exit(main())
