@@ -119,7 +119,8 @@ def _generate() -> ConfigDict:
 
 def _model() -> ConfigDict:
   config = ConfigDict()
-  # A key of salmu_jax.models.presets.PRESETS.
+  # A key of salmu_jax.models.presets.PRESETS. Empty: the sizes of the weights in
+  # config.init.compromised.
   config.preset = "tiny"
   # Precision of the towers: "float32" or "bfloat16". Parameters and embeddings stay float32.
   config.compute_dtype = "float32"

@@ -133,7 +133,7 @@ def describe(topology: str) -> Mesh:
 
 def steps(config: ConfigDict, mesh: Mesh) -> dict[str, Step]:
   """All steps that the trainer and the evaluator run for a config on a mesh, by name."""
-  vocab_size = presets.PRESETS[config.model.preset].vocab_size or CLIP_VOCABULARY
+  vocab_size = presets.sizes(config.model.preset).vocab_size or CLIP_VOCABULARY
   # Dense layers as on a TPU, though this process runs on a CPU.
   model = presets.make_model(config.model, vocab_size).clone(flat=False)
   programs = {}

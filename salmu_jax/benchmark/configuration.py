@@ -28,6 +28,11 @@ def check(config: ConfigDict, mesh: Mesh) -> None:
   schema, run_schema = defaults.get_config(), defaults.unlearning_run()
   _check_fields(config, schema)
   check_batch = functools.partial(sharding.check_batch, mesh, accumulate=config.accumulate)
+  if not config.model.preset and not config.init.compromised:
+    raise InputError(
+      "config.model.preset is empty, which means that of the weights in config.init.compromised, "
+      f"and that is empty too. Name a preset: {', '.join(presets.PRESETS)}."
+    )
   presets.check(config.model, mesh.devices.flat[0].platform)
   train_settings.check_accumulate(config.accumulate)
   sharding.check_rules(config.sharding)

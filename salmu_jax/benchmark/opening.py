@@ -17,7 +17,7 @@ from salmu_jax.data.releases import Release
 from salmu_jax.data.tokenizers import Tokenizer
 from salmu_jax.data.zero_shot import ZeroShotSet
 from salmu_jax.generate import generator
-from salmu_jax.interop import external_models
+from salmu_jax.interop import convert, external_models
 from salmu_jax.models import presets
 from salmu_jax.results import splits
 from salmu_jax.results.splits import ZERO_SHOT
@@ -31,6 +31,17 @@ def bring_weights(config: ConfigDict, folder: Place, scratch: pathlib.Path) -> N
   """Brings the models of `config.init` and `config.judge` into the workdir `folder`."""
   for name in external_models.sources(config):
     hosts.first_then_all(functools.partial(external_models.bring, config, folder, scratch, name))
+
+
+def with_preset(config: ConfigDict, folder: Place) -> ConfigDict:
+  """The config with the preset of the weights in `config.init.compromised`, if it names none."""
+  if config.model.preset:
+    return config
+  scratch = places.scratch(folder, config.scratch)
+  source, field = config.init.compromised, "config.init.compromised"
+  config = config.copy_and_resolve_references()
+  config.model.preset = hosts.first_then_all(lambda: convert.preset_of(source, field, scratch))
+  return config
 
 
 def open_release(config: ConfigDict, folder: Place, scratch: pathlib.Path) -> Release:
@@ -75,7 +86,7 @@ def make_tokenizer(config: ConfigDict, folder: Place, release: Release) -> Token
 
   A compact vocabulary is that of the weights brought in, or the one of the training texts.
   """
-  sizes = presets.PRESETS[config.model.preset]
+  sizes = presets.sizes(config.model.preset)
   if sizes.vocab_size:
     return tokenizers.clip_tokenizer(sizes.context_length)
   for name in PRETRAINED:

@@ -48,7 +48,7 @@ def check(job: Job, release: Release, tokenizer: Tokenizer, digests: dict[str, s
 
 def check_pairs(config: ConfigDict, release: Release) -> None:
   """Raises InputError unless `config.retain_pairs` can be the retain base beside a release."""
-  if not presets.PRESETS[config.model.preset].vocab_size:
+  if not presets.sizes(config.model.preset).vocab_size:
     raise InputError(
       f"config.retain_pairs needs CLIP's whole vocabulary, and the preset {config.model.preset!r} "
       "takes that of its data. Choose another config.model.preset; vit_b16_narrow is the smallest."

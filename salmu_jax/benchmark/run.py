@@ -43,7 +43,7 @@ def run(
   folder = places.place(folder, "--workdir")
   mesh = sharding.make_mesh()
   configuration.check(config, mesh)
-  config = configuration.chosen(config)
+  config = opening.with_preset(configuration.chosen(config), folder)
   compilations.start(config.compilation_cache)
   with owner.owning(folder) if hosts.is_first() else contextlib.nullcontext():
     hosts.check_same("config or workdir", files.digest([str(folder), config.to_dict()]))

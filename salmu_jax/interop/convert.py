@@ -19,12 +19,10 @@ import jax
 import numpy as np
 
 import salmu_jax
-from salmu_jax import errors
 from salmu_jax.data import hub, tokenizers
 from salmu_jax.errors import InputError
 from salmu_jax.interop import card, modelconfig, statedict, weights
-from salmu_jax.models import clip, leaves
-from salmu_jax.models.presets import PRESETS
+from salmu_jax.models import clip, leaves, presets
 from salmu_jax.runtime import copies, files, places, workdir
 from salmu_jax.runtime.places import Place
 from salmu_jax.train import checkpoint
@@ -47,7 +45,7 @@ def import_model(
 
   Args:
     source: a file or a folder, on a disk or in a bucket, or an address on the hub.
-    preset: a key of PRESETS.
+    preset: of its sizes, see `presets.sizes`.
     folder: the model folder to make.
     field: what an error names, as "config.init.clean".
     scratch: for a copy of weights in a bucket; None for the user's cache directory.
@@ -81,7 +79,7 @@ def import_model(
     imported = {"sha256": files.sha256(file)}
   settings = {"imported": imported, "model": {"preset": preset, "scan": False}, "seed": None}
   about = {"source": source, **imported}
-  work = lambda target: _convert_weights(file, PRESETS[preset], target, about, field)
+  work = lambda target: _convert_weights(file, presets.sizes(preset), target, about, field)
   with contextlib.nullcontext(folder) if done else files.replacing_folder(folder) as target:
     workdir.run_stage(target, f"bring in {folder.name}", settings, work)
 
@@ -212,7 +210,7 @@ def restore_model(source: pathlib.Path, folder: str | os.PathLike, field: str) -
   model = stage["settings"]["model"]
   with files.replacing_folder(folder) as partial:
     params, tokenizer, _ = _read_foreign(
-      weights_file(source, field), PRESETS[model["preset"]], field
+      weights_file(source, field), presets.sizes(model["preset"]), field
     )
     tokenizers.save(tokenizer, partial / "tokenizer.json")
     params = clip.stack_layers(params) if model["scan"] else params
@@ -244,6 +242,34 @@ def weights_file(source: str | os.PathLike, field: str) -> pathlib.Path:
   )
 
 
+def preset_of(source: str, field: str, scratch: pathlib.Path | None = None) -> str:
+  """The preset of a model, or what spells its sizes: by its own settings, config or tensors.
+
+  Args:
+    source: as for `import_model`, or a finished model folder. field: what an error names.
+    scratch: for a copy of weights in a bucket; None for the user's cache directory.
+
+  Raises:
+    InputError: as `import_model`.
+  """
+  if not hub.is_address(source) and is_finished(source):
+    settings = files.read_json(places.place(source) / workdir.SETTINGS)
+    return settings["model"]["preset"]
+  place = (
+    hub.fetch(source, "model", field)
+    if hub.is_address(source)
+    else copies.on_disk(places.place(source, field), scratch or places.cache(), "the weights")
+  )
+  file = weights_file(place, field)
+  try:
+    sizes = modelconfig.sizes(file.parent) or statedict.sizes_of(weights.read_tensors(file), file)
+  except InputError as error:
+    raise InputError(f"{field}: {error}") from error
+  if (file.parent / TOKENIZER).exists():
+    sizes = sizes._replace(vocab_size=0)  # of which it knows a part
+  return presets.name_of(sizes)
+
+
 def is_finished(folder: str | os.PathLike) -> bool:
   """Whether a path is a finished model folder of this project."""
   folder = places.place(folder)
@@ -254,7 +280,7 @@ def _read_finished(folder):
   """(unrolled params with the full vocabulary, their sizes, the tokenizer) of a model folder."""
   settings = files.read_json(folder / workdir.SETTINGS)["model"]
   tokenizer = tokenizers.load(folder / "tokenizer.json")
-  sizes = PRESETS[settings["preset"]]._replace(vocab_size=tokenizer.vocab_size)
+  sizes = presets.sizes(settings["preset"])._replace(vocab_size=tokenizer.vocab_size)
   like = clip.shapes(clip.CLIP(sizes, scan=settings["scan"]))
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
@@ -294,7 +320,8 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser.add_argument("src", help="a finished model folder, or foreign weights")
   parser.add_argument("dst", help="the folder to make")
   parser.add_argument(
-    "--preset", help=f"of foreign weights that come without a config: {', '.join(PRESETS)}"
+    "--preset",
+    help=f"of foreign weights, if neither a config nor shapes tell: {', '.join(presets.PRESETS)}",
   )
   parser.add_argument(
     "--layout", default="openclip", choices=statedict.LAYOUTS, help="of an export"
@@ -306,32 +333,14 @@ def main(argv: Sequence[str] | None = None) -> int:
       size = places.size(file) / 2**20
       print(f"{file.parent}: {args.layout} weights of {size:,.1f} MiB, config and model card")
     else:
-      preset = args.preset or _preset_of(args.src)
-      if preset not in PRESETS:
-        raise InputError(errors.unknown("--preset", preset, list(PRESETS)))
+      preset = args.preset or preset_of(args.src, "SRC")
+      presets.sizes(preset, "--preset")
       import_model(args.src, preset, args.dst, "SRC")
       print(f"{args.dst}: a model folder for config.init, preset {preset}")
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)
     return 1
   return 0
-
-
-def _preset_of(place):
-  """The preset that the config beside foreign weights describes."""
-  source = (
-    hub.fetch(place, "model", "SRC")
-    if hub.is_address(place)
-    else copies.on_disk(places.place(place, "SRC"), places.cache(), "the weights")
-  )
-  folder = weights_file(source, "SRC").parent
-  for name, sizes in PRESETS.items():
-    if modelconfig.describes(folder, sizes):
-      return name
-  raise InputError(
-    f"{folder} has no config that fits one of the presets {', '.join(PRESETS)}; say with --preset "
-    "which it is."
-  )
 
 
 if __name__ == "__main__":

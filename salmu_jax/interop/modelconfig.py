@@ -12,7 +12,7 @@ import numpy as np
 
 from salmu_jax.data import images, tokenizers
 from salmu_jax.errors import InputError
-from salmu_jax.models.clip import Sizes
+from salmu_jax.models.clip import Sizes, Tower
 from salmu_jax.runtime import files
 
 OPENCLIP, HUGGINGFACE = "open_clip_config.json", "config.json"
@@ -142,6 +142,16 @@ def check(folder: str | os.PathLike, sizes: Sizes) -> None:
       f"{path} describes another model than the preset: {'; '.join(differences)}. Choose the "
       "preset that it describes."
     )
+
+
+def sizes(folder: str | os.PathLike) -> Sizes | None:
+  """The sizes that the config in a folder describes; None without one."""
+  described, _ = read(folder)
+  if described is None:
+    return None
+  tower = lambda name: Tower(*(described[f"{name}.{field}"] for field in Tower._fields))
+  plain = {key: value for key, value in described.items() if "." not in key}
+  return Sizes(**plain, vision=tower("vision"), text=tower("text"))
 
 
 def describes(folder: str | os.PathLike, sizes: Sizes) -> bool:

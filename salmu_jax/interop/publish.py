@@ -146,7 +146,7 @@ def fetch(address: str, folder: Place, models: Sequence[str] = BOUNDS) -> None:
 
 
 def _fetch_model(name, address, result_path, folder):
-  """Brings a model and its results into a workdir; its weights have to be those that were judged."""
+  """Brings a model and its results into a workdir; they have to be of the same weights."""
   target = folder / "models" / name
   if convert.is_finished(target):
     return

@@ -11,7 +11,7 @@ import numpy as np
 
 from salmu_jax.errors import InputError
 from salmu_jax.models import clip
-from salmu_jax.models.clip import Sizes
+from salmu_jax.models.clip import Sizes, Tower
 
 # Masks, positions and sizes that some versions stored beside the parameters.
 _NOT_PARAMETERS = {
@@ -23,6 +23,7 @@ _NOT_PARAMETERS = {
   "text_model.embeddings.position_ids",
 }
 _SHOWN = 5
+_HEAD = 64  # dimensions of a head, where nothing else tells
 
 
 class Entry(NamedTuple):
@@ -184,6 +185,47 @@ def from_tensors(tensors: Mapping[str, np.ndarray], sizes: Sizes, where: str) ->
 def layout_of(tensors: Iterable[str]) -> str:
   """The layout, a key of LAYOUTS, that tensor names belong to."""
   return "huggingface" if any(name.startswith("vision_model.") for name in tensors) else "openclip"
+
+
+def sizes_of(tensors: Mapping[str, np.ndarray], where: str) -> Sizes:
+  """The sizes of a model, as far as its tensors tell them.
+
+  A file of weights tells neither the number of heads nor the activation. Heads of 64 dimensions are
+  taken, as all of CLIP's have, and GELU.
+
+  Args:
+    tensors: as for `from_tensors`. where: names the file in an error.
+
+  Raises:
+    InputError: these are not the tensors of a CLIP of a ViT and a text transformer.
+  """
+  tensors = _plain_names(tensors)
+  small = Sizes(64, 16, 16, Tower(64, 1, 1), Tower(64, 1, 1))
+  entries = {entry.path: entry for entry in LAYOUTS[layout_of(tensors)](small)}
+  missing = [e.tensors[0] for e in entries.values() if e.tensors[0] not in tensors]
+  if missing:
+    raise InputError(
+      f"{where} has no tensor {missing[0]}, so it holds no CLIP of a vision transformer and a text "
+      "transformer. Only those are read here."
+    )
+
+  def shape(path):
+    entry = entries[path]
+    own = np.shape(tensors[entry.tensors[0]])
+    return [own[axis] for axis in entry.axes] if entry.axes else list(own)
+
+  def tower(path, width):
+    before, after = entries[f"{path}/transformer/block_0/ln_1/scale"].tensors[0].split(".0.", 1)
+    layers = sum(name.startswith(f"{before}.") and name.endswith(f".{after}") for name in tensors)
+    return Tower(width, layers, max(1, width // _HEAD))
+
+  patch, _, _, width = shape("visual/conv1/kernel")
+  side = round((shape("visual/positional_embedding")[0] - 1) ** 0.5)
+  text_width, embed_dim = shape("text/text_projection")
+  vocab_size, _ = shape("text/token_embedding/embedding")
+  context_length, _ = shape("text/positional_embedding")
+  towers = tower("visual", width), tower("text", text_width)
+  return Sizes(embed_dim, side * patch, patch, *towers, context_length, vocab_size)
 
 
 def _plain_names(tensors):

@@ -1,5 +1,7 @@
 """Model sizes by name, and the model that `config.model` describes."""
 
+import re
+
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
@@ -28,6 +30,43 @@ PRESETS |= {
   for name in ("vit_b32", "vit_b16", "vit_l14")
 }
 COMPUTE_DTYPES = ("float32", "bfloat16")
+# Sizes as a name, for models that are no preset: width x layers x heads of either tower.
+_SPELLED = re.compile(
+  r"vit-(?P<image_size>\d+)-(?P<patch_size>\d+)"
+  r"-(?P<vision>\d+x\d+x\d+)-(?P<text>\d+x\d+x\d+)"
+  r"-(?P<embed_dim>\d+)-(?P<context_length>\d+)-(?P<vocab_size>\d+)(?P<quick_gelu>-quickgelu)?"
+)
+
+
+def sizes(name: str, where: str = "config.model.preset") -> Sizes:
+  """The sizes that a name stands for: a preset, or what `name_of` made of others.
+
+  Args:
+    name: of the sizes. where: what an error names.
+
+  Raises:
+    InputError: no such preset.
+  """
+  spelled = _SPELLED.fullmatch(name)
+  if name in PRESETS or not spelled:
+    fields.check_name(where, name, PRESETS)
+    return PRESETS[name]
+  tower = lambda text: Tower(*map(int, text.split("x")))
+  towers = {key: tower(spelled[key]) for key in ("vision", "text")}
+  others = ("image_size", "patch_size", "embed_dim", "context_length", "vocab_size")
+  numbers = {key: int(spelled[key]) for key in others}
+  return Sizes(**numbers, **towers, quick_gelu=spelled["quick_gelu"] is not None)
+
+
+def name_of(model: Sizes) -> str:
+  """The preset of these sizes, or else a name that spells them."""
+  for name, preset in PRESETS.items():
+    if preset == model:
+      return name
+  vision, text = ("x".join(map(str, tower)) for tower in (model.vision, model.text))
+  rest = f"{model.embed_dim}-{model.context_length}-{model.vocab_size}"
+  spelled = f"vit-{model.image_size}-{model.patch_size}-{vision}-{text}-{rest}"
+  return spelled + ("-quickgelu" if model.quick_gelu else "")
 
 
 def check(settings: ConfigDict, platform: str) -> None:
@@ -37,7 +76,8 @@ def check(settings: ConfigDict, platform: str) -> None:
     settings: `config.model`.
     platform: that the model is to run on, as JAX calls it: "cpu", "gpu" or "tpu".
   """
-  fields.check_name("config.model.preset", settings.preset, PRESETS)
+  if settings.preset:  # empty: that of the weights in config.init.compromised
+    sizes(settings.preset)
   fields.check_name("config.model.compute_dtype", settings.compute_dtype, COMPUTE_DTYPES)
   fields.check_name("config.model.remat", settings.remat, clip.REMAT)
   fields.check_name("config.model.attention", settings.attention, ATTENTION)
@@ -58,7 +98,7 @@ def check(settings: ConfigDict, platform: str) -> None:
 def make_model(settings: ConfigDict, vocab_size: int) -> CLIP:
   """The model of `config.model`, with a vocabulary of `vocab_size` tokens."""
   return CLIP(
-    PRESETS[settings.preset]._replace(vocab_size=vocab_size),
+    sizes(settings.preset)._replace(vocab_size=vocab_size),
     dtype=jnp.dtype(settings.compute_dtype),
     remat=settings.remat,
     scan=settings.scan,
