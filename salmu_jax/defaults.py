@@ -23,6 +23,10 @@ def get_config() -> ConfigDict:
   # Millions of image-text pairs to pretrain and retain on, as the split retain_real: a directory
   # written by python -m salmu_jax.data. Empty: the rows of the release.
   config.retain_pairs = ""
+  # Pairs of your own to forget, and to keep, instead of a release: JSON-lines files, see
+  # salmu_jax/data/own.py; those to keep may be a folder. The model is config.init.compromised.
+  config.forget = ""
+  config.retain = ""
   # ImageNet-1k validation, for GenKnow: imagefolder:DIR, webdataset:DIR, tfds: or tfds:DATA_DIR.
   # Empty: the zero-shot split of the release; GenKnow is not measured on a release without one.
   config.imagenet = ""

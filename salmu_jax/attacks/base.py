@@ -72,6 +72,13 @@ class Inputs(NamedTuple):
     return embed
 
 
+# What data of one's own may lack -> how an audit says that an attack needs it.
+NEEDS = {
+  "clean": "a Clean model",
+  "facts": "the name, the field and the value of every pair",
+}
+
+
 class Finding(NamedTuple):
   """What an attack finds on one model.
 
@@ -125,6 +132,7 @@ class Attack(NamedTuple):
       is impossible. `where` is their path, such as "config.attacks.gallery".
     check_data: check_data(settings, where, release), which raises InputError where the release has
       too little for the settings.
+    needs: what it cannot do without, keys of NEEDS.
     better: "lower", where a number below Clean's is as good as Clean's; "equal", where it is as bad
       as one above.
   """
@@ -137,6 +145,7 @@ class Attack(NamedTuple):
   check: Callable[[ConfigDict, str, CheckBatch], None] = _accept
   check_data: Callable[[ConfigDict, str, Release], None] = _accept
   better: str = "lower"
+  needs: tuple[str, ...] = ()
 
 
 def entry(attack: Attack, finding: Finding) -> dict[str, Any]:

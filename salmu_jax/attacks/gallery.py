@@ -86,4 +86,5 @@ ATTACK = Attack(
   make=make,
   settings=settings,
   check=check,
+  needs=("facts",),
 )

@@ -128,4 +128,5 @@ ATTACK = Attack(
   better="equal",
   reduction="mean",
   make=make,
+  needs=("clean", "facts"),
 )

@@ -114,4 +114,5 @@ ATTACK = Attack(
   label="Reading private values off pictures, linear probe",
   reduction="mean",
   make=make,
+  needs=("facts",),
 )

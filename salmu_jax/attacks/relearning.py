@@ -156,14 +156,15 @@ def make(inputs: Inputs, config: ConfigDict) -> Run:
     parts: dict[str, float] = {}
     worst: Point | None = None
     for mix in mixes:
-      curves[mix.name] = {"0": float(before[mix.judged].mean())}
-      parts[mix.name] = curves[mix.name]["0"]
+      start = _start(mix, before, params)
+      worst = start if worst is None or start.mrr > worst.mrr else worst
+      curves[mix.name], parts[mix.name] = {"0": start.mrr}, start.mrr
       for weights, rate in itertools.product(config.weights, config.learning_rates):
         points = relearn(inputs, programs[weights], params, mix, (weights, rate), config)
         for point in points:
           curves[mix.name][f"{weights}, {rate:g}, {point.step} steps"] = point.mrr
           parts[mix.name] = max(parts[mix.name], point.mrr)
-          if worst is None or point.mrr > worst.mrr:
+          if point.mrr > worst.mrr:
             # The next step donates them.
             worst = point._replace(params=jax.tree.map(jnp.copy, point.params))
     if worst is None:
@@ -173,12 +174,20 @@ def make(inputs: Inputs, config: ConfigDict) -> Run:
     knowledge = [inputs.evaluator.general_knowledge(embedded) for embedded in (z, after)]
     details = {
       "curves": curves,
-      "worst": f"{worst.mix}, {worst.weights}, {worst.learning_rate:g}, {worst.step} steps",
+      "worst": f"{worst.mix}, {worst.weights}, {worst.learning_rate:g}, {worst.step} steps"
+      if worst.step
+      else f"{worst.mix}, before any step",
       "general_knowledge": {"before": knowledge[0], "after": knowledge[1]},
     }
     return Finding(parts, details, interval=interval)
 
   return run
+
+
+def _start(mix: Mix, before: np.ndarray, params: Params) -> Point:
+  """The model as it is, judged as a run on the mix is: what the attacker has for nothing."""
+  reciprocal = before[mix.judged]
+  return Point(mix.name, "", 0.0, 0, float(reciprocal.mean()), reciprocal, mix.judged, params)
 
 
 def learner(

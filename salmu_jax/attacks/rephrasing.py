@@ -87,4 +87,5 @@ ATTACK = Attack(
   make=make,
   settings=settings,
   check=check,
+  needs=("facts",),
 )

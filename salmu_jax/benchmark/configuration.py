@@ -47,6 +47,7 @@ def check(config: ConfigDict, mesh: Mesh) -> None:
     )
   fields.check_share(config.diagnosis, "config.diagnosis", *config.diagnosis)
   fields.check_seed("config.seed", config.seed)
+  _check_own(config)
   if not config.release:
     plan.check(config.generate)
   if config.imagenet:
@@ -84,3 +85,27 @@ def _check_fields(config: ConfigDict, schema: ConfigDict) -> None:
   """Fields and types of all sections but `unlearn` and `method`, which `runs` checks."""
   rest = lambda sections: {k: v for k, v in sections.items() if k not in ("unlearn", "method")}
   fields.check_same(rest(config), rest(schema), "config")
+
+
+def _check_own(config: ConfigDict) -> None:
+  """Raises InputError where own pairs lack something, or stand beside another release."""
+  if bool(config.forget) != bool(config.retain):
+    raise InputError(
+      f"config.forget = {config.forget!r} and config.retain = {config.retain!r} go together: your "
+      "pairs to forget, and pairs to keep."
+    )
+  if not config.forget:
+    return
+  if not config.init.compromised:
+    raise InputError(
+      "config.init.compromised is empty; with config.forget it names your model: a folder or a "
+      "file of weights, or hub:OWNER/NAME@REVISION."
+    )
+  others = {name: config[name] for name in ("release", "training_release")}
+  others |= {"init.clean": config.init.clean, "judge.name": config.judge.name}
+  for name, value in others.items():
+    if value:
+      raise InputError(
+        f"config.{name} = {value!r} belongs to a benchmark run; with config.forget there is no "
+        "Clean and no leaderboard. Leave it empty."
+      )

@@ -9,13 +9,14 @@ from ml_collections import ConfigDict
 
 from salmu_jax.benchmark import preflight
 from salmu_jax.benchmark.job import Job
-from salmu_jax.benchmark.stages import PRETRAINED
-from salmu_jax.data import counts, imagenet, pictures, pipeline, records, releases, tokenizers
+from salmu_jax.benchmark.stages import PRETRAINED, bounds
+from salmu_jax.data import counts, imagenet, own, pictures, pipeline, records, releases, tokenizers
 from salmu_jax.data.dataset import Data
 from salmu_jax.data.pictures import Wanted
 from salmu_jax.data.releases import Release
 from salmu_jax.data.tokenizers import Tokenizer
 from salmu_jax.data.zero_shot import ZeroShotSet
+from salmu_jax.errors import InputError
 from salmu_jax.generate import generator
 from salmu_jax.interop import convert, external_models
 from salmu_jax.models import presets
@@ -147,12 +148,13 @@ def _wanted(job: Job, data: Data) -> dict[str, Wanted]:
   """
   config, release = job.config, data.release
   classes = _IMAGENET if config.imagenet else ZERO_SHOT
-  judged = [*splits.judged(), *([classes] if data.zero_shot else [])]
+  judged = [split for split in splits.judged() if split in data.records]
+  judged += [classes] if data.zero_shot else []
   unlearnt = config.unlearn or config.attacks.names
   unlearning = [split for half in ("forget", "retain") for split in data.splits(half) if unlearnt]
   pretraining = [
     split
-    for name in PRETRAINED
+    for name in bounds(config)
     if not (config.init[name] or (job.model_folder(name) / workdir.DONE).exists())
     for split in data.splits(name)
   ]
@@ -167,7 +169,20 @@ def _wanted(job: Job, data: Data) -> dict[str, Wanted]:
   return wanted
 
 
+def _open_own(config: ConfigDict, scratch: pathlib.Path) -> Release:
+  """The pairs of `config.forget` and `config.retain` as a release."""
+  pairs = {name: places.place(config[name], f"config.{name}") for name in ("forget", "retain")}
+  for name, path in pairs.items():
+    if places.is_remote(path):
+      raise InputError(f"config.{name} = {path} is in a bucket. Copy your own pairs to a disk.")
+  with copies.locked(scratch):
+    path = own.make(*map(pathlib.Path, pairs.values()), scratch / "own")
+  return releases.open_release(path, (own.FORGET, own.RETAIN), scratch=scratch)
+
+
 def _open_or_generate(config: ConfigDict, folder: Place, scratch: pathlib.Path) -> Release:
+  if config.forget:
+    return _open_own(config, scratch)
   if config.release:
     release = releases.open_release(
       config.release, training=config.training_release, scratch=scratch

@@ -32,7 +32,7 @@ def check(job: Job, release: Release, tokenizer: Tokenizer, digests: dict[str, s
   for name in external_models.sources(config):
     external_models.check(config, job.workdir, name, tokenizer)
     stages.load_params(job, job.model_folder(name))
-  for name in [name for name in stages.PRETRAINED if not config.init[name]]:
+  for name in [name for name in stages.bounds(config) if not config.init[name]]:
     check_trainable(release, name)
     workdir.check_settings(job.model_folder(name), stages.pretrain_settings(job, digests))
     check_rows(

@@ -8,7 +8,15 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 from rich.console import Console
 
-from salmu_jax.benchmark import configuration, evaluation, opening, preflight, stages, summary
+from salmu_jax.benchmark import (
+  audit,
+  configuration,
+  evaluation,
+  opening,
+  preflight,
+  stages,
+  summary,
+)
 from salmu_jax.benchmark.job import Job
 from salmu_jax.data import dataset, records, zero_shot
 from salmu_jax.data.dataset import Data
@@ -49,21 +57,26 @@ def run(
     hosts.check_same("config or workdir", files.digest([str(folder), config.to_dict()]))
     times.recorder.begin(folder)
     job, data = prepare(config, folder, mesh, stop)
-    if _is_finished(job, data):
+    finished, show = (audit.is_finished, audit.show) if config.forget else _BENCHMARK
+    if finished(job, data):
       progress.console.print(f"Nothing to do: every stage in {folder} is done.")
-      _show_leaderboard(job)
+      show(job)
       return
     if hosts.is_first():
       files.write_json(folder / CONFIG, config.to_dict())
-    _make_models(job._replace(profile=profile), data)
-    hosts.first_alone(lambda: _report(job))
+    progress.console.print(summary.table(job, data))
+    job = job._replace(profile=profile)
+    if config.forget:
+      audit.run(job, data)
+    else:
+      _make_models(job, data)
+      hosts.first_alone(lambda: _report(job))
   progress.console.print(f"Done in {progress.duration(time.monotonic() - began)}; see {folder}")
 
 
 def _make_models(job: Job, data: Data) -> None:
   """Pretrains, unlearns, evaluates and attacks all models of a job that are not there yet."""
   config = job.config
-  progress.console.print(summary.table(job, data))
   data = opening.store_pictures(job, data)
   evaluator = evaluation.make_evaluator(job, data)
   params = {name: stages.pretrain(job, data, name) for name in stages.PRETRAINED}
@@ -98,6 +111,10 @@ def prepare(
   scratch = places.scratch(folder, config.scratch)
   opening.bring_weights(config, folder, scratch)
   release = opening.open_release(config, folder, scratch)
+  if config.forget:
+    config = config.copy_and_resolve_references()
+    names = audit.possible_attacks(config.attacks.names, release.manifest["facts"])
+    config.attacks.names = names
   classes = opening.open_imagenet(config, scratch)
   pairs, pairs_digest = opening.open_pairs(config, release, scratch)
   tokenizer = opening.make_tokenizer(config, folder, release)
@@ -139,3 +156,7 @@ def _show_leaderboard(job: Job) -> None:
   results = read_results(job.workdir / "results")
   if hosts.is_first():
     leaderboard_terminal.show(leaderboard.rows(results, job.config.diagnosis.to_dict()), Console())
+
+
+# Whether a run is finished, and what it then shows.
+_BENCHMARK = (_is_finished, _show_leaderboard)

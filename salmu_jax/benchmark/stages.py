@@ -35,6 +35,11 @@ EmbedPictures = Callable[[dict[str, Any], str], np.ndarray]
 _VERSIONS = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scikit-learn")
 
 
+def bounds(config: ConfigDict) -> tuple[str, ...]:
+  """The pretrained models of a run: own pairs have no Clean."""
+  return PRETRAINED[1:] if config.forget else PRETRAINED
+
+
 def pretrain_schedule(job: Job, release: Release, name: str) -> train.Schedule:
   """The schedule of Clean or Compromised: `epochs` passes over the rows that the model sees.
 

@@ -35,7 +35,7 @@ def _stages(job: Job, data: Data) -> list[tuple[str, str]]:
   """(stage, what it will do) in time order."""
   config, release = job.config, data.release
   plans = []
-  for name in stages.PRETRAINED:
+  for name in stages.bounds(config):
     if config.init[name]:
       plans.append((f"weights of {name}", config.init[name]))
     else:

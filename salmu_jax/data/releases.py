@@ -144,10 +144,10 @@ def _check_shards(path, shards, required):
 def columns(release: Release, split: str) -> dict[str, np.ndarray]:
   """The strings of a split in row order: {"file_name", "text", "identity_id"}, arrays (N,) of str.
 
-  A null becomes "".
+  A null becomes "". A split that the release lacks has no rows.
   """
   tables = []
-  for file in release.shards[split]:
+  for file in release.shards.get(split, ()):
     with parquet_shards.reading(file):
       tables.append(pq.read_table(file, columns=["file_name", "text", "identity_id"]))
   return {

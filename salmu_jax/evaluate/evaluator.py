@@ -63,7 +63,7 @@ class Evaluator:
     model = model.clone(dtype=jnp.dtype(settings.compute_dtype), attention="plain")
     self.tables = {s: releases.columns(release, s) for s in splits.judged()}
     self._records, self._questions = records, {}
-    self._pictures = {split: records[split] for split in self.tables}
+    self._pictures = {split: records[split] for split in self.tables if split in records}
     if zero_shot_set:
       self._pictures[ZERO_SHOT] = zero_shot_set.rows
     self._images, self._texts = jitted_encoders(model, mesh)
@@ -211,9 +211,11 @@ class Evaluator:
     """(N,) RetFail ranks of forget, of what a model made of the release."""
     return measures.retrieval_ranks(self._judged(z), _FORGET)
 
-  def embed_pictures(self, params: Mapping, split: str) -> np.ndarray:
-    """(N, D) of the pictures of a split."""
-    numbers = np.arange(len(self._records[split]))
+  def embed_pictures(
+    self, params: Mapping, split: str, numbers: np.ndarray | None = None
+  ) -> np.ndarray:
+    """(N, D) of the pictures of a split; NaN but for the rows of these numbers, if given."""
+    numbers = np.arange(len(self._records[split])) if numbers is None else numbers
     with progress.counting(f"pictures of {split}", len(numbers)) as tick:
       return self._embed_some(params, split, numbers, tick)
 
@@ -301,7 +303,7 @@ class Evaluator:
       chosen = [masks[name][1] for name in measured & masks.keys() if masks[name][0] == split]
       whole = split in measured or not chosen
       looked_at[split] = np.arange(len(rows)) if whole else np.flatnonzero(np.any(chosen, axis=0))
-    return looked_at
+    return {split: numbers for split, numbers in looked_at.items() if len(numbers)}
 
   def _embed_some(self, params, split, numbers, tick):
     """(N, D) of a split, NaN but for the rows of these numbers; kept for the same image tower."""

@@ -1,0 +1,218 @@
+"""Unlearning one's own pairs from one's own model: what leaked before and after, and what is lost.
+
+There is no Clean model, and no holdout of known people. So nothing here says how far a model is
+from one that never saw the pairs: numbers before and after stand side by side, with what a guess
+gives. `NOT_MEASURED` says what cannot be had.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from salmu_jax import attacks
+from salmu_jax.attacks.base import NEEDS
+from salmu_jax.benchmark import evaluation, opening, provenance, stages
+from salmu_jax.benchmark.job import Job
+from salmu_jax.data import own
+from salmu_jax.data.dataset import Data
+from salmu_jax.evaluate import facts, measures, metrics
+from salmu_jax.evaluate.embeddings import Embedded
+from salmu_jax.evaluate.evaluator import Evaluator
+from salmu_jax.interop import convert
+from salmu_jax.report import audit_table
+from salmu_jax.results import bootstrap, recoverability
+from salmu_jax.results.metrics_table import FACT_WORDINGS
+from salmu_jax.results.reductions import REDUCTIONS, reduce
+from salmu_jax.runtime import files, hosts, progress, times, workdir
+from salmu_jax.train import checkpoint
+
+START = "compromised"
+_RETAINED = 1000  # pairs to keep that are looked at
+_STREAM = 17  # of config.evaluate.seed
+NOT_MEASURED = (
+  "InterIdSim, IntraIdSim, VisIdInt, FragSim and retrieval of holdouts: they need people whose "
+  "pairs no training read.",
+  "Verdicts and shares of the leak: they need a Clean model, which never saw the pairs.",
+)
+
+
+def possible_attacks(names: tuple[str, ...], tell_facts: bool) -> tuple[str, ...]:
+  """The attacks of these names that own pairs allow."""
+  here = {"facts"} if tell_facts else set()
+  return tuple(name for name in names if set(attacks.ATTACKS[name].needs) <= here)
+
+
+def run(job: Job, data: Data) -> None:
+  """Unlearns, audits and exports every model of a job on own pairs that is not there yet."""
+  data = opening.store_pictures(job, data)
+  evaluator = evaluation.make_evaluator(job, data)
+  start = stages.pretrain(job, data, START)
+  bounds = {"clean": None, START: start}
+  attack = evaluation.make_attacker(job, data, evaluator, bounds)
+  _audit(job, data, evaluator, START, start, attack)
+  for name in job.config.unlearn:
+    unlearned = stages.unlearn(job, data, name, start, evaluator.embed_pictures)
+    _audit(job, data, evaluator, name, unlearned, attack)
+    hosts.first_alone(lambda name=name: _export(job, name))
+  hosts.first_alone(lambda: _report(job, data))
+
+
+def is_finished(job: Job, data: Data) -> bool:
+  """Whether every model of a job is audited, and the report written."""
+  names = (START, *job.config.unlearn)
+  return all(_is_audited(job, data, name) for name in names) and all(
+    (job.workdir / name).exists() for name in audit_table.FILES
+  )
+
+
+def show(job: Job) -> None:
+  """Prints the table."""
+  audits = [files.read_json(_path(job, name)) for name in (START, *job.config.unlearn)]
+  progress.console.print(audit_table.terminal(audits))
+
+
+def _report(job: Job, data: Data) -> None:
+  audits = [files.read_json(_path(job, name)) for name in (START, *job.config.unlearn)]
+  missing = [*NOT_MEASURED, *_left_out(data)]
+  if data.zero_shot is None:
+    missing.append("General knowledge: config.imagenet names no pictures to test it with.")
+  audit_table.write(job.workdir, audits, missing)
+  progress.console.print(audit_table.terminal(audits))
+
+
+def _left_out(data: Data) -> list[str]:
+  """A line for each attack that own pairs do not allow."""
+  tell_facts = data.release.manifest["facts"]
+  possible = possible_attacks(tuple(attacks.ATTACKS), tell_facts)
+  return [
+    f"The attack {name}: it needs {' and '.join(NEEDS[need] for need in attack.needs)}."
+    for name, attack in attacks.ATTACKS.items()
+    if name not in possible
+  ]
+
+
+def _export(job: Job, name: str) -> None:
+  """Writes export/NAME, in the layout that the weights came in."""
+  target = job.workdir / "export" / name
+  if not (target / "README.md").exists():
+    facts_of_start = files.read_json(job.model_folder(START) / workdir.DONE)
+    layout = facts_of_start.get("weights", {}).get("layout", "openclip")
+    convert.export_model(job.model_folder(name), target, layout)
+
+
+def _path(job: Job, name: str):
+  return job.workdir / "audit" / f"{name}.json"
+
+
+def _is_audited(job: Job, data: Data, name: str) -> bool:
+  path = _path(job, name)
+  inputs = provenance.result_inputs(job, data, name)
+  return path.exists() and files.read_json(path)["inputs"] == inputs
+
+
+def _audit(
+  job: Job,
+  data: Data,
+  evaluator: Evaluator,
+  name: str,
+  params: Mapping[str, Any],
+  attack: Callable | None,
+) -> None:
+  """Writes audit/NAME.json unless it is there."""
+  label = f"audit {name}"
+  if _is_audited(job, data, name):
+    times.recorder.reused(label)
+    return
+  began = time.monotonic()
+  z = evaluator.embed(params, label)
+  numbers = measure(evaluator, params, z, job.config.evaluate.seed)
+  found = attack(params, z) if attack else {}
+  weights = checkpoint.digest(params)
+  if not hosts.is_first():
+    return
+  settings = files.read_json(job.model_folder(name) / workdir.SETTINGS)
+  files.write_json(
+    _path(job, name),
+    {
+      "model": name,
+      "method": settings.get("method"),
+      "budget": settings.get("budget"),
+      "settings": settings,
+      "release": data.release.digest,
+      "numbers": numbers,
+      recoverability.PATH[-1]: found,
+      "weights_sha256": weights,
+      "inputs": provenance.result_inputs(job, data, name),
+    },
+  )
+  took = time.monotonic() - began
+  progress.console.print(f"{label}: {progress.duration(took)}")
+  times.recorder.done(label, took)
+
+
+def measure(
+  evaluator: Evaluator, params: Mapping[str, Any], z: Embedded, seed: int
+) -> dict[str, dict[str, Any]]:
+  """The numbers of an audit: {number: {"value", "interval" or None, "chance" or None, "better"}}.
+
+  Args:
+    evaluator: of the own pairs. params: of the model. z: what it makes of them.
+    seed: of the draw of pairs to keep.
+  """
+  forget = evaluator.tables[own.FORGET]
+  ranks, people = evaluator.ranks(z), forget["identity_id"]
+  cosines = np.asarray(metrics.cosines(z.image[own.FORGET], z.of(forget["text"])))
+  size = evaluator.gallery_size()
+  numbers = {
+    "RetFail_MRR": _number(REDUCTIONS["MRR"].row_values(ranks), people, "lower", _guess(size)),
+    "RetFail_R@1": _number(REDUCTIONS["R@1"].row_values(ranks), people, "lower", 1 / size),
+    "AssocStr": _number(cosines, people, "lower"),
+  }
+  questions = {own.FORGET: evaluator.questions()[own.FORGET]}
+  answered = facts.answered(questions, z)[own.FORGET]
+  for wording in FACT_WORDINGS:
+    asked, answers = answered[wording]
+    if len(asked.rows):
+      chance = facts.chance(asked)
+      values, who = answers.reciprocal_rank, people[asked.rows]
+      numbers[f"FactLeak_{wording}"] = _number(values, who, "lower", chance)
+  numbers |= _kept(evaluator, params, z, seed)
+  knowledge = evaluator.general_knowledge(z)
+  if knowledge is not None:
+    numbers["GenKnow"] = {"value": knowledge, "interval": None, "chance": None, "better": "higher"}
+  return numbers
+
+
+def _kept(evaluator, params, z, seed):
+  """Retrieval and cosine of pairs to keep, of one draw of them."""
+  table = evaluator.tables[own.RETAIN]
+  rng, count = np.random.default_rng([seed, _STREAM]), len(table["text"])
+  rows = np.sort(rng.permutation(count)[:_RETAINED])
+  image = evaluator.embed_pictures(params, own.RETAIN, rows)[rows]
+  captions = table["text"][rows]
+  text, gallery = z.of(captions), list(dict.fromkeys(captions))
+  ranks = measures.ranks_among(image, text, captions, z.of(gallery), gallery)
+  each = [str(row) for row in rows]
+  guess = _guess(len(gallery))
+  return {
+    "Retain_MRR": _number(REDUCTIONS["MRR"].row_values(ranks), each, "higher", guess),
+    "RetainSim": _number(np.asarray(metrics.cosines(image, text)), each, "higher"),
+  }
+
+
+def _number(values, groups, better, chance=None):
+  """A mean with its interval, rows drawn again by group."""
+  interval = bootstrap.of_rows(values, list(groups))
+  return {
+    "value": float(reduce("mean", values)),
+    "interval": interval,
+    "chance": chance,
+    "better": better,
+  }
+
+
+def _guess(size: int) -> float:
+  """The mean reciprocal rank of a guess among `size` captions."""
+  return float(np.mean(1 / np.arange(1, size + 1)))
