@@ -23,7 +23,7 @@ from salmu_jax.data import records, releases, tokenizers, zero_shot
 from salmu_jax.data.dataset import Data
 from salmu_jax.errors import InputError
 from salmu_jax.models.clip import CLIP, Sizes, Tower
-from salmu_jax.results import recoverability
+from salmu_jax.results import bootstrap, recoverability
 from salmu_jax.runtime import sharding
 
 
@@ -162,6 +162,20 @@ def test_the_worst_point_of_the_search_counts_and_its_cost_is_stated(world):
   cost = finding.details["general_knowledge"]
   assert cost["before"] == evaluator.run(params)["utility"]["2.1_GenKnow"]["ImageNet1k_Accuracy"]
   assert 0 <= cost["after"] <= 1
+
+
+def test_the_interval_of_relearning_is_of_its_number_also_where_no_step_brings_more_back(world):
+  job, data, evaluator, params = world
+  settings = job.config.attacks.relearning.copy_and_resolve_references()
+  settings.update(learning_rates=(1e-9,), shares=(), mixes=("retain",), steps=(1,))
+  inputs = evaluation.attack_inputs(job, data, evaluator, bounds(params))
+  z = evaluator.embed(params)
+  finding = relearning.make(inputs, settings)(params, z)
+  reciprocal = 1 / (1 + np.asarray(evaluator.ranks(z)))
+  people = [leak.identity for leak in inputs.leaks]
+  assert finding.parts == {"retain": reciprocal.mean()}
+  assert finding.interval == bootstrap.of_rows(reciprocal, people)
+  assert finding.details["worst"] == "retain, before any step"
 
 
 def test_ranks_of_forget_are_those_of_the_whole_evaluation(world):

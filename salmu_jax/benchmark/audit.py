@@ -6,17 +6,20 @@ gives. `NOT_MEASURED` says what cannot be had.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict
 
 from salmu_jax import attacks
+from salmu_jax.attacks import relearning
 from salmu_jax.attacks.base import NEEDS
 from salmu_jax.benchmark import evaluation, opening, provenance, stages
 from salmu_jax.benchmark.job import Job
 from salmu_jax.data import own
 from salmu_jax.data.dataset import Data
+from salmu_jax.data.releases import Release
 from salmu_jax.evaluate import facts, measures, metrics
 from salmu_jax.evaluate.embeddings import Embedded
 from salmu_jax.evaluate.evaluator import Evaluator
@@ -38,10 +41,20 @@ NOT_MEASURED = (
 )
 
 
-def possible_attacks(names: tuple[str, ...], tell_facts: bool) -> tuple[str, ...]:
+def possible_attacks(names: Sequence[str], tell_facts: bool) -> tuple[str, ...]:
   """The attacks of these names that own pairs allow."""
   here = {"facts"} if tell_facts else set()
   return tuple(name for name in names if set(attacks.ATTACKS[name].needs) <= here)
+
+
+def possible(config: ConfigDict, release: Release) -> ConfigDict:
+  """The config with what own pairs allow of `config.attacks`."""
+  config, tell_facts = config.copy_and_resolve_references(), release.manifest["facts"]
+  config.attacks.names = possible_attacks(config.attacks.names, tell_facts)
+  search = config.attacks.relearning
+  if not tell_facts:  # a caption about others would be the caption itself
+    search.mixes = tuple(mix for mix in search.mixes if mix != relearning.OTHERS)
+  return config
 
 
 def run(job: Job, data: Data) -> None:
@@ -86,7 +99,8 @@ def _left_out(data: Data) -> list[str]:
   """A line for each attack that own pairs do not allow."""
   tell_facts = data.release.manifest["facts"]
   possible = possible_attacks(tuple(attacks.ATTACKS), tell_facts)
-  return [
+  facts_missing = [] if tell_facts else [f"FactLeak: it needs {NEEDS['facts']}."]
+  return facts_missing + [
     f"The attack {name}: it needs {' and '.join(NEEDS[need] for need in attack.needs)}."
     for name, attack in attacks.ATTACKS.items()
     if name not in possible
@@ -127,7 +141,8 @@ def _audit(
     return
   began = time.monotonic()
   z = evaluator.embed(params, label)
-  numbers = measure(evaluator, params, z, job.config.evaluate.seed)
+  tell_facts = data.release.manifest["facts"]
+  numbers = measure(evaluator, params, z, job.config.evaluate.seed, tell_facts)
   found = attack(params, z) if attack else {}
   weights = checkpoint.digest(params)
   if not hosts.is_first():
@@ -153,13 +168,13 @@ def _audit(
 
 
 def measure(
-  evaluator: Evaluator, params: Mapping[str, Any], z: Embedded, seed: int
+  evaluator: Evaluator, params: Mapping[str, Any], z: Embedded, seed: int, tell_facts: bool
 ) -> dict[str, dict[str, Any]]:
   """The numbers of an audit: {number: {"value", "interval" or None, "chance" or None, "better"}}.
 
   Args:
     evaluator: of the own pairs. params: of the model. z: what it makes of them.
-    seed: of the draw of pairs to keep.
+    seed: of the draw of pairs to keep. tell_facts: whether each pair to forget states its fact.
   """
   forget = evaluator.tables[own.FORGET]
   ranks, people = evaluator.ranks(z), forget["identity_id"]
@@ -170,19 +185,25 @@ def measure(
     "RetFail_R@1": _number(REDUCTIONS["R@1"].row_values(ranks), people, "lower", 1 / size),
     "AssocStr": _number(cosines, people, "lower"),
   }
-  questions = {own.FORGET: evaluator.questions()[own.FORGET]}
-  answered = facts.answered(questions, z)[own.FORGET]
-  for wording in FACT_WORDINGS:
-    asked, answers = answered[wording]
-    if len(asked.rows):
-      chance = facts.chance(asked)
-      values, who = answers.reciprocal_rank, people[asked.rows]
-      numbers[f"FactLeak_{wording}"] = _number(values, who, "lower", chance)
+  numbers |= _told(evaluator, z, people) if tell_facts else {}
   numbers |= _kept(evaluator, params, z, seed)
   knowledge = evaluator.general_knowledge(z)
   if knowledge is not None:
     numbers["GenKnow"] = {"value": knowledge, "interval": None, "chance": None, "better": "higher"}
   return numbers
+
+
+def _told(evaluator, z, people):
+  """FactLeak, in the wordings that there are questions in."""
+  questions = {own.FORGET: evaluator.questions()[own.FORGET]}
+  answered = facts.answered(questions, z)[own.FORGET]
+  told = {}
+  for wording in FACT_WORDINGS:
+    asked, answers = answered[wording]
+    if len(asked.rows):
+      values, who = answers.reciprocal_rank, people[asked.rows]
+      told[f"FactLeak_{wording}"] = _number(values, who, "lower", facts.chance(asked))
+  return told
 
 
 def _kept(evaluator, params, z, seed):

@@ -111,10 +111,7 @@ def prepare(
   scratch = places.scratch(folder, config.scratch)
   opening.bring_weights(config, folder, scratch)
   release = opening.open_release(config, folder, scratch)
-  if config.forget:
-    config = config.copy_and_resolve_references()
-    names = audit.possible_attacks(config.attacks.names, release.manifest["facts"])
-    config.attacks.names = names
+  config = audit.possible(config, release) if config.forget else config
   classes = opening.open_imagenet(config, scratch)
   pairs, pairs_digest = opening.open_pairs(config, release, scratch)
   tokenizer = opening.make_tokenizer(config, folder, release)

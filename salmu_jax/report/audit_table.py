@@ -23,7 +23,6 @@ ABOUT = {
   "RetainSim": "cosine of the pairs to keep",
   "GenKnow": "general knowledge, zero-shot accuracy",
 }
-_WAYS = {"lower": "lower", "higher": "higher", "equal": ""}
 
 
 def rows(audits: Sequence[Mapping[str, Any]]) -> list[list[str]]:
@@ -33,10 +32,10 @@ def rows(audits: Sequence[Mapping[str, Any]]) -> list[list[str]]:
   for name, number in audits[0]["numbers"].items():
     cells = [_cell(audit["numbers"].get(name)) for audit in audits]
     chance = "" if number["chance"] is None else f"{number['chance']:.3f}"
-    lines.append([name, ABOUT[name], _WAYS[number["better"]], chance, *cells])
+    lines.append([name, ABOUT[name], number["better"], chance, *cells])
   for name, attack in audits[0]["recoverability"].items():
     cells = [_cell(audit["recoverability"].get(name)) for audit in audits]
-    lines.append([f"attack {name}", attack["label"], _WAYS[attack["better"]], "", *cells])
+    lines.append([name, f"{attack['label']} (attack)", attack["better"], "", *cells])
   return lines
 
 
@@ -51,8 +50,11 @@ def _cell(number: Mapping[str, Any] | None) -> str:
 
 def terminal(audits: Sequence[Mapping[str, Any]]) -> Table:
   """The table for a terminal, without what the numbers are."""
-  heads, *lines = ([line[0], *line[2:]] for line in rows(audits))
-  table = Table(*heads, title="audit", title_justify="left")
+  short = lambda cell: cell.replace(" (", "\n(")  # the interval below its number
+  heads, *lines = ([line[0], *map(short, line[2:])] for line in rows(audits))
+  table = Table(title="audit", title_justify="left")
+  for head in heads:
+    table.add_column(escape(head), overflow="fold")
   for line in lines:
     table.add_row(*map(escape, line))
   return table
