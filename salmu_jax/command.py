@@ -10,6 +10,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from salmu_jax.errors import InputError, Stopped
+from salmu_jax.runtime import pipes
 
 _PACKAGE = pathlib.Path(__file__).parent
 # Where configs/ is: beside the package in a checkout, in it where it is installed.
@@ -91,6 +92,8 @@ def parse(argv: list[str]) -> list[str]:
       # Parsed once more, as below, the override of a field would be refused for being there twice.
       raise InputError(f"A field has a value of the wrong type: {error}.") from error
     return app.parse_flags_with_usage(argv)
+  except BrokenPipeError:
+    raise
   except OSError as error:
     reason = str(error).splitlines()[-1].strip()
     raise InputError(
@@ -112,6 +115,12 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def start() -> None:
+  """Runs `main`, and ends quietly where its output goes into a pipe that is closed."""
+  with pipes.ending_quietly():
+    _start()
+
+
+def _start() -> None:
   """Runs `main`; an error that the user can mend is printed as a paragraph, without a traceback."""
   # A notebook sets it for itself, and a cell that starts this passes it on; nothing is shown here.
   os.environ.pop("MPLBACKEND", None)
@@ -122,6 +131,8 @@ def start() -> None:
     app.run(main, flags_parser=parse)
   except Stopped as stop:
     print(f"\nStopped {stop}, as asked. The same command goes on from there.", file=sys.stderr)
+  except BrokenPipeError:
+    raise
   except Exception as error:
     message = explained(error)
     if message is None:

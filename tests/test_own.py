@@ -5,6 +5,8 @@ import io
 import json
 import os
 import pathlib
+import re
+import shlex
 import subprocess
 import sys
 
@@ -230,6 +232,11 @@ def test_the_table_has_every_number_before_and_after_with_what_a_guess_gives(tmp
   assert len(files.read_json(tmp_path / "audit.json")["models"]) == 2
 
 
+def test_the_pair_that_readme_shows_is_one():
+  (line,) = re.findall(r'^\{"image": .*$', (ROOT / "README.md").read_text(), re.M)
+  assert set(json.loads(line)) == {"image", "caption", "name", "field", "value"} <= set(own._KEYS)
+
+
 def picture(path, person):
   """A generated picture: a face of a colour for each person."""
   pixels = np.zeros((32, 32, 3), np.uint8)
@@ -253,11 +260,17 @@ def example(tmp_path_factory):
   convert.export_model(model, folder / "clip", "huggingface")
   overrides = ["--config.evaluate.batch_size=8", "--config.attacks.names=('Quantisation',)"]
   overrides += ["--config.unlearn.vlunlearn.batch_size=8", "--config.unlearn.vlunlearn.budget=1"]
-  command = [
-    sys.executable, "main.py", "--config=configs/own.py:vlunlearn", *overrides,
-    f"--config.forget={folder / 'forget.jsonl'}", f"--config.retain={folder / 'retain.jsonl'}",
-    f"--config.init.compromised={folder / 'clip'}", f"--workdir={folder / 'run'}",
-  ]  # fmt: skip
+  readme = (ROOT / "README.md").read_text()
+  line = re.search(r"^python main\.py --config=configs/own\.py.*$", readme, re.M)[0]
+  for name, path in (
+    ("forget.jsonl", ""),
+    ("retain.jsonl", ""),
+    ("CLIP", "clip"),
+    ("runs/own", "run"),
+  ):
+    assert line.count(f"={name}") == 1
+    line = line.replace(f"={name}", f"={folder / (path or name)}")
+  command = [sys.executable, *shlex.split(line)[1:], *overrides]
   runs = [
     subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ)
     for _ in range(2)

@@ -15,6 +15,7 @@ from rich.console import Console
 from salmu_jax.aot import slices
 from salmu_jax.benchmark import configuration
 from salmu_jax.errors import InputError
+from salmu_jax.runtime import pipes
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, as for main.py.")
 TOPOLOGY = flags.DEFINE_string(
@@ -35,7 +36,8 @@ def main(argv: list[str]) -> None:
 
 if __name__ == "__main__":
   flags.mark_flag_as_required("config")
-  try:
-    app.run(main)
-  except InputError as error:
-    sys.exit(f"\nsalmu_jax cannot go on. {error}")
+  with pipes.ending_quietly():
+    try:
+      app.run(main)
+    except InputError as error:
+      sys.exit(f"\nsalmu_jax cannot go on. {error}")

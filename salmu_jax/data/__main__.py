@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from salmu_jax.errors import InputError
+from salmu_jax.runtime import pipes
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -47,9 +48,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-  try:
-    main()
-  except InputError as error:
-    sys.exit(f"\nsalmu_jax cannot go on. {error}")
-  except ModuleNotFoundError as error:
-    sys.exit(f"\n{error}. pip install -r requirements-beam.txt first.")
+  with pipes.ending_quietly():
+    try:
+      main()
+    except InputError as error:
+      sys.exit(f"\nsalmu_jax cannot go on. {error}")
+    except ModuleNotFoundError as error:
+      sys.exit(f"\n{error}. pip install -r requirements-beam.txt first.")

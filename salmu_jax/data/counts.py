@@ -14,6 +14,7 @@ from salmu_jax.data import derived, releases
 from salmu_jax.data.releases import Release
 from salmu_jax.errors import InputError
 from salmu_jax.results import published, splits
+from salmu_jax.runtime import pipes
 
 # (rows, people); people is None where the number is unknown.
 Count = tuple[int, int | None]
@@ -142,4 +143,5 @@ def _verdict(row: Comparison) -> str:
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  with pipes.ending_quietly():
+    sys.exit(main())

@@ -8,6 +8,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from salmu_jax.errors import InputError
+from salmu_jax.runtime import pipes
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, as for main.py.")
 OUTPUT = flags.DEFINE_string(
@@ -31,7 +32,8 @@ def main(argv: Sequence[str]) -> None:
 
 if __name__ == "__main__":
   flags.mark_flags_as_required(["config", "output"])
-  try:
-    app.run(main)
-  except InputError as error:
-    sys.exit(f"\nsalmu_jax cannot go on. {error}")
+  with pipes.ending_quietly():
+    try:
+      app.run(main)
+    except InputError as error:
+      sys.exit(f"\nsalmu_jax cannot go on. {error}")

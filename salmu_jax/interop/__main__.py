@@ -14,7 +14,7 @@ from rich.table import Table
 
 from salmu_jax.errors import InputError
 from salmu_jax.interop import publish
-from salmu_jax.runtime import places
+from salmu_jax.runtime import pipes, places
 
 
 def _publish(args: argparse.Namespace, console: Console) -> None:
@@ -78,4 +78,5 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  with pipes.ending_quietly():
+    sys.exit(main())

@@ -23,7 +23,7 @@ from salmu_jax.data import hub, tokenizers
 from salmu_jax.errors import InputError
 from salmu_jax.interop import card, modelconfig, statedict, weights
 from salmu_jax.models import clip, leaves, presets
-from salmu_jax.runtime import copies, files, places, workdir
+from salmu_jax.runtime import copies, files, pipes, places, workdir
 from salmu_jax.runtime.places import Place
 from salmu_jax.train import checkpoint
 
@@ -344,4 +344,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  with pipes.ending_quietly():
+    sys.exit(main())

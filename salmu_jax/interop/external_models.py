@@ -4,6 +4,7 @@ Such a model is a finished model folder of another run, which is used where it i
 OpenCLIP's or Hugging Face's format, which are converted into the workdir once.
 """
 
+import functools
 import os
 import pathlib
 from typing import Any
@@ -147,4 +148,11 @@ def _is_finished(source: str, where: str) -> bool:
   """Whether a source is the folder of a finished model of this project."""
   if not source or hub.is_address(source):
     return False
-  return (places.place(source, where) / workdir.DONE).exists()
+  mark = places.place(source, where) / workdir.DONE
+  return _marked_in_bucket(mark) if places.is_remote(mark) else mark.exists()
+
+
+@functools.cache
+def _marked_in_bucket(mark: Place) -> bool:
+  """Whether a mark is there; a bucket is asked once."""
+  return mark.exists()

@@ -17,7 +17,7 @@ from salmu_jax.report import submit
 from salmu_jax.results.collecting import collect, results_folder
 from salmu_jax.results.diagnosis import THRESHOLDS
 from salmu_jax.results.shares import SIDES
-from salmu_jax.runtime import places
+from salmu_jax.runtime import pipes, places
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -79,4 +79,5 @@ def _compare(folder):
 
 
 if __name__ == "__main__":
-  sys.exit(main())
+  with pipes.ending_quietly():
+    sys.exit(main())

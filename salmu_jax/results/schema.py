@@ -13,7 +13,7 @@ from salmu_jax.results import breakdown, lookup, metrics_table, recoverability
 from salmu_jax.results.metrics_table import METRICS, Metric
 from salmu_jax.results.reductions import REDUCTIONS
 from salmu_jax.results.splits import SPLITS, Split, count_path, grouped, readable
-from salmu_jax.runtime import files
+from salmu_jax.runtime import files, pipes
 
 Path = tuple[str | int, ...]
 
@@ -263,4 +263,5 @@ def dotted(path: Path) -> str:
 
 
 if __name__ == "__main__":
-  print(json.dumps(make(), indent=1))
+  with pipes.ending_quietly():
+    print(json.dumps(make(), indent=1))
