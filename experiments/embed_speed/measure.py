@@ -2,7 +2,7 @@
 WORKDIR
 
 Measures images a second, texts a second that fill the context, captions of the release in WORKDIR
-a second, and one training step on such captions, of `tiny` and of ViT-B/16. Both sides run on the
+a second, and one training step on such captions, of `mini` and of ViT-B/16. Both sides run on the
 CPU in float32 with the same weights, inputs and batch, once with the allocator as it comes and once
 with large pages. OpenCLIP embeds every text at the full context, as its users do.
 
@@ -37,10 +37,10 @@ RESULTS = pathlib.Path(__file__).parent / "results.json"
 ALLOCATORS = {"as it comes": "", "large pages": "glibc.malloc.hugetlb=1"}  # GLIBC_TUNABLES
 # Rows of a call; embedded in batches of AT_ONCE, on both sides.
 BATCHES = {
-  "tiny": {"image": 1024, "text": 1024, "captions": 4096, "train": 128},
+  "mini": {"image": 1024, "text": 1024, "captions": 4096, "train": 256},
   "vit_b16": {"image": 32, "text": 64, "captions": 256, "train": 16},
 }
-AT_ONCE = {"tiny": 128, "vit_b16": 32}
+AT_ONCE = {"mini": 128, "vit_b16": 32}
 SPLITS = ("sensitive", "retain_synth", "retain_real")  # whose captions are embedded
 TURNS, CALLS = 3, 2  # of each side, after a turn that is not counted; calls of a turn that are
 UNIT = {
@@ -115,7 +115,7 @@ def row(preset, allocator, what, peak, seconds, apart):
 def captions(workdir, preset, count):
   """(count, L) tokens of captions of the release, and the sizes of the preset.
 
-  `tiny` has no vocabulary of its own and gets that of the release.
+  `mini` has no vocabulary of its own and gets that of the release.
   """
   release, sizes = releases.open_release(workdir / "release"), PRESETS[preset]
   texts = [text for split in SPLITS for text in releases.columns(release, split)["text"]]

@@ -1,6 +1,6 @@
 """Training steps as a share of this machine's own matmul peak: python -m experiments.speed.step
 
-The trainer's pretraining steps of `tiny` and of ViT-B/16, in float32 on the CPU, take turns with
+The trainer's pretraining steps of `mini` and of ViT-B/16, in float32 on the CPU, take turns with
 square matrix products of several sizes in the same process. The fastest product is the peak. Writes
 step.json.
 """
@@ -20,8 +20,8 @@ from salmu_jax.runtime import files, sharding
 from salmu_jax.train import optimizers
 
 RESULTS = pathlib.Path(__file__).parent / "step.json"
-STEPS = {"tiny": (128, 10), "vit_b16": (16, 1)}  # preset: pairs, steps a turn
-VOCABULARY = 1893  # of mini, for `tiny`, which has none of its own
+STEPS = {"mini": (256, 5), "vit_b16": (16, 1)}  # preset: pairs, steps a turn
+VOCABULARY = 1121  # of the preset `mini`, which has none of its own, on mini's release
 SIDES = (1024, 2048, 4096)
 
 
