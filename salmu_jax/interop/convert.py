@@ -23,7 +23,7 @@ from salmu_jax.data import hub, tokenizers
 from salmu_jax.errors import InputError
 from salmu_jax.interop import card, modelconfig, statedict, weights
 from salmu_jax.models import clip, leaves, presets
-from salmu_jax.runtime import copies, files, pipes, places, workdir
+from salmu_jax.runtime import copies, files, pipes, places, progress, workdir
 from salmu_jax.runtime.places import Place
 from salmu_jax.train import checkpoint
 
@@ -262,7 +262,14 @@ def preset_of(source: str, field: str, scratch: pathlib.Path | None = None) -> s
   )
   file = weights_file(place, field)
   try:
-    sizes = modelconfig.sizes(file.parent) or statedict.sizes_of(weights.read_tensors(file), file)
+    sizes = modelconfig.sizes(file.parent)
+    if sizes is None:
+      sizes = statedict.sizes_of(weights.read_tensors(file), file)
+      progress.console.print(
+        f"{field}: no config is beside {file.name}, so its sizes are those of its tensors, with "
+        "heads of 64 dimensions and GELU, as CLIP has them.",
+        markup=False,
+      )
   except InputError as error:
     raise InputError(f"{field}: {error}") from error
   if (file.parent / TOKENIZER).exists():
