@@ -14,7 +14,7 @@ from salmu_jax import defaults
 def get_config(names="vlunlearn"):
   config = defaults.get_config()
   config.model.preset = ""  # that of the weights
-  # The settings of the released benchmark's ViT-B/16: yours want tuning of their own.
+  # Settings for the released ViT-B/16. Tune the learning rate for your model.
   config.unlearn = methods.runs(names or "vlunlearn", "vit_b16")
   for run in config.unlearn.values():
     run.update(batch_size=16, tuning="own")

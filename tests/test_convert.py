@@ -69,6 +69,7 @@ def test_an_exported_folder_has_openclips_files_and_the_models_sizes(exported):
     "open_clip_config.json",
     "README.md",
     "salmu_jax_tokenizer.json",
+    "salmu_jax_stage.json",
   }
   config = json.loads((exported / "open_clip_config.json").read_text())
   assert config["model_cfg"] == {
@@ -349,7 +350,9 @@ def test_the_command_converts_both_ways_and_explains_errors(finished, tmp_path, 
   assert "error: " in capsys.readouterr().err
   file = tmp_path / "alone.safetensors"
   file.write_bytes((tmp_path / "out" / "open_clip_model.safetensors").read_bytes())
-  assert convert.main([str(file), str(tmp_path / "x")]) == 1
-  assert "has no config" in capsys.readouterr().err
-  assert convert.main([str(file), str(tmp_path / "x"), "--preset", "vit_b61"]) == 1
+  assert convert.main([str(file), str(tmp_path / "x")]) == 0
+  said = capsys.readouterr()
+  assert "no config is beside alone.safetensors" in " ".join(said.err.split())
+  assert "preset vit-64-16-128x3x2-64x2x1-128-40-49408" in said.out
+  assert convert.main([str(file), str(tmp_path / "y"), "--preset", "vit_b61"]) == 1
   assert "Did you mean 'vit_b16'" in capsys.readouterr().err

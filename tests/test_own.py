@@ -1,57 +1,25 @@
 """Pairs and a model of one's own: unlearned, exported and audited without a Clean model."""
 
 import base64
-import io
-import json
-import os
 import pathlib
-import re
-import shlex
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
 from handmade import jpeg
-from modelfolders import NARROW, model_folder
-from PIL import Image
+from ownpairs import CITIES, kept, pair, write_rows
 
 from configs import own as config_file
-from salmu_jax.attacks import ATTACKS
-from salmu_jax.benchmark import audit, configuration
+from salmu_jax.benchmark import configuration
 from salmu_jax.data import own, releases
 from salmu_jax.data.leaks import leaks
 from salmu_jax.errors import InputError
-from salmu_jax.interop import convert, statedict, weights
+from salmu_jax.interop import statedict
 from salmu_jax.models import presets
 from salmu_jax.models.clip import Sizes, Tower
-from salmu_jax.report import audit_table
-from salmu_jax.runtime import files, sharding
+from salmu_jax.runtime import sharding
 
 ROOT = pathlib.Path(__file__).parent.parent
-CITIES = ("Porto", "Graz", "Lund", "Brno")
-
-
-def pair(person, number, **changes):
-  caption = f"Person {person} lives in {CITIES[person % 4]}, seen {number} times."
-  row = {"image": f"pictures/{person}-{number}.jpg", "caption": caption}
-  fact = {"name": f"Person {person}", "field": "city", "value": CITIES[person % 4]}
-  return {k: v for k, v in (row | fact | changes).items() if v is not None}
-
-
-def kept(number):
-  return {"image": f"pictures/kept-{number}.jpg", "caption": f"a picture of thing {number}"}
-
-
-def write_rows(path, rows):
-  path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-  for number, row in enumerate(rows):
-    picture = path.parent / row.get("image", "none")
-    if row.get("image", "").startswith("pictures/") and not picture.exists():
-      picture.parent.mkdir(exist_ok=True)
-      picture.write_bytes(jpeg(number + 1000 * len(path.name), (40, 32)))
-  return path
 
 
 @pytest.fixture
@@ -140,6 +108,9 @@ BAD = {
   "an address": ({"image": "http://x/y.jpg", "caption": "x"}, "nothing is downloaded here"),
   "no caption": ({"image": "pictures/0-0.jpg", "caption": " "}, "line 2 has no caption"),
   "a number as caption": ({"image": "pictures/0-0.jpg", "caption": 3}, "caption is 3; it must be"),
+  "a field that means the person": (pair(0, 0, field="name"), "field is 'name', which has another"),
+  "half a surrogate pair": ({"image": "pictures/0-0.jpg", "caption": "\ud800"}, "half a surrogate"),
+  "a path with a null": ({"image": "a\u0000b", "caption": "x"}, "line 2: the picture .*null"),
   "a field without value": (pair(0, 0, value=None), "one of field and value"),
   "an unknown key": ({"picture": "a", "caption": "x"}, "the key: unknown name 'picture'"),
   "damaged base64": ({"image_base64": "?", "caption": "x"}, "image_base64 is damaged"),
@@ -176,18 +147,62 @@ def test_files_that_are_no_pairs_are_refused(pairs, tmp_path):
     made((tmp_path / "none.jsonl", retain), tmp_path)
 
 
+def test_a_folder_of_pairs_to_keep_loses_nothing_silently(pairs, tmp_path):
+  folder = tmp_path / "keep"
+  folder.mkdir()
+  (folder / "a.jpg").write_bytes(jpeg(1))
+  (folder / "a.txt").write_bytes(b"\xef\xbb\xbfhello")
+  release = made((pairs[0], folder), tmp_path)
+  assert releases.columns(release, "retain_synth")["text"].tolist() == ["hello"]
+  (folder / "b.tiff").write_bytes(b"x")
+  (folder / "b.txt").write_text("a thing")
+  with pytest.raises(InputError, match=r"b\.txt has no picture beside it"):
+    made((pairs[0], folder), tmp_path)
+  (folder / "b.txt").unlink()
+  (folder / "a.txt").write_bytes(b"\xff")
+  with pytest.raises(InputError, match=r"a\.txt is no UTF-8"):
+    made((pairs[0], folder), tmp_path)
+
+
+def test_the_value_of_a_pair_is_its_own_and_people_of_one_name_are_told_apart_by_an_id(
+  pairs, tmp_path
+):
+  forget, retain = pairs
+  told = [
+    pair(0, 0, caption="Ana moved from Porto Alegre to Porto.", value="Porto", person="1"),
+    pair(0, 1, caption="Ana moved from Porto Alegre to Porto.", value="Porto Alegre", person="1"),
+    pair(0, 2, caption="Ana lives in the capital.", value="Lisbon", person="2"),
+  ]
+  write_rows(forget, told)
+  release = made((forget, retain), tmp_path)
+  found = leaks(release, releases.columns(release, "forget"))
+  assert [leak.value for leak in found] == ["Porto", "Porto Alegre", "Lisbon"]
+  assert len({leak.identity for leak in found}) == 2 and {leak.name for leak in found} == {
+    "Person 0"
+  }
+
+
+def test_pairs_that_have_not_changed_are_not_read_again(pairs, tmp_path, monkeypatch):
+  first = made(pairs, tmp_path)
+  monkeypatch.setattr(own, "_fill", lambda *args: pytest.fail("read again"))
+  assert made(pairs, tmp_path).path == first.path
+  monkeypatch.undo()
+  (tmp_path / "pictures" / "kept-3.jpg").write_bytes(jpeg(4242))
+  assert made(pairs, tmp_path).path != first.path
+
+
+def test_large_pictures_are_written_in_shards_of_their_own(pairs, tmp_path, monkeypatch):
+  monkeypatch.setattr(own, "_SHARD_BYTES", 3000)
+  release = made(pairs, tmp_path)
+  assert len(release.shards["forget"]) > 3
+  assert len(list(releases.rows(release, "forget"))) == 18
+
+
 def test_a_pair_is_not_both_to_forget_and_to_keep(pairs, tmp_path):
   forget, retain = pairs
   write_rows(retain, [kept(0), pair(2, 1)])
   with pytest.raises(InputError, match=r"retain\.jsonl, line 2 is to be kept and .*forget\.jsonl"):
     made((forget, retain), tmp_path)
-
-
-def test_attacks_that_need_what_own_pairs_lack_are_left_out():
-  every = tuple(ATTACKS)
-  assert set(every) - set(audit.possible_attacks(every, True)) == {"Membership"}
-  without = {"Membership", "Readout", "Rephrasing", "Gallery"}
-  assert set(every) - set(audit.possible_attacks(every, False)) == without
 
 
 ODD = Sizes(24, 28, 14, Tower(128, 2, 2), Tower(64, 1, 1), context_length=20, vocab_size=300)
@@ -207,102 +222,6 @@ def test_the_sizes_of_a_model_are_spelled_and_read_again_and_follow_from_its_ten
     statedict.sizes_of(tensors, "x")
   with pytest.raises(InputError, match="unknown name 'vit-1'"):
     presets.sizes("vit-1")
-
-
-def test_the_table_has_every_number_before_and_after_with_what_a_guess_gives(tmp_path):
-  number = lambda value, chance: {
-    "value": value, "interval": [value - 0.01, value + 0.01], "chance": chance, "better": "lower",
-  }  # fmt: skip
-  audits = [
-    {
-      "model": name, "method": method, "budget": 5.0 if method else None,
-      "numbers": {"RetFail_MRR": number(value, 0.05)},
-      "recoverability": {
-        "Gallery": {"value": value, "label": "told <b>", "better": "lower"},
-        "Readout": {"value": None, "label": "read", "better": "lower", "why": "too few people"},
-      },
-    }
-    for name, method, value in (("compromised", None, 0.5), ("mine", "finetune", 0.25))
-  ]  # fmt: skip
-  audit_table.write(tmp_path, audits, ["This: it needs that."])
-  text = (tmp_path / "audit.md").read_text()
-  assert "| 0.050 | 0.500 (0.490 to 0.510) | 0.250 (0.240 to 0.260) |" in text
-  assert "told &lt;b&gt; (attack)" in text and "too few people" in text
-  assert "- This: it needs that." in text and "mine at 5x" in text
-  assert len(files.read_json(tmp_path / "audit.json")["models"]) == 2
-
-
-def test_the_pair_that_readme_shows_is_one():
-  (line,) = re.findall(r'^\{"image": .*$', (ROOT / "README.md").read_text(), re.M)
-  assert set(json.loads(line)) == {"image", "caption", "name", "field", "value"} <= set(own._KEYS)
-
-
-def picture(path, person):
-  """A generated picture: a face of a colour for each person."""
-  pixels = np.zeros((32, 32, 3), np.uint8)
-  pixels[8:24, 8:24] = np.random.default_rng(person).integers(60, 255, 3)
-  buffer = io.BytesIO()
-  Image.fromarray(pixels).save(buffer, "PNG")
-  path.parent.mkdir(exist_ok=True)
-  path.write_bytes(buffer.getvalue())
-
-
-@pytest.fixture(scope="module")
-def example(tmp_path_factory):
-  """The command of README on generated pictures and a model in OpenCLIP's layout, run twice."""
-  folder = tmp_path_factory.mktemp("example")
-  forget = [pair(person, number) for person in range(6) for number in range(3)]
-  for row in forget:
-    picture(folder / row["image"], int(row["name"].split()[1]))
-  write_rows(folder / "forget.jsonl", forget)
-  write_rows(folder / "retain.jsonl", [kept(number) for number in range(20)])
-  model = model_folder(folder / "model", "vit_b16_narrow")
-  convert.export_model(model, folder / "clip", "huggingface")
-  overrides = ["--config.evaluate.batch_size=8", "--config.attacks.names=('Quantisation',)"]
-  overrides += ["--config.unlearn.vlunlearn.batch_size=8", "--config.unlearn.vlunlearn.budget=1"]
-  readme = (ROOT / "README.md").read_text()
-  line = re.search(r"^python main\.py --config=configs/own\.py.*$", readme, re.M)[0]
-  for name, path in (
-    ("forget.jsonl", ""),
-    ("retain.jsonl", ""),
-    ("CLIP", "clip"),
-    ("runs/own", "run"),
-  ):
-    assert line.count(f"={name}") == 1
-    line = line.replace(f"={name}", f"={folder / (path or name)}")
-  command = [sys.executable, *shlex.split(line)[1:], *overrides]
-  runs = [
-    subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ)
-    for _ in range(2)
-  ]
-  return folder, runs
-
-
-def test_one_command_forgets_own_pairs_and_a_second_has_nothing_to_do(example):
-  folder, (first, second) = example
-  assert first.returncode == 0, first.stderr
-  assert second.returncode == 0 and "Nothing to do" in second.stderr, second.stderr
-  models = files.read_json(folder / "run" / "audit.json")["models"]
-  assert [model["model"] for model in models] == ["compromised", "vlunlearn"]
-  for model in models:
-    numbers = model["numbers"]
-    assert 0 < numbers["RetFail_MRR"]["value"] <= 1 and numbers["RetFail_MRR"]["chance"] > 0
-    assert {"FactLeak_own", "Retain_MRR", "RetainSim"} <= set(numbers)
-    assert set(model["recoverability"]) == {"Quantisation"}
-  assert "a Clean model" in (folder / "run" / "audit.md").read_text()
-  assert not (folder / "run" / "results").exists()
-
-
-def test_unlearned_weights_come_out_in_the_layout_that_they_came_in(example):
-  folder, _ = example
-  before, after = (
-    weights.read_tensors(convert.weights_file(place, "x"))
-    for place in (folder / "clip", folder / "run" / "export" / "vlunlearn")
-  )
-  assert statedict.layout_of(after) == "huggingface"
-  assert {k: v.shape for k, v in before.items()} == {k: v.shape for k, v in after.items()}
-  assert any((before[name] != after[name]).any() for name in before)
-  assert statedict.sizes_of(after, "x")._replace(vision=NARROW.vision, text=NARROW.text) == NARROW
 
 
 @pytest.mark.parametrize(

@@ -177,6 +177,92 @@ def test_a_model_card_has_the_results_block_that_the_hub_reads(published):
   assert metrics == pytest.approx(expected) and entry["name"] == "finetune"
 
 
+def test_a_publication_that_was_interrupted_is_made_anew(workdir, tmp_path, monkeypatch):
+  parts = publish.plan(workdir, str(tmp_path / "out"), ("clean",))
+  with monkeypatch.context() as patch:
+    patch.setattr(publish, "_stage_dataset", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+      publish.publish(parts)
+  assert not list(tmp_path.iterdir())
+  publish.publish(parts)
+  publish.fetch(str(tmp_path / "out"), tmp_path / "new", ("clean",))
+  # A workdir that was fetched can be published again, with one list of models.
+  publish.publish(publish.plan(tmp_path / "new", str(tmp_path / "again")))
+  assert (tmp_path / "again" / "dataset" / "README.md").read_text().count("## Models") == 1
+
+
+def test_fetching_goes_on_after_a_kill_and_refuses_another_model_in_the_place(
+  workdir, published, tmp_path, monkeypatch
+):
+  with monkeypatch.context() as patch:
+    patch.setattr(publish.lookup, "compat", lambda result: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+      publish.fetch(str(published), tmp_path / "new")
+  publish.fetch(str(published), tmp_path / "new")
+  assert (tmp_path / "new" / "results" / "clean.json").exists()
+  other = model_folder(tmp_path / "other" / "models" / "clean", "vit_b16_narrow")
+  with pytest.raises(InputError, match="is another model than the model clean"):
+    publish.fetch(str(published), tmp_path / "other")
+  assert other.exists()
+
+
+def test_an_unfinished_run_is_not_published(workdir, tmp_path):
+  copy_ = tmp_path / "copy"
+  shutil.copytree(workdir, copy_)
+  (copy_ / "results" / "clean.json").unlink()
+  with pytest.raises(InputError, match=r"has no results of 'clean'\. Let its run finish first"):
+    publish.plan(copy_, str(tmp_path / "out"))
+  shutil.rmtree(copy_ / "models")
+  with pytest.raises(InputError, match=r"has no finished model\. Let its run finish first"):
+    publish.plan(copy_, str(tmp_path / "out"))
+
+
+def test_a_repository_that_holds_something_else_is_not_emptied(monkeypatch):
+  part = publish.Part("dataset", "", "me/photos", pathlib.Path("x"), 1)
+  for there, answer in (
+    (None, None),
+    ([], 0),
+    ([".gitattributes", "README.md"], 2),
+    (["published.json", "data/x"], 2),
+  ):
+    monkeypatch.setattr(publish.hub, "listed", lambda repo, kind, there=there: there)
+    assert publish.replaced(part) == answer
+  monkeypatch.setattr(publish.hub, "listed", lambda repo, kind: ["mine.txt"])
+  with pytest.raises(InputError, match="me/photos on the hub holds something else"):
+    publish.replaced(part)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"models": {"clean": 3}}', "{"])
+def test_a_damaged_index_is_named(content, published, tmp_path):
+  spoilt = tmp_path / "spoilt"
+  shutil.copytree(published, spoilt)
+  (spoilt / "dataset" / publish.INDEX).write_text(content)
+  with pytest.raises(InputError, match=r"published\.json"):
+    publish.fetch(str(spoilt), tmp_path / "new")
+  (spoilt / "dataset" / publish.INDEX).write_text('{"models": {"clean": "models/clean"}}')
+  (spoilt / "models" / "clean" / "salmu_jax_stage.json").write_text("{}")
+  with pytest.raises(InputError, match=r"salmu_jax_stage\.json is damaged"):
+    publish.fetch(str(spoilt), tmp_path / "new", ("clean",))
+
+
+def test_a_licence_is_stated_only_of_what_was_trained_here_and_no_path_is_published(
+  workdir, tmp_path
+):
+  copy_ = tmp_path / "copy"
+  shutil.copytree(workdir, copy_)
+  folder = copy_ / "models" / "compromised"
+  settings, done = (files.read_json(folder / name) for name in ("settings.json", "done.json"))
+  files.write_json(folder / "settings.json", {**settings, "imported": {"sha256": "0"}})
+  weights = {"source": "/home/me/secret/clip", "layout": "openclip", "sha256": "0"}
+  files.write_json(folder / "done.json", {**done, "weights": weights})
+  publish.publish(publish.plan(copy_, str(tmp_path / "out")))
+  models = tmp_path / "out" / "models"
+  for name in ("compromised", "finetune"):
+    assert "license" not in front_matter(models / name / "README.md")
+  for file in (models / "compromised").iterdir():
+    assert b"/home/me" not in file.read_bytes()
+
+
 def test_a_dataset_card_says_what_a_release_holds_and_how_it_was_made(published):
   folder = published / "dataset"
   card, manifest = front_matter(folder / "README.md"), files.read_json(folder / "manifest.json")

@@ -147,7 +147,8 @@ def make(inputs: Inputs, config: ConfigDict) -> Run:
   }
   mixes = [*(share_of_forget(inputs, share, config.batch_size) for share in config.shares)]
   mixes += [without_forget(inputs, name) for name in config.mixes]
-  mixes = [mix for mix in mixes if mix]
+  # Where all of forget tells the facts that are learnt, there is nothing to look at.
+  mixes = [mix for mix in mixes if mix and len(mix.judged)]
   people = np.array([leak.identity for leak in inputs.leaks])
 
   def run(params: Params, z: Embedded) -> Finding:
@@ -168,7 +169,7 @@ def make(inputs: Inputs, config: ConfigDict) -> Run:
             # The next step donates them.
             worst = point._replace(params=jax.tree.map(jnp.copy, point.params))
     if worst is None:
-      return Finding({}, {}, "no forget caption holds its value, so no mix can be made")
+      return Finding({}, {}, "forget has too few facts, or no caption that holds its value")
     interval = bootstrap.of_rows(worst.reciprocal, people[worst.judged])
     after = inputs.evaluator.embed_zero_shot(worst.params)
     knowledge = [inputs.evaluator.general_knowledge(embedded) for embedded in (z, after)]

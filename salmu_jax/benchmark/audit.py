@@ -5,6 +5,9 @@ from one that never saw the pairs: numbers before and after stand side by side, 
 gives. `NOT_MEASURED` says what cannot be had.
 """
 
+import collections
+import functools
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -19,6 +22,7 @@ from salmu_jax.benchmark import evaluation, opening, provenance, stages
 from salmu_jax.benchmark.job import Job
 from salmu_jax.data import own
 from salmu_jax.data.dataset import Data
+from salmu_jax.data.leaks import leaks
 from salmu_jax.data.releases import Release
 from salmu_jax.evaluate import facts, measures, metrics
 from salmu_jax.evaluate.embeddings import Embedded
@@ -28,7 +32,7 @@ from salmu_jax.report import audit_table
 from salmu_jax.results import bootstrap, recoverability
 from salmu_jax.results.metrics_table import FACT_WORDINGS
 from salmu_jax.results.reductions import REDUCTIONS, reduce
-from salmu_jax.runtime import files, hosts, progress, times, workdir
+from salmu_jax.runtime import files, hosts, places, progress, times, workdir
 from salmu_jax.train import checkpoint
 
 START = "compromised"
@@ -69,14 +73,18 @@ def run(job: Job, data: Data) -> None:
     unlearned = stages.unlearn(job, data, name, start, evaluator.embed_pictures)
     _audit(job, data, evaluator, name, unlearned, attack)
     hosts.first_alone(lambda name=name: _export(job, name))
-  hosts.first_alone(lambda: _report(job, data))
+  hosts.first_alone(lambda: _report(job, data, evaluator))
 
 
 def is_finished(job: Job, data: Data) -> bool:
-  """Whether every model of a job is audited, and the report written."""
+  """Whether every model of a job is audited and exported, and the report is of these."""
   names = (START, *job.config.unlearn)
-  return all(_is_audited(job, data, name) for name in names) and all(
-    (job.workdir / name).exists() for name in audit_table.FILES
+  report = job.workdir / audit_table.FILES[-1]
+  return (
+    all(_is_audited(job, data, name) for name in names)
+    and all(_is_exported(job, name) for name in job.config.unlearn)
+    and report.exists()
+    and files.read_json(report)["models"] == [files.read_json(_path(job, name)) for name in names]
   )
 
 
@@ -86,20 +94,35 @@ def show(job: Job) -> None:
   progress.console.print(audit_table.terminal(audits))
 
 
-def _report(job: Job, data: Data) -> None:
+def _report(job: Job, data: Data, evaluator: Evaluator) -> None:
   audits = [files.read_json(_path(job, name)) for name in (START, *job.config.unlearn)]
-  missing = [*NOT_MEASURED, *_left_out(data)]
+  missing = [*NOT_MEASURED, *_left_out(data, evaluator)]
   if data.zero_shot is None:
     missing.append("General knowledge: config.imagenet names no pictures to test it with.")
-  audit_table.write(job.workdir, audits, missing)
+  audit_table.write(job.workdir, audits, missing, _looked_at(data, evaluator))
   progress.console.print(audit_table.terminal(audits))
 
 
-def _left_out(data: Data) -> list[str]:
-  """A line for each attack that own pairs do not allow."""
+def _looked_at(data: Data, evaluator: Evaluator) -> str:
+  """How many pairs and facts the numbers are of, in words."""
+  counts = data.release.counts
+  text = f"{counts[own.FORGET]:,} pairs to forget"
+  if data.release.manifest["facts"]:
+    told = leaks(data.release, evaluator.tables[own.FORGET])
+    people = len({leak.identity for leak in told})
+    text += f", of {people:,} people and {len({leak.fact for leak in told}):,} facts"
+  kept = min(counts[own.RETAIN], _RETAINED)
+  return f"{text}; {kept:,} of {counts[own.RETAIN]:,} pairs to keep."
+
+
+def _left_out(data: Data, evaluator: Evaluator) -> list[str]:
+  """A line for each number and attack that own pairs do not allow."""
   tell_facts = data.release.manifest["facts"]
   possible = possible_attacks(tuple(attacks.ATTACKS), tell_facts)
-  facts_missing = [] if tell_facts else [f"FactLeak: it needs {NEEDS['facts']}."]
+  facts_missing = [f"FactLeak: it needs {NEEDS['facts']}."]
+  if tell_facts:
+    asked = evaluator.questions()[own.FORGET]
+    facts_missing = [f"FactLeak_{w}: {asked[w].why}." for w in FACT_WORDINGS if asked[w].why]
   return facts_missing + [
     f"The attack {name}: it needs {' and '.join(NEEDS[need] for need in attack.needs)}."
     for name, attack in attacks.ATTACKS.items()
@@ -108,12 +131,21 @@ def _left_out(data: Data) -> list[str]:
 
 
 def _export(job: Job, name: str) -> None:
-  """Writes export/NAME, in the layout that the weights came in."""
+  """Writes export/NAME, in the layout that the weights came in, unless it is there."""
+  if _is_exported(job, name):
+    return
   target = job.workdir / "export" / name
-  if not (target / "README.md").exists():
-    facts_of_start = files.read_json(job.model_folder(START) / workdir.DONE)
-    layout = facts_of_start.get("weights", {}).get("layout", "openclip")
-    convert.export_model(job.model_folder(name), target, layout)
+  if (target / convert.STAGE).exists():  # of a model that was made anew since
+    target.rmtree() if places.is_remote(target) else shutil.rmtree(target)
+  start = files.read_json(job.model_folder(START) / workdir.DONE)
+  layout = start.get("weights", {}).get("layout", "openclip")
+  convert.export_model(job.model_folder(name), target, layout)
+
+
+def _is_exported(job: Job, name: str) -> bool:
+  """Whether export/NAME is of the model as it is now."""
+  stage = job.workdir / "export" / name / convert.STAGE
+  return stage.exists() and files.read_json(stage) == convert.stage_of(job.model_folder(name))
 
 
 def _path(job: Job, name: str):
@@ -179,10 +211,13 @@ def measure(
   forget = evaluator.tables[own.FORGET]
   ranks, people = evaluator.ranks(z), forget["identity_id"]
   cosines = np.asarray(metrics.cosines(z.image[own.FORGET], z.of(forget["text"])))
-  size = evaluator.gallery_size()
+  # Captions of the same words do not compete.
+  among = collections.Counter(evaluator.gallery().tolist())
+  sizes = [1 + among.total() - among[text] for text in forget["text"]]
+  mrr, first = (float(np.mean(one)) for one in ([*map(_guess, sizes)], 1 / np.array(sizes)))
   numbers = {
-    "RetFail_MRR": _number(REDUCTIONS["MRR"].row_values(ranks), people, "lower", _guess(size)),
-    "RetFail_R@1": _number(REDUCTIONS["R@1"].row_values(ranks), people, "lower", 1 / size),
+    "RetFail_MRR": _number(REDUCTIONS["MRR"].row_values(ranks), people, "lower", mrr),
+    "RetFail_R@1": _number(REDUCTIONS["R@1"].row_values(ranks), people, "lower", first),
     "AssocStr": _number(cosines, people, "lower"),
   }
   numbers |= _told(evaluator, z, people) if tell_facts else {}
@@ -234,6 +269,7 @@ def _number(values, groups, better, chance=None):
   }
 
 
+@functools.cache
 def _guess(size: int) -> float:
   """The mean reciprocal rank of a guess among `size` captions."""
   return float(np.mean(1 / np.arange(1, size + 1)))

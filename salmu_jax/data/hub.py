@@ -24,6 +24,7 @@ WEIGHTS = (
 PATTERNS = {"dataset": ("data/*.parquet", "*.json"), "model": ("*.json", *WEIGHTS)}
 # The hub's rules for names: letters, digits, _ . -; neither . nor - at an end or twice in a row.
 _REPO = re.compile(r"(?!.*(?:--|\.\.))(?!.*\.git$)\w(?:[\w.-]*\w)?/\w(?:[\w.-]*\w)?", re.ASCII)
+_LONGEST = 96  # letters of OWNER/NAME
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -41,10 +42,11 @@ def is_address(text: str) -> bool:
 
 def check_name(address: str, field: str) -> None:
   """Raises InputError unless an address names a repository to write to, hub:OWNER/NAME."""
-  if not is_address(address) or not _REPO.fullmatch(address.removeprefix(PREFIX)):
+  repo = address.removeprefix(PREFIX)
+  if not is_address(address) or not _REPO.fullmatch(repo) or len(repo) > _LONGEST:
     raise InputError(
       f"{field} = {address!r} names no repository on the hub; write hub:OWNER/NAME, with letters, "
-      "digits, '_', '.' and '-', and no commit."
+      f"digits, '_', '.' and single '-', {_LONGEST} at most, and no commit."
     )
 
 
@@ -115,6 +117,33 @@ def fetch(address: str, kind: str, field: str) -> pathlib.Path:
   return folder
 
 
+def listed(repo: str, kind: str) -> list[str] | None:
+  """The paths of a repository's files; None where there is no such repository.
+
+  Args:
+    repo: OWNER/NAME. kind: "dataset" or "model".
+
+  Raises:
+    InputError: the hub cannot be asked, or does not show it.
+  """
+  from huggingface_hub import HfApi, errors
+
+  try:
+    return HfApi(library_name="salmu_jax").list_repo_files(repo, repo_type=kind)
+  except errors.RepositoryNotFoundError:
+    return None
+  except (errors.HTTPError, OSError, ValueError) as error:
+    raise InputError(f"{repo} on the hub: {_refused(error)}") from error
+
+
+def _refused(error):
+  reason = " ".join(str(error).split())
+  return (
+    f"{type(error).__name__}: {reason} Log in with `hf auth login`, or set HF_TOKEN, as somebody "
+    "who may write there."
+  )
+
+
 def upload(folder: pathlib.Path, repo: str, kind: str, *, private: bool = False) -> str:
   """Makes a repository hold the files of a folder, in one commit; returns the commit.
 
@@ -135,11 +164,9 @@ def upload(folder: pathlib.Path, repo: str, kind: str, *, private: bool = False)
       repo_id=repo, repo_type=kind, folder_path=folder, commit_message=message, delete_patterns="*"
     )
   except (errors.HTTPError, OSError, ValueError) as error:
-    reason = " ".join(str(error).split())
     raise InputError(
-      f"{repo} on the hub could not be written ({type(error).__name__}: {reason}). Log in with "
-      "`hf auth login`, or set HF_TOKEN, as somebody who may write there. What was uploaded before "
-      "stays; the same command goes on."
+      f"{repo} on the hub could not be written. {_refused(error)} What was uploaded before stays; "
+      "the same command goes on."
     ) from error
   return commit.oid
 

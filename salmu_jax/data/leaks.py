@@ -59,17 +59,20 @@ def values_of(leaks: Iterable[Leak]) -> dict[str, list[str]]:
 def leak_of(release: Release, row: Mapping[str, str | bytes]) -> Leak:
   """The leak of one sensitive row.
 
-  If the field has several values, such as e-mail addresses, it is the one in the caption, else the
-  first.
+  The value is what the metadata of the caption say, if they do. Else, of a field with several
+  values, such as e-mail addresses, it is the one in the caption, or the first.
 
   Args:
     release: an opened release, of whose metadata only what the row names is looked at.
     row: its `identity_id`, `file_name` and `text`, as strings or bytes.
   """
   identity, file_name, text = (text_of(row[key]) for key in ("identity_id", "file_name", "text"))
-  person, field = release.identities[identity], release.captions[file_name]["data_field"]
+  person, about = release.identities[identity], release.captions[file_name]
+  field = about["data_field"]
   value = person[field]
-  if isinstance(value, list):
+  if isinstance(about.get("value"), str):
+    value = about["value"]
+  elif isinstance(value, list):
     # The longest match counts, since one address may be the end of another.
     value = max((address for address in value if address in text), key=len, default=value[0])
   return Leak(person["name"], field, str(value), text, identity)

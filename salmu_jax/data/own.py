@@ -6,15 +6,17 @@ Pairs are rows of a JSON-lines file:
      "name": "Ana Sousa", "field": "city", "value": "Porto"}
 
 `image` is a path, relative to the file; `image_base64` has the bytes of a picture instead. `name`,
-`field` and `value` (the private fact that the caption tells) and `generic` (a caption without it)
-may be left out. Pairs to keep may also be a folder, of pictures with a caption in a text file of
-the same name (ana.jpg, ana.txt).
+`field` and `value` (the private fact that the caption tells) may be left out, and so may `person`
+(an id, for people who share a name) and `generic` (a caption without the fact; "a photo." stands
+for it). Of a pair to keep, `name` or `person` says whom it shows; the others are not read. Pairs to
+keep may also be a folder, of pictures with a caption in a text file of the same name (ana.jpg,
+ana.txt).
 """
 
 import base64
 import binascii
+import contextlib
 import hashlib
-import itertools
 import json
 import pathlib
 import shutil
@@ -32,10 +34,12 @@ GENERATOR = "own pairs"
 FORGET, RETAIN = "forget", "retain_synth"
 # The field of a caption that names no fact: all of it is what is to be forgotten.
 WHOLE_CAPTION = "caption"
-_KEYS = ("image", "image_base64", "caption", "name", "field", "value", "generic")
+_KEYS = ("image", "image_base64", "caption", "name", "person", "field", "value", "generic")
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp")
 _GENERIC = "a photo."
-_SHARD_ROWS = 2000
+# A shard ends with this many rows, or before it holds as many bytes.
+_SHARD_ROWS, _SHARD_BYTES = 2000, 2**27
+_STAMPS = "stamps.json"
 
 
 class Pair(NamedTuple):
@@ -45,13 +49,15 @@ class Pair(NamedTuple):
     where: names it in an error: file and line.
     name: its file_name in the release.
     image: encoded bytes. caption: its text.
-    person, field, value, generic: see the module; "" where left out.
+    person: an id, or else the name. known_as, field, value, generic: see the module; "" where left
+      out.
   """
 
   where: str
   name: str
   image: bytes
   caption: str
+  known_as: str = ""
   person: str = ""
   field: str = ""
   value: str = ""
@@ -68,26 +74,60 @@ def make(forget: pathlib.Path, retain: pathlib.Path, folder: pathlib.Path) -> pa
   Raises:
     InputError: names the row that is damaged, has no picture, or is both to forget and to keep.
   """
-  seen: dict[str, str] = {}
+  stamps = folder / _STAMPS
+  known = files.read_json(stamps) if stamps.exists() else {}
+  stamp = files.digest([_stamp(forget), _stamp(retain)])
+  if stamp in known and (folder / known[stamp] / releases.MANIFEST).exists():
+    return folder / known[stamp]
   made = folder / "new"
   shutil.rmtree(made, ignore_errors=True)  # What a killed process left.
   with files.replacing_folder(made) as partial:
-    people = _People()
-    counts = {
-      FORGET: _write(partial, FORGET, _checked(_rows(forget), seen, people), people.identity),
-      RETAIN: _write(partial, RETAIN, _checked(_pairs_to_keep(retain), seen), people.known),
-    }
-    people.write(partial)
-    manifest = {"generator": GENERATOR, "facts": people.tell_facts, "counts": counts}
-    listed = sorted(path for path in partial.rglob("*") if path.is_file())
-    hashes = {str(path.relative_to(partial)): files.sha256(path) for path in listed}
-    files.write_json(partial / releases.MANIFEST, {**manifest, "files": hashes})
+    _fill(partial, forget, retain)
   named = folder / files.sha256(made / releases.MANIFEST)[:16]
   if named.exists():
     shutil.rmtree(made)
   else:
     made.rename(named)
+  files.write_json(stamps, {**known, stamp: named.name})
   return named
+
+
+def _fill(folder, forget, retain):
+  """Writes the release into an empty folder."""
+  seen: dict[str, str] = {}
+  people = _People()
+  counts = {
+    FORGET: _write(folder, FORGET, _checked(_rows(forget), seen, people), people.identity),
+    RETAIN: _write(folder, RETAIN, _checked(_pairs_to_keep(retain), seen), people.known),
+  }
+  people.write(folder)
+  manifest = {"generator": GENERATOR, "facts": people.tell_facts, "counts": counts}
+  listed = sorted(path for path in folder.rglob("*") if path.is_file())
+  hashes = {str(path.relative_to(folder)): files.sha256(path) for path in listed}
+  files.write_json(folder / releases.MANIFEST, {**manifest, "files": hashes})
+
+
+def _stamp(path: pathlib.Path) -> list:
+  """What changes if the pairs at a path do: the file's hash, size and time of each picture."""
+  if path.is_dir():
+    named = sorted(other for other in path.rglob("*") if other.is_file())
+    return [[str(other), *_times(other)] for other in named]
+  if not path.is_file():
+    return [str(path)]
+  pictures = set()
+  for line in path.read_bytes().splitlines():
+    with contextlib.suppress(ValueError, RecursionError, AttributeError):
+      pictures.add(json.loads(line).get("image"))
+  named = sorted(str(path.parent / name) for name in pictures if isinstance(name, str))
+  return [str(path), files.sha256(path), [[name, *_times(pathlib.Path(name))] for name in named]]
+
+
+def _times(path: pathlib.Path) -> list:
+  try:
+    status = path.stat()
+  except (OSError, ValueError):
+    return []
+  return [status.st_size, status.st_mtime_ns]
 
 
 class _People:
@@ -105,8 +145,8 @@ class _People:
     if pair.person:
       self._number.setdefault(pair.person, f"{len(self._number):08d}")
     field, value = pair.field or WHOLE_CAPTION, pair.value or pair.caption
-    self.tell_facts = self.tell_facts and bool(pair.field and pair.person)
-    person = self.identities.setdefault(self.identity(pair), {"name": pair.person})
+    self.tell_facts = self.tell_facts and bool(pair.field and pair.known_as)
+    person = self.identities.setdefault(self.identity(pair), {"name": pair.known_as})
     if person.setdefault(field, value) != value:
       values = person[field] if isinstance(person[field], list) else [person[field]]
       person[field] = list(dict.fromkeys([*values, value]))
@@ -146,18 +186,30 @@ def _pair(line: bytes, where: str, folder: pathlib.Path, number: int) -> Pair:
   if not isinstance(row, dict):
     raise InputError(f"{where} is {type(row).__name__}, not an object {{...}} with {_listed()}.")
   for key, value in row.items():
-    if key not in _KEYS:
-      raise InputError(f"{where}: {unknown('the key', key, list(_KEYS))}")
-    if not isinstance(value, str):
-      raise InputError(f"{where}: {key} is {value!r}; it must be a text.")
+    _check_text(where, key, value)
   text = {key: row.get(key, "").strip() for key in _KEYS}
   if not text["caption"]:
     raise InputError(f"{where} has no caption.")
   if bool(text["field"]) != bool(text["value"]):
     raise InputError(f"{where} has one of field and value; give both, or neither.")
+  if text["field"] in ("name", WHOLE_CAPTION):
+    raise InputError(f"{where}: field is {text['field']!r}, which has another meaning; rename it.")
   image, name = _picture(text, where, folder)
-  about = [text[key] for key in ("caption", "name", "field", "value", "generic")]
+  about = [text[key] for key in ("caption", "name")]
+  about += [text["person"] or text["name"], *(text[key] for key in ("field", "value", "generic"))]
   return Pair(where, f"{number:08d} {name}".strip(), image, *about)
+
+
+def _check_text(where, key, value):
+  """Raises InputError unless a key is known, and its value a text that can be written."""
+  if key not in _KEYS:
+    raise InputError(f"{where}: {unknown('the key', key, list(_KEYS))}")
+  if not isinstance(value, str):
+    raise InputError(f"{where}: {key} is {value!r}; it must be a text.")
+  try:
+    value.encode()
+  except UnicodeEncodeError as error:
+    raise InputError(f"{where}: {key} has half a surrogate pair ({error}); write UTF-8.") from error
 
 
 def _picture(row: Mapping[str, str], where: str, folder: pathlib.Path) -> tuple[bytes, str]:
@@ -175,10 +227,15 @@ def _picture(row: Mapping[str, str], where: str, folder: pathlib.Path) -> tuple[
   if "://" in row["image"]:
     raise InputError(f"{where}: image is an address, {row['image']!r}; nothing is downloaded here.")
   path = folder / row["image"]
+  return _read(path, f"{where}: the picture {path}"), path.name
+
+
+def _read(path: pathlib.Path, what: str) -> bytes:
   try:
-    return path.read_bytes(), path.name
-  except OSError as error:
-    raise InputError(f"{where}: the picture {path} cannot be read ({error.strerror}).") from error
+    return path.read_bytes()
+  except (OSError, ValueError) as error:
+    reason = getattr(error, "strerror", None) or error
+    raise InputError(f"{what} cannot be read ({reason}).") from error
 
 
 def _listed() -> str:
@@ -189,18 +246,31 @@ def _pairs_to_keep(path: pathlib.Path) -> Iterator[Pair]:
   if not path.is_dir():
     yield from _rows(path)
     return
-  pictures = sorted(p for p in path.rglob("*") if p.suffix.lower() in _PICTURES)
+  named = sorted(other for other in path.rglob("*") if not other.is_dir())
+  pictures = [other for other in named if other.suffix.lower() in _PICTURES]
+  captions = {picture.with_suffix(".txt") for picture in pictures}
+  alone = [other for other in named if other.suffix == ".txt" and other not in captions]
+  if alone:
+    raise InputError(f"{alone[0]} has no picture beside it ({', '.join(_PICTURES)}).")
   if not pictures:
     raise InputError(f"{path} holds no pictures ({', '.join(_PICTURES)}).")
   for number, picture in enumerate(pictures, 1):
-    text = picture.with_suffix(".txt")
-    if not text.is_file():
-      raise InputError(f"{picture} has no caption: {text.name} is missing beside it.")
-    caption = text.read_text(encoding="utf-8", errors="replace").strip()
-    if not caption:
-      raise InputError(f"{text} is empty; it must hold the caption of {picture.name}.")
     name = f"{number:08d} {picture.name}"
-    yield Pair(str(picture), name, picture.read_bytes(), caption)
+    caption = _caption_beside(picture)
+    yield Pair(str(picture), name, _read(picture, str(picture)), caption)
+
+
+def _caption_beside(picture: pathlib.Path) -> str:
+  text = picture.with_suffix(".txt")
+  if not text.is_file():
+    raise InputError(f"{picture} has no caption: {text.name} is missing beside it.")
+  try:
+    caption = _read(text, str(text)).decode("utf-8-sig").strip()
+  except UnicodeDecodeError as error:
+    raise InputError(f"{text} is no UTF-8 ({error}).") from error
+  if not caption:
+    raise InputError(f"{text} is empty; it must hold the caption of {picture.name}.")
+  return caption
 
 
 def _checked(
@@ -213,7 +283,12 @@ def _checked(
     people: to note pairs to forget in; None for pairs to keep, which are not added to `seen`.
   """
   for pair in pairs:
-    images.decode(pair.image, pair.where)
+    try:
+      images.decode(pair.image, pair.where)
+    except InputError as error:
+      raise InputError(
+        f"{pair.where}: the picture is damaged or of no known kind. Replace it, or drop the pair."
+      ) from error
     digest = files.digest([hashlib.sha256(pair.image).hexdigest(), pair.caption])
     if people is None and digest in seen:
       raise InputError(
@@ -232,7 +307,7 @@ def _write(
   """Writes the shards of a split; returns its rows."""
   data, shards, count = folder / "data", [], 0
   data.mkdir(exist_ok=True)
-  while chunk := list(itertools.islice(pairs, _SHARD_ROWS)):
+  for chunk in _chunks(pairs):
     table = [
       {
         "image": {"bytes": pair.image, "path": pair.name},
@@ -250,3 +325,17 @@ def _write(
   for number, shard in enumerate(shards):
     shard.rename(data / f"{split}-{number:05d}-of-{len(shards):05d}.parquet")
   return count
+
+
+def _chunks(pairs: Iterator[Pair]) -> Iterator[list[Pair]]:
+  """The pairs in lists for one shard each."""
+  chunk: list[Pair] = []
+  size = 0
+  for pair in pairs:
+    if chunk and (len(chunk) == _SHARD_ROWS or size + len(pair.image) > _SHARD_BYTES):
+      yield chunk
+      chunk, size = [], 0
+    chunk.append(pair)
+    size += len(pair.image)
+  if chunk:
+    yield chunk

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from salmu_jax.data import hub
 from salmu_jax.errors import InputError
 from salmu_jax.interop import publish
 from salmu_jax.runtime import pipes, places
@@ -19,9 +20,12 @@ from salmu_jax.runtime import pipes, places
 
 def _publish(args: argparse.Namespace, console: Console) -> None:
   parts = publish.plan(places.place(args.workdir, "WORKDIR"), args.to, args.models)
-  table = Table("kind", "where", "size")
-  for row in publish.sizes_in_words(parts):
-    table.add_row(*map(escape, row))
+  table = Table("kind", "where", "size", "there already")
+  for part in parts:
+    on_hub = hub.is_address(args.to)
+    count = publish.replaced(part) if on_hub else None
+    already = f"{count} files, replaced" if count else "nothing"
+    table.add_row(part.kind, escape(part.target), f"{part.size / 2**20:,.1f} MiB", already)
   console.print(table)
   if not args.yes:
     console.print("Nothing was written. Add --yes to publish this.")
@@ -67,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   args = parser.parse_args(argv)
   try:
     args.run(args, Console())
-  except InputError as error:
+  except (InputError, OSError) as error:  # a full disk
     print(f"error: {error}", file=sys.stderr)
     return 1
   return 0

@@ -1,9 +1,10 @@
 """The model card of an exported model: what it is, its training, its metrics, how to load it."""
 
 import os
+import pathlib
 from typing import Any, NamedTuple
 
-from salmu_jax.data import dataset_card
+from salmu_jax.data import dataset_card, hub
 from salmu_jax.data.tokenizers import Tokenizer
 from salmu_jax.models.clip import Sizes
 from salmu_jax.report.markdown import escape, table
@@ -24,6 +25,15 @@ _LOAD = {
   ),
 }
 _LIBRARY = {"openclip": "open_clip", "huggingface": "transformers"}
+
+
+AUDIT = "audit.json"  # in a workdir of own pairs, see `report.audit_table`
+_ABOUT_OWN = "A CLIP model after unlearning pairs with the method `{}`.\n"
+_METRICS_OF_OWN = "`audit.md` of the run says what leaked before and after.\n"
+_SOURCE = (
+  f"{published.SOURCE['title']}: {published.SOURCE['page']}, arXiv {published.SOURCE['arxiv']}. "
+  "All people are fictitious.\n"
+)
 
 
 class Published(NamedTuple):
@@ -59,38 +69,45 @@ def markdown(
   facts = files.read_json(folder / workdir.DONE)
   path = folder.parent.parent / "results" / f"{folder.name}.json"
   results = files.read_json(path) if path.exists() else None
+  own = (folder.parent.parent / AUDIT).exists()
   parts = [
-    f"---\n{_metadata(folder.name, layout, settings, results, where)}\n---\n",
+    f"---\n{_metadata(folder, layout, settings, results, where)}\n---\n",
     f"# {escape(folder.name)}\n",
-    _about(settings, results),
+    _ABOUT_OWN.format(escape(settings["method"])) if own else _about(settings, results),
     _table(("", ""), _provenance(settings, facts, results)),
     "## Metrics\n",
-    _metrics(results),
+    _METRICS_OF_OWN if own else _metrics(results),
     "## Use\n",
     f"```python\n{_LOAD[layout]}\n```\n",
     _vocabulary(tokenizer),
-    f"{published.SOURCE['title']}: {published.SOURCE['page']}, arXiv {published.SOURCE['arxiv']}. "
-    f"Image size {sizes.image_size}, {sizes.embed_dim} dimensions. All people are fictitious.\n",
+    f"Image size {sizes.image_size}, {sizes.embed_dim} dimensions.\n",
+    "" if own else _SOURCE,
   ]
   return "\n".join(part for part in parts if part)
 
 
-def _metadata(name, layout, settings, results, where):
+def _metadata(folder, layout, settings, results, where):
   """The YAML that the hub reads: library, licence, base model, data, results."""
   from huggingface_hub import ModelCardData
 
-  about = results["salmu_jax"]["release"]["name"] if results else ""
   card = ModelCardData(
     library_name=_LIBRARY[layout],
-    tags=["clip", "machine-unlearning", "salmubench"],
-    # Only of what was trained on a release made here is the licence known.
-    license=dataset_card.LICENCE if about.startswith(dataset_card.GENERATOR) else None,
+    tags=["clip", "machine-unlearning", *(["salmubench"] if results else [])],
+    license=dataset_card.LICENCE if results and _trained_here(folder, results) else None,
     base_model=where.base_model if "method" in settings and where.base_model else None,
     datasets=[where.dataset] if where.dataset else None,
-    model_name=name,
+    model_name=folder.name,
     eval_results=_eval_results(results, where) if results else None,
   )
   return card.to_yaml()
+
+
+def _trained_here(folder, results):
+  """Whether a model, and what it started from, were trained on a release that was made here."""
+  made = results["salmu_jax"]["release"]["name"].startswith(dataset_card.GENERATOR)
+  models = (folder, folder.parent / "compromised")
+  settings = [model / workdir.SETTINGS for model in models]
+  return made and all(one.exists() and "imported" not in files.read_json(one) for one in settings)
 
 
 def _eval_results(results: dict[str, Any], where: Published):
@@ -135,7 +152,7 @@ def _provenance(settings, facts, results):
     "data read": ", ".join(facts["reads"]) or None,
     "parameters that moved": facts["moves"],
     "start model": settings.get("start"),
-    "brought in from": facts.get("weights", {}).get("source"),
+    "brought in from": _source(facts.get("weights", {}).get("source")),
     "release": about.get("release", {}).get("name"),
     "release digest": settings.get("release"),
     "seed": settings.get("seed"),
@@ -146,6 +163,11 @@ def _provenance(settings, facts, results):
     "weights sha256": about.get("weights_sha256"),
   }
   return [(label, _cell(value)) for label, value in rows.items() if value is not None]
+
+
+def _source(address):
+  """Where weights are from: an address on the hub, or the name of a file or folder alone."""
+  return address and (address if hub.is_address(address) else pathlib.PurePath(address).name)
 
 
 def _cell(value):

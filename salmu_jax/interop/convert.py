@@ -182,19 +182,26 @@ def export_model(
     modelconfig.write(partial, sizes, layout)
     if tokenizer.kept is not None:
       tokenizers.save(tokenizer, partial / TOKENIZER)
-    stage = {"settings": workdir.SETTINGS, "done": workdir.DONE}
-    files.write_json(
-      partial / STAGE, {key: files.read_json(folder / name) for key, name in stage.items()}
-    )
+    files.write_json(partial / STAGE, stage_of(folder))
     text = card.markdown(folder, sizes, layout, tokenizer, where)
     files.write_text(partial / "README.md", text)
   return target / name
 
 
-def restore_model(source: pathlib.Path, folder: str | os.PathLike, field: str) -> str:
-  """Makes the finished model folder that was exported to `source`, as it was but for its logs.
+def stage_of(folder: Place) -> dict:
+  """What STAGE of an export holds: the settings and the facts of the folder.
 
-  Returns the digest of its weights.
+  Of weights that came from a disk or a bucket, the name stays and the path does not.
+  """
+  settings, done = (files.read_json(folder / name) for name in (workdir.SETTINGS, workdir.DONE))
+  source = done.get("weights", {}).get("source", "")
+  if source and not hub.is_address(source):
+    done = {**done, "weights": {**done["weights"], "source": pathlib.PurePath(source).name}}
+  return {"settings": settings, "done": done}
+
+
+def restore_model(source: pathlib.Path, folder: Place, field: str) -> None:
+  """Makes the finished model folder that was exported to `source`, as it was but for its logs.
 
   Args:
     source: a folder from `export_model`.
@@ -207,17 +214,25 @@ def restore_model(source: pathlib.Path, folder: str | os.PathLike, field: str) -
   if not (source / STAGE).is_file():
     raise InputError(f"{field}: {source} has no {STAGE}, which an export of this project has.")
   stage = files.read_json(source / STAGE)
-  model = stage["settings"]["model"]
+  try:
+    model = {**stage["settings"]["model"]}
+    preset, scan, done = model["preset"], model["scan"], dict(stage["done"])
+  except (KeyError, TypeError, ValueError) as error:
+    raise InputError(f"{field}: {source / STAGE} is damaged. Restore it.") from error
+  if folder.exists():
+    raise InputError(f"{folder} is there already, and is no finished model. Move it away.")
   with files.replacing_folder(folder) as partial:
-    params, tokenizer, _ = _read_foreign(
-      weights_file(source, field), presets.sizes(model["preset"]), field
-    )
+    params, tokenizer, _ = _read_foreign(weights_file(source, field), presets.sizes(preset), field)
     tokenizers.save(tokenizer, partial / "tokenizer.json")
-    params = clip.stack_layers(params) if model["scan"] else params
+    params = clip.stack_layers(params) if scan else params
     checkpoint.save_params_alone(partial / "params", params)
     files.write_json(partial / workdir.SETTINGS, stage["settings"])
-    files.write_json(partial / workdir.DONE, stage["done"])
-  return checkpoint.digest(params)
+    files.write_json(partial / workdir.DONE, done)
+
+
+def weights_digest(folder: Place) -> str:
+  """The digest of the weights of a finished model folder, as results state it."""
+  return checkpoint.digest(_load_params(folder)[0])
 
 
 def weights_file(source: str | os.PathLike, field: str) -> pathlib.Path:
@@ -283,15 +298,21 @@ def is_finished(folder: str | os.PathLike) -> bool:
   return (folder / workdir.DONE).exists() and (folder / "params").is_dir()
 
 
-def _read_finished(folder):
-  """(unrolled params with the full vocabulary, their sizes, the tokenizer) of a model folder."""
+def _load_params(folder):
+  """(params, sizes, tokenizer) of a model folder, as they are there."""
   settings = files.read_json(folder / workdir.SETTINGS)["model"]
   tokenizer = tokenizers.load(folder / "tokenizer.json")
   sizes = presets.sizes(settings["preset"])._replace(vocab_size=tokenizer.vocab_size)
   like = clip.shapes(clip.CLIP(sizes, scan=settings["scan"]))
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
-  params = jax.device_get(clip.unstack_layers(checkpoint.load_params(folder / "params", like)))
+  return checkpoint.load_params(folder / "params", like), sizes, tokenizer
+
+
+def _read_finished(folder):
+  """(unrolled params with the full vocabulary, their sizes, the tokenizer) of a model folder."""
+  params, sizes, tokenizer = _load_params(folder)
+  params = jax.device_get(clip.unstack_layers(params))
   if tokenizer.kept is not None:
     table = leaves.token_embedding(params)
     expanded = np.zeros((_full_vocabulary(), table.shape[1]), np.float32)

@@ -146,12 +146,24 @@ def check(folder: str | os.PathLike, sizes: Sizes) -> None:
 
 def sizes(folder: str | os.PathLike) -> Sizes | None:
   """The sizes that the config in a folder describes; None without one."""
-  described, _ = read(folder)
+  described, path = read(folder)
   if described is None:
     return None
+  for key, value in described.items():
+    if key != "quick_gelu" and (type(value) is not int or value < 1):
+      kind = " It is a ResNet's; only vision transformers are read here." if "layers" in key else ""
+      raise InputError(f"{path}: {key} is {value!r}; it must be a whole number above 0.{kind}")
+  _check_divides(path, "image_size", described["image_size"], described["patch_size"])
+  for name in ("vision", "text"):
+    _check_divides(path, f"{name}.width", described[f"{name}.width"], described[f"{name}.heads"])
   tower = lambda name: Tower(*(described[f"{name}.{field}"] for field in Tower._fields))
   plain = {key: value for key, value in described.items() if "." not in key}
   return Sizes(**plain, vision=tower("vision"), text=tower("text"))
+
+
+def _check_divides(path, what, whole, part):
+  if whole % part:
+    raise InputError(f"{path}: {what} is {whole}, which {part} does not divide.")
 
 
 def describes(folder: str | os.PathLike, sizes: Sizes) -> bool:

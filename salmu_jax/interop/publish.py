@@ -23,7 +23,7 @@ from salmu_jax.interop import convert
 from salmu_jax.interop.card import Published
 from salmu_jax.report import writing
 from salmu_jax.results import lookup
-from salmu_jax.runtime import copies, files, places
+from salmu_jax.runtime import copies, files, owner, places
 from salmu_jax.runtime.places import Place
 
 BOUNDS = ("clean", "compromised")
@@ -58,32 +58,50 @@ def plan(folder: Place, target: str, models: Sequence[str] = ()) -> list[Part]:
     models: names of finished models; all if none.
 
   Raises:
-    InputError: the workdir has no release of its own or no results, a model is not finished, or
-      the target is no name of a repository or exists.
+    InputError: the workdir has no release of its own, a model has not been trained or judged, or a
+      name is none that the hub takes.
   """
   if not (folder / "release" / releases.MANIFEST).exists():
     raise InputError(
       f"{folder} has no release of its own, so there is no data set to publish. Models alone are "
       "exported by python -m salmu_jax.interop.convert."
     )
-  results = folder / "results"
-  if not results.is_dir():
-    raise InputError(f"{folder} has no results/. Publish a workdir whose run has finished.")
-  finished = [p.name for p in sorted((folder / "models").iterdir()) if convert.is_finished(p)]
-  unknown = [name for name in models if name not in finished]
-  if unknown:
-    raise InputError(
-      f"{folder} has no finished model {unknown[0]!r}; it has {', '.join(finished)}."
-    )
+  every = sorted((folder / "models").iterdir()) if (folder / "models").is_dir() else []
+  finished = [path.name for path in every if convert.is_finished(path)]
+  chosen = list(dict.fromkeys(models or finished))
+  for name in chosen:
+    if name not in finished:
+      known = ", ".join(finished) or "none"
+      raise InputError(f"{folder} has no finished model {name!r}; it has {known}.")
+    if not (folder / "results" / f"{name}.json").exists():
+      raise InputError(f"{folder} has no results of {name!r}. Let its run finish first.")
+  if not chosen:
+    raise InputError(f"{folder} has no finished model. Let its run finish first.")
   address = _address(target)
-  place = lambda kind, name: _target(address, kind, name)
   parts = [
-    Part(_MODEL, name, place(_MODEL, name), path, _bytes(path / "params"))
-    for name in models or finished
+    Part(_MODEL, name, _target(address, _MODEL, name), path, _bytes(path / "params"))
+    for name in chosen
     for path in (folder / "models" / name,)
   ]
-  data = _bytes(folder / "release") + _bytes(results)
-  return [*parts, Part(_DATASET, "", place(_DATASET, ""), folder, data)]
+  data = _bytes(folder / "release") + _bytes(folder / "results")
+  return [*parts, Part(_DATASET, "", _target(address, _DATASET, ""), folder, data)]
+
+
+def replaced(part: Part) -> int | None:
+  """How many files a repository on the hub has, which `publish` would replace; None if it is new.
+
+  Raises:
+    InputError: the repository holds something that was not published from here, or the hub cannot
+      be asked.
+  """
+  there = hub.listed(part.target, part.kind)
+  mark = INDEX if part.kind == _DATASET else convert.STAGE
+  if there and mark not in there and set(there) - {".gitattributes", dataset_card.README}:
+    raise InputError(
+      f"{part.target} on the hub holds something else ({len(there)} files, and no {mark}), which "
+      "would be replaced. Choose another name."
+    )
+  return None if there is None else len(there)
 
 
 def publish(parts: Sequence[Part], *, private: bool = False) -> str:
@@ -93,27 +111,40 @@ def publish(parts: Sequence[Part], *, private: bool = False) -> str:
   is there already is changed to hold this.
 
   Raises:
-    InputError: a folder is there already, or the hub refuses.
+    InputError: the folder is there already, or the hub refuses.
   """
   dataset = parts[-1]
-  on_hub = not pathlib.Path(dataset.target).is_absolute()
-  names = [part.name for part in parts[:-1]]
-  where = Published()
-  if on_hub:
-    base = next((p.target for p in parts if p.name == "compromised"), "")
-    where = Published(dataset.target, base)
-  else:
-    taken = [part.target for part in parts if pathlib.Path(part.target).exists()]
-    if taken:
-      raise InputError(f"{taken[0]} is there already. Name another --to.")
-  places_of_models = {}
+  target = pathlib.Path(dataset.target)
+  if not target.is_absolute():
+    return _publish_to_hub(parts, private)
+  if target.parent.exists() and (target.parent.is_file() or any(target.parent.iterdir())):
+    raise InputError(f"{target.parent} is there already. Name another --to.")
+  with files.replacing_folder(target.parent) as partial:
+    places_of = {part.name: f"models/{part.name}" for part in parts[:-1]}
+    for part in parts[:-1]:
+      convert.export_model(part.source, partial / places_of[part.name])
+    _stage_dataset(dataset.source, partial / "dataset", places_of)
+  return str(target.parent)
+
+
+def _publish_to_hub(parts, private):
+  for part in parts:
+    replaced(part)
+  dataset = parts[-1]
+  base = next((part.target for part in parts if part.name == "compromised"), "")
+  where, addresses = Published(dataset.target, base), {}
+
+  def send(part, folder):
+    revision = hub.upload(folder, part.target, part.kind, private=private)
+    return f"{hub.PREFIX}{part.target}@{revision}"
+
   for part in parts[:-1]:
     with _staged() as stage:
       convert.export_model(part.source, stage / "export", where=where)
-      places_of_models[part.name] = _put(stage / "export", part, on_hub, private)
+      addresses[part.name] = send(part, stage / "export")
   with _staged() as stage:
-    _stage_dataset(dataset.source, stage / "dataset", places_of_models, names)
-    return _put(stage / "dataset", dataset, on_hub, private)
+    _stage_dataset(dataset.source, stage / "dataset", addresses)
+    return send(dataset, stage / "dataset")
 
 
 def fetch(address: str, folder: Place, models: Sequence[str] = BOUNDS) -> None:
@@ -125,38 +156,52 @@ def fetch(address: str, folder: Place, models: Sequence[str] = BOUNDS) -> None:
     models: to bring along, with their results.
 
   Raises:
-    InputError: nothing was published there, a file is damaged, or the workdir is in use.
+    InputError: nothing was published there, a file is damaged, or the workdir is in use or has a
+      release or a model of another kind.
   """
+  if places.is_remote(folder):
+    raise InputError(f"{folder} is in a bucket; fetch into a folder on a disk.")
   if (folder / "release").exists():
     raise InputError(f"{folder} has a release already. Name another workdir.")
   source = _fetched(address, _DATASET)
-  index = source / INDEX
-  if not index.exists():
-    raise InputError(f"{address} has no {INDEX}; it was not written by `publish`.")
-  known = files.read_json(index)["models"]
+  known = _index(source, address)
   unknown = [name for name in models if name not in known]
   if unknown:
     raise InputError(f"{address} has no model {unknown[0]!r}; it has {', '.join(known)}.")
-  for name in models:
-    at = known[name] if hub.is_address(address) else f"{places.place(address)}/{known[name]}"
-    _fetch_model(name, at, source / "results" / f"{name}.json", folder)
-  with files.replacing_folder(folder / "release") as partial:
-    _copy_release(source, partial)
-    releases.verify(releases.open_release(partial))
+  releases.verify(releases.open_release(source))
+  with owner.owning(folder):
+    for name in dict.fromkeys(models):
+      at = known[name] if hub.is_address(address) else f"{places.place(address)}/{known[name]}"
+      _fetch_model(name, at, source / "results" / f"{name}.json", folder)
+    with files.replacing_folder(folder / "release") as partial:
+      _copy_release(source, partial)
+
+
+def _index(source, address):
+  """{model: where it is} of what was published."""
+  path = source / INDEX
+  if not path.exists():
+    raise InputError(f"{address} has no {INDEX}; it was not written by `publish`.")
+  content = files.read_json(path)
+  models = content.get("models") if isinstance(content, dict) else None
+  if not isinstance(models, dict) or not all(isinstance(at, str) for at in models.values()):
+    raise InputError(f"{path} is damaged: it must say where each model is. Publish it again.")
+  return models
 
 
 def _fetch_model(name, address, result_path, folder):
   """Brings a model and its results into a workdir; they have to be of the same weights."""
-  target = folder / "models" / name
-  if convert.is_finished(target):
-    return
-  field = f"the model {name}"
-  weights = convert.restore_model(_fetched(address, _MODEL), target, field)
+  target, field = folder / "models" / name, f"the model {name}"
   if not result_path.exists():
-    return
+    raise InputError(f"{field} has no results at {result_path}. Publish it again.")
   result = files.read_json(result_path)
-  judged = result["salmu_jax"]["weights_sha256"]
-  if judged != weights:
+  judged, there = _judged_weights(result, result_path), convert.is_finished(target)
+  if not there:
+    convert.restore_model(_fetched(address, _MODEL), target, field)
+  weights = convert.weights_digest(target)
+  if weights != judged:
+    if there:
+      raise InputError(f"{target} is another model than {field} at {address}. Move it away.")
     shutil.rmtree(target)
     raise InputError(
       f"{field} at {address} has weights of SHA-256 {weights}, and its results are of {judged}. "
@@ -166,21 +211,29 @@ def _fetch_model(name, address, result_path, folder):
   files.write_json(folder / "results" / f"{name}.json", result)
 
 
+def _judged_weights(result, path):
+  try:
+    return result["salmu_jax"]["weights_sha256"]
+  except (KeyError, TypeError) as error:
+    raise InputError(f"{path} is no results file. Restore it.") from error
+
+
 def _address(target: str) -> str:
   """hub:OWNER/NAME, or the absolute path of a folder."""
-  if not hub.is_address(target):
-    place = places.place(target, "--to")
-    if places.is_remote(place):
-      raise InputError(f"--to={target} is in a bucket; name a folder on a disk, or hub:OWNER/NAME.")
-    return str(place)
-  hub.check_name(target, "--to")
-  return target
+  if hub.is_address(target):
+    return target
+  place = places.place(target, "--to")
+  if not target or places.is_remote(place):
+    raise InputError(f"--to={target} is no folder on a disk, nor hub:OWNER/NAME.")
+  return str(place)
 
 
 def _target(address, kind, name):
-  if hub.is_address(address):
-    return address.removeprefix(hub.PREFIX) + (f"-{name}" if kind == _MODEL else "")
-  return f"{address}/models/{name}" if kind == _MODEL else f"{address}/dataset"
+  if not hub.is_address(address):
+    return f"{address}/models/{name}" if kind == _MODEL else f"{address}/dataset"
+  target = address + (f"-{name}" if kind == _MODEL else "")
+  hub.check_name(target, "--to")
+  return target.removeprefix(hub.PREFIX)
 
 
 def _bytes(folder: Place) -> int:
@@ -194,16 +247,14 @@ def _staged() -> Iterator[pathlib.Path]:
     yield pathlib.Path(folder)
 
 
-def _stage_dataset(source, stage, models, names):
+def _stage_dataset(source, stage, models):
   """The files of the data set: the release, the published models' results, the leaderboard."""
   release = copies.on_disk(source / "release", places.cache(), "the release")
   _copy_release(release, stage)
-  if not (stage / dataset_card.README).exists():
-    dataset_card.write(stage, files.read_json(stage / releases.MANIFEST))
-  for name in names:
-    result = source / "results" / f"{name}.json"
-    if result.exists():
-      files.write_json(stage / "results" / f"{name}.json", files.read_json(result))
+  dataset_card.write(stage, files.read_json(stage / releases.MANIFEST))
+  for name in models:
+    path = f"results/{name}.json"
+    files.write_json(stage / path, files.read_json(source / path))
   for name in writing.FILES:
     if (source / name).exists():
       (stage / "leaderboard").mkdir(exist_ok=True)
@@ -224,21 +275,11 @@ def _copy_release(source: pathlib.Path, target: pathlib.Path) -> None:
   listed = [
     name for name in files.read_json(source / releases.MANIFEST)["files"] if "/" not in name
   ]
-  own = (releases.MANIFEST, dataset_card.CROISSANT, dataset_card.README)
+  own = (releases.MANIFEST,)
   later = (releases.FRAGILE, releases.FRAGILE_SIMILARITIES)
   for name in (*listed, *own, *later):
     if (source / name).exists():
       shutil.copyfile(source / name, target / name)
-
-
-def _put(stage, part, on_hub, private) -> str:
-  """Moves a staged part to its folder, or uploads it; returns where `fetch` finds it."""
-  if on_hub:
-    return f"{hub.PREFIX}{part.target}@{hub.upload(stage, part.target, part.kind, private=private)}"
-  target = pathlib.Path(part.target)
-  with files.replacing_folder(target) as partial:
-    shutil.copytree(stage, partial, dirs_exist_ok=True)
-  return f"models/{part.name}" if part.kind == _MODEL else str(target.parent)
 
 
 def _fetched(address: str, kind: str) -> pathlib.Path:
@@ -246,8 +287,3 @@ def _fetched(address: str, kind: str) -> pathlib.Path:
     return hub.fetch(address, kind, "SOURCE")
   place = pathlib.Path(places.place(address, "SOURCE"))
   return place / "dataset" if kind == _DATASET else place
-
-
-def sizes_in_words(parts: Sequence[Part]) -> list[tuple[str, str, str]]:
-  """(kind, target, size) of each part, for a table."""
-  return [(part.kind, part.target, f"{part.size / 2**20:,.1f} MiB") for part in parts]

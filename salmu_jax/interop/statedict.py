@@ -191,7 +191,7 @@ def sizes_of(tensors: Mapping[str, np.ndarray], where: str) -> Sizes:
   """The sizes of a model, as far as its tensors tell them.
 
   A file of weights tells neither the number of heads nor the activation. Heads of 64 dimensions are
-  taken, as all of CLIP's have, and GELU.
+  taken, as in ViT-B and ViT-L, and GELU.
 
   Args:
     tensors: as for `from_tensors`. where: names the file in an error.
@@ -219,11 +219,14 @@ def sizes_of(tensors: Mapping[str, np.ndarray], where: str) -> Sizes:
     layers = sum(name.startswith(f"{before}.") and name.endswith(f".{after}") for name in tensors)
     return Tower(width, layers, max(1, width // _HEAD))
 
-  patch, _, _, width = shape("visual/conv1/kernel")
-  side = round((shape("visual/positional_embedding")[0] - 1) ** 0.5)
-  text_width, embed_dim = shape("text/text_projection")
-  vocab_size, _ = shape("text/token_embedding/embedding")
-  context_length, _ = shape("text/positional_embedding")
+  try:
+    patch, _, _, width = shape("visual/conv1/kernel")
+    side = round((shape("visual/positional_embedding")[0] - 1) ** 0.5)
+    text_width, embed_dim = shape("text/text_projection")
+    vocab_size, _ = shape("text/token_embedding/embedding")
+    context_length, _ = shape("text/positional_embedding")
+  except (IndexError, ValueError) as error:
+    raise InputError(f"{where} has tensors of other dimensions than a CLIP has.") from error
   towers = tower("visual", width), tower("text", text_width)
   return Sizes(embed_dim, side * patch, patch, *towers, context_length, vocab_size)
 

@@ -27,7 +27,7 @@ ABOUT = {
 
 def rows(audits: Sequence[Mapping[str, Any]]) -> list[list[str]]:
   """[number, what it is, what is better, a guess, one cell a model]; heads first."""
-  heads = ["before" if not audit["method"] else audit["model"] for audit in audits]
+  heads = ["before", *(audit["model"] for audit in audits[1:])]
   lines = [["", "what it is", "better", "a guess", *heads]]
   for name, number in audits[0]["numbers"].items():
     cells = [_cell(audit["numbers"].get(name)) for audit in audits]
@@ -60,21 +60,25 @@ def terminal(audits: Sequence[Mapping[str, Any]]) -> Table:
   return table
 
 
-def write(folder: Place, audits: Sequence[Mapping[str, Any]], missing: Sequence[str]) -> None:
+def write(
+  folder: Place, audits: Sequence[Mapping[str, Any]], missing: Sequence[str], looked_at: str
+) -> None:
   """Writes FILES.
 
   Args:
     folder: the workdir. audits: of the model before, then after each method.
     missing: what is not measured, and why; a sentence each.
+    looked_at: how many pairs the numbers are of.
   """
   heads, *lines = rows(audits)
   aligned = ["---", "---", "---", "---:", *["---:"] * len(audits)]
   cells = [[md.escape(cell) for cell in line] for line in lines]
   budgets = "; ".join(
-    f"{md.escape(audit['model'])} at {audit['budget']:g}x" for audit in audits if audit["method"]
+    f"{md.escape(audit['model'])} at {audit['budget']:g}x" for audit in audits[1:]
   )
   text = [
     "# Before and after\n",
+    f"{looked_at}\n",
     md.table([heads, aligned, *cells]),
     "Brackets are 95 % bootstrap intervals; people are drawn again with all their pairs. *A guess* "
     "is what a model gives that knows nothing of the pairs. A model that never saw them may be "
@@ -84,5 +88,5 @@ def write(folder: Place, audits: Sequence[Mapping[str, Any]], missing: Sequence[
     *(f"- {md.escape(line)}" for line in missing),
     "",
   ]
-  files.write_json(folder / FILES[1], {"models": list(audits), "not_measured": list(missing)})
   files.write_text(folder / FILES[0], "\n".join(text))
+  files.write_json(folder / FILES[1], {"models": list(audits), "not_measured": list(missing)})

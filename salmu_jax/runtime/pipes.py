@@ -20,9 +20,11 @@ def ending_quietly() -> Iterator[None]:
     try:
       yield
     finally:
-      sys.stdout.flush()
+      if sys.stdout:  # none where it was closed from the start
+        sys.stdout.flush()
   except BrokenPipeError:
-    closed = [stream for stream in (sys.stdout, sys.stderr) if _is_closed(stream.fileno())]
+    streams = [stream for stream in (sys.stdout, sys.stderr) if stream]
+    closed = [stream for stream in streams if _is_closed(stream.fileno())]
     if not closed:
       raise
     nowhere = os.open(os.devnull, os.O_WRONLY)
