@@ -119,7 +119,8 @@ def main(argv: Sequence[str] | None = None) -> None:
   root, parts = args.root.absolute(), args.parts or PARTS
   for seed in args.seeds:
     name, first = f"seed-{seed}", seed == SEEDS[0]
-    if first or {"frontier", "baselines"} & {*parts}:
+    asked = {"frontier", "baselines", *(("ablations", "reworded") if first else ())}
+    if asked & {*parts}:
       record = Record(Bench(root / name, root / "study" / name, seed), name)
     if "frontier" in parts:
       frontier(record, BUDGETS if first else (COMPARED,))

@@ -89,7 +89,6 @@ ABLATIONS = {
   "no anchors": (like(anchors=0.0), {}, True),
   "anchors at a quarter": (like(anchors=1.0), {}, True),
   "neither": (like(anchors=0.0, retain=0.0), {}, True),
-  "recombined surrogates": (like(source="recombined"), {}, True),
   "generated surrogates": (like(source="generated"), {}, True),
   "surrogates of other rows": (like(), {}, False),
   "component removed": (like(losses.component_removed), {}, True),
