@@ -21,7 +21,6 @@ from salmu_jax.runtime import files, progress
 RESULTS = pathlib.Path(__file__).parent / "results"
 SEEDS = (0, 1, 2)
 BUDGETS = (1.0, 2.0, 5.0, 10.0, 20.0)  # of seed 0
-COMPARED = 5.0  # the budget of all that is compared: seeds, baselines, ablations
 PAIR_BUDGETS = (2.0, 5.0, 10.0)
 PARTS = ("frontier", "baselines", "ablations", "reworded", "pair")
 
@@ -80,26 +79,26 @@ def frontier(record: Record, budgets: Iterable[float]) -> None:
 def baselines(record: Record) -> None:
   """Runs the strongest baselines with their tuned settings."""
   for name in variants.STRONGEST:
-    record.run_named(variants.at(COMPARED, name), name, variants.settings(name, COMPARED))
+    record.run_named(variants.at(variants.COMPARED, name), name, variants.settings(name))
 
 
 def ablations(record: Record) -> None:
   """Runs the method with one part exchanged, and baselines with its batches and optimizer."""
   for label, (make, changes, paired) in variants.ABLATIONS.items():
-    settings = variants.settings(budget=COMPARED, changes=changes)
+    settings = variants.settings(changes=changes)
     record.run(label, settings, make, paired=paired)
   own = variants.settings()
   for name in variants.STRONGEST:
     changes = {"batch_size": own.batch_size, "optimizer": {"name": own.optimizer.name}}
-    settings = variants.settings(name, COMPARED, changes)
+    settings = variants.settings(name, changes=changes)
     record.run_named(variants.with_its_optimizer(name), name, settings)
 
 
 def reworded(record: Record) -> None:
   """Runs the method on reworded captions."""
   changes = {"args": {"reworded": variants.REWORDED}}
-  settings = variants.settings(budget=COMPARED, changes=changes)
-  record.run_named(variants.at(COMPARED, "reworded"), "anchored", settings)
+  settings = variants.settings(changes=changes)
+  record.run_named(variants.at(variants.COMPARED, "reworded"), "anchored", settings)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -123,7 +122,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if asked & {*parts}:
       record = Record(Bench(root / name, root / "study" / name, seed), name)
     if "frontier" in parts:
-      frontier(record, BUDGETS if first else (COMPARED,))
+      frontier(record, BUDGETS if first else (variants.COMPARED,))
     if "baselines" in parts:
       baselines(record)
     if "ablations" in parts and first:

@@ -55,9 +55,9 @@ def by_seed() -> str:
   return _clause_table({f"seed {r['seed']}": [r["runs"][label]] for r in seeds()})
 
 
-def _compared():
-  """The label of the method's own run that all seeds have."""
-  return next(label for label in budgets(seeds()[0]) if all(label in r["runs"] for r in seeds()))
+def _compared(name: str = "anchored") -> str:
+  """The label of a method's run at the budget of all that is compared."""
+  return variants.at(variants.COMPARED, name)
 
 
 def strongest() -> str:
@@ -133,15 +133,14 @@ def ablations() -> str:
 
 def reworded() -> str:
   """The table of the method on reworded captions, beside the method itself."""
-  own = _compared()
-  return _clauses({f"`{own}`": [own], "reworded": [own.replace("anchored", "reworded")]})
+  return _clauses({f"`{_compared()}`": [_compared()], "reworded": [_compared("reworded")]})
 
 
 def attacks() -> str:
   """The table of attacks, and of the ways of each that has several."""
-  first, own = seeds()[0], _compared()
+  first = seeds()[0]
   models = {name: first[name] for name in ("clean", "compromised")}
-  models |= {label: first["runs"][label] for label in (own, own.replace("anchored", "reworded"))}
+  models |= {label: first["runs"][label] for label in (_compared(), _compared("reworded"))}
   lines = [["attack", *models], ["---", *["---:"] * len(models)]]
   for key, entry in first["clean"]["attacks"].items():
     found = [model["attacks"][key] for model in models.values()]

@@ -106,6 +106,9 @@ REWORDED = 0.5
 STRONGEST = ("generic_captions", "salun")
 
 
+COMPARED = 5.0  # the budget of all that is compared: seeds, baselines, ablations
+
+
 def at(budget: float, name: str = "anchored") -> str:
   """The label of a run of a method, as it is, at a budget."""
   return f"{name} {budget:g}x"
@@ -117,7 +120,7 @@ def with_its_optimizer(name: str) -> str:
 
 
 def settings(
-  name: str = "anchored", budget: float = 5.0, changes: dict | None = None
+  name: str = "anchored", budget: float = COMPARED, changes: dict | None = None
 ) -> ConfigDict:
   """The run of configs/methods/NAME.py for mini, with changes."""
   run = methods.runs(name, "mini")[name]
