@@ -42,11 +42,11 @@ def draw() -> Figure:
   for axes, place in ((left, cosine_place), (right, fact_place)):
     _draw_baselines(axes, place)
     _draw_anchored(axes, place)
-    axes.plot([], [], "o-", color="tab:red", label="anchored, by budget, each seed")
+    axes.plot([], [], "o-", color="tab:red", label="anchored: seed 0 by budget, others at 5x")
     axes.plot([], [], ".-", color="0.7", label="baselines, tuned, 1x to 10x, seed 0")
   _frame_cosines(left)
   _frame_facts(right)
-  left.legend(loc="lower right")
+  figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
   return figure
 
 
