@@ -40,11 +40,10 @@ SECTIONS = {
   HERE / "anchored" / "README.md": {
     "frontier": anchored.frontier,
     "by_seed": anchored.by_seed,
-    "strongest": anchored.baselines,
+    "strongest": anchored.strongest,
     "ablations": anchored.ablations,
     "reworded": anchored.reworded,
-    "asked": anchored.questions,
-    "relearned": anchored.relearned,
+    "attacks": anchored.attacks,
     "pair": anchored.pair,
   },
   HERE / "baselines" / "README.md": {

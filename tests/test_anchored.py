@@ -1,4 +1,6 @@
-"""The study of anchored caption editing: its intervals, its variants and its questions."""
+"""The study of anchored caption editing: its variants, its tables and its kept runs."""
+
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -8,64 +10,16 @@ import pytest
 from little import STAND_IN
 from methodruns import BATCHES, ONE, PARAMS
 
-from experiments.anchored import bench, intervals, study, tabulate, variants
+from configs import mini
+from experiments.anchored import bench, picture, study, tabulate, variants
 from salmu_jax import train
 from salmu_jax.methods import METHODS, runs
 from salmu_jax.methods import anchored as method
+from salmu_jax.results import lookup, recoverability
+from salmu_jax.runtime import files
 from salmu_jax.train import optimizers
 
-
-def scores(**changes):
-  keys = ("RetFail_MRR", "AssocStr", "GenKnow", "InterIdSim", "IntraIdSim", "VisIdInt", "FragSim")
-  return dict.fromkeys(keys, 0.5) | changes
-
-
-CLEAN = scores(RetFail_MRR=0.0, AssocStr=0.1, InterIdSim=0.1, IntraIdSim=0.1)
-COMPROMISED = scores(RetFail_MRR=0.4, AssocStr=0.7, InterIdSim=0.7, IntraIdSim=0.6)
-
-
-def test_shares_are_of_the_gap_between_the_bounds_and_a_model_at_the_ideal_point_fails_no_clause():
-  ideal = COMPROMISED | {"RetFail_MRR": 0.0, "AssocStr": 0.1}
-  shares = intervals.shares(ideal, CLEAN, COMPROMISED)
-  assert shares["leak removed"] == pytest.approx(1) and shares["InterIdSim kept"] == pytest.approx(
-    1
-  )
-  assert intervals.clauses(shares) == []
-  half = intervals.shares(COMPROMISED | {"IntraIdSim": 0.35, "GenKnow": 0.4}, CLEAN, COMPROMISED)
-  assert half["IntraIdSim kept"] == pytest.approx(0.5) and half["GenKnow kept"] == pytest.approx(
-    0.8
-  )
-  failed = ["RetFail_MRR", "IntraIdSim", "GenKnow", "AssocStr"]
-  assert intervals.clauses(half) == failed
-  assert intervals.clauses(intervals.mean([shares, half])) == failed
-
-
-def record(seed, values):
-  """A record in which every person has four rows of one value."""
-  people = [str(p) for p in range(len(values))]
-  sums = lambda rates: {
-    key: {p: [4 * float(v), 4] for p, v in zip(people, rates, strict=True)}
-    for key in intervals.GAPS
-  }
-  n = len(values)
-  return {"seed": seed, "clean": {"by_identity": sums(np.zeros(n))},
-          "compromised": {"by_identity": sums(np.ones(n))},
-          "runs": {"x": {"by_identity": sums(values)}}}  # fmt: skip
-
-
-def test_intervals_are_those_of_the_mean_over_people_and_shrink_with_seeds():
-  values = np.random.default_rng(0).random(100)
-  (low, high) = intervals.interval([record(0, values)], "x")["leak removed"]
-  error = values.std() / 10
-  assert low == pytest.approx(1 - values.mean() - 1.96 * error, abs=0.15 * error)
-  assert high == pytest.approx(1 - values.mean() + 1.96 * error, abs=0.15 * error)
-  four = intervals.interval([record(seed, values) for seed in range(4)], "x")["leak removed"]
-  assert (four[1] - four[0]) == pytest.approx((high - low) / 2, rel=0.1)
-
-
-def test_rows_of_one_person_are_drawn_together():
-  few = intervals.interval([record(0, [0.0, 1.0])], "x")["leak removed"]
-  assert few == (0.0, 1.0)  # two people, not eight rows
+MINI = pathlib.Path(__file__).parent.parent / "experiments" / "mini" / "results"
 
 
 def test_a_rank_keeps_what_each_matrix_of_the_text_tower_moved_by_at_that_rank():
@@ -119,9 +73,48 @@ def test_an_unknown_part_of_the_study_is_refused_with_the_known_ones(capsys):
   assert "no part 'frontiers'; parts are frontier" in capsys.readouterr().err
 
 
+def clause(name, value, least=None, most=None):
+  holds = (least is None or value >= least) and (most is None or value <= most)
+  return {"name": name, "label": f"label of {name}", "value": value, "low": None, "high": None,
+          "least": least, "most": most, "holds": holds, "why": ""}  # fmt: skip
+
+
+def test_the_table_of_clauses_gives_means_and_limits_and_marks_what_holds_in_every_run():
+  made = lambda leak, fact: {
+    "clauses": [clause("leak_removed", leak, least=0.99), clause("FactLeak_new", fact, 0.1, 0.2)]
+  }
+  columns = {"one": [made(0.995, 0.3)], "two": [made(0.98, 0.12), made(1.0, 0.18)]}
+  table = tabulate._clause_table(columns).splitlines()
+  assert table[0] == "| clause | asked | one | two |"
+  assert table[2] == (
+    "| label of leak_removed | 99.0% at least | **99.5%** | 99.0% (98.0% to 100.0%) |"
+  )
+  assert (
+    table[3] == "| label of FactLeak_new | 0.100 to 0.200 | 0.300 | **0.150 (0.120 to 0.180)** |"
+  )
+  assert table[4] == "| *clauses that hold* | of 2 | 1 | 1, 2 |"
+
+
+def test_the_picture_places_a_model_by_the_holdout_that_loses_more():
+  keys = ("RetFail_MRR", "InterIdSim", "IntraIdSim", "InterIdRet_MRR", "IntraIdRet_MRR")
+  bounds = dict.fromkeys(keys, 0.0), dict.fromkeys(keys, 1.0)
+  scores = dict(zip(keys, (0.1, 0.8, 0.7, 0.4, 0.5), strict=True)) | {"FactLeak_new": 0.3}
+  assert picture.cosine_place(scores, bounds) == pytest.approx((0.3, 0.1))
+  assert picture.fact_place(scores, bounds) == pytest.approx((0.6, 0.3))
+
+
 def test_the_kept_runs_are_of_the_settings_in_the_config():
   for record in tabulate.records().values():
     for label, run in record["runs"].items():
       if label.startswith("anchored "):
         budget = float(label.split()[1].rstrip("x"))
         assert run["settings"] == runs.training_settings(variants.settings(budget=budget)), label
+
+
+def test_the_kept_run_at_the_budget_of_mini_is_the_one_on_its_leaderboard():
+  run = tabulate.seeds()[0]["runs"][variants.at(mini.BUDGET)]
+  kept = files.read_json(MINI / "anchored.json")
+  assert run["scores"] == pytest.approx(lookup.flatten(kept), abs=1e-3)
+  assert {key: found["value"] for key, found in run["attacks"].items()} == pytest.approx(
+    recoverability.values(kept, run["attacks"]), abs=5e-3
+  )

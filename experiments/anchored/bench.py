@@ -1,39 +1,30 @@
 """A finished mini run of one seed, opened for many unlearning runs.
 
-Runs unlearn with the trainer's step and are judged as main.py judges.
+Runs unlearn with the trainer's step, and are judged and attacked as main.py does it.
 """
 
 import contextlib
 import itertools
 import pathlib
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import optax
 from ml_collections import ConfigDict
 
 from experiments.finished import open_run
 from experiments.unlearning import Unlearner, make_unlearner, unlearn
-from salmu_jax.benchmark import stages
-from salmu_jax.data import releases
+from salmu_jax.benchmark import evaluation, stages
 from salmu_jax.methods import base
-from salmu_jax.results import lookup
-from salmu_jax.results.metrics_table import METRICS
-from salmu_jax.results.reductions import REDUCTIONS
+from salmu_jax.results import clauses, lookup, recoverability
 from salmu_jax.runtime import progress
 from salmu_jax.train import optimizers
 
 _APART = 25  # batches between a row and its surrogates if they are not to be paired
-# The metrics that intervals are computed for.
-SUMMED = {key: METRICS[key] for key in ("AssocStr", "InterIdSim", "IntraIdSim", "RetFail_MRR")}
 
 
 class Bench:
-  """The data, bounds and evaluator of one seed.
+  """The data, bounds, evaluator and attacks of one seed.
 
   Args:
     workdir: of a finished mini run with that seed.
@@ -44,12 +35,12 @@ class Bench:
 
   def __init__(self, workdir: pathlib.Path, scratch: pathlib.Path, seed: int, unit: str = "fact"):
     opened = open_run(workdir, scratch, "anchored", seed, unit)
-    self.job, self.data, self.evaluator, self.params = opened
-    self._embedded = self._key = self._unlearner = None
-    self._identity = {
-      metric.split: releases.columns(self.data.release, metric.split)["identity_id"]
-      for metric in SUMMED.values()
-    }
+    self.job, self.data, self.evaluator, bounds = opened
+    self._unit, self._key, self._unlearner = unit, None, None
+    self._attack = evaluation.make_attacker(self.job, self.data, self.evaluator, bounds)
+    self._start = bounds["compromised"]
+    self._bounds = [self._results(params, name) for name, params in bounds.items()]
+    self.bounds = {one["salmu_jax"]["model"]: _numbers(one) for one in self._bounds}
 
   def unlearn(
     self, settings: ConfigDict, make: Callable, *, paired: bool = True, label: str = ""
@@ -75,8 +66,7 @@ class Bench:
 
     with stream() as batches, progress.counting(label, steps) as tick:
       batches = batches if paired else _unpaired(batches)
-      start = self.params["compromised"]
-      params = unlearn(unlearner, start, settings.optimizer, batches, steps, measured, tick)
+      params = unlearn(unlearner, self._start, settings.optimizer, batches, steps, measured, tick)
     return params, steps, time.monotonic() - began
 
   def _compiled(self, make, settings) -> Unlearner:
@@ -89,37 +79,27 @@ class Bench:
       self._unlearner = make_unlearner(make, settings, job.model, job.mesh, examples)
     return self._unlearner
 
-  def embed(self, params: optax.Params) -> NamedTuple:
-    """The `Embedded` of all splits; models with Compromised's image tower share their pictures."""
-    if self._embedded is None:
-      self._embedded = self.evaluator.embed(self.params["compromised"])
-    same = jax.tree.map(
-      lambda a, b: bool(jnp.all(a == b)), params["visual"], self.params["compromised"]["visual"]
-    )
-    if not all(jax.tree.leaves(same)):
-      return self.evaluator.embed(params)
-    return self.evaluator.embed(params, images=self._embedded.image)
+  def judge(self, params: optax.Params, label: str) -> dict:
+    """{"scores": by the keys of METRICS, "attacks": what each found, "clauses": of the strict
+    verdict}.
+    """
+    results = self._results(params, label)
+    verdict = clauses.strict_verdicts([*self._bounds, results])[label]
+    return {**_numbers(results), "clauses": [clause._asdict() for clause in verdict.clauses]}
 
-  def judge(self, params: optax.Params) -> dict:
-    """{"scores": by the keys of METRICS, "by_identity": sums for intervals}."""
-    results = self.evaluator.score(self.embed(params))
-    return {"scores": lookup.flatten(results), "by_identity": self._sums(results)}
-
-  def _sums(self, results):
-    """{key of SUMMED: {identity: [sum, rows]}} of what the metric is the mean of."""
-    sums = {}
-    for key, metric in SUMMED.items():
-      rows = np.asarray(lookup.rows_at(results, metric.rows))
-      values = REDUCTIONS[metric.reduction].row_values(rows)
-      sums[key] = _by_identity(values, self._identity[metric.split])
-    return sums
+  def _results(self, params, label):
+    """What a results file of the model holds, as far as verdicts read it."""
+    results = self.evaluator.run(params, f"evaluate {label}", self._attack)
+    results["salmu_jax"] |= {"model": label, "release": {"holdout_unit": self._unit}}
+    return results
 
 
-def _by_identity(values, identity):
-  return {
-    name: [float(values[identity == name].sum()), int((identity == name).sum())]
-    for name in sorted(set(identity))
-  }
+def _numbers(results: Mapping) -> dict:
+  """{"scores", "attacks": {key: its value, interval and parts}} of a model."""
+  found = lookup.rows_at(results, recoverability.PATH)
+  kept = ("value", "interval", "parts")
+  attacks = {key: {part: entry.get(part) for part in kept} for key, entry in found.items()}
+  return {"scores": lookup.flatten(results), "attacks": attacks}
 
 
 def _unpaired(batches: Iterable[dict]) -> Iterator[dict]:

@@ -1,4 +1,5 @@
-"""Draws frontier.png: the leak that each method leaves against the holdouts that it loses.
+"""Draws frontier.png: what each method leaks against what of the holdouts it loses, by cosines and
+retrieval of captions, and by facts.
 
 python -m experiments.anchored.picture
 """
@@ -7,61 +8,85 @@ import pathlib
 
 from matplotlib.figure import Figure
 
-from experiments.anchored import intervals, tabulate
+from experiments.anchored import tabulate
 from experiments.baselines import tabulate as baselines
 from salmu_jax.results.diagnosis import THRESHOLDS
-from salmu_jax.results.shares import SIDES
+from salmu_jax.results.shares import HOLDOUT_SHARES, SIDES, STRICT_SIDES, side_shares
 from salmu_jax.runtime import files
 
 PICTURE = pathlib.Path(__file__).parent / "frontier.png"
+_FACT = "FactLeak_new"
 
 
-def _place(shares):
-  """(holdout gap lost, leak left) as shares, at least as large as a logarithmic axis shows."""
-  lost = 1 - min(*(shares[SIDES[side].label] for side in ("inter_kept", "intra_kept")))
-  return max(lost, 0.005), max(1 - shares[SIDES["leak_removed"].label], 3e-4)
+def _lost(scores, bounds, what):
+  """The share of the holdouts' cosines or retrieval that is lost, the larger of the two."""
+  sides = {side: (SIDES | STRICT_SIDES)[side] for side in HOLDOUT_SHARES[what]}
+  return 1 - min(side_shares(sides, scores, *bounds).values())
+
+
+def cosine_place(scores: dict, bounds: tuple[dict, dict]) -> tuple[float, float]:
+  """(holdout gap lost in cosines, leak left) as shares, at least as much as the axes show."""
+  leak = side_shares({"": SIDES["leak_removed"]}, scores, *bounds)[""]
+  return max(_lost(scores, bounds, "similarity"), 0.005), max(1 - leak, 3e-4)
+
+
+def fact_place(scores: dict, bounds: tuple[dict, dict]) -> tuple[float, float]:
+  """(share of the holdouts' retrieval lost, FactLeak_new)."""
+  return _lost(scores, bounds, "retrieval"), scores[_FACT]
 
 
 def draw() -> Figure:
   """The figure."""
-  figure = Figure(figsize=(7.5, 5), layout="constrained")
-  axes = figure.add_subplot()
-  _draw_baselines(axes)
-  _draw_anchored(axes)
-  passing = 1 - THRESHOLDS["holdout_kept"], 1 - THRESHOLDS["leak_removed"]
-  axes.fill_between([0.004, passing[0]], 2e-4, passing[1], color="tab:green", alpha=0.15, lw=0)
-  axes.text(0.0045, 0.0085, "passes", color="tab:green", va="top")
-  axes.plot([], [], "o-", color="tab:red", label="anchored, each seed")
-  axes.plot([], [], ".-", color="0.7", label="baselines, tuned, 1x to 10x, seed 0")
-  axes.set(xscale="log", yscale="log", xlim=(0.004, 4), ylim=(2e-4, 1.2))
-  axes.set(
-    xlabel="share of the holdout gap lost (the larger of the two)", ylabel="share of the leak left"
-  )
-  axes.legend(loc="lower right")
+  figure = Figure(figsize=(11, 4.6), layout="constrained")
+  left, right = figure.subplots(1, 2)
+  for axes, place in ((left, cosine_place), (right, fact_place)):
+    _draw_baselines(axes, place)
+    _draw_anchored(axes, place)
+    axes.plot([], [], "o-", color="tab:red", label="anchored: seed 0 by budget, others at 5x")
+    axes.plot([], [], ".-", color="0.7", label="baselines, tuned, 1x to 10x, seed 0")
+  _frame_cosines(left)
+  _frame_facts(right)
+  figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
   return figure
 
 
-def _draw_baselines(axes):
-  bounds = baselines.bounds()
+def _frame_cosines(axes):
+  passing = 1 - THRESHOLDS["holdout_kept"], 1 - THRESHOLDS["leak_removed"]
+  axes.fill_between([0.004, passing[0]], 2e-4, passing[1], color="tab:green", alpha=0.15, lw=0)
+  axes.text(0.0045, 0.0085, "as asked", color="tab:green", va="top")
+  axes.set(xscale="log", yscale="log", xlim=(0.004, 4), ylim=(2e-4, 1.2), title="Captions: cosines")
+  axes.set(xlabel="share of the holdout gap in cosines lost", ylabel="share of the leak left")
+
+
+def _frame_facts(axes):
+  own = next(iter(tabulate.seeds()[0]["runs"].values()))
+  asked = next(clause for clause in own["clauses"] if clause["name"] == _FACT)
+  corner = -0.05, 1 - THRESHOLDS["holdout_kept"]
+  axes.fill_between(corner, asked["least"], asked["most"], color="tab:green", alpha=0.25, lw=0)
+  axes.axhspan(asked["least"], asked["most"], color="tab:green", alpha=0.1, lw=0)
+  axes.text(0.03, asked["most"] + 0.01, "Clean's interval", color="tab:green", va="bottom")
+  axes.set(xlim=(-0.05, 1.05), title="Facts: retrieval")
+  axes.set(xlabel="share of the holdouts' retrieval lost", ylabel=f"{_FACT} (MRR)")
+
+
+def _draw_baselines(axes, place):
+  bounds = baselines.bounds()["clean"], baselines.bounds()["compromised"]
   for record in baselines.studies().values():
-    if record["method"] == "anchored":
-      continue
-    scores = [run["scores"] for run in record["tuned"].values()]
-    places = [_place(intervals.shares(s, bounds["clean"], bounds["compromised"])) for s in scores]
-    axes.plot(*zip(*places, strict=True), ".-", color="0.7", lw=0.5, ms=4, zorder=1)
+    if record["method"] != "anchored":
+      runs = [run["scores"] for run in record["tuned"].values()]
+      places = [place(scores, bounds) for scores in runs if baselines.verdict(scores)]
+      axes.plot(*zip(*places, strict=True), ".-", color="0.7", lw=0.5, ms=4, zorder=1)
 
 
-def _draw_anchored(axes):
-  for name, record in tabulate.records().items():
-    labels = sorted(filter(tabulate.is_frontier, record["runs"]), key=tabulate.budget)
-    if not name.startswith("seed-"):
-      continue
-    places = [_place(tabulate.shares(record, label)) for label in labels]
+def _draw_anchored(axes, place):
+  for record in tabulate.seeds():
+    bounds = tuple(record[name]["scores"] for name in ("clean", "compromised"))
+    labels = tabulate.budgets(record)
+    places = [place(record["runs"][label]["scores"], bounds) for label in labels]
     axes.plot(*zip(*places, strict=True), "o-", color="tab:red", lw=1, ms=5, alpha=0.8)
-    if name == "seed-0":
-      for label, place in zip(labels, places, strict=True):
-        text = f"{tabulate.budget(label):g}x"
-        axes.annotate(text, place, xytext=(6, 4), textcoords="offset points", color="tab:red")
+    if len(labels) > 1:
+      for text, at in zip(labels.values(), places, strict=True):
+        axes.annotate(f"{text:g}x", at, xytext=(6, 4), textcoords="offset points", color="tab:red")
 
 
 if __name__ == "__main__":

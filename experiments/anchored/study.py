@@ -1,6 +1,6 @@
 """Runs the study of anchored caption editing: python -m experiments.anchored.study ROOT [PART ...]
 
-ROOT holds finished mini runs of Clean and Compromised, one a seed: seed-0 to seed-4, and pair-0,
+ROOT holds finished mini runs of Clean and Compromised, one a seed: seed-0 to seed-2, and pair-0,
 whose holdout unit is the pair. `run.sh` makes them. results/NAME.json is written after every run;
 a run that is there with the same settings is not made again.
 """
@@ -12,19 +12,17 @@ from collections.abc import Callable, Iterable, Sequence
 import jax
 from ml_collections import ConfigDict
 
-from experiments.anchored import attacks, variants
+from experiments.anchored import variants
 from experiments.anchored.bench import Bench, factory
 from salmu_jax.methods import METHODS, anchored, runs
+from salmu_jax.results import clauses
 from salmu_jax.runtime import files, progress
 
 RESULTS = pathlib.Path(__file__).parent / "results"
-SEEDS = tuple(range(5))
-BUDGETS = (1.0, 2.0, 5.0, 10.0, 20.0, 32.0)
-ABLATED = 5.0
-ATTACKED = 20.0
-# The best baselines on the seed that they were tuned on (experiments/baselines).
-STRONGEST = ("bounded_ascent", "salun")
-PARTS = ("frontier", "baselines", "ablations", "reworded", "attacks", "pair")
+SEEDS = (0, 1, 2)
+BUDGETS = (1.0, 2.0, 5.0, 10.0, 20.0)  # of seed 0
+PAIR_BUDGETS = (2.0, 5.0, 10.0)
+PARTS = ("frontier", "baselines", "ablations", "reworded", "pair")
 
 
 class Record:
@@ -42,27 +40,12 @@ class Record:
       "seed": bench.job.config.seed,
       "unit": bench.job.config.generate.holdout_unit,
       "device": f"{jax.devices()[0].device_kind} x {bench.job.mesh.size}",
+      **bench.bounds,
     }
     kept = files.read_json(self.path) if self.path.exists() else {}
-    self.content = kept if about.items() <= kept.items() else {**about, "runs": {}, "attacks": {}}
-    for name in bench.params:
-      if name not in self.content:
-        self.content[name] = bench.judge(bench.params[name])
-    self.save()
+    self.content = kept if about.items() <= kept.items() else {**about, "runs": {}}
 
-  def save(self) -> None:
-    """Writes the file."""
-    files.write_json(self.path, self.content)
-
-  def run(
-    self,
-    label: str,
-    settings: ConfigDict,
-    make: Callable,
-    *,
-    paired: bool = True,
-    attacked_as: str | None = None,
-  ) -> None:
+  def run(self, label: str, settings: ConfigDict, make: Callable, *, paired: bool = True) -> None:
     """Makes and judges a run, unless it is there with the same settings.
 
     Args:
@@ -70,70 +53,57 @@ class Record:
       settings: as config.unlearn.NAME.
       make: make(optimizer) -> Method.
       paired: whether the surrogates of a batch are those of its own rows.
-      attacked_as: the name under which the attacks on the run are kept; no attacks if None.
     """
     training = runs.training_settings(settings)
-    attacked = attacked_as is None or attacked_as in self.content["attacks"]
-    if attacked and self.content["runs"].get(label, {}).get("settings") == training:
+    if self.content["runs"].get(label, {}).get("settings") == training:
       return
     params, steps, seconds = self.bench.unlearn(settings, make, paired=paired, label=label)
-    judged = self.bench.judge(params)
-    if attacked_as:
-      self.content["attacks"][attacked_as] = attacks.attack(self.bench, params)
+    judged = self.bench.judge(params, label)
     timing = {"steps": steps, "seconds": seconds}
     self.content["runs"][label] = {"settings": training, **timing, **judged}
-    self.save()
-    progress.console.print(f"{label}: {judged['scores']}")
+    files.write_json(self.path, self.content)
+    progress.console.print(f"{label}: {clauses.in_short(judged['clauses'])}")
 
-  def run_named(self, label: str, name: str, settings: ConfigDict, **options) -> None:
+  def run_named(self, label: str, name: str, settings: ConfigDict) -> None:
     """`run` of a method by its name, with the arguments in `settings`."""
     make = factory(METHODS[name], settings.args.to_dict(), self.bench.job.config.seed)
-    self.run(label, settings, make, **options)
+    self.run(label, settings, make)
 
 
 def frontier(record: Record, budgets: Iterable[float]) -> None:
-  """Runs the method at every budget, and attacks it at the budget ATTACKED."""
+  """Runs the method at every budget."""
   for budget in budgets:
-    settings = variants.settings(budget=budget)
-    attacked_as = "anchored" if budget == ATTACKED else None
-    record.run(f"anchored {budget:g}x", settings, anchored.make, attacked_as=attacked_as)
+    record.run(variants.at(budget), variants.settings(budget=budget), anchored.make)
 
 
 def baselines(record: Record) -> None:
-  """Runs the strongest baselines with their tuned settings, at 5x."""
-  for name in STRONGEST:
-    record.run_named(f"{name} 5x", name, variants.settings(name))
+  """Runs the strongest baselines with their tuned settings."""
+  for name in variants.STRONGEST:
+    record.run_named(variants.at(variants.COMPARED, name), name, variants.settings(name))
 
 
 def ablations(record: Record) -> None:
   """Runs the method with one part exchanged, and baselines with its batches and optimizer."""
   for label, (make, changes, paired) in variants.ABLATIONS.items():
-    settings = variants.settings(budget=ABLATED, changes=changes)
+    settings = variants.settings(changes=changes)
     record.run(label, settings, make, paired=paired)
   own = variants.settings()
-  for name in variants.CONTROLS:
+  for name in variants.STRONGEST:
     changes = {"batch_size": own.batch_size, "optimizer": {"name": own.optimizer.name}}
     settings = variants.settings(name, changes=changes)
-    record.run_named(f"{name}, its batches and optimizer", name, settings)
+    record.run_named(variants.with_its_optimizer(name), name, settings)
 
 
 def reworded(record: Record) -> None:
-  """Runs the method on reworded captions, and attacks it."""
+  """Runs the method on reworded captions."""
   changes = {"args": {"reworded": variants.REWORDED}}
-  settings = variants.settings(budget=ATTACKED, changes=changes)
-  record.run_named(f"reworded {ATTACKED:g}x", "anchored", settings, attacked_as="reworded")
-
-
-def attack_bounds(record: Record) -> None:
-  """Attacks Clean and Compromised."""
-  for name, params in record.bench.params.items():
-    if name not in record.content["attacks"]:
-      record.content["attacks"][name] = attacks.attack(record.bench, params)
-      record.save()
+  settings = variants.settings(changes=changes)
+  record.run_named(variants.at(variants.COMPARED, "reworded"), "anchored", settings)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
   """Runs the chosen parts of the study."""
+  jax.config.update("jax_platforms", "cpu")
   parser = argparse.ArgumentParser(prog="python -m experiments.anchored.study")
   parser.add_argument(
     "root", type=pathlib.Path, help="with the finished runs seed-0 ... and pair-0"
@@ -142,27 +112,26 @@ def main(argv: Sequence[str] | None = None) -> None:
     "parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all if none"
   )
   parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
-  parser.add_argument("--budgets", type=float, nargs="+", default=BUDGETS, help="of the frontier")
   args = parser.parse_args(argv)
   for part in set(args.parts) - set(PARTS):
     parser.error(f"no part {part!r}; parts are {', '.join(PARTS)}")
   root, parts = args.root.absolute(), args.parts or PARTS
   for seed in args.seeds:
-    name = f"seed-{seed}"
-    record = Record(Bench(root / name, root / "study" / name, seed), name)
+    name, first = f"seed-{seed}", seed == SEEDS[0]
+    asked = {"frontier", "baselines", *(("ablations", "reworded") if first else ())}
+    if asked & {*parts}:
+      record = Record(Bench(root / name, root / "study" / name, seed), name)
     if "frontier" in parts:
-      frontier(record, args.budgets)
+      frontier(record, BUDGETS if first else (variants.COMPARED,))
     if "baselines" in parts:
       baselines(record)
-    if "ablations" in parts and seed == SEEDS[0]:
+    if "ablations" in parts and first:
       ablations(record)
-    if "reworded" in parts and seed == SEEDS[0]:
+    if "reworded" in parts and first:
       reworded(record)
-    if "attacks" in parts and seed == SEEDS[0]:
-      attack_bounds(record)
   if "pair" in parts:
-    record = Record(Bench(root / "pair-0", root / "study" / "pair-0", 0, unit="pair"), "pair-0")
-    frontier(record, args.budgets)
+    bench = Bench(root / "pair-0", root / "study" / "pair-0", 0, unit="pair")
+    frontier(Record(bench, "pair-0"), PAIR_BUDGETS)
 
 
 if __name__ == "__main__":

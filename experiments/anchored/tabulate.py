@@ -2,18 +2,28 @@
 
 import functools
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 
-from experiments.anchored import intervals, variants
+import numpy as np
+
+from experiments.anchored import variants
 from salmu_jax.report import markdown as md
-from salmu_jax.results.shares import SIDES
+from salmu_jax.results import clauses
 from salmu_jax.runtime import files
 
 RESULTS = pathlib.Path(__file__).parent / "results"
-_SHARES = tuple(side.label for side in SIDES.values())
-_SHOWN = (*_SHARES, "AssocStr", "VisIdInt", "FragSim")
-_NOT_YET = "Not run yet.\n"
-_ATTACKED = ("clean", "anchored", "reworded", "compromised")
+# Clauses of the table of ablations, of the whole of which there are too many for it.
+_ABLATED = (
+  "leak_removed",
+  "FactLeak_new",
+  "inter_kept",
+  "intra_kept",
+  "inter_ret_kept",
+  "intra_ret_kept",
+  "intra_fact_kept",
+  "knowledge_kept",
+  "Relearning",
+)
 
 
 @functools.cache
@@ -22,143 +32,125 @@ def records() -> dict[str, dict]:
   return {path.stem: files.read_json(path) for path in sorted(RESULTS.glob("*.json"))}
 
 
-def _seeds():
+def seeds() -> list[dict]:
+  """The records of the unit `fact`, by seed."""
   return [record for name, record in records().items() if name.startswith("seed-")]
 
 
-def shares(record: dict, label: str) -> dict[str, float]:
-  """`intervals.shares` of a run."""
-  bounds = (record[name]["scores"] for name in ("clean", "compromised"))
-  return intervals.shares(record["runs"][label]["scores"], *bounds)
-
-
-def _cell(key, value):
-  return f"{value:.1%}" if key in _SHARES else f"{value:+.3f}"
+def budgets(record: Mapping) -> dict[str, float]:
+  """{label: budget} of the method's own runs, in the order of budgets."""
+  own = {label: run["settings"]["budget"] for label, run in record["runs"].items()}
+  own = {label: budget for label, budget in own.items() if label == variants.at(budget)}
+  return dict(sorted(own.items(), key=lambda item: item[1]))
 
 
 def frontier() -> str:
-  """The table of all budgets, each over the seeds that ran it."""
-  labels = sorted(
-    {label for r in _seeds() for label in r["runs"] if is_frontier(label)}, key=budget
-  )
-  return _means({label: f"{budget(label):g}x" for label in labels})
-
-
-def _means(heads: dict[str, str]) -> str:
-  """A table of means over seeds; heads {label of a run: head of its row}."""
-  lines = [["", "seeds", *_SHOWN, "clauses failed by the mean", "seeds that pass"]]
-  lines.append(["---", "---:", *["---:"] * len(_SHOWN), "---", "---:"])
-  return md.table([*lines, *(_over_seeds(label, head) for label, head in heads.items())])
-
-
-def is_frontier(label: str) -> bool:
-  """Whether a run is of the method without a change."""
-  return label.startswith("anchored ")
-
-
-def budget(label: str) -> float:
-  """The budget of a run of the frontier, from its label."""
-  return float(label.split()[1].rstrip("x"))
-
-
-def _over_seeds(label, head):
-  """A row of `_means`: the mean of a run over seeds, its spread and the clauses that it fails."""
-  seeds = [record for record in _seeds() if label in record["runs"]]
-  by_seed = [shares(record, label) for record in seeds]
-  average, spread = intervals.mean(by_seed), intervals.interval(seeds, label)
-  cells = []
-  for key in _SHOWN:
-    values = [seed[key] for seed in by_seed]
-    low, high = spread[key] if key in spread else (min(values), max(values))
-    cells.append(f"{_cell(key, average[key])} ({_cell(key, low)} to {_cell(key, high)})")
-  passing = sum(not intervals.clauses(seed) for seed in by_seed)
-  failed = ", ".join(intervals.clauses(average)) or "none"
-  return [head, str(len(seeds)), *cells, failed, f"{passing} of {len(seeds)}"]
+  """The table of all budgets, on the first seed."""
+  return _clauses({f"{budget:g}x": [label] for label, budget in budgets(seeds()[0]).items()})
 
 
 def by_seed() -> str:
-  """The table of seeds at the budget that most of them ran, the largest of several."""
-  labels = [label for record in _seeds() for label in record["runs"] if is_frontier(label)]
-  label = max(labels, key=lambda label: (labels.count(label), budget(label)))
-  rows = [(f"seed {r['seed']}", r, label) for r in _seeds() if label in r["runs"]]
-  return _single_runs(f"at {budget(label):g}x", rows)
+  """The table of seeds, at the budget that all of them ran."""
+  label = _compared()
+  return _clause_table({f"seed {r['seed']}": [r["runs"][label]] for r in seeds()})
 
 
-def _single_runs(corner: str, rows: Iterable[tuple]) -> str:
-  """A table of single runs, from (head, record, label)."""
-  lines = [[corner, *_SHOWN, "clauses failed"], ["---", *["---:"] * len(_SHOWN), "---"]]
-  for head, record, label in rows:
-    failed = ", ".join(intervals.clauses(shares(record, label))) or "none"
-    lines.append([head, *_cells(record, label), failed])
-  return md.table(lines)
+def _compared(name: str = "anchored") -> str:
+  """The label of a method's run at the budget of all that is compared."""
+  return variants.at(variants.COMPARED, name)
 
 
-def _cells(record, label):
-  values = shares(record, label)
-  return [_cell(key, values[key]) for key in _SHOWN]
+def strongest() -> str:
+  """The table of the method and of the strongest baselines, over seeds."""
+  first, own = seeds()[0]["runs"], _compared()
+  labels = [own, *(label for label in first if label.split()[0] in variants.STRONGEST)]
+  whole = [label for label in labels if all(label in record["runs"] for record in seeds())]
+  return _clause_table({f"`{x}`": [record["runs"][x] for record in seeds()] for x in whole})
 
 
-def baselines() -> str:
-  """The table of the strongest baselines, over seeds."""
-  labels = sorted(
-    {label for r in _seeds() for label in r["runs"] if label.endswith(" 5x")} - {"anchored 5x"}
-  )
-  if not labels:
-    return _NOT_YET
-  return _means({label: f"`{label.split()[0]}` at 5x" for label in labels})
+def _clauses(columns):
+  """`_clause_table` of runs on the first seed, from {head: labels}."""
+  first = seeds()[0]["runs"]
+  return _clause_table({head: [first[x] for x in labels] for head, labels in columns.items()})
+
+
+def _clause_table(columns: Mapping[str, Sequence[Mapping]]) -> str:
+  """A row for each clause of the strict verdict, what it asks, and what runs reach.
+
+  Args:
+    columns: {head: the runs whose mean a column shows, with the least and the largest}.
+  """
+  runs = [run for column in columns.values() for run in column]
+  lines = [["clause", "asked", *columns], ["---", "---", *["---:"] * len(columns)]]
+  for at, clause in enumerate(runs[0]["clauses"]):
+    asked = [run["clauses"][at] for run in runs]
+    cells = [_cell([run["clauses"][at] for run in column]) for column in columns.values()]
+    lines.append([clause["label"], _asked(asked), *cells])
+  count = f"of {len(runs[0]['clauses'])}"
+  held = [", ".join(str(_held(run)) for run in column) for column in columns.values()]
+  return md.table([*lines, ["*clauses that hold*", count, *held]])
+
+
+def _held(run):
+  return sum(clause["holds"] is True for clause in run["clauses"])
+
+
+def _asked(clauses_):
+  """What a clause asks, in words; limits that Clean sets differ by seed, and are given as means."""
+  name = clauses_[0]["name"]
+  mean = lambda side: float(np.mean([clause[side] for clause in clauses_]))
+  least, most = clauses_[0]["least"], clauses_[0]["most"]
+  if most is None:
+    return f"{clauses.number_of(name, least)} at least"
+  if least is None:
+    return f"{clauses.number_of(name, mean('most'))} at most"
+  return f"{clauses.number_of(name, mean('least'))} to {clauses.number_of(name, mean('most'))}"
+
+
+def _cell(made):
+  """The mean of a clause's numbers, in bold where all hold."""
+  name, values = made[0]["name"], [clause["value"] for clause in made]
+  text = clauses.number_of(name, float(np.mean(values)))
+  if len(values) > 1:
+    ends = " to ".join(clauses.number_of(name, end) for end in (min(values), max(values)))
+    text += f" ({ends})"
+  return f"**{text}**" if all(clause["holds"] for clause in made) else text
 
 
 def ablations() -> str:
   """The table of ablations and controls, with the method itself at the same budget."""
-  record = records()["seed-0"]
-  runs = record["runs"]
-  ablated = runs[next(iter(variants.ABLATIONS))]["settings"]["budget"]
-  labels = [label for label in runs if label in variants.ABLATIONS]
-  labels += [label for label in runs if label.endswith("its batches and optimizer")]
-  lines = [["", *_SHOWN], ["---", *["---:"] * len(_SHOWN)]]
-  lines.append([f"as it is, {ablated:g}x", *_cells(record, f"anchored {ablated:g}x")])
-  return md.table([*lines, *([label, *_cells(record, label)] for label in labels)])
-
-
-def reworded() -> str:
-  """The table of the method on reworded captions, with the method itself at the same budgets."""
-  record = records()["seed-0"]
-  labels = [label for label in record["runs"] if label.startswith("reworded ")]
-  if not labels:
-    return _NOT_YET
-  pairs = [(label.replace("reworded", "anchored"), label) for label in labels]
-  return _single_runs("seed 0", [(label, record, label) for pair in pairs for label in pair])
-
-
-def questions() -> str:
-  """The table of questions: MRR of forgotten and of kept facts, with the bounds."""
-  record = records()["seed-0"]
-  attacks = {name: record["attacks"][name] for name in _ATTACKED if name in record["attacks"]}
-  heads = [f"{name}, {part}" for part in ("forget", "kept") for name in attacks]
-  lines = [["MRR", *heads], ["---", *["---:"] * len(heads)]]
-  for question in attacks["anchored"]["asked"]:
-    cells = [
-      f"{attack['asked'][question][part]['MRR']:.3f}"
-      for part in ("forget", "kept")
-      for attack in attacks.values()
-    ]
-    lines.append([question, *cells])
+  runs = seeds()[0]["runs"]
+  controls = map(variants.with_its_optimizer, variants.STRONGEST)
+  labels = [label for label in (*variants.ABLATIONS, *controls) if label in runs]
+  named = {clause["name"]: clause["label"] for clause in runs[labels[0]]["clauses"]}
+  heads = [*(named[name] for name in _ABLATED), "clauses that hold"]
+  lines = [["", *heads], ["---", *["---:"] * len(heads)]]
+  for label in (_compared(), *labels):
+    made = {clause["name"]: clause for clause in runs[label]["clauses"]}
+    lines.append([label, *(_cell([made[name]]) for name in _ABLATED), str(_held(runs[label]))])
   return md.table(lines)
 
 
-def relearned() -> str:
-  """The table of relearning: MRR on the rest of forget by steps of training on 5 % of it."""
-  attacks = records()["seed-0"]["attacks"]
-  steps = list(attacks["anchored"]["relearned"])
-  lines = [["steps", *steps], ["---", *["---:"] * len(steps)]]
-  for name in (name for name in _ATTACKED if name in attacks):
-    lines.append([name, *(f"{attacks[name]['relearned'][step]:.3f}" for step in steps)])
+def reworded() -> str:
+  """The table of the method on reworded captions, beside the method itself."""
+  return _clauses({f"`{_compared()}`": [_compared()], "reworded": [_compared("reworded")]})
+
+
+def attacks() -> str:
+  """The table of attacks, and of the ways of each that has several."""
+  first = seeds()[0]
+  models = {name: first[name] for name in ("clean", "compromised")}
+  models |= {label: first["runs"][label] for label in (_compared(), _compared("reworded"))}
+  lines = [["attack", *models], ["---", *["---:"] * len(models)]]
+  for key, entry in first["clean"]["attacks"].items():
+    found = [model["attacks"][key] for model in models.values()]
+    lines.append([f"**{key}**", *(f"{one['value']:.3f}" for one in found)])
+    parts = entry["parts"] if len(entry["parts"]) > 1 else ()
+    lines += [[part, *(f"{one['parts'][part]:.3f}" for one in found)] for part in parts]
   return md.table(lines)
 
 
 def pair() -> str:
   """The table of all runs with the holdout unit `pair`."""
-  if "pair-0" not in records():
-    return _NOT_YET
   record = records()["pair-0"]
-  return _single_runs("unit `pair`", [(label, record, label) for label in record["runs"]])
+  return _clause_table({f"{b:g}x": [record["runs"][x]] for x, b in budgets(record).items()})

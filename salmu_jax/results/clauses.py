@@ -4,6 +4,7 @@ A model can pass the published verdict by the cosines that it keeps while its re
 by a leak that it hides deeper than a retrained model would. Each clause here names one such way.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -183,11 +184,15 @@ def unmet(clauses: Sequence[Mapping]) -> list[str]:
 
 def describe(clause: Clause) -> str:
   """A clause with its numbers, in one line."""
-  percent = clause.name in _SHARES
-  number = (lambda x: f"{x:z.1%}") if percent else (lambda x: f"{x:.3f}")
   if clause.holds is None:
     return f"{clause.label}: not judged, {clause.why}"
+  number = functools.partial(number_of, clause.name)
   limits = [("at least", clause.least), ("at most", clause.most)]
   right = " and ".join(f"{words} {number(limit)}" for words, limit in limits if limit is not None)
   sure = "" if clause.low is None else f" ({number(clause.low)} to {number(clause.high)})"
   return f"{clause.label} {number(clause.value)}{sure}, where {right} is asked"
+
+
+def number_of(name: str, value: float) -> str:
+  """A number of a clause as text, from the clause's name: shares in percent."""
+  return f"{value:z.1%}" if name in _SHARES else f"{value:.3f}"
