@@ -10,7 +10,17 @@ from ml_collections import ConfigDict
 from salmu_jax.benchmark import preflight
 from salmu_jax.benchmark.job import Job
 from salmu_jax.benchmark.stages import PRETRAINED, bounds
-from salmu_jax.data import counts, imagenet, own, pictures, pipeline, records, releases, tokenizers
+from salmu_jax.data import (
+  counts,
+  imagenet,
+  own,
+  pictures,
+  pipeline,
+  records,
+  releases,
+  separation,
+  tokenizers,
+)
 from salmu_jax.data.dataset import Data
 from salmu_jax.data.pictures import Wanted
 from salmu_jax.data.releases import Release
@@ -80,6 +90,13 @@ def open_pairs(
   return hosts.first_then_all(
     lambda: records.open_pairs(copies.on_disk(folder, scratch, "config.retain_pairs"))
   )
+
+
+def check_separation(
+  release: Release, pairs: Sequence | None, pairs_digest: str, scratch: pathlib.Path
+) -> None:
+  """Raises InputError where holdouts share rows with what training reads, see `separation`."""
+  hosts.first_then_all(lambda: separation.check(release, scratch, pairs, pairs_digest))
 
 
 def make_tokenizer(config: ConfigDict, folder: Place, release: Release) -> Tokenizer:

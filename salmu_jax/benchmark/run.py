@@ -114,6 +114,7 @@ def prepare(
   config = audit.possible(config, release) if config.forget else config
   classes = opening.open_imagenet(config, scratch)
   pairs, pairs_digest = opening.open_pairs(config, release, scratch)
+  opening.check_separation(release, pairs, pairs_digest, scratch)
   tokenizer = opening.make_tokenizer(config, folder, release)
   model = presets.make_model(config.model, tokenizer.vocab_size)
   job = Job(config, folder, scratch, mesh, model, stop)
