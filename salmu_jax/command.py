@@ -3,12 +3,14 @@
 import errno
 import os
 import pathlib
+import re
 import sys
 from collections.abc import Iterator
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from salmu_jax import config_file
 from salmu_jax.errors import InputError, Stopped
 from salmu_jax.runtime import pipes
 
@@ -79,6 +81,7 @@ def _located(argument, home):
 def parse(argv: list[str]) -> list[str]:
   """Parses the flags; raises the InputError of a config file as such, without absl's traceback."""
   argv = with_configs(argv)
+  config_file.check(argv)
   try:
     rest = flags.FLAGS(argv)
     getattr(CONFIG.value, "seed", None)  # a file that could not be read fails at its first use
@@ -88,23 +91,11 @@ def parse(argv: list[str]) -> list[str]:
     if input_errors:
       # The innermost error: the outer ones carry a traceback in their text.
       raise input_errors[-1] from None
-    if str(error).startswith("flag --config."):
+    wrong = re.match(r"flag (--config\.\S+?=.*?): ", str(error), re.DOTALL)
+    if wrong:
       # Parsed once more, as below, the override of a field would be refused for being there twice.
-      raise InputError(f"A field has a value of the wrong type: {error}.") from error
+      raise InputError(config_file.wrong_type(wrong[1], argv)) from error
     return app.parse_flags_with_usage(argv)
-  except BrokenPipeError:
-    raise
-  except OSError as error:
-    reason = str(error).splitlines()[-1].strip()
-    raise InputError(
-      f"The file that --config names cannot be read ({reason}). Name one of configs/, such as "
-      "configs/mini.py."
-    ) from error
-  except (AttributeError, KeyError) as error:
-    raise InputError(
-      f"A --config.FIELD=VALUE names no field of the config: {error.args[0]}\nA method has fields "
-      "if the config runs it, as configs/mini.py:anchored runs anchored."
-    ) from error
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
