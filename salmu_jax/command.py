@@ -14,6 +14,8 @@ from salmu_jax import config_file
 from salmu_jax.errors import InputError, Stopped
 from salmu_jax.runtime import pipes
 
+# As a shell says of a program that SIGTERM or Ctrl-C has ended.
+_TERMINATED, _INTERRUPTED = 143, 130
 _PACKAGE = pathlib.Path(__file__).parent
 # Where configs/ is: beside the package in a checkout, in it where it is installed.
 _CONFIGS = (_PACKAGE.parent, _PACKAGE / "share")
@@ -52,10 +54,11 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
   # Imported late, so that --help is quick and worker processes do not load what they do not need.
   from salmu_jax.benchmark import run
-  from salmu_jax.runtime import hosts, progress, tracing
+  from salmu_jax.runtime import hosts, progress, sharding, tracing
 
   profile = tracing.steps(PROFILE.value)
   hosts.start(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+  sharding.devices_of_all()  # refuses a machine without any
   progress.console.quiet = not hosts.is_first()
   run.run(CONFIG.value, WORKDIR.value, hosts.Stop(), profile)
 
@@ -122,6 +125,9 @@ def _start() -> None:
     app.run(main, flags_parser=parse)
   except Stopped as stop:
     print(f"\nStopped {stop}, as asked. The same command goes on from there.", file=sys.stderr)
+    sys.exit(_TERMINATED)
+  except KeyboardInterrupt:
+    leave("\nInterrupted. The same command goes on from the last checkpoint.", _INTERRUPTED)
   except BrokenPipeError:
     raise
   except Exception as error:
@@ -155,12 +161,13 @@ def explained(error: BaseException) -> str | None:
   return None
 
 
-def leave(message: str) -> None:
+def leave(message: str, status: int = 1) -> None:
   """Ends the process with an error message; JAX may not be loaded yet."""
   hosts = sys.modules.get("salmu_jax.runtime.hosts")
   if hosts:
-    hosts.exit_with_error(message)
-  sys.exit(message)
+    hosts.exit_with_error(message, status)
+  print(message, file=sys.stderr)
+  sys.exit(status)
 
 
 def disk_is_full(error: BaseException) -> bool:

@@ -14,6 +14,16 @@ from salmu_jax.errors import InputError, UnwritableError
 from salmu_jax.runtime import places
 
 
+def _umask() -> int:
+  """The permissions that new files do not get; reading it means setting it."""
+  mask = os.umask(0o022)
+  os.umask(mask)
+  return mask
+
+
+_UMASK = _umask()
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
   """Yields a temporary file, which replaces `path` if the block succeeds.
@@ -39,7 +49,7 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
-    os.chmod(name, 0o644)
+    os.chmod(name, 0o666 & ~_UMASK)
     temporary = pathlib.Path(name)
     try:
       yield temporary
