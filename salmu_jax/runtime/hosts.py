@@ -213,7 +213,7 @@ def means_lost_process(error: BaseException) -> bool:
 def exit_with_error(message: str, status: int = 1) -> NoReturn:
   """Ends this process with an error, without waiting for other processes, which may hang."""
   print(message, file=sys.stderr, flush=True)
-  if jax.process_count() == 1:
+  if not jax.distributed.is_initialized():
     sys.exit(status)
   sys.stdout.flush()
   os._exit(status)
