@@ -7,6 +7,7 @@ import time
 
 import pytest
 from rich.console import Console
+from rich.table import Table
 
 from salmu_jax.runtime import compilations, progress, times, workdir
 
@@ -125,3 +126,15 @@ def test_compiled_and_read_programs_are_those_of_the_run(recorder, log, tmp_path
   recorder.done("pretrain", 100.0)
   run = json.loads((tmp_path / "times.json").read_text())["last_run"]
   assert (run["programs_compiled"], run["programs_read"], run["compiling_seconds"]) == (3, 41, 3.5)
+
+
+def test_brackets_in_names_and_paths_are_text_and_no_markup(capsys):
+  odd = "tag[/bold]x[red]:smile:"
+  terminal = progress.terminal(width=200)
+  terminal.print(odd)
+  table = Table(odd)
+  table.add_row(odd)
+  terminal.print(table)
+  with progress.bar(odd, 2) as update:
+    update(1, odd)
+  assert capsys.readouterr().out.count(odd) == 3

@@ -282,8 +282,7 @@ def preset_of(source: str, field: str, scratch: pathlib.Path | None = None) -> s
       sizes = statedict.sizes_of(weights.read_tensors(file), file)
       progress.console.print(
         f"{field}: no config is beside {file.name}, so its sizes are those of its tensors, with "
-        "heads of 64 dimensions and GELU, as CLIP has them.",
-        markup=False,
+        "heads of 64 dimensions and GELU, as CLIP has them."
       )
   except InputError as error:
     raise InputError(f"{field}: {error}") from error

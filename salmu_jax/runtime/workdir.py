@@ -41,7 +41,7 @@ def run_stage(
   if (folder / DONE).exists():
     facts = files.read_json(folder / DONE)
     then = progress.duration(facts["seconds"])
-    progress.console.print(f"[dim]{label}: done before ({then} then)[/dim]")
+    progress.console.print(f"{label}: done before ({then} then)", style="dim")
     times.recorder.reused(label)
     return facts
   if hosts.is_first():
