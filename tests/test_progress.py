@@ -6,7 +6,6 @@ import re
 import time
 
 import pytest
-from rich.console import Console
 from rich.table import Table
 
 from salmu_jax.runtime import compilations, progress, times, workdir
@@ -16,7 +15,9 @@ from salmu_jax.runtime import compilations, progress, times, workdir
 def log(monkeypatch, tmp_path):
   """A console that is no terminal, with a file behind it."""
   with open(tmp_path / "log", "w+") as file:
-    monkeypatch.setattr(progress, "console", Console(file=file, width=60, highlight=False))
+    monkeypatch.setattr(
+      progress, "console", progress.terminal(file=file, width=60, highlight=False)
+    )
     yield file
 
 
