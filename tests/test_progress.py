@@ -52,7 +52,7 @@ def test_a_bar_in_a_log_that_ends_soon_or_stands_still_divides_by_nothing(log, m
 def test_a_terminal_shows_a_bar_and_no_lines(monkeypatch, tmp_path):
   monkeypatch.setattr(progress, "_EVERY", 0)
   with open(tmp_path / "terminal", "w+") as file:
-    console = Console(file=file, width=120, force_terminal=True)
+    console = progress.terminal(file=file, width=120, force_terminal=True)
     monkeypatch.setattr(progress, "console", console)
     with progress.bar("pretrain clean", 10) as update:
       for done in range(10):

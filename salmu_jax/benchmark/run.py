@@ -85,8 +85,8 @@ def _workdir(folder: str | os.PathLike) -> Place:
   wild = sorted(set("*?[") & set(os.fspath(folder)))
   if wild:
     raise InputError(
-      f"--workdir={folder} has {' and '.join(wild)}, which Orbax takes for a wildcard. Choose another "
-      "name."
+      f"--workdir={folder} has {' and '.join(wild)}, which Orbax takes for a wildcard. Choose "
+      "another name."
     )
   return places.place(folder, "--workdir")
 
