@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 
 from ml_collections import ConfigDict
 
-from salmu_jax.benchmark import preflight
 from salmu_jax.benchmark.job import Job
 from salmu_jax.benchmark.stages import PRETRAINED, bounds
 from salmu_jax.data import (
@@ -75,17 +74,14 @@ def open_imagenet(config: ConfigDict, scratch: pathlib.Path) -> ZeroShotSet | No
   return hosts.first_then_all(opened)
 
 
-def open_pairs(
-  config: ConfigDict, release: Release, scratch: pathlib.Path
-) -> tuple[Sequence | None, str]:
+def open_pairs(config: ConfigDict, scratch: pathlib.Path) -> tuple[Sequence | None, str]:
   """The rows of `config.retain_pairs` and their digest; (None, "") where it is empty.
 
   Raises:
-    InputError: see `preflight.check_pairs` and `records.open_pairs`.
+    InputError: see `records.open_pairs`.
   """
   if not config.retain_pairs:
     return None, ""
-  preflight.check_pairs(config, release)
   folder = places.place(config.retain_pairs, "config.retain_pairs")
   return hosts.first_then_all(
     lambda: records.open_pairs(copies.on_disk(folder, scratch, "config.retain_pairs"))

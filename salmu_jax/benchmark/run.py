@@ -124,13 +124,16 @@ def prepare(
   Raises:
     InputError: the data cannot be read, or do not suit the config.
   """
-  # Weights first: they are less to download than the data, and more can be wrong with them.
+  # What is there already comes before what has to be made or is long to download, and weights come
+  # first: more can be wrong with them.
   scratch = places.scratch(folder, config.scratch)
   opening.bring_weights(config, folder, scratch)
-  release = opening.open_release(config, folder, scratch)
-  config = audit.possible(config, release) if config.forget else config
   classes = opening.open_imagenet(config, scratch)
-  pairs, pairs_digest = opening.open_pairs(config, release, scratch)
+  pairs, pairs_digest = opening.open_pairs(config, scratch)
+  release = opening.open_release(config, folder, scratch)
+  if pairs:
+    preflight.check_pairs(config, release)
+  config = audit.possible(config, release) if config.forget else config
   opening.check_separation(release, pairs, pairs_digest, scratch)
   tokenizer = opening.make_tokenizer(config, folder, release)
   model = presets.make_model(config.model, tokenizer.vocab_size)
