@@ -10,6 +10,7 @@ import pytest
 from salmu_jax import command
 from salmu_jax.errors import InputError
 from salmu_jax.runtime import files, workdir
+from salmu_jax.train import writer
 
 
 def test_a_write_that_fails_leaves_the_old_content_and_no_litter(tmp_path):
@@ -116,6 +117,19 @@ def test_an_object_has_the_fields_of_the_types_that_are_asked_for(content, messa
     workdir.read_done(tmp_path)
   (tmp_path / "done.json").write_text('{"seconds": 3, "more": 1}')
   assert workdir.read_done(tmp_path) == {"seconds": 3, "more": 1}
+
+
+@pytest.mark.parametrize(
+  "line", [b"no JSON", b"\0\0\0", b"\xff", b"3", b'{"seconds": 1}', b'{"step": "1", "seconds": 1}']
+)
+def test_a_damaged_row_of_a_training_log_is_named_by_its_line(line, tmp_path):
+  log = tmp_path / "metrics.jsonl"
+  whole = b'{"step": 1, "seconds": 2.0}\n'
+  log.write_bytes(whole + whole + b'{"step": 2')
+  assert len(writer.read(log)) == 2  # what a kill has cut is not there
+  log.write_bytes(whole + line + b"\n" + whole)
+  with pytest.raises(InputError, match=r"metrics\.jsonl, line 2 is damaged"):
+    writer.read(log)
 
 
 def test_settings_of_a_model_name_its_preset_and_how_layers_lie(tmp_path):
