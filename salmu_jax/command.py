@@ -52,6 +52,7 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f"Unknown argument {argv[1]!r}; options are written --name=value.")
   if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.WARNING)
+  _check_interpreter()
   # Imported late, so that --help is quick and worker processes do not load what they do not need.
   from salmu_jax.benchmark import run
   from salmu_jax.runtime import hosts, progress, sharding, tracing
@@ -112,6 +113,15 @@ def start() -> None:
   """Runs `main`, and ends quietly where its output goes into a pipe that is closed."""
   with pipes.ending_quietly():
     _start()
+
+
+def _check_interpreter() -> None:
+  """Raises InputError for -OO, which takes away docstrings that altair is built from."""
+  if sys.flags.optimize > 1:
+    raise InputError(
+      "Python runs with -OO or PYTHONOPTIMIZE=2, without docstrings, and altair, which draws the "
+      "page, is built from them. Leave it out, or take -O."
+    )
 
 
 def _start() -> None:
