@@ -49,8 +49,8 @@ def _read_safetensors(path):
     return safetensors.numpy.load_file(path)
   except AttributeError as error:  # of a type that numpy has not
     raise InputError(
-      f"{path} holds numbers of another type than float16, bfloat16 or float32 ({error}). Convert it "
-      "to one of these."
+      f"{path} holds numbers of another type than float16, bfloat16 or float32 ({error}). Convert "
+      "it to one of these."
     ) from error
   except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
     raise InputError(
