@@ -3,15 +3,19 @@
 import errno
 import os
 import pathlib
+import re
 import sys
 from collections.abc import Iterator
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from salmu_jax import config_file
 from salmu_jax.errors import InputError, Stopped
 from salmu_jax.runtime import pipes
 
+# As a shell says of a program that SIGTERM or Ctrl-C has ended.
+_TERMINATED, _INTERRUPTED = 143, 130
 _PACKAGE = pathlib.Path(__file__).parent
 # Where configs/ is: beside the package in a checkout, in it where it is installed.
 _CONFIGS = (_PACKAGE.parent, _PACKAGE / "share")
@@ -48,12 +52,14 @@ def main(argv: list[str]) -> None:
     raise app.UsageError(f"Unknown argument {argv[1]!r}; options are written --name=value.")
   if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.WARNING)
+  _check_interpreter()
   # Imported late, so that --help is quick and worker processes do not load what they do not need.
   from salmu_jax.benchmark import run
-  from salmu_jax.runtime import hosts, progress, tracing
+  from salmu_jax.runtime import hosts, progress, sharding, tracing
 
   profile = tracing.steps(PROFILE.value)
   hosts.start(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+  sharding.devices_of_all()  # refuses a machine without any
   progress.console.quiet = not hosts.is_first()
   run.run(CONFIG.value, WORKDIR.value, hosts.Stop(), profile)
 
@@ -79,6 +85,7 @@ def _located(argument, home):
 def parse(argv: list[str]) -> list[str]:
   """Parses the flags; raises the InputError of a config file as such, without absl's traceback."""
   argv = with_configs(argv)
+  config_file.check(argv)
   try:
     rest = flags.FLAGS(argv)
     getattr(CONFIG.value, "seed", None)  # a file that could not be read fails at its first use
@@ -88,23 +95,11 @@ def parse(argv: list[str]) -> list[str]:
     if input_errors:
       # The innermost error: the outer ones carry a traceback in their text.
       raise input_errors[-1] from None
-    if str(error).startswith("flag --config."):
+    wrong = re.match(r"flag (--config\.\S+?=.*?): ", str(error), re.DOTALL)
+    if wrong:
       # Parsed once more, as below, the override of a field would be refused for being there twice.
-      raise InputError(f"A field has a value of the wrong type: {error}.") from error
+      raise InputError(config_file.wrong_type(wrong[1], argv)) from error
     return app.parse_flags_with_usage(argv)
-  except BrokenPipeError:
-    raise
-  except OSError as error:
-    reason = str(error).splitlines()[-1].strip()
-    raise InputError(
-      f"The file that --config names cannot be read ({reason}). Name one of configs/, such as "
-      "configs/mini.py."
-    ) from error
-  except (AttributeError, KeyError) as error:
-    raise InputError(
-      f"A --config.FIELD=VALUE names no field of the config: {error.args[0]}\nA method has fields "
-      "if the config runs it, as configs/mini.py:anchored runs anchored."
-    ) from error
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -120,6 +115,15 @@ def start() -> None:
     _start()
 
 
+def _check_interpreter() -> None:
+  """Raises InputError for -OO, which takes away docstrings that altair is built from."""
+  if sys.flags.optimize > 1:
+    raise InputError(
+      "Python runs with -OO or PYTHONOPTIMIZE=2, without docstrings, and altair, which draws the "
+      "page, is built from them. Leave it out, or take -O."
+    )
+
+
 def _start() -> None:
   """Runs `main`; an error that the user can mend is printed as a paragraph, without a traceback."""
   # A notebook sets it for itself, and a cell that starts this passes it on; nothing is shown here.
@@ -131,6 +135,9 @@ def _start() -> None:
     app.run(main, flags_parser=parse)
   except Stopped as stop:
     print(f"\nStopped {stop}, as asked. The same command goes on from there.", file=sys.stderr)
+    sys.exit(_TERMINATED)
+  except KeyboardInterrupt:
+    leave("\nInterrupted. The same command goes on from the last checkpoint.", _INTERRUPTED)
   except BrokenPipeError:
     raise
   except Exception as error:
@@ -164,12 +171,13 @@ def explained(error: BaseException) -> str | None:
   return None
 
 
-def leave(message: str) -> None:
+def leave(message: str, status: int = 1) -> None:
   """Ends the process with an error message; JAX may not be loaded yet."""
   hosts = sys.modules.get("salmu_jax.runtime.hosts")
   if hosts:
-    hosts.exit_with_error(message)
-  sys.exit(message)
+    hosts.exit_with_error(message, status)
+  print(message, file=sys.stderr)
+  sys.exit(status)
 
 
 def disk_is_full(error: BaseException) -> bool:

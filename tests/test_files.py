@@ -9,7 +9,8 @@ import pytest
 
 from salmu_jax import command
 from salmu_jax.errors import InputError
-from salmu_jax.runtime import files
+from salmu_jax.runtime import files, workdir
+from salmu_jax.train import writer
 
 
 def test_a_write_that_fails_leaves_the_old_content_and_no_litter(tmp_path):
@@ -74,3 +75,70 @@ def test_read_json_says_what_is_wrong(tmp_path):
   (tmp_path / "cut.json").write_text('{"a": [1, ')
   with pytest.raises(InputError, match=r"cut\.json is not valid JSON"):
     files.read_json(tmp_path / "cut.json")
+
+
+DAMAGED = {
+  "cut": (b'{"a": ', "is not valid JSON"),
+  "empty": (b"", "is not valid JSON"),
+  "no UTF-8": (b"\xff\xfe", "is not valid JSON"),
+  "nested deep": (b"[" * 100_000, "is nested too deep for JSON|is not valid JSON"),
+  "a number of many digits": (b"1" * 5000, "is not valid JSON"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_a_damaged_json_file_is_named(case, tmp_path):
+  content, message = DAMAGED[case]
+  (tmp_path / "x.json").write_bytes(content)
+  with pytest.raises(InputError, match=message):
+    files.read_json(tmp_path / "x.json")
+
+
+def test_a_folder_in_the_place_of_a_file_and_a_missing_file_are_named(tmp_path):
+  (tmp_path / "x.json").mkdir()
+  with pytest.raises(InputError, match=r"x\.json cannot be read \(Is a directory\)"):
+    files.read_json(tmp_path / "x.json")
+  with pytest.raises(InputError, match=r"y\.json is missing"):
+    files.read_json(tmp_path / "y.json")
+
+
+@pytest.mark.parametrize(
+  "content, message",
+  [
+    ("[]", "holds list, not an object"),
+    ("null", "holds NoneType, not an object"),
+    ("{}", "has nothing as 'seconds'; it is damaged"),
+    ('{"seconds": "3"}', "has '3' as 'seconds'; it is damaged"),
+  ],
+)
+def test_an_object_has_the_fields_of_the_types_that_are_asked_for(content, message, tmp_path):
+  (tmp_path / "done.json").write_text(content)
+  with pytest.raises(InputError, match=message):
+    workdir.read_done(tmp_path)
+  (tmp_path / "done.json").write_text('{"seconds": 3, "more": 1}')
+  assert workdir.read_done(tmp_path) == {"seconds": 3, "more": 1}
+
+
+@pytest.mark.parametrize(
+  "line", [b"no JSON", b"\0\0\0", b"\xff", b"3", b'{"seconds": 1}', b'{"step": "1", "seconds": 1}']
+)
+def test_a_damaged_row_of_a_training_log_is_named_by_its_line(line, tmp_path):
+  log = tmp_path / "metrics.jsonl"
+  whole = b'{"step": 1, "seconds": 2.0}\n'
+  log.write_bytes(whole + whole + b'{"step": 2')
+  assert len(writer.read(log)) == 2  # what a kill has cut is not there
+  log.write_bytes(whole + line + b"\n" + whole)
+  with pytest.raises(InputError, match=r"metrics\.jsonl, line 2 is damaged"):
+    writer.read(log)
+
+
+def test_settings_of_a_model_name_its_preset_and_how_layers_lie(tmp_path):
+  for content in (
+    "{}",
+    '{"model": []}',
+    '{"model": {"preset": "tiny"}}',
+    '{"model": {"scan": true}}',
+  ):
+    (tmp_path / "settings.json").write_text(content)
+    with pytest.raises(InputError, match=r"settings\.json"):
+      workdir.read_model_settings(tmp_path)

@@ -36,16 +36,50 @@ def test_a_picture_of_any_mode_becomes_rgb_before_it_is_resized(mode):
   np.testing.assert_array_equal(np.asarray(picture), expected)
 
 
-@pytest.mark.parametrize("data", [b"", b"no picture", encoded("RGB")[:200]])
+@pytest.mark.parametrize("data", [b"no picture", encoded("RGB")[:200]])
 def test_what_cannot_be_decoded_is_named_by_its_row(data):
   with pytest.raises(InputError, match="The image of row 3 cannot be decoded"):
     images.decode(data, "row 3")
+  with pytest.raises(InputError, match="The image of row 3 is empty"):
+    images.decode(b"", "row 3")
 
 
-def test_a_picture_too_large_to_be_meant_is_named_by_its_row(monkeypatch):
-  monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
-  with pytest.raises(InputError, match="The image of row 3 cannot be decoded"):
-    images.decode(encoded("RGB"), "row 3")
+def test_whatever_a_decoder_raises_is_said_of_the_row(monkeypatch):
+  for error in (KeyError("x"), NotImplementedError("x"), MemoryError("x"), EOFError()):
+    monkeypatch.setattr(Image, "open", lambda file, error=error: (_ for _ in ()).throw(error))
+    with pytest.raises(InputError, match="The image of row 3 cannot be decoded"):
+      images.decode(b"x", "row 3")
+
+
+def saved(pixels, kind="PNG"):
+  buffer = io.BytesIO()
+  Image.fromarray(pixels).save(buffer, kind)
+  return buffer.getvalue()
+
+
+def test_a_picture_too_large_or_too_narrow_to_be_meant_is_refused_before_it_is_decoded(monkeypatch):
+  narrow, large = (saved(np.zeros(shape, np.uint8)) for shape in ((10_000, 1), (100, 101)))
+  monkeypatch.setattr(images, "MOST_PIXELS", 10_000)
+  monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+  with pytest.raises(InputError, match="row 3 has 1 x 10,000 pixels; one side may be at most 100"):
+    images.decode(narrow, "row 3")
+  with pytest.raises(InputError, match="row 3 has 101 x 100 pixels; 10,000 are the most"):
+    images.decode(large, "row 3")
+
+
+def test_a_picture_of_one_pixel_is_one():
+  assert images.decode(saved(np.full((1, 1, 3), 7, np.uint8)), "row 3").getpixel((0, 0)) == (7,) * 3
+
+
+def test_grey_of_sixteen_bits_is_scaled_and_floats_are_refused():
+  values = np.array([[0, 257, 32_896, 65_535]], np.uint16)
+  for data in (saved(values), saved(values, "TIFF")):
+    picture = images.decode(data, "row 3")
+    assert np.asarray(picture)[0, :, 0].tolist() == [0, 1, 128, 255]
+  with pytest.raises(InputError, match=r"row 3 holds floats\. Save it with 8 or 16 bits"):
+    images.decode(saved(np.ones((2, 2), np.float32), "TIFF"), "row 3")
+  with pytest.raises(InputError, match="row 3 has values beyond 16 bits"):
+    images.decode(saved(np.full((2, 2), 70_000, np.int32), "TIFF"), "row 3")
 
 
 @pytest.mark.parametrize("size", [(64, 64), (64, 80), (171, 512), (512, 171), (33, 100)])

@@ -6,7 +6,7 @@ import re
 import time
 
 import pytest
-from rich.console import Console
+from rich.table import Table
 
 from salmu_jax.runtime import compilations, progress, times, workdir
 
@@ -15,7 +15,9 @@ from salmu_jax.runtime import compilations, progress, times, workdir
 def log(monkeypatch, tmp_path):
   """A console that is no terminal, with a file behind it."""
   with open(tmp_path / "log", "w+") as file:
-    monkeypatch.setattr(progress, "console", Console(file=file, width=60, highlight=False))
+    monkeypatch.setattr(
+      progress, "console", progress.terminal(file=file, width=60, highlight=False)
+    )
     yield file
 
 
@@ -50,7 +52,7 @@ def test_a_bar_in_a_log_that_ends_soon_or_stands_still_divides_by_nothing(log, m
 def test_a_terminal_shows_a_bar_and_no_lines(monkeypatch, tmp_path):
   monkeypatch.setattr(progress, "_EVERY", 0)
   with open(tmp_path / "terminal", "w+") as file:
-    console = Console(file=file, width=120, force_terminal=True)
+    console = progress.terminal(file=file, width=120, force_terminal=True)
     monkeypatch.setattr(progress, "console", console)
     with progress.bar("pretrain clean", 10) as update:
       for done in range(10):
@@ -125,3 +127,15 @@ def test_compiled_and_read_programs_are_those_of_the_run(recorder, log, tmp_path
   recorder.done("pretrain", 100.0)
   run = json.loads((tmp_path / "times.json").read_text())["last_run"]
   assert (run["programs_compiled"], run["programs_read"], run["compiling_seconds"]) == (3, 41, 3.5)
+
+
+def test_brackets_in_names_and_paths_are_text_and_no_markup(capsys):
+  odd = "tag[/bold]x[red]:smile:"
+  terminal = progress.terminal(width=200)
+  terminal.print(odd)
+  table = Table(odd)
+  table.add_row(odd)
+  terminal.print(table)
+  with progress.bar(odd, 2) as update:
+    update(1, odd)
+  assert capsys.readouterr().out.count(odd) == 3

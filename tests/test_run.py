@@ -257,9 +257,11 @@ def test_a_workdir_made_with_another_config_is_refused_and_untouched(
 def test_flags_that_name_unknown_things_teach(environment, tmp_path):
   refused(main(environment, tmp_path, "tests/runconfig.py:finetun"), "Did you mean 'finetune'")
   refused(main(environment, tmp_path, CONFIG, "--config.pretrain.batch_size=0"), "batch_size = 0")
-  refused(main(environment, tmp_path, CONFIG, "--config.pretrain.epoch=3.0"), 'mean "epochs"')
-  refused(main(environment, tmp_path, CONFIG, "--config.seed=a"), "--config.seed=a", "wrong type")
-  refused(main(environment, tmp_path, "configs/nosuch.py"), "configs/nosuch.py", "cannot be read")
+  refused(
+    main(environment, tmp_path, CONFIG, "--config.pretrain.epoch=3.0"), "Did you mean 'epochs'"
+  )
+  refused(main(environment, tmp_path, CONFIG, "--config.seed=a"), "config.seed = 'a' is no int")
+  refused(main(environment, tmp_path, "configs/nosuch.py"), "configs/nosuch.py does not exist")
   absent = "--config.unlearn.anchored.budget=20"
   refused(main(environment, tmp_path, CONFIG, absent), "'anchored'", "configs/mini.py:anchored")
   delet = "--config.method.loss=delet"

@@ -1,5 +1,9 @@
 """Parameters are sharded by the rules; an unused rule and an unmatched parameter are refused."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -116,3 +120,29 @@ def test_a_batch_must_divide_in_each_of_its_parts():
 def test_a_batch_that_every_process_holds_whole_keeps_its_order():
   rows = np.arange(32).reshape(16, 2)
   np.testing.assert_array_equal(sharding.put_whole_batch(rows, EIGHT), rows)
+
+
+def test_what_the_environment_says_of_x64_and_of_random_numbers_changes_no_result():
+  code = (
+    "import jax; from salmu_jax.runtime import sharding; sharding.make_mesh();"
+    "print(jax.random.normal(jax.random.key(0), (2,)).tolist(), jax.numpy.arange(2.0).dtype)"
+  )
+  said = set()
+  for variables in (
+    {},
+    {"JAX_ENABLE_X64": "1"},
+    {"JAX_DEFAULT_PRNG_IMPL": "rbg"},
+    {"JAX_THREEFRY_PARTITIONABLE": "0"},
+  ):
+    done = subprocess.run(
+      [sys.executable, "-c", code], env=os.environ | variables, capture_output=True, text=True
+    )
+    said.add(done.stdout)
+  assert len(said) == 1 and "float32" in said.pop()
+
+
+def test_a_platform_that_is_not_there_is_named():
+  code = "from salmu_jax.runtime import sharding; sharding.devices_of_all()"
+  env = os.environ | {"JAX_PLATFORMS": "cuda"}
+  done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
+  assert "InputError: JAX finds no device (JAX_PLATFORMS=cuda)" in done.stderr

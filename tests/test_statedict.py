@@ -1,5 +1,7 @@
 """Parameters as PyTorch's tensors: a round trip is bitwise, and every tensor is accounted for."""
 
+import json
+
 import jax
 import ml_dtypes
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from little import PARAMS, SIZES
 
 from salmu_jax.errors import InputError
-from salmu_jax.interop import statedict
+from salmu_jax.interop import statedict, weights
 from salmu_jax.models import clip
 
 PLAIN = jax.device_get(PARAMS)
@@ -130,3 +132,34 @@ def test_nothing_of_the_model_is_left_out():
   for layout in statedict.LAYOUTS:
     tensors = statedict.to_tensors(PLAIN, SIZES, layout)
     assert sum(value.size for value in tensors.values()) == count
+
+
+@pytest.mark.parametrize("kind", ["int8", "int64", "complex64", "bool"])
+def test_weights_of_no_floating_point_numbers_are_refused_by_name(kind):
+  tensors = statedict.to_tensors(PLAIN, SIZES, "openclip")
+  tensors["ln_final.bias"] = tensors["ln_final.bias"].astype(kind)
+  with pytest.raises(InputError, match=rf"ln_final\.bias holds {kind}, not floating-point numbers"):
+    statedict.from_tensors(tensors, SIZES, "x")
+  tensors["ln_final.bias"] = np.zeros(8, ml_dtypes.bfloat16)
+  statedict.from_tensors(tensors, SIZES, "x")
+
+
+@pytest.mark.parametrize("value", [1e30, -1e30, 90.0])
+def test_a_logit_scale_whose_exponential_overflows_is_refused(value):
+  tensors = statedict.to_tensors(PLAIN, SIZES, "openclip")
+  tensors["logit_scale"] = np.float32(value)
+  with pytest.raises(InputError, match="which is no logarithm of a logit scale"):
+    statedict.from_tensors(tensors, SIZES, "x")
+
+
+@pytest.mark.parametrize("kind, size", [("F8_E4M3", 1), ("F8_E5M2", 1), ("F4", 0.5)])
+def test_numbers_that_numpy_has_not_are_named_by_their_file(kind, size, tmp_path):
+  about = {"dtype": kind, "shape": [2, 2], "data_offsets": [0, int(4 * size)]}
+  header = json.dumps({"a": about}).encode()
+  header += b" " * (-len(header) % 8)
+  path = tmp_path / "x.safetensors"
+  path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(int(4 * size)))
+  with pytest.raises(
+    InputError, match=r"x\.safetensors holds numbers of another type than float16"
+  ):
+    weights.read_tensors(path)

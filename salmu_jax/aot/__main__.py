@@ -10,12 +10,11 @@ import sys
 import jax
 from absl import app, flags
 from ml_collections import config_flags
-from rich.console import Console
 
 from salmu_jax.aot import slices
 from salmu_jax.benchmark import configuration
 from salmu_jax.errors import InputError
-from salmu_jax.runtime import pipes
+from salmu_jax.runtime import pipes, progress
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, as for main.py.")
 TOPOLOGY = flags.DEFINE_string(
@@ -31,7 +30,7 @@ def main(argv: list[str]) -> None:
   mesh = slices.describe(TOPOLOGY.value)
   configuration.check(CONFIG.value, mesh)
   config = configuration.chosen(CONFIG.value)
-  Console().print(slices.table(TOPOLOGY.value, config, mesh, FIT.value))
+  progress.terminal().print(slices.table(TOPOLOGY.value, config, mesh, FIT.value))
 
 
 if __name__ == "__main__":

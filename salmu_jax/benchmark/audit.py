@@ -137,7 +137,7 @@ def _export(job: Job, name: str) -> None:
   target = job.workdir / "export" / name
   if (target / convert.STAGE).exists():  # of a model that was made anew since
     target.rmtree() if places.is_remote(target) else shutil.rmtree(target)
-  start = files.read_json(job.model_folder(START) / workdir.DONE)
+  start = workdir.read_done(job.model_folder(START))
   layout = start.get("weights", {}).get("layout", "openclip")
   convert.export_model(job.model_folder(name), target, layout)
 
@@ -179,7 +179,7 @@ def _audit(
   weights = checkpoint.digest(params)
   if not hosts.is_first():
     return
-  settings = files.read_json(job.model_folder(name) / workdir.SETTINGS)
+  settings = workdir.read_settings(job.model_folder(name))
   files.write_json(
     _path(job, name),
     {

@@ -81,7 +81,7 @@ def is_evaluated(job: Job, data: Data, name: str) -> bool:
   path = _result_path(job, name)
   if not path.exists():
     return False
-  inputs = files.read_json(path).get("salmu_jax", {}).get("inputs")
+  inputs = files.read_object(path, salmu_jax=dict)["salmu_jax"].get("inputs")
   if inputs != provenance.result_inputs(job, data, name):
     raise InputError(
       f"{path} was made with another config, or by an older version. Choose another --workdir, or "

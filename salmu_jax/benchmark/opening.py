@@ -7,10 +7,19 @@ from collections.abc import Mapping, Sequence
 
 from ml_collections import ConfigDict
 
-from salmu_jax.benchmark import preflight
 from salmu_jax.benchmark.job import Job
 from salmu_jax.benchmark.stages import PRETRAINED, bounds
-from salmu_jax.data import counts, imagenet, own, pictures, pipeline, records, releases, tokenizers
+from salmu_jax.data import (
+  counts,
+  imagenet,
+  own,
+  pictures,
+  pipeline,
+  records,
+  releases,
+  separation,
+  tokenizers,
+)
 from salmu_jax.data.dataset import Data
 from salmu_jax.data.pictures import Wanted
 from salmu_jax.data.releases import Release
@@ -65,21 +74,25 @@ def open_imagenet(config: ConfigDict, scratch: pathlib.Path) -> ZeroShotSet | No
   return hosts.first_then_all(opened)
 
 
-def open_pairs(
-  config: ConfigDict, release: Release, scratch: pathlib.Path
-) -> tuple[Sequence | None, str]:
+def open_pairs(config: ConfigDict, scratch: pathlib.Path) -> tuple[Sequence | None, str]:
   """The rows of `config.retain_pairs` and their digest; (None, "") where it is empty.
 
   Raises:
-    InputError: see `preflight.check_pairs` and `records.open_pairs`.
+    InputError: see `records.open_pairs`.
   """
   if not config.retain_pairs:
     return None, ""
-  preflight.check_pairs(config, release)
   folder = places.place(config.retain_pairs, "config.retain_pairs")
   return hosts.first_then_all(
     lambda: records.open_pairs(copies.on_disk(folder, scratch, "config.retain_pairs"))
   )
+
+
+def check_separation(
+  release: Release, pairs: Sequence | None, pairs_digest: str, scratch: pathlib.Path
+) -> None:
+  """Raises InputError where holdouts share rows with what training reads, see `separation`."""
+  hosts.first_then_all(lambda: separation.check(release, scratch, pairs, pairs_digest))
 
 
 def make_tokenizer(config: ConfigDict, folder: Place, release: Release) -> Tokenizer:

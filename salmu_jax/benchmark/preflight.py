@@ -15,7 +15,7 @@ from salmu_jax.errors import InputError
 from salmu_jax.interop import external_models
 from salmu_jax.methods import surrogates
 from salmu_jax.models import clip, presets
-from salmu_jax.runtime import files, sharding, workdir
+from salmu_jax.runtime import sharding, workdir
 
 
 def check(job: Job, release: Release, tokenizer: Tokenizer, digests: dict[str, str]) -> None:
@@ -107,7 +107,7 @@ def check_judged_start(job: Job, digests: dict[str, str]) -> None:
   name = job.config.judge.name
   if not name:
     return
-  start = files.read_json(job.model_folder(name) / workdir.SETTINGS).get("start")
+  start = workdir.read_settings(job.model_folder(name)).get("start")
   if start not in (None, stages.start_digest(job, digests)):
     raise InputError(
       f"config.judge.weights = {job.config.judge.weights!r} was unlearned from another "

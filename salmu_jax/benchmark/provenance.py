@@ -42,8 +42,8 @@ def result_inputs(job: Job, data: Data, name: str) -> str:
 def describe(job: Job, data: Data, evaluator: Evaluator, name: str) -> dict[str, Any]:
   """What a result says of its making; of training, what the training stage noted."""
   config, release, folder = job.config, data.release, job.model_folder(name)
-  facts = files.read_json(folder / workdir.DONE)
-  settings = files.read_json(folder / workdir.SETTINGS)
+  facts = workdir.read_done(folder)
+  settings = workdir.read_settings(folder)
   bound = name in PRETRAINED
   budget = settings.get("budget")
   return {

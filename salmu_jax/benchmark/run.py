@@ -6,7 +6,6 @@ import time
 
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
-from rich.console import Console
 
 from salmu_jax.benchmark import (
   audit,
@@ -20,6 +19,7 @@ from salmu_jax.benchmark import (
 from salmu_jax.benchmark.job import Job
 from salmu_jax.data import dataset, records, zero_shot
 from salmu_jax.data.dataset import Data
+from salmu_jax.errors import InputError
 from salmu_jax.models import presets
 from salmu_jax.report import leaderboard, leaderboard_terminal, writing
 from salmu_jax.results.reading import read_results
@@ -48,7 +48,7 @@ def run(
     InputError: bad input, named, before anything is computed with it.
   """
   began = time.monotonic()
-  folder = places.place(folder, "--workdir")
+  folder = _workdir(folder)
   mesh = sharding.make_mesh()
   configuration.check(config, mesh)
   config = opening.with_preset(configuration.chosen(config), folder)
@@ -72,6 +72,23 @@ def run(
       _make_models(job, data)
       hosts.first_alone(lambda: _report(job))
   progress.console.print(f"Done in {progress.duration(time.monotonic() - began)}; see {folder}")
+
+
+def _workdir(folder: str | os.PathLike) -> Place:
+  """The place of a workdir.
+
+  Raises:
+    InputError: it is empty, or has a character that Orbax takes for a wildcard.
+  """
+  if not os.fspath(folder):
+    raise InputError("--workdir is empty. Name a folder, such as runs/mini.")
+  wild = sorted(set("*?[") & set(os.fspath(folder)))
+  if wild:
+    raise InputError(
+      f"--workdir={folder} has {' and '.join(wild)}, which Orbax takes for a wildcard. Choose "
+      "another name."
+    )
+  return places.place(folder, "--workdir")
 
 
 def _make_models(job: Job, data: Data) -> None:
@@ -107,13 +124,17 @@ def prepare(
   Raises:
     InputError: the data cannot be read, or do not suit the config.
   """
-  # Weights first: they are less to download than the data, and more can be wrong with them.
+  # What is there already comes before what has to be made or is long to download, and weights come
+  # first: more can be wrong with them.
   scratch = places.scratch(folder, config.scratch)
   opening.bring_weights(config, folder, scratch)
-  release = opening.open_release(config, folder, scratch)
-  config = audit.possible(config, release) if config.forget else config
   classes = opening.open_imagenet(config, scratch)
-  pairs, pairs_digest = opening.open_pairs(config, release, scratch)
+  pairs, pairs_digest = opening.open_pairs(config, scratch)
+  release = opening.open_release(config, folder, scratch)
+  if pairs:
+    preflight.check_pairs(config, release)
+  config = audit.possible(config, release) if config.forget else config
+  opening.check_separation(release, pairs, pairs_digest, scratch)
   tokenizer = opening.make_tokenizer(config, folder, release)
   model = presets.make_model(config.model, tokenizer.vocab_size)
   job = Job(config, folder, scratch, mesh, model, stop)
@@ -139,7 +160,7 @@ def _is_finished(job: Job, data: Data) -> bool:
 
 def _report(job: Job) -> None:
   """Writes the report, and shows how long all took, then the leaderboard."""
-  began, console = time.monotonic(), Console()
+  began, console = time.monotonic(), progress.terminal()
   with console.capture() as leaderboard_shown:
     writing.report_folder(
       job.workdir / "results", job.workdir, console, job.config.diagnosis.to_dict()
@@ -152,7 +173,9 @@ def _report(job: Job) -> None:
 def _show_leaderboard(job: Job) -> None:
   results = read_results(job.workdir / "results")
   if hosts.is_first():
-    leaderboard_terminal.show(leaderboard.rows(results, job.config.diagnosis.to_dict()), Console())
+    leaderboard_terminal.show(
+      leaderboard.rows(results, job.config.diagnosis.to_dict()), progress.terminal()
+    )
 
 
 # Whether a run is finished, and what it then shows.

@@ -301,7 +301,7 @@ def _prepared(
 
 def _writer(job: Job, folder: Place) -> writer.Writer:
   """The log of a training stage, whose folder has its settings."""
-  settings = files.read_json(folder / workdir.SETTINGS) if hosts.is_first() else {}
+  settings = workdir.read_settings(folder) if hosts.is_first() else {}
   return writer.Writer(folder, job.config.tensorboard, settings, job.config.wandb_project)
 
 

@@ -4,10 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from salmu_jax.errors import InputError
-from salmu_jax.runtime import pipes
+from salmu_jax.runtime import pipes, progress
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -41,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     shard_mib=args.shard_mib,
     options=args.beam,
   )
-  console = Console()
+  console = progress.terminal()
   console.print(f"{counts['kept']:,} pairs in {args.output}")
   for reason, rows in sorted(counts["skipped"].items()):
     console.print(f"{rows:,} skipped {reason}")

@@ -14,7 +14,7 @@ from salmu_jax.data import derived, releases
 from salmu_jax.data.releases import Release
 from salmu_jax.errors import InputError
 from salmu_jax.results import published, splits
-from salmu_jax.runtime import pipes
+from salmu_jax.runtime import pipes, progress
 
 # (rows, people); people is None where the number is unknown.
 Count = tuple[int, int | None]
@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   args = parser.parse_args(argv)
   try:
     release = releases.open_release(args.release, training=args.training)
-    print_counts(release, Console(width=None if sys.stdout.isatty() else WIDTH))
+    print_counts(release, progress.terminal(width=None if sys.stdout.isatty() else WIDTH))
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)
     return 1

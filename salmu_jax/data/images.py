@@ -6,7 +6,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from salmu_jax.errors import InputError
 
@@ -14,36 +14,67 @@ from salmu_jax.errors import InputError
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
-# Pillow's errors for bytes that are no picture, or for one that is implausibly large.
-_PILLOW_ERRORS = (
-  UnidentifiedImageError,
-  OSError,
-  SyntaxError,
-  ValueError,
-  Image.DecompressionBombError,
-)
+# What a picture may have at most: pixels, and times that one side is longer than the other.
+MOST_PIXELS, MOST_ASPECT = 10**8, 100
+_SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # as Pillow calls them
 
 
 def decode(data: bytes, where: str) -> Image.Image:
   """Encoded bytes -> PIL RGB image, as torchvision's ImageFolder and webdataset's "pilrgb" load it.
+
+  Grey pictures of 16 bits are scaled to 8, which those libraries clip instead.
 
   Args:
     data: the encoded picture of a row.
     where: names the row in an error.
 
   Raises:
-    InputError: the bytes are no picture.
+    InputError: the bytes are no picture, or one that is too large, too narrow or of floats.
   """
+  if not data:
+    raise InputError(f"The image of {where} is empty: there are no bytes of a picture.")
   try:
     with Image.open(io.BytesIO(data)) as image:
+      _check_shape(image, where)
       # Decoded in place: `convert` would copy a picture that is RGB already.
       image.load()
-      return image if image.mode == "RGB" else image.convert("RGB")
-  except _PILLOW_ERRORS as error:
+      return _rgb(image, where)
+  except InputError:
+    raise
+  except Exception as error:  # Each decoder has errors of its own.
     raise InputError(
       f"The image of {where} cannot be decoded ({error}). Restore the release from its source, or "
       "remove the row."
     ) from error
+
+
+def _check_shape(image, where):
+  """Raises InputError for a picture that would take much memory, before it is decoded."""
+  width, height = image.size
+  if width * height > MOST_PIXELS:
+    raise InputError(
+      f"The image of {where} has {width:,} x {height:,} pixels; {MOST_PIXELS:,} are the most. "
+      "Scale it down."
+    )
+  if max(width, height) > MOST_ASPECT * min(width, height):
+    raise InputError(
+      f"The image of {where} has {width:,} x {height:,} pixels; one side may be at most "
+      f"{MOST_ASPECT} times as long as the other. Crop it."
+    )
+
+
+def _rgb(image, where):
+  """A decoded picture as RGB of 8 bits."""
+  if image.mode == "RGB":
+    return image
+  if image.mode == "F":
+    raise InputError(f"The image of {where} holds floats. Save it with 8 or 16 bits a channel.")
+  if image.mode in _SIXTEEN_BITS:
+    grey = np.asarray(image).astype(np.int64)
+    if grey.min() < 0 or grey.max() > 65535:
+      raise InputError(f"The image of {where} has values beyond 16 bits. Save it with 8 or 16.")
+    image = Image.fromarray((grey // 257).astype(np.uint8))
+  return image.convert("RGB")
 
 
 def resize_and_crop(image: Image.Image, size: int) -> np.ndarray:

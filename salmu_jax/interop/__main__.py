@@ -9,13 +9,12 @@ import sys
 from collections.abc import Sequence
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from salmu_jax.data import hub
 from salmu_jax.errors import InputError
 from salmu_jax.interop import publish
-from salmu_jax.runtime import pipes, places
+from salmu_jax.runtime import pipes, places, progress
 
 
 def _publish(args: argparse.Namespace, console: Console) -> None:
@@ -25,14 +24,14 @@ def _publish(args: argparse.Namespace, console: Console) -> None:
     on_hub = hub.is_address(args.to)
     count = publish.replaced(part) if on_hub else None
     already = f"{count} files, replaced" if count else "nothing"
-    table.add_row(part.kind, escape(part.target), f"{part.size / 2**20:,.1f} MiB", already)
+    table.add_row(part.kind, part.target, f"{part.size / 2**20:,.1f} MiB", already)
   console.print(table)
   if not args.yes:
     console.print("Nothing was written. Add --yes to publish this.")
     return
   address = publish.publish(parts, private=args.private)
   console.print(
-    f"Published. Others fetch it:\npython -m salmu_jax.interop fetch {escape(address)} WORKDIR",
+    f"Published. Others fetch it:\npython -m salmu_jax.interop fetch {address} WORKDIR",
     soft_wrap=True,
   )
 
@@ -40,7 +39,7 @@ def _publish(args: argparse.Namespace, console: Console) -> None:
 def _fetch(args: argparse.Namespace, console: Console) -> None:
   publish.fetch(args.source, places.place(args.workdir, "WORKDIR"), args.models or publish.BOUNDS)
   console.print(
-    f"{escape(args.workdir)} has the release and the models. Name it as --workdir of the config "
+    f"{args.workdir} has the release and the models. Name it as --workdir of the config "
     "that they were made with.",
     soft_wrap=True,
   )
@@ -70,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   getter.set_defaults(run=_fetch)
   args = parser.parse_args(argv)
   try:
-    args.run(args, Console())
+    args.run(args, progress.terminal())
   except (InputError, OSError) as error:  # a full disk
     print(f"error: {error}", file=sys.stderr)
     return 1

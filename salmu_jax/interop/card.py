@@ -65,8 +65,8 @@ def markdown(
     where: what the card links to.
   """
   folder = places.place(folder)
-  settings = files.read_json(folder / workdir.SETTINGS)
-  facts = files.read_json(folder / workdir.DONE)
+  settings = workdir.read_settings(folder)
+  facts = workdir.read_done(folder)
   path = folder.parent.parent / "results" / f"{folder.name}.json"
   results = files.read_json(path) if path.exists() else None
   own = (folder.parent.parent / AUDIT).exists()

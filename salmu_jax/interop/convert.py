@@ -55,7 +55,7 @@ def import_model(
       downloaded; or `folder` exists with other content.
   """
   folder, source = places.place(folder), os.fspath(source)
-  done = files.read_json(folder / workdir.DONE) if is_finished(folder) else None
+  done = workdir.read_done(folder) if is_finished(folder) else None
   _check_vacant(folder, done)
   pinned = hub.is_address(source)
   if pinned:
@@ -66,7 +66,7 @@ def import_model(
   same = done and done["weights"].get("source") == source
   if same and (pinned or not places.place(source).exists()):
     # A commit fixes the content, and a source that was deleted after the import is not needed.
-    imported = files.read_json(folder / workdir.SETTINGS)["imported"]
+    imported = workdir.read_settings(folder)["imported"]
     file = None
   else:
     kept_in = scratch or places.cache()
@@ -268,8 +268,7 @@ def preset_of(source: str, field: str, scratch: pathlib.Path | None = None) -> s
     InputError: as `import_model`.
   """
   if not hub.is_address(source) and is_finished(source):
-    settings = files.read_json(places.place(source) / workdir.SETTINGS)
-    return settings["model"]["preset"]
+    return workdir.read_model_settings(places.place(source))["preset"]
   place = (
     hub.fetch(source, "model", field)
     if hub.is_address(source)
@@ -282,8 +281,7 @@ def preset_of(source: str, field: str, scratch: pathlib.Path | None = None) -> s
       sizes = statedict.sizes_of(weights.read_tensors(file), file)
       progress.console.print(
         f"{field}: no config is beside {file.name}, so its sizes are those of its tensors, with "
-        "heads of 64 dimensions and GELU, as CLIP has them.",
-        markup=False,
+        "heads of 64 dimensions and GELU, as CLIP has them."
       )
   except InputError as error:
     raise InputError(f"{field}: {error}") from error
@@ -300,7 +298,7 @@ def is_finished(folder: str | os.PathLike) -> bool:
 
 def _load_params(folder):
   """(params, sizes, tokenizer) of a model folder, as they are there."""
-  settings = files.read_json(folder / workdir.SETTINGS)["model"]
+  settings = workdir.read_model_settings(folder)
   tokenizer = tokenizers.load(folder / "tokenizer.json")
   sizes = presets.sizes(settings["preset"])._replace(vocab_size=tokenizer.vocab_size)
   like = clip.shapes(clip.CLIP(sizes, scan=settings["scan"]))

@@ -76,11 +76,11 @@ def check(config: ConfigDict, folder: Place, name: str, tokenizer: Tokenizer) ->
     name: of a model of `sources`, which was brought.
     tokenizer: of the job.
   """
-  settings = files.read_json(model_folder(config, folder, name) / workdir.SETTINGS)
+  preset = workdir.read_model_settings(model_folder(config, folder, name))["preset"]
   where = f"{field(config, name)} = {sources(config)[name]!r}"
-  if settings["model"]["preset"] != config.model.preset:
+  if preset != config.model.preset:
     raise InputError(
-      f"{where} is a model of the preset {settings['model']['preset']!r}, and config.model.preset "
+      f"{where} is a model of the preset {preset!r}, and config.model.preset "
       f"is {config.model.preset!r}. Make them one."
     )
   vocabulary = model_folder(config, folder, name) / "tokenizer.json"
@@ -107,9 +107,9 @@ def check_judged(config: ConfigDict) -> None:
 
 def digest(folder: Place) -> str:
   """Names a finished model: by its weights if they were converted, else by its settings."""
-  settings = files.read_json(folder / workdir.SETTINGS)
+  settings = workdir.read_settings(folder)
   if "imported" in settings:
-    return files.read_json(folder / workdir.DONE)["weights"]["sha256"]
+    return workdir.read_done(folder)["weights"]["sha256"]
   return files.digest(settings)
 
 
@@ -132,7 +132,7 @@ def load_params(
     InputError: the weights are of another architecture; the differences are listed.
   """
   folder = places.place(folder)
-  scanned = files.read_json(folder / workdir.SETTINGS)["model"]["scan"]
+  scanned = workdir.read_model_settings(folder)["scan"]
   shapes = clip.shapes(model.clone(scan=scanned))
   placed = lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
   like = jax.tree.map(placed, shapes, sharding.parameter_layout(shapes, mesh, rules))

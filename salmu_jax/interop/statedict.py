@@ -7,6 +7,7 @@ numpy and are only transposed, split and joined, so a round trip returns the sam
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from salmu_jax.errors import InputError
@@ -23,6 +24,7 @@ _NOT_PARAMETERS = {
   "text_model.embeddings.position_ids",
 }
 _SHOWN = 5
+_MOST_LOG_SCALE = 80
 _HEAD = 64  # dimensions of a head, where nothing else tells
 
 
@@ -252,9 +254,22 @@ def _check_complete(tensors, expected, where):
       and (np.size(tensors[name]), expected[name]) != (1, ())
     ],
     [
+      f"{name} holds {np.asarray(tensors[name]).dtype}, not floating-point numbers"
+      for name in common
+      if not _is_float(tensors[name])
+    ],
+    [
       f"{name} holds NaN or infinity"
       for name in common
-      if not np.isfinite(np.asarray(tensors[name], np.float32)).all()
+      if _is_float(tensors[name]) and not np.isfinite(np.asarray(tensors[name], np.float32)).all()
+    ],
+    [
+      f"{name} is {np.ravel(tensors[name])[0]:g}, which is no logarithm of a logit scale"
+      for name in common
+      if name == "logit_scale"
+      and _is_float(tensors[name])
+      # Beyond it, its exponential is no number of float32.
+      and not abs(float(np.ravel(tensors[name])[0])) < _MOST_LOG_SCALE
     ],
   ]
   if any(faults):
@@ -263,6 +278,11 @@ def _check_complete(tensors, expected, where):
       f"{'; '.join(map(_listed, filter(None, faults)))}. Give weights of the architecture that "
       "config.model.preset (or --preset) names, or change the preset."
     )
+
+
+def _is_float(tensor: np.ndarray) -> bool:
+  """Whether a tensor holds real floating-point numbers, bfloat16 among them."""
+  return bool(jnp.issubdtype(np.asarray(tensor).dtype, jnp.floating))
 
 
 def _listed(lines):

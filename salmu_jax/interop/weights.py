@@ -47,7 +47,12 @@ def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray]) ->
 def _read_safetensors(path):
   try:
     return safetensors.numpy.load_file(path)
-  except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
+  except AttributeError as error:  # of a type that numpy has not
+    raise InputError(
+      f"{path} holds numbers of another type than float16, bfloat16 or float32 ({error}). Convert "
+      "it to one of these."
+    ) from error
+  except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
     raise InputError(
       f"{path} is truncated, damaged or not a safetensors file ({error}). Download or export it "
       "again."

@@ -10,14 +10,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from rich.console import Console
-
 from salmu_jax.errors import InputError
 from salmu_jax.report import submit
 from salmu_jax.results.collecting import collect, results_folder
 from salmu_jax.results.diagnosis import THRESHOLDS
 from salmu_jax.results.shares import SIDES
-from salmu_jax.runtime import pipes, places
+from salmu_jax.runtime import pipes, places, progress
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _report(args, parser):
   """Makes the report that the arguments ask for; returns its paths."""
   thresholds = {name: getattr(args, name) for name in THRESHOLDS}
-  console = Console(width=None if sys.stdout.isatty() else 120)
+  console = progress.terminal(width=None if sys.stdout.isatty() else 120)
   folders = [places.place(folder, "DIR") for folder in args.folders]
   one = folders[0] if len(folders) == 1 else None
   if not args.out and not (one and results_folder(one) != one):

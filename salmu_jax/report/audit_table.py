@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from salmu_jax.report import markdown as md
@@ -54,9 +53,9 @@ def terminal(audits: Sequence[Mapping[str, Any]]) -> Table:
   heads, *lines = ([line[0], *map(short, line[2:])] for line in rows(audits))
   table = Table(title="audit", title_justify="left")
   for head in heads:
-    table.add_column(escape(head), overflow="fold")
+    table.add_column(head, overflow="fold")
   for line in lines:
-    table.add_row(*map(escape, line))
+    table.add_row(*line)
   return table
 
 

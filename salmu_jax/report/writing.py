@@ -121,10 +121,12 @@ def is_current(
   out_dir = places.place(out_dir)
   if not all((out_dir / name).exists() for name in FILES):
     return False
-  if files.read_json(out_dir / diagnoses.FILES[1])["thresholds"] != dict(thresholds):
-    return False
   rows = leaderboard.rows(read_results(results_dir), thresholds)
-  return files.read_json(out_dir / "leaderboard.json") == rows
+  try:
+    before = files.read_object(out_dir / diagnoses.FILES[1], thresholds=dict)["thresholds"]
+    return before == dict(thresholds) and files.read_json(out_dir / "leaderboard.json") == rows
+  except InputError:  # damaged, and made anew
+    return False
 
 
 def _apart(folders, out_dir):

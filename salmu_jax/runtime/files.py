@@ -14,6 +14,16 @@ from salmu_jax.errors import InputError, UnwritableError
 from salmu_jax.runtime import places
 
 
+def _umask() -> int:
+  """The permissions that new files do not get; reading it means setting it."""
+  mask = os.umask(0o022)
+  os.umask(mask)
+  return mask
+
+
+_UMASK = _umask()
+
+
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
   """Yields a temporary file, which replaces `path` if the block succeeds.
@@ -39,7 +49,7 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
-    os.chmod(name, 0o644)
+    os.chmod(name, 0o666 & ~_UMASK)
     temporary = pathlib.Path(name)
     try:
       yield temporary
@@ -107,14 +117,37 @@ def read_json(path: str | os.PathLike) -> Any:
   """Reads a JSON file.
 
   Raises:
-    InputError: the file is missing or is not JSON.
+    InputError: the file is missing, cannot be read, or is not JSON.
   """
   try:
     return json.loads(places.place(path).read_text(encoding="utf-8"))
   except FileNotFoundError as error:
     raise InputError(f"{path} is missing.") from error
-  except (json.JSONDecodeError, UnicodeDecodeError) as error:
+  except OSError as error:  # a folder, no permission
+    raise InputError(f"{path} cannot be read ({error.strerror or error}).") from error
+  except RecursionError as error:
+    raise InputError(f"{path} is nested too deep for JSON. Restore it from its source.") from error
+  except ValueError as error:  # no JSON, no UTF-8, a number of too many digits
     raise InputError(f"{path} is not valid JSON ({error}). Restore it from its source.") from error
+
+
+def read_object(path: str | os.PathLike, **kinds: type | tuple[type, ...]) -> dict[str, Any]:
+  """Reads a JSON file that holds an object.
+
+  Args:
+    path: of the file. **kinds: the fields that it has to have, and of which types.
+
+  Raises:
+    InputError: as `read_json`, or it holds something else, or lacks a field of that type.
+  """
+  value = read_json(path)
+  if not isinstance(value, dict):
+    raise InputError(f"{path} holds {type(value).__name__}, not an object. Restore it.")
+  for name, kind in kinds.items():
+    if not isinstance(value.get(name), kind):
+      found = repr(value[name])[:40] if name in value else "nothing"
+      raise InputError(f"{path} has {found} as {name!r}; it is damaged. Restore it.")
+  return value
 
 
 def sha256(path: str | os.PathLike) -> str:

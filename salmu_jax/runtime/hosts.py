@@ -210,13 +210,13 @@ def means_lost_process(error: BaseException) -> bool:
   return jax.process_count() > 1 and any(sign in str(error) for sign in signs)
 
 
-def exit_with_error(message: str) -> NoReturn:
+def exit_with_error(message: str, status: int = 1) -> NoReturn:
   """Ends this process with an error, without waiting for other processes, which may hang."""
-  if jax.process_count() == 1:
-    sys.exit(message)
   print(message, file=sys.stderr, flush=True)
+  if not jax.distributed.is_initialized():
+    sys.exit(status)
   sys.stdout.flush()
-  os._exit(1)
+  os._exit(status)
 
 
 class Stop:

@@ -3,12 +3,19 @@
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+
+def terminal(**options: Any) -> Console:
+  """A console that prints text as it is: in names and paths of users, brackets are no markup."""
+  return Console(markup=False, emoji=False, **options)
+
+
 # Progress goes to stderr; stdout is for the leaderboard.
-console = Console(stderr=True, highlight=False)
+console = terminal(stderr=True, highlight=False)
 _EVERY = 30  # seconds between two lines of a bar in a log
 
 
@@ -26,12 +33,12 @@ def bar(label: str, total: int) -> Iterator[Callable[..., None]]:
     yield _lines(label, total)
     return
   columns = (
-    TextColumn("  {task.description}"),
+    TextColumn("  {task.description}", markup=False),
     BarColumn(bar_width=30),
     MofNCompleteColumn(),
-    TextColumn("{task.fields[rate]}"),
+    TextColumn("{task.fields[rate]}", markup=False),
     TimeRemainingColumn(),
-    TextColumn("[dim]{task.fields[text]}"),
+    TextColumn("{task.fields[text]}", style="dim", markup=False),
   )
   with Progress(*columns, console=console, transient=True) as progress:
     task = progress.add_task(label, total=total, rate="", text="")
@@ -58,7 +65,7 @@ def _lines(label, total):
     rate, shown = (done - first) / (now - began), now
     left = f", {duration((total - done) / rate)} left" if rate else ""
     line = f"  {label}: {done:,} of {total:,}, {rate:,.1f}/s{left}  {text}"
-    console.print(line.rstrip(), markup=False, soft_wrap=True)
+    console.print(line.rstrip(), soft_wrap=True)
 
   return update
 

@@ -4,6 +4,7 @@ The mesh has one axis, `data`, over all devices. Batches are split along it. Par
 replicated, or split along it too (fully sharded data parallelism), by an ordered list of rules.
 """
 
+import os
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -21,10 +22,41 @@ Rules = Sequence[tuple[str, Sequence[str | None]]]
 REPLICATED: Rules = ((".*", ()),)
 
 
+# Settings of JAX that change results, or the random numbers of a seed; also where the environment
+# (JAX_ENABLE_X64 and the like) says otherwise.
+FIXED = {
+  "jax_enable_x64": False,
+  "jax_default_prng_impl": "threefry2x32",
+  "jax_threefry_partitionable": True,
+}
+
+
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
-  """One `data` axis over all devices (or the given ones); sharding is left to the compiler."""
-  devices = jax.devices() if devices is None else devices
-  return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
+  """One `data` axis over all devices (or the given ones); sharding is left to the compiler.
+
+  Every program begins here, so this is where what would change its numbers is fixed.
+  """
+  for name, value in FIXED.items():
+    jax.config.update(name, value)
+  used = devices_of_all() if devices is None else devices
+  return jax.make_mesh((len(used),), (AXIS,), axis_types=(AxisType.Auto,), devices=used)
+
+
+def devices_of_all() -> Sequence[jax.Device]:
+  """The devices of all processes.
+
+  Raises:
+    InputError: JAX finds none of the platform that it is told to use.
+  """
+  try:
+    return jax.devices()
+  except (RuntimeError, AssertionError) as error:
+    wanted = os.environ.get("JAX_PLATFORMS", "")
+    reason = str(error) or "its package is not installed, or no such device is there"
+    raise InputError(
+      f"JAX finds no device (JAX_PLATFORMS={wanted}): {reason}. Unset JAX_PLATFORMS, or name cpu, "
+      "cuda or tpu as this machine has it."
+    ) from error
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -39,9 +39,9 @@ def run_stage(
   folder = places.place(folder)
   check_settings(folder, settings)
   if (folder / DONE).exists():
-    facts = files.read_json(folder / DONE)
+    facts = read_done(folder)
     then = progress.duration(facts["seconds"])
-    progress.console.print(f"[dim]{label}: done before ({then} then)[/dim]")
+    progress.console.print(f"{label}: done before ({then} then)", style="dim")
     times.recorder.reused(label)
     return facts
   if hosts.is_first():
@@ -57,13 +57,43 @@ def run_stage(
   return {**facts, "seconds": seconds}
 
 
+def read_done(folder: Place) -> dict[str, Any]:
+  """The facts of a finished stage.
+
+  Raises:
+    InputError: the mark is damaged.
+  """
+  return files.read_object(folder / DONE, seconds=(int, float))
+
+
+def read_settings(folder: Place) -> dict[str, Any]:
+  """The settings that a stage was begun with.
+
+  Raises:
+    InputError: the file is damaged.
+  """
+  return files.read_object(folder / SETTINGS)
+
+
+def read_model_settings(folder: Place) -> dict[str, Any]:
+  """The section `model` of the settings of a model: its preset, and whether layers are stacked.
+
+  Raises:
+    InputError: the file is damaged.
+  """
+  model = files.read_object(folder / SETTINGS, model=dict)["model"]
+  if not isinstance(model.get("preset"), str) or not isinstance(model.get("scan"), bool):
+    raise InputError(f"{folder / SETTINGS} names no preset, or not whether layers are stacked.")
+  return model
+
+
 def check_settings(folder: str | os.PathLike, settings: dict[str, Any]) -> None:
   """Raises InputError if the stage in `folder` was begun with other settings."""
   path = places.place(folder) / SETTINGS
   if not path.exists():
     return
   # Settings pass through JSON, as the kept ones did: tuples become lists.
-  before, now = _flat(files.read_json(path)), _flat(json.loads(json.dumps(settings)))
+  before, now = _flat(read_settings(path.parent)), _flat(json.loads(json.dumps(settings)))
   different = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k)]
   if different:
     shown = "; ".join(f"{k} was {before.get(k)!r} and is {now.get(k)!r}" for k in different[:4])

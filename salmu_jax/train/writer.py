@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from salmu_jax.errors import InputError
 from salmu_jax.runtime import files, places
 
 FILE = "metrics.jsonl"
@@ -136,10 +137,26 @@ def _flat(settings, prefix=""):
 
 
 def read(path: str | os.PathLike) -> list[dict[str, Any]]:
-  """The rows of a metrics.jsonl, up to a line that a kill cut short."""
+  """The rows of a metrics.jsonl, up to a line that a kill cut short.
+
+  Raises:
+    InputError: names a line that is damaged.
+  """
   rows = []
-  for line in places.place(path).read_text(encoding="utf-8").splitlines(keepends=True):
-    if not line.endswith("\n"):
+  for number, line in enumerate(places.place(path).read_bytes().splitlines(keepends=True), 1):
+    if not line.endswith(b"\n"):
       break
-    rows.append(json.loads(line))
+    try:
+      row = json.loads(line)
+    except (ValueError, RecursionError):
+      row = None
+    whole = isinstance(row, dict) and all(
+      isinstance(row.get(key), int | float) for key in ("step", "seconds")
+    )
+    if not whole:
+      raise InputError(
+        f"{path}, line {number} is damaged: a row has numbers `step` and `seconds`. Take the line "
+        "out to go on without it."
+      )
+    rows.append(row)
   return rows

@@ -1,0 +1,128 @@
+"""The file that --config names, loaded once ahead of the flags, so that its faults are said as
+such: by file, line and reason, or by the field that an override gets wrong.
+"""
+
+import importlib.util
+import inspect
+import pathlib
+import re
+import traceback
+from collections.abc import Sequence
+
+from ml_collections import ConfigDict
+
+from salmu_jax import errors
+from salmu_jax.errors import InputError
+
+_OVERRIDE = re.compile(r"--?(?:no)?config\.(?P<path>[^=]+?)(?:=(?P<value>.*))?", re.DOTALL)
+_RUNS = " A run has fields if the config does it, as configs/mini.py:anchored does anchored."
+_WRITE = "def get_config(names=''): ... return a ConfigDict, as the files of configs/ do."
+
+
+def check(argv: Sequence[str]) -> None:
+  """Raises InputError for a config file that gives no config, or an override of no field of it.
+
+  Args:
+    argv: of the command. Without --config there is nothing to check.
+  """
+  named = _named(argv)
+  if named is None:
+    return
+  file, _, names = named.partition(":")
+  config = load(pathlib.Path(file), names if ":" in named else None)
+  for argument in argv:
+    override = _OVERRIDE.fullmatch(argument)
+    if override:
+      _check_field(config, override["path"])
+
+
+def load(path: pathlib.Path, names: str | None = None) -> ConfigDict:
+  """What `get_config` of a file returns.
+
+  Args:
+    path: of the file. names: what follows it on the command line; None if nothing does.
+
+  Raises:
+    InputError: there is no such file, it fails, or it returns something else.
+  """
+  if not path.is_file():
+    what = "is a folder" if path.is_dir() else "does not exist"
+    raise InputError(f"--config={path} {what}. Name one of configs/, such as configs/mini.py.")
+  spec = importlib.util.spec_from_loader("config_file", loader=None)
+  module = importlib.util.module_from_spec(spec)
+  module.__file__ = str(path)
+  try:
+    exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
+    make = _get_config(path, module, [] if names is None else [names])
+    config = make() if names is None else make(names)
+  except InputError:
+    raise
+  except Exception as error:  # The file may raise anything.
+    raise InputError(f"{_where(path, error)}: {type(error).__name__}: {error}") from error
+  if not isinstance(config, ConfigDict):
+    raise InputError(f"{path}: get_config returned {type(config).__name__}. Write {_WRITE}")
+  return config
+
+
+def wrong_type(argument: str, argv: Sequence[str]) -> str:
+  """What is wrong with an override whose value has not the type of its field.
+
+  Args:
+    argument: --config.FIELD=VALUE. argv: of the command, which passed `check`.
+  """
+  file, _, names = (_named(argv) or "").partition(":")
+  default = load(pathlib.Path(file), names or None)
+  override = _OVERRIDE.fullmatch(argument)
+  for part in override["path"].split("."):
+    default = default[part]
+  if isinstance(default, ConfigDict):
+    fields = ", ".join(f"--config.{override['path']}.{name}" for name in list(default)[:3])
+    return (
+      f"config.{override['path']} is a section, which takes no value. Set its fields: {fields}."
+    )
+  return (
+    f"config.{override['path']} = {override['value']!r} is no {type(default).__name__}; give one, "
+    f"such as {default!r}."
+  )
+
+
+def _named(argv: Sequence[str]) -> str | None:
+  """The value of --config; None without."""
+  for at, argument in enumerate(argv):
+    name, equals, value = argument.partition("=")
+    if name in ("--config", "-config"):
+      return value if equals else (argv[at + 1] if at + 1 < len(argv) else None)
+  return None
+
+
+def _get_config(path, module, given):
+  make = getattr(module, "get_config", None)
+  if not callable(make):
+    raise InputError(f"{path} has no function get_config. Write {_WRITE}")
+  try:
+    inspect.signature(make).bind(*given)
+  except TypeError as error:
+    raise InputError(f"{path}: get_config cannot be called so ({error}). Write {_WRITE}") from error
+  return make
+
+
+def _where(path, error):
+  """The file and the line that an error comes from, as far as it is in the file itself."""
+  if isinstance(error, SyntaxError) and error.filename == str(path):
+    return f"{path}, line {error.lineno}"
+  frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
+  return f"{path}, line {frames[-1].lineno}" if frames else str(path)
+
+
+def _check_field(config, path):
+  """Raises InputError unless a config has a field at a path."""
+  section, where = config, "config"
+  for part in path.split("."):
+    if not isinstance(section, ConfigDict):
+      raise InputError(f"{where} is {section!r}, a value; --config.{path} takes it for a section.")
+    if part not in section:
+      hint = " A run has fields if the config does it, as configs/mini.py:anchored does anchored."
+      raise InputError(
+        errors.unknown(where, part, list(section)) + hint * (where == "config.unlearn")
+      )
+    section, where = section[part], f"{where}.{part}"

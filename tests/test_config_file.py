@@ -1,0 +1,82 @@
+"""A config file, or an override, that is wrong is named with the reason before flags are parsed."""
+
+import pytest
+from ml_collections import ConfigDict
+
+from salmu_jax import config_file
+from salmu_jax.errors import InputError
+
+GOOD = (
+  "from configs import smoke\n\n\ndef get_config(names=''):\n  return smoke.get_config(names)\n"
+)
+FILES = {
+  "a syntax error": ("def get_config(:\n", r"own\.py, line 1: SyntaxError"),
+  "an import": ("import nothing_such\n", r"own\.py, line 1: ModuleNotFoundError"),
+  "an error in the function": (
+    "from configs import smoke\ndef get_config(names=''):\n  c = smoke.get_config()\n"
+    "  c.pretran.epochs = 1\n  return c\n",
+    r"own\.py, line 4: AttributeError: .*pretran",
+  ),
+  "another kind of value": (
+    "from configs import smoke\ndef get_config(names=''):\n  c = smoke.get_config()\n"
+    "  c.unlearn = [1]\n  return c\n",
+    r"own\.py, line 4: TypeError",
+  ),
+  "no function": ("x = 1\n", r"own\.py has no function get_config\. Write def"),
+  "no config": ("def get_config(names=''):\n  return 1\n", "get_config returned int"),
+  "an endless function": (
+    "def get_config(names=''):\n  return get_config()\n",
+    r"own\.py, line 2: RecursionError",
+  ),
+  "bytes that are no text": (b"\xff\xfe", r"own\.py.*(SyntaxError|ValueError|Unicode)"),
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_a_file_that_gives_no_config_is_named_with_its_line(case, tmp_path):
+  content, message = FILES[case]
+  path = tmp_path / "own.py"
+  path.write_bytes(content if isinstance(content, bytes) else content.encode())
+  with pytest.raises(InputError, match=message):
+    config_file.check([f"--config={path}"])
+
+
+def test_a_file_that_is_not_there_or_takes_no_names_is_named(tmp_path):
+  with pytest.raises(InputError, match=r"gone\.py does not exist"):
+    config_file.check(["--config", str(tmp_path / "gone.py")])
+  with pytest.raises(InputError, match="is a folder"):
+    config_file.check([f"--config={tmp_path}"])
+  path = tmp_path / "own.py"
+  path.write_text("from configs import smoke\nget_config = lambda: smoke.get_config()\n")
+  assert isinstance(config_file.load(path), ConfigDict)
+  with pytest.raises(InputError, match="cannot be called so"):
+    config_file.check([f"--config={path}:finetune"])
+
+
+OVERRIDES = {
+  "--config.pretran.epochs=1": r"config: unknown name 'pretran'\. Did you mean 'pretrain'",
+  "--config.pretrain.epoch=1": r"config\.pretrain: unknown name 'epoch'\. Did you mean 'epochs'",
+  "--config.unlearn.nope.budget=1": r"config\.unlearn: unknown name 'nope'.*A run has fields",
+  "--config.seed.x=1": r"config\.seed is 0, a value; --config\.seed\.x takes it for a section",
+  "--noconfig.tensorbord": r"config: unknown name 'tensorbord'",
+}
+
+
+@pytest.mark.parametrize("override", OVERRIDES)
+def test_an_override_of_no_field_is_named_with_the_nearest_one(override, tmp_path):
+  path = tmp_path / "own.py"
+  path.write_text(GOOD)
+  with pytest.raises(InputError, match=OVERRIDES[override]):
+    config_file.check([f"--config={path}", override])
+  config_file.check([f"--config={path}", "--config.seed=1", "--noconfig.tensorboard"])
+  config_file.check(["--workdir=x"])
+
+
+def test_a_value_of_another_type_is_named_with_one_that_fits(tmp_path):
+  path = tmp_path / "own.py"
+  path.write_text(GOOD)
+  for override, message in (
+    ("--config.seed=abc", "config.seed = 'abc' is no int; give one, such as 0."),
+    ("--config.generate=3", "config.generate is a section, which takes no value."),
+  ):
+    assert config_file.wrong_type(override, [f"--config={path}", override]).startswith(message)
