@@ -106,7 +106,7 @@ def test_nothing_goes_to_a_local_folder_of_the_buckets_name(in_bucket):
 
 
 def test_what_a_run_on_a_disk_leaves_is_in_the_bucket_but_for_scratch(in_bucket, on_disk):
-  scratch = ("records", "stored_pictures", "kept", "release_hashes.json")
+  scratch = ("records", "stored_pictures", "kept", "release_hashes.json", "separation.json")
   left = {path.name for path in on_disk.iterdir() if path.name not in scratch}
   assert {path.name for path in in_bucket.iterdir()} == left - {".lock"}
   names = lambda folder: {path.name for path in (folder / "models" / "finetune").iterdir()}

@@ -78,6 +78,7 @@ def model_folder(folder, params, preset):
     folder / "settings.json", {"seed": 0, "model": {"preset": preset, "scan": False}}
   )
   facts = {"reads": ["retain"], "moves": "all parameters", "steps": 1, "wall_seconds": 1.0}
+  facts["seconds"] = 2.0
   files.write_json(folder / "done.json", {**facts, "device": "cpu x 1", "versions": {}})
   return folder
 
