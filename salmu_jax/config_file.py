@@ -28,8 +28,7 @@ def check(argv: Sequence[str]) -> None:
   named = _named(argv)
   if named is None:
     return
-  file, _, names = named.partition(":")
-  config = load(pathlib.Path(file), names if ":" in named else None)
+  config = _loaded(named)
   for argument in argv:
     override = _OVERRIDE.fullmatch(argument)
     if override:
@@ -70,8 +69,7 @@ def wrong_type(argument: str, argv: Sequence[str]) -> str:
   Args:
     argument: --config.FIELD=VALUE. argv: of the command, which passed `check`.
   """
-  file, _, names = (_named(argv) or "").partition(":")
-  default = load(pathlib.Path(file), names or None)
+  default = _loaded(_named(argv))
   override = _OVERRIDE.fullmatch(argument)
   for part in override["path"].split("."):
     default = default[part]
@@ -84,6 +82,12 @@ def wrong_type(argument: str, argv: Sequence[str]) -> str:
     f"config.{override['path']} = {override['value']!r} is no {type(default).__name__}; give one, "
     f"such as {default!r}."
   )
+
+
+def _loaded(named: str) -> ConfigDict:
+  """The config of FILE or FILE:NAMES."""
+  file, colon, names = named.partition(":")
+  return load(pathlib.Path(file), names if colon else None)
 
 
 def _named(argv: Sequence[str]) -> str | None:
@@ -121,8 +125,6 @@ def _check_field(config, path):
     if not isinstance(section, ConfigDict):
       raise InputError(f"{where} is {section!r}, a value; --config.{path} takes it for a section.")
     if part not in section:
-      hint = " A run has fields if the config does it, as configs/mini.py:anchored does anchored."
-      raise InputError(
-        errors.unknown(where, part, list(section)) + hint * (where == "config.unlearn")
-      )
+      hint = _RUNS if where == "config.unlearn" else ""
+      raise InputError(errors.unknown(where, part, list(section)) + hint)
     section, where = section[part], f"{where}.{part}"

@@ -115,6 +115,8 @@ def test_one_command_forgets_own_pairs_and_a_second_has_nothing_to_do(example):
     assert set(model["recoverability"]) == {"Quantisation"}
   assert "a Clean model" in (folder / "run" / "audit.md").read_text()
   assert not (folder / "run" / "results").exists()
+  card = (folder / "run" / "export" / "vlunlearn" / "README.md").read_text()
+  assert "audit.md" in card and "fictitious" not in card and "SALMUBench" not in card
 
 
 def test_what_was_deleted_or_made_anew_is_exported_and_reported_again(example):

@@ -84,18 +84,22 @@ def is_finished(job: Job, data: Data) -> bool:
     all(_is_audited(job, data, name) for name in names)
     and all(_is_exported(job, name) for name in job.config.unlearn)
     and report.exists()
-    and files.read_json(report)["models"] == [files.read_json(_path(job, name)) for name in names]
+    and files.read_json(report)["models"] == _audits(job)
   )
 
 
 def show(job: Job) -> None:
   """Prints the table."""
-  audits = [files.read_json(_path(job, name)) for name in (START, *job.config.unlearn)]
-  progress.console.print(audit_table.terminal(audits))
+  progress.console.print(audit_table.terminal(_audits(job)))
+
+
+def _audits(job: Job) -> list[dict[str, Any]]:
+  """The audits of a job, of the model before first."""
+  return [files.read_json(_path(job, name)) for name in (START, *job.config.unlearn)]
 
 
 def _report(job: Job, data: Data, evaluator: Evaluator) -> None:
-  audits = [files.read_json(_path(job, name)) for name in (START, *job.config.unlearn)]
+  audits = _audits(job)
   missing = [*NOT_MEASURED, *_left_out(data, evaluator)]
   if data.zero_shot is None:
     missing.append("General knowledge: config.imagenet names no pictures to test it with.")

@@ -184,7 +184,9 @@ def _pair(line: bytes, where: str, folder: pathlib.Path, number: int) -> Pair:
   except (ValueError, RecursionError) as error:
     raise InputError(f"{where} is no JSON ({error}). Write one object a line.") from error
   if not isinstance(row, dict):
-    raise InputError(f"{where} is {type(row).__name__}, not an object {{...}} with {_listed()}.")
+    raise InputError(
+      f"{where} is {type(row).__name__}, not an object {{...}} with {', '.join(_KEYS)}."
+    )
   for key, value in row.items():
     _check_text(where, key, value)
   text = {key: row.get(key, "").strip() for key in _KEYS}
@@ -236,10 +238,6 @@ def _read(path: pathlib.Path, what: str) -> bytes:
   except (OSError, ValueError) as error:
     reason = getattr(error, "strerror", None) or error
     raise InputError(f"{what} cannot be read ({reason}).") from error
-
-
-def _listed() -> str:
-  return ", ".join(_KEYS)
 
 
 def _pairs_to_keep(path: pathlib.Path) -> Iterator[Pair]:

@@ -25,10 +25,6 @@ _LOAD = {
   ),
 }
 _LIBRARY = {"openclip": "open_clip", "huggingface": "transformers"}
-
-
-AUDIT = "audit.json"  # in a workdir of own pairs, see `report.audit_table`
-_ABOUT_OWN = "A CLIP model after unlearning pairs with the method `{}`.\n"
 _METRICS_OF_OWN = "`audit.md` of the run says what leaked before and after.\n"
 _SOURCE = (
   f"{published.SOURCE['title']}: {published.SOURCE['page']}, arXiv {published.SOURCE['arxiv']}. "
@@ -69,11 +65,12 @@ def markdown(
   facts = workdir.read_done(folder)
   path = folder.parent.parent / "results" / f"{folder.name}.json"
   results = files.read_json(path) if path.exists() else None
-  own = (folder.parent.parent / AUDIT).exists()
+  # In a workdir of own pairs, see `benchmark.audit`.
+  own = (folder.parent.parent / "audit" / f"{folder.name}.json").exists()
   parts = [
     f"---\n{_metadata(folder, layout, settings, results, where)}\n---\n",
     f"# {escape(folder.name)}\n",
-    _ABOUT_OWN.format(escape(settings["method"])) if own else _about(settings, results),
+    _about_own(settings) if own else _about(settings, results),
     _table(("", ""), _provenance(settings, facts, results)),
     "## Metrics\n",
     _METRICS_OF_OWN if own else _metrics(results),
@@ -106,8 +103,10 @@ def _trained_here(folder, results):
   """Whether a model, and what it started from, were trained on a release that was made here."""
   made = results["salmu_jax"]["release"]["name"].startswith(dataset_card.GENERATOR)
   models = (folder, folder.parent / "compromised")
-  settings = [model / workdir.SETTINGS for model in models]
-  return made and all(one.exists() and "imported" not in files.read_json(one) for one in settings)
+  return made and all(
+    (one / workdir.SETTINGS).exists() and "imported" not in workdir.read_settings(one)
+    for one in models
+  )
 
 
 def _eval_results(results: dict[str, Any], where: Published):
@@ -127,6 +126,12 @@ def _eval_results(results: dict[str, Any], where: Published):
     for key, metric in METRICS.items()
     if values[key] is not None
   ]
+
+
+def _about_own(settings):
+  if "method" not in settings:
+    return "A CLIP model that knows pairs to be forgotten.\n"
+  return f"A CLIP model after unlearning pairs with the method `{escape(settings['method'])}`.\n"
 
 
 def _about(settings, results):

@@ -193,7 +193,7 @@ def stage_of(folder: Place) -> dict:
 
   Of weights that came from a disk or a bucket, the name stays and the path does not.
   """
-  settings, done = (files.read_json(folder / name) for name in (workdir.SETTINGS, workdir.DONE))
+  settings, done = workdir.read_settings(folder), workdir.read_done(folder)
   source = done.get("weights", {}).get("source", "")
   if source and not hub.is_address(source):
     done = {**done, "weights": {**done["weights"], "source": pathlib.PurePath(source).name}}

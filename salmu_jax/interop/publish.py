@@ -182,9 +182,8 @@ def _index(source, address):
   path = source / INDEX
   if not path.exists():
     raise InputError(f"{address} has no {INDEX}; it was not written by `publish`.")
-  content = files.read_json(path)
-  models = content.get("models") if isinstance(content, dict) else None
-  if not isinstance(models, dict) or not all(isinstance(at, str) for at in models.values()):
+  models = files.read_object(path, models=dict)["models"]
+  if not all(isinstance(at, str) for at in models.values()):
     raise InputError(f"{path} is damaged: it must say where each model is. Publish it again.")
   return models
 
@@ -194,8 +193,8 @@ def _fetch_model(name, address, result_path, folder):
   target, field = folder / "models" / name, f"the model {name}"
   if not result_path.exists():
     raise InputError(f"{field} has no results at {result_path}. Publish it again.")
-  result = files.read_json(result_path)
-  judged, there = _judged_weights(result, result_path), convert.is_finished(target)
+  result = files.read_object(result_path, salmu_jax=dict)
+  judged, there = result["salmu_jax"].get("weights_sha256"), convert.is_finished(target)
   if not there:
     convert.restore_model(_fetched(address, _MODEL), target, field)
   weights = convert.weights_digest(target)
@@ -209,13 +208,6 @@ def _fetch_model(name, address, result_path, folder):
     )
   files.write_json(folder / "compat" / f"{name}.json", lookup.compat(result))
   files.write_json(folder / "results" / f"{name}.json", result)
-
-
-def _judged_weights(result, path):
-  try:
-    return result["salmu_jax"]["weights_sha256"]
-  except (KeyError, TypeError) as error:
-    raise InputError(f"{path} is no results file. Restore it.") from error
 
 
 def _address(target: str) -> str:

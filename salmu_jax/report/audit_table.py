@@ -25,7 +25,7 @@ ABOUT = {
 
 
 def rows(audits: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-  """[number, what it is, what is better, a guess, one cell a model]; heads first."""
+  """[number, what it is, which way is better, a guess, a cell a model]; heads first."""
   heads = ["before", *(audit["model"] for audit in audits[1:])]
   lines = [["", "what it is", "better", "a guess", *heads]]
   for name, number in audits[0]["numbers"].items():
