@@ -1,19 +1,52 @@
 """Input that the user can correct, and a run that stops on request."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+
+_MOST = 20  # faults that an error lists
 
 
 class InputError(ValueError):
   """Bad input from the user: a config field, a file or a row.
 
   The message is one paragraph that names the field, file or row, what was found, and what would be
-  right. `main.py` prints it without a traceback and exits with a non-zero code.
+  right; of several faults, a line each. `main.py` prints it without a traceback and exits with a
+  non-zero code.
   """
 
 
 class UnwritableError(InputError):
   """A file cannot be written: the disk is full, or the place is closed to writing."""
+
+
+def refuse(faults: Sequence[str]) -> None:
+  """Raises InputError if there are faults; the message has a line for each."""
+  if faults:
+    raise InputError("\n".join(faults))
+
+
+def found(checks: Iterable[Callable[[], object]]) -> list[str]:
+  """The faults that checks raise as InputError, all of them."""
+  faults = []
+  for check in checks:
+    try:
+      check()
+    except InputError as error:
+      faults += str(error).splitlines()
+  return faults
+
+
+def listed(faults: Sequence[str], where: str) -> str:
+  """One fault as it is; several as a list, the first twenty.
+
+  Args:
+    faults: a sentence each. where: what they are in, as "the config".
+  """
+  if len(faults) == 1:
+    return faults[0]
+  lines = [f"{len(faults)} things are wrong in {where}:", *(f"- {f}" for f in faults[:_MOST])]
+  lines += [f"- and {len(faults) - _MOST} more"] if len(faults) > _MOST else []
+  return "\n".join(lines)
 
 
 class Stopped(Exception):
@@ -32,4 +65,12 @@ def unknown(where: str, name: object, choices: Iterable[object]) -> str:
   nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
   hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
   listed = ", ".join(names) or "none"
-  return f"{where}: unknown name {name!r}.{hint} Known: {listed}."
+  return f"{where}: unknown name {shown(name)}.{hint} Known: {listed}."
+
+
+def shown(value: object) -> str:
+  """A value as an error shows it: cut where it is long, a huge integer by its size."""
+  if isinstance(value, int) and abs(value) >= 10**30:  # Python refuses to write endless ones
+    return f"a whole number of {value.bit_length()} bits"
+  text = repr(value)
+  return text if len(text) <= 80 else f"{text[:80]}..."

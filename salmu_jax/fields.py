@@ -1,78 +1,80 @@
-"""Checks of the fields of a config, for the modules that own its sections."""
+"""Checks of the fields of a config against a schema and a table of ranges."""
 
-import math
 import numbers
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from salmu_jax import errors
+from salmu_jax import errors, ranges
 from salmu_jax.errors import InputError
 
+# {field: what it may be, or the table of a section}.
+Ranges = Mapping[str, Any]
 
-def check_same(
+
+def check(
   section: Mapping[str, Any],
   schema: Mapping[str, Any],
+  limits: Ranges,
   where: str,
   optional: Iterable[str] = (),
 ) -> None:
-  """Raises InputError unless a section has the fields and types of the schema, at every depth.
+  """Raises InputError for the `faults` of a section, all of them."""
+  errors.refuse(faults(section, schema, limits, where, optional))
+
+
+def faults(
+  section: Mapping[str, Any],
+  schema: Mapping[str, Any],
+  limits: Ranges,
+  where: str,
+  optional: Iterable[str] = (),
+) -> list[str]:
+  """What is wrong with the fields of a section, at every depth: names, types, ranges.
 
   Args:
     section: as the user gave it.
     schema: the same section with its defaults.
+    limits: the table of its ranges; a field that is not in it may have any value of its type.
     where: the path of the section, such as "config.pretrain".
     optional: fields that may be missing.
+
+  Returns:
+    A sentence for each fault, in alphabetical order, as a ConfigDict has its fields.
   """
-  for name, value in section.items():
-    check_name(where, name, list(schema))
-    default, path = schema[name], f"{where}.{name}"
-    if isinstance(default, ConfigDict):
-      if not isinstance(value, ConfigDict):
-        raise InputError(f"{path} is {value!r}; it must hold the fields {', '.join(default)}.")
-      check_same(value, default, path)
-    elif not _same_type(value, default):
-      raise InputError(
-        f"{path} is {value!r}, a {type(value).__name__}; it must be a {type(default).__name__}, "
-        f"such as {default!r}."
-      )
-  missing = [name for name in schema if name not in section and name not in optional]
-  if missing:
-    raise InputError(f"{where} lacks the field {missing[0]!r}; see salmu_jax/defaults.py.")
+  found = [errors.unknown(where, name, list(schema)) for name in section if name not in schema]
+  for name, default in schema.items():
+    path = f"{where}.{name}"
+    if name not in section:
+      if name not in optional:
+        found.append(f"{where} lacks the field {name!r}; see salmu_jax/defaults.py.")
+    elif isinstance(default, ConfigDict):
+      found += _faults_of_section(section[name], default, limits.get(name, {}), path)
+    else:
+      found += _faults_of_value(section[name], default, limits.get(name), path)
+  return found
+
+
+def _faults_of_section(value, schema, limits, path):
+  if isinstance(value, ConfigDict):
+    return faults(value, schema, limits, path)
+  return [f"{path} is {errors.shown(value)}; it must hold the fields {', '.join(schema)}."]
+
+
+def _faults_of_value(value, default, limit, path):
+  if not _same_type(value, default):
+    return [
+      f"{path} is {errors.shown(value)}, a {type(value).__name__}; it must be a "
+      f"{type(default).__name__}, such as {default!r}."
+    ]
+  return [] if limit is None else ranges.fault(path, value, limit)
 
 
 def check_name(where: str, name: Any, names: Iterable[Any]) -> None:
   """Raises InputError unless `name` is one of `names`; the message suggests the nearest."""
   if name not in names:
     raise InputError(errors.unknown(where, name, list(names)))
-
-
-def check_positive(section: Mapping[str, Any], where: str, *names: str) -> None:
-  """Raises InputError unless the named fields of a section are above 0 and finite."""
-  for name in names:
-    if not 0 < section[name] < math.inf:
-      raise InputError(f"{where}.{name} = {section[name]!r}; it must be more than 0, and finite.")
-
-
-def check_not_negative(section: Mapping[str, Any], where: str, *names: str) -> None:
-  """Raises InputError unless the named fields of a section are 0 or more, and finite."""
-  for name in names:
-    if not 0 <= section[name] < math.inf:
-      raise InputError(f"{where}.{name} = {section[name]!r}; it must be 0 or more, and finite.")
-
-
-def check_share(section: Mapping[str, Any], where: str, *names: str) -> None:
-  """Raises InputError unless the named fields of a section are between 0 and 1, both included."""
-  for name in names:
-    if not 0 <= section[name] <= 1:
-      raise InputError(f"{where}.{name} = {section[name]!r}; it is a share, from 0 to 1.")
-
-
-def check_seed(where: str, seed: int) -> None:
-  """Raises InputError unless `seed` is one that numpy's generators take."""
-  if not 0 <= seed < 2**32:
-    raise InputError(f"{where} = {seed}; it must be 0 or more, and less than 2**32.")
 
 
 def _same_type(value: Any, default: Any) -> bool:

@@ -1,80 +1,151 @@
-"""What an argument may be, said where the argument stands: as an annotation of its function.
+"""What a value may be. A table says it of the fields of a config, annotations of arguments.
+
+  RANGES = {"epochs": Range(0, 10**4, above=True), "names": Each(OneOf(ATTACKS))}
 
   def make(optimizer, *, forget: Weight = 1.0, layers: Count = 1): ...
 
-`check` reads these annotations. An argument without one may be anything.
+`faults` reads these annotations; an argument without one may be anything. `fields.faults` reads
+tables.
 """
 
+import functools
 import inspect
 import math
 import numbers
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, NamedTuple
 
-from salmu_jax.errors import InputError
+from salmu_jax import errors
+
+_FLOAT32, _INT32 = 3.4e38, 2**31 - 1  # the largest that arrays hold
+_LONGEST = 4096  # letters of a text, as of a path on Linux
 
 
 class Range(NamedTuple):
-  """A finite number from `low` to `high`; `low` itself is out of range where `above` is true."""
+  """A finite number from `low` to `high`, which are left out if `above` and `below` are true."""
 
   low: float
-  high: float = math.inf
+  high: float = _FLOAT32
   above: bool = False
+  below: bool = False
 
 
-class AtLeast(NamedTuple):
-  """A whole number of at least `least`."""
+class Whole(NamedTuple):
+  """A whole number from `low` to `high`."""
 
-  least: int
+  low: int
+  high: int = _INT32
 
 
 class OneOf(NamedTuple):
   """One of a few values."""
 
-  values: tuple[str, ...]
+  values: Collection[str]
 
 
+class Text(NamedTuple):
+  """A text that can name a file: UTF-8 without control characters, and not endless."""
+
+
+class Each(NamedTuple):
+  """A sequence of at least `least` values that are all in a range."""
+
+  limit: Any
+  least: int = 0
+
+
+Limit = Range | Whole | OneOf | Text | Each
 Weight = Annotated[float, Range(0)]
 Positive = Annotated[float, Range(0, above=True)]
 Share = Annotated[float, Range(0, 1)]
 PositiveShare = Annotated[float, Range(0, 1, above=True)]
 Factor = Annotated[float, Range(1)]
 Margin = Annotated[float, Range(-2, 2)]  # between two cosines
-Count = Annotated[int, AtLeast(1)]
+Count = Annotated[int, Whole(1)]
 
 
 def check(function: Callable, args: Mapping[str, Any]) -> None:
-  """Raises InputError for the first of {name: value} that the function's annotations rule out."""
-  parameters = inspect.signature(function, eval_str=True).parameters
+  """Raises InputError for what the annotations of a function rule out of {name: value}."""
+  errors.refuse(faults(function, args))
+
+
+def faults(function: Callable, args: Mapping[str, Any]) -> list[str]:
+  """What the annotations of a function rule out of {name: value}, a sentence each."""
+  parameters, found = inspect.signature(function, eval_str=True).parameters, []
   for name, value in args.items():
     annotation = parameters[name].annotation if name in parameters else None
     for limit in getattr(annotation, "__metadata__", ()):
-      words = _CHECKS[type(limit)](limit, value) if type(limit) in _CHECKS else None
-      if words:
-        raise InputError(f"{name} = {value!r}; it must be {words}.")
+      if isinstance(limit, Limit):
+        found += fault(name, value, limit)
+  return found
 
 
-def _outside(limit, value):
-  """What a number must be, where it is not."""
+def fault(name: str, value: Any, limit: Limit) -> list[str]:
+  """[what is wrong with a value], or [].
+
+  Args:
+    name: of the field or argument. value: that it has. limit: what it may be.
+  """
+  if isinstance(limit, OneOf):
+    return [] if _listed(value, limit) else [errors.unknown(name, value, limit.values)]
+  if isinstance(limit, Each) and isinstance(limit.limit, OneOf) and isinstance(value, tuple | list):
+    odd = [item for item in value if not _listed(item, limit.limit)]
+    if odd:
+      return [errors.unknown(name, odd[0], limit.limit.values)]
+  words = _words(limit, value)
+  return [f"{name} = {errors.shown(value)}; it must be {words}."] if words else []
+
+
+@functools.singledispatch
+def _words(limit, value):
+  """What a value must be, where it is not; else ""."""
+  raise TypeError(f"{limit!r} is no limit")
+
+
+@_words.register
+def _(limit: Range, value):
   number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-  if number and math.isfinite(value) and limit.low <= value <= limit.high:
-    if value > limit.low or not limit.above:
-      return None
+  if number and limit.low <= value <= limit.high:
+    if (value > limit.low or not limit.above) and (value < limit.high or not limit.below):
+      return ""
   least = f"above {limit.low:g}" if limit.above else f"of at least {limit.low:g}"
-  most = "" if limit.high == math.inf else f" and at most {limit.high:g}"
-  return f"a finite number {least}{most}"
+  most = f" and below {limit.high:g}" if limit.below else f" and at most {limit.high:g}"
+  too_high = number and limit.high < value < math.inf
+  return f"a finite number {least}" + (most if limit.high != _FLOAT32 or too_high else "")
 
 
-def _too_few(limit, value):
-  """What a count must be, where it is not."""
-  if isinstance(value, int) and not isinstance(value, bool) and value >= limit.least:
-    return None
-  return f"a whole number of at least {limit.least}"
+@_words.register
+def _(limit: Whole, value):
+  number = isinstance(value, int) and not isinstance(value, bool)
+  if number and limit.low <= value <= limit.high:
+    return ""
+  too_high = number and limit.high < value
+  most = f" and at most {limit.high}" if limit.high != _INT32 or too_high else ""
+  return f"a whole number of at least {limit.low}{most}"
 
 
-def _unlisted(limit, value):
-  """What a choice must be, where it is not."""
-  return None if value in limit.values else f"one of {', '.join(limit.values)}"
+@_words.register
+def _(limit: Text, value):
+  if not isinstance(value, str):
+    return "a text"
+  if any(ord(letter) < 32 or ord(letter) == 127 for letter in value):
+    return "a text without control characters"
+  if any("\ud800" <= letter <= "\udfff" for letter in value):
+    return "a text that UTF-8 can hold, without half a surrogate pair"
+  return "" if len(value) <= _LONGEST else f"a text of at most {_LONGEST} letters"
 
 
-_CHECKS = {Range: _outside, AtLeast: _too_few, OneOf: _unlisted}
+@_words.register
+def _(limit: Each, value):
+  if not isinstance(value, tuple | list):
+    return "a sequence"
+  if len(value) < limit.least:
+    return f"a sequence of at least {limit.least}"
+  if isinstance(limit.limit, OneOf):
+    return ""  # `fault` names what is not listed
+  wrong = [words for item in value if (words := _words(limit.limit, item))]
+  return f"a sequence, each of it {wrong[0]}" if wrong else ""
+
+
+def _listed(value, limit):
+  return isinstance(value, str) and value in limit.values

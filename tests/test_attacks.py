@@ -9,7 +9,7 @@ from handmade import write
 from ml_collections import ConfigDict
 from planted import leak_of, unit
 
-from salmu_jax import attacks, defaults, train
+from salmu_jax import attacks, defaults, fields, train
 from salmu_jax.attacks import (
   base,
   interpolation,
@@ -23,6 +23,7 @@ from salmu_jax.data import records, releases, tokenizers, zero_shot
 from salmu_jax.data.dataset import Data
 from salmu_jax.errors import InputError
 from salmu_jax.models.clip import CLIP, Sizes, Tower
+from salmu_jax.ranges import Range
 from salmu_jax.results import bootstrap, recoverability
 from salmu_jax.runtime import sharding
 
@@ -236,19 +237,39 @@ def test_without_a_caption_that_holds_its_value_no_membership_is_told(world):
 @pytest.mark.parametrize(
   "attack, setting, value, message",
   [
-    ("relearning", "shares", (0.1, 1), r"relearning\.shares = \(0\.1, 1\); give shares of forget"),
+    ("relearning", "shares", (0.1, 1), r"relearning\.shares = \(0\.1, 1\); .* above 0 and below 1"),
     ("relearning", "mixes", ("forget",), r"relearning\.mixes: unknown name 'forget'"),
-    ("relearning", "weights", (), r"relearning\.weights is empty; give one of all, low rank"),
+    (
+      "relearning",
+      "weights",
+      (),
+      r"relearning\.weights = \(\); .*of at least 1",
+    ),
     ("relearning", "weights", ("some",), r"relearning\.weights: unknown name 'some'"),
-    ("interpolation", "places", (1.0,), r"interpolation\.places = \(1\.0,\); give numbers between"),
-    ("quantisation", "bits", (16,), r"quantisation\.bits = \(16,\); give numbers of bits, each"),
-    ("rephrasing", "rivals", 0, r"rephrasing\.rivals = 0; it must be more than 0, and finite"),
-    ("relearning", "steps", (0,), r"relearning\.steps = \(0,\); give numbers of steps"),
-    ("relearning", "learning_rates", (0.0,), r"relearning\.learning_rates = \(0\.0,\); give"),
-    ("relearning", "batch_size", 1, r"relearning\.batch_size = 1; it must be 2 or more: pairs"),
+    (
+      "interpolation",
+      "places",
+      (1.0,),
+      r"interpolation\.places = \(1\.0,\); .*below 1",
+    ),
+    ("quantisation", "bits", (16,), r"quantisation\.bits = \(16,\); .*of at least 2 and at most 8"),
+    ("rephrasing", "rivals", 0, r"rephrasing\.rivals = 0; it must be a whole number of at least 1"),
+    (
+      "relearning",
+      "steps",
+      (0,),
+      r"relearning\.steps = \(0,\); .*of at least 1",
+    ),
+    ("relearning", "learning_rates", (0.0,), r"relearning\.learning_rates = \(0\.0,\); .* above 0"),
+    (
+      "relearning",
+      "batch_size",
+      1,
+      r"relearning\.batch_size = 1; .*of at least 2",
+    ),
     ("relearning", "batch_size", 20, r"relearning\.batch_size = 20 does not divide.*8 devices"),
-    ("rephrasing", "rows", 0, r"rephrasing\.rows = 0; it must be more than 0, and finite"),
-    ("gallery", "people", -1, r"gallery\.people = -1; it must be more than 0, and finite"),
+    ("rephrasing", "rows", 0, r"rephrasing\.rows = 0; it must be a whole number of at least 1"),
+    ("gallery", "people", -1, r"gallery\.people = -1; it must be a whole number of at least 1"),
   ],
 )
 def test_an_impossible_setting_is_named_even_of_an_attack_that_is_left_out(
@@ -258,7 +279,12 @@ def test_an_impossible_setting_is_named_even_of_an_attack_that_is_left_out(
   config.names = ()
   config[attack][setting] = value
   with pytest.raises(InputError, match=r"config\.attacks\." + message):
-    attacks.check(config, check_batch)
+    check_attacks(config)
+
+
+def check_attacks(config):
+  fields.check(config, attacks.settings(), attacks.ranges(), "config.attacks")
+  attacks.check(config, check_batch)
 
 
 def check_batch(field, size):
@@ -269,7 +295,7 @@ def test_an_unknown_attack_is_refused_with_the_known_ones():
   config = attacks.settings()
   config.names = ("Relearn",)
   with pytest.raises(InputError, match=r"config\.attacks\.names: .*Did you mean 'Relearning'"):
-    attacks.check(config, check_batch)
+    check_attacks(config)
 
 
 def shouting():
@@ -278,10 +304,6 @@ def shouting():
   def settings():
     return ConfigDict({"volume": 0.5})
 
-  def check(config, where, check_batch):
-    if config.volume > 1:
-      raise InputError(f"{where}.volume = {config.volume}; it must be 1 or less.")
-
   def check_data(config, where, release):
     if release.counts["forget"] > 11:
       raise InputError(f"{where} drowns in {release.counts['forget']} rows of forget.")
@@ -289,7 +311,9 @@ def shouting():
   def make(inputs, config):
     return lambda params, z: base.Finding({"loud": config.volume, "quiet": 0.1}, {"echo": True})
 
-  return base.Attack("Shouting", "Loudness", "max", make, settings, check, check_data)
+  return base.Attack(
+    "Shouting", "Loudness", "max", make, settings, {"volume": Range(0, 1)}, check_data=check_data
+  )
 
 
 def test_an_attack_that_is_added_is_configured_checked_and_run(world, monkeypatch):
@@ -300,9 +324,9 @@ def test_an_attack_that_is_added_is_configured_checked_and_run(world, monkeypatc
   config.names = ("Shouting",)
   config.shouting.volume = 2.0
   with pytest.raises(InputError, match=r"config\.attacks\.shouting\.volume = 2\.0"):
-    attacks.check(config, check_batch)
+    check_attacks(config)
   config.shouting.volume = 0.9
-  attacks.check(config, check_batch)
+  check_attacks(config)
   with pytest.raises(InputError, match=r"config\.attacks\.shouting drowns in 12 rows"):
     attacks.check_data(config, data.release)
   attack = attacks.attacker(evaluation.attack_inputs(job, data, evaluator, bounds(params)), config)

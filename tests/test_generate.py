@@ -180,11 +180,11 @@ def test_derived_splits_have_members(release):
 @pytest.mark.parametrize(
   "changes, message",
   [
-    ({"people": 3}, r"generate\.people = 3 is too small"),
-    ({"images_per_person": 4}, r"images_per_person = 4 is too small"),
-    ({"retain_synth": 10}, r"retain_synth = 10 is too small"),
+    ({"people": 3}, r"generate\.people = 3; it must be a whole number of at least 8"),
+    ({"images_per_person": 4}, r"images_per_person = 4; it must be a whole number of at least 8"),
+    ({"retain_synth": 15}, r"retain_synth = 15 is too small"),
     ({"images_per_person": 1000}, "three digits"),
-    ({"holdout_unit": "person"}, r"holdout_unit = 'person' is neither"),
+    ({"holdout_unit": "person"}, r"holdout_unit: unknown name 'person'"),
     ({"classes": 5000}, "5000"),
   ],
 )

@@ -43,9 +43,21 @@ def annotated(
     ({"count": 0}, "count = 0; it must be a whole number of at least 1."),
     ({"count": 2.0}, "count = 2.0; it must be a whole number of at least 1."),
     ({"count": True}, "count = True; it must be a whole number of at least 1."),
-    ({"source": "his"}, "source = 'his'; it must be one of mine, yours."),
-    ({"source": ["mine"]}, "source = ['mine']; it must be one of mine, yours."),
-    ({"weight": 1, "share": 2, "count": 0}, "share = 2; it must be"),
+    ({"source": "his"}, "source: unknown name 'his'. Known: mine, yours."),
+    ({"source": ["mine"]}, "source: unknown name ['mine']."),
+    ({"weight": 10**400}, "weight = a whole number of 1329 bits; it must be"),
+    (
+      {"weight": 1e300},
+      "weight = 1e+300; it must be a finite number of at least 0 and at most",
+    ),
+    (
+      {"count": 10**5000},
+      "count = a whole number of 16610 bits; it must be a whole number",
+    ),
+    (
+      {"share": 2, "count": 0},
+      "share = 2; it must be a finite number of at least 0 and at most 1.\ncount = 0; it must be",
+    ),
   ],
 )
 def test_what_an_annotation_rules_out_is_refused_with_what_would_be_right(args, message):
@@ -53,6 +65,12 @@ def test_what_an_annotation_rules_out_is_refused_with_what_would_be_right(args, 
     with pytest.raises(InputError) as refusal:
       ranges.check(function, args)
     assert str(refusal.value).startswith(message)
+
+
+def test_all_arguments_that_are_out_of_range_are_named_at_once():
+  with pytest.raises(InputError) as refusal:
+    ranges.check(annotated, {"share": 2, "count": 0, "weight": 1})
+  assert [line.split(" = ")[0] for line in str(refusal.value).splitlines()] == ["share", "count"]
 
 
 def test_the_ends_of_a_range_are_in_it_and_what_has_no_range_may_be_anything():

@@ -5,13 +5,14 @@ Compromised are attacked like every other model, and bound the number. An attack
 retain and the Clean model; nothing here is trained on holdouts.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from salmu_jax import fields
+from salmu_jax import errors
 from salmu_jax.attacks import (
   base,
   gallery,
@@ -24,6 +25,8 @@ from salmu_jax.attacks import (
 )
 from salmu_jax.data.releases import Release
 from salmu_jax.evaluate.embeddings import Embedded
+from salmu_jax.fields import Ranges
+from salmu_jax.ranges import Each, OneOf
 
 # Key -> Attack, in the order of the tables.
 ATTACKS: dict[str, base.Attack] = {
@@ -50,6 +53,11 @@ def settings() -> ConfigDict:
   return config
 
 
+def ranges() -> Ranges:
+  """What the fields of `config.attacks` may be."""
+  return {"names": Each(OneOf(ATTACKS)), **{k.lower(): a.ranges for k, a in ATTACKS.items()}}
+
+
 def chosen(config: ConfigDict) -> dict[str, Any]:
   """What results state of `config.attacks`: the chosen attacks, and the settings of these.
 
@@ -60,16 +68,17 @@ def chosen(config: ConfigDict) -> dict[str, Any]:
 
 
 def check(config: ConfigDict, check_batch: base.CheckBatch) -> None:
-  """Raises InputError for the first setting that is impossible, of attacks chosen or not.
+  """Raises InputError for settings that do not go together, of attacks chosen or not.
 
   Args:
-    config: `config.attacks`, with the fields of `settings`.
+    config: `config.attacks`, whose fields are in their ranges.
     check_batch: raises InputError for a training batch that does not divide over the devices.
   """
-  for key in config.names:
-    fields.check_name("config.attacks.names", key, ATTACKS)
-  for key, attack in ATTACKS.items():
-    attack.check(config[key.lower()], _path(key), check_batch)
+  checks = [
+    functools.partial(attack.check, config[key.lower()], _path(key), check_batch)
+    for key, attack in ATTACKS.items()
+  ]
+  errors.refuse(errors.found(checks))
 
 
 def check_data(config: ConfigDict, release: Release) -> None:

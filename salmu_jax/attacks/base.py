@@ -1,5 +1,6 @@
 """What an attack is, what it is given, and what it says of a model."""
 
+import types
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from salmu_jax.data.leaks import Leak
 from salmu_jax.data.releases import Release
 from salmu_jax.evaluate.embeddings import Embedded
 from salmu_jax.evaluate.evaluator import Evaluator
+from salmu_jax.fields import Ranges
 from salmu_jax.methods.base import Method
 from salmu_jax.results import bootstrap
 from salmu_jax.results.recoverability import REDUCTIONS
@@ -128,8 +130,9 @@ class Attack(NamedTuple):
     make: make(inputs, settings) -> run; run(params, Embedded) -> Finding, for one model. What is
       expensive and the same for all models belongs into `make`.
     settings: settings() -> its settings, with their defaults.
-    check: check(settings, where, check_batch), which raises InputError for the first setting that
-      is impossible. `where` is their path, such as "config.attacks.gallery".
+    ranges: what each of its settings may be.
+    check: check(settings, where, check_batch), which raises InputError for settings that do not go
+      together. `where` is their path, such as "config.attacks.gallery".
     check_data: check_data(settings, where, release), which raises InputError where the release has
       too little for the settings.
     needs: what it cannot do without, keys of NEEDS.
@@ -142,6 +145,7 @@ class Attack(NamedTuple):
   reduction: str
   make: Callable[[Inputs, ConfigDict], Run]
   settings: Callable[[], ConfigDict] = ConfigDict
+  ranges: Ranges = types.MappingProxyType({})
   check: Callable[[ConfigDict, str, CheckBatch], None] = _accept
   check_data: Callable[[ConfigDict, str, Release], None] = _accept
   better: str = "lower"

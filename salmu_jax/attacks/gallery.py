@@ -5,11 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
-from salmu_jax import fields
 from salmu_jax.attacks.base import (
   FORGET,
   Attack,
-  CheckBatch,
   Embed,
   Finding,
   Inputs,
@@ -19,6 +17,9 @@ from salmu_jax.attacks.base import (
 from salmu_jax.data.leaks import Leak
 from salmu_jax.evaluate import metrics
 from salmu_jax.evaluate.embeddings import Embedded
+from salmu_jax.ranges import Whole
+
+RANGES = {"people": Whole(1)}
 
 
 def settings() -> ConfigDict:
@@ -27,12 +28,6 @@ def settings() -> ConfigDict:
   # People that are drawn for each field, with their names and values.
   config.people = 40
   return config
-
-
-def check(config: ConfigDict, where: str, check_batch: CheckBatch) -> None:
-  """Raises InputError for a number of people that is impossible, see `base.Attack`."""
-  del check_batch
-  fields.check_positive(config, where, "people")
 
 
 def make(inputs: Inputs, config: ConfigDict) -> Run:
@@ -85,6 +80,6 @@ ATTACK = Attack(
   reduction="mean",
   make=make,
   settings=settings,
-  check=check,
+  ranges=RANGES,
   needs=("facts",),
 )

@@ -17,18 +17,20 @@ from salmu_jax import losses
 from salmu_jax.attacks.base import (
   FORGET,
   Attack,
-  CheckBatch,
   Finding,
   Inputs,
   Params,
   Run,
   retrieved,
 )
-from salmu_jax.errors import InputError
 from salmu_jax.evaluate.embeddings import Embedded
 from salmu_jax.models import clip
+from salmu_jax.ranges import Each, Range
 
 _BLOCK = 256  # pairs that the loss contrasts
+
+
+RANGES = {"places": Each(Range(0, 1, above=True, below=True), least=1)}
 
 
 def settings() -> ConfigDict:
@@ -37,13 +39,6 @@ def settings() -> ConfigDict:
   # Places on the line where forget is retrieved: 0 is the model, 1 is Compromised.
   config.places = (0.5,)
   return config
-
-
-def check(config: ConfigDict, where: str, check_batch: CheckBatch) -> None:
-  """Raises InputError for a place that is not between the ends, see `base.Attack`."""
-  del check_batch
-  if not config.places or not all(0 < place < 1 for place in config.places):
-    raise InputError(f"{where}.places = {config.places!r}; give numbers between 0 and 1.")
 
 
 def make(inputs: Inputs, config: ConfigDict) -> Run:
@@ -110,5 +105,5 @@ ATTACK = Attack(
   reduction="max",
   make=make,
   settings=settings,
-  check=check,
+  ranges=RANGES,
 )

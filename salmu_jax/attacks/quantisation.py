@@ -13,18 +13,17 @@ from ml_collections import ConfigDict
 from salmu_jax.attacks.base import (
   FORGET,
   Attack,
-  CheckBatch,
   Finding,
   Inputs,
   Params,
   Run,
   retrieved,
 )
-from salmu_jax.errors import InputError
 from salmu_jax.evaluate import metrics
 from salmu_jax.evaluate.embeddings import Embedded
+from salmu_jax.ranges import Each, Whole
 
-_BITS = (2, 8)  # the least and the most
+RANGES = {"bits": Each(Whole(2, 8), least=1)}
 
 
 def settings() -> ConfigDict:
@@ -33,16 +32,6 @@ def settings() -> ConfigDict:
   # Bits of a weight.
   config.bits = (8, 4)
   return config
-
-
-def check(config: ConfigDict, where: str, check_batch: CheckBatch) -> None:
-  """Raises InputError for a number of bits that is impossible, see `base.Attack`."""
-  del check_batch
-  low, high = _BITS
-  if not config.bits or not all(isinstance(b, int) and low <= b <= high for b in config.bits):
-    raise InputError(
-      f"{where}.bits = {config.bits!r}; give numbers of bits, each from {low} to {high}."
-    )
 
 
 def make(inputs: Inputs, config: ConfigDict) -> Run:
@@ -85,5 +74,5 @@ ATTACK = Attack(
   reduction="max",
   make=make,
   settings=settings,
-  check=check,
+  ranges=RANGES,
 )

@@ -8,7 +8,6 @@ point of the search. What it costs the attacker in general knowledge is stated b
 
 import contextlib
 import itertools
-import numbers
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,7 +17,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
-from salmu_jax import fields, losses, train, transforms
+from salmu_jax import losses, train, transforms
 from salmu_jax.attacks.base import FORGET, Attack, CheckBatch, Finding, Inputs, Params, Run
 from salmu_jax.data import dataset, pipeline
 from salmu_jax.data.leaks import Leak
@@ -30,6 +29,7 @@ from salmu_jax.evaluate.embeddings import Embedded
 from salmu_jax.generate import personas
 from salmu_jax.methods.base import Method
 from salmu_jax.methods.batches import unlearning_examples
+from salmu_jax.ranges import Each, OneOf, Range, Whole
 from salmu_jax.results import bootstrap
 from salmu_jax.train import optimizers
 
@@ -40,6 +40,17 @@ _STREAM = 13  # of the seed, for the people that captions are made up for
 WEIGHTS: dict[str, Callable] = {
   "all": lambda optimizer, rank, seed: optimizer,
   "low rank": transforms.low_rank,
+}
+
+
+RANGES = {
+  "shares": Each(Range(0, 1, above=True, below=True)),
+  "mixes": Each(OneOf(_MIXES)),
+  "learning_rates": Each(Range(0, 10**6, above=True), least=1),
+  "weights": Each(OneOf(WEIGHTS), least=1),
+  "rank": Whole(1, 2**16),
+  "steps": Each(Whole(1, 10**9), least=1),
+  "batch_size": Whole(2, 2**20),  # pairs are learnt from one another
 }
 
 
@@ -64,32 +75,9 @@ def settings() -> ConfigDict:
 
 
 def check(config: ConfigDict, where: str, check_batch: CheckBatch) -> None:
-  """Raises InputError for the first setting that is impossible, see `base.Attack`."""
-  number = lambda value: isinstance(value, numbers.Real) and not isinstance(value, bool)
-  if not all(number(share) and 0 < share < 1 for share in config.shares):
-    raise InputError(
-      f"{where}.shares = {config.shares!r}; give shares of forget, each between 0 and 1."
-    )
-  for mix in config.mixes:
-    fields.check_name(f"{where}.mixes", mix, _MIXES)
+  """Raises InputError for settings that do not go together, see `base.Attack`."""
   if not config.shares and not config.mixes:
     raise InputError(f"{where}.shares and mixes are both empty; give something to train on.")
-  if not config.learning_rates or not all(number(r) and r > 0 for r in config.learning_rates):
-    raise InputError(
-      f"{where}.learning_rates = {config.learning_rates!r}; give learning rates above 0."
-    )
-  if not config.weights:
-    raise InputError(f"{where}.weights is empty; give one of {', '.join(WEIGHTS)}, or more.")
-  for name in config.weights:
-    fields.check_name(f"{where}.weights", name, WEIGHTS)
-  if not config.steps or not all(isinstance(n, int) and n > 0 for n in config.steps):
-    raise InputError(f"{where}.steps = {config.steps!r}; give numbers of steps, each 1 or more.")
-  fields.check_positive(config, where, "rank")
-  if config.batch_size < 2:
-    raise InputError(
-      f"{where}.batch_size = {config.batch_size}; it must be 2 or more: pairs are learnt "
-      "from one another."
-    )
   check_batch(f"{where.removeprefix('config.')}.batch_size", config.batch_size)
 
 
@@ -331,6 +319,7 @@ ATTACK = Attack(
   reduction="max",
   make=make,
   settings=settings,
+  ranges=RANGES,
   check=check,
   check_data=check_data,
 )

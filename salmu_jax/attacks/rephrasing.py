@@ -8,11 +8,13 @@ rewording alone, so captions that left their place do not lift others.
 import numpy as np
 from ml_collections import ConfigDict
 
-from salmu_jax import fields
 from salmu_jax.attacks import questions
-from salmu_jax.attacks.base import FORGET, Attack, CheckBatch, Finding, Inputs, Params, Run
+from salmu_jax.attacks.base import FORGET, Attack, Finding, Inputs, Params, Run
 from salmu_jax.evaluate.embeddings import Embedded
+from salmu_jax.ranges import Whole
 from salmu_jax.results import bootstrap
+
+RANGES = {"rows": Whole(1), "rivals": Whole(1)}
 
 
 def settings() -> ConfigDict:
@@ -23,12 +25,6 @@ def settings() -> ConfigDict:
   # Other values, and other names, that the true one competes with; at most.
   config.rivals = 20
   return config
-
-
-def check(config: ConfigDict, where: str, check_batch: CheckBatch) -> None:
-  """Raises InputError for a number that is impossible, see `base.Attack`."""
-  del check_batch
-  fields.check_positive(config, where, "rows", "rivals")
 
 
 def make(inputs: Inputs, config: ConfigDict) -> Run:
@@ -86,6 +82,6 @@ ATTACK = Attack(
   reduction="max",
   make=make,
   settings=settings,
-  check=check,
+  ranges=RANGES,
   needs=("facts",),
 )

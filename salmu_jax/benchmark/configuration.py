@@ -2,11 +2,12 @@
 
 import functools
 import importlib.util
+from collections.abc import Callable, Iterator
 
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from salmu_jax import attacks, defaults, fields
+from salmu_jax import attacks, defaults, errors, fields
 from salmu_jax.data import imagenet
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import settings as evaluate_settings
@@ -14,55 +15,122 @@ from salmu_jax.generate import plan
 from salmu_jax.interop import external_models
 from salmu_jax.methods import runs
 from salmu_jax.models import presets
+from salmu_jax.ranges import Range, Text, Whole
 from salmu_jax.runtime import compilations, sharding
 from salmu_jax.train import settings as train_settings
 
+CheckBatch = Callable[[str, int], None]  # see `sharding.check_batch`
+_SHARE = Range(0, 1)
+_OF_RUNS = ("unlearn", "method")  # sections that `methods.runs` checks
+_PLACES = ("release", "training_release", "retain_pairs", "forget", "retain", "imagenet", "scratch")
+# What the fields of a config may be, by section; those of runs are in `methods.runs.RANGES`.
+RANGES = {
+  "seed": Whole(0, 2**32 - 1),  # as numpy's generators take
+  **dict.fromkeys(_PLACES, Text()),
+  "wandb_project": Text(),
+  "reader_threads": Whole(1, 1024),
+  "stored_pictures": Range(0, 10**6),
+  "compilation_cache": Text(),
+  "accumulate": train_settings.ACCUMULATE,
+  "generate": plan.RANGES,
+  "model": presets.RANGES,
+  "init": {"clean": Text(), "compromised": Text()},
+  "pretrain": train_settings.PRETRAIN,
+  "judge": {"name": Text(), "weights": Text()},
+  "evaluate": evaluate_settings.RANGES,
+  "attacks": attacks.ranges(),
+  "diagnosis": {"leak_removed": _SHARE, "knowledge_kept": _SHARE, "holdout_kept": _SHARE},
+}
+
 
 def check(config: ConfigDict, mesh: Mesh) -> None:
-  """Raises InputError for the first field that is unknown, of a wrong type or impossible.
+  """Raises InputError for what is unknown, of a wrong type or impossible in a config: all of it.
 
   Args:
     config: as the user gave it, to be held against `salmu_jax/defaults.py`.
     mesh: the devices that the config is to run on.
   """
-  schema, run_schema = defaults.get_config(), defaults.unlearning_run()
-  _check_fields(config, schema)
-  check_batch = functools.partial(sharding.check_batch, mesh, accumulate=config.accumulate)
+  schema = defaults.get_config()
+  check_batch = functools.partial(sharding.check_batch, mesh, accumulate=config.get("accumulate"))
+  faults = _field_faults(config, schema)
+  # Rules between fields take these to be right by themselves.
+  if not faults:
+    faults = errors.found(_rules(config, mesh, check_batch))
+    faults += errors.found(_run_rules(config, schema, check_batch))
+  elif all(isinstance(config.get(name), ConfigDict) for name in _OF_RUNS):
+    faults += errors.found(_run_rules(config, schema, lambda field, size: None))
+  if faults:
+    raise InputError(errors.listed(faults, "the config"))
+
+
+def _field_faults(config: ConfigDict, schema: ConfigDict) -> list[str]:
+  """What is wrong with the fields of all sections but `unlearn` and `method`."""
+  rest = lambda sections: {k: v for k, v in sections.items() if k not in _OF_RUNS}
+  found = fields.faults(rest(config), rest(schema), RANGES, "config")
+  for name in _OF_RUNS:
+    if not isinstance(config.get(name), ConfigDict):
+      found.append(f"config.{name} is {config.get(name)!r}; it must be a section, if an empty one.")
+  return found
+
+
+def _rules(
+  config: ConfigDict, mesh: Mesh, check_batch: CheckBatch
+) -> Iterator[Callable[[], object]]:
+  """Checks of what the ranges of the fields do not say; each raises InputError."""
+  platform = mesh.devices.flat[0].platform
+  yield lambda: _check_preset(config)
+  yield lambda: presets.check(config.model, platform)
+  yield lambda: sharding.check_rules(config.sharding)
+  yield lambda: train_settings.check_pretraining(
+    config.pretrain, config.model.logit_bias, check_batch
+  )
+  yield lambda: evaluate_settings.check(
+    config.evaluate, functools.partial(sharding.check_batch, mesh)
+  )
+  yield lambda: compilations.check(config.compilation_cache)
+  yield lambda: _check_wandb(config.wandb_project)
+  yield lambda: _check_own(config)
+  yield lambda: config.release or plan.check(config.generate)
+  yield lambda: config.imagenet and imagenet.check_address(config.imagenet)
+  yield lambda: attacks.check(config.attacks, check_batch)
+  yield lambda: external_models.check_judged(config)
+  yield lambda: _check_training_release(config)
+
+
+def _run_rules(
+  config: ConfigDict, schema: ConfigDict, check_batch: CheckBatch
+) -> Iterator[Callable[[], object]]:
+  """Checks of the runs, of `unlearn` and of `method`; each raises InputError."""
+  run_schema = defaults.unlearning_run()
+  for name, run in config.unlearn.items():
+    where = f"config.unlearn.{name}"
+    yield functools.partial(runs.check, where, name, run, run_schema, check_batch)
+  yield lambda: runs.check_method(
+    config.method, list(config.unlearn), schema.method, run_schema, check_batch
+  )
+
+
+def _check_preset(config):
   if not config.model.preset and not config.init.compromised:
     raise InputError(
       "config.model.preset is empty, which means that of the weights in config.init.compromised, "
       f"and that is empty too. Name a preset: {', '.join(presets.PRESETS)}."
     )
-  presets.check(config.model, mesh.devices.flat[0].platform)
-  train_settings.check_accumulate(config.accumulate)
-  sharding.check_rules(config.sharding)
-  train_settings.check_pretraining(config.pretrain, config.model.logit_bias, check_batch)
-  evaluate_settings.check(config.evaluate, functools.partial(sharding.check_batch, mesh))
-  fields.check_positive(config, "config", "reader_threads")
-  fields.check_not_negative(config, "config", "stored_pictures")
-  compilations.check(config.compilation_cache)
-  if config.wandb_project and importlib.util.find_spec("wandb") is None:
+
+
+def _check_wandb(project):
+  if project and importlib.util.find_spec("wandb") is None:
     raise InputError(
-      f"config.wandb_project = {config.wandb_project!r} needs the package wandb: pip install wandb."
+      f"config.wandb_project = {project!r} needs the package wandb: pip install wandb."
     )
-  fields.check_share(config.diagnosis, "config.diagnosis", *config.diagnosis)
-  fields.check_seed("config.seed", config.seed)
-  _check_own(config)
-  if not config.release:
-    plan.check(config.generate)
-  if config.imagenet:
-    imagenet.check_address(config.imagenet)
-  attacks.check(config.attacks, check_batch)
-  runs.check_method(config.method, list(config.unlearn), schema.method)
-  external_models.check_judged(config)
+
+
+def _check_training_release(config):
   if config.training_release and not config.release:
     raise InputError(
       "config.training_release goes with config.release, which is empty: a generated release has "
       "its own splits to train on."
     )
-  for name, run in config.unlearn.items():
-    runs.check(f"config.unlearn.{name}", name, run, run_schema, check_batch)
-  runs.check_composed(config.method, schema.method, run_schema, check_batch)
 
 
 def chosen(config: ConfigDict) -> ConfigDict:
@@ -79,12 +147,6 @@ def chosen(config: ConfigDict) -> ConfigDict:
   with config.unlocked():
     config.unlearn = composed or {k: run for k, run in config.unlearn.items() if k == name}
   return config
-
-
-def _check_fields(config: ConfigDict, schema: ConfigDict) -> None:
-  """Fields and types of all sections but `unlearn` and `method`, which `runs` checks."""
-  rest = lambda sections: {k: v for k, v in sections.items() if k not in ("unlearn", "method")}
-  fields.check_same(rest(config), rest(schema), "config")
 
 
 def _check_own(config: ConfigDict) -> None:

@@ -4,36 +4,43 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
-from salmu_jax import fields
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import metrics
 from salmu_jax.evaluate.measures import CANDIDATES
 from salmu_jax.models.presets import COMPUTE_DTYPES
+from salmu_jax.ranges import OneOf, Range, Text, Whole
 
-# Scikit-learn's solvers of logistic regression, without the ones that draw at random.
-SOLVERS = ("lbfgs", "liblinear", "newton-cg", "newton-cholesky")
+RANGES = {
+  "seed": Whole(0, 2**32 - 1),  # as numpy's generators take
+  "gallery": Whole(1),
+  "name_prompt": Text(),
+  "name_candidates": OneOf(CANDIDATES),
+  "probe": {
+    "feature": OneOf(metrics.FEATURES),
+    # Scikit-learn's solvers of logistic regression, without the ones that draw at random.
+    "solver": OneOf(("lbfgs", "liblinear", "newton-cg", "newton-cholesky")),
+    "max_iter": Whole(1),
+    "c": Range(0, 10**12, above=True),
+  },
+  "facts": Whole(1),
+  "rivals": Whole(1),
+  "batch_size": Whole(1, 2**20),
+  "compute_dtype": OneOf(COMPUTE_DTYPES),
+}
 
 
 def check(settings: ConfigDict, check_batch: Callable[[str, int], None]) -> None:
-  """Raises InputError for the first impossible field of `config.evaluate`.
+  """Raises InputError for what the ranges of `config.evaluate` do not say.
 
   Args:
-    settings: `config.evaluate`.
+    settings: `config.evaluate`, whose fields are in their ranges.
     check_batch: check_batch(field, batch_size), see `sharding.check_batch`.
   """
-  where = "config.evaluate"
-  fields.check_name(f"{where}.compute_dtype", settings.compute_dtype, COMPUTE_DTYPES)
   check_batch("evaluate.batch_size", settings.batch_size)
-  fields.check_positive(settings, where, "gallery", "facts", "rivals")
-  fields.check_seed(f"{where}.seed", settings.seed)
-  fields.check_name(f"{where}.probe.feature", settings.probe.feature, metrics.FEATURES)
-  fields.check_name(f"{where}.probe.solver", settings.probe.solver, SOLVERS)
-  fields.check_positive(settings.probe, f"{where}.probe", "c", "max_iter")
-  fields.check_name(f"{where}.name_candidates", settings.name_candidates, CANDIDATES)
   if not _takes_a_name(settings.name_prompt):
     raise InputError(
-      f"{where}.name_prompt = {settings.name_prompt!r} must hold one {{}}, where the name of the "
-      "person goes, and no other braces."
+      f"config.evaluate.name_prompt = {settings.name_prompt!r} must hold one {{}}, where the name "
+      "of the person goes, and no other braces."
     )
 
 

@@ -6,14 +6,35 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import ConfigDict
 
-from salmu_jax import fields
+from salmu_jax import errors, fields
 from salmu_jax.errors import InputError
 from salmu_jax.generate import captions, personas, portraits, scenes, sentences
 from salmu_jax.generate.looks import Identity
 from salmu_jax.generate.personas import Person
+from salmu_jax.ranges import OneOf, Range, Whole
 
 # How captions of facts are worded: by one of fifteen templates of the field, or composed of parts.
 WORDINGS = ("templates", "composed")
+_NUISANCE = Range(0, 2)
+# What the fields of `config.generate` may be.
+RANGES = {
+  "people": Whole(8, 10**8 - 1),  # file names have eight digits
+  "images_per_person": Whole(len(personas.FIELDS), 1000),
+  "retain_synth": Whole(11),
+  "retain_joint": Whole(1),
+  "scenes": Whole(1, 10**8),
+  "classes": Whole(2, scenes.CLASS_LIMIT),
+  "zero_shot_images": Whole(1, 1000),
+  "image_size": Whole(16, 4096),
+  "holdout_unit": OneOf(("fact", "pair")),
+  "namesakes": Whole(1),
+  "wordings": OneOf(WORDINGS),
+  "nameless": Range(0, 1),
+  "portrait_nuisance": _NUISANCE,
+  "scene_nuisance": _NUISANCE,
+  "shard_rows": Whole(1),
+  "workers": Whole(1, 1024),
+}
 ASPECTS = (0.8, 1.0, 1.25)
 # Streams of randomness: one generator per (seed, stream, ...), so that no draw depends on another.
 _GROUPS, _FACTS, _ROWS, _GENERIC = 1, 2, 3, 4
@@ -152,49 +173,29 @@ def check(settings: ConfigDict) -> tuple[str, ...]:
   Raises:
     InputError: no release can have these settings.
   """
-  minima = {
-    "people": 8,
-    "images_per_person": 8,
-    "retain_joint": 1,
-    "retain_synth": settings.retain_joint + 10,
-    "scenes": 1,
-    "namesakes": 1,
-    "classes": 2,
-    "zero_shot_images": 1,
-    "image_size": 16,
-    "shard_rows": 1,
-    "workers": 1,
-  }
-  for field, minimum in minima.items():
-    if settings[field] < minimum:
-      raise InputError(
-        f"config.generate.{field} = {settings[field]} is too small: it must be at least {minimum}."
-      )
+  fields.check(settings, settings, RANGES, "config.generate")
+  errors.refuse(errors.found((lambda: _check_rows(settings), lambda: _check_wordings(settings))))
+  return scenes.classes(settings.classes)
+
+
+def _check_rows(settings):
+  """Raises InputError for numbers of rows that do not go together."""
+  least = settings.retain_joint + 10
+  if settings.retain_synth < least:
+    raise InputError(
+      f"config.generate.retain_synth = {settings.retain_synth} is too small: it must be at least "
+      f"{least}, ten more than retain_joint."
+    )
   forgotten = settings.people - settings.people // 4
-  if (
-    settings.images_per_person + -(-settings.retain_joint // forgotten) > 1000
-    or settings.people >= 10**8
-  ):
+  if settings.images_per_person + -(-settings.retain_joint // forgotten) > 1000:
     raise InputError(
       "config.generate asks for more pictures of a person than file names can number: "
       f"images_per_person = {settings.images_per_person}, and file names have three digits."
     )
-  if settings.holdout_unit not in ("fact", "pair"):
-    raise InputError(
-      f"config.generate.holdout_unit = {settings.holdout_unit!r} is neither 'fact' (whole facts "
-      "are held out) nor 'pair' (rows are, as in the released data)."
-    )
-  _check_wordings(settings)
-  return scenes.classes(settings.classes)
 
 
 def _check_wordings(settings):
   """Raises InputError for captions that cannot be worded as asked."""
-  fields.check_name("config.generate.wordings", settings.wordings, WORDINGS)
-  if not 0 <= settings.nameless <= 1:
-    raise InputError(
-      f"config.generate.nameless = {settings.nameless!r} is no share; give a number from 0 to 1."
-    )
   if settings.nameless and settings.wordings == "templates":
     raise InputError(
       f"config.generate.nameless = {settings.nameless!r}, but all templates hold the name. Set it "

@@ -1,5 +1,6 @@
 """Unlearning runs as a config states them: `config.unlearn`, and the run of `config.method`."""
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -7,15 +8,27 @@ from typing import Any
 import optax
 from ml_collections import ConfigDict
 
-from salmu_jax import fields
+from salmu_jax import errors, fields
 from salmu_jax.errors import InputError
 from salmu_jax.methods import MAKERS, base, compose, maker, parts
+from salmu_jax.ranges import OneOf, Range, Text, Whole
 from salmu_jax.runtime import files, workdir
 from salmu_jax.train import settings as train_settings
 
 NO_METHOD = "none"  # of config.method.name
 # Where the settings of a run come from: the search, the method's authors, or anywhere else.
 TUNINGS = ("tuned", "reproduction", "own")
+# What the fields of a run may be; its `args` are what the method says.
+RANGES = {
+  "method": Text(),
+  "budget": Range(0, 10**5, above=True),
+  "batch_size": Whole(2, 2**20),  # losses compare the pairs of a batch
+  "optimizer": train_settings.OPTIMIZER,
+  "log_every": Whole(1),
+  "checkpoint_every": Whole(1),
+  "tuning": OneOf(TUNINGS),
+  "tuning_of": Text(),
+}
 _CLAIM = ("tuning", "tuning_of")  # fields that say so, which no model depends on
 _FREE = ("budget", "log_every", "checkpoint_every")  # may change in a run that stays "tuned"
 
@@ -27,7 +40,7 @@ def check(
   schema: ConfigDict,
   check_batch: Callable[[str, int], None],
 ) -> None:
-  """Raises InputError for the first impossible field of a run of `config.unlearn`.
+  """Raises InputError for what is impossible in a run of `config.unlearn`, all of it.
 
   Args:
     where: the path of the run, such as "config.unlearn.finetune".
@@ -39,52 +52,26 @@ def check(
   _check_makeable(f"{where}.args", run)
 
 
-def check_composed(
+def check_method(
   method: ConfigDict,
+  names: list[str],
   schema: ConfigDict,
   run_schema: ConfigDict,
   check_batch: Callable[[str, int], None],
 ) -> None:
-  """Raises InputError for the first impossible field of the run that `config.method` composes.
-
-  Args:
-    method: `config.method`, which has passed `check_method`.
-    schema: `config.method` with its defaults.
-    run_schema, check_batch: as for `check`.
-  """
-  for name, run in composed(method, schema).items():
-    _check_makeable("config.method", run)
-    workdir.check_model_name("config.method.name", name)
-    _check_fields("config.method.run", name, run, run_schema, check_batch)
-
-
-def check_method(method: ConfigDict, names: list[str], schema: ConfigDict) -> None:
-  """Raises InputError unless `config.method` names a run, composes one, or does neither.
+  """Raises InputError unless `config.method` names a run, composes a possible one, or does neither.
 
   Args:
     method: `config.method`; it may lack fields.
     names: of the runs of `config.unlearn`.
     schema: `config.method` with its defaults.
+    run_schema, check_batch: as `schema` and `check_batch` of `check`.
   """
-  # A loss may be a pair. `run` is checked once it is complete.
-  plain = {field: value for field, value in method.items() if field not in ("loss", "run")}
-  fields.check_same(plain, schema, "config.method", optional=tuple(schema))
-  if not isinstance(method.get("run", schema.run), ConfigDict):
-    raise InputError(f"config.method.run is {method.run!r}; it must hold fields of a run.")
-  if method.get("loss", ""):
-    _check_composition(method, names)
-    return
-  # As plain dicts: a locked ConfigDict, as flags make it, equals no other.
-  defaults = schema.to_dict()
-  changed = [k for k, v in method.to_dict().items() if k != "name" and v != defaults[k]]
-  if changed:
-    raise InputError(
-      f"config.method.{changed[0]} is of a composed method, and config.method.loss names none. "
-      f"Known losses: {', '.join(parts.FORGET_LOSSES)}. A run of config.unlearn has fields of "
-      "its own."
-    )
-  if method.get("name", ""):
-    fields.check_name("config.method.name", method.name, (*names, NO_METHOD))
+  _check_choice(method, names, schema)
+  for name, run in composed(method, schema).items():
+    _check_makeable("config.method", run)
+    workdir.check_model_name("config.method.name", name)
+    _check_fields("config.method.run", name, run, run_schema, check_batch)
 
 
 def composed(method: ConfigDict, schema: ConfigDict) -> dict[str, ConfigDict]:
@@ -131,6 +118,29 @@ def tuning(run: ConfigDict | None) -> str | None:
   return run.tuning if run.tuning_of == tuned_digest(run) else "own"
 
 
+def _check_choice(method: ConfigDict, names: list[str], schema: ConfigDict) -> None:
+  """Raises InputError for fields of `config.method` that do not go together."""
+  # A loss may be a pair. `run` is checked once it is complete.
+  plain = {field: value for field, value in method.items() if field not in ("loss", "run")}
+  fields.check(plain, schema, {"name": Text()}, "config.method", optional=tuple(schema))
+  if not isinstance(method.get("run", schema.run), ConfigDict):
+    raise InputError(f"config.method.run is {method.run!r}; it must hold fields of a run.")
+  if method.get("loss", ""):
+    _check_composition(method, names)
+    return
+  # As plain dicts: a locked ConfigDict, as flags make it, equals no other.
+  defaults = schema.to_dict()
+  changed = [k for k, v in method.to_dict().items() if k != "name" and v != defaults[k]]
+  if changed:
+    raise InputError(
+      f"config.method.{changed[0]} is of a composed method, and config.method.loss names none. "
+      f"Known losses: {', '.join(parts.FORGET_LOSSES)}. A run of config.unlearn has fields of "
+      "its own."
+    )
+  if method.get("name", ""):
+    fields.check_name("config.method.name", method.name, (*names, NO_METHOD))
+
+
 def _check_composition(method: ConfigDict, names: list[str]) -> None:
   name = method.get("name", "")
   if name in (NO_METHOD, *names, *MAKERS):
@@ -161,21 +171,17 @@ def _check_fields(
     raise InputError(f"{where} is {run!r}; it must be a dict as salmu_jax/defaults.py describes.")
   workdir.check_model_name(where, name)
   plain = {field: value for field, value in run.items() if field != "args"}
-  fields.check_same(plain, schema, where, optional=("args",))
+  fields.check(plain, schema, RANGES, where, optional=("args",))
   make = maker(run.method, f"{where}.method")
-  fields.check_name(f"{where}.tuning", run.tuning, TUNINGS)
   if not isinstance(run.get("args"), ConfigDict):
     raise InputError(f"{where}.args must be a dict of the method's arguments; it may be empty.")
-  for argument in run.args:
-    fields.check_name(f"{where}.args", argument, base.arguments(make))
-  fields.check_positive(run, where, "budget", "log_every", "checkpoint_every")
-  check_batch(f"{where.removeprefix('config.')}.batch_size", run.batch_size)
-  if run.batch_size < 2:
-    raise InputError(
-      f"{where}.batch_size = 1; losses compare the pairs of a batch, so it is 2 or more."
-    )
-  train_settings.check_optimizer(f"{where}.optimizer", run.optimizer)
-  train_settings.check_logging(where, run)
+  known, batch = base.arguments(make), f"{where.removeprefix('config.')}.batch_size"
+  rules = [
+    *(functools.partial(fields.check_name, f"{where}.args", name, known) for name in run.args),
+    lambda: check_batch(batch, run.batch_size),
+    lambda: train_settings.check_logging(where, run),
+  ]
+  errors.refuse(errors.found(rules))
 
 
 def _check_makeable(where: str, run: ConfigDict) -> None:
@@ -188,4 +194,4 @@ def _check_makeable(where: str, run: ConfigDict) -> None:
   try:
     base.build(make, optax.identity(), run.args.to_dict(), steps=10**6, seed=0)
   except InputError as error:
-    raise InputError(f"{where}.{error}") from error
+    raise InputError("\n".join(f"{where}.{line}" for line in str(error).splitlines())) from error

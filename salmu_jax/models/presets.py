@@ -10,6 +10,7 @@ from salmu_jax.errors import InputError
 from salmu_jax.models import clip
 from salmu_jax.models.attention import ATTENTION
 from salmu_jax.models.clip import CLIP, Sizes, Tower
+from salmu_jax.ranges import OneOf, Text
 
 # `mini` (of configs/mini.py) and `tiny` (of configs/mini_first.py and configs/smoke.py) read
 # pictures of 64 px. Their vocabulary is compacted to the ids that occur (data/tokenizers.py), so
@@ -30,6 +31,13 @@ PRESETS |= {
   for name in ("vit_b32", "vit_b16", "vit_l14")
 }
 COMPUTE_DTYPES = ("float32", "bfloat16")
+# What the fields of `config.model` may be.
+RANGES = {
+  "preset": Text(),  # a key of PRESETS, or what `name_of` makes
+  "compute_dtype": OneOf(COMPUTE_DTYPES),
+  "remat": OneOf(clip.REMAT),
+  "attention": OneOf(ATTENTION),
+}
 # Sizes as a name, for models that are no preset: width x layers x heads of either tower.
 _SPELLED = re.compile(
   r"vit-(?P<image_size>\d+)-(?P<patch_size>\d+)"
@@ -70,17 +78,14 @@ def name_of(model: Sizes) -> str:
 
 
 def check(settings: ConfigDict, platform: str) -> None:
-  """Raises InputError for the first impossible field of `config.model`.
+  """Raises InputError for fields of `config.model` that do not go together.
 
   Args:
-    settings: `config.model`.
+    settings: `config.model`, whose fields are in their ranges.
     platform: that the model is to run on, as JAX calls it: "cpu", "gpu" or "tpu".
   """
   if settings.preset:  # empty: that of the weights in config.init.compromised
     sizes(settings.preset)
-  fields.check_name("config.model.compute_dtype", settings.compute_dtype, COMPUTE_DTYPES)
-  fields.check_name("config.model.remat", settings.remat, clip.REMAT)
-  fields.check_name("config.model.attention", settings.attention, ATTENTION)
   if settings.attention != "cudnn":
     return
   if platform != "gpu":

@@ -1,62 +1,66 @@
 """What `config.pretrain`, `config.accumulate` and the settings of an optimizer must be."""
 
-import math
 from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
-from salmu_jax import fields, train
+from salmu_jax import errors, train
 from salmu_jax.errors import InputError
+from salmu_jax.ranges import OneOf, Range, Whole
 from salmu_jax.train import optimizers
+
+_SHARE = Range(0, 1)
+_DECAY = Range(0, 1, below=True)  # of a moment; at 1 nothing new would ever count
+BATCH_SIZE = Whole(1, 2**20)
+OPTIMIZER = {
+  "name": OneOf(optimizers.OPTIMIZERS),
+  "learning_rate": Range(0, 10**6, above=True),
+  "warmup": _SHARE,
+  "end": _SHARE,
+  "weight_decay": Range(0, 10**6),
+  "b1": _DECAY,
+  "b2": _DECAY,
+  "eps": Range(0, 1, above=True),
+}
+PRETRAIN = {
+  "epochs": Range(0, 10**4, above=True),
+  "batch_size": BATCH_SIZE,
+  "loss": OneOf(train.OBJECTIVES),
+  "crop_area": Range(0, 1, above=True),
+  "flip": _SHARE,
+  "log_every": Whole(1),
+  "checkpoint_every": Whole(1),
+  "optimizer": OPTIMIZER,
+}
+ACCUMULATE = Whole(1, 2**16)
 
 
 def check_pretraining(
   settings: ConfigDict, logit_bias: bool, check_batch: Callable[[str, int], None]
 ) -> None:
-  """Raises InputError for the first impossible field of `config.pretrain`.
+  """Raises InputError for fields of `config.pretrain` that do not go together.
 
   Args:
-    settings: `config.pretrain`.
+    settings: `config.pretrain`, whose fields are in their ranges.
     logit_bias: `config.model.logit_bias`.
     check_batch: check_batch(field, batch_size), see `sharding.check_batch`.
   """
   where = "config.pretrain"
-  fields.check_name(f"{where}.loss", settings.loss, train.OBJECTIVES)
-  if "sigmoid" in settings.loss and not logit_bias:
-    raise InputError(
-      f"{where}.loss = {settings.loss!r} needs a bias of logits; set "
-      "config.model.logit_bias = True."
+  errors.refuse(
+    errors.found(
+      (
+        lambda: _check_bias(where, settings.loss, logit_bias),
+        lambda: check_batch("pretrain.batch_size", settings.batch_size),
+        lambda: check_logging(where, settings),
+      )
     )
-  check_batch("pretrain.batch_size", settings.batch_size)
-  check_optimizer(f"{where}.optimizer", settings.optimizer)
-  fields.check_positive(settings, where, "epochs", "log_every", "checkpoint_every")
-  check_logging(where, settings)
-  fields.check_share(settings, where, "crop_area", "flip")
-  fields.check_positive(settings, where, "crop_area")
+  )
 
 
-def check_accumulate(parts: int) -> None:
-  """Raises InputError unless `config.accumulate` is a number of parts."""
-  if parts < 1:
-    raise InputError(f"config.accumulate = {parts}; it is a number of parts, 1 or more.")
-
-
-def check_optimizer(where: str, settings: ConfigDict) -> None:
-  """Raises InputError for the first impossible field of `optimizers.settings`.
-
-  Args:
-    where: the path of the section, such as "config.pretrain.optimizer".
-    settings: of the optimizer.
-  """
-  fields.check_name(f"{where}.name", settings.name, optimizers.OPTIMIZERS)
-  fields.check_positive(settings, where, "learning_rate", "eps")
-  fields.check_share(settings, where, "warmup", "end", "b1", "b2")
-  for name in ("b1", "b2"):
-    if settings[name] == 1:
-      raise InputError(f"{where}.{name} = 1; nothing new would ever count. It must be less than 1.")
-  if not 0 <= settings.weight_decay < math.inf:
+def _check_bias(where, loss, logit_bias):
+  if "sigmoid" in loss and not logit_bias:
     raise InputError(
-      f"{where}.weight_decay = {settings.weight_decay!r}; it must be 0 or more, and finite."
+      f"{where}.loss = {loss!r} needs a bias of logits; set config.model.logit_bias = True."
     )
 
 
