@@ -304,9 +304,9 @@ def shouting():
   def settings():
     return ConfigDict({"volume": 0.5})
 
-  def check_data(config, where, release):
-    if release.counts["forget"] > 11:
-      raise InputError(f"{where} drowns in {release.counts['forget']} rows of forget.")
+  def check_data(config, where, counts):
+    if counts["forget"] > 11:
+      raise InputError(f"{where} drowns in {counts['forget']} rows of forget.")
 
   def make(inputs, config):
     return lambda params, z: base.Finding({"loud": config.volume, "quiet": 0.1}, {"echo": True})
@@ -328,7 +328,7 @@ def test_an_attack_that_is_added_is_configured_checked_and_run(world, monkeypatc
   config.shouting.volume = 0.9
   check_attacks(config)
   with pytest.raises(InputError, match=r"config\.attacks\.shouting drowns in 12 rows"):
-    attacks.check_data(config, data.release)
+    attacks.check_data(config, data.release.counts)
   attack = attacks.attacker(evaluation.attack_inputs(job, data, evaluator, bounds(params)), config)
   assert attack(params, evaluator.embed(params)) == {
     "Shouting": {

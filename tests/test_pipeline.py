@@ -121,7 +121,7 @@ def test_records_are_written_as_they_are_read_in_several_files(opened, tmp_path,
 def test_a_training_split_without_rows_is_no_obstacle(tmp_path):
   source = releases.open_release(write(tmp_path / "release", {"retain_real": []}))
   assert "retain_real" not in records.build(source, tmp_path / "records")
-  assert pipeline.splits_of(source, "clean") == ("retain_synth",)
+  assert pipeline.splits_of(source.counts, "clean") == ("retain_synth",)
 
 
 def test_records_that_were_cut_short_are_written_anew(opened, tmp_path, monkeypatch):

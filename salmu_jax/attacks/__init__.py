@@ -6,7 +6,7 @@ retain and the Clean model; nothing here is trained on holdouts.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,6 @@ from salmu_jax.attacks import (
   relearning,
   rephrasing,
 )
-from salmu_jax.data.releases import Release
 from salmu_jax.evaluate.embeddings import Embedded
 from salmu_jax.fields import Ranges
 from salmu_jax.ranges import Each, OneOf
@@ -81,14 +80,14 @@ def check(config: ConfigDict, check_batch: base.CheckBatch) -> None:
   errors.refuse(errors.found(checks))
 
 
-def check_data(config: ConfigDict, release: Release) -> None:
+def check_data(config: ConfigDict, counts: Mapping[str, int]) -> None:
   """Raises InputError where a chosen attack lacks the data that it needs.
 
   Args:
-    config: `config.attacks`. release: the opened release, its counts suffice.
+    config: `config.attacks`. counts: {split: rows} of the release.
   """
   for key in config.names:
-    ATTACKS[key].check_data(config[key.lower()], _path(key), release)
+    ATTACKS[key].check_data(config[key.lower()], _path(key), counts)
 
 
 def attacker(

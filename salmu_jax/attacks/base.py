@@ -10,7 +10,6 @@ from ml_collections import ConfigDict
 
 from salmu_jax.data.dataset import Data
 from salmu_jax.data.leaks import Leak
-from salmu_jax.data.releases import Release
 from salmu_jax.evaluate.embeddings import Embedded
 from salmu_jax.evaluate.evaluator import Evaluator
 from salmu_jax.fields import Ranges
@@ -133,8 +132,8 @@ class Attack(NamedTuple):
     ranges: what each of its settings may be.
     check: check(settings, where, check_batch), which raises InputError for settings that do not go
       together. `where` is their path, such as "config.attacks.gallery".
-    check_data: check_data(settings, where, release), which raises InputError where the release has
-      too little for the settings.
+    check_data: check_data(settings, where, {split: rows}), which raises InputError where a release
+      has too few rows for the settings.
     needs: what it cannot do without, keys of NEEDS.
     better: "lower", where a number below Clean's is as good as Clean's; "equal", where it is as bad
       as one above.
@@ -147,7 +146,7 @@ class Attack(NamedTuple):
   settings: Callable[[], ConfigDict] = ConfigDict
   ranges: Ranges = types.MappingProxyType({})
   check: Callable[[ConfigDict, str, CheckBatch], None] = _accept
-  check_data: Callable[[ConfigDict, str, Release], None] = _accept
+  check_data: Callable[[ConfigDict, str, Mapping[str, int]], None] = _accept
   better: str = "lower"
   needs: tuple[str, ...] = ()
 

@@ -22,7 +22,6 @@ from salmu_jax.attacks.base import FORGET, Attack, CheckBatch, Finding, Inputs, 
 from salmu_jax.data import dataset, pipeline
 from salmu_jax.data.leaks import Leak
 from salmu_jax.data.records import Rows
-from salmu_jax.data.releases import Release
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import metrics
 from salmu_jax.evaluate.embeddings import Embedded
@@ -81,12 +80,12 @@ def check(config: ConfigDict, where: str, check_batch: CheckBatch) -> None:
   check_batch(f"{where.removeprefix('config.')}.batch_size", config.batch_size)
 
 
-def check_data(config: ConfigDict, where: str, release: Release) -> None:
+def check_data(config: ConfigDict, where: str, counts: Mapping[str, int]) -> None:
   """Raises InputError where forget or retain has too few rows for the settings."""
-  counts = {half: pipeline.row_count(release, half) for half in (FORGET, "retain")}
-  for half, count in counts.items():
-    dataset.check_rows(where, config.batch_size, half, count)
-  rows, section = counts[FORGET], where.removeprefix("config.")
+  rows_of = {half: pipeline.row_count(counts, half) for half in (FORGET, "retain")}
+  for half, rows in rows_of.items():
+    dataset.check_rows(where, config.batch_size, half, rows)
+  rows, section = rows_of[FORGET], where.removeprefix("config.")
   largest = max(config.batch_size, round(max(config.shares, default=0) * rows))
   if config.shares and largest >= rows:
     raise InputError(

@@ -3,7 +3,7 @@
 import functools
 import pathlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ml_collections import ConfigDict
 
@@ -54,9 +54,19 @@ def with_preset(config: ConfigDict, folder: Place) -> ConfigDict:
   return config
 
 
-def open_release(config: ConfigDict, folder: Place, scratch: pathlib.Path) -> Release:
-  """The release that `config.release` names, or one generated in the workdir `folder`."""
-  return hosts.first_then_all(lambda: _open_or_generate(config, folder, scratch))
+def open_release(
+  config: ConfigDict,
+  folder: Place,
+  scratch: pathlib.Path,
+  check: Callable[[Mapping[str, int]], object] = lambda counts: None,
+) -> Release:
+  """The release that `config.release` names, or one generated in the workdir `folder`.
+
+  Args:
+    config, folder: as for `bring_weights`. scratch: for copies.
+    check: check({split: rows}), called before a release is generated.
+  """
+  return hosts.first_then_all(lambda: _open_or_generate(config, folder, scratch, check))
 
 
 def open_imagenet(config: ConfigDict, scratch: pathlib.Path) -> ZeroShotSet | None:
@@ -193,7 +203,7 @@ def _open_own(config: ConfigDict, scratch: pathlib.Path) -> Release:
   return releases.open_release(path, (own.FORGET, own.RETAIN), scratch=scratch)
 
 
-def _open_or_generate(config: ConfigDict, folder: Place, scratch: pathlib.Path) -> Release:
+def _open_or_generate(config, folder, scratch, check):
   if config.forget:
     return _open_own(config, scratch)
   if config.release:
@@ -207,8 +217,9 @@ def _open_or_generate(config: ConfigDict, folder: Place, scratch: pathlib.Path) 
 
   def generate(_: Place) -> dict:
     if not places.is_remote(path):
-      return generator.generate(config.generate, config.seed, path)
-    facts = generator.generate(config.generate, config.seed, copies.place_of(path, scratch))
+      return generator.generate(config.generate, config.seed, path, check=check)
+    copy = copies.place_of(path, scratch)
+    facts = generator.generate(config.generate, config.seed, copy, check=check)
     copies.publish(path, scratch, "the release")
     return facts
 

@@ -1,13 +1,14 @@
 """Checks that need the data: whatever would stop a stage later fails here, before any training."""
 
+from collections.abc import Mapping
+
 import jax
 from ml_collections import ConfigDict
 
 from salmu_jax import attacks
-from salmu_jax.benchmark import stages
+from salmu_jax.benchmark import footprint, stages
 from salmu_jax.benchmark.job import Job
-from salmu_jax.data import hub, pipeline, records, releases
-from salmu_jax.data.dataset import check_rows
+from salmu_jax.data import dataset, hub, pipeline, records, releases
 from salmu_jax.data.leaks import leaks
 from salmu_jax.data.releases import Release
 from salmu_jax.data.tokenizers import Tokenizer
@@ -16,6 +17,8 @@ from salmu_jax.interop import external_models
 from salmu_jax.methods import surrogates
 from salmu_jax.models import clip, presets
 from salmu_jax.runtime import sharding, workdir
+from salmu_jax.train import optimizers
+from salmu_jax.train.state import new_state
 
 
 def check(job: Job, release: Release, tokenizer: Tokenizer, digests: dict[str, str]) -> None:
@@ -32,18 +35,35 @@ def check(job: Job, release: Release, tokenizer: Tokenizer, digests: dict[str, s
   for name in external_models.sources(config):
     external_models.check(config, job.workdir, name, tokenizer)
     stages.load_params(job, job.model_folder(name))
+  states = {}
   for name in [name for name in stages.bounds(config) if not config.init[name]]:
     check_trainable(release, name)
     workdir.check_settings(job.model_folder(name), stages.pretrain_settings(job, digests))
-    check_rows(
-      "config.pretrain", config.pretrain.batch_size, name, pipeline.row_count(release, name)
-    )
+    states[name] = check_pretraining(job, release, name)
   for name in config.unlearn:
     workdir.check_settings(job.model_folder(name), stages.unlearn_settings(job, digests, name))
-    check_unlearning(job, release, name)
+    states[name] = check_unlearning(job, release, name)
+  footprint.check_disk(job, states, footprint.bytes_of(clip.shapes(job.model)))
   check_fragile(config, release)
-  attacks.check_data(config.attacks, release)
+  attacks.check_data(config.attacks, release.counts)
   check_judged_start(job, digests)
+
+
+def check_rows(config: ConfigDict, counts: Mapping[str, int]) -> None:
+  """Raises InputError for a batch that needs more rows than there are, where models are trained.
+
+  Args:
+    config: of the run. counts: {split: rows} of a release that is still to be generated, and of
+      config.retain_pairs.
+  """
+  for name in [name for name in stages.bounds(config) if not config.init[name]]:
+    rows = pipeline.row_count(counts, name)
+    dataset.check_rows("config.pretrain", config.pretrain.batch_size, name, rows)
+  for name, run in config.unlearn.items():
+    for half in ("forget", "retain"):
+      rows = pipeline.row_count(counts, half)
+      dataset.check_rows(f"config.unlearn.{name}", run.batch_size, half, rows)
+  attacks.check_data(config.attacks, counts)
 
 
 def check_pairs(config: ConfigDict, release: Release) -> None:
@@ -67,7 +87,7 @@ def check_trainable(release: Release, name: str) -> None:
   needed = {"clean": [("retain_real", "retain")]}
   needed["compromised"] = [*needed["clean"], ("sensitive",)]
   for alternatives in needed[name]:
-    if not set(alternatives) & set(pipeline.splits_of(release, name)):
+    if not set(alternatives) & set(pipeline.splits_of(release.counts, name)):
       raise InputError(
         f"The release {release.path} has no split {' or '.join(map(repr, alternatives))}, so "
         f"{name.capitalize()} cannot be trained on it. Give weights in config.init.{name}, or name "
@@ -75,18 +95,40 @@ def check_trainable(release: Release, name: str) -> None:
       )
 
 
-def check_unlearning(job: Job, release: Release, name: str) -> None:
-  """Raises InputError for a run whose method cannot be made, or lacks the data that it reads."""
+def check_pretraining(job: Job, release: Release, name: str) -> int:
+  """Raises InputError for Clean or Compromised with too few rows, or too many steps.
+
+  Returns:
+    The bytes of the training state.
+  """
+  settings, rows = job.config.pretrain, pipeline.row_count(release.counts, name)
+  dataset.check_rows("config.pretrain", settings.batch_size, name, rows)
+  steps = stages.pretrain_schedule(job, release, name).total_steps
+  footprint.check_steps(f"config.pretrain.epochs = {settings.epochs}", steps)
+  tx = optimizers.make_optimizer(settings.optimizer, 1)
+  return footprint.bytes_of(jax.eval_shape(lambda: new_state(clip.init(job.model, 0), tx)))
+
+
+def check_unlearning(job: Job, release: Release, name: str) -> int:
+  """Raises InputError for a run whose method cannot be made, or lacks the data that it reads.
+
+  Returns:
+    The bytes of the training state.
+  """
+  run = job.config.unlearn[name]
+  steps = stages.unlearn_schedule(job, release, name).total_steps
+  footprint.check_steps(f"config.unlearn.{name}.budget = {run.budget}", steps)
   method = stages.make_method(job, release, name)
   # Limits by name look for their parameters here.
-  jax.eval_shape(lambda: method.tx.init(clip.init(job.model, 0)))
+  state = jax.eval_shape(lambda: new_state(clip.init(job.model, 0), method.tx))
   if method.surrogates:
     forget = leaks(release, releases.columns(release, "forget"))
     surrogates.maker(forget, method.surrogates.source, job.config.seed)
   for half in ("forget", "retain"):
-    rows = pipeline.row_count(release, half)
+    rows = pipeline.row_count(release.counts, half)
     if rows or half in method.reads:
-      check_rows(f"config.unlearn.{name}", job.config.unlearn[name].batch_size, half, rows)
+      dataset.check_rows(f"config.unlearn.{name}", run.batch_size, half, rows)
+  return footprint.bytes_of(state)
 
 
 def check_fragile(config: ConfigDict, release: Release) -> None:

@@ -11,6 +11,7 @@ from salmu_jax.benchmark import (
   audit,
   configuration,
   evaluation,
+  footprint,
   opening,
   preflight,
   stages,
@@ -126,11 +127,15 @@ def prepare(
   """
   # What is there already comes before what has to be made or is long to download, and weights come
   # first: more can be wrong with them.
+  footprint.check_memory(config, folder, mesh)
   scratch = places.scratch(folder, config.scratch)
   opening.bring_weights(config, folder, scratch)
   classes = opening.open_imagenet(config, scratch)
   pairs, pairs_digest = opening.open_pairs(config, scratch)
-  release = opening.open_release(config, folder, scratch)
+  pair_rows = {records.PAIRS_SPLIT: pairs} if pairs else {}
+  pair_counts = {split: len(rows) for split, rows in pair_rows.items()}
+  check_rows = lambda counts: preflight.check_rows(config, {**counts, **pair_counts})
+  release = opening.open_release(config, folder, scratch, check_rows)
   if pairs:
     preflight.check_pairs(config, release)
   config = audit.possible(config, release) if config.forget else config
@@ -139,9 +144,7 @@ def prepare(
   model = presets.make_model(config.model, tokenizer.vocab_size)
   job = Job(config, folder, scratch, mesh, model, stop)
 
-  pair_rows = {records.PAIRS_SPLIT: pairs} if pairs else {}
-  counts = release.counts | {split: len(rows) for split, rows in pair_rows.items()}
-  whole = release._replace(counts=counts)
+  whole = release._replace(counts={**release.counts, **pair_counts})
   preflight.check(job, whole, tokenizer, dataset.digests(release, pairs_digest))
 
   rows = opening.open_records(release, scratch)

@@ -46,7 +46,7 @@ def pretrain_schedule(job: Job, release: Release, name: str) -> train.Schedule:
   Both see every retain row equally often; Compromised takes the steps for `sensitive` on top.
   """
   settings = job.config.pretrain
-  rows = pipeline.row_count(release, name)
+  rows = pipeline.row_count(release.counts, name)
   total = max(1, round(settings.epochs * rows / settings.batch_size))
   size = settings.batch_size
   operations = flops.training_step(job.model.sizes, size)

@@ -44,11 +44,11 @@ class Data(NamedTuple):
 
   def splits(self, purpose: str) -> tuple[str, ...]:
     """The splits that a kind of training reads, see `pipeline.READABLE`."""
-    return pipeline.splits_of(self.release, purpose)
+    return pipeline.splits_of(self.release.counts, purpose)
 
   def count(self, purpose: str) -> int:
     """The number of rows that a kind of training reads."""
-    return pipeline.row_count(self.release, purpose)
+    return pipeline.row_count(self.release.counts, purpose)
 
 
 def check_rows(where: str, batch_size: int, purpose: str, rows: int) -> None:

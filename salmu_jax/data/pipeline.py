@@ -16,7 +16,7 @@ import numpy as np
 from salmu_jax.data import images
 from salmu_jax.data.prefetch import Batches
 from salmu_jax.data.records import Joined
-from salmu_jax.data.releases import Release, text_of
+from salmu_jax.data.releases import text_of
 from salmu_jax.errors import InputError
 from salmu_jax.results.splits import readable
 
@@ -36,14 +36,14 @@ def training_splits(purpose: str, present: Container[str]) -> tuple[str, ...]:
   return tuple(s for s in READABLE[purpose] if s in present and s not in parts)
 
 
-def splits_of(release: Release, purpose: str) -> tuple[str, ...]:
-  """The `training_splits` of a release that have rows."""
-  return training_splits(purpose, [split for split, rows in release.counts.items() if rows])
+def splits_of(counts: Mapping[str, int], purpose: str) -> tuple[str, ...]:
+  """The `training_splits` that have rows; `counts` is {split: rows} of a release."""
+  return training_splits(purpose, [split for split, rows in counts.items() if rows])
 
 
-def row_count(release: Release, purpose: str) -> int:
-  """The number of rows that a kind of training reads of a release."""
-  return sum(release.counts[split] for split in splits_of(release, purpose))
+def row_count(counts: Mapping[str, int], purpose: str) -> int:
+  """The number of rows that a kind of training reads; `counts` is {split: rows} of a release."""
+  return sum(counts[split] for split in splits_of(counts, purpose))
 
 
 def open_training(

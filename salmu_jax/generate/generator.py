@@ -4,8 +4,10 @@ Rows are rendered shard by shard, in `workers` processes. The release depends on
 and the seed alone. A killed build resumes with the first missing shard.
 """
 
+import collections
 import concurrent.futures
 import contextlib
+import functools
 import io
 import multiprocessing
 import os
@@ -24,10 +26,11 @@ from salmu_jax.data import dataset_card, parquet_shards, releases
 from salmu_jax.errors import InputError
 from salmu_jax.generate import personas, plan, portraits, scenes
 from salmu_jax.results import splits
-from salmu_jax.runtime import files, progress
+from salmu_jax.runtime import files, machine, progress
 
 Task = tuple  # (kind of picture, its numbers ...), see `_draw`
 Row = tuple[Task, str | None, str | None, str]  # task, text, identity id, file name
+_ROW_BYTES = 500  # of the texts of a row and what is drawn for it, in memory, at the least
 Shard = tuple[pathlib.Path, int, int]  # file, first row, past the last row
 # render(tasks) -> (JPEG bytes, text or None) of each task, in order.
 Renderer = Callable[[Sequence[Task]], Iterable[tuple[bytes, str | None]]]
@@ -81,6 +84,7 @@ def generate(
   seed: int,
   path: str | os.PathLike,
   render_shards: Callable[[pathlib.Path], None] | None = None,
+  check: Callable[[Mapping[str, int]], object] = lambda counts: None,
 ) -> dict[str, dict[str, int]]:
   """Makes a release directory, unless it exists.
 
@@ -90,21 +94,23 @@ def generate(
     path: the directory to make; it appears whole or not at all.
     render_shards: render_shards(folder) writes shards of pictures by other means, see
       `render_shard`; those that are missing afterwards are rendered here.
+    check: check({split: rows}), called before anything is written; what it raises is raised.
 
   Returns:
     {"counts": {split: rows}}.
 
   Raises:
-    InputError: the settings are impossible, the disk is full, or `path` holds a release of other
-      settings or another seed.
+    InputError: the settings are impossible, the release would not fit into memory or on the disk,
+      or `path` holds a release of other settings or another seed.
   """
   path = pathlib.Path(path)
   origin = {"seed": seed, "settings": {k: v for k, v in settings.items() if k != "workers"}}
   if path.exists():
     return _generated_before(path, origin)
+  _require_room(path.parent, settings)
   contents = draw_contents(settings, seed)
+  check(_counts(settings, seed, contents))
   partial = path.with_name(path.name + ".partial")
-  files.require_space(path.parent, _size(settings), "the generated release")
   note = partial / "settings.json"
   if not note.exists() or files.read_json(note) != origin:
     shutil.rmtree(partial, ignore_errors=True)
@@ -112,7 +118,8 @@ def generate(
   if render_shards:
     render_shards(partial)
   with _renderer(settings, seed, contents) as render:
-    counts = _write_splits(partial, settings, seed, contents, render)
+    _write_splits(partial, settings, seed, contents, render)
+  counts = _counts(settings, seed, contents)
   _write_texts(partial, settings, contents)
   note.unlink()
   for leftover in partial.rglob(".*"):
@@ -146,15 +153,34 @@ def _generated_before(path, origin):
   return {"counts": manifest["counts"]}
 
 
-def _size(settings):
-  """An upper bound of a release's bytes, for the check of free space."""
-  portrait_count = 2 * settings.people * settings.images_per_person + settings.retain_synth
+def _require_room(folder, settings):
+  """Raises InputError unless a release fits into memory, without its pictures, and on the disk."""
+  leaks = settings.people * settings.images_per_person
   scene_count = settings.scenes + settings.classes * settings.zero_shot_images
-  return (portrait_count + scene_count) * (settings.image_size**2 + 2000)
+  rows = leaks + settings.retain_synth + scene_count
+  memory = machine.memory()
+  if _ROW_BYTES * rows > memory:
+    raise InputError(
+      f"config.generate makes {rows:,} rows, which take about {_ROW_BYTES * rows / 2**30:,.1f} GiB "
+      f"of memory without their pictures; this machine has {memory / 2**30:,.1f} GiB. Make a "
+      "smaller release."
+    )
+  # A row of sensitive is written twice: it stands in a benchmark split too.
+  pictures, size = rows + leaks, settings.image_size**2 + 2000
+  purpose = f"the generated release, {pictures:,} pictures of at most {size:,} bytes"
+  files.require_space(folder, pictures * size, purpose)
+
+
+def _counts(settings, seed, contents):
+  """{split: rows} of a release."""
+  counts = {split: len(rows) for split, rows in contents.rows.items()}
+  split_of = functools.partial(plan.split_of, settings, seed, contents.cast)
+  members = collections.Counter(map(split_of, contents.sensitive))
+  return counts | {split: members[split] for split in splits.sensitive()}
 
 
 def _write_splits(path, settings, seed, contents, render):
-  """Writes all parquet shards; returns split -> rows."""
+  """Writes all parquet shards."""
   for split, rows in contents.rows.items():
     with progress.counting(f"rendering {split}", len(rows)) as tick:
       for shard in _shards_of(path, split, len(rows), settings.shard_rows):
@@ -162,12 +188,9 @@ def _write_splits(path, settings, seed, contents, render):
   split_by_name = {
     row.file_name: plan.split_of(settings, seed, contents.cast, row) for row in contents.sensitive
   }
-  counts = {split: len(rows) for split, rows in contents.rows.items()}
   for split in splits.sensitive():
     members = [row.file_name for row in contents.sensitive if split_by_name[row.file_name] == split]
     _copy_from_sensitive(path, split, set(members), settings.shard_rows)
-    counts[split] = len(members)
-  return counts
 
 
 def list_shards(
