@@ -66,7 +66,7 @@ def test_checkpoints_that_do_not_fit_are_refused_before_the_first_is_trained(wor
   job, data = changed(world[0]), world[1]
   job.config.unlearn, job.config.pretrain.batch_size = {}, 8
   monkeypatch.setattr(files.shutil, "disk_usage", lambda path: USAGE(2**30, 2**30 - 1, 1))
-  with pytest.raises(InputError, match=r"disk space .* 2 checkpoints of at most \d+\.\d MiB"):
+  with pytest.raises(InputError, match=r"disk space .* \(2 checkpoints of at most \d"):
     preflight.check(job, data.release, data.tokenizer, data.digests)
 
 
