@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import threadpoolctl
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from unitrows import associated, unit
@@ -173,3 +174,16 @@ def test_the_released_probe_refuses_a_single_row_and_is_nan_on_nan():
     metrics.association_probe(np.ones((1, 4)), np.ones((1, 4)), np.random.RandomState(0), PROBE)
   broken = np.full((6, 4), np.nan)
   assert np.isnan(metrics.association_probe(broken, broken, np.random.RandomState(0), PROBE))
+
+
+def test_the_probe_is_fitted_by_one_thread_however_many_cores_there_are(monkeypatch):
+  threads, fit = [], LogisticRegression.fit
+
+  def recorded(self, *args):
+    threads.extend(library["num_threads"] for library in threadpoolctl.threadpool_info())
+    return fit(self, *args)
+
+  monkeypatch.setattr(LogisticRegression, "fit", recorded)
+  with threadpoolctl.threadpool_limits(2):
+    probe()
+  assert set(threads) == {1}

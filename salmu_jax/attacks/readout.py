@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 from salmu_jax.attacks.base import FORGET, Attack, Finding, Inputs, Params, Run
 from salmu_jax.data.leaks import Leak
 from salmu_jax.evaluate.embeddings import Embedded
+from salmu_jax.runtime import machine
 
 # The least people per value, on average: a probe learns a value from some, reads it off others.
 _SHARED = 2
@@ -104,8 +105,9 @@ def _crossed(features, labels, first):
     if len(classes) < 2:
       hits += int(np.isin(labels[~train], classes).sum())
       continue
-    probe = make_pipeline(StandardScaler(), RidgeClassifier()).fit(features[train], labels[train])
-    hits += int((probe.predict(features[~train]) == labels[~train]).sum())
+    with machine.one_thread():
+      probe = make_pipeline(StandardScaler(), RidgeClassifier()).fit(features[train], labels[train])
+      hits += int((probe.predict(features[~train]) == labels[~train]).sum())
   return hits / len(labels)
 
 

@@ -14,6 +14,7 @@ from ml_collections import ConfigDict
 
 from salmu_jax.errors import InputError
 from salmu_jax.results.reductions import reduce
+from salmu_jax.runtime import machine
 
 Array = jax.Array | np.ndarray
 HIGHEST = jax.lax.Precision.HIGHEST
@@ -200,7 +201,8 @@ def _probe_hits(train, test, probe):
   regression = LogisticRegression(C=probe.c, solver=probe.solver, max_iter=probe.max_iter)
   steps = (StandardScaler(), regression) if probe.standardise else (regression,)
   features, labels = test
-  return np.float64(make_pipeline(*steps).fit(*train).predict(features) == labels)
+  with machine.one_thread():
+    return np.float64(make_pipeline(*steps).fit(*train).predict(features) == labels)
 
 
 def class_weights(prompts: Array) -> jax.Array:

@@ -1,7 +1,10 @@
-"""What the machine has."""
+"""What the machine has, and how much of it a computation may use."""
 
+import contextlib
 import os
 import pathlib
+
+import threadpoolctl
 
 _CONTROL_GROUP = pathlib.Path("/sys/fs/cgroup/memory.max")  # of a container on Linux
 
@@ -11,3 +14,12 @@ def memory() -> int:
   physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
   limit = _CONTROL_GROUP.read_text().strip() if _CONTROL_GROUP.is_file() else "max"
   return min(physical, int(limit)) if limit.isdigit() else physical
+
+
+def one_thread() -> contextlib.AbstractContextManager:
+  """Within the block, BLAS and OpenMP use one thread.
+
+  With more they add in another order, so that a result would depend on the number of cores. On
+  matrices as small as those of a probe, one thread is also several times faster.
+  """
+  return threadpoolctl.threadpool_limits(1)
