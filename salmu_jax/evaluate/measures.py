@@ -138,8 +138,11 @@ def pair_similarity(judged: Judged, split: str) -> np.ndarray:
   """(N,) cosines of the pictures of a split with their captions."""
   source, rows = judged.rows(split)
   captions = judged.z.of(judged.tables[source]["text"])
-  # Over all rows of the source, so that all parts of it are multiplied alike.
-  return np.asarray(metrics.cosines(judged.z.image[source], captions))[rows]
+  # Over all rows of the source, so that all parts of it are multiplied alike. Those of other parts
+  # may be NaN, which JAX_DEBUG_NANS would take for a fault.
+  image = np.zeros_like(judged.z.image[source])
+  image[rows] = judged.z.image[source][rows]
+  return np.asarray(metrics.cosines(image, captions))[rows]
 
 
 def core_similarity(judged: Judged, split: str) -> np.ndarray:
