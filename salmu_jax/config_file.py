@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from salmu_jax import errors
 from salmu_jax.errors import InputError
 
-_OVERRIDE = re.compile(r"--?(?:no)?config\.(?P<path>[^=]+?)(?:=(?P<value>.*))?", re.DOTALL)
+_OVERRIDE = re.compile(r"--?(?P<no>no)?config\.(?P<path>[^=]+?)(?:=(?P<value>.*))?", re.DOTALL)
 _RUNS = " A run has fields if the config does it, as configs/mini.py:anchored does anchored."
 _WRITE = "def get_config(names=''): ... return a ConfigDict, as the files of configs/ do."
 
@@ -32,7 +32,12 @@ def check(argv: Sequence[str]) -> None:
   for argument in argv:
     override = _OVERRIDE.fullmatch(argument)
     if override:
-      _check_field(config, override["path"])
+      value = _field(config, override["path"])
+      if override["no"] and (override["value"] is not None or not isinstance(value, bool)):
+        raise InputError(
+          f"{argument}: --no goes before a field that is True or False, and takes no value. Write "
+          f"--config.{override['path']}=VALUE."
+        )
 
 
 def load(path: pathlib.Path, names: str | None = None) -> ConfigDict:
@@ -74,9 +79,10 @@ def wrong_type(argument: str, argv: Sequence[str]) -> str:
   for part in override["path"].split("."):
     default = default[part]
   if isinstance(default, ConfigDict):
-    fields = ", ".join(f"--config.{override['path']}.{name}" for name in list(default)[:3])
-    return (
-      f"config.{override['path']} is a section, which takes no value. Set its fields: {fields}."
+    section = f"config.{override['path']}"
+    fields = ", ".join(f"--{section}.{name}" for name in list(default)[:3])
+    return f"{section} is a section, which takes no value. " + (
+      f"Set its fields: {fields}." if fields else "It has no fields."
     )
   return (
     f"config.{override['path']} = {override['value']!r} is no {type(default).__name__}; give one, "
@@ -118,8 +124,8 @@ def _where(path, error):
   return f"{path}, line {frames[-1].lineno}" if frames else str(path)
 
 
-def _check_field(config, path):
-  """Raises InputError unless a config has a field at a path."""
+def _field(config, path):
+  """The field of a config at a path; raises InputError if there is none."""
   section, where = config, "config"
   for part in path.split("."):
     if not isinstance(section, ConfigDict):
@@ -128,3 +134,4 @@ def _check_field(config, path):
       hint = _RUNS if where == "config.unlearn" else ""
       raise InputError(errors.unknown(where, part, list(section)) + hint)
     section, where = section[part], f"{where}.{part}"
+  return section

@@ -59,6 +59,8 @@ OVERRIDES = {
   "--config.unlearn.nope.budget=1": r"config\.unlearn: unknown name 'nope'.*A run has fields",
   "--config.seed.x=1": r"config\.seed is 0, a value; --config\.seed\.x takes it for a section",
   "--noconfig.tensorbord": r"config: unknown name 'tensorbord'",
+  "--noconfig.tensorboard=1": r"--noconfig\.tensorboard=1: --no goes before a field that is True",
+  "--noconfig.seed": r"--noconfig\.seed: --no .*Write --config\.seed=VALUE",
 }
 
 
@@ -77,6 +79,10 @@ def test_a_value_of_another_type_is_named_with_one_that_fits(tmp_path):
   path.write_text(GOOD)
   for override, message in (
     ("--config.seed=abc", "config.seed = 'abc' is no int; give one, such as 0."),
-    ("--config.generate=3", "config.generate is a section, which takes no value."),
+    ("--config.generate=3", "config.generate is a section, which takes no value. Set its fields"),
+    (
+      "--config.unlearn.finetune.args=3",
+      "config.unlearn.finetune.args is a section, which takes no",
+    ),
   ):
     assert config_file.wrong_type(override, [f"--config={path}", override]).startswith(message)

@@ -6,10 +6,10 @@ from ml_collections import ConfigDict
 
 from configs import mini, smoke
 from salmu_jax import defaults
-from salmu_jax.benchmark import configuration
+from salmu_jax.benchmark import configuration, run
 from salmu_jax.errors import InputError
 from salmu_jax.methods import runs
-from salmu_jax.runtime import sharding
+from salmu_jax.runtime import places, sharding
 
 ONE = sharding.make_mesh(jax.devices()[:1])
 # Checked by `sharding.check_rules`, and by the method that they compose.
@@ -146,3 +146,36 @@ def test_an_argument_of_a_method_that_float32_cannot_hold_is_refused(value):
     config.unlearn.vlunlearn.args._fields["forget"] = value
   with pytest.raises(InputError, match=r"config\.unlearn\.vlunlearn\.args\.forget = "):
     configuration.check(config, ONE)
+
+
+@pytest.mark.parametrize(
+  "preset, fault",
+  [
+    ("vit-1-0-1x1x1-1x1x1-1-8-0", "patches of 0 pixels in pictures of 1"),
+    ("vit-64-16-0x0x0-1x1x1-1-8-0", "a tower for images of 0 layers, 0 wide, with 0 heads"),
+    ("vit-64-16-10x1x3-10x1x3-7-8-0", "10 wide, with 3 heads"),
+    ("vit-64-65-12x1x3-12x1x3-7-8-0", "patches of 65 pixels in pictures of 64"),
+    ("vit-64-16-12x1x3-12x1x3-0-8-0", "embeddings of no numbers"),
+    ("vit-64-16-12x1x3-12x1x3-7-2-0", "a context of 2 tokens"),
+    ("vit-64-16-12x1x3-12x1x3-7-8-600", "a vocabulary of 600; it is 49408, or 0"),
+  ],
+)
+def test_a_preset_that_spells_sizes_which_no_model_has_is_refused(preset, fault):
+  (line,) = faults(model__preset=preset)
+  assert line.startswith(f"config.model.preset = {preset!r} spells sizes") and fault in line
+
+
+def test_a_preset_that_spells_possible_sizes_is_accepted():
+  configuration.check(changed(model__preset="vit-64-16-12x1x3-12x1x3-7-8-0"), ONE)
+
+
+@pytest.mark.parametrize("place", ["a file", "below a file"])
+def test_a_scratch_folder_that_cannot_be_written_is_refused_before_anything_is_made(
+  place, tmp_path
+):
+  (tmp_path / "file").write_text("")
+  config = smoke.get_config()
+  config.scratch = str(tmp_path / "file" if place == "a file" else tmp_path / "file" / "x")
+  with pytest.raises(InputError, match=r"config\.scratch = '.*file.*' cannot be used"):
+    run.prepare(config, places.place(tmp_path / "work"), ONE)
+  assert [path.name for path in tmp_path.iterdir()] == ["file"]

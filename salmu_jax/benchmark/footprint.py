@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from salmu_jax.benchmark import stages
 from salmu_jax.benchmark.job import Job
 from salmu_jax.errors import InputError
-from salmu_jax.models import presets
+from salmu_jax.models import clip, presets
 from salmu_jax.models.clip import Sizes
 from salmu_jax.runtime import files, machine, workdir
 from salmu_jax.runtime.places import Place
@@ -32,6 +32,12 @@ def check_memory(config: ConfigDict, folder: Place, mesh: Mesh) -> None:
     mesh: the devices.
   """
   memory, sizes = memory_of(mesh), presets.sizes(config.model.preset)
+  parameters = bytes_of(clip.shapes(presets.make_model(config.model, sizes.vocab_size or 1)))
+  if parameters > memory:
+    raise InputError(
+      f"config.model.preset = {config.model.preset!r} has {_gib(parameters)} of parameters, and "
+      f"the devices have {_gib(memory)}. Choose a smaller model."
+    )
   value = jnp.dtype(config.model.compute_dtype).itemsize
   trained = [name for name in stages.bounds(config) if not config.init[name]]
   if not all((folder / "models" / name / workdir.DONE).exists() for name in trained):

@@ -25,16 +25,33 @@ from salmu_jax.data.pictures import Wanted
 from salmu_jax.data.releases import Release
 from salmu_jax.data.tokenizers import Tokenizer
 from salmu_jax.data.zero_shot import ZeroShotSet
-from salmu_jax.errors import InputError
+from salmu_jax.errors import InputError, UnwritableError
 from salmu_jax.generate import generator
 from salmu_jax.interop import convert, external_models
 from salmu_jax.models import presets
 from salmu_jax.results import splits
 from salmu_jax.results.splits import ZERO_SHOT
-from salmu_jax.runtime import copies, hosts, places, progress, times, workdir
+from salmu_jax.runtime import copies, files, hosts, places, progress, times, workdir
 from salmu_jax.runtime.places import Place
 
 _IMAGENET = "imagenet"  # names its store, which is not that of a release's zero-shot split
+
+
+def make_scratch(config: ConfigDict, folder: Place) -> pathlib.Path:
+  """The scratch folder of a run in the workdir `folder`, made where it is missing.
+
+  Raises:
+    InputError: it cannot be written.
+  """
+  scratch = places.scratch(folder, config.scratch)
+  try:
+    files.require_writable(scratch)
+  except UnwritableError as error:
+    where = (
+      f"config.scratch = {config.scratch!r}" if config.scratch else "The folder for scratch files"
+    )
+    raise UnwritableError(f"{where} cannot be used. {error}") from error
+  return scratch
 
 
 def bring_weights(config: ConfigDict, folder: Place, scratch: pathlib.Path) -> None:

@@ -128,7 +128,7 @@ def prepare(
   # What is there already comes before what has to be made or is long to download, and weights come
   # first: more can be wrong with them.
   footprint.check_memory(config, folder, mesh)
-  scratch = places.scratch(folder, config.scratch)
+  scratch = opening.make_scratch(config, folder)
   opening.bring_weights(config, folder, scratch)
   classes = opening.open_imagenet(config, scratch)
   pairs, pairs_digest = opening.open_pairs(config, scratch)

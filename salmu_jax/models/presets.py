@@ -5,7 +5,7 @@ import re
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from salmu_jax import fields
+from salmu_jax import errors, fields
 from salmu_jax.errors import InputError
 from salmu_jax.models import clip
 from salmu_jax.models.attention import ATTENTION
@@ -53,7 +53,7 @@ def sizes(name: str, where: str = "config.model.preset") -> Sizes:
     name: of the sizes. where: what an error names.
 
   Raises:
-    InputError: no such preset.
+    InputError: no such preset, or sizes that no model has.
   """
   spelled = _SPELLED.fullmatch(name)
   if name in PRESETS or not spelled:
@@ -63,7 +63,25 @@ def sizes(name: str, where: str = "config.model.preset") -> Sizes:
   towers = {key: tower(spelled[key]) for key in ("vision", "text")}
   others = ("image_size", "patch_size", "embed_dim", "context_length", "vocab_size")
   numbers = {key: int(spelled[key]) for key in others}
-  return Sizes(**numbers, **towers, quick_gelu=spelled["quick_gelu"] is not None)
+  spelled_out = Sizes(**numbers, **towers, quick_gelu=spelled["quick_gelu"] is not None)
+  fault = _fault(spelled_out)
+  if fault:
+    raise InputError(f"{where} = {errors.shown(name)} spells sizes that no model has: {fault}.")
+  return spelled_out
+
+
+def _fault(model: Sizes) -> str:
+  """What is impossible in sizes; "" for nothing."""
+  for name, tower in (("image", model.vision), ("text", model.text)):
+    if min(tower) < 1 or tower.width % tower.heads:
+      return f"a tower for {name}s of {tower.layers} layers, {tower.width} wide, with {tower.heads} heads"
+  if not 1 <= model.patch_size <= model.image_size:
+    return f"patches of {model.patch_size} pixels in pictures of {model.image_size}"
+  if model.embed_dim < 1:
+    return "embeddings of no numbers"
+  if model.context_length < 3:
+    return f"a context of {model.context_length} tokens, where start, end and a word take three"
+  return ""
 
 
 def name_of(model: Sizes) -> str:
@@ -84,8 +102,13 @@ def check(settings: ConfigDict, platform: str) -> None:
     settings: `config.model`, whose fields are in their ranges.
     platform: that the model is to run on, as JAX calls it: "cpu", "gpu" or "tpu".
   """
-  if settings.preset:  # empty: that of the weights in config.init.compromised
-    sizes(settings.preset)
+  whole = Sizes._field_defaults["vocab_size"]
+  # An empty preset is that of the weights in config.init.compromised.
+  if settings.preset and sizes(settings.preset).vocab_size not in (0, whole):
+    raise InputError(
+      f"config.model.preset = {settings.preset!r} has another vocabulary than CLIP's {whole} tokens. "
+      "Spell it with these, or with 0 for a vocabulary of the data."
+    )
   if settings.attention != "cudnn":
     return
   if platform != "gpu":

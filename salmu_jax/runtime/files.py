@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pathlib
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -159,6 +160,16 @@ def sha256(path: str | os.PathLike) -> str:
 def digest(value: Any) -> str:
   """Hex SHA-256 of a JSON value; the order of keys does not matter."""
   return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def require_writable(folder: str | os.PathLike) -> None:
+  """Raises UnwritableError unless files can be written into a folder; a missing one is made.
+
+  A file is written and removed: permissions tell an administrator nothing.
+  """
+  probe = places.place(folder) / f".{secrets.token_hex(8)}"
+  write_text(probe, "")
+  probe.unlink()
 
 
 def require_space(folder: str | os.PathLike, needed: int, purpose: str) -> None:
