@@ -47,10 +47,8 @@ def make_scratch(config: ConfigDict, folder: Place) -> pathlib.Path:
   try:
     files.require_writable(scratch)
   except UnwritableError as error:
-    where = (
-      f"config.scratch = {config.scratch!r}" if config.scratch else "The folder for scratch files"
-    )
-    raise UnwritableError(f"{where} cannot be used. {error}") from error
+    setting = f"config.scratch = {config.scratch!r}" if config.scratch else "The scratch folder"
+    raise UnwritableError(f"{setting} cannot be used. {error}") from error
   return scratch
 
 

@@ -74,7 +74,8 @@ def _fault(model: Sizes) -> str:
   """What is impossible in sizes; "" for nothing."""
   for name, tower in (("image", model.vision), ("text", model.text)):
     if min(tower) < 1 or tower.width % tower.heads:
-      return f"a tower for {name}s of {tower.layers} layers, {tower.width} wide, with {tower.heads} heads"
+      shape = f"{tower.layers} layers, {tower.width} wide, with {tower.heads} heads"
+      return f"a tower for {name}s of {shape}"
   if not 1 <= model.patch_size <= model.image_size:
     return f"patches of {model.patch_size} pixels in pictures of {model.image_size}"
   if model.embed_dim < 1:
@@ -106,8 +107,8 @@ def check(settings: ConfigDict, platform: str) -> None:
   # An empty preset is that of the weights in config.init.compromised.
   if settings.preset and sizes(settings.preset).vocab_size not in (0, whole):
     raise InputError(
-      f"config.model.preset = {settings.preset!r} has another vocabulary than CLIP's {whole} tokens. "
-      "Spell it with these, or with 0 for a vocabulary of the data."
+      f"config.model.preset = {settings.preset!r} has another vocabulary than CLIP's {whole} "
+      "tokens. Spell it with these, or with 0 for a vocabulary of the data."
     )
   if settings.attention != "cudnn":
     return
