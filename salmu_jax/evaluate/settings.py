@@ -5,6 +5,7 @@ from collections.abc import Callable
 from ml_collections import ConfigDict
 
 from salmu_jax import fields
+from salmu_jax.data import texts
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import metrics
 from salmu_jax.evaluate.measures import CANDIDATES
@@ -30,12 +31,8 @@ def check(settings: ConfigDict, check_batch: Callable[[str, int], None]) -> None
   fields.check_name(f"{where}.probe.solver", settings.probe.solver, SOLVERS)
   fields.check_positive(settings.probe, f"{where}.probe", "c", "max_iter")
   fields.check_name(f"{where}.name_candidates", settings.name_candidates, CANDIDATES)
-  if not _takes_a_name(settings.name_prompt):
+  if not texts.takes_a_name(settings.name_prompt):
     raise InputError(
       f"{where}.name_prompt = {settings.name_prompt!r} must hold one {{}}, where the name of the "
       "person goes, and no other braces."
     )
-
-
-def _takes_a_name(prompt: str) -> bool:
-  return prompt.count("{}") == 1 and not set("{}") & set(prompt.replace("{}", ""))
