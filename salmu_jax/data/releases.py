@@ -13,6 +13,7 @@ Strings are held in memory; images are streamed.
 
 import os
 import pathlib
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from salmu_jax.data import documents, hub, parquet_shards, texts
-from salmu_jax.errors import InputError
+from salmu_jax.errors import InputError, UnwritableError
 from salmu_jax.results import splits
 from salmu_jax.runtime import copies, files, places
 from salmu_jax.runtime.places import Place
@@ -242,11 +243,38 @@ def write_fragile(
   order = sorted(range(len(file_names)), key=lambda i: (values[i], file_names[i]))
   chosen = sorted(file_names[i] for i in order[: max(1, round(share * len(order)))])
   table = {file_names[i]: float(values[i]) for i in sorted(order, key=lambda i: file_names[i])}
-  remote = places.is_remote(release.home) and at_home
-  for folder in (release.home, release.path) if remote else (release.path,):
+  for folder in _fragile_homes(release, at_home):
     files.write_json(folder / FRAGILE_SIMILARITIES, table)
     files.write_json(folder / FRAGILE, chosen)
   return chosen
+
+
+def check_fragile_writable(release: Release, at_home: bool = True) -> None:
+  """Raises InputError unless `write_fragile` can write where the release is.
+
+  A file is written and removed: permissions alone tell an administrator nothing.
+
+  Args:
+    release, at_home: as for `write_fragile`.
+  """
+  for folder in _fragile_homes(release, at_home):
+    probe = folder / f".{FRAGILE}.{secrets.token_hex(8)}"
+    try:
+      files.write_text(probe, "")
+      with places.writing(folder):
+        probe.unlink()
+    except UnwritableError as error:
+      raise InputError(
+        f"The release {folder} has no {FRAGILE} yet, and cannot be written, so a run could not add "
+        f"it ({places.reason(error.__cause__)}). Make the folder writable, or copy the release to "
+        "one that is, and name that in config.release."
+      ) from error
+
+
+def _fragile_homes(release, at_home):
+  """The folders that `write_fragile` writes to."""
+  remote = places.is_remote(release.home) and at_home
+  return (release.home, release.path) if remote else (release.path,)
 
 
 def _joined(path, shards, training_path, training_shards):
