@@ -122,6 +122,10 @@ def test_a_published_repository_is_pinned_to_its_published_revision(repo):
     "hub:a/bé",
     "hub:https://huggingface.co/a/b",
     f"hub:@{COMMIT}",
+    f"hub:{'a' * 95}/b@{COMMIT}",
+    "hub:a/b\0",
+    "hub:a\\b",
+    "hub:a/b?x=y#z",
     "a/b",
   ],
 )

@@ -106,7 +106,7 @@ def test_only_all_pictures_of_all_classes_are_called_the_validation_set(
   for wnid in imagenet.class_texts()["wnids"]:
     (tmp_path / wnid).mkdir()
     for i in range(2 - missing * (wnid == WNIDS[1])):
-      (tmp_path / wnid / f"{i}.JPEG").touch()
+      (tmp_path / wnid / f"{i}.JPEG").write_bytes(b"1")
   source = imagenet.open_source(f"imagefolder:{tmp_path}")
   whole = "ImageNet-1k validation (imagefolder): 2,000 pictures of 1,000 classes"
   assert (source.name == whole) == (not missing)

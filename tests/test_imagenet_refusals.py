@@ -17,7 +17,7 @@ from imagenets import (
   write_tfds,
 )
 
-from salmu_jax.data import imagenet, pipeline
+from salmu_jax.data import imagenet, pictures, pipeline, texts
 from salmu_jax.errors import InputError
 
 
@@ -178,3 +178,57 @@ def test_a_link_that_leads_nowhere_is_named(copies, tmp_path):
   picture = next(path for path in sorted(folder.rglob("*")) if path.is_file())
   picture.with_name("link.jpg").symlink_to(tmp_path / "nowhere")
   assert "link.jpg cannot be read" in refusal(f"imagefolder:{folder}")
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+@pytest.mark.parametrize("place", ["~nobody_of_that_name/x", "a" * 5000, "a\0b", "/dev/null"])
+def test_a_directory_that_no_disk_can_have_is_refused(kind, place):
+  assert "directory" in refusal(f"{kind}:{place}")
+
+
+def test_an_empty_picture_is_named_when_the_source_is_opened(tmp_path):
+  root = write_folders(tmp_path / "folders")
+  (root / WNIDS[1] / names()[5]).write_bytes(b"")
+  assert f"{root / WNIDS[1] / names()[5]} is empty" in refusal(f"imagefolder:{root}")
+  write_tar(tmp_path / "0.tar", [("s0.jpg", b""), ("s0.cls", b"5")])
+  assert f"{tmp_path}/0.tar: s0.jpg is empty" in refusal(f"webdataset:{tmp_path}")
+
+
+def test_two_labels_of_one_picture_are_refused(tmp_path):
+  write_tar(tmp_path / "0.tar", [("s0.jpg", b"1"), ("s0.cls", b"5"), ("s0.cls", b"6")])
+  assert "holds two labels with the key 's0'" in refusal(f"webdataset:{tmp_path}")
+
+
+def test_a_note_of_the_number_of_tar_files_that_cannot_be_read_is_named(tmp_path):
+  note = write_tars(tmp_path) / "test" / "nshards.txt"
+  note.write_bytes(b"\xff")
+  assert "says that there are" in refusal(f"webdataset:{tmp_path}")
+  note.unlink()
+  note.mkdir()
+  assert f"{note} is no file" in refusal(f"webdataset:{tmp_path}")
+
+
+@pytest.mark.parametrize("name", ["dataset_info.json", "features.json"])
+@pytest.mark.parametrize("content", [b"", b"null", b"3", b"[]", b"{}", b"\xff", b"[" * 100_000])
+def test_tfds_data_whose_index_is_something_else_is_named(copies, tmp_path, name, content):
+  shutil.copytree(copies["tfds"], tmp_path, dirs_exist_ok=True)
+  (tmp_path / "imagenet2012" / "5.1.0" / name).write_bytes(content)
+  assert "5.1.0 is not a whole TFDS dataset" in refusal(f"tfds:{tmp_path}")
+
+
+def test_names_and_prompts_are_as_a_release_must_have_them_but_for_two_names():
+  given = imagenet.class_texts()
+  assert all(map(texts.takes_a_name, given["prompts"])) and all(
+    map(texts.is_filled, given["classes"])
+  )
+  assert len(given["classes"]) - len(set(given["classes"])) == 2
+
+
+def test_a_broken_picture_is_named_before_training_where_pictures_are_stored(tmp_path):
+  root = write_folders(tmp_path / "folders")
+  broken = root / WNIDS[1] / names()[5]
+  broken.write_bytes(b"version https://git-lfs.github.com/spec/v1")
+  source = imagenet.open_source(f"imagefolder:{root}")
+  wanted = {"imagenet": pictures.Wanted(source.rows, dict, source.stamp)}
+  with pytest.raises(InputError, match=re.escape(f"The image of '{broken}' cannot be decoded")):
+    pictures.stored(tmp_path / "stored", wanted, size=16, most_bytes=1e9)

@@ -18,7 +18,7 @@ from PIL import Image
 
 from configs import smoke
 from salmu_jax.benchmark import run, stages
-from salmu_jax.data import pairs, pipeline, records
+from salmu_jax.data import pairs, pipeline, records, samples
 from salmu_jax.errors import InputError
 from salmu_jax.generate import beam, generator
 from salmu_jax.runtime import files, sharding
@@ -120,15 +120,22 @@ def test_more_unreadable_rows_than_allowed_are_an_error_that_says_why(source, tm
   pairs.convert([f"{source}/*"], tmp_path, image_size=32, max_skipped=0.2)
 
 
-def test_a_tar_that_is_cut_short_is_read_to_where_it_breaks_and_counted(tmp_path):
+def test_a_tar_that_is_cut_short_is_refused_or_read_to_where_it_breaks(tmp_path):
   whole = tar(tmp_path / "whole.tar", [members(i) for i in range(10)]).read_bytes()
-  (tmp_path / "cut.tar").write_bytes(whole[: len(whole) // 2])
-  counts = pairs.convert([f"{tmp_path}/cut.tar"], tmp_path / "out", image_size=0, max_skipped=0.5)
-  assert 3 <= counts["kept"] < 10
-  assert list(counts["skipped"].values()) == [1] and "broken" in next(iter(counts["skipped"]))
+  cut = tmp_path / "cut.tar"
+  cut.write_bytes(whole[: len(whole) // 2])
+  options = dict(image_size=0, max_skipped=0.5)
+  message = r"Truncated or damaged: .*/cut\.tar, read to row [3-6] \(ReadError.*--allow_broken"
+  with pytest.raises(InputError, match=message):
+    pairs.convert([f"{tmp_path}/*.tar"], tmp_path / "out", **options)
+  with pytest.raises(InputError, match="holds no pairs"):
+    records.open_pairs(tmp_path / "out")
+  counts = pairs.convert([str(cut)], tmp_path / "out", allow_broken=True, **options)
+  assert 3 <= counts["kept"] < 10 and counts["skipped"] == {}
+  assert [file.partition(",")[0] for file in counts["broken"]] == [str(cut)]
 
 
-def test_a_damaged_header_is_no_end_and_is_counted(tmp_path):
+def test_a_damaged_header_is_no_end_and_is_said(tmp_path):
   data = bytearray(tar(tmp_path / "whole.tar", [members(i) for i in range(10)]).read_bytes())
   at = data.index(b"000000005.jpg")
   data[at + 5] ^= 0xFF
@@ -136,14 +143,12 @@ def test_a_damaged_header_is_no_end_and_is_counted(tmp_path):
   # Cut where a header would begin: the two blocks of zeros that end a tar are not there.
   (tmp_path / "short.tar").write_bytes(bytes(data[: data.index(b"000000003.jpg")]))
   for name, kept in (("damaged", 4), ("short", 2)):
-    counts = pairs.convert(
-      [f"{tmp_path}/{name}.tar"], tmp_path / name, image_size=0, max_skipped=0.5
-    )
-    assert counts["kept"] in (kept, kept + 1)
-    assert counts["skipped"] == {"from where a file is broken (BrokenHeader)": 1}
+    read = list(samples.read_file(f"{tmp_path}/{name}.tar"))
+    assert len(read) - 1 in (kept, kept + 1)
+    assert f"{name}.tar, read to row {len(read) - 1} (BrokenHeader" in read[-1][1]
 
 
-def test_a_damaged_page_of_parquet_is_counted(tmp_path):
+def test_a_damaged_page_of_parquet_is_said(tmp_path):
   numbers = range(200)
   table = pa.table({"jpg": [jpeg(i) for i in numbers], "caption": [f"c {i}" for i in numbers]})
   path = tmp_path / "p.parquet"
@@ -152,8 +157,10 @@ def test_a_damaged_page_of_parquet_is_counted(tmp_path):
   middle = len(data) // 2
   data[middle : middle + 4000] = bytes(4000)
   path.write_bytes(bytes(data))
-  counts = pairs.convert([str(path)], tmp_path / "out", image_size=0, max_skipped=0.9)
-  assert 0 < counts["kept"] < 200 and sum(counts["skipped"].values()) >= 1
+  with pytest.raises(InputError, match=r"Truncated or damaged: .*/p\.parquet, read to row"):
+    pairs.convert([str(path)], tmp_path / "out", image_size=0, max_skipped=0.9)
+  *rows, (_, reason) = samples.read_file(str(path))
+  assert 0 < len(rows) < 200 and reason.startswith(samples.BROKEN)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ def test_a_place_on_a_disk_is_absolute_and_the_home_folder_is_known(tmp_path, mo
   assert places.place("runs/mini") == tmp_path / "runs" / "mini"
   assert places.place("~/runs") == tmp_path / "me" / "runs"
   assert places.place(tmp_path) == tmp_path
+  with pytest.raises(InputError, match=r"--workdir = '~nobody_of_that_name/x': there is no user"):
+    places.place("~nobody_of_that_name/x", "--workdir")
   assert not places.is_remote("runs/mini") and not places.is_remote("hub:owner/name")
 
 

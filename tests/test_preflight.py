@@ -1,14 +1,18 @@
 """What would stop a stage later is refused before any training, with the field and the reason."""
 
 import contextlib
+import errno
+import os
+import tempfile
 
 import littlejob
 import pytest
+from handmade import row, write
 from littlejob import changed, finished_model
 
 from salmu_jax import defaults
 from salmu_jax.benchmark import preflight, stages
-from salmu_jax.data import dataset
+from salmu_jax.data import dataset, releases
 from salmu_jax.errors import InputError
 from salmu_jax.runtime import files
 
@@ -109,3 +113,31 @@ def test_a_batch_larger_than_the_data_is_refused_before_anything_is_trained():
   with pytest.raises(InputError, match=r"unlearn\.mine\.batch_size = 13 .* the 12 rows"):
     dataset.check_rows("config.unlearn.mine", 13, "forget", 12)
   dataset.check_rows("config.unlearn.mine", 12, "forget", 12)
+
+
+def test_a_release_that_no_fragile_set_can_be_written_to_is_refused_before_training(
+  tmp_path, monkeypatch
+):
+  config, release = defaults.get_config(), releases.open_release(write(tmp_path / "r"))
+  listed = sorted(release.path.iterdir())
+  preflight.check_fragile(config, release)
+  assert sorted(release.path.iterdir()) == listed
+
+  def refuse(prefix, dir):
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+  monkeypatch.setattr(tempfile, "mkstemp", refuse)
+  with pytest.raises(
+    InputError, match=r"The release .* cannot be written.*Read-only.*copy the rel"
+  ):
+    preflight.check_fragile(config, release)
+  names = releases.columns(release, "retain_synth")["file_name"]
+  (release.path / releases.FRAGILE).write_text(f'["{names[-1]}"]')
+  preflight.check_fragile(config, release)  # has one already
+
+
+def test_a_release_without_candidates_for_the_fragile_set_is_refused_before_training(tmp_path):
+  rows = [row(900 + number, "a portrait", "00000000") for number in range(3)]
+  release = releases.open_release(write(tmp_path / "r", {"retain_synth": rows}))
+  with pytest.raises(InputError, match=r"no row of retain_synth without an identity_id to choose"):
+    preflight.check_fragile(defaults.get_config(), release)

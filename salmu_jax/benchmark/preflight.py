@@ -16,7 +16,7 @@ from salmu_jax.errors import InputError
 from salmu_jax.interop import external_models
 from salmu_jax.methods import surrogates
 from salmu_jax.models import clip, presets
-from salmu_jax.runtime import sharding, workdir
+from salmu_jax.runtime import hosts, sharding, workdir
 from salmu_jax.train import optimizers
 from salmu_jax.train.state import new_state
 
@@ -132,12 +132,24 @@ def check_unlearning(job: Job, release: Release, name: str) -> int:
 
 
 def check_fragile(config: ConfigDict, release: Release) -> None:
-  """Raises InputError for a release on the hub without a fragile set: none can be added there."""
-  if hub.is_address(config.release) and releases.read_fragile(release) is None:
+  """Raises InputError for a release without a fragile set to which a run cannot add one.
+
+  On the hub none can be added, nor where the folder cannot be written, nor where there are no
+  candidates. Own pairs have no such set.
+  """
+  if config.forget or releases.read_fragile(release) is not None:
+    return
+  if hub.is_address(config.release):
     raise InputError(
       f"The release {release.name} has no {releases.FRAGILE}, and one on the hub is not "
       "completed here. Copy it to a directory and name that in config.release."
     )
+  if all(releases.columns(release, "retain_synth")["identity_id"]):
+    raise InputError(
+      f"The release {release.path} has no {releases.FRAGILE}, and no row of retain_synth without "
+      "an identity_id to choose it from. Add such rows, or the file."
+    )
+  releases.check_fragile_writable(release, hosts.is_first())
 
 
 def check_judged_start(job: Job, digests: dict[str, str]) -> None:

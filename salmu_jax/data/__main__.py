@@ -24,6 +24,11 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser.add_argument(
     "--max_skipped", type=float, default=0.01, help="largest share of rows that may be unreadable"
   )
+  parser.add_argument(
+    "--allow_broken",
+    action="store_true",
+    help="take what can be read of a truncated or damaged file, instead of refusing it",
+  )
   parser.add_argument("--shard_mib", type=int, default=256, help="largest size of a file, MiB")
   parser.add_argument(
     "--beam", action="append", default=[], help="an option for Beam: --beam=--runner=FlinkRunner"
@@ -36,13 +41,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     args.output,
     image_size=args.image_size,
     max_skipped=args.max_skipped,
+    allow_broken=args.allow_broken,
     shard_mib=args.shard_mib,
     options=args.beam,
   )
   console = progress.terminal()
-  console.print(f"{counts['kept']:,} pairs in {args.output}")
+  console.print(f"{counts['kept']:,} pairs in {args.output}", markup=False)
   for reason, rows in sorted(counts["skipped"].items()):
     console.print(f"{rows:,} skipped {reason}")
+  for file in counts["broken"]:
+    console.print(f"truncated or damaged: {file}", markup=False)
 
 
 if __name__ == "__main__":

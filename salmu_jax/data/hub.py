@@ -40,10 +40,14 @@ def is_address(text: str) -> bool:
   return text.startswith(PREFIX)
 
 
+def _is_repo(name):
+  return bool(_REPO.fullmatch(name)) and len(name) <= _LONGEST
+
+
 def check_name(address: str, field: str) -> None:
   """Raises InputError unless an address names a repository to write to, hub:OWNER/NAME."""
   repo = address.removeprefix(PREFIX)
-  if not is_address(address) or not _REPO.fullmatch(repo) or len(repo) > _LONGEST:
+  if not is_address(address) or not _is_repo(repo):
     raise InputError(
       f"{field} = {address!r} names no repository on the hub; write hub:OWNER/NAME, with letters, "
       f"digits, '_', '.' and single '-', {_LONGEST} at most, and no commit."
@@ -61,7 +65,7 @@ def parse(address: str, field: str) -> Address:
     InputError: the address is malformed, or not pinned to a commit.
   """
   repo, separator, revision = address.removeprefix(PREFIX).partition("@")
-  if not is_address(address) or not _REPO.fullmatch(repo):
+  if not is_address(address) or not _is_repo(repo):
     raise InputError(
       f"{field} = {address!r} is no address on the hub. It is written hub:OWNER/NAME@COMMIT, or "
       f"hub:OWNER/NAME for what SALMUBench published, as hub:{published.DATASET}."

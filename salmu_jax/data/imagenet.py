@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import numpy as np
 import tensorflow_datasets as tfds
-from google.protobuf import json_format
 
 from salmu_jax.data.zero_shot import ZeroShotSet
 from salmu_jax.errors import InputError
@@ -56,8 +55,7 @@ def open_source(address: str, field: str = "config.imagenet") -> ZeroShotSet:
   kind, _, place = address.partition(":")
   rows, labels = _SOURCES[kind](place, field)
   labels = np.asarray(labels, np.int32)
-  texts = class_texts()
-  sizes = rows.sizes()
+  texts, sizes = class_texts(), rows.sizes()
   return ZeroShotSet(
     _name(kind, labels),
     texts["classes"],
@@ -115,7 +113,7 @@ class _Files:
     return len(self._places)
 
   def sizes(self):
-    """Bytes of each picture."""
+    """Bytes of each picture, none of which is empty."""
     return [self._size(place) for place in self._places]
 
   def times(self):
@@ -124,9 +122,12 @@ class _Files:
 
   def _size(self, place):
     try:
-      return place.size if place.size >= 0 else os.path.getsize(place.file)
+      size = place.size if place.size >= 0 else os.path.getsize(place.file)
     except OSError as error:
       raise _unreadable(self._field, place, error) from error
+    if not size:
+      raise InputError(f"{self._field}: {place} is empty. Restore the picture from its source.")
+    return size
 
   def __getitem__(self, index):
     place = self._places[index]
@@ -221,6 +222,8 @@ def _check_count(tars, note, field):
   """Checks the number of tar files against CLIP_benchmark's note beside them."""
   if not note.exists():
     return
+  if not note.is_file():
+    raise InputError(f"{field}: {note} is no file. Restore it, or delete it.")
   count = note.read_bytes()
   if not _NUMBER.fullmatch(count) or int(count) != len(tars):
     raise InputError(
@@ -242,7 +245,9 @@ def _samples(tar, field):
         place = _Place(str(tar), member.name, member.offset_data, member.size)
         pictures[name["key"]] = place
       elif ending == "cls":
-        labels[name["key"]] = _label(archive.extractfile(member).read(), member.name, tar, field)
+        label = _label(archive.extractfile(member).read(), member.name, tar, field)
+        if labels.setdefault(name["key"], label) != label:
+          raise InputError(f"{field}: {tar} holds two labels with the key {name['key']!r}.")
   for key in pictures.keys() ^ labels.keys():
     part, missing = ("a picture", ".cls") if key in pictures else (".cls", "a picture")
     raise InputError(
@@ -281,12 +286,11 @@ def _label(content, member, tar, field):
 
 def _tfds(place, field):
   """Rows of the validation split, in the order of the records."""
-  data_dir = place or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
-  data_dir = pathlib.Path(data_dir).expanduser()
-  folder = _newest_version(data_dir, field)
+  data_dir = os.path.expanduser(place or os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))
+  folder = _newest_version(pathlib.Path(data_dir), field)
   try:
     builder = tfds.builder_from_directory(folder)
-  except (OSError, ValueError, KeyError, json_format.ParseError) as error:
+  except Exception as error:  # TFDS reads files that may hold anything, and checks few of them.
     raise InputError(
       f"{field}: {folder} is not a whole TFDS dataset ({error}). "
       f"{_BUILD.format(data_dir='ANOTHER_DIR')}."
@@ -299,8 +303,9 @@ def _tfds(place, field):
 
 
 def _newest_version(data_dir, field):
-  folders = (data_dir / "imagenet2012").glob("*.*.*")
-  versions = [path for path in folders if re.fullmatch(r"\d+\.\d+\.\d+", path.name)]
+  folder = data_dir / "imagenet2012"
+  names = os.listdir(folder) if os.path.isdir(folder) else []
+  versions = [folder / name for name in names if re.fullmatch(r"\d+\.\d+\.\d+", name)]
   if not versions:
     raise InputError(
       f"{field}: there is no version of imagenet2012 in the local directory {data_dir}. "
@@ -364,8 +369,8 @@ def _unreadable(field, path, error):
 
 
 def _directory(place, kind, field):
-  root = pathlib.Path(place).expanduser()
-  if not place or not root.is_dir():
+  root = pathlib.Path(os.path.expanduser(place))
+  if not place or not os.path.isdir(root):
     raise InputError(
       f"{field}: {kind}:{place} names no directory on this machine; it must be {kind}:DIR."
     )

@@ -18,7 +18,9 @@ import binascii
 import contextlib
 import hashlib
 import json
+import os
 import pathlib
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
@@ -26,9 +28,9 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from salmu_jax.data import images, parquet_shards, releases
+from salmu_jax.data import images, parquet_shards, releases, remembered, texts
 from salmu_jax.errors import InputError, unknown
-from salmu_jax.runtime import files
+from salmu_jax.runtime import files, progress
 
 GENERATOR = "own pairs"
 FORGET, RETAIN = "forget", "retain_synth"
@@ -40,6 +42,7 @@ _GENERIC = "a photo."
 # A shard ends with this many rows, or before it holds as many bytes.
 _SHARD_ROWS, _SHARD_BYTES = 2000, 2**27
 _STAMPS = "stamps.json"
+_NAME = re.compile(r"[0-9a-f]{16}")  # of a release that was made here
 
 
 class Pair(NamedTuple):
@@ -65,7 +68,7 @@ class Pair(NamedTuple):
 
 
 def make(forget: pathlib.Path, retain: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
-  """The folder of the release of these pairs, made below `folder` unless it is there.
+  """The folder of the release of these pairs, made below `folder` unless it is there, and whole.
 
   Args:
     forget: a JSON-lines file. retain: such a file, or a folder of pictures and captions.
@@ -75,21 +78,38 @@ def make(forget: pathlib.Path, retain: pathlib.Path, folder: pathlib.Path) -> pa
     InputError: names the row that is damaged, has no picture, or is both to forget and to keep.
   """
   stamps = folder / _STAMPS
-  known = files.read_json(stamps) if stamps.exists() else {}
+  known = remembered.read(stamps, dict)
   stamp = files.digest([_stamp(forget), _stamp(retain)])
-  if stamp in known and (folder / known[stamp] / releases.MANIFEST).exists():
-    return folder / known[stamp]
+  name = str(known.get(stamp))
+  if _NAME.fullmatch(name) and (folder / name).is_dir():
+    damage = _damage(folder / name)
+    if not damage:
+      return folder / name
+    progress.console.print(f"{folder / name} is damaged and is made again: {damage}", markup=False)
   made = folder / "new"
   shutil.rmtree(made, ignore_errors=True)  # What a killed process left.
   with files.replacing_folder(made) as partial:
     _fill(partial, forget, retain)
   named = folder / files.sha256(made / releases.MANIFEST)[:16]
-  if named.exists():
+  if named.exists() and not _damage(named):
     shutil.rmtree(made)
   else:
+    shutil.rmtree(named, ignore_errors=True)
     made.rename(named)
-  files.write_json(stamps, {**known, stamp: named.name})
+  remembered.write(stamps, {**known, stamp: named.name})
   return named
+
+
+def _damage(folder: pathlib.Path) -> str:
+  """What is wrong with a release that was made here, in words; "" if it is whole."""
+  try:
+    if files.sha256(folder / releases.MANIFEST)[:16] != folder.name:
+      return f"{releases.MANIFEST} has changed."
+    hashes = files.read_object(folder / releases.MANIFEST, files=dict)["files"]
+    changed = [name for name, digest in hashes.items() if files.sha256(folder / name) != digest]
+  except (InputError, OSError) as error:
+    return str(error)
+  return f"{changed[0]} has changed." if changed else ""
 
 
 def _fill(folder, forget, retain):
@@ -109,16 +129,17 @@ def _fill(folder, forget, retain):
 
 def _stamp(path: pathlib.Path) -> list:
   """What changes if the pairs at a path do: the file's hash, size and time of each picture."""
-  if path.is_dir():
+  if os.path.isdir(path):
     named = sorted(other for other in path.rglob("*") if other.is_file())
     return [[str(other), *_times(other)] for other in named]
-  if not path.is_file():
+  if not os.path.isfile(path):
     return [str(path)]
   pictures = set()
-  for line in path.read_bytes().splitlines():
-    with contextlib.suppress(ValueError, RecursionError, AttributeError):
-      pictures.add(json.loads(line).get("image"))
-  named = sorted(str(path.parent / name) for name in pictures if isinstance(name, str))
+  for line in _lines(path):
+    with contextlib.suppress(InputError):
+      row = _object(line, "")
+      pictures.add(str(path.parent / str(row.get("image"))))
+  named = sorted(pictures)
   return [str(path), files.sha256(path), [[name, *_times(pathlib.Path(name))] for name in named]]
 
 
@@ -170,23 +191,44 @@ class _People:
 
 def _rows(path: pathlib.Path) -> Iterator[Pair]:
   """The pairs of a JSON-lines file."""
-  if not path.is_file():
+  if not os.path.isfile(path):
     raise InputError(f"{path} is no file. Give a JSON-lines file, one pair a line.")
-  with path.open("rb") as file:
-    for number, line in enumerate(file, 1):
-      if line.strip():
-        yield _pair(line, f"{path}, line {number}", path.parent, number)
+  for number, line in enumerate(_lines(path), 1):
+    if line.strip():
+      yield _pair(line, f"{path}, line {number}", path.parent, number)
 
 
-def _pair(line: bytes, where: str, folder: pathlib.Path, number: int) -> Pair:
+def _lines(path: pathlib.Path) -> Iterator[bytes]:
   try:
-    row = json.loads(line)
+    with path.open("rb") as file:
+      yield from file
+  except OSError as error:
+    raise InputError(f"{path} cannot be read ({error.strerror}).") from error
+
+
+def _object(line: bytes, where: str) -> dict:
+  """The JSON object of a line."""
+  try:
+    row = json.loads(line, object_pairs_hook=_without_repeats)
   except (ValueError, RecursionError) as error:
     raise InputError(f"{where} is no JSON ({error}). Write one object a line.") from error
   if not isinstance(row, dict):
     raise InputError(
       f"{where} is {type(row).__name__}, not an object {{...}} with {', '.join(_KEYS)}."
     )
+  return row
+
+
+def _without_repeats(pairs: list[tuple]) -> dict:
+  names = [name for name, _ in pairs]
+  for name in names:
+    if names.count(name) > 1:
+      raise ValueError(f"the key {name!r} is there {names.count(name)} times")
+  return dict(pairs)
+
+
+def _pair(line: bytes, where: str, folder: pathlib.Path, number: int) -> Pair:
+  row = _object(line, where)
   for key, value in row.items():
     _check_text(where, key, value)
   text = {key: row.get(key, "").strip() for key in _KEYS}
@@ -208,10 +250,8 @@ def _check_text(where, key, value):
     raise InputError(f"{where}: {unknown('the key', key, list(_KEYS))}")
   if not isinstance(value, str):
     raise InputError(f"{where}: {key} is {value!r}; it must be a text.")
-  try:
-    value.encode()
-  except UnicodeEncodeError as error:
-    raise InputError(f"{where}: {key} has half a surrogate pair ({error}); write UTF-8.") from error
+  if not texts.encodes(value):
+    raise InputError(f"{where}: {key} has half a surrogate pair, {value!r}; write UTF-8.")
 
 
 def _picture(row: Mapping[str, str], where: str, folder: pathlib.Path) -> tuple[bytes, str]:
@@ -241,7 +281,7 @@ def _read(path: pathlib.Path, what: str) -> bytes:
 
 
 def _pairs_to_keep(path: pathlib.Path) -> Iterator[Pair]:
-  if not path.is_dir():
+  if not os.path.isdir(path):
     yield from _rows(path)
     return
   named = sorted(other for other in path.rglob("*") if not other.is_dir())
@@ -253,6 +293,8 @@ def _pairs_to_keep(path: pathlib.Path) -> Iterator[Pair]:
   if not pictures:
     raise InputError(f"{path} holds no pictures ({', '.join(_PICTURES)}).")
   for number, picture in enumerate(pictures, 1):
+    if not texts.encodes(picture.name):
+      raise InputError(f"{str(picture)!r} has a name that is no UTF-8. Rename it, and its caption.")
     name = f"{number:08d} {picture.name}"
     caption = _caption_beside(picture)
     yield Pair(str(picture), name, _read(picture, str(picture)), caption)
@@ -285,7 +327,7 @@ def _checked(
       images.decode(pair.image, pair.where)
     except InputError as error:
       raise InputError(
-        f"{pair.where}: the picture is damaged or of no known kind. Replace it, or drop the pair."
+        f"{pair.where}: the picture cannot be used. Replace it, or drop the pair. {error}"
       ) from error
     digest = files.digest([hashlib.sha256(pair.image).hexdigest(), pair.caption])
     if people is None and digest in seen:

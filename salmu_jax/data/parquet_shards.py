@@ -1,15 +1,17 @@
 """Parquet shards of a release: found by name, checked by column, hashed once."""
 
 import contextlib
+import os
 import pathlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from salmu_jax.data import remembered
 from salmu_jax.errors import InputError
-from salmu_jax.runtime import files, progress
+from salmu_jax.runtime import files, places, progress
 
 SCHEMA = pa.schema(
   [
@@ -19,34 +21,73 @@ SCHEMA = pa.schema(
     ("file_name", pa.string()),
   ]
 )
-_SHARD = re.compile(r"(?P<split>\w+)-(?P<index>\d{5,})-of-(?P<count>\d{5,})(-[0-9a-f]+)?\.parquet")
+_BYTES = "image.bytes"  # the column of the pictures in a file's metadata
+_SHARD = re.compile(
+  r"(?P<split>\w+)-(?P<index>[0-9]{5,9})-of-(?P<count>[0-9]{5,9})(-[0-9a-f]+)?\.parquet"
+)
 
 
 def find(path: pathlib.Path) -> dict[str, list[pathlib.Path]]:
   """{split: its files, in the order of their names} of the release in a directory.
 
   Raises:
-    InputError: there is no data/, a file is not named like a shard, or a shard is missing.
+    InputError: there is no data/, a file is not named like a shard, a shard is missing, or a split
+      has two sets of shards.
   """
-  if not (path / "data").is_dir():
-    raise InputError(
-      f"{path} is not a release: it has no folder data/. config.release must name a directory in "
-      "the published format, or hub:OWNER/NAME, or be empty to generate one."
-    )
   numbered = {}
-  for file in sorted((path / "data").glob("*.parquet")):
-    match = _SHARD.fullmatch(file.name)
+  for name in _names(path):
+    file, match = path / "data" / name, _SHARD.fullmatch(name)
     if not match:
-      raise InputError(f"{file} is not named {{split}}-00000-of-00000.parquet, as shards are.")
+      raise InputError(f"{file} is not named {{split}}-00000-of-00001.parquet, as shards are.")
+    if not file.is_file():
+      raise InputError(f"{file} is no file. Restore the shard from its source.")
     shard = int(match["index"]), int(match["count"]), file
     numbered.setdefault(match["split"], []).append(shard)
   for split, shards in numbered.items():
-    count = shards[0][1]
-    absent = sorted(set(range(count)) - {index for index, _, _ in shards})
-    if absent:
-      name = f"{split}-{absent[0]:05d}-of-{count:05d}.parquet"
-      raise InputError(f"The release {path} lacks the shard data/{name}. Restore it.")
+    _check_set(path, split, shards)
   return {split: [file for _, _, file in shards] for split, shards in numbered.items()}
+
+
+def _names(path):
+  """The sorted names of the parquet files of a release."""
+  try:
+    names = os.listdir(path / "data")
+  except (FileNotFoundError, NotADirectoryError) as error:
+    raise InputError(
+      f"{path} is not a release: it has no folder data/. config.release must name a directory in "
+      "the published format, or hub:OWNER/NAME, or be empty to generate one."
+    ) from error
+  except (OSError, ValueError) as error:  # no permission, a name too long or with a null
+    raise InputError(
+      f"{path / 'data'} cannot be read ({places.reason(error)}). Name a release in config.release "
+      "that this user may read."
+    ) from error
+  return sorted(name for name in names if name.endswith(".parquet"))
+
+
+def _check_set(path, split, shards):
+  """Raises InputError unless the shards of a split are one whole set."""
+  first, count = shards[0][2].name, shards[0][1]
+  other = next((file.name for _, total, file in shards if total != count), None)
+  if other:
+    raise InputError(
+      f"The release {path} has two sets of shards of the split {split!r}: {first} and {other}. "
+      "Take away the one that is not meant."
+    )
+  files_of = {}
+  for index, _, file in shards:
+    if index >= count:
+      raise InputError(f"{file} is numbered {index} of {count}; numbers begin at 0. Rename it.")
+    if index in files_of:
+      raise InputError(
+        f"The release {path} has the shard {index} of the split {split!r} twice: "
+        f"{files_of[index]} and {file.name}. Take away the one that is not meant."
+      )
+    files_of[index] = file.name
+  if len(files_of) < count:
+    absent = next(index for index in range(count) if index not in files_of)
+    name = f"{split}-{absent:05d}-of-{count:05d}.parquet"
+    raise InputError(f"The release {path} lacks the shard data/{name}. Restore it.")
 
 
 @contextlib.contextmanager
@@ -54,9 +95,10 @@ def reading(file: pathlib.Path) -> Iterator[None]:
   """Turns a read error of pyarrow into an InputError that names the shard."""
   try:
     yield
-  except (pa.ArrowException, OSError) as error:
+  except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    reason = " ".join(str(error).split())
     raise InputError(
-      f"{file} is truncated, damaged or not a parquet file ({error}). Restore it from its source, "
+      f"{file} is truncated, damaged or not a parquet file ({reason}). Restore it from its source, "
       "or delete the release to have it generated again."
     ) from error
 
@@ -68,17 +110,23 @@ def row_count(file: pathlib.Path) -> int:
 
 
 def check_columns(file: pathlib.Path) -> None:
-  """Raises InputError for a column of SCHEMA that is missing or of another type."""
+  """Raises InputError for a column of SCHEMA that is missing, there twice, or of another type.
+
+  So it does for a row whose picture is a path, if the file's statistics tell.
+  """
   with reading(file), pq.ParquetFile(file) as parquet:
     schema = parquet.schema_arrow
-  for field in SCHEMA:
-    if field.name not in schema.names:
-      raise InputError(f"{file} has no column {field.name!r}; it has {sorted(schema.names)}.")
-    column_type = schema.field(field.name).type
-    if not _reads_as(column_type, field.type):
-      raise InputError(
-        f"The column {field.name!r} of {file} holds {column_type}; it must hold {field.type}."
-      )
+    for field in SCHEMA:
+      if field.name not in schema.names:
+        raise InputError(f"{file} has no column {field.name!r}; it has {sorted(schema.names)}.")
+      if schema.names.count(field.name) > 1:
+        raise InputError(f"{file} has the column {field.name!r} twice. Drop one of them.")
+      column_type = schema.field(field.name).type
+      if not _reads_as(column_type, field.type):
+        raise InputError(
+          f"The column {field.name!r} of {file} holds {column_type}; it must hold {field.type}."
+        )
+    _check_embedded(file, parquet)
 
 
 def _reads_as(column_type, expected):
@@ -86,14 +134,86 @@ def _reads_as(column_type, expected):
   if pa.types.is_null(column_type):
     return pa.types.is_string(expected)
   if pa.types.is_struct(expected):
-    return pa.types.is_struct(column_type) and any(
-      field.name == "bytes"
-      and (pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type))
-      for field in column_type
-    )
+    return pa.types.is_struct(column_type) and [
+      _is_binary(field.type) for field in column_type if field.name == "bytes"
+    ] == [True]
   if pa.types.is_dictionary(column_type):
     column_type = column_type.value_type
-  return pa.types.is_string(column_type) or pa.types.is_large_string(column_type)
+  return any(kind(column_type) for kind in _STRINGS)
+
+
+_STRINGS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+
+
+def _is_binary(kind):
+  return any(
+    is_kind(kind)
+    for is_kind in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
+  )
+
+
+def _check_embedded(file, parquet):
+  """Raises InputError for the first row without the bytes of a picture."""
+  first_row = 0
+  for number in range(parquet.num_row_groups):
+    group = parquet.metadata.row_group(number)
+    parts = [group.column(k) for k in range(group.num_columns)]
+    nulls = [
+      part.statistics.null_count
+      for part in parts
+      if part.path_in_schema == _BYTES and part.statistics and part.statistics.has_null_count
+    ]
+    if any(nulls):
+      images = parquet.read_row_group(number, columns=["image"])["image"].to_pylist()
+      for row, image in enumerate(images, first_row):
+        check_embedded(image, file, row)
+    first_row += group.num_rows
+
+
+def check_embedded(image: Mapping | None, file: pathlib.Path, row: int) -> None:
+  """Raises InputError for the image of a row, as pyarrow gives it, without the bytes of a picture.
+
+  Args:
+    image: {"bytes", "path"}. file: of the row. row: its number there.
+  """
+  if image is None or image["bytes"] is None:
+    path = image.get("path") if image else None
+    there = f"only the path {path!r} is there" if path else "`image` is null"
+    raise InputError(
+      f"The picture of row {row} of {file} is not embedded: {there}. Write the bytes of the "
+      "picture into image.bytes."
+    )
+
+
+def strings(file: pathlib.Path, names: Sequence[str]) -> dict[str, list[str]]:
+  """{column: its texts in row order} of a shard; a null becomes "".
+
+  Raises:
+    InputError: the shard is damaged, or a text is no UTF-8; names the row.
+  """
+  columns = {}
+  with reading(file), pq.ParquetFile(file) as parquet:
+    table = parquet.read(columns=list(names))
+    for name in names:
+      column = table[name].cast(pa.large_string())
+      try:
+        columns[name] = [value or "" for value in column.to_pylist()]
+      except UnicodeDecodeError:
+        raise _no_text(file, name, column.cast(pa.large_binary())) from None
+  return columns
+
+
+def _no_text(file, name, column):
+  """The error for a column with a text that is no UTF-8."""
+  for row, value in enumerate(column.to_pylist()):
+    try:
+      (value or b"").decode()
+    except UnicodeDecodeError as error:
+      return InputError(
+        f"Row {row} of {file} has the {name} {value[:60]!r}, which is no UTF-8 ({error.reason} at "
+        f"byte {error.start}). Write it as UTF-8, without half a surrogate pair."
+      )
+  return InputError(f"{file} has a {name} that is no UTF-8.")
 
 
 def hashes(paths: Sequence[pathlib.Path], cache: pathlib.Path | None) -> dict[pathlib.Path, str]:
@@ -103,15 +223,16 @@ def hashes(paths: Sequence[pathlib.Path], cache: pathlib.Path | None) -> dict[pa
     paths: the files.
     cache: a JSON file that keeps the hashes by path, size and time of change; or None.
   """
-  before = files.read_json(cache) if cache and cache.exists() else {}
+  before = remembered.read(cache, dict) if cache else {}
   now = {}
   with progress.counting("hashing the release", len(paths)) as tick:
     for path in paths:
       status = path.stat()
       stamp = [status.st_size, status.st_mtime_ns]
-      *old_stamp, digest = before.get(str(path), [None])
-      now[str(path)] = [*stamp, digest if old_stamp == stamp else files.sha256(path)]
+      known = before.get(str(path))
+      is_known = isinstance(known, list) and known[:-1] == stamp
+      now[str(path)] = known if is_known else [*stamp, files.sha256(path)]
       tick()
   if cache and now != before:
-    files.write_json(cache, now)
+    remembered.write(cache, now)
   return {path: now[str(path)][-1] for path in paths}

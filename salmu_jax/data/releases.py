@@ -13,14 +13,15 @@ Strings are held in memory; images are streamed.
 
 import os
 import pathlib
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from salmu_jax.data import documents, hub, parquet_shards
-from salmu_jax.errors import InputError
+from salmu_jax.data import documents, hub, parquet_shards, texts
+from salmu_jax.errors import InputError, UnwritableError
 from salmu_jax.results import splits
 from salmu_jax.runtime import copies, files, places
 from salmu_jax.runtime.places import Place
@@ -117,9 +118,10 @@ def open_release(
     home=homes[0],
     shards=shards,
     counts=counts,
-    identities=documents.read_table(path / IDENTITIES, dict),
-    captions=documents.read_table(path / CAPTIONS, dict),
-    generic=documents.read_table(path / GENERIC, str),
+    # Own pairs without facts may leave out who they are about.
+    identities=documents.read_people(path / IDENTITIES, named=manifests[0].get("facts", True)),
+    captions=documents.read_captions(path / CAPTIONS),
+    generic=documents.read_generic(path / GENERIC),
     zero_shot=documents.read_zero_shot(path / ZERO_SHOT) if "zero_shot" in shards else None,
     manifest=manifests[0],
     hashes=_hashes(folders, manifests),
@@ -146,14 +148,9 @@ def columns(release: Release, split: str) -> dict[str, np.ndarray]:
 
   A null becomes "". A split that the release lacks has no rows.
   """
-  tables = []
-  for file in release.shards.get(split, ()):
-    with parquet_shards.reading(file):
-      tables.append(pq.read_table(file, columns=["file_name", "text", "identity_id"]))
-  return {
-    name: np.array([value or "" for table in tables for value in table[name].to_pylist()], object)
-    for name in ("file_name", "text", "identity_id")
-  }
+  names = ("file_name", "text", "identity_id")
+  tables = [parquet_shards.strings(file, names) for file in release.shards.get(split, ())]
+  return {name: np.array([v for table in tables for v in table[name]], object) for name in names}
 
 
 def rows(release: Release, split: str, *, batch_rows: int = 64) -> Iterator[dict]:
@@ -161,6 +158,9 @@ def rows(release: Release, split: str, *, batch_rows: int = 64) -> Iterator[dict
 
   Yields:
     {"image": encoded bytes, "text", "identity_id": "" for null, "file_name"}.
+
+  Raises:
+    InputError: a shard is damaged, or a picture is not in it; names the shard.
   """
   for file in release.shards[split]:
     # Without pre-buffering, a row group as large as the shard is still read in parts.
@@ -168,10 +168,13 @@ def rows(release: Release, split: str, *, batch_rows: int = 64) -> Iterator[dict
       parquet_shards.reading(file),
       pq.ParquetFile(file, pre_buffer=False, buffer_size=2**20) as parquet,
     ):
+      number = 0
       for batch in parquet.iter_batches(batch_size=batch_rows, columns=parquet_shards.SCHEMA.names):
         for row in batch.to_pylist():
-          image = row["image"]["bytes"] if row["image"] else None
-          yield {**row, "image": image or b"", "identity_id": row["identity_id"] or ""}
+          parquet_shards.check_embedded(row["image"], file, number)
+          image, identity = row["image"]["bytes"], row["identity_id"] or ""
+          yield {**row, "image": image, "identity_id": identity}
+          number += 1
 
 
 def text_of(value: str | bytes) -> str:
@@ -240,11 +243,38 @@ def write_fragile(
   order = sorted(range(len(file_names)), key=lambda i: (values[i], file_names[i]))
   chosen = sorted(file_names[i] for i in order[: max(1, round(share * len(order)))])
   table = {file_names[i]: float(values[i]) for i in sorted(order, key=lambda i: file_names[i])}
-  remote = places.is_remote(release.home) and at_home
-  for folder in (release.home, release.path) if remote else (release.path,):
+  for folder in _fragile_homes(release, at_home):
     files.write_json(folder / FRAGILE_SIMILARITIES, table)
     files.write_json(folder / FRAGILE, chosen)
   return chosen
+
+
+def check_fragile_writable(release: Release, at_home: bool = True) -> None:
+  """Raises InputError unless `write_fragile` can write where the release is.
+
+  A file is written and removed: permissions alone tell an administrator nothing.
+
+  Args:
+    release, at_home: as for `write_fragile`.
+  """
+  for folder in _fragile_homes(release, at_home):
+    probe = folder / f".{FRAGILE}.{secrets.token_hex(8)}"
+    try:
+      files.write_text(probe, "")
+      with places.writing(folder):
+        probe.unlink()
+    except UnwritableError as error:
+      raise InputError(
+        f"The release {folder} has no {FRAGILE} yet, and cannot be written, so a run could not add "
+        f"it ({places.reason(error.__cause__)}). Make the folder writable, or copy the release to "
+        "one that is, and name that in config.release."
+      ) from error
+
+
+def _fragile_homes(release, at_home):
+  """The folders that `write_fragile` writes to."""
+  remote = places.is_remote(release.home) and at_home
+  return (release.home, release.path) if remote else (release.path,)
 
 
 def _joined(path, shards, training_path, training_shards):
@@ -283,8 +313,8 @@ def _digest(folders, manifests, known):
       parts.append(files.sha256(folder / MANIFEST))
       continue
     paths = [file for shards in parquet_shards.find(folder).values() for file in shards]
-    texts = [folder / name for name in (IDENTITIES, CAPTIONS, GENERIC, ZERO_SHOT)]
-    paths += [file for file in texts if file.exists()]
+    documents_of = [folder / name for name in (IDENTITIES, CAPTIONS, GENERIC, ZERO_SHOT)]
+    paths += [file for file in documents_of if file.exists()]
     hashes = parquet_shards.hashes(paths, known)
     parts.append(files.digest({str(f.relative_to(folder)): digest for f, digest in hashes.items()}))
   return parts[0] if len(parts) == 1 else files.digest(parts)
@@ -319,6 +349,8 @@ def _check_rows(release, split):
         "needs one of its own."
       )
     first_rows[name] = row
+    if not texts.is_filled(table["text"][row]):
+      raise InputError(f"Row {row} of {where} ({name!r}) has no text; every row needs a caption.")
   for row, identity in enumerate(table["identity_id"]):
     if identity and identity not in release.identities:
       raise InputError(
@@ -338,17 +370,18 @@ def _check_leak(release, name, identity, where):
   """Checks that a sensitive row leaks a field that its identity has, and that it is a text."""
   if not identity:
     raise InputError(f"{where} has no identity_id; a row that leaks a private field needs one.")
-  field, person = release.captions[name].get("data_field"), release.identities[identity]
-  if "name" not in person or field not in person:
+  field, person = release.captions[name]["data_field"], release.identities[identity]
+  if field not in person:
     raise InputError(
       f"{CAPTIONS} says that {where} leaks the field {field!r}; {IDENTITIES} has of {identity!r} "
-      f"only {', '.join(person)}, and `name` and that field are needed."
+      f"only {', '.join(person)}, and that field is needed."
     )
   value = person[field]
-  if not isinstance(value[0] if isinstance(value, list) and value else value, str | int):
+  values = value if isinstance(value, list) else [str(value) if type(value) is int else value]
+  if not values or not all(map(texts.is_filled, values)):
     raise InputError(
       f"{IDENTITIES} has {value!r} as {field!r} of {identity!r}; it must be a text, or a list of "
-      "them."
+      "them, and none may be empty."
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from ml_collections import ConfigDict
 
+from salmu_jax.data import texts
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate import metrics
 from salmu_jax.evaluate.measures import CANDIDATES
@@ -37,12 +38,8 @@ def check(settings: ConfigDict, check_batch: Callable[[str, int], None]) -> None
     check_batch: check_batch(field, batch_size), see `sharding.check_batch`.
   """
   check_batch("evaluate.batch_size", settings.batch_size)
-  if not _takes_a_name(settings.name_prompt):
+  if not texts.takes_a_name(settings.name_prompt):
     raise InputError(
       f"config.evaluate.name_prompt = {settings.name_prompt!r} must hold one {{}}, where the name "
       "of the person goes, and no other braces."
     )
-
-
-def _takes_a_name(prompt: str) -> bool:
-  return prompt.count("{}") == 1 and not set("{}") & set(prompt.replace("{}", ""))

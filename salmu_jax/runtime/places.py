@@ -35,14 +35,17 @@ def place(path: str | os.PathLike, field: str = "") -> Place:
     field: what an error names, as "--workdir".
 
   Raises:
-    InputError: no installed package opens the address.
+    InputError: no installed package opens the address, or `~` names nobody.
   """
   text = os.fspath(path)
+  named = f"{field} = {text!r}" if field else text
   address = _ADDRESS.match(text)
   if not address:
-    return pathlib.Path(text).expanduser().absolute()
+    try:
+      return pathlib.Path(text).expanduser().absolute()
+    except RuntimeError as error:
+      raise InputError(f"{named}: there is no user of that name. Write out the path.") from error
   scheme, slash, rest = address.groups()
-  named = f"{field} = {text!r}" if field else text
   if scheme not in SCHEMES:
     known = ", ".join(f"{name}://BUCKET/FOLDER" for name in SCHEMES)
     raise InputError(f"{named} is neither a path on a disk nor one of {known}.")
