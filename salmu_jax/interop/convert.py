@@ -112,7 +112,7 @@ def _convert_weights(file, sizes, folder, about, field):
     InputError: a damaged file, a config that differs, or tensors that do not fit.
   """
   params, tokenizer, layout = _read_foreign(file, sizes, field)
-  tokenizers.save(tokenizer, folder / "tokenizer.json")
+  tokenizers.save(tokenizer, folder / workdir.TOKENIZER)
   checkpoint.save_params_alone(folder / "params", params)
   packages = ("jax", "flax", "safetensors")
   return {
@@ -126,6 +126,7 @@ def _convert_weights(file, sizes, folder, about, field):
       **{package: importlib.metadata.version(package) for package in packages},
     },
     "weights": {**about, "file": file.name, "layout": layout},
+    "weights_sha256": checkpoint.digest(params),
   }
 
 
@@ -223,11 +224,14 @@ def restore_model(source: pathlib.Path, folder: Place, field: str) -> None:
     raise InputError(f"{folder} is there already, and is no finished model. Move it away.")
   with files.replacing_folder(folder) as partial:
     params, tokenizer, _ = _read_foreign(weights_file(source, field), presets.sizes(preset), field)
-    tokenizers.save(tokenizer, partial / "tokenizer.json")
+    tokenizers.save(tokenizer, partial / workdir.TOKENIZER)
     params = clip.stack_layers(params) if scan else params
     checkpoint.save_params_alone(partial / "params", params)
     files.write_json(partial / workdir.SETTINGS, stage["settings"])
-    files.write_json(partial / workdir.DONE, done)
+    if "sha256" in done:
+      workdir.write_done(partial, done)
+    else:  # of an earlier version
+      files.write_json(partial / workdir.DONE, done)
 
 
 def weights_digest(folder: Place) -> str:
@@ -299,12 +303,14 @@ def is_finished(folder: str | os.PathLike) -> bool:
 def _load_params(folder):
   """(params, sizes, tokenizer) of a model folder, as they are there."""
   settings = workdir.read_model_settings(folder)
-  tokenizer = tokenizers.load(folder / "tokenizer.json")
-  sizes = presets.sizes(settings["preset"])._replace(vocab_size=tokenizer.vocab_size)
+  sizes = presets.sizes(settings["preset"], f"{folder / workdir.SETTINGS}: model.preset")
+  tokenizer = tokenizers.load(folder / workdir.TOKENIZER, sizes.context_length)
+  sizes = sizes._replace(vocab_size=tokenizer.vocab_size)
   like = clip.shapes(clip.CLIP(sizes, scan=settings["scan"]))
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
-  return checkpoint.load_params(folder / "params", like), sizes, tokenizer
+  noted = workdir.read_weights_digest(folder)
+  return checkpoint.load_params(folder / "params", like, noted), sizes, tokenizer
 
 
 def _read_finished(folder):
@@ -329,7 +335,7 @@ def _tokenizer_beside(file, sizes):
       f"{file} has no {TOKENIZER} beside it, which lists the tokens that a model with a compacted "
       "vocabulary knows. Keep all files of the exported folder together."
     )
-  return tokenizers.load(path)
+  return tokenizers.load(path, sizes.context_length)
 
 
 def _full_vocabulary():
