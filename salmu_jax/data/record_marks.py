@@ -4,7 +4,6 @@ Large files are read again only where their size or time of change is another th
 """
 
 import pathlib
-import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,13 +50,6 @@ def write(release: Release, folder: pathlib.Path, known: Mapping[str, str] | Non
   }
   stamps = _stamps(release, folder)
   files.write_json(folder / FILE, {"release": release.digest, "files": table, "stamps": stamps})
-
-
-def clear(folder: pathlib.Path) -> None:
-  """Removes a folder of records, or what is in its place."""
-  if folder.is_symlink() or folder.is_file():
-    folder.unlink()
-  shutil.rmtree(folder, ignore_errors=True)
 
 
 def _read(folder: pathlib.Path) -> dict[str, Any]:

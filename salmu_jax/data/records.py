@@ -15,7 +15,7 @@ from salmu_jax.data import images, record_marks, releases
 from salmu_jax.data.releases import Release
 from salmu_jax.errors import InputError
 from salmu_jax.results import splits
-from salmu_jax.runtime import files
+from salmu_jax.runtime import files, workdir
 
 _NAME, VERSION = "salmu", "1.0.0"
 # The dataset that `python -m salmu_jax.data` writes, its only split, and its counts.
@@ -52,7 +52,7 @@ def build(
     shards = [file for split in _splits(release) for file in release.shards[split]]
     size = sum(file.stat().st_size for file in shards)
     files.require_space(folder, 2 * size, "the ArrayRecord files")
-    record_marks.clear(folder)
+    workdir.remove(folder)
     _write(release, data, on_row or (lambda: None))
     record_marks.write(release, folder)
   return {split: _source(data, split) for split in _splits(release)}

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import pathlib
+import shutil
 import time
 from collections.abc import Callable
 from typing import Any
@@ -204,6 +206,14 @@ def check_settings(folder: str | os.PathLike, settings: dict[str, Any]) -> None:
       f"{folder} was made with another config: {shown}{more}. Choose another --workdir, set these "
       f"back, or delete {folder} to make it anew."
     )
+
+
+def remove(path: pathlib.Path) -> None:
+  """Removes a file, a folder or a link on a disk, if it is there; a link alone, not its target."""
+  if path.is_dir() and not path.is_symlink():
+    shutil.rmtree(path)
+  else:
+    path.unlink(missing_ok=True)
 
 
 def check_model_name(where: str, name: str) -> None:

@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import os
 import pathlib
-import shutil
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
@@ -18,7 +17,7 @@ from etils import epath
 
 from salmu_jax.errors import InputError
 from salmu_jax.models import clip
-from salmu_jax.runtime import checksums, files, hosts, places, progress
+from salmu_jax.runtime import checksums, files, hosts, places, progress, workdir
 from salmu_jax.train.state import TrainState
 
 Path = str | os.PathLike
@@ -184,7 +183,7 @@ def _remove_damaged_here(folder):
     fault = _fault(path)
     if not fault:
       return
-    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    workdir.remove(path)
     before = _numbered(folder)
     then = f"checkpoint {before[0].name} is tried" if before else "the stage starts anew"
     progress.console.print(
