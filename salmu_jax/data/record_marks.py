@@ -9,8 +9,7 @@ from typing import Any
 
 from salmu_jax.data import releases
 from salmu_jax.data.releases import Release
-from salmu_jax.errors import InputError
-from salmu_jax.runtime import checksums, files, progress
+from salmu_jax.runtime import checksums, files, kept, progress
 
 FILE = "built_from.json"  # written last
 _KEYS = ("files", "stamps")  # dicts; the other key is "release"
@@ -55,18 +54,10 @@ def write(release: Release, folder: pathlib.Path, known: Mapping[str, str] | Non
 def _read(folder: pathlib.Path) -> dict[str, Any]:
   """The mark; one without a release where there is none, or a damaged one."""
   none = {"release": None, "files": {}, "stamps": {}}
-  path = folder / FILE
-  if not path.exists():
-    return none
-  try:
-    mark = files.read_json(path)
-  except InputError as error:
-    _say(f"{error} The records are made again.")
-    return none
+  mark = kept.json_value(folder / FILE)
   if isinstance(mark, str):  # as earlier versions wrote it
     return {**none, "release": mark}
   if not isinstance(mark, dict) or not all(isinstance(mark.get(key), dict) for key in _KEYS):
-    _say(f"{path} is damaged, and the records are made again.")
     return none
   return {**none, **mark}
 

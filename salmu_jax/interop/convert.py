@@ -29,6 +29,7 @@ from salmu_jax.train import checkpoint
 
 TOKENIZER = "salmu_jax_tokenizer.json"
 STAGE = "salmu_jax_stage.json"  # {"settings", "done"} of the folder that was exported
+_SHOWN = 3
 _FINISHED = "finished model folder of this project (it has done.json and params/)"
 
 
@@ -76,7 +77,7 @@ def import_model(
       else copies.on_disk(places.place(source), kept_in, f"the weights of {field}")
     )
     file = weights_file(here, field)
-    imported = {"sha256": files.sha256(file)}
+    imported = {"sha256": _sha256(file, field)}
   settings = {"imported": imported, "model": {"preset": preset, "scan": False}, "seed": None}
   about = {"source": source, **imported}
   work = lambda target: _convert_weights(file, presets.sizes(preset), target, about, field)
@@ -180,7 +181,8 @@ def export_model(
   with files.replacing_folder(target) as partial:
     tensors = statedict.to_tensors(params, sizes, layout)
     weights.write_tensors(partial / name, tensors)
-    modelconfig.write(partial, sizes, layout)
+    bias = params.get("logit_bias")
+    modelconfig.write(partial, sizes, layout, None if bias is None else float(bias))
     if tokenizer.kept is not None:
       tokenizers.save(tokenizer, partial / TOKENIZER)
     files.write_json(partial / STAGE, stage_of(folder))
@@ -252,13 +254,24 @@ def weights_file(source: str | os.PathLike, field: str) -> pathlib.Path:
   source = pathlib.Path(source)
   if source.is_file():
     return source
-  for name in hub.WEIGHTS:
+  indices = [name + ".index.json" for name in hub.WEIGHTS if name.endswith(".safetensors")]
+  safe = [name for name in hub.WEIGHTS if name.endswith(".safetensors")]
+  for name in (*safe, *indices, *hub.WEIGHTS):
     if (source / name).is_file():
       return source / name
+  others = sorted(path.name for path in source.glob("*.safetensors"))[:_SHOWN]
+  hint = f" It holds {', '.join(others)}: name the file that is meant." if others else ""
   raise InputError(
     f"{field}: {source} is neither a file of weights, nor a folder with "
-    f"{', '.join(hub.WEIGHTS)}, nor a {_FINISHED}."
+    f"{', '.join(hub.WEIGHTS)}, nor a {_FINISHED}.{hint}"
   )
+
+
+def _sha256(file, field):
+  try:
+    return weights.sha256(file)
+  except InputError as error:
+    raise InputError(f"{field}: {error}") from error
 
 
 def preset_of(source: str, field: str, scratch: pathlib.Path | None = None) -> str:
@@ -285,7 +298,8 @@ def preset_of(source: str, field: str, scratch: pathlib.Path | None = None) -> s
       sizes = statedict.sizes_of(weights.read_tensors(file), file)
       progress.console.print(
         f"{field}: no config is beside {file.name}, so its sizes are those of its tensors, with "
-        "heads of 64 dimensions and GELU, as CLIP has them."
+        f"heads of {sizes.vision.width // sizes.vision.heads} dimensions and GELU, as CLIP has "
+        "them."
       )
   except InputError as error:
     raise InputError(f"{field}: {error}") from error
@@ -306,7 +320,9 @@ def _load_params(folder):
   sizes = presets.sizes(settings["preset"], f"{folder / workdir.SETTINGS}: model.preset")
   tokenizer = tokenizers.load(folder / workdir.TOKENIZER, sizes.context_length)
   sizes = sizes._replace(vocab_size=tokenizer.vocab_size)
-  like = clip.shapes(clip.CLIP(sizes, scan=settings["scan"]))
+  # Of weights that were brought in, the settings do not say whether there is a bias.
+  bias = "logit_bias" in checkpoint.saved_names(folder / "params")
+  like = clip.shapes(clip.CLIP(sizes, scan=settings["scan"], bias=bias))
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
   noted = workdir.read_weights_digest(folder)

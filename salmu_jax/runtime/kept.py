@@ -1,6 +1,6 @@
-"""Arrays that are kept on disk because they take long to make, and made again where they are lost.
+"""What is kept on disk because it takes long to make, and is made again where it is lost.
 
-A kept array costs time at the worst: one that is damaged is made again, and one that cannot be
+Such a file costs time at the worst: one that is damaged is made again, and an array that cannot be
 written is not kept. Either is said on the terminal.
 """
 
@@ -9,6 +9,7 @@ import io
 import os
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +38,18 @@ def array(path: str | os.PathLike | None, make: Callable[[], np.ndarray]) -> np.
   if found is None and (hosts.is_first() or not path.exists()):
     _write(path, made)
   return made
+
+
+def json_value(path: pathlib.Path) -> Any:
+  """The JSON value in a file that can be made again; None where there is none, or a damaged one."""
+  if not path.exists():
+    return None
+  try:
+    return files.read_json(path)
+  except InputError as error:
+    text = f"{path} is damaged and is made again ({error})"
+    progress.console.print(text, style="yellow", markup=False, soft_wrap=True)
+    return None
 
 
 def _read(path):

@@ -16,6 +16,8 @@ from salmu_jax.runtime.places import Place
 SETTINGS = "settings.json"
 DONE = "done.json"
 TOKENIZER = "tokenizer.json"
+# Of a workdir, but for those that are made again where they are damaged.
+_FOLDERS = ("release", "generate", "models", "results", "compat", "audit", "export")
 _NUMBER, _NOTHING = (int, float), type(None)
 # What the mark of a model says of its training; None of weights that were brought in.
 _MODEL_FACTS = {
@@ -206,6 +208,12 @@ def check_settings(folder: str | os.PathLike, settings: dict[str, Any]) -> None:
       f"{folder} was made with another config: {shown}{more}. Choose another --workdir, set these "
       f"back, or delete {folder} to make it anew."
     )
+
+
+def check_folders(workdir: Place) -> None:
+  """Raises InputError where something else is in the place of a folder that a run writes to."""
+  for name in _FOLDERS:
+    check_folder(workdir / name)
 
 
 def remove(path: pathlib.Path) -> None:

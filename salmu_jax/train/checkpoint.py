@@ -22,8 +22,8 @@ from salmu_jax.train.state import TrainState
 
 Path = str | os.PathLike
 _ITEMS = ("state", "rows", "metrics")
-# In a checkpoint on a disk: the checksums of its files, because Orbax has none. Checkpoints of
-# earlier versions have no such file.
+# In a folder that Orbax wrote on a disk: the checksums of its files, because Orbax has none. What
+# earlier versions wrote has no such file.
 _CHECKSUMS = "sha256.json"
 
 
@@ -43,7 +43,7 @@ class Checkpoints:
   def __init__(self, folder: Path):
     folder = places.place(folder)
     _remove_damaged(folder)
-    finalizing = ocp.AsyncOptions(post_finalization_callback=lambda: _write_checksums(folder))
+    finalizing = ocp.AsyncOptions(post_finalization_callback=lambda: _finish(folder))
     self._manager = ocp.CheckpointManager(
       folder, options=ocp.CheckpointManagerOptions(max_to_keep=2, async_options=finalizing)
     )
@@ -156,17 +156,25 @@ def _numbered(folder):
   )
 
 
-def _write_checksums(folder):
-  """Adds checksums to the checkpoint that Orbax is about to commit; a bucket has its own."""
+def _write_checksums(folder, parts=("",)):
+  """Adds checksums of parts of a folder to it; a bucket has its own."""
+  if not places.is_remote(folder):
+    table = {
+      f"{part}{name}": digest
+      for part in parts
+      for name, digest in checksums.of_folder(folder / part).items()
+      if name != _CHECKSUMS
+    }
+    files.write_json(folder / _CHECKSUMS, table)
+
+
+def _finish(folder):
+  """Adds checksums to the checkpoint that Orbax is about to commit; it goes on writing beside the
+  items.
+  """
   if hosts.is_first() and not places.is_remote(folder):
     for unfinished in folder.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
-      # Orbax goes on writing beside the items.
-      table = {
-        f"{item}/{name}": digest
-        for item in _ITEMS
-        for name, digest in checksums.of_folder(unfinished / item).items()
-      }
-      files.write_json(unfinished / _CHECKSUMS, table)
+      _write_checksums(unfinished, [f"{item}/" for item in _ITEMS])
 
 
 def _remove_damaged(folder):
@@ -180,7 +188,7 @@ def _remove_damaged_here(folder):
   if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
     raise InputError(f"{folder} is no folder, but checkpoints go there. Move it away.")
   for path in _numbered(folder):
-    fault = _fault(path)
+    fault = _fault(path, _ITEMS)
     if not fault:
       return
     workdir.remove(path)
@@ -194,12 +202,12 @@ def _remove_damaged_here(folder):
     )
 
 
-def _fault(path: pathlib.Path) -> str:
-  """What is wrong with a checkpoint; "" if nothing is, as far as its checksums tell."""
-  missing = [name for name in _ITEMS if not (path / name).is_dir()]
+def _fault(path: pathlib.Path, items=()) -> str:
+  """What is wrong with what Orbax wrote; "" if nothing is, as far as its checksums tell."""
+  missing = [name for name in items if not (path / name).is_dir()]
   if missing:
     return f"{missing[0]} is missing"
-  if not (path / _CHECKSUMS).exists():
+  if places.is_remote(path) or not (path / _CHECKSUMS).exists():
     return ""
   try:
     return checksums.fault(path, checksums.read(path / _CHECKSUMS))
@@ -220,8 +228,11 @@ def _reading(what, advice):
 
 def save_params(folder: Path, params: optax.Params) -> None:
   """Writes parameters alone, as the weights of a finished run; all processes take part."""
+  folder = places.place(folder)
   with ocp.StandardCheckpointer() as checkpointer:
-    checkpointer.save(places.place(folder), params, force=True)
+    checkpointer.save(folder, params, force=True)
+  if hosts.is_first():
+    _write_checksums(folder)
 
 
 def save_params_alone(folder: Path, params: optax.Params) -> None:
@@ -232,6 +243,16 @@ def save_params_alone(folder: Path, params: optax.Params) -> None:
   )
   with ocp.StandardCheckpointer(multiprocessing_options=options) as checkpointer:
     checkpointer.save(places.place(folder), params, force=True)
+  _write_checksums(places.place(folder))
+
+
+def saved_names(folder: Path) -> set[str]:
+  """The names of the parameters that `save_params` wrote, "/" between keys.
+
+  Raises:
+    InputError: see `load_params`.
+  """
+  return set(_saved_params(places.place(folder)))
 
 
 def load_params(folder: Path, like: optax.Params, sha256: str = "") -> optax.Params:
@@ -247,20 +268,35 @@ def load_params(folder: Path, like: optax.Params, sha256: str = "") -> optax.Par
       listed.
   """
   folder = places.place(folder)
-  again = f"To have them made again, delete {folder.parent} and rerun the run that made it."
-  if not folder.is_dir():
-    raise InputError(f"No weights at {folder}: the folder does not exist. {again}")
-  with _reading(f"The weights at {folder}", again):
-    saved = _saved_shapes(folder)
-  change = "Give weights of the preset that config.model names, or change the preset."
+  saved = _saved_params(folder)
+  change = (
+    "Give weights of the preset that config.model names, or change the preset; "
+    "config.model.logit_bias says whether there is a logit_bias."
+  )
   what = f"The weights at {folder} are of another architecture"
   _same_shapes(what, saved, _shapes(like), change)
   target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+  again = _again(folder)
   with _reading(f"The weights at {folder}", again), ocp.StandardCheckpointer() as checkpointer:
     params = checkpointer.restore(folder, target)
   if sha256 and digest(params) != sha256:
     raise InputError(f"The weights at {folder} are not those that were written there. {again}")
   return params
+
+
+def _saved_params(folder):
+  """{name: shape} of the parameters in a folder."""
+  if not folder.is_dir():
+    raise InputError(f"No weights at {folder}: the folder does not exist. {_again(folder)}")
+  fault = _fault(folder)
+  if fault:
+    raise InputError(f"The weights at {folder} are damaged: {fault}. {_again(folder)}")
+  with _reading(f"The weights at {folder}", _again(folder)):
+    return _saved_shapes(folder)
+
+
+def _again(folder):
+  return f"To have them made again, delete {folder.parent} and rerun the run that made it."
 
 
 def digest(params: optax.Params, tower: str = "") -> str:
