@@ -66,7 +66,7 @@ def check(
       shared = [one for split, rows in sources for one in _found(split, rows, known, tick)]
     if shared:
       raise InputError(_message(release, shared))
-  files.write_json(mark, about)
+  kept.write_json(mark, about)
 
 
 def _each(rows: Sequence[Mapping]) -> Iterator[Mapping]:

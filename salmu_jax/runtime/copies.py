@@ -43,7 +43,7 @@ def on_disk(path: Place, scratch: pathlib.Path, purpose: str) -> pathlib.Path:
     for name in gone:
       (copy / name).unlink(missing_ok=True)
     if changed or gone:
-      files.write_json(listing, there)
+      kept.write_json(listing, there)
   return copy
 
 

@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import pathlib
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -50,6 +51,13 @@ def json_value(path: pathlib.Path) -> Any:
     text = f"{path} is damaged and is made again ({error})"
     progress.console.print(text, style="yellow", markup=False, soft_wrap=True)
     return None
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+  """Writes what `json_value` reads, in the place of whatever is there."""
+  if path.is_dir():
+    shutil.rmtree(path)
+  files.write_json(path, value)
 
 
 def _read(path):
