@@ -9,6 +9,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from damages import replace_by_broken_link, replace_by_folder
 from handmade import jpeg, row, write
 from streams import assert_same, judged, training
 
@@ -124,6 +125,9 @@ SPOILERS = {
   "a damaged record": change_record,
   "half a record": halve_record,
   "a record of something else": lambda path: path.with_suffix(".json").write_text("[]"),
+  "a folder in its place": replace_by_folder,
+  "a broken link in its place": replace_by_broken_link,
+  "a folder in the place of the record": lambda path: replace_by_folder(path.with_suffix(".json")),
   "killed before the record": lambda path: path.with_suffix(".json").unlink(),
 }
 

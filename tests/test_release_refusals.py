@@ -7,7 +7,7 @@ import json
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from damages import (
+from damaged_releases import (
   CAPTIONS,
   FRAGILE,
   GENERIC,

@@ -2,87 +2,18 @@
 retraces.
 """
 
-import contextlib
-import json
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from little import MODEL, PARAMS, half, optimizer_settings
+from little import MODEL, PARAMS, optimizer_settings
+from littlefit import ONE, SCHEDULE, STEP, TX, Killed, fit, killed_at, logged, pair
 
 from salmu_jax import train
-from salmu_jax.data import pipeline
 from salmu_jax.errors import InputError
 from salmu_jax.runtime import sharding
-from salmu_jax.train import PACE, checkpoint, optimizers, writer
-
-ONE = sharding.make_mesh(jax.devices()[:1])
-SCHEDULE = train.Schedule(total_steps=12, log_every=2, checkpoint_every=4)
-TX = optimizers.make_optimizer(optimizer_settings(), SCHEDULE.total_steps)
-STEP = train.jitted_pretrain_step(MODEL, TX, ONE)
-
-
-def batches():
-  import grain
-
-  examples = grain.MapDataset.range(8000).seed(0).shuffle().map(_example)
-  return pipeline.start(examples, 8)
-
-
-def _example(seed):
-  return jax.tree.map(lambda rows: rows[0], _pair(int(seed), rows=1))
-
-
-def _pair(seed, rows=8):
-  batch = half(seed, rows)
-  return {"image": batch["image"], "text": batch["text"]}
-
-
-def fit(folder, step=STEP, schedule=SCHEDULE, tx=TX):
-  folder.mkdir(exist_ok=True)
-  log = writer.Writer(folder, tensorboard=False)
-  try:
-    with (
-      contextlib.closing(batches()) as stream,
-      checkpoint.Checkpoints(folder / "checkpoints") as checkpoints,
-    ):
-      return train.fit(
-        step,
-        train.start_state(PARAMS, tx, ONE),
-        stream,
-        schedule,
-        checkpoints=checkpoints,
-        writer=log,
-        progress=lambda done, row: None,
-      )
-  finally:
-    log.close()
-
-
-class Killed(Exception):
-  pass
-
-
-def killed_at(number, step=STEP):
-  """A step that dies at its `number`-th call."""
-  calls = []
-
-  def run(state, batch):
-    calls.append(1)
-    if len(calls) == number:
-      raise Killed
-    return step(state, batch)
-
-  return run
-
-
-def logged(folder):
-  return [
-    {k: v for k, v in json.loads(line).items() if k not in ("seconds", *PACE)}
-    for line in (folder / "metrics.jsonl").read_text().splitlines()
-  ]
+from salmu_jax.train import checkpoint, optimizers, writer
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +93,7 @@ def test_steps_compile_once_and_the_donated_state_is_gone():
   before = STEP._cache_size()
   state = train.start_state(PARAMS, TX, ONE)
   for seed in range(3):
-    old, (state, _) = state, STEP(state, sharding.put_batch(_pair(seed), ONE))
+    old, (state, _) = state, STEP(state, sharding.put_batch(pair(seed), ONE))
     assert old.params["visual"]["proj"].is_deleted()
   assert STEP._cache_size() - before <= 1
   assert not PARAMS["visual"]["proj"].is_deleted()
@@ -175,7 +106,7 @@ def test_eight_devices_pretrain_as_one_does():
     state = train.start_state(PARAMS, tx, mesh)
     step = train.jitted_pretrain_step(MODEL, tx, mesh)
     for seed in range(3):
-      state, metrics = step(state, sharding.put_batch(_pair(seed), mesh))
+      state, metrics = step(state, sharding.put_batch(pair(seed), mesh))
     states.append(jax.device_get((state.params, metrics)))
   for a, b in zip(*map(jax.tree.leaves, states), strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-6)

@@ -131,7 +131,7 @@ def make_tokenizer(config: ConfigDict, folder: Place, release: Release) -> Token
   for name in PRETRAINED:
     path = external_models.model_folder(config, folder, name) / "tokenizer.json"
     if config.init[name] and path.exists():
-      return tokenizers.load(path)
+      return tokenizers.load(path, sizes.context_length)
   splits = pipeline.training_splits("compromised", release.shards)
   texts = [text for split in splits for text in releases.columns(release, split)["text"]]
   return tokenizers.compact_tokenizer(sizes.context_length, [*texts, *release.generic.values()])

@@ -42,7 +42,7 @@ def result_inputs(job: Job, data: Data, name: str) -> str:
 def describe(job: Job, data: Data, evaluator: Evaluator, name: str) -> dict[str, Any]:
   """What a result says of its making; of training, what the training stage noted."""
   config, release, folder = job.config, data.release, job.model_folder(name)
-  facts = workdir.read_done(folder)
+  facts = workdir.read_model_facts(folder)
   settings = workdir.read_settings(folder)
   bound = name in PRETRAINED
   budget = settings.get("budget")
@@ -54,7 +54,7 @@ def describe(job: Job, data: Data, evaluator: Evaluator, name: str) -> dict[str,
     "budget": None if budget is None else float(budget),
     # Nobody knows what foreign weights were unlearned from.
     "start": stages.start_digest(job, data.digests, name) if bound else settings.get("start"),
-    "seed": settings["seed"],
+    "seed": settings.get("seed"),
     **{key: facts[key] for key in _TRAINING_FACTS},
     "tuning": None if bound else runs.tuning(config.unlearn.get(name)),
     "prepare_passes": facts.get("prepare_passes", 0),

@@ -24,7 +24,17 @@ from salmu_jax.errors import InputError
 from salmu_jax.models import presets
 from salmu_jax.report import leaderboard, leaderboard_terminal, writing
 from salmu_jax.results.reading import read_results
-from salmu_jax.runtime import compilations, files, hosts, owner, places, progress, sharding, times
+from salmu_jax.runtime import (
+  compilations,
+  files,
+  hosts,
+  owner,
+  places,
+  progress,
+  sharding,
+  times,
+  workdir,
+)
 from salmu_jax.runtime.places import Place
 
 CONFIG = "config.json"  # of the last run in a workdir, every field
@@ -55,6 +65,7 @@ def run(
   config = opening.with_preset(configuration.chosen(config), folder)
   compilations.start(config.compilation_cache)
   with owner.owning(folder) if hosts.is_first() else contextlib.nullcontext():
+    workdir.check_folders(folder)
     hosts.check_same("config or workdir", files.digest([str(folder), config.to_dict()]))
     times.recorder.begin(folder)
     job, data = prepare(config, folder, mesh, stop)

@@ -341,6 +341,7 @@ def _train(
     tokenizers.save(tokenizer, folder / "tokenizer.json")
   checkpoint.save_params(folder / "params", state.params)
   facts = {
+    "weights_sha256": checkpoint.digest(state.params),
     "steps": schedule.total_steps,
     "wall_seconds": log.seconds(),
     "device": f"{jax.devices()[0].device_kind} x {job.mesh.size}",

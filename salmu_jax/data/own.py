@@ -28,9 +28,9 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from salmu_jax.data import images, parquet_shards, releases, remembered, texts
+from salmu_jax.data import images, parquet_shards, releases, texts
 from salmu_jax.errors import InputError, unknown
-from salmu_jax.runtime import files, progress
+from salmu_jax.runtime import files, kept, progress
 
 GENERATOR = "own pairs"
 FORGET, RETAIN = "forget", "retain_synth"
@@ -78,7 +78,7 @@ def make(forget: pathlib.Path, retain: pathlib.Path, folder: pathlib.Path) -> pa
     InputError: names the row that is damaged, has no picture, or is both to forget and to keep.
   """
   stamps = folder / _STAMPS
-  known = remembered.read(stamps, dict)
+  known = kept.json_value(stamps, dict) or {}
   stamp = files.digest([_stamp(forget), _stamp(retain)])
   name = str(known.get(stamp))
   if _NAME.fullmatch(name) and (folder / name).is_dir():
@@ -96,7 +96,7 @@ def make(forget: pathlib.Path, retain: pathlib.Path, folder: pathlib.Path) -> pa
   else:
     shutil.rmtree(named, ignore_errors=True)
     made.rename(named)
-  remembered.write(stamps, {**known, stamp: named.name})
+  kept.write_json(stamps, {**known, stamp: named.name})
   return named
 
 

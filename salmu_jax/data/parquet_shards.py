@@ -9,9 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from salmu_jax.data import remembered
 from salmu_jax.errors import InputError
-from salmu_jax.runtime import files, places, progress
+from salmu_jax.runtime import files, kept, places, progress
 
 SCHEMA = pa.schema(
   [
@@ -223,7 +222,7 @@ def hashes(paths: Sequence[pathlib.Path], cache: pathlib.Path | None) -> dict[pa
     paths: the files.
     cache: a JSON file that keeps the hashes by path, size and time of change; or None.
   """
-  before = remembered.read(cache, dict) if cache else {}
+  before = (kept.json_value(cache, dict) or {}) if cache else {}
   now = {}
   with progress.counting("hashing the release", len(paths)) as tick:
     for path in paths:
@@ -234,5 +233,5 @@ def hashes(paths: Sequence[pathlib.Path], cache: pathlib.Path | None) -> dict[pa
       now[str(path)] = known if is_known else [*stamp, files.sha256(path)]
       tick()
   if cache and now != before:
-    remembered.write(cache, now)
+    kept.write_json(cache, now)
   return {path: now[str(path)][-1] for path in paths}

@@ -26,7 +26,7 @@ import PIL
 from salmu_jax.data import images
 from salmu_jax.data.releases import text_of
 from salmu_jax.errors import InputError, UnwritableError
-from salmu_jax.runtime import files, progress
+from salmu_jax.runtime import files, progress, workdir
 
 # Of what is done to a picture before it is stored, and of these files; a change of it makes every
 # store anew.
@@ -226,8 +226,8 @@ def _made(path, about, split, most_bytes):
   """A store made anew, or None if it cannot be."""
   reason = ""
   try:
-    _record_path(path).unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
+    workdir.remove(_record_path(path))
+    workdir.remove(path)
     least = 3 * about["rows"] * about["size"] ** 2
     if split.whole_only and not _is_whole(_decoded(split.source[0]), about["size"]):
       return None

@@ -5,25 +5,24 @@ import contextlib
 import itertools
 import os
 import pathlib
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 
-from salmu_jax.data import images, releases
+from salmu_jax.data import images, record_marks, releases
 from salmu_jax.data.releases import Release
 from salmu_jax.errors import InputError
 from salmu_jax.results import splits
-from salmu_jax.runtime import files
+from salmu_jax.runtime import files, workdir
 
-BUILT_FROM = "built_from.json"  # the digest of the release, written last
 _NAME, VERSION = "salmu", "1.0.0"
 # The dataset that `python -m salmu_jax.data` writes, its only split, and its counts.
 PAIRS, PAIRS_SPLIT, COUNTS = "pairs", "retain_real", "counts.json"
 _SHARD_ROWS = 8192
 _PART_ROWS = 64  # rows that are encoded and written at once, and held in memory
+_AGAIN = "Restore it, or delete the folder to have it made anew."
 
 
 def build(
@@ -31,8 +30,9 @@ def build(
 ) -> dict[str, Sequence[Mapping]]:
   """Writes the records of a release unless they exist; decodes every image once as a check.
 
-  Rows are written as they are read, so memory does not grow with the release. TFDS's
-  GeneratorBasedBuilder sorts a split in memory, or above 1 GB in files, which needs TensorFlow.
+  Damaged records are written anew. Rows are written as they are read, so memory does not grow with
+  the release. TFDS's GeneratorBasedBuilder sorts a split in memory, or above 1 GB in files, which
+  needs TensorFlow.
 
   Args:
     release: an opened release; its hashes are verified first.
@@ -46,30 +46,63 @@ def build(
     InputError: names a damaged file, or a row with a corrupt image or no text.
   """
   folder = pathlib.Path(folder)
-  mark, data = folder / BUILT_FROM, folder / _NAME / VERSION
-  if not mark.exists() or files.read_json(mark) != release.digest:
+  data = folder / _NAME / VERSION
+  if not record_marks.are_whole(release, folder):
     releases.verify(release)
     shards = [file for split in _splits(release) for file in release.shards[split]]
     size = sum(file.stat().st_size for file in shards)
     files.require_space(folder, 2 * size, "the ArrayRecord files")
-    shutil.rmtree(folder, ignore_errors=True)
+    workdir.remove(folder)
     _write(release, data, on_row or (lambda: None))
-    files.write_json(mark, release.digest)
-  builder = tfds.builder_from_directory(data)
-  return {split: _source(builder, split) for split in _splits(release)}
+    record_marks.write(release, folder)
+  return {split: _source(data, split) for split in _splits(release)}
 
 
-def _source(builder, split):
+class _Source:
+  """Random access to the rows of a split; a row that is damaged is named."""
+
+  def __init__(self, source: Sequence[Mapping], folder: pathlib.Path, split: str):
+    self._source, self._folder, self._split = source, folder, split
+    self._rows = len(source)
+
+  def __len__(self):
+    return self._rows
+
+  def __getitem__(self, index):
+    if not 0 <= index < self._rows:
+      raise IndexError(index)
+    try:
+      return self._source[index]
+    except RuntimeError as error:  # of ArrayRecord, which compares checksums
+      raise InputError(
+        f"Row {index} of {self._split} in {self._folder} is damaged ({_first_line(error)}). "
+        f"{_AGAIN}"
+      ) from error
+
+
+def _source(data, split):
   """Random access to the rows of a split, once its files hold as many rows as the index says."""
-  lengths = builder.info.splits[split].shard_lengths
-  for file, length in zip(builder.info.splits[split].filepaths, lengths, strict=True):
+  try:
+    builder = tfds.builder_from_directory(data)
+    info = builder.info.splits[split]
+    shards = list(zip(info.filepaths, info.shard_lengths, strict=True))
+  except Exception as error:  # TFDS raises what its many readers raise.
+    raise InputError(
+      f"The index of the records in {data} is damaged ({_first_line(error)}). {_AGAIN}"
+    ) from error
+  for file, length in shards:
     count = _record_count(file)
     if count != length:
       raise InputError(
         f"{file} has {count} records, and its index says {length}: it was cut short or changed. "
-        "Delete the folder it is in, to have it made anew."
+        f"{_AGAIN}"
       )
-  return builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+  rows = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
+  return _Source(rows, data, split)
+
+
+def _first_line(error):
+  return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _record_count(file):
@@ -78,8 +111,7 @@ def _record_count(file):
       return reader.num_records()
   except (RuntimeError, ValueError, OSError) as error:
     raise InputError(
-      f"{file} cannot be read as ArrayRecord ({str(error).splitlines()[0]}). Delete the folder it "
-      "is in, to have it made anew."
+      f"{file} cannot be read as ArrayRecord ({_first_line(error)}). {_AGAIN}"
     ) from error
 
 
@@ -136,7 +168,8 @@ def open_pairs(folder: str | os.PathLike) -> tuple[Sequence[Mapping], str]:
     Random-access rows, and the digest of their content.
 
   Raises:
-    InputError: there are no pairs, or a file does not hold as many rows as the index says.
+    InputError: there are no pairs, the index is damaged, or a file does not hold as many rows as it
+      says.
   """
   folder = pathlib.Path(folder).expanduser()
   data = folder / PAIRS / VERSION
@@ -145,8 +178,7 @@ def open_pairs(folder: str | os.PathLike) -> tuple[Sequence[Mapping], str]:
       f"config.retain_pairs = {str(folder)!r} holds no pairs. Write them with python -m "
       "salmu_jax.data."
     )
-  builder = tfds.builder_from_directory(data)
-  return _source(builder, PAIRS_SPLIT), files.read_json(folder / COUNTS)["digest"]
+  return _source(data, PAIRS_SPLIT), files.read_object(folder / COUNTS, digest=str)["digest"]
 
 
 def texts(release: Release, split: str) -> dict[str, Sequence[str]]:

@@ -13,7 +13,6 @@ Strings are held in memory; images are streamed.
 
 import os
 import pathlib
-import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -252,17 +251,12 @@ def write_fragile(
 def check_fragile_writable(release: Release, at_home: bool = True) -> None:
   """Raises InputError unless `write_fragile` can write where the release is.
 
-  A file is written and removed: permissions alone tell an administrator nothing.
-
   Args:
     release, at_home: as for `write_fragile`.
   """
   for folder in _fragile_homes(release, at_home):
-    probe = folder / f".{FRAGILE}.{secrets.token_hex(8)}"
     try:
-      files.write_text(probe, "")
-      with places.writing(folder):
-        probe.unlink()
+      files.require_writable(folder)
     except UnwritableError as error:
       raise InputError(
         f"The release {folder} has no {FRAGILE} yet, and cannot be written, so a run could not add "

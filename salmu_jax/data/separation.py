@@ -7,11 +7,11 @@ import pathlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from salmu_jax.data import releases, remembered
+from salmu_jax.data import releases
 from salmu_jax.data.releases import Release
 from salmu_jax.errors import InputError
 from salmu_jax.results.splits import SPLITS, ZERO_SHOT
-from salmu_jax.runtime import files, progress
+from salmu_jax.runtime import files, kept, progress
 
 MARK = "separation.json"
 # What Clean and unlearning read. Compromised also reads `sensitive`, which holds the holdouts by
@@ -52,7 +52,7 @@ def check(
     pairs: rows of config.retain_pairs; None without. pairs_digest: their digest.
   """
   mark, about = scratch / MARK, files.digest([release.digest, pairs_digest])
-  if remembered.read(mark, str) == about:
+  if kept.json_value(mark) == about:
     return
   of_release = {name: split for name, split in SPLITS.items() if name in release.shards}
   held = [name for name, split in of_release.items() if not split.readers]
@@ -66,7 +66,7 @@ def check(
       shared = [one for split, rows in sources for one in _found(split, rows, known, tick)]
     if shared:
       raise InputError(_message(release, shared))
-  remembered.write(mark, about)
+  kept.write_json(mark, about)
 
 
 def _each(rows: Sequence[Mapping]) -> Iterator[Mapping]:

@@ -24,7 +24,7 @@ import numpy as np
 import regex
 
 from salmu_jax.errors import InputError
-from salmu_jax.runtime import files, places
+from salmu_jax.runtime import files
 
 _VOCABULARY_FILE = pathlib.Path(__file__).with_name("bpe_simple_vocab_16e6.txt.gz")
 _MERGES = 49152 - 256 - 2  # The file lists more; CLIP uses the first 48,894.
@@ -32,6 +32,7 @@ _FIRST_MERGED = 512
 _START = _FIRST_MERGED + _MERGES
 _END = _START + 1
 _SPECIAL = {"<start_of_text>": _START, "<end_of_text>": _END}
+_LONGEST = 65_536  # ids in a row
 _CACHED_WORDS = 65_536
 # Texts whose rows are kept, so that later epochs, models and attacks find them; at most 50 MB.
 _CACHED_TEXTS = 65_536
@@ -241,32 +242,41 @@ def write_huggingface(folder: str | os.PathLike, context_length: int) -> None:
   )
 
 
-def load(path: str | os.PathLike) -> Tokenizer:
+def load(path: str | os.PathLike, context_length: int | None = None) -> Tokenizer:
   """Reads a tokenizer from the JSON that `save` wrote.
 
+  Args:
+    path: of the file. context_length: of the model; None to take the file's.
+
   Raises:
-    InputError: the file holds no tokenizer.
+    InputError: the file holds no tokenizer, or one of another context length.
   """
   try:
-    record = json.loads(places.place(path).read_text(encoding="utf-8"))
-  except ValueError as error:
-    raise InputError(f"The tokenizer file {path} is not JSON: {error}.") from error
+    record = files.read_json(path)
+  except InputError as error:
+    raise InputError(f"The tokenizer file is missing, damaged or not JSON: {error}") from error
   if not isinstance(record, dict) or set(record) != {"context_length", "kept"}:
     raise InputError(
       f'The tokenizer file {path} must hold an object with the keys "context_length" and "kept" '
       "and no others."
     )
   try:
-    return Tokenizer(record["context_length"], record["kept"])
+    tokenizer = Tokenizer(record["context_length"], record["kept"])
   except InputError as error:
     raise InputError(f"The tokenizer file {path} does not fit. {error}") from error
+  if context_length not in (None, tokenizer.context_length):
+    raise InputError(
+      f"The tokenizer file {path} is of a context length of {tokenizer.context_length} tokens, and "
+      f"the model reads {context_length}. Restore the file that was written with the model."
+    )
+  return tokenizer
 
 
 def _check_context_length(context_length: int) -> None:
-  if not isinstance(context_length, int) or isinstance(context_length, bool) or context_length < 3:
+  if type(context_length) is not int or not 3 <= context_length <= _LONGEST:
     raise InputError(
-      f"The tokenizer's context_length is {context_length!r}; it must be an integer of at least 3: "
-      "start, one token of text, end."
+      f"The tokenizer's context_length is {context_length!r:.20}; it must be an integer of at "
+      f"least 3 (start, one token of text, end) and at most {_LONGEST:,}."
     )
 
 

@@ -62,7 +62,7 @@ def markdown(
   """
   folder = places.place(folder)
   settings = workdir.read_settings(folder)
-  facts = workdir.read_done(folder)
+  facts = workdir.read_model_facts(folder)
   path = folder.parent.parent / "results" / f"{folder.name}.json"
   results = files.read_json(path) if path.exists() else None
   # In a workdir of own pairs, see `benchmark.audit`.

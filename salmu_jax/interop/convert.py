@@ -29,6 +29,7 @@ from salmu_jax.train import checkpoint
 
 TOKENIZER = "salmu_jax_tokenizer.json"
 STAGE = "salmu_jax_stage.json"  # {"settings", "done"} of the folder that was exported
+_SHOWN = 3
 _FINISHED = "finished model folder of this project (it has done.json and params/)"
 
 
@@ -76,7 +77,7 @@ def import_model(
       else copies.on_disk(places.place(source), kept_in, f"the weights of {field}")
     )
     file = weights_file(here, field)
-    imported = {"sha256": files.sha256(file)}
+    imported = {"sha256": _sha256(file, field)}
   settings = {"imported": imported, "model": {"preset": preset, "scan": False}, "seed": None}
   about = {"source": source, **imported}
   work = lambda target: _convert_weights(file, presets.sizes(preset), target, about, field)
@@ -112,7 +113,7 @@ def _convert_weights(file, sizes, folder, about, field):
     InputError: a damaged file, a config that differs, or tensors that do not fit.
   """
   params, tokenizer, layout = _read_foreign(file, sizes, field)
-  tokenizers.save(tokenizer, folder / "tokenizer.json")
+  tokenizers.save(tokenizer, folder / workdir.TOKENIZER)
   checkpoint.save_params_alone(folder / "params", params)
   packages = ("jax", "flax", "safetensors")
   return {
@@ -126,6 +127,7 @@ def _convert_weights(file, sizes, folder, about, field):
       **{package: importlib.metadata.version(package) for package in packages},
     },
     "weights": {**about, "file": file.name, "layout": layout},
+    "weights_sha256": checkpoint.digest(params),
   }
 
 
@@ -179,7 +181,8 @@ def export_model(
   with files.replacing_folder(target) as partial:
     tensors = statedict.to_tensors(params, sizes, layout)
     weights.write_tensors(partial / name, tensors)
-    modelconfig.write(partial, sizes, layout)
+    bias = params.get("logit_bias")
+    modelconfig.write(partial, sizes, layout, None if bias is None else float(bias))
     if tokenizer.kept is not None:
       tokenizers.save(tokenizer, partial / TOKENIZER)
     files.write_json(partial / STAGE, stage_of(folder))
@@ -223,11 +226,14 @@ def restore_model(source: pathlib.Path, folder: Place, field: str) -> None:
     raise InputError(f"{folder} is there already, and is no finished model. Move it away.")
   with files.replacing_folder(folder) as partial:
     params, tokenizer, _ = _read_foreign(weights_file(source, field), presets.sizes(preset), field)
-    tokenizers.save(tokenizer, partial / "tokenizer.json")
+    tokenizers.save(tokenizer, partial / workdir.TOKENIZER)
     params = clip.stack_layers(params) if scan else params
     checkpoint.save_params_alone(partial / "params", params)
     files.write_json(partial / workdir.SETTINGS, stage["settings"])
-    files.write_json(partial / workdir.DONE, done)
+    if "sha256" in done:
+      workdir.write_done(partial, done)
+    else:  # of an earlier version
+      files.write_json(partial / workdir.DONE, done)
 
 
 def weights_digest(folder: Place) -> str:
@@ -248,13 +254,24 @@ def weights_file(source: str | os.PathLike, field: str) -> pathlib.Path:
   source = pathlib.Path(source)
   if source.is_file():
     return source
-  for name in hub.WEIGHTS:
+  indices = [name + ".index.json" for name in hub.WEIGHTS if name.endswith(".safetensors")]
+  safe = [name for name in hub.WEIGHTS if name.endswith(".safetensors")]
+  for name in (*safe, *indices, *hub.WEIGHTS):
     if (source / name).is_file():
       return source / name
+  others = sorted(path.name for path in source.glob("*.safetensors"))[:_SHOWN]
+  hint = f" It holds {', '.join(others)}: name the file that is meant." if others else ""
   raise InputError(
     f"{field}: {source} is neither a file of weights, nor a folder with "
-    f"{', '.join(hub.WEIGHTS)}, nor a {_FINISHED}."
+    f"{', '.join(hub.WEIGHTS)}, nor a {_FINISHED}.{hint}"
   )
+
+
+def _sha256(file, field):
+  try:
+    return weights.sha256(file)
+  except InputError as error:
+    raise InputError(f"{field}: {error}") from error
 
 
 def preset_of(source: str, field: str, scratch: pathlib.Path | None = None) -> str:
@@ -281,7 +298,8 @@ def preset_of(source: str, field: str, scratch: pathlib.Path | None = None) -> s
       sizes = statedict.sizes_of(weights.read_tensors(file), file)
       progress.console.print(
         f"{field}: no config is beside {file.name}, so its sizes are those of its tensors, with "
-        "heads of 64 dimensions and GELU, as CLIP has them."
+        f"heads of {sizes.vision.width // sizes.vision.heads} dimensions and GELU, as CLIP has "
+        "them."
       )
   except InputError as error:
     raise InputError(f"{field}: {error}") from error
@@ -299,12 +317,16 @@ def is_finished(folder: str | os.PathLike) -> bool:
 def _load_params(folder):
   """(params, sizes, tokenizer) of a model folder, as they are there."""
   settings = workdir.read_model_settings(folder)
-  tokenizer = tokenizers.load(folder / "tokenizer.json")
-  sizes = presets.sizes(settings["preset"])._replace(vocab_size=tokenizer.vocab_size)
-  like = clip.shapes(clip.CLIP(sizes, scan=settings["scan"]))
+  sizes = presets.sizes(settings["preset"], f"{folder / workdir.SETTINGS}: model.preset")
+  tokenizer = tokenizers.load(folder / workdir.TOKENIZER, sizes.context_length)
+  sizes = sizes._replace(vocab_size=tokenizer.vocab_size)
+  # Of weights that were brought in, the settings do not say whether there is a bias.
+  bias = "logit_bias" in checkpoint.saved_names(folder / "params")
+  like = clip.shapes(clip.CLIP(sizes, scan=settings["scan"], bias=bias))
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), like)
-  return checkpoint.load_params(folder / "params", like), sizes, tokenizer
+  noted = workdir.read_weights_digest(folder)
+  return checkpoint.load_params(folder / "params", like, noted), sizes, tokenizer
 
 
 def _read_finished(folder):
@@ -329,7 +351,7 @@ def _tokenizer_beside(file, sizes):
       f"{file} has no {TOKENIZER} beside it, which lists the tokens that a model with a compacted "
       "vocabulary knows. Keep all files of the exported folder together."
     )
-  return tokenizers.load(path)
+  return tokenizers.load(path, sizes.context_length)
 
 
 def _full_vocabulary():

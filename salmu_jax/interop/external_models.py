@@ -83,8 +83,11 @@ def check(config: ConfigDict, folder: Place, name: str, tokenizer: Tokenizer) ->
       f"{where} is a model of the preset {preset!r}, and config.model.preset "
       f"is {config.model.preset!r}. Make them one."
     )
-  vocabulary = model_folder(config, folder, name) / "tokenizer.json"
-  if not vocabulary.exists() or tokenizers.load(vocabulary).kept != tokenizer.kept:
+  vocabulary = model_folder(config, folder, name) / workdir.TOKENIZER
+  if (
+    not vocabulary.exists()
+    or tokenizers.load(vocabulary, tokenizer.context_length).kept != tokenizer.kept
+  ):
     raise InputError(
       f"{where} has no tokenizer.json, or another vocabulary than this release gives: its weights "
       "would read other words. Use the release that it was trained on."
@@ -109,7 +112,7 @@ def digest(folder: Place) -> str:
   """Names a finished model: by its weights if they were converted, else by its settings."""
   settings = workdir.read_settings(folder)
   if "imported" in settings:
-    return workdir.read_done(folder)["weights"]["sha256"]
+    return workdir.read_done(folder, weights=dict)["weights"].get("sha256")
   return files.digest(settings)
 
 
@@ -136,7 +139,7 @@ def load_params(
   shapes = clip.shapes(model.clone(scan=scanned))
   placed = lambda leaf, where: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=where)
   like = jax.tree.map(placed, shapes, sharding.parameter_layout(shapes, mesh, rules))
-  params = checkpoint.load_params(folder / "params", like)
+  params = checkpoint.load_params(folder / "params", like, workdir.read_weights_digest(folder))
   if scanned == model.scan:
     return params
   change = clip.stack_layers if model.scan else clip.unstack_layers

@@ -8,18 +8,22 @@ import os
 import pathlib
 from typing import Any
 
-import numpy as np
-
 from salmu_jax.data import images, tokenizers
 from salmu_jax.errors import InputError
+from salmu_jax.interop import preprocessing
+from salmu_jax.interop.preprocessing import check_close, explaining
 from salmu_jax.models.clip import Sizes, Tower
 from salmu_jax.runtime import files
 
 OPENCLIP, HUGGINGFACE = "open_clip_config.json", "config.json"
-PREPROCESSOR = "preprocessor_config.json"
 WEIGHTS = {"openclip": "open_clip_model.safetensors", "huggingface": "model.safetensors"}
 _EPSILON = 1e-5  # Of layer norms, in the towers here and in PyTorch.
+_MOST, _MOST_LAYERS = 10**6, 1000  # of a size, and of layers; no model comes near
 
+_SIGLIP = (
+  " That is SigLIP, whose towers, tokenizer and pictures are others than CLIP's; only CLIP is read "
+  "here."
+)
 # Options of OpenCLIP's configs that have one possible value here: {key: that value}.
 _BLOCKS = {
   "act_kwargs": None,
@@ -33,7 +37,7 @@ _BLOCKS = {
   "scale_fc": False,
 }
 _FIXED = {
-  "model_cfg": {"init_logit_bias": None, "nonscalar_logit_scale": False, "multimodal_cfg": None},
+  "model_cfg": {"nonscalar_logit_scale": False, "multimodal_cfg": None},
   "vision_cfg": {
     "timm_model_name": None,
     "mlp_ratio": 4.0,
@@ -71,6 +75,7 @@ _READ = {
     "quick_gelu",
     "custom_text",
     "init_logit_scale",
+    "init_logit_bias",
   },
   "vision_cfg": {
     "image_size",
@@ -121,27 +126,21 @@ def read(
   for name, reader in ((OPENCLIP, _read_openclip), (HUGGINGFACE, _read_huggingface)):
     path = pathlib.Path(folder) / name
     if path.exists():
-      try:
+      with explaining(path):
         return reader(files.read_json(path), path), path
-      except (KeyError, TypeError, AttributeError, ValueError, ZeroDivisionError) as error:
-        raise InputError(
-          f"{path} is no config of a CLIP model: {type(error).__name__} {error}. Restore it from "
-          "its source."
-        ) from error
   return None, None
 
 
 def check(folder: str | os.PathLike, sizes: Sizes) -> None:
-  """Raises InputError if the folder has a config, and of another model than `sizes`."""
+  """Raises InputError if a folder has configs, and of another model than `sizes`."""
   described, path = read(folder)
-  if described is None:
-    return
-  differences = _differences(described, sizes)
+  differences = _differences(described, sizes) if described else []
   if differences:
     raise InputError(
       f"{path} describes another model than the preset: {'; '.join(differences)}. Choose the "
       "preset that it describes."
     )
+  preprocessing.check(folder, sizes.image_size)
 
 
 def sizes(folder: str | os.PathLike) -> Sizes | None:
@@ -150,9 +149,13 @@ def sizes(folder: str | os.PathLike) -> Sizes | None:
   if described is None:
     return None
   for key, value in described.items():
-    if key != "quick_gelu" and (type(value) is not int or value < 1):
-      kind = " It is a ResNet's; only vision transformers are read here." if "layers" in key else ""
-      raise InputError(f"{path}: {key} is {value!r}; it must be a whole number above 0.{kind}")
+    most = _MOST_LAYERS if key.endswith("layers") else _MOST
+    if key != "quick_gelu" and (type(value) is not int or not 1 <= value <= most):
+      resnet = key == "vision.layers" and isinstance(value, list)
+      kind = " It is a ResNet's; only vision transformers are read here." if resnet else ""
+      raise InputError(
+        f"{path}: {key} is {value!r:.40}; it must be a whole number from 1 to {most:,}.{kind}"
+      )
   _check_divides(path, "image_size", described["image_size"], described["patch_size"])
   for name in ("vision", "text"):
     _check_divides(path, f"{name}.width", described[f"{name}.width"], described[f"{name}.heads"])
@@ -172,37 +175,27 @@ def describes(folder: str | os.PathLike, sizes: Sizes) -> bool:
   return described is not None and not _differences(described, sizes)
 
 
-def write(folder: str | os.PathLike, sizes: Sizes, layout: str) -> None:
+def write(
+  folder: str | os.PathLike, sizes: Sizes, layout: str, logit_bias: float | None = None
+) -> None:
   """Writes the config files of exported weights: the model, preprocessing and tokenizer.
 
   Args:
     folder: of the weights.
     sizes: of the model.
     layout: "openclip" or "huggingface".
+    logit_bias: of the model, which OpenCLIP has to be told of; None without one.
   """
   folder = pathlib.Path(folder)
   if layout == "openclip":
-    files.write_json(folder / OPENCLIP, openclip(sizes))
+    config = openclip(sizes)
+    if logit_bias is not None:
+      config["model_cfg"]["init_logit_bias"] = logit_bias
+    files.write_json(folder / OPENCLIP, config)
     return
   files.write_json(folder / HUGGINGFACE, _huggingface(sizes))
-  files.write_json(folder / PREPROCESSOR, _preprocessor(sizes.image_size))
+  files.write_json(folder / preprocessing.FILE, preprocessing.settings(sizes.image_size))
   tokenizers.write_huggingface(folder, sizes.context_length)
-
-
-def _preprocessor(size):
-  """The settings with which a `CLIPImageProcessor` prepares pictures as this project does."""
-  return {
-    "image_processor_type": "CLIPImageProcessor",
-    "do_resize": True,
-    "size": {"shortest_edge": size},
-    "resample": 3,  # Bicubic, as Pillow numbers it.
-    "do_center_crop": True,
-    "crop_size": {"height": size, "width": size},
-    "do_convert_rgb": True,
-    "do_normalize": True,
-    "image_mean": list(images.MEAN),
-    "image_std": list(images.STD),
-  }
 
 
 def _differences(described, sizes):
@@ -216,9 +209,16 @@ def _differences(described, sizes):
   ]
 
 
+def _is_siglip(name):
+  return "siglip" in str(name).lower()
+
+
 def _read_openclip(config, path):
   model = config["model_cfg"]
   vision, text = model["vision_cfg"], model["text_cfg"]
+  tower, words = vision.get("timm_model_name"), text.get("hf_tokenizer_name")
+  if _is_siglip(tower) or _is_siglip(words):
+    raise InputError(f"{path} describes {tower or words!r}.{_SIGLIP}")
   preprocessing = config.get("preprocess_cfg", {})
   sections = {"model_cfg": model, "vision_cfg": vision, "text_cfg": text}
   for section, options in {**sections, "preprocess_cfg": preprocessing}.items():
@@ -226,7 +226,7 @@ def _read_openclip(config, path):
       if key not in _READ[section]:
         _check_fixed(path, section, key, value)
   for key, expected in (("mean", images.MEAN), ("std", images.STD)):
-    _check_close(path, f"preprocess_cfg.{key}", preprocessing.get(key, expected), expected)
+    check_close(path, f"preprocess_cfg.{key}", preprocessing.get(key, expected), expected)
   width = vision.get("width", 768)
   return {
     "embed_dim": model["embed_dim"],
@@ -276,9 +276,12 @@ def openclip(sizes: Sizes) -> dict[str, Any]:
 
 
 def _read_huggingface(config, path):
+  kind = config.get("model_type")
+  if kind != "clip":
+    raise InputError(
+      f"{path}: model_type is {kind!r:.40}; it must be 'clip'.{_SIGLIP if _is_siglip(kind) else ''}"
+    )
   vision, text = config["vision_config"], config["text_config"]
-  if config.get("model_type") != "clip":
-    raise InputError(f"{path}: model_type is {config.get('model_type')!r}; it must be 'clip'.")
   # A missing key has the default of `CLIPConfig`.
   activations = {tower.get("hidden_act", "quick_gelu") for tower in (vision, text)}
   if activations not in ({"gelu"}, {"quick_gelu"}):
@@ -290,9 +293,7 @@ def _read_huggingface(config, path):
     if tower.get("intermediate_size", wide) != 4 * width:
       raise InputError(f"{path}: {name}_config.intermediate_size must be four times hidden_size.")
     epsilon = tower.get("layer_norm_eps", 1e-5)
-    _check_close(path, f"{name}_config.layer_norm_eps", epsilon, _EPSILON)
-  if path.with_name(PREPROCESSOR).exists():
-    _check_preprocessor(path.with_name(PREPROCESSOR), vision.get("image_size", 224))
+    check_close(path, f"{name}_config.layer_norm_eps", epsilon, _EPSILON)
   return {
     "embed_dim": config.get("projection_dim", 512),
     "image_size": vision.get("image_size", 224),
@@ -307,19 +308,6 @@ def _read_huggingface(config, path):
     "vocab_size": text.get("vocab_size", 49408),
     "quick_gelu": activations == {"quick_gelu"},
   }
-
-
-def _check_preprocessor(path, size):
-  settings = files.read_json(path)
-  expected = _preprocessor(size)
-  del expected["image_processor_type"]  # Several classes do the same.
-  for key in ("image_mean", "image_std"):
-    _check_close(path, key, settings.get(key, expected[key]), expected.pop(key))
-  for key, right in expected.items():
-    value = settings.get(key, right)
-    # Older versions write sizes as one number.
-    if value != right and not (isinstance(right, dict) and value == size):
-      raise InputError(f"{path}: {key} is {value!r}; pictures are prepared with {right!r} here.")
 
 
 def _huggingface(sizes):
@@ -363,8 +351,3 @@ def _check_fixed(path, section, key, value):
   if key not in fixed or value != fixed[key]:
     right = f"it must be {fixed[key]!r}" if key in fixed else "nothing here corresponds to it"
     raise InputError(f"{path}: {section}.{key} is {value!r}; {right}.")
-
-
-def _check_close(path, where, value, expected):
-  if np.shape(value) != np.shape(expected) or not np.allclose(value, expected, rtol=1e-4, atol=0):
-    raise InputError(f"{path}: {where} is {value!r}; the towers here are made for {expected!r}.")

@@ -4,6 +4,7 @@ A layout is a list of Entry, which follows from the sizes and serves both direct
 numpy and are only transposed, split and joined, so a round trip returns the same bits.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ import numpy as np
 from salmu_jax.errors import InputError
 from salmu_jax.models import clip
 from salmu_jax.models.clip import Sizes, Tower
+from salmu_jax.models.presets import PRESETS
 
 # Masks, positions and sizes that some versions stored beside the parameters.
 _NOT_PARAMETERS = {
@@ -23,7 +25,10 @@ _NOT_PARAMETERS = {
   "vision_model.embeddings.position_ids",
   "text_model.embeddings.position_ids",
 }
+# What DistributedDataParallel, torch.compile and trainers put before all names.
+_WRAPPERS = ("module.", "_orig_mod.", "model.")
 _SHOWN = 5
+_BIAS = "logit_bias"
 _MOST_LOG_SCALE = 80
 _HEAD = 64  # dimensions of a head, where nothing else tells
 
@@ -124,7 +129,17 @@ LAYOUTS: dict[str, Callable[[Sizes], list[Entry]]] = {
 
 def shapes(sizes: Sizes, layout: str) -> dict[str, tuple[int, ...]]:
   """{tensor name: shape} of a state dict."""
-  return {name: _tensor_shape(entry) for entry in LAYOUTS[layout](sizes) for name in entry.tensors}
+  return _shapes(LAYOUTS[layout](sizes))
+
+
+def _shapes(entries):
+  return {name: _tensor_shape(entry) for entry in entries for name in entry.tensors}
+
+
+def _layout(layout, sizes, names):
+  """The entries of a layout, with the bias of logits where a model has one."""
+  has_bias = layout == "openclip" and _BIAS in names
+  return [*LAYOUTS[layout](sizes), *([Entry(_BIAS, (), (_BIAS,))] if has_bias else [])]
 
 
 def to_tensors(params: Mapping[str, Any], sizes: Sizes, layout: str) -> dict[str, np.ndarray]:
@@ -137,9 +152,17 @@ def to_tensors(params: Mapping[str, Any], sizes: Sizes, layout: str) -> dict[str
 
   Returns:
     {tensor name: float32 array}.
+
+  Raises:
+    InputError: the layout has no place for a parameter.
   """
   params, tensors = clip.unstack_layers(params), {}
-  for entry in LAYOUTS[layout](sizes):
+  if _BIAS in params and layout != "openclip":
+    raise InputError(
+      f"The model has a {_BIAS}, as config.model.{_BIAS} said, and the layout {layout!r} has no "
+      "place for it. Export it in the layout 'openclip'."
+    )
+  for entry in _layout(layout, sizes, params):
     value = params
     for key in entry.path.split("/"):
       value = value[key]
@@ -167,12 +190,12 @@ def from_tensors(tensors: Mapping[str, np.ndarray], sizes: Sizes, where: str) ->
   Raises:
     InputError: tensors are missing, unexpected, of another shape or not finite; they are listed.
   """
-  tensors = _plain_names(tensors)
-  layout = layout_of(tensors)
-  _check_complete(tensors, shapes(sizes, layout), where)
+  tensors = _plain_names(tensors, where)
+  entries = _layout(layout_of(tensors), sizes, tensors)
+  _check_complete(tensors, _shapes(entries), where)
   params = {}
-  for entry in LAYOUTS[layout](sizes):
-    parts = [np.asarray(tensors[name], np.float32) for name in entry.tensors]
+  for entry in entries:
+    parts = [_float32(tensors[name]) for name in entry.tensors]
     value = parts[0] if len(parts) == 1 else np.concatenate(parts)
     if entry.axes:
       value = value.transpose(entry.axes)
@@ -186,14 +209,15 @@ def from_tensors(tensors: Mapping[str, np.ndarray], sizes: Sizes, where: str) ->
 
 def layout_of(tensors: Iterable[str]) -> str:
   """The layout, a key of LAYOUTS, that tensor names belong to."""
-  return "huggingface" if any(name.startswith("vision_model.") for name in tensors) else "openclip"
+  plain = map(_plain_name, tensors)
+  return "huggingface" if any(name.startswith("vision_model.") for name in plain) else "openclip"
 
 
 def sizes_of(tensors: Mapping[str, np.ndarray], where: str) -> Sizes:
   """The sizes of a model, as far as its tensors tell them.
 
-  A file of weights tells neither the number of heads nor the activation. Heads of 64 dimensions are
-  taken, as in ViT-B and ViT-L, and GELU.
+  A file of weights tells neither the number of heads nor the activation. Those of a preset of the
+  same shapes are taken, or else heads of 64 dimensions, as in ViT-B and ViT-L, and GELU.
 
   Args:
     tensors: as for `from_tensors`. where: names the file in an error.
@@ -201,7 +225,7 @@ def sizes_of(tensors: Mapping[str, np.ndarray], where: str) -> Sizes:
   Raises:
     InputError: these are not the tensors of a CLIP of a ViT and a text transformer.
   """
-  tensors = _plain_names(tensors)
+  tensors = _plain_names(tensors, where)
   small = Sizes(64, 16, 16, Tower(64, 1, 1), Tower(64, 1, 1))
   entries = {entry.path: entry for entry in LAYOUTS[layout_of(tensors)](small)}
   missing = [e.tensors[0] for e in entries.values() if e.tensors[0] not in tensors]
@@ -223,20 +247,38 @@ def sizes_of(tensors: Mapping[str, np.ndarray], where: str) -> Sizes:
 
   try:
     patch, _, _, width = shape("visual/conv1/kernel")
-    side = round((shape("visual/positional_embedding")[0] - 1) ** 0.5)
+    side = math.isqrt(max(0, shape("visual/positional_embedding")[0] - 1))
     text_width, embed_dim = shape("text/text_projection")
     vocab_size, _ = shape("text/token_embedding/embedding")
     context_length, _ = shape("text/positional_embedding")
   except (IndexError, ValueError) as error:
     raise InputError(f"{where} has tensors of other dimensions than a CLIP has.") from error
   towers = tower("visual", width), tower("text", text_width)
-  return Sizes(embed_dim, side * patch, patch, *towers, context_length, vocab_size)
+  sizes = Sizes(embed_dim, side * patch, patch, *towers, context_length, vocab_size)
+  alike = (preset for preset in PRESETS.values() if _without_heads(preset) == _without_heads(sizes))
+  return next(alike, sizes)
 
 
-def _plain_names(tensors):
-  """Parameters only, without the prefixes of distributed training and of `CustomTextCLIP`."""
-  plain = {name.removeprefix("module."): value for name, value in tensors.items()}
-  plain = {name.removeprefix("text."): value for name, value in plain.items()}
+def _without_heads(sizes):
+  one = {name: getattr(sizes, name)._replace(heads=1) for name in ("vision", "text")}
+  return sizes._replace(**one)
+
+
+def _plain_name(name):
+  """The name without what distributed training, compilation and `CustomTextCLIP` add to it."""
+  while name.startswith(_WRAPPERS):
+    _, _, name = name.partition(".")
+  return name.replace("._orig_mod.", ".").removeprefix("text.")
+
+
+def _plain_names(tensors, where):
+  """Parameters only, by their plain names."""
+  plain = {}
+  for name, value in tensors.items():
+    short = _plain_name(name)
+    if short in plain:
+      raise InputError(f"{where} holds two tensors {short}, one of them as {name}. Take one out.")
+    plain[short] = value
   return {name: value for name, value in plain.items() if name not in _NOT_PARAMETERS}
 
 
@@ -261,7 +303,7 @@ def _check_complete(tensors, expected, where):
     [
       f"{name} holds NaN or infinity"
       for name in common
-      if _is_float(tensors[name]) and not np.isfinite(np.asarray(tensors[name], np.float32)).all()
+      if _is_float(tensors[name]) and not np.isfinite(_float32(tensors[name])).all()
     ],
     [
       f"{name} is {np.ravel(tensors[name])[0]:g}, which is no logarithm of a logit scale"
@@ -278,6 +320,11 @@ def _check_complete(tensors, expected, where):
       f"{'; '.join(map(_listed, filter(None, faults)))}. Give weights of the architecture that "
       "config.model.preset (or --preset) names, or change the preset."
     )
+
+
+def _float32(tensor: np.ndarray) -> np.ndarray:
+  with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
+    return np.asarray(tensor, np.float32)
 
 
 def _is_float(tensor: np.ndarray) -> bool:

@@ -12,13 +12,15 @@ from salmu_jax.errors import InputError
 from salmu_jax.runtime import files
 
 _PICKLES = (".bin", ".pt", ".pth")
+INDEX = ".safetensors.index.json"  # how the name of an index of several files ends
 
 
 def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
-  """{name: array} of a .safetensors file, or of a PyTorch state dict (.bin, .pt, .pth).
+  """{name: array} of .safetensors files, or of a PyTorch state dict (.bin, .pt, .pth).
 
   Args:
-    path: the file. `torch.load(weights_only=True)` reads state dicts, if torch is installed.
+    path: the file, or the index of several. `torch.load(weights_only=True)` reads state dicts, if
+      torch is installed.
 
   Raises:
     InputError: the file is missing, damaged, of another kind, or a pickle of more than tensors.
@@ -26,6 +28,8 @@ def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
   path = pathlib.Path(path)
   if not path.is_file():
     raise InputError(f"{path} is missing; it must be a file of weights.")
+  if path.name.endswith(INDEX):
+    return _read_several(path)
   if path.suffix == ".safetensors":
     return _read_safetensors(path)
   if path.suffix in _PICKLES:
@@ -33,6 +37,46 @@ def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
   raise InputError(
     f"{path} is no file of weights: its name must end in .safetensors, {', '.join(_PICKLES)}."
   )
+
+
+def sha256(path: pathlib.Path) -> str:
+  """What names the content of a file of weights, or of all files of an index.
+
+  Raises:
+    InputError: see `read_tensors`.
+  """
+  if not path.name.endswith(INDEX):
+    return files.sha256(path)
+  names = sorted(set(_index(path).values()))
+  return files.digest({name: files.sha256(path.with_name(name)) for name in (path.name, *names)})
+
+
+def _index(path):
+  """{tensor: name of its file} of an index, all of whose files are there."""
+  table = files.read_object(path, weight_map=dict)["weight_map"]
+  for tensor, name in table.items():
+    plain = isinstance(name, str) and pathlib.PurePath(name).name == name
+    if not plain or not name.endswith(".safetensors"):
+      raise InputError(
+        f"{path} has {name!r:.60} as the file of {tensor}; it must be the name of a .safetensors "
+        "file beside it."
+      )
+    if not path.with_name(name).is_file():
+      raise InputError(f"{path} lists {name}, which is not beside it. Download or export it again.")
+  return table
+
+
+def _read_several(path):
+  table, tensors = _index(path), {}
+  for name in sorted(set(table.values())):
+    for tensor, value in _read_safetensors(path.with_name(name)).items():
+      if table.get(tensor) != name:
+        raise InputError(f"{path.with_name(name)} holds {tensor}, which {path} has not there.")
+      tensors[tensor] = value
+  missing = [tensor for tensor in table if tensor not in tensors]
+  if missing:
+    raise InputError(f"{path} lists {missing[0]} in {table[missing[0]]}, which does not hold it.")
+  return tensors
 
 
 def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray]) -> None:
@@ -47,16 +91,23 @@ def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray]) ->
 def _read_safetensors(path):
   try:
     return safetensors.numpy.load_file(path)
-  except AttributeError as error:  # of a type that numpy has not
+  except (AttributeError, safetensors.SafetensorError) as error:
+    # A type that numpy has not, or one that safetensors itself does not turn into numpy's.
+    if isinstance(error, safetensors.SafetensorError) and "Dtype" not in str(error):
+      raise _damaged(path, error) from error
     raise InputError(
       f"{path} holds numbers of another type than float16, bfloat16 or float32 ({error}). Convert "
       "it to one of these."
     ) from error
-  except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-    raise InputError(
-      f"{path} is truncated, damaged or not a safetensors file ({error}). Download or export it "
-      "again."
-    ) from error
+  except (OSError, ValueError, KeyError, TypeError) as error:
+    raise _damaged(path, error) from error
+
+
+def _damaged(path, error):
+  return InputError(
+    f"{path} is truncated, damaged or not a safetensors file ({error}). Download or export it "
+    "again."
+  )
 
 
 def _read_pickle(path):

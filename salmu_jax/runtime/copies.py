@@ -7,7 +7,7 @@ import pathlib
 from collections.abc import Iterator
 
 from salmu_jax.errors import InputError
-from salmu_jax.runtime import files, places, progress
+from salmu_jax.runtime import files, kept, places, progress
 from salmu_jax.runtime.places import Place
 
 _LISTING = "listing.json"  # beside a copy: what is complete in it
@@ -35,14 +35,15 @@ def on_disk(path: Place, scratch: pathlib.Path, purpose: str) -> pathlib.Path:
   copy, there = place_of(path, scratch), _listed(path, purpose)
   with locked(copy.parent):
     listing = copy.parent / _LISTING
-    here = files.read_json(listing) if listing.exists() else {}
+    here = kept.json_value(listing)
+    here = here if isinstance(here, dict) else {}
     changed = {name: stamp for name, stamp in there.items() if here.get(name) != stamp}
     _fetch(path, copy, changed, purpose)
     gone = here.keys() - there.keys()
     for name in gone:
       (copy / name).unlink(missing_ok=True)
     if changed or gone:
-      files.write_json(listing, there)
+      kept.write_json(listing, there)
   return copy
 
 

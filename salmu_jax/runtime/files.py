@@ -169,7 +169,8 @@ def require_writable(folder: str | os.PathLike) -> None:
   """
   probe = places.place(folder) / f".{secrets.token_hex(8)}"
   write_text(probe, "")
-  probe.unlink()
+  with places.writing(folder):
+    probe.unlink()
 
 
 def require_space(folder: str | os.PathLike, needed: int, purpose: str) -> None:

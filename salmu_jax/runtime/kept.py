@@ -1,6 +1,6 @@
-"""Arrays that are kept on disk because they take long to make, and made again where they are lost.
+"""What is kept on disk because it takes long to make, and is made again where it is lost.
 
-A kept array costs time at the worst: one that is damaged is made again, and one that cannot be
+Such a file costs time at the worst: one that is damaged is made again, and one that cannot be
 written is not kept. Either is said on the terminal.
 """
 
@@ -8,11 +8,13 @@ import hashlib
 import io
 import os
 import pathlib
+import shutil
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from salmu_jax.errors import InputError
+from salmu_jax.errors import InputError, UnwritableError
 from salmu_jax.runtime import files, hosts, progress
 
 _DIGEST = hashlib.sha256().digest_size  # bytes, before the array
@@ -39,6 +41,39 @@ def array(path: str | os.PathLike | None, make: Callable[[], np.ndarray]) -> np.
   return made
 
 
+def json_value(path: pathlib.Path, kind: type = object) -> Any:
+  """The JSON value of such a file; None where there is none, or a damaged one.
+
+  Args:
+    path: of the file. kind: what it holds, as dict.
+  """
+  if not path.exists():
+    return None
+  try:
+    value = files.read_json(path)
+    if isinstance(value, kind):
+      return value
+    reason = f"it holds {type(value).__name__}"
+  except InputError as error:
+    reason = str(error)
+  _say(f"{path} is damaged and is made again: {reason}")
+  return None
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+  """Writes what `json_value` reads, in the place of whatever is there."""
+  if path.is_dir():
+    shutil.rmtree(path)
+  try:
+    files.write_json(path, value)
+  except UnwritableError as error:
+    _say(f"{path.name} is not kept, which costs time in the next run: {error}")
+
+
+def _say(message):
+  progress.console.print(message, style="yellow", markup=False, soft_wrap=True)
+
+
 def _read(path):
   """The array; None where there is none, or a damaged one."""
   try:
@@ -46,11 +81,11 @@ def _read(path):
   except FileNotFoundError:
     return None
   except OSError as error:
-    progress.console.print(f"{path} cannot be read ({error.strerror}) and is computed again.")
+    _say(f"{path} cannot be read ({error.strerror}) and is computed again.")
     return None
   digest, stored = content[:_DIGEST], content[_DIGEST:]
   if hashlib.sha256(stored).digest() != digest:
-    progress.console.print(f"{path} is damaged and is computed again.")
+    _say(f"{path} is damaged and is computed again.")
     return None
   return np.load(io.BytesIO(stored), allow_pickle=False)
 
@@ -62,4 +97,4 @@ def _write(path, value):
     with files.replacing(path) as temporary:
       temporary.write_bytes(hashlib.sha256(stored.getbuffer()).digest() + stored.getvalue())
   except InputError as error:
-    progress.console.print(f"{path.name} is not kept and will be computed again: {error}")
+    _say(f"{path.name} is not kept and will be computed again: {error}")

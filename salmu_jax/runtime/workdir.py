@@ -1,7 +1,10 @@
 """Stages in a workdir: each has a folder, the settings it was made with, and a mark when done."""
 
+import hashlib
 import json
 import os
+import pathlib
+import shutil
 import time
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +15,19 @@ from salmu_jax.runtime.places import Place
 
 SETTINGS = "settings.json"
 DONE = "done.json"
+TOKENIZER = "tokenizer.json"
+# Of a workdir, but for those that are made again where they are damaged.
+_FOLDERS = ("release", "generate", "models", "results", "compat", "audit", "export")
+_NUMBER, _NOTHING = (int, float), type(None)
+# What the mark of a model says of its training; None of weights that were brought in.
+_MODEL_FACTS = {
+  "reads": list,
+  "moves": (str, _NOTHING),
+  "steps": (int, _NOTHING),
+  "wall_seconds": (*_NUMBER, _NOTHING),
+  "device": (str, _NOTHING),
+  "versions": dict,
+}
 
 
 def run_stage(
@@ -37,6 +53,7 @@ def run_stage(
     InputError: the folder was made with other settings; the message lists the first differences.
   """
   folder = places.place(folder)
+  check_folder(folder)
   check_settings(folder, settings)
   if (folder / DONE).exists():
     facts = read_done(folder)
@@ -51,19 +68,88 @@ def run_stage(
   facts = work(folder)
   seconds = time.monotonic() - began
   if hosts.is_first():
-    files.write_json(folder / DONE, {**facts, "seconds": seconds})
+    write_done(folder, {**facts, "seconds": seconds})
   progress.console.print(f"{label}: {progress.duration(seconds)}")
   times.recorder.done(label, seconds)
   return {**facts, "seconds": seconds}
 
 
-def read_done(folder: Place) -> dict[str, Any]:
+def write_done(folder: Place, facts: dict[str, Any]) -> None:
+  """Marks a stage as done, with its facts and with checksums that later readers compare.
+
+  Args:
+    folder: of the stage. facts: JSON object; checksums in it are replaced.
+  """
+  facts = {key: value for key, value in facts.items() if key not in ("sha256", "digest")}
+  mark = {**facts, "sha256": _checksums(folder)}
+  files.write_json(folder / DONE, {**mark, "digest": files.digest(mark)})
+
+
+def read_done(folder: Place, **kinds: type | tuple[type, ...]) -> dict[str, Any]:
   """The facts of a finished stage.
 
+  Marks of earlier versions have no checksums, and are taken as they are.
+
+  Args:
+    folder: of the stage. **kinds: the facts that it has to have beside `seconds`, and their types.
+
   Raises:
-    InputError: the mark is damaged.
+    InputError: the mark is damaged, or the stage's settings or tokenizer are not those it was
+      finished with.
   """
-  return files.read_object(folder / DONE, seconds=(int, float))
+  return _checked(folder, _read(folder, DONE, seconds=_NUMBER, **kinds))
+
+
+def _checked(folder, facts):
+  """The facts of a mark, once its checksums are compared."""
+  mark = {key: value for key, value in facts.items() if key != "digest"}
+  tables = [facts.get(name, {}) for name in ("sha256", "weights")]
+  if facts.get("digest") not in (None, files.digest(mark)) or not all(
+    isinstance(table, dict) for table in tables
+  ):
+    raise InputError(f"{folder / DONE} has changed since it was written.{_advice(folder)}")
+  there = _checksums(folder)
+  for name, digest in tables[0].items():
+    if there.get(name) != digest:
+      what = "has changed since it was written" if name in there else "is missing"
+      raise InputError(f"{folder / name} {what}.{_advice(folder)}")
+  return facts
+
+
+def read_model_facts(folder: Place) -> dict[str, Any]:
+  """The facts of a finished model, see `read_done`; those of its training are all there."""
+  return read_done(folder, **_MODEL_FACTS)
+
+
+def read_weights_digest(folder: Place) -> str:
+  """The digest that the weights of a model must have; "" where nobody noted it.
+
+  Raises:
+    InputError: see `read_done`.
+  """
+  if not (folder / DONE).exists():
+    return ""
+  return str(_checked(folder, _read(folder, DONE)).get("weights_sha256", ""))
+
+
+def _checksums(folder):
+  """{name: SHA-256} of the files of a stage that never change once it is done."""
+  paths = [folder / name for name in (SETTINGS, TOKENIZER)]
+  return {
+    path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths if path.is_file()
+  }
+
+
+def _read(folder, name, **kinds):
+  """An object in a file of a stage; an error says how to get another one."""
+  try:
+    return files.read_object(folder / name, **kinds)
+  except InputError as error:
+    raise InputError(f"{error}{_advice(folder)}") from error
+
+
+def _advice(folder):
+  return f" To have it made again, delete {folder} and rerun the run that made it."
 
 
 def read_settings(folder: Place) -> dict[str, Any]:
@@ -72,7 +158,7 @@ def read_settings(folder: Place) -> dict[str, Any]:
   Raises:
     InputError: the file is damaged.
   """
-  return files.read_object(folder / SETTINGS)
+  return _read(folder, SETTINGS)
 
 
 def read_model_settings(folder: Place) -> dict[str, Any]:
@@ -81,16 +167,36 @@ def read_model_settings(folder: Place) -> dict[str, Any]:
   Raises:
     InputError: the file is damaged.
   """
-  model = files.read_object(folder / SETTINGS, model=dict)["model"]
+  model = _read(folder, SETTINGS, model=dict)["model"]
   if not isinstance(model.get("preset"), str) or not isinstance(model.get("scan"), bool):
-    raise InputError(f"{folder / SETTINGS} names no preset, or not whether layers are stacked.")
+    raise InputError(
+      f"{folder / SETTINGS} names no preset, or not whether layers are stacked.{_advice(folder)}"
+    )
   return model
+
+
+def check_folder(path: Place) -> None:
+  """Raises InputError where a file or a broken link is in the place of a folder or of its parent.
+
+  Args:
+    path: of a folder that is there, or will be made.
+  """
+  if places.is_remote(path):
+    return
+  for place in (path, *path.parents):
+    if place.is_dir():
+      return
+    if place.exists() or place.is_symlink():
+      kind = "a file" if place.exists() else "a link to nothing"
+      raise InputError(f"{place} is {kind}, and has to be a folder. Move it away.")
 
 
 def check_settings(folder: str | os.PathLike, settings: dict[str, Any]) -> None:
   """Raises InputError if the stage in `folder` was begun with other settings."""
   path = places.place(folder) / SETTINGS
-  if not path.exists():
+  if (path.parent / DONE).exists():
+    _checked(path.parent, _read(path.parent, DONE))
+  elif not path.exists():
     return
   # Settings pass through JSON, as the kept ones did: tuples become lists.
   before, now = _flat(read_settings(path.parent)), _flat(json.loads(json.dumps(settings)))
@@ -102,6 +208,20 @@ def check_settings(folder: str | os.PathLike, settings: dict[str, Any]) -> None:
       f"{folder} was made with another config: {shown}{more}. Choose another --workdir, set these "
       f"back, or delete {folder} to make it anew."
     )
+
+
+def check_folders(workdir: Place) -> None:
+  """Raises InputError where something else is in the place of a folder that a run writes to."""
+  for name in _FOLDERS:
+    check_folder(workdir / name)
+
+
+def remove(path: pathlib.Path) -> None:
+  """Removes a file, a folder or a link on a disk, if it is there; a link alone, not its target."""
+  if path.is_dir() and not path.is_symlink():
+    shutil.rmtree(path)
+  else:
+    path.unlink(missing_ok=True)
 
 
 def check_model_name(where: str, name: str) -> None:

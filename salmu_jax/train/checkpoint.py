@@ -1,7 +1,9 @@
 """Orbax checkpoints of the training state and the input position, and weights on disk."""
 
+import contextlib
 import hashlib
 import os
+import pathlib
 from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
@@ -11,27 +13,39 @@ import jax
 import numpy as np
 import optax
 import orbax.checkpoint as ocp
+from etils import epath
 
 from salmu_jax.errors import InputError
 from salmu_jax.models import clip
-from salmu_jax.runtime import hosts, places
+from salmu_jax.runtime import checksums, files, hosts, places, progress, workdir
 from salmu_jax.train.state import TrainState
 
 Path = str | os.PathLike
+_ITEMS = ("state", "rows", "metrics")
+# In a folder that Orbax wrote on a disk: the checksums of its files, because Orbax has none. What
+# earlier versions wrote has no such file.
+_CHECKSUMS = "sha256.json"
 
 
 class Checkpoints:
   """Saves and restores the state, input position and unlogged metrics of a run.
 
-  The last two checkpoints are kept. All processes of a run take part.
+  The last two checkpoints are kept. All processes of a run take part. A damaged checkpoint is
+  removed, and the one before takes its place.
 
   Args:
     folder: of the checkpoints.
+
+  Raises:
+    InputError: there is a file in the place of the folder.
   """
 
   def __init__(self, folder: Path):
+    folder = places.place(folder)
+    _remove_damaged(folder)
+    finalizing = ocp.AsyncOptions(post_finalization_callback=lambda: _finish(folder))
     self._manager = ocp.CheckpointManager(
-      places.place(folder), options=ocp.CheckpointManagerOptions(max_to_keep=2)
+      folder, options=ocp.CheckpointManagerOptions(max_to_keep=2, async_options=finalizing)
     )
 
   def save(
@@ -63,19 +77,34 @@ class Checkpoints:
     """The newest (state, iterator, metrics); the arguments and [] if nothing is saved yet.
 
     Arrays are restored with the shardings of `state`.
+
+    Raises:
+      InputError: the checkpoint is of another model or optimizer, of another number of processes,
+        or damaged in a way that its checksums do not tell.
     """
     step = self._manager.latest_step()
     if step is None:
       return state, iterator, []
-    _same_processes(self._manager.directory / str(step))
-    restored = self._manager.restore(
-      step,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, state)),
-        rows=grain.checkpoint.CheckpointRestore(iterator),
-        metrics=ocp.args.JsonRestore(),
-      ),
+    folder = self._manager.directory / str(step)
+    _same_processes(folder)
+    again = (
+      "Delete it to go on from the one before, or from the start where there is none. If it is of "
+      "another optimizer, choose another --workdir."
     )
+    with _reading(f"The checkpoint {folder}", again):
+      saved = _saved_shapes(folder / "state")
+    what = f"The checkpoint {folder} is of another model or optimizer"
+    anew = f"Choose another --workdir, or delete {folder.parent} to start this stage anew."
+    _same_shapes(what, saved, _shapes(state), anew)
+    with _reading(f"The checkpoint {folder}", again):
+      restored = self._manager.restore(
+        step,
+        args=ocp.args.Composite(
+          state=ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, state)),
+          rows=grain.checkpoint.CheckpointRestore(iterator),
+          metrics=ocp.args.JsonRestore(),
+        ),
+      )
     return restored.state, restored.rows, restored.metrics
 
   def wait(self) -> None:
@@ -112,14 +141,98 @@ def _same_processes(folder):
 
 
 def any_in(folder: Path) -> bool:
-  """Whether a folder of `Checkpoints` holds a finished checkpoint."""
-  return any(path.name.isdigit() for path in places.place(folder).glob("*"))
+  """Whether a folder of `Checkpoints` holds a whole checkpoint; damaged ones are removed."""
+  folder = places.place(folder)
+  _remove_damaged(folder)
+  return bool(_numbered(folder))
+
+
+def _numbered(folder):
+  """What has the name of a checkpoint, the newest first."""
+  return sorted(
+    (path for path in folder.glob("*") if path.name.isdecimal()),
+    key=lambda path: int(path.name),
+    reverse=True,
+  )
+
+
+def _write_checksums(folder, parts=("",)):
+  """Adds checksums of parts of a folder to it; a bucket has its own."""
+  if not places.is_remote(folder):
+    table = {
+      f"{part}{name}": digest
+      for part in parts
+      for name, digest in checksums.of_folder(folder / part).items()
+      if name != _CHECKSUMS
+    }
+    files.write_json(folder / _CHECKSUMS, table)
+
+
+def _finish(folder):
+  """Adds checksums to the checkpoint that Orbax is about to commit; it goes on writing beside the
+  items.
+  """
+  if hosts.is_first() and not places.is_remote(folder):
+    for unfinished in folder.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
+      _write_checksums(unfinished, [f"{item}/" for item in _ITEMS])
+
+
+def _remove_damaged(folder):
+  """Removes the newest checkpoints up to the first that is whole, and says so."""
+  hosts.first_alone(lambda: _remove_damaged_here(folder))
+
+
+def _remove_damaged_here(folder):
+  if places.is_remote(folder):
+    return
+  if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
+    raise InputError(f"{folder} is no folder, but checkpoints go there. Move it away.")
+  for path in _numbered(folder):
+    fault = _fault(path, _ITEMS)
+    if not fault:
+      return
+    workdir.remove(path)
+    before = _numbered(folder)
+    then = f"checkpoint {before[0].name} is tried" if before else "the stage starts anew"
+    progress.console.print(
+      f"{path} was damaged ({fault}) and is removed; {then}.",
+      style="yellow",
+      markup=False,
+      soft_wrap=True,
+    )
+
+
+def _fault(path: pathlib.Path, items=()) -> str:
+  """What is wrong with what Orbax wrote; "" if nothing is, as far as its checksums tell."""
+  missing = [name for name in items if not (path / name).is_dir()]
+  if missing:
+    return f"{missing[0]} is missing"
+  if places.is_remote(path) or not (path / _CHECKSUMS).exists():
+    return ""
+  try:
+    return checksums.fault(path, checksums.read(path / _CHECKSUMS))
+  except InputError as error:
+    return str(error).rstrip(".")
+
+
+@contextlib.contextmanager
+def _reading(what, advice):
+  """Turns what Orbax raises of damaged files into an InputError."""
+  try:
+    yield
+  except Exception as error:  # Each of Orbax's readers raises errors of its own.
+    if hosts.means_lost_process(error):
+      raise
+    raise InputError(f"{what} cannot be read ({places.reason(error)}). {advice}") from error
 
 
 def save_params(folder: Path, params: optax.Params) -> None:
   """Writes parameters alone, as the weights of a finished run; all processes take part."""
+  folder = places.place(folder)
   with ocp.StandardCheckpointer() as checkpointer:
-    checkpointer.save(places.place(folder), params, force=True)
+    checkpointer.save(folder, params, force=True)
+  if hosts.is_first():
+    _write_checksums(folder)
 
 
 def save_params_alone(folder: Path, params: optax.Params) -> None:
@@ -130,25 +243,60 @@ def save_params_alone(folder: Path, params: optax.Params) -> None:
   )
   with ocp.StandardCheckpointer(multiprocessing_options=options) as checkpointer:
     checkpointer.save(places.place(folder), params, force=True)
+  _write_checksums(places.place(folder))
 
 
-def load_params(folder: Path, like: optax.Params) -> optax.Params:
+def saved_names(folder: Path) -> set[str]:
+  """The names of the parameters that `save_params` wrote, "/" between keys.
+
+  Raises:
+    InputError: see `load_params`.
+  """
+  return set(_saved_params(places.place(folder)))
+
+
+def load_params(folder: Path, like: optax.Params, sha256: str = "") -> optax.Params:
   """Reads parameters written by `save_params`.
 
   Args:
     folder: that `save_params` wrote.
     like: a tree of arrays or ShapeDtypeStructs with the shapes and shardings to restore.
+    sha256: the `digest` that they must have; "" where nobody noted it.
 
   Raises:
-    InputError: no folder, or weights of another architecture; the differences are listed.
+    InputError: no folder, damaged weights, or weights of another architecture; the differences are
+      listed.
   """
   folder = places.place(folder)
+  saved = _saved_params(folder)
+  change = (
+    "Give weights of the preset that config.model names, or change the preset; "
+    "config.model.logit_bias says whether there is a logit_bias."
+  )
+  what = f"The weights at {folder} are of another architecture"
+  _same_shapes(what, saved, _shapes(like), change)
+  target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+  again = _again(folder)
+  with _reading(f"The weights at {folder}", again), ocp.StandardCheckpointer() as checkpointer:
+    params = checkpointer.restore(folder, target)
+  if sha256 and digest(params) != sha256:
+    raise InputError(f"The weights at {folder} are not those that were written there. {again}")
+  return params
+
+
+def _saved_params(folder):
+  """{name: shape} of the parameters in a folder."""
   if not folder.is_dir():
-    raise InputError(f"No weights at {folder}: the folder does not exist.")
-  with ocp.StandardCheckpointer() as checkpointer:
-    saved = _shapes(checkpointer.metadata(folder).item_metadata.tree)
-    _same_shapes(folder, saved, _shapes(like))
-    return checkpointer.restore(folder, jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
+    raise InputError(f"No weights at {folder}: the folder does not exist. {_again(folder)}")
+  fault = _fault(folder)
+  if fault:
+    raise InputError(f"The weights at {folder} are damaged: {fault}. {_again(folder)}")
+  with _reading(f"The weights at {folder}", _again(folder)):
+    return _saved_shapes(folder)
+
+
+def _again(folder):
+  return f"To have them made again, delete {folder.parent} and rerun the run that made it."
 
 
 def digest(params: optax.Params, tower: str = "") -> str:
@@ -175,6 +323,12 @@ def _leaves(tree: Any) -> dict[str, np.ndarray]:
   return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
+def _saved_shapes(folder):
+  """{name: shape} of a tree that Orbax wrote."""
+  with contextlib.closing(ocp.StandardCheckpointHandler()) as handler:
+    return _shapes(handler.metadata(epath.Path(folder)).tree)
+
+
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
   return {
@@ -182,7 +336,8 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
   }
 
 
-def _same_shapes(folder, saved, expected):
+def _same_shapes(what, saved, expected, advice):
+  """Raises InputError unless two {name: shape} are the same."""
   lines = [f"{name} is missing" for name in sorted(expected.keys() - saved.keys())]
   lines += [f"{name} is not in this model" for name in sorted(saved.keys() - expected.keys())]
   lines += [
@@ -192,7 +347,4 @@ def _same_shapes(folder, saved, expected):
   ]
   if lines:
     more = f"; and {len(lines) - 5} more" if len(lines) > 5 else ""
-    raise InputError(
-      f"The weights at {folder} are of another architecture: {'; '.join(lines[:5])}{more}. Give "
-      "weights of the preset that config.model names, or change the preset."
-    )
+    raise InputError(f"{what}: {'; '.join(lines[:5])}{more}. {advice}")
