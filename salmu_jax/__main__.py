@@ -1,6 +1,11 @@
 """Runs the benchmark: python -m salmu_jax --config=configs/mini.py --workdir=runs/mini"""
 
-from salmu_jax import command
+from salmu_jax.runtime import ends
 
 if __name__ == "__main__":
-  command.start()
+  with ends.with_one_line():
+    # Imported late: by now Ctrl-C has its answer, and worker processes, which import this file, do
+    # not load it.
+    from salmu_jax import command
+
+    command.start()

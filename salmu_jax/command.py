@@ -12,10 +12,8 @@ from ml_collections import config_flags
 
 from salmu_jax import config_file
 from salmu_jax.errors import InputError, Stopped
-from salmu_jax.runtime import pipes
+from salmu_jax.runtime import ends, pipes
 
-# As a shell says of a program that SIGTERM or Ctrl-C has ended.
-_TERMINATED, _INTERRUPTED = 143, 130
 _PACKAGE = pathlib.Path(__file__).parent
 # Where configs/ is: beside the package in a checkout, in it where it is installed.
 _CONFIGS = (_PACKAGE.parent, _PACKAGE / "share")
@@ -110,7 +108,7 @@ def causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def start() -> None:
-  """Runs `main`, and ends quietly where its output goes into a pipe that is closed."""
+  """Runs `main`, and ends as `pipes.ending_quietly` says."""
   with pipes.ending_quietly():
     _start()
 
@@ -135,11 +133,7 @@ def _start() -> None:
     app.run(main, flags_parser=parse)
   except Stopped as stop:
     print(f"\nStopped {stop}, as asked. The same command goes on from there.", file=sys.stderr)
-    sys.exit(_TERMINATED)
-  except KeyboardInterrupt:
-    leave("\nInterrupted. The same command goes on from the last checkpoint.", _INTERRUPTED)
-  except BrokenPipeError:
-    raise
+    sys.exit(ends.status())
   except Exception as error:
     message = explained(error)
     if message is None:
@@ -156,7 +150,7 @@ def explained(error: BaseException) -> str | None:
       f"The disk of {WORKDIR.value} is full. What was finished before is unchanged. Free some "
       "space and start the same command again."
     )
-  if "://" in WORKDIR.value and isinstance(error, OSError):
+  if isinstance(error, OSError) and "://" in WORKDIR.value:
     return (
       f"The bucket of {WORKDIR.value} could not be used: {str(error).splitlines()[0]}. What was "
       "finished before is unchanged. Start the same command again."
@@ -171,13 +165,13 @@ def explained(error: BaseException) -> str | None:
   return None
 
 
-def leave(message: str, status: int = 1) -> None:
+def leave(message: str) -> None:
   """Ends the process with an error message; JAX may not be loaded yet."""
   hosts = sys.modules.get("salmu_jax.runtime.hosts")
   if hosts:
-    hosts.exit_with_error(message, status)
+    hosts.exit_with_error(message)
   print(message, file=sys.stderr)
-  sys.exit(status)
+  sys.exit(1)
 
 
 def disk_is_full(error: BaseException) -> bool:

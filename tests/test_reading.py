@@ -59,9 +59,12 @@ BROKEN = {
     _set(3, "salmu_jax", "release", "fragile_set_sha256", value="0"),
     "fragile_set_sha256",
   ),
-  "gallery": (_set(3, "salmu_jax", "release", "retrieval_gallery", value=101), "03.json was"),
+  "gallery": (_set(3, "salmu_jax", "release", "retrieval_gallery", value=3000), "03.json was"),
   "other GenKnow": (_set(3, "salmu_jax", "general_knowledge", value="x"), "03.json has general_k"),
-  "fewer rows": (_set(3, "utility", "2.5_FragSim", "scores", value=[0.3]), "03.json has 1 scores"),
+  "fewer rows": (
+    _set(3, "utility", "2.5_FragSim", value={"mean": 0.3, "scores": [0.3]}),
+    "03.json has 1 scores",
+  ),
 }
 
 

@@ -266,7 +266,7 @@ def test_json_that_is_no_results_file_is_refused(board, text):
 def test_what_cannot_be_read_is_refused(board, data, message):
   path = board.parent / "sent.json"
   path.write_bytes(data)
-  with pytest.raises(InputError, match=rf"sent\.json: {message}"):
+  with pytest.raises(InputError, match=rf"sent\.json {message}"):
     submit.submit(path, board)
 
 

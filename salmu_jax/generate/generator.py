@@ -5,7 +5,7 @@ and the seed alone. A killed build resumes with the first missing shard.
 """
 
 import collections
-import concurrent.futures
+import concurrent.futures.process
 import contextlib
 import functools
 import io
@@ -26,7 +26,7 @@ from salmu_jax.data import dataset_card, parquet_shards, releases
 from salmu_jax.errors import InputError
 from salmu_jax.generate import personas, plan, portraits, scenes
 from salmu_jax.results import splits
-from salmu_jax.runtime import files, machine, progress
+from salmu_jax.runtime import ends, files, machine, progress
 
 Task = tuple  # (kind of picture, its numbers ...), see `_draw`
 Row = tuple[Task, str | None, str | None, str]  # task, text, identity id, file name
@@ -318,10 +318,23 @@ def _renderer(settings, seed, contents):
     return
   # Forking a process that runs JAX's threads can deadlock, so workers start afresh.
   context = multiprocessing.get_context("spawn")
-  with concurrent.futures.ProcessPoolExecutor(
-    settings.workers, context, _start_worker, (_worker_state(settings, seed, contents),)
-  ) as pool:
-    yield lambda tasks: pool.map(_draw, tasks, chunksize=32)
+  state = _worker_state(settings, seed, contents)
+  pool = concurrent.futures.ProcessPoolExecutor(settings.workers, context, _start_worker, (state,))
+
+  def render(tasks):
+    with ends.starting_workers():
+      return pool.map(_draw, tasks, chunksize=32)
+
+  try:
+    yield render
+  except concurrent.futures.process.BrokenProcessPool as error:
+    raise InputError(
+      f"One of the {settings.workers} processes that draw the release was killed, as the system "
+      "does where memory runs out. Start the same command again, with fewer "
+      "config.generate.workers if it happens once more."
+    ) from error
+  finally:
+    pool.shutdown(cancel_futures=True)
 
 
 def _start_worker(state):

@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from salmu_jax.data import hub
 from salmu_jax.errors import InputError
-from salmu_jax.interop import publish
 from salmu_jax.runtime import pipes, places, progress
 
 
 def _publish(args: argparse.Namespace, console: Console) -> None:
+  # Imported late, as JAX is with them: --help is quick, and Ctrl-C has its answer by then.
+  from salmu_jax.data import hub
+  from salmu_jax.interop import publish
+
   parts = publish.plan(places.place(args.workdir, "WORKDIR"), args.to, args.models)
   table = Table("kind", "where", "size", "there already")
   for part in parts:
@@ -37,6 +39,8 @@ def _publish(args: argparse.Namespace, console: Console) -> None:
 
 
 def _fetch(args: argparse.Namespace, console: Console) -> None:
+  from salmu_jax.interop import publish
+
   publish.fetch(args.source, places.place(args.workdir, "WORKDIR"), args.models or publish.BOUNDS)
   console.print(
     f"{args.workdir} has the release and the models. Name it as --workdir of the config "

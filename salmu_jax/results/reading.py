@@ -1,14 +1,13 @@
 """Reads results files and refuses what does not compare: one folder of one JSON a model."""
 
-import math
 import os
 from collections.abc import Mapping
 
 from salmu_jax.errors import InputError
-from salmu_jax.results import additional, lookup, metrics_table
+from salmu_jax.results import additional, coherence, lookup, metrics_table, schema, strict
 from salmu_jax.results.lookup import rows_at
 from salmu_jax.results.metrics_table import METRICS
-from salmu_jax.runtime import files, places
+from salmu_jax.runtime import places
 
 ROLES = ("clean", "compromised", "unlearned")
 
@@ -41,22 +40,32 @@ CURVES = ("loss", "accuracy", "forget_loss", "retain_loss")
 
 
 def read(path: str | os.PathLike) -> dict:
-  """One results file, checked; numbers that are not finite become None, which is shown as
-  missing.
+  """One results file, checked.
+
+  Numbers that are not finite become None, which is shown as missing. A file of an older version may
+  lack what came later, and fields that nobody knows are left alone.
+
+  Raises:
+    InputError: the file is unreadable or incomplete, a value is not as the schema says, or a number
+      does not follow from its rows.
   """
-  result = files.read_json(path)
-  if isinstance(result, dict):
-    result = _finite(result)
+  path = places.place(path)
+  result = strict.read(path, missing=True)
   _check(path, result)
+  faults = list(schema.faults(result))
+  wrong = {fault.path: fault.words for fault in faults}
+  tolerable = {fault.path for fault in faults if fault.tolerable}
+  tolerable.add(("salmu_jax", "reads"))  # which is empty for weights from elsewhere
+  wrong |= strict.unfit(result)
+  coherence.add_problems(wrong, coherence.checks(result, whole=False))
+  refused = [where for where in wrong if where not in tolerable]
+  if refused:
+    more = f" ({len(refused) - 1} more like this)" if len(refused) > 1 else ""
+    raise InputError(
+      f"{path}: {schema.dotted(refused[0])}: {wrong[refused[0]]}{more}. Restore the file, or "
+      "evaluate the model again."
+    )
   return result
-
-
-def _finite(value):
-  if isinstance(value, dict):
-    return {key: _finite(part) for key, part in value.items()}
-  if isinstance(value, list):
-    return [_finite(part) for part in value]
-  return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_results(folder: str | os.PathLike) -> list[dict]:
@@ -111,15 +120,10 @@ def _check(path, result):
       _value(path, result, metric.path, (int, float, type(None)))
   for metric in metrics_table.plotted().values():
     if lookup.required(metric, result):
-      rows = _value(path, result, metric.rows, (list,))
-      if not all(isinstance(row, int | float | None) for row in rows):
-        raise InputError(f"{path}: {'.'.join(metric.rows)} must hold numbers or null only.")
+      _value(path, result, metric.rows, (list,))
   for at, point in enumerate(result["salmu_jax"]["curve"]):
     if not isinstance(point, dict) or not isinstance(point.get("step"), int | float):
       raise InputError(f"{path}: salmu_jax.curve[{at}] must be an object with a number `step`.")
-    for key in CURVES:
-      if not isinstance(point.get(key), int | float | None):
-        raise InputError(f"{path}: salmu_jax.curve[{at}].{key} must be a number or null.")
   additional.check(path, result)
   if result["salmu_jax"]["role"] not in ROLES:
     raise InputError(

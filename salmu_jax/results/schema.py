@@ -5,7 +5,7 @@ import functools
 import json
 import pathlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jsonschema
 
@@ -16,6 +16,7 @@ from salmu_jax.results.splits import SPLITS, Split, count_path, grouped, readabl
 from salmu_jax.runtime import files, pipes
 
 Path = tuple[str | int, ...]
+_LONG = 100  # no list that the schema limits in length has more
 
 _FRAME = files.read_json(pathlib.Path(__file__).with_name("results.schema.json"))
 _SHARE, _COSINE = {"$ref": "#/$defs/share"}, {"$ref": "#/$defs/cosine"}
@@ -190,28 +191,65 @@ def _validator(
   return jsonschema.Draft202012Validator(make(version))
 
 
+class Fault(NamedTuple):
+  """A place where a results file is not as the schema says.
+
+  Attributes:
+    path: of the value. words: what was found, and what would be right.
+    tolerable: whether a table can be made all the same: something is missing, or is there for
+      another version, or a name is none of a file.
+  """
+
+  path: Path
+  words: str
+  tolerable: bool
+
+
 def invalid(result: Any) -> Iterator[tuple[Path, str]]:
   """(path, words) of what is not as the schema says."""
+  for fault in faults(result):
+    yield fault.path, fault.words
+
+
+def faults(result: Any) -> Iterator[Fault]:
+  """What is not as the schema says."""
   version = lookup.version_of(result) if isinstance(result, Mapping) else 1
   validator = _validator(version, (*METRICS.items(), *SPLITS.items()))
-  for error in validator.iter_errors(result):
-    path = tuple(error.absolute_path)
-    if error.validator == "required":
-      for name in error.validator_value:
-        if name not in error.instance:
-          yield (
-            (*path, name),
-            f"missing; should be {_described(validator.schema, (*path, name))}",
-          )
-    elif error.validator == "additionalProperties":
-      for name in sorted(error.instance.keys() - error.schema["properties"].keys()):
-        yield (*path, name), "unknown; should be left out"
-    else:
-      limit = (
-        "" if error.validator == "pattern" else f" ({error.validator}: {error.validator_value})"
-      )
-      right = _described(validator.schema, path)
-      yield path, f"{found(error.instance)}; should be {right}{limit}"
+  if not validator.is_valid(_thinned(result)):
+    for error in validator.iter_errors(result):
+      yield from _faults_of(error, validator.schema)
+
+
+def _faults_of(error, schema):
+  path = tuple(error.absolute_path)
+  if error.validator == "required":
+    for name in error.validator_value:
+      if name not in error.instance:
+        words = f"missing; should be {_described(schema, (*path, name))}"
+        yield Fault((*path, name), words, True)
+  elif error.validator == "additionalProperties":
+    for name in sorted(error.instance.keys() - error.schema["properties"].keys()):
+      yield Fault((*path, name), "unknown; should be left out", True)
+  else:
+    limit = "" if error.validator == "pattern" else f" ({error.validator}: {error.validator_value})"
+    words = f"{found(error.instance)}; should be {_described(schema, path)}{limit}"
+    yield Fault(path, words, error.instance is None or error.validator == "pattern")
+
+
+def _thinned(value):
+  """A value that is valid where the whole is, with less to look at: of long lists of numbers the
+  extremes and one that is not whole, of lists of texts the first.
+  """
+  if isinstance(value, dict):
+    return {key: _thinned(item) for key, item in value.items()}
+  if not isinstance(value, list):
+    return value
+  kinds = set(map(type, value))
+  if len(value) > _LONG and kinds <= {int, float}:
+    return [min(value), max(value), *[x for x in value if x % 1][:1]]
+  if len(value) > _LONG and kinds == {str}:
+    return value[:1]
+  return [_thinned(item) for item in value]
 
 
 def _described(schema: dict, path: Path) -> str:

@@ -1,4 +1,4 @@
-"""Reads a stranger's results file strictly, and finds what JSON allows and no such file holds."""
+"""Reads a results file strictly, and finds what JSON allows and no such file holds."""
 
 import collections
 import json
@@ -26,40 +26,43 @@ class _Broken(NamedTuple):
   right: str
 
 
-def read(path: Place) -> Any:
+def read(path: Place, *, missing: bool = False) -> Any:
   """The content of a results file.
 
   Args:
     path: of the file.
+    missing: whether a number that is not finite is None, as one that is missing.
 
   Returns:
-    What json.loads does; but a name that is there twice, and a number that is not finite or too
-    long, has a value of a type of its own, which `unfit` finds.
+    What json.loads does; but a name that is there twice, a number that is too long, and, unless
+    they are missing, numbers that are not finite have a value of a type of its own, which `unfit`
+    finds.
 
   Raises:
     InputError: the file is missing, too large, unreadable or no JSON.
   """
+  infinite = (lambda name: None) if missing else (lambda name: _Broken(name, "a finite number"))
   try:
     if not path.is_file():
       raise InputError(f"{path}: no such file; name a results file, as in WORKDIR/results.")
     size = places.size(path)
     if size > MOST_BYTES:
       raise InputError(
-        f"{path}: has {size:,} bytes; a results file has at most {MOST_BYTES:,}. It was not read."
+        f"{path} has {size:,} bytes; a results file has at most {MOST_BYTES:,}. It was not read."
       )
     return json.loads(
       path.read_bytes().decode("utf-8"),
       object_pairs_hook=_object,
       parse_int=_whole,
-      parse_float=_finite,
-      parse_constant=lambda name: _Broken(name, "a finite number"),
+      parse_float=lambda digits: _finite(digits, infinite),
+      parse_constant=infinite,
     )
   except OSError as error:
-    raise InputError(f"{path}: cannot be read ({error.strerror}); make it readable.") from error
+    raise InputError(f"{path} cannot be read ({error.strerror}). Make it readable.") from error
   except (json.JSONDecodeError, UnicodeDecodeError) as error:
-    raise InputError(f"{path}: is not valid JSON ({error}); restore it from its source.") from error
+    raise InputError(f"{path} is not valid JSON ({error}). Restore it from its source.") from error
   except RecursionError as error:
-    raise InputError(f"{path}: is nested too deep; at most {_MOST_DEEP} levels.") from error
+    raise InputError(f"{path} is nested too deep; at most {_MOST_DEEP} levels.") from error
 
 
 def _object(pairs):
@@ -74,9 +77,9 @@ def _whole(digits):
   return int(digits)
 
 
-def _finite(digits):
+def _finite(digits, infinite):
   value = float(digits)
-  return value if math.isfinite(value) else _Broken(digits[:20], "a finite number")
+  return value if math.isfinite(value) else infinite(digits[:20])
 
 
 def unfit(value: Any, path: tuple = ()) -> Iterator[tuple[tuple, str]]:

@@ -8,7 +8,7 @@ import contextlib
 import functools
 import itertools
 import os
-import signal
+import re
 import socket
 import sys
 import time
@@ -22,10 +22,12 @@ import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
 from salmu_jax.errors import InputError, Stopped
-from salmu_jax.runtime import sharding
+from salmu_jax.runtime import ends, sharding
 
 # Seconds until the loss of a process is noticed, and until an orderly shutdown is given up.
 _HEARTBEAT, _SHUTDOWN = 30, 30
+# A name, IPv4 or, in brackets, IPv6.
+_ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,9})")
 _WEEK = 7 * 24 * 3600
 _barrier = itertools.count()  # numbers barriers; all processes reach them in the same order
 T = TypeVar("T")
@@ -92,9 +94,13 @@ def _initialize(coordinator, **options):
 
 
 def _check_address(coordinator, processes, process):
-  host, _, port = coordinator.rpartition(":")
-  if not host or not port.isdigit():
+  address = _ADDRESS.fullmatch(coordinator)
+  if not address:
     raise InputError(f"--coordinator={coordinator} is not HOST:PORT or 'auto'.")
+  if not 1 <= int(address["port"]) <= 65535:
+    raise InputError(
+      f"--coordinator={coordinator} names port {address['port']}; ports are from 1 to 65535."
+    )
   if processes is None or process is None or not 0 <= process < processes:
     raise InputError(
       f"--coordinator={coordinator} needs --processes, how many there are, and --process, the "
@@ -104,11 +110,11 @@ def _check_address(coordinator, processes, process):
 
 def _await_first(coordinator, timeout):
   """Returns once the first process listens; JAX's own client would kill this process instead."""
-  host, _, port = coordinator.rpartition(":")
+  host, port = _ADDRESS.fullmatch(coordinator).groups()
   deadline = time.monotonic() + timeout
   while True:
     try:
-      socket.create_connection((host, int(port)), timeout=5).close()
+      socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
       return
     except OSError as error:
       if time.monotonic() > deadline:
@@ -210,57 +216,49 @@ def means_lost_process(error: BaseException) -> bool:
   return jax.process_count() > 1 and any(sign in str(error) for sign in signs)
 
 
-def exit_with_error(message: str, status: int = 1) -> NoReturn:
+def exit_with_error(message: str) -> NoReturn:
   """Ends this process with an error, without waiting for other processes, which may hang."""
   print(message, file=sys.stderr, flush=True)
   if not jax.distributed.is_initialized():
-    sys.exit(status)
+    sys.exit(1)
   sys.stdout.flush()
-  os._exit(status)
+  os._exit(1)
 
 
 class Stop:
-  """Stops a run at SIGTERM, which clouds send before they take a machine away.
+  """Stops training at SIGTERM, which clouds send before they take a machine away, and at SIGHUP.
 
-  A run of one process stops at once, or after the current step. Several processes have to stop
-  after the same step: with every step each sends the others whether it got the signal, and reads
-  their answer a step later, so that no device waits.
+  A run of one process stops after the current step. Several processes have to stop after the same
+  step: with every step each sends the others whether it got the signal, and reads their answer a
+  step later, so that no device waits. Outside of training a signal ends the process, see `ends`.
   """
 
   def __init__(self) -> None:
-    self._signalled = self._in_steps = False
-    self._answer = None
+    self._answer = self._asked = None
     self._alone = jax.process_count() == 1
-    # JAX's own preemption service counts the steps of the whole program, and Orbax uses it too.
-    signal.signal(signal.SIGTERM, self._on_signal)
-
-  def _on_signal(self, number, frame):
-    del number, frame
-    self._signalled = True
-    if self._alone and not self._in_steps:
-      raise Stopped("between two stages")
+    # JAX's own preemption service, which takes SIGTERM when processes join, counts the steps of the
+    # whole program, and Orbax uses it too.
+    ends.listen()
 
   @contextlib.contextmanager
   def between_steps(self) -> Iterator[Callable[[], bool]]:
     """Yields due() -> bool, which tells after every step whether to stop.
 
-    Within the block a signal raises nothing.
+    Within the block the first signal raises nothing.
 
     Raises:
       Stopped: when the block ends, if the signal came after the last call of `due`.
     """
-    self._in_steps, self._answer = True, None
-    try:
+    self._answer = None
+    with ends.holding() as self._asked:
       yield self._due
-    finally:
-      self._in_steps = False
-    if self._signalled if self._alone else flag_of_any(self._signalled):
+    if self._asked() if self._alone else flag_of_any(self._asked()):
       raise Stopped("after the last step, which is saved")
 
   def _due(self):
     if self._alone:
-      return self._signalled
-    previous, self._answer = self._answer, any_of_all(self._signalled)
+      return self._asked()
+    previous, self._answer = self._answer, any_of_all(self._asked())
     return previous is not None and bool(previous)
 
 

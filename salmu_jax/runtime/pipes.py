@@ -1,40 +1,85 @@
-"""Output into a pipe whose reader ends first, such as `head`: the command ends too, and quietly."""
+"""Standard output and error: a closed pipe ends the command, a lost terminal does not."""
 
 import contextlib
+import errno
+import io
 import os
-import select
+import signal
 import sys
 from collections.abc import Iterator
 
-_ENDED = 141  # as a shell says of a program that SIGPIPE has ended
+from salmu_jax.runtime import ends
 
 
 @contextlib.contextmanager
 def ending_quietly() -> Iterator[None]:
-  """Ends the process with status 141 if nobody reads its output any more.
+  """Ends the process without a traceback where its output or a signal says that it should.
 
-  Raises:
-    BrokenPipeError: of another pipe or connection.
+  A signal is answered by one line, see `ends`; output into a pipe whose reader has ended, such as
+  `head`, by none, with status 141. Output to a terminal that is gone is dropped. A character that
+  the encoding of a terminal lacks is escaped.
   """
+  with ends.with_one_line(), _standing("stdout"), _standing("stderr"):
+    yield
+
+
+@contextlib.contextmanager
+def _standing(name):
+  """Puts a stream over `_Descriptor` in the place of sys.stdout or sys.stderr."""
+  stream = getattr(sys, name)
   try:
+    descriptor = stream.fileno()
+  except (AttributeError, OSError):  # closed from the start, or no file
+    yield
+    return
+  stream.flush()
+  lasting = io.TextIOWrapper(
+    io.BufferedWriter(_Descriptor(descriptor)),
+    encoding=stream.encoding,
+    errors="backslashreplace",
+    line_buffering=stream.line_buffering or name == "stderr",
+  )
+  setattr(sys, name, lasting)
+  try:
+    yield
+  finally:
     try:
-      yield
+      lasting.flush()
     finally:
-      if sys.stdout:  # none where it was closed from the start
-        sys.stdout.flush()
-  except BrokenPipeError:
-    streams = [stream for stream in (sys.stdout, sys.stderr) if stream]
-    closed = [stream for stream in streams if _is_closed(stream.fileno())]
-    if not closed:
-      raise
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    for stream in closed:  # Python writes what is left when it ends.
-      os.dup2(nowhere, stream.fileno())
-    sys.exit(_ENDED)
+      lasting.detach()
+      setattr(sys, name, stream)
 
 
-def _is_closed(descriptor: int) -> bool:
-  """Whether the reader of a pipe is gone."""
-  poll = select.poll()
-  poll.register(descriptor, select.POLLOUT)
-  return any(event & select.POLLERR for _, event in poll.poll(0))
+class _Descriptor(io.RawIOBase):
+  """A file descriptor for writing; what is written after its reader is gone goes nowhere."""
+
+  def __init__(self, descriptor: int):
+    super().__init__()
+    self._descriptor = descriptor
+
+  def fileno(self) -> int:
+    return self._descriptor
+
+  def isatty(self) -> bool:
+    return os.isatty(self._descriptor)
+
+  def writable(self) -> bool:
+    return True
+
+  def write(self, content) -> int:
+    """Writes bytes.
+
+    Raises:
+      Ending: the reader of the pipe is gone.
+    """
+    try:
+      return os.write(self._descriptor, content)
+    except OSError as error:
+      if error.errno not in (errno.EPIPE, errno.EIO):
+        raise
+      nowhere = os.open(os.devnull, os.O_WRONLY)
+      os.dup2(nowhere, self._descriptor)
+      os.close(nowhere)
+      if error.errno == errno.EPIPE:
+        raise ends.Ending(signal.SIGPIPE) from None
+      return len(content)  # the terminal is gone

@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 
@@ -22,10 +23,11 @@ def steps(text: str) -> tuple[int, int] | None:
   """
   if not text:
     return None
-  first, colon, last = text.partition(":")
-  if not (colon and first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+  found = re.fullmatch(r"([0-9]{1,12}):([0-9]{1,12})", text)
+  first, last = map(int, found.groups()) if found else (0, 0)
+  if not 1 <= first <= last:
     raise InputError(f"--profile={text} is not FROM:TO, two numbers of steps, such as 20:24.")
-  return int(first), int(last)
+  return first, last
 
 
 @contextlib.contextmanager

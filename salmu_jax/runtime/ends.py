@@ -1,0 +1,184 @@
+"""How a process ends on a signal: SIGTERM, SIGHUP or Ctrl-C.
+
+The main thread unwinds, so that temporary files go. A process that has not ended GRACE seconds
+later, as one that compiles, is ended where it stands. Training holds the first SIGTERM back until
+its step is saved, see `holding`.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+GRACE = 5  # seconds
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Ending(BaseException):
+  """The process ends on a signal.
+
+  Args:
+    number: of the signal; SIGPIPE where nobody reads the output any more.
+  """
+
+  def __init__(self, number: int):
+    super().__init__(number)
+    self.number = signal.Signals(number)
+
+  @property
+  def status(self) -> int:
+    """The exit code, which is what a shell says of a program that the signal has ended."""
+    return 128 + self.number
+
+  @property
+  def message(self) -> str:
+    """A line for the terminal; empty where nobody reads it."""
+    if self.number == signal.SIGPIPE:
+      return ""
+    what = "Interrupted" if self.number == signal.SIGINT else f"Stopped by {self.number.name}"
+    return f"{what}. What was finished is saved; the same command goes on from there."
+
+
+class _Signals:
+  """The signals of this process. There is one, `_signals`.
+
+  Attributes:
+    came: their numbers, in their order.
+    held: whether the first may wait.
+    said: whether the line was printed.
+  """
+
+  def __init__(self) -> None:
+    self.came: list[int] = []
+    self.held = self.said = False
+    self._before: dict[int, Any] = {}
+    self._writer: int | None = None
+
+  def listen(self) -> bool:
+    """Takes the signals; false where that was done before."""
+    for number in _SIGNALS:
+      before = signal.getsignal(number)
+      if before not in (self._receive, signal.SIG_IGN):  # nohup ignores SIGHUP
+        signal.signal(number, self._receive)
+        self._before.setdefault(number, signal.SIG_DFL if before is None else before)
+    if self._writer is not None:
+      return False
+    # Python runs `_receive` between two instructions, and a compilation is one. The thread hears of
+    # a signal at once.
+    reader, self._writer = os.pipe()
+    os.set_blocking(self._writer, False)
+    signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+    threading.Thread(target=self._watch, args=(reader,), daemon=True).start()
+    return True
+
+  def stop_listening(self) -> None:
+    """Gives the signals back."""
+    for number, before in self._before.items():
+      signal.signal(number, before)
+    signal.set_wakeup_fd(-1)
+    os.close(self._writer)
+    self._before, self._writer = {}, None
+
+  def _receive(self, number, frame):
+    del frame
+    self.came.append(number)
+    if not self._waits(self.came):
+      raise Ending(number)
+
+  def _waits(self, numbers):
+    """Whether training may save its step first: one signal came, and it is not Ctrl-C."""
+    return self.held and len(numbers) == 1 and numbers[0] != signal.SIGINT
+
+  def _watch(self, reader):
+    heard = []
+    while number := os.read(reader, 1):
+      heard += [each for each in number if each in _SIGNALS]
+      if heard and not self._waits(heard):
+        time.sleep(GRACE)
+        end_now(Ending(heard[-1]))
+    os.close(reader)
+
+
+_signals = _Signals()
+
+
+def listen() -> None:
+  """Takes SIGTERM, SIGHUP and Ctrl-C; again where a library has taken them meanwhile."""
+  _signals.listen()
+
+
+@contextlib.contextmanager
+def with_one_line() -> Iterator[None]:
+  """Ends the process with one line and the status of the signal, if one comes within the block."""
+  if threading.current_thread() is not threading.main_thread():  # which alone gets signals
+    yield
+    return
+  ours = _signals.listen()
+  before, sys.unraisablehook = sys.unraisablehook, _end_in_callback
+  try:
+    yield
+  except (Ending, KeyboardInterrupt) as error:
+    ending = error if isinstance(error, Ending) else Ending(signal.SIGINT)
+    _say(ending)
+    sys.exit(ending.status)
+  finally:
+    sys.unraisablehook = before
+    if ours and not _signals.came:
+      _signals.stop_listening()
+
+
+def _end_in_callback(unraisable):
+  """Python goes on after an error in a callback, such as that of a garbage collector."""
+  if isinstance(unraisable.exc_value, Ending):
+    end_now(unraisable.exc_value)
+  sys.__unraisablehook__(unraisable)
+
+
+@contextlib.contextmanager
+def holding() -> Iterator[Callable[[], bool]]:
+  """Yields asked() -> bool: whether SIGTERM or SIGHUP came, of which the first ends nothing.
+
+  Ctrl-C does, and so does a second signal.
+  """
+  _signals.held = True
+  try:
+    yield lambda: bool(_signals.came)
+  finally:
+    _signals.held = False
+
+
+def status() -> int:
+  """The exit code of a process that has saved its work because of a signal."""
+  return Ending(_signals.came[0] if _signals.came else signal.SIGTERM).status
+
+
+@contextlib.contextmanager
+def starting_workers() -> Iterator[None]:
+  """Processes that start within the block do not hear Ctrl-C, which ends their parent."""
+  before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+  try:
+    yield
+  finally:
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def end_now(ending: Ending) -> NoReturn:
+  """Ends the process where it stands, and its workers."""
+  _say(ending)
+  for worker in multiprocessing.active_children():
+    worker.kill()
+  os._exit(ending.status)
+
+
+def _say(ending):
+  """Prints the line, once, unless nobody can read it."""
+  if ending.message and not _signals.said:
+    _signals.said = True
+    with contextlib.suppress(OSError):
+      # Not through sys.stderr, which another thread may hold.
+      os.write(2, f"\n{ending.message}\n".encode())
