@@ -54,7 +54,8 @@ def _config_cases(world: World) -> st.SearchStrategy:
   """(path of a field, value)."""
   del world
   fields = values.paths(smoke.get_config("finetune").to_dict())
-  return st.tuples(st.sampled_from([path for path in fields if path]), values.PYTHON)
+  any_value = st.one_of(values.PYTHON, st.integers(0, 64), st.floats(0, 1))
+  return st.tuples(st.sampled_from([path for path in fields if path]), any_value)
 
 
 def _run_config(world: World, case: tuple) -> str:
@@ -89,7 +90,8 @@ def _arguments(world: World) -> st.SearchStrategy:
   """(method, argument, value)."""
   del world
   pairs = [(name, argument) for name, make in METHODS.items() for argument in base.arguments(make)]
-  return st.tuples(st.sampled_from(pairs), values.PYTHON)
+  any_value = st.one_of(values.PYTHON, st.integers(0, 8), st.floats(0, 1))
+  return st.tuples(st.sampled_from(pairs), any_value)
 
 
 def _run_argument(world: World, case: tuple) -> str:
@@ -228,7 +230,7 @@ def _results(world: World) -> st.SearchStrategy:
 
 def _run_results(world: World, case: tuple) -> str:
   name, content = case
-  folder = worlds.case(world, worlds.RESULTS)
+  folder = worlds.results_case(world, {"clean", "compromised", name})
   (folder / f"{name}.json").write_bytes(content)
   leaderboard.rows(read_results(folder), smoke.get_config().diagnosis.to_dict())
   return ""
@@ -236,9 +238,7 @@ def _run_results(world: World, case: tuple) -> str:
 
 def _run_submission(world: World, case: tuple) -> str:
   name, content = case
-  folder = worlds.case(world, worlds.RESULTS)
-  if name not in ("clean", "compromised"):
-    (folder / f"{name}.json").unlink()
+  folder = worlds.results_case(world, {"clean", "compromised"})
   path = world.folder / "submitted.json"
   path.write_bytes(content)
   added = submit.submit(path, folder)

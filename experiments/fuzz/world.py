@@ -3,6 +3,7 @@
 import json
 import pathlib
 import shutil
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax
@@ -70,6 +71,16 @@ def case(world: World, source: pathlib.Path) -> pathlib.Path:
   target = world.folder / "case"
   shutil.rmtree(target, ignore_errors=True)
   shutil.copytree(source, target)
+  return target
+
+
+def results_case(world: World, names: Iterable[str]) -> pathlib.Path:
+  """A fresh folder with the results files of these models, for one case to damage."""
+  target = world.folder / "case"
+  shutil.rmtree(target, ignore_errors=True)
+  target.mkdir()
+  for name in names:
+    shutil.copy(RESULTS / f"{name}.json", target)
   return target
 
 
