@@ -247,13 +247,12 @@ def _run_submission(world: World, case: tuple) -> str:
 
 
 def _other_scores(before, after):
-  """Which numbers of a submission changed though it was accepted; rows are taken on trust."""
-  different = [
-    path
-    for path in values.paths(before)
-    if path[:1] in (("efficacy",), ("utility",)) and _at(before, path) != _at(after, path)
-  ]
-  return f"another {different[0]}" if different else ""
+  """A number that changed in a submission though it was accepted; rows are taken on trust."""
+  for path in values.paths(before):
+    was, now = _at(before, path), _at(after, path)
+    if path[:1] in (("efficacy",), ("utility",)) and isinstance(was, float) and now not in (was, None):
+      return f"{'.'.join(map(str, path))} is {now!r} and was {was!r}"
+  return ""
 
 
 def _at(value, path):

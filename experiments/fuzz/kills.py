@@ -1,0 +1,216 @@
+"""Kills smoke at random moments until it has ended well often enough:
+
+  python -m experiments.fuzz.kills [--kills=100] [--workdir=gs://BUCKET/FOLDER]
+
+The same command goes on after every kill. Where a run ends, its files are held against those of a
+run that nobody has disturbed. Every fourth signal is SIGTERM, after which the status has to be 143;
+the others are SIGKILL. In a bucket, every fourth life is on a machine of its own, without the disk of
+the last. What happened is kept in kills.json.
+
+A bucket on loopback: python tests/bucket.py python -m experiments.fuzz.kills --workdir=gs://bucket
+"""
+
+import argparse
+import collections
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+import numpy as np
+
+from salmu_jax.runtime import copies, files, places
+from salmu_jax.train import PACE
+
+RESULTS = pathlib.Path(__file__).with_name("kills.json")
+ROOT = pathlib.Path(__file__).parents[2]
+LONGEST = 24.0  # seconds of a life that is to be ended
+LIMIT = 600  # seconds, after which a run hangs
+# What depends on time, or holds what does: checked through the weights in the results.
+_TIMED = re.compile(r"(^|/)(times\.json|\.lock|params|checkpoints|events\.out|tensorboard|profile)")
+_NO_CONTENT = ("seconds", *PACE)
+
+
+def command(workdir: str, cache: pathlib.Path) -> list[str]:
+  """The run: one method of smoke, with all attacks."""
+  return [
+    *(sys.executable, "main.py", "--config=configs/smoke.py:finetune"),
+    *(f"--workdir={workdir}", f"--config.compilation_cache={cache}"),
+  ]
+
+
+def life(words: list[str], environment: dict[str, str], seconds: float, number: int) -> tuple:
+  """(exit status, what was printed) of a process that gets a signal after some seconds."""
+  process = subprocess.Popen(
+    words,
+    cwd=ROOT,
+    env=environment,
+    text=True,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.STDOUT,
+  )
+  try:
+    said, _ = process.communicate(timeout=seconds)
+  except subprocess.TimeoutExpired:
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=LIMIT)
+  return process.returncode, said
+
+
+def stage(said: str) -> str:
+  """The stage that a run was in, by what it printed."""
+  begun = re.findall(r"^(generate release|pretrain \w+|unlearn \w+|evaluate \w+)", said, re.M)
+  return begun[-1] if begun else "start"
+
+
+def content(workdir: pathlib.Path) -> dict[str, Any]:
+  """{file: its content} of what a run leaves; JSON without times, other files by their hash."""
+  left = {}
+  for path in sorted(workdir.rglob("*")):
+    name = str(path.relative_to(workdir))
+    if not path.is_file() or _TIMED.search(name):
+      continue
+    if path.suffix == ".json":
+      left[name] = _timeless(json.loads(path.read_text()))
+    elif path.suffix == ".jsonl":
+      left[name] = [_timeless(json.loads(line)) for line in path.read_text().splitlines()]
+    elif path.suffix not in (".html", ".md", ".txt", ".log"):
+      left[name] = files.sha256(path)
+  return left
+
+
+def _timeless(value):
+  if isinstance(value, list):
+    return [_timeless(item) for item in value]
+  if not isinstance(value, dict):
+    return value
+  return {k: _timeless(v) for k, v in value.items() if not k.endswith(_NO_CONTENT)}
+
+
+class Study:
+  """A row of runs that are killed, and what came of them.
+
+  Args:
+    home: of the workdirs, a folder or a bucket. disk: for scratch and caches. seed: of all draws.
+  """
+
+  def __init__(self, home: str, disk: pathlib.Path, seed: int):
+    self._home, self._disk = home, disk
+    self._rng = np.random.default_rng(seed)
+    self._expected: dict[str, Any] = {}
+    self._run, self._machine = 0, 0
+    self.counts, self.stages = collections.Counter(), collections.Counter()
+    self.different: list[str] = []
+
+  def begin(self) -> None:
+    """Makes the run that nobody disturbs."""
+    status, said = life(self._command("whole"), self._environment(), LIMIT, signal.SIGKILL)
+    if status:
+      raise SystemExit(f"The undisturbed run ended with {status}:\n{said}")
+    self._expected = self._left("whole")
+
+  def go_on(self) -> None:
+    """One more life of the present run; where it ends by itself, its files are compared."""
+    name, soft = f"run-{self._run}", self._rng.random() < 0.25
+    if self._rng.random() < 0.25:
+      self._machine += places.is_remote(places.place(self._home))
+    seconds = self._rng.uniform(0, LONGEST)
+    number = signal.SIGTERM if soft else signal.SIGKILL
+    status, said = life(self._command(name), self._environment(), seconds, number)
+    if status == 0:
+      self._finish(name)
+    elif status in (-signal.SIGKILL, 143):
+      self.counts["SIGTERM" if status == 143 else "SIGKILL"] += 1
+      self.stages[stage(said)] += 1
+    else:
+      self.counts["bad ends"] += 1
+      self.different.append(f"status {status}: {said[-1500:]}")
+
+  @property
+  def kills(self) -> int:
+    """How often a process was ended, whichever way."""
+    return self.counts["SIGTERM"] + self.counts["SIGKILL"] + self.counts["bad ends"]
+
+  def _finish(self, name):
+    left = self._left(name)
+    names = left.keys() | self._expected.keys()
+    other = sorted(file for file in names if left.get(file) != self._expected.get(file))
+    self.counts["ended"] += 1
+    self.counts["equal"] += not other
+    self.different += [f"{name}: {', '.join(other)}"] if other else []
+    self._run += 1
+
+  def _left(self, name):
+    """The content of a workdir, which is taken away."""
+    place = places.place(f"{self._home}/{name}")
+    there = copies.on_disk(place, self._disk / "compared", "the workdir")
+    left = content(pathlib.Path(there))
+    if places.is_remote(place):
+      left = {file: value for file, value in left.items() if not _is_scratch(file)}
+      place.rmtree()
+    else:
+      left = {file: value for file, value in left.items() if not _is_scratch(file)}
+      shutil.rmtree(place)
+    return left
+
+  def _command(self, name):
+    return command(f"{self._home}/{name}", self._disk / "programs")
+
+  def _environment(self):
+    return {**os.environ, "XDG_CACHE_HOME": str(self._disk / f"machine-{self._machine}")}
+
+
+def _is_scratch(file):
+  """Whether a file is one that a workdir on a disk has beside those in a bucket."""
+  first = file.split("/")[0]
+  return first in ("records", "stored_pictures", "kept", "separation.json", "release_hashes.json")
+
+
+def section() -> str:
+  """The table of the README."""
+  heads = ("kills", "of them SIGTERM", "runs that ended", "with equal files", "bad ends")
+  lines = [f"| workdir | {' | '.join(heads)} |", f"|---|{'---|' * len(heads)}"]
+  for place, entry in files.read_json(RESULTS).items():
+    numbers = [entry[key] for key in ("kills", "SIGTERM", "ended", "equal", "bad ends")]
+    lines.append(f"| {place} | {' | '.join(map(str, numbers))} |")
+  return "\n".join(lines)
+
+
+def main() -> None:
+  """Kills runs and keeps what came of them."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--kills", type=int, default=100)
+  parser.add_argument("--seed", type=int, default=0)
+  parser.add_argument("--workdir", default="", help="a bucket; a folder on the disk if not given")
+  args = parser.parse_args()
+  began = time.monotonic()
+  with tempfile.TemporaryDirectory() as folder:
+    disk = pathlib.Path(folder)
+    study = Study(args.workdir or str(disk / "runs"), disk, args.seed)
+    study.begin()
+    # The last run is let to its end.
+    while study.kills < args.kills or study.counts["ended"] == 0:
+      study.go_on()
+      print(study.kills, dict(study.counts), flush=True)
+  keys = ("SIGKILL", "SIGTERM", "bad ends", "ended", "equal")
+  entry = {
+    "kills": study.kills,
+    **{key: study.counts[key] for key in keys},
+    "by_stage": dict(sorted(study.stages.items())),
+    "different": study.different,
+    "seed": args.seed,
+    "seconds": round(time.monotonic() - began),
+  }
+  before = files.read_json(RESULTS) if RESULTS.exists() else {}
+  files.write_json(RESULTS, {**before, "a bucket" if args.workdir else "a disk": entry})
+
+
+if __name__ == "__main__":
+  main()
