@@ -20,7 +20,6 @@ SCHEMA = pa.schema(
     ("file_name", pa.string()),
   ]
 )
-_BYTES = "image.bytes"  # the column of the pictures in a file's metadata
 _SHARD = re.compile(
   r"(?P<split>\w+)-(?P<index>[0-9]{5,9})-of-(?P<count>[0-9]{5,9})(-[0-9a-f]+)?\.parquet"
 )
@@ -109,10 +108,7 @@ def row_count(file: pathlib.Path) -> int:
 
 
 def check_columns(file: pathlib.Path) -> None:
-  """Raises InputError for a column of SCHEMA that is missing, there twice, or of another type.
-
-  So it does for a row whose picture is a path, if the file's statistics tell.
-  """
+  """Raises InputError for a column of SCHEMA that is missing, there twice, or of another type."""
   with reading(file), pq.ParquetFile(file) as parquet:
     schema = parquet.schema_arrow
     for field in SCHEMA:
@@ -125,7 +121,6 @@ def check_columns(file: pathlib.Path) -> None:
         raise InputError(
           f"The column {field.name!r} of {file} holds {column_type}; it must hold {field.type}."
         )
-    _check_embedded(file, parquet)
 
 
 def _reads_as(column_type, expected):
@@ -149,24 +144,6 @@ def _is_binary(kind):
     is_kind(kind)
     for is_kind in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
   )
-
-
-def _check_embedded(file, parquet):
-  """Raises InputError for the first row without the bytes of a picture."""
-  first_row = 0
-  for number in range(parquet.num_row_groups):
-    group = parquet.metadata.row_group(number)
-    parts = [group.column(k) for k in range(group.num_columns)]
-    nulls = [
-      part.statistics.null_count
-      for part in parts
-      if part.path_in_schema == _BYTES and part.statistics and part.statistics.has_null_count
-    ]
-    if any(nulls):
-      images = parquet.read_row_group(number, columns=["image"])["image"].to_pylist()
-      for row, image in enumerate(images, first_row):
-        check_embedded(image, file, row)
-    first_row += group.num_rows
 
 
 def check_embedded(image: Mapping | None, file: pathlib.Path, row: int) -> None:

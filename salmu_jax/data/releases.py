@@ -344,7 +344,9 @@ def _check_rows(release, split):
       )
     first_rows[name] = row
     if not texts.is_filled(table["text"][row]):
-      raise InputError(f"Row {row} of {where} ({name!r}) has no text; every row needs a caption.")
+      raise InputError(
+        f"The text of row {row} ({name!r}) of {where} is empty; every row needs a caption."
+      )
   for row, identity in enumerate(table["identity_id"]):
     if identity and identity not in release.identities:
       raise InputError(
