@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from damages import cut, flip, replace_by_broken_link, replace_by_folder
 
 from salmu_jax.errors import InputError
 from salmu_jax.runtime import files, kept
@@ -69,3 +70,21 @@ def test_an_array_that_cannot_be_written_is_used_and_said_not_to_be_kept(
   monkeypatch.setattr(files, "replacing", full)
   np.testing.assert_array_equal(kept.array(tmp_path / "a.npy", Maker()), VALUE)
   assert "a.npy is not kept" in capsys.readouterr().err
+
+
+def test_a_json_value_is_written_in_the_place_of_whatever_is_there(tmp_path):
+  path = tmp_path / "mark.json"
+  assert kept.json_value(path) is None
+  kept.write_json(path, ["a"])
+  assert kept.json_value(path) == ["a"]
+  for damage in (flip, cut, replace_by_folder, replace_by_broken_link):
+    damage(path)
+    kept.write_json(path, ["a"])
+    assert kept.json_value(path) == ["a"]
+
+
+@pytest.mark.parametrize("content", ["", "\0\0", "[" * 10**5, "9" * 5000])
+def test_a_json_value_that_is_damaged_counts_as_missing_and_is_named(content, tmp_path, said):
+  (tmp_path / "mark.json").write_text(content)
+  assert kept.json_value(tmp_path / "mark.json") is None
+  assert "mark.json is damaged and is made again" in said()

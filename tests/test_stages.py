@@ -15,6 +15,7 @@ import littlejob
 import numpy as np
 import optax
 import pytest
+from damages import flip
 from littlejob import changed
 
 from salmu_jax import defaults, losses, train
@@ -131,6 +132,21 @@ def test_a_run_that_goes_on_from_a_checkpoint_measures_nothing_again(world, monk
   before = external_models.load_params(folder, job.model, job.mesh)
   after = stages.unlearn(job, data, "mine", train.init_params(job.model, 0, job.mesh))
   assert seen == []
+  jax.tree.map(np.testing.assert_array_equal, after, before)
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_measures_again_and_ends_the_same(
+  world, monkeypatch, said
+):
+  (job, data), seen = world, []
+  monkeypatch.setitem(MAKERS, "mine", mean_gradient_first(seen))
+  folder = job.model_folder("mine")
+  before = external_models.load_params(folder, job.model, job.mesh)
+  (folder / workdir.DONE).unlink()
+  for step in (folder / "checkpoints").iterdir():
+    flip(max((step / "state").rglob("*"), key=lambda path: path.stat().st_size))
+  after = stages.unlearn(job, data, "mine", train.init_params(job.model, 0, job.mesh))
+  assert len(seen) == 1 and "the stage starts anew" in said()
   jax.tree.map(np.testing.assert_array_equal, after, before)
 
 

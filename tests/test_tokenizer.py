@@ -199,6 +199,14 @@ def test_a_useless_context_length_is_refused(n):
     ('{"context_length": 20, "kept": "all"}', "list of integers"),
     ('{"context_length": 20, "kept": [0, 1, 2]}', "single bytes"),
     ('{"context_length": 20, "kept": [0.5]}', "integers"),
+    ('{"context_length": true, "kept": null}', "at least 3"),
+    ('{"context_length": 20.0, "kept": null}', "at least 3"),
+    ('{"context_length": 1%s, "kept": null}' % ("0" * 400), "at most 65,536"),
+    ('{"context_length": 1000000000000, "kept": null}', "at most 65,536"),
+    ('{"context_length": %s, "kept": null}' % ("9" * 5000), "not JSON"),
+    ("[" * 10**5, "nested too deep"),
+    ("", "not JSON"),
+    ("\0\0", "not JSON"),
   ],
 )
 def test_a_broken_file_is_refused_by_name(content, says, tmp_path):
@@ -207,3 +215,19 @@ def test_a_broken_file_is_refused_by_name(content, says, tmp_path):
   with pytest.raises(InputError, match=says) as raised:
     tokenizers.load(path)
   assert str(path) in str(raised.value)
+
+
+def test_a_missing_file_and_a_folder_in_its_place_are_refused_by_name(tmp_path):
+  with pytest.raises(InputError, match=r"tokenizer\.json is missing"):
+    tokenizers.load(tmp_path / "tokenizer.json")
+  (tmp_path / "tokenizer.json").mkdir()
+  with pytest.raises(InputError, match=r"tokenizer\.json cannot be read"):
+    tokenizers.load(tmp_path / "tokenizer.json")
+
+
+def test_a_tokenizer_of_another_context_length_than_the_models_is_refused(tmp_path):
+  path = tmp_path / "tokenizer.json"
+  tokenizers.save(tokenizers.clip_tokenizer(20), path)
+  assert tokenizers.load(path, 20).context_length == 20
+  with pytest.raises(InputError, match=r"context length of 20 tokens, and the model reads 77"):
+    tokenizers.load(path, 77)

@@ -85,7 +85,7 @@ def fit(
 ) -> TrainState:
   """Runs steps up to `schedule.total_steps` and returns the final state.
 
-  Starts from the newest checkpoint, or from `state` if there is none.
+  Starts from the newest whole checkpoint, or from `state` if there is none.
   Metrics stay on the device between log lines; a logged value is the mean since the last line.
 
   Args:
