@@ -228,20 +228,21 @@ def _faults_of(error, schema):
       if name not in error.instance:
         where = (*path, name)
         words = f"missing; should be {_described(schema, where)}"
-        yield Fault(where, words, len(where) <= _FRAME_DEPTH)
+        number = _is_number(_target(schema, error.schema["properties"][name]))
+        yield Fault(where, words, number or len(where) <= _FRAME_DEPTH)
   elif error.validator == "additionalProperties":
     for name in sorted(error.instance.keys() - error.schema["properties"].keys()):
       yield Fault((*path, name), "unknown; should be left out", True)
   else:
     limit = "" if error.validator == "pattern" else f" ({error.validator}: {error.validator_value})"
     words = f"{found(error.instance)}; should be {_described(schema, path)}{limit}"
-    missing = error.instance is None and _is_number(error)
+    missing = error.instance is None and (_is_number(error.schema) or len(path) < _FRAME_DEPTH)
     yield Fault(path, words, missing or error.validator == "pattern")
 
 
-def _is_number(error):
-  """Whether a number should be where an error is."""
-  kinds = error.schema.get("type", ())
+def _is_number(node):
+  """Whether a schema is that of a number."""
+  kinds = node.get("type", ())
   return bool({"number", "integer"} & {kinds if isinstance(kinds, str) else None, *kinds})
 
 
