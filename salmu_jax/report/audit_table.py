@@ -69,9 +69,8 @@ def write(
     missing: what is not measured, and why; a sentence each.
     looked_at: how many pairs the numbers are of.
   """
-  heads, *lines = rows(audits)
+  heads, *cells = [[md.escape(cell) for cell in line] for line in rows(audits)]
   aligned = ["---", "---", "---", "---:", *["---:"] * len(audits)]
-  cells = [[md.escape(cell) for cell in line] for line in lines]
   budgets = "; ".join(
     f"{md.escape(audit['model'])} at {audit['budget']:g}x" for audit in audits[1:]
   )

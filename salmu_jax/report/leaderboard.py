@@ -1,12 +1,10 @@
 """The leaderboard: results files in, one table out, as Markdown, CSV and JSON."""
 
-import csv
-import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 
 from salmu_jax.report import markdown as md
-from salmu_jax.report import published_table
+from salmu_jax.report import published_table, spreadsheet
 from salmu_jax.results import clauses, diagnosis, recoverability
 from salmu_jax.results.clauses import strict_verdicts
 from salmu_jax.results.lookup import distances, flatten
@@ -168,7 +166,7 @@ def _own(rows):
     return ""
   table = _metrics_markdown(rows, shown, "strict verdict", "strict_verdict")
   legend = "".join(f"- `{key}`: {m.name}; {ADVICE[m.better]}\n" for key, m in shown.items())
-  missed = [f"- `{md.escape(row['model'])}`: {_missed(row)}\n" for row in rows if row["clauses"]]
+  missed = [f"- {md.escape(row['model'])}: {_missed(row)}\n" for row in rows if row["clauses"]]
   left_out = rows[-1]["clauses_left_out"]
   note = (
     f"\nLeft out, since facts are on both sides of this holdout: {', '.join(left_out)}.\n"
@@ -280,12 +278,11 @@ def _csv(rows):
 
   Seed and steps apply to every model, but of imported weights nobody knows them.
   """
-  text = io.StringIO()
-  writer = csv.writer(text, lineterminator="\n")
+  lines = []
   distances = (f"{key}_distance" for key in METRICS)
   about = ("model", "role", "method", "budget", "seed", "steps", "verdict", "strict_verdict")
   sides = (*SIDES, *STRICT_SIDES)
-  writer.writerow([*about, *sides, *METRICS, *distances, *rows[0]["recoverability"]])
+  lines.append([*about, *sides, *METRICS, *distances, *rows[0]["recoverability"]])
   for row in rows:
     about = [row[key] for key in ("model", "role", "method", "budget")]
     numbers = [
@@ -297,5 +294,5 @@ def _csv(rows):
     applying = ["" if value is None else value for value in about]
     words = [row["verdict"], row["strict_verdict"]]
     numbers = [row["seed"], row["steps"], *words, *numbers]
-    writer.writerow([*applying, *(MISSING if value is None else value for value in numbers)])
-  return text.getvalue()
+    lines.append([*applying, *(MISSING if value is None else value for value in numbers)])
+  return spreadsheet.csv_text(lines)

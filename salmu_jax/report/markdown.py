@@ -11,8 +11,10 @@ def table(lines: Iterable[Sequence[str]]) -> str:
 
 
 def escape(text: str) -> str:
-  """Text that a Markdown table shows as it is: one line, no markup, no new cell."""
+  """Text that a Markdown table shows as it is: one line, no markup, no link, no new cell."""
   text = html.escape(" ".join(text.split()), quote=False)
   # An underscore between letters is no markup; `direct_similarity` stays readable in the source.
   outer = "(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"
-  return re.sub(rf"[\\`*\[\]|~]|{outer}", r"\\\g<0>", text)
+  # Addresses become links by themselves, and what stands between two dollars a formula.
+  address = r":(?=//)|(?<=www)\.|@"
+  return re.sub(rf"[\\`*\[\]|~$]|{outer}|{address}", r"\\\g<0>", text)

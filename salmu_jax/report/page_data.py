@@ -274,8 +274,8 @@ def _examples(results):
       numbers[_row_of(example)]: _clean(
         [
           example["rank"],
-          example["cosine"],
-          [[caption["text"], caption["cosine"]] for caption in example["top"]],
+          example.get("cosine"),
+          [[caption["text"], caption.get("cosine")] for caption in example["top"]],
         ]
       )
       for example in _examples_of(result)

@@ -52,7 +52,7 @@ def cases(result: Mapping, metric: Metric) -> tuple[np.ndarray, list[str]] | Non
     return None
   labels = groups[metric.split]
   if metric.cases:
-    labels = [labels[row] for row in rows_at(result, metric.cases)]
+    labels = [labels[row] for row in rows_at(result, metric.cases) or ()]
   values = np.asarray(REDUCTIONS[metric.reduction].row_values(np.array(rows, float)), float)
   whole = np.isfinite(values).all() and len(values) == len(labels) and len(set(labels)) >= FEWEST
   return (values, labels) if whole else None

@@ -53,17 +53,22 @@ def read(path: str | os.PathLike) -> dict:
   result = strict.read(path, missing=True)
   _check(path, result)
   faults = list(schema.faults(result))
-  wrong = {fault.path: fault.words for fault in faults}
-  tolerable = {fault.path for fault in faults if fault.tolerable}
-  tolerable.add(("salmu_jax", "reads"))  # which is empty for weights from elsewhere
-  wrong |= strict.unfit(result)
+  # Of weights from elsewhere nobody says what they read.
+  tolerable = {
+    fault.path: fault.words
+    for fault in faults
+    if fault.tolerable or fault.path == ("salmu_jax", "reads")
+  }
+  refused = {fault.path: fault.words for fault in faults if fault.path not in tolerable}
+  refused |= dict(strict.unfit(result))
+  wrong = tolerable | refused
   coherence.add_problems(wrong, coherence.checks(result, whole=False))
-  refused = [where for where in wrong if where not in tolerable]
+  refused |= {where: words for where, words in wrong.items() if where not in tolerable}
   if refused:
+    where, words = next(iter(refused.items()))
     more = f" ({len(refused) - 1} more like this)" if len(refused) > 1 else ""
     raise InputError(
-      f"{path}: {schema.dotted(refused[0])}: {wrong[refused[0]]}{more}. Restore the file, or "
-      "evaluate the model again."
+      f"{path}: {schema.dotted(where)}: {words}{more}. Restore it, or evaluate the model again."
     )
   return result
 
@@ -125,6 +130,8 @@ def _check(path, result):
     if not isinstance(point, dict) or not isinstance(point.get("step"), int | float):
       raise InputError(f"{path}: salmu_jax.curve[{at}] must be an object with a number `step`.")
   additional.check(path, result)
+  if not result["salmu_jax"]["model"].strip():
+    raise InputError(f"{path}: salmu_jax.model is empty; it is the model's name.")
   if result["salmu_jax"]["role"] not in ROLES:
     raise InputError(
       f"{path}: salmu_jax.role is {result['salmu_jax']['role']!r}; it is one of {', '.join(ROLES)}."

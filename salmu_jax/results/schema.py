@@ -16,6 +16,7 @@ from salmu_jax.results.splits import SPLITS, Split, count_path, grouped, readabl
 from salmu_jax.runtime import files, pipes
 
 Path = tuple[str | int, ...]
+_FRAME_DEPTH = 3  # keys of a path within `salmu_jax.release`, `.evaluation` and `.additional`
 _LONG = 100  # no list that the schema limits in length has more
 
 _FRAME = files.read_json(pathlib.Path(__file__).with_name("results.schema.json"))
@@ -196,8 +197,8 @@ class Fault(NamedTuple):
 
   Attributes:
     path: of the value. words: what was found, and what would be right.
-    tolerable: whether a table can be made all the same: something is missing, or is there for
-      another version, or a name is none of a file.
+    tolerable: whether a table can be made all the same: a number or a field of the frame is
+      missing, a field is of another version, or a name is none of a file.
   """
 
   path: Path
@@ -225,15 +226,24 @@ def _faults_of(error, schema):
   if error.validator == "required":
     for name in error.validator_value:
       if name not in error.instance:
-        words = f"missing; should be {_described(schema, (*path, name))}"
-        yield Fault((*path, name), words, True)
+        where = (*path, name)
+        words = f"missing; should be {_described(schema, where)}"
+        number = _is_number(_target(schema, error.schema["properties"][name]))
+        yield Fault(where, words, number or len(where) <= _FRAME_DEPTH)
   elif error.validator == "additionalProperties":
     for name in sorted(error.instance.keys() - error.schema["properties"].keys()):
       yield Fault((*path, name), "unknown; should be left out", True)
   else:
     limit = "" if error.validator == "pattern" else f" ({error.validator}: {error.validator_value})"
     words = f"{found(error.instance)}; should be {_described(schema, path)}{limit}"
-    yield Fault(path, words, error.instance is None or error.validator == "pattern")
+    missing = error.instance is None and (_is_number(error.schema) or len(path) < _FRAME_DEPTH)
+    yield Fault(path, words, missing or error.validator == "pattern")
+
+
+def _is_number(node):
+  """Whether a schema is that of a number."""
+  kinds = node.get("type", ())
+  return bool({"number", "integer"} & {kinds if isinstance(kinds, str) else None, *kinds})
 
 
 def _thinned(value):
