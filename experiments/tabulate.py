@@ -11,6 +11,8 @@ from experiments.baselines import tabulate as baselines
 from experiments.clean_seeds import study as clean_seeds
 from experiments.editions import study as editions
 from experiments.embed_speed import measure as embed_speed
+from experiments.fuzz import inputs as fuzz_inputs
+from experiments.fuzz import kills as fuzz_kills
 from experiments.meta import study as meta
 from experiments.mini import tabulate as mini
 from experiments.parity import measure as parity
@@ -60,6 +62,7 @@ SECTIONS = {
   },
   HERE / "editions" / "README.md": {"editions": editions.section},
   HERE / "embed_speed" / "README.md": {"embed_speed": embed_speed.section},
+  HERE / "fuzz" / "README.md": {"inputs": fuzz_inputs.section, "kills": fuzz_kills.section},
   HERE / "meta" / "README.md": {"meta": meta.section},
   HERE / "mini" / "README.md": {"times": mini.times},
   HERE / "pretraining" / "README.md": {"pretraining": pretraining.section},

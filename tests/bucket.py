@@ -1,10 +1,16 @@
 """A bucket on loopback: an emulator of Cloud Storage, with what TensorStore needs of it beside.
 
 The emulator leaves out the header with an object's generation, and conditions on it.
+
+python tests/bucket.py COMMAND runs a command that finds it as gs://bucket.
 """
 
 import contextlib
+import os
 import socket
+import subprocess
+import sys
+import tempfile
 from http import HTTPStatus
 
 from gcp_storage_emulator import server
@@ -82,3 +88,8 @@ def serving(folder):
     }
   finally:
     emulator.stop()
+
+
+if __name__ == "__main__":
+  with tempfile.TemporaryDirectory() as home, serving(home) as found:
+    sys.exit(subprocess.run(sys.argv[1:], env={**os.environ, **found}).returncode)

@@ -4,8 +4,8 @@
 
 The same command goes on after every kill. Where a run ends, its files are held against those of a
 run that nobody has disturbed. Every fourth signal is SIGTERM, after which the status has to be 143;
-the others are SIGKILL. In a bucket, every fourth life is on a machine of its own, without the disk of
-the last. What happened is kept in kills.json.
+the others are SIGKILL. In a bucket, every fourth life is on a machine of its own, with another
+disk. What happened is kept in kills.json.
 
 A bucket on loopback: python tests/bucket.py python -m experiments.fuzz.kills --workdir=gs://bucket
 """
@@ -31,7 +31,7 @@ from salmu_jax.train import PACE
 
 RESULTS = pathlib.Path(__file__).with_name("kills.json")
 ROOT = pathlib.Path(__file__).parents[2]
-LONGEST = 24.0  # seconds of a life that is to be ended
+LONGEST = 0.6  # of the time of the undisturbed run, for a life that is to be ended
 LIMIT = 600  # seconds, after which a run hangs
 # What depends on time, or holds what does: checked through the weights in the results.
 _TIMED = re.compile(r"(^|/)(times\.json|\.lock|params|checkpoints|events\.out|tensorboard|profile)")
@@ -105,13 +105,16 @@ class Study:
     self._home, self._disk = home, disk
     self._rng = np.random.default_rng(seed)
     self._expected: dict[str, Any] = {}
+    self._seconds = 0.0  # that an undisturbed run takes
     self._run, self._machine = 0, 0
     self.counts, self.stages = collections.Counter(), collections.Counter()
     self.different: list[str] = []
 
   def begin(self) -> None:
     """Makes the run that nobody disturbs."""
+    began = time.monotonic()
     status, said = life(self._command("whole"), self._environment(), LIMIT, signal.SIGKILL)
+    self._seconds = time.monotonic() - began
     if status:
       raise SystemExit(f"The undisturbed run ended with {status}:\n{said}")
     self._expected = self._left("whole")
@@ -121,7 +124,7 @@ class Study:
     name, soft = f"run-{self._run}", self._rng.random() < 0.25
     if self._rng.random() < 0.25:
       self._machine += places.is_remote(places.place(self._home))
-    seconds = self._rng.uniform(0, LONGEST)
+    seconds = self._rng.uniform(0, LONGEST * self._seconds)
     number = signal.SIGTERM if soft else signal.SIGKILL
     status, said = life(self._command(name), self._environment(), seconds, number)
     if status == 0:
