@@ -250,7 +250,8 @@ def _other_scores(before, after):
   """A number that changed in a submission though it was accepted; rows are taken on trust."""
   for path in values.paths(before):
     was, now = _at(before, path), _at(after, path)
-    scored = path[:1] in (("efficacy",), ("utility",))
+    # Those of rows, which stand in lists, are what is taken on trust.
+    scored = path[:1] in (("efficacy",), ("utility",)) and all(isinstance(k, str) for k in path)
     if scored and isinstance(was, float) and now not in (was, None):
       return f"{'.'.join(map(str, path))} is {now!r} and was {was!r}"
   return ""

@@ -94,6 +94,19 @@ def _timeless(value):
   return {k: _timeless(v) for k, v in value.items() if not k.endswith(_NO_CONTENT)}
 
 
+def _difference(one, other, path=""):
+  """The path of the first part in which two values differ, and the parts."""
+  if isinstance(one, dict) and isinstance(other, dict):
+    for key in sorted(one.keys() | other.keys()):
+      if one.get(key) != other.get(key):
+        return _difference(one.get(key), other.get(key), f"{path}.{key}")
+  if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+    for number, pair in enumerate(zip(one, other, strict=True)):
+      if pair[0] != pair[1]:
+        return _difference(*pair, f"{path}.{number}")
+  return f"{path}: {str(one)[:80]}, {str(other)[:80]}"
+
+
 class Study:
   """A row of runs that are killed, and what came of them.
 
@@ -147,7 +160,10 @@ class Study:
     other = sorted(file for file in names if left.get(file) != self._expected.get(file))
     self.counts["ended"] += 1
     self.counts["equal"] += not other
-    self.different += [f"{name}: {', '.join(other)}"] if other else []
+    for file in other:
+      where = _difference(self._expected.get(file), left.get(file))
+      self.different.append(f"{name}: {file}{where}")
+      print(self.different[-1], flush=True)
     self._run += 1
 
   def _left(self, name):

@@ -45,7 +45,8 @@ def checks(result: Mapping, *, whole: bool) -> Iterator[Check]:
   for metric in metrics_of(result):
     yield from _checks_of_metric(result, metric)
   if whole:
-    parts = [metric.rows for metric in metrics_of(result) if metric.part]
+    broken_down = [metric for metric in metrics_of(result) if metric.part]
+    parts = [path for metric in broken_down for path in (metric.rows, metric.cases) if path]
     yield [PARTS, GROUPS, *parts], _parts(result)
   yield [recoverability.PATH], _attacks_add_up(result, whole)
   yield [recoverability.PATH], _intervals(result)
