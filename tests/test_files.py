@@ -125,7 +125,8 @@ def test_an_object_has_the_fields_of_the_types_that_are_asked_for(content, messa
 def test_a_damaged_row_of_a_training_log_is_named_by_its_line(line, tmp_path):
   log = tmp_path / "metrics.jsonl"
   whole = b'{"step": 1, "seconds": 2.0}\n'
-  log.write_bytes(whole + whole + b'{"step": 2')
+  second = b'{"step": 2, "seconds": 3.0}\n'
+  log.write_bytes(whole + second + b'{"step": 3')
   assert len(writer.read(log)) == 2  # what a kill has cut is not there
   log.write_bytes(whole + line + b"\n" + whole)
   with pytest.raises(InputError, match=r"metrics\.jsonl, line 2 is damaged"):

@@ -1,14 +1,16 @@
 """Results that cannot be used are refused by file and field."""
 
 import io
+import math
 
 import pytest
-from madeup import FILES, everything, report, save
+from madeup import FILES, everything, report, save, with_attacks
 from rich.console import Console
 
 from salmu_jax.errors import InputError
 from salmu_jax.report import __main__ as command
 from salmu_jax.report import writing
+from salmu_jax.results import lookup
 from salmu_jax.results.reading import read_results
 
 
@@ -75,11 +77,80 @@ def test_unusable_results_are_refused_by_file_and_field(tmp_path, change, messag
   assert not (tmp_path / "out").exists()
 
 
-def test_broken_json_is_refused_by_file(tmp_path):
+CONTENTS = {
+  "a list": ("[]", "03.json holds a list"),
+  "null": ("null", "03.json holds a NoneType"),
+  "cut": ('{"efficacy": ', r"03\.json is not valid JSON"),
+  "nothing": ("", r"03\.json is not valid JSON"),
+  "deep": ("[" * 100_000, r"03\.json is nested too deep"),
+  "digits": ("9" * 5000, r"03\.json holds"),
+}
+
+
+@pytest.mark.parametrize("content, message", CONTENTS.values(), ids=CONTENTS)
+def test_a_file_that_is_no_results_file_is_refused(content, message, tmp_path):
   folder = save(tmp_path / "results", *everything())
-  (folder / "03.json").write_text('{"efficacy": ')
-  with pytest.raises(InputError, match=r"03\.json is not valid JSON"):
+  (folder / "03.json").write_text(content)
+  with pytest.raises(InputError, match=message):
     read_results(folder)
+
+
+def test_a_folder_in_the_place_of_results_is_refused(tmp_path):
+  folder = save(tmp_path / "results", *everything()[:3])
+  (folder / "03.json").mkdir()
+  with pytest.raises(InputError, match=r"03\.json: no such file"):
+    read_results(folder)
+
+
+ATTACK = ("salmu_jax", "additional", "recoverability", "Membership")
+WRONG = {  # path of a value -> JSON in its place, and what the refusal says
+  "a better number": (("efficacy", "1.2_AssocStr", "mean"), "0.15", "its rows, .*scores, give"),
+  "a better MRR": (("efficacy", "1.1_RetFail", "MRR"), "0.001", "its rows, .*outcomes, give"),
+  "a better row": (("utility", "2.2_InterIdSim", "scores", 3), "0.9", "its rows, .*scores, give"),
+  "no cosine": (("utility", "2.2_InterIdSim", "scores", 3), "1.5", "a cosine, from -1 to 1"),
+  "no share": (("efficacy", "1.3_ACS", "acs_accuracy"), "1.1", "maximum: 1"),
+  "true": (("efficacy", "1.3_ACS", "acs_accuracy"), "true", "acs_accuracy is True"),
+  "no rank": (("efficacy", "1.1_RetFail", "outcomes", 0), "2001", "should be below 2001"),
+  "an empty list": (("utility", "2.5_FragSim", "scores"), "[]", "found a list of 0"),
+  "an interval elsewhere": ((*ATTACK, "interval"), "[0.1, 0.2]", "should hold the attack's value"),
+  "an interval turned round": ((*ATTACK, "interval"), "[0.9, 0.1]", "should hold the attack's"),
+  "half an interval": ((*ATTACK, "interval"), "[0.1]", "the 95 % interval"),
+  "a long integer": (("salmu_jax", "steps"), "9" * 400, "salmu_jax.steps"),
+  "half a character": (("salmu_jax", "model"), '"a\\ud800"', "no half of a character"),
+  "an escape": (("salmu_jax", "model"), '"a\\u001b[2J"', "no control characters"),
+  "no name": (("salmu_jax", "model"), '" "', "salmu_jax.model is empty"),
+  "names no list": (("salmu_jax", "attacks"), '{"names": [[]]}', "the name of an attack"),
+}
+
+
+@pytest.mark.parametrize("where, value, message", WRONG.values(), ids=WRONG)
+def test_a_value_that_cannot_be_is_refused_by_file_and_field(where, value, message, tmp_path):
+  results = [with_attacks(one) for one in everything()]
+  target = results[3]
+  for key in where[:-1]:
+    target = target[key]
+  target[where[-1]] = "HERE"
+  folder = save(tmp_path / "results", *results)
+  text = (folder / "03.json").read_text().replace('"HERE"', value)
+  (folder / "03.json").write_text(text)
+  with pytest.raises(InputError, match=f"03.json: .*{message}"):
+    read_results(folder)
+
+
+def test_a_name_that_is_there_twice_is_refused(tmp_path):
+  folder = save(tmp_path / "results", *everything())
+  text = (folder / "03.json").read_text().replace('"seed": 0', '"seed": 0, "seed": 1')
+  (folder / "03.json").write_text(text)
+  with pytest.raises(InputError, match=r"03\.json: salmu_jax\.seed"):
+    read_results(folder)
+
+
+def test_numbers_that_are_not_finite_are_missing_and_unknown_fields_are_left_alone(tmp_path):
+  results = everything()[:3]
+  results[2]["utility"]["2.5_FragSim"]["mean"] = math.nan
+  results[2]["salmu_jax"]["later"] = {"a": 1}
+  values = lookup.flatten(read_results(save(tmp_path / "results", *results))[2])
+  assert values["FragSim"] is None and values["InterIdSim"] > 0
 
 
 def test_empty_folder_and_report_into_the_results_are_refused(tmp_path):

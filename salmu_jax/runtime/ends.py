@@ -118,13 +118,15 @@ def with_one_line() -> Iterator[None]:
   if threading.current_thread() is not threading.main_thread():  # which alone gets signals
     yield
     return
-  ours = _signals.listen()
-  before, sys.unraisablehook = sys.unraisablehook, _end_in_callback
+  ours, before = False, sys.unraisablehook
   try:
+    ours = _signals.listen()
+    sys.unraisablehook = _end_in_callback
     yield
   except (Ending, KeyboardInterrupt) as error:
     ending = error if isinstance(error, Ending) else Ending(signal.SIGINT)
     _say(ending)
+    _end_workers()  # Python would wait for what they do.
     sys.exit(ending.status)
   finally:
     sys.unraisablehook = before
@@ -170,9 +172,13 @@ def starting_workers() -> Iterator[None]:
 def end_now(ending: Ending) -> NoReturn:
   """Ends the process where it stands, and its workers."""
   _say(ending)
+  _end_workers()
+  os._exit(ending.status)
+
+
+def _end_workers():
   for worker in multiprocessing.active_children():
     worker.kill()
-  os._exit(ending.status)
 
 
 def _say(ending):

@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from salmu_jax.errors import InputError
-from salmu_jax.runtime import files, places
+from salmu_jax.runtime import files, places, progress
 
 FILE = "metrics.jsonl"
 _EVERY = 30  # seconds between two copies to a bucket, at least
@@ -49,9 +49,15 @@ class Writer:
     self._sent = self._began
 
   def resume(self, step: int) -> None:
-    """Starts after `step`; drops later rows of an interrupted run, which will be written again."""
+    """Starts after `step`; drops later rows of an interrupted run, which will be written again.
+
+    So are damaged lines at the end, as the loss of power leaves them.
+
+    Raises:
+      InputError: names a line that is damaged, before a row that would be kept.
+    """
     if self._active and (self._place / FILE).exists():
-      kept = [row for row in read(self._place / FILE) if row["step"] <= step]
+      kept = _up_to(step, self._place / FILE)
       text = "".join(json.dumps(row) + "\n" for row in kept)
       files.write_text(self._folder / FILE, text)
       self._before = kept[-1]["seconds"] if kept else 0.0
@@ -142,21 +148,60 @@ def read(path: str | os.PathLike) -> list[dict[str, Any]]:
   Raises:
     InputError: names a line that is damaged.
   """
-  rows = []
-  for number, line in enumerate(places.place(path).read_bytes().splitlines(keepends=True), 1):
+  lines = _lines(path)
+  for number, row in lines:
+    if isinstance(row, str):
+      raise _damaged(path, number, row)
+  return [row for _, row in lines]
+
+
+def _up_to(step, path):
+  """The rows up to a step."""
+  lines = _lines(path)
+  kept = [at for at, (_, row) in enumerate(lines) if isinstance(row, dict) and row["step"] <= step]
+  last = kept[-1] + 1 if kept else 0
+  for number, row in lines[:last]:
+    if isinstance(row, str):
+      raise _damaged(path, number, row)
+  damaged = [number for number, row in lines[last:] if isinstance(row, str)]
+  if damaged:
+    progress.console.print(f"{path}, line {damaged[0]} is damaged; training writes it again.")
+  return [row for _, row in lines[:last]]
+
+
+def _lines(path):
+  """[(number, row, or what is wrong with it)] of the lines that end."""
+  lines, before = [], -1
+  try:
+    content = places.place(path).read_bytes()
+  except OSError as error:
+    raise InputError(f"{path} cannot be read ({places.reason(error)}).") from error
+  for number, line in enumerate(content.splitlines(keepends=True), 1):
     if not line.endswith(b"\n"):
       break
-    try:
-      row = json.loads(line)
-    except (ValueError, RecursionError):
-      row = None
-    whole = isinstance(row, dict) and all(
-      isinstance(row.get(key), int | float) for key in ("step", "seconds")
-    )
-    if not whole:
-      raise InputError(
-        f"{path}, line {number} is damaged: a row has numbers `step` and `seconds`. Take the line "
-        "out to go on without it."
-      )
-    rows.append(row)
-  return rows
+    row = _row(line)
+    if isinstance(row, dict):
+      if row["step"] <= before:
+        row = f"step {row['step']} comes after step {before}"
+      else:
+        before = row["step"]
+    lines.append((number, row))
+  return lines
+
+
+def _row(line):
+  try:
+    row = json.loads(line)
+  except (ValueError, RecursionError):
+    row = None
+  whole = isinstance(row, dict) and all(
+    isinstance(row.get(key), kind) and not isinstance(row[key], bool)
+    for key, kind in (("step", int), ("seconds", int | float))
+  )
+  return row if whole else "a row has numbers `step` and `seconds`"
+
+
+def _damaged(path, number, why):
+  return InputError(
+    f"{path}, line {number} is damaged: {why}. Take the line out to go on without it."
+  )

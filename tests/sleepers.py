@@ -1,0 +1,58 @@
+"""Processes that sleep: what tests end by signals. The argument says how they are asked to."""
+
+import concurrent.futures
+import multiprocessing
+import pathlib
+import sys
+import time
+
+from salmu_jax.runtime import ends, pipes
+
+
+def stubborn():
+  """Takes an exception as some libraries do: as one of its own."""
+  while True:
+    try:
+      print("ready", flush=True)
+      time.sleep(60)
+    except BaseException:
+      print("taken", flush=True)
+
+
+def held():
+  with ends.holding() as asked:
+    print("ready", flush=True)
+    for _ in range(600):
+      time.sleep(0.1)
+      if asked() and sys.argv[2:] != ["late"]:
+        print("saved", flush=True)
+        sys.exit(ends.status())
+
+
+def workers():
+  context = multiprocessing.get_context("spawn")
+  with ends.starting_workers():
+    pool = concurrent.futures.ProcessPoolExecutor(2, context)
+    tasks = [pool.submit(time.sleep, seconds) for seconds in (0.1, 60, 60)]
+  tasks[0].result()
+  print("ready", flush=True)
+  try:
+    tasks[1].result()
+  finally:
+    pool.shutdown(wait=False, cancel_futures=True)
+
+
+def talk():
+  """Prints to a terminal that goes away, then says in a file that it is done."""
+  from salmu_jax.runtime import progress
+
+  for _ in range(20):
+    progress.console.print("a line")
+    print("another", flush=True)
+    time.sleep(0.05)
+  pathlib.Path(sys.argv[2]).touch()
+
+
+if __name__ == "__main__":
+  with pipes.ending_quietly():
+    {"stubborn": stubborn, "held": held, "workers": workers, "talk": talk}[sys.argv[1]]()
