@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import shutil
 from collections import namedtuple
 
@@ -83,6 +84,7 @@ DAMAGED = {
   "no UTF-8": (b"\xff\xfe", "is not valid JSON"),
   "nested deep": (b"[" * 100_000, "is nested too deep for JSON|is not valid JSON"),
   "a number of many digits": (b"1" * 5000, "is not valid JSON"),
+  "a key twice": (b'{"a": {"b": 1, "b": 3}}', r"not valid JSON \(the key 'b' is there twice\)"),
 }
 
 
@@ -100,6 +102,12 @@ def test_a_folder_in_the_place_of_a_file_and_a_missing_file_are_named(tmp_path):
     files.read_json(tmp_path / "x.json")
   with pytest.raises(InputError, match=r"y\.json is missing"):
     files.read_json(tmp_path / "y.json")
+
+
+def test_a_pipe_in_the_place_of_a_file_is_named_and_not_waited_for(tmp_path):
+  os.mkfifo(tmp_path / "x.json")
+  with pytest.raises(InputError, match=r"x\.json is a pipe or a socket"):
+    files.read_json(tmp_path / "x.json")
 
 
 @pytest.mark.parametrize(

@@ -118,10 +118,14 @@ def read_json(path: str | os.PathLike) -> Any:
   """Reads a JSON file.
 
   Raises:
-    InputError: the file is missing, cannot be read, or is not JSON.
+    InputError: the file is missing, cannot be read, or is not JSON, or a key of an object is there
+      twice.
   """
+  place = places.place(path)
+  if not places.is_remote(place) and (place.is_fifo() or place.is_socket()):
+    raise InputError(f"{path} is a pipe or a socket, which may never end. Put a file there.")
   try:
-    return json.loads(places.place(path).read_text(encoding="utf-8"))
+    return json.loads(place.read_text(encoding="utf-8"), object_pairs_hook=_object)
   except FileNotFoundError as error:
     raise InputError(f"{path} is missing.") from error
   except OSError as error:  # a folder, no permission
@@ -130,6 +134,16 @@ def read_json(path: str | os.PathLike) -> Any:
     raise InputError(f"{path} is nested too deep for JSON. Restore it from its source.") from error
   except ValueError as error:  # no JSON, no UTF-8, a number of too many digits
     raise InputError(f"{path} is not valid JSON ({error}). Restore it from its source.") from error
+
+
+def _object(pairs):
+  """A JSON object; of a key that is there twice, nobody knows which value is meant."""
+  value = dict(pairs)
+  if len(value) < len(pairs):
+    keys = [key for key, _ in pairs]
+    twice = next(key for key in keys if keys.count(key) > 1)
+    raise ValueError(f"the key {twice!r} is there twice")
+  return value
 
 
 def read_object(path: str | os.PathLike, **kinds: type | tuple[type, ...]) -> dict[str, Any]:
