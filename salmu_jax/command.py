@@ -12,7 +12,7 @@ from ml_collections import config_flags
 
 from salmu_jax import config_file
 from salmu_jax.errors import InputError, Stopped
-from salmu_jax.runtime import ends, pipes
+from salmu_jax.runtime import ends, pipes, surroundings
 
 _PACKAGE = pathlib.Path(__file__).parent
 # Where configs/ is: beside the package in a checkout, in it where it is installed.
@@ -124,8 +124,7 @@ def _check_interpreter() -> None:
 
 def _start() -> None:
   """Runs `main`; an error that the user can mend is printed as a paragraph, without a traceback."""
-  # A notebook sets it for itself, and a cell that starts this passes it on; nothing is shown here.
-  os.environ.pop("MPLBACKEND", None)
+  surroundings.settle()
   for flag in flags.FLAGS.flags_by_module_dict()[__name__]:
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)  # which --help shows
   flags.mark_flags_as_required(["config", "workdir"])

@@ -145,6 +145,16 @@ def test_thresholds_decide_verdicts_in_every_file_and_stale_reports_are_made_ane
   assert not writing.is_current(tmp_path / "results", folder, dict(lax, leak_removed=0.91))
 
 
+@pytest.mark.parametrize("name", ["diagnosis.json", "leaderboard.json", "leaderboard.html"])
+@pytest.mark.parametrize("content", ["[]", "null", "", '{"models": []}', '{"models'])
+def test_a_damaged_report_is_made_anew(name, content, tmp_path):
+  folder = out_of(tmp_path, everything()[:3])
+  assert writing.is_current(tmp_path / "results", folder)
+  (folder / name).write_text(content)
+  damaged = name.endswith(".json") or not content  # a page is looked at for being there
+  assert writing.is_current(tmp_path / "results", folder) != damaged
+
+
 def test_the_command_takes_thresholds(tmp_path, capsys):
   folder = save(tmp_path / "results", *everything())
   command.main(

@@ -19,17 +19,17 @@ WORDS = {
 }
 
 
-def begin(*words, **options):
+def begin(program, *words, **options):
   options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
   environment = os.environ | {"PYTHONPATH": str(ROOT)}
   return subprocess.Popen(
-    [sys.executable, *words], cwd=ROOT, env=environment, start_new_session=True, **options
+    [program, *words], cwd=ROOT, env=environment, start_new_session=True, **options
   )
 
 
 def asleep(kind, *more):
   """A process of tests/sleepers.py that has said that it is ready."""
-  process = begin("tests/sleepers.py", kind, *more)
+  process = begin(sys.executable, "tests/sleepers.py", kind, *more)
   assert process.stdout.readline() == "ready\n"
   return process
 
@@ -84,7 +84,7 @@ def test_ctrl_c_prints_one_line_and_workers_end_with_their_parent(whole_group):
 
 
 def test_ctrl_c_during_imports_is_answered_in_one_line():
-  process = begin("main.py", "--config=configs/smoke.py", "--workdir=/dev/null/x")
+  process = begin(sys.executable, "main.py", "--config=configs/smoke.py", "--workdir=/dev/null/x")
   caught = pathlib.Path(f"/proc/{process.pid}/status")
   for _ in range(1000):
     mask = next(line for line in caught.read_text().splitlines() if line.startswith("SigCgt"))
@@ -96,7 +96,9 @@ def test_ctrl_c_during_imports_is_answered_in_one_line():
 
 
 def test_sigterm_while_a_release_is_made_is_no_success(tmp_path):
-  process = begin("main.py", "--config=configs/smoke.py", f"--workdir={tmp_path / 'run'}")
+  process = begin(
+    sys.executable, "main.py", "--config=configs/smoke.py", f"--workdir={tmp_path / 'run'}"
+  )
   for line in process.stderr:
     if line.startswith("generate release"):
       break
@@ -109,9 +111,9 @@ def test_sigterm_while_a_release_is_made_is_no_success(tmp_path):
 @pytest.mark.parametrize("hangup", [True, False], ids=["told", "under nohup"])
 def test_a_lost_terminal_ends_a_command_unless_it_ignores_that(hangup, tmp_path):
   ours, theirs = pty.openpty()
-  ignore = None if hangup else (lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
-  words = ("tests/sleepers.py", "talk", str(tmp_path / "done"))
-  process = begin(*words, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=ignore)
+  ignored = "" if hangup else "trap '' HUP; "
+  command = f"{ignored}exec {sys.executable} tests/sleepers.py talk {tmp_path / 'done'}"
+  process = begin("bash", "-c", command, stdin=theirs, stdout=theirs, stderr=theirs)
   os.close(theirs)
   os.read(ours, 6)
   os.close(ours)
@@ -147,3 +149,17 @@ def test_errors_into_head_end_the_command_without_a_word():
   line = f'{sys.executable} -c "{code}" 2>&1 | head -1; echo ${{PIPESTATUS[0]}}'
   done = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True)
   assert done.stdout == "a line\n141\n" and done.stderr == ""
+
+
+def test_without_a_home_folder_the_report_is_made(tmp_path):
+  code = (
+    "import pwd\n"
+    "pwd.getpwuid = lambda number: {}[number]\n"
+    "from salmu_jax.report import __main__ as command\n"
+    f"raise SystemExit(command.main(['experiments/mini/results', '--out={tmp_path}']))"
+  )
+  homeless = {k: v for k, v in os.environ.items() if k not in ("HOME", "XDG_CACHE_HOME")}
+  done = subprocess.run(
+    [sys.executable, "-c", code], cwd=ROOT, env=homeless, capture_output=True, text=True
+  )
+  assert done.returncode == 0, done.stderr

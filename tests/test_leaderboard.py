@@ -204,3 +204,28 @@ def test_bounds_alone_that_were_imported_have_no_seed_at_all(tmp_path):
   folder, _ = tables(tmp_path, *imported()[:2])
   paragraph = (folder / "leaderboard.md").read_text().split("\n\n")[1]
   assert "Seed: missing. " in paragraph and paragraph.endswith("Device: missing.")
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-x", "@a", '=HYPERLINK("x")'])
+def test_a_name_that_looks_like_a_formula_is_text_in_a_spreadsheet(name, tmp_path):
+  folder, _ = tables(tmp_path, *everything()[:2], result("finetune", model=name))
+  row = records(folder)[2]
+  assert row["model"] == f"'{name}"
+  assert float(row["VisIdInt_distance"]) < 1  # numbers keep their sign
+
+
+@pytest.mark.parametrize(
+  "name, shown",
+  [
+    ("http://a.example", r"http\://a.example"),
+    ("www.a.example", r"www\.a.example"),
+    ("@somebody", r"\@somebody"),
+    ("$x$", r"\$x\$"),
+    ("![i](x)", r"!\[i\](x)"),
+    ("<script>", "&lt;script&gt;"),
+    ("a|`b`", r"a\|\`b\`"),
+  ],
+)
+def test_a_name_is_text_in_markdown(name, shown, tmp_path):
+  folder, _ = tables(tmp_path, *everything()[:2], result("finetune", model=name))
+  assert f"\n| {shown} | 5x |" in (folder / "leaderboard.md").read_text()

@@ -56,7 +56,7 @@ def test_towers_losses_and_transforms_have_names_in_the_compiled_step():
     assert name in text
 
 
-@pytest.mark.parametrize("text", ["20", "a:b", "0:4", "5:4", "1:2:3", ":"])
+@pytest.mark.parametrize("text", ["20", "a:b", "0:4", "5:4", "1:2:3", ":", "-1:4", "9" * 5000])
 def test_a_profile_that_is_no_two_steps_is_refused(text):
   with pytest.raises(InputError, match=f"--profile={text} is not FROM:TO"):
     tracing.steps(text)

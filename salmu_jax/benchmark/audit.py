@@ -84,7 +84,7 @@ def is_finished(job: Job, data: Data) -> bool:
     all(_is_audited(job, data, name) for name in names)
     and all(_is_exported(job, name) for name in job.config.unlearn)
     and report.exists()
-    and files.read_json(report)["models"] == _audits(job)
+    and files.read_object(report, models=list)["models"] == _audits(job)
   )
 
 
@@ -95,7 +95,9 @@ def show(job: Job) -> None:
 
 def _audits(job: Job) -> list[dict[str, Any]]:
   """The audits of a job, of the model before first."""
-  return [files.read_json(_path(job, name)) for name in (START, *job.config.unlearn)]
+  names = (START, *job.config.unlearn)
+  parts = {"numbers": dict, recoverability.PATH[-1]: dict}
+  return [files.read_object(_path(job, name), model=str, **parts) for name in names]
 
 
 def _report(job: Job, data: Data, evaluator: Evaluator) -> None:
@@ -159,7 +161,7 @@ def _path(job: Job, name: str):
 def _is_audited(job: Job, data: Data, name: str) -> bool:
   path = _path(job, name)
   inputs = provenance.result_inputs(job, data, name)
-  return path.exists() and files.read_json(path)["inputs"] == inputs
+  return path.exists() and files.read_object(path).get("inputs") == inputs
 
 
 def _audit(

@@ -6,7 +6,6 @@ experiment put together.
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
@@ -15,14 +14,13 @@ from salmu_jax.report import submit
 from salmu_jax.results.collecting import collect, results_folder
 from salmu_jax.results.diagnosis import THRESHOLDS
 from salmu_jax.results.shares import SIDES
-from salmu_jax.runtime import pipes, places, progress
+from salmu_jax.runtime import pipes, places, progress, surroundings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the report, or a submission; returns the exit code."""
   argv = sys.argv[1:] if argv is None else argv
-  # A notebook sets it for itself, and a cell that starts this passes it on; nothing is shown here.
-  os.environ.pop("MPLBACKEND", None)
+  surroundings.settle()
   if argv[:1] == ["submit"]:
     return submit.main(argv[1:])
   parser = argparse.ArgumentParser(

@@ -119,7 +119,7 @@ def is_current(
 ) -> bool:
   """Whether `out_dir` holds a whole report on just the results in `results_dir`."""
   out_dir = places.place(out_dir)
-  if not all((out_dir / name).exists() for name in FILES):
+  if not all((out_dir / name).is_file() and places.size(out_dir / name) for name in FILES):
     return False
   rows = leaderboard.rows(read_results(results_dir), thresholds)
   try:

@@ -63,7 +63,8 @@ class _Signals:
     """Takes the signals; false where that was done before."""
     for number in _SIGNALS:
       before = signal.getsignal(number)
-      if before not in (self._receive, signal.SIG_IGN):  # nohup ignores SIGHUP
+      if before != signal.SIG_IGN:  # nohup ignores SIGHUP
+        # Also where Python holds it for taken: a library in C may have taken it since.
         signal.signal(number, self._receive)
         self._before.setdefault(number, signal.SIG_DFL if before is None else before)
     if self._writer is not None:
