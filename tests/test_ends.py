@@ -19,6 +19,18 @@ WORDS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def heard():
+  """Processes hear the signals that those who started the tests may have told to be ignored."""
+  numbers = (signal.SIGINT, signal.SIGHUP)
+  before = {number: signal.getsignal(number) for number in numbers}
+  for number in numbers:
+    signal.signal(number, signal.default_int_handler)
+  yield
+  for number, handler in before.items():
+    signal.signal(number, handler)
+
+
 def begin(program, *words, **options):
   options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
   environment = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -136,7 +136,7 @@ def test_other_fields_stand_in_for_one_all_of_whose_values_are_told():
 @pytest.mark.parametrize(
   ("source", "leaks", "message"),
   [
-    ("made up", LEAKS, "source = 'made up'; it must be one of recombined, generated, both"),
+    ("made up", LEAKS, "source: unknown name 'made up'. Known: recombined, generated, both"),
     ("generated", [leak("Ada Archer", "shoe size", "43")], "no wordings for the field 'shoe size'"),
     ("recombined", SHARED, "surrogates need values that forget does not tell, and it has none"),
     (

@@ -51,7 +51,8 @@ def check_memory(config: ConfigDict, folder: Place, mesh: Mesh) -> None:
 def memory_of(mesh: Mesh) -> int:
   """Bytes of memory that the devices of a mesh have together."""
   devices = mesh.devices.flat
-  of_one = (devices[0].memory_stats() or {}).get("bytes_limit")
+  own = next(device for device in devices if device.process_index == jax.process_index())
+  of_one = (own.memory_stats() or {}).get("bytes_limit")
   if of_one:
     return of_one * mesh.size
   hosts = len({device.process_index for device in devices})  # CPUs of a host share its memory

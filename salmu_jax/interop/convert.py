@@ -305,7 +305,9 @@ def preset_of(source: str, field: str, scratch: pathlib.Path | None = None) -> s
     raise InputError(f"{field}: {error}") from error
   if (file.parent / TOKENIZER).exists():
     sizes = sizes._replace(vocab_size=0)  # of which it knows a part
-  return presets.name_of(sizes)
+  name = presets.name_of(sizes)
+  presets.sizes(name, f"{field}: the sizes of {file}")  # refuses those that no model has
+  return name
 
 
 def is_finished(folder: str | os.PathLike) -> bool:

@@ -165,7 +165,8 @@ def _up_to(step, path):
       raise _damaged(path, number, row)
   damaged = [number for number, row in lines[last:] if isinstance(row, str)]
   if damaged:
-    progress.console.print(f"{path}, line {damaged[0]} is damaged; training writes it again.")
+    said = f"{path}, line {damaged[0]} is damaged; training writes it again."
+    progress.console.print(said, markup=False, soft_wrap=True)
   return [row for _, row in lines[:last]]
 
 
