@@ -1,11 +1,13 @@
 """Results that cannot be used are refused by file and field."""
 
 import io
+import json
 import math
 
 import pytest
 from madeup import FILES, everything, report, save, with_attacks
 from rich.console import Console
+from submissions import SMALL, at
 
 from salmu_jax.errors import InputError
 from salmu_jax.report import __main__ as command
@@ -135,6 +137,22 @@ def test_a_value_that_cannot_be_is_refused_by_file_and_field(where, value, messa
   (folder / "03.json").write_text(text)
   with pytest.raises(InputError, match=f"03.json: .*{message}"):
     read_results(folder)
+
+
+def test_a_field_that_is_taken_out_is_missing_or_refused(tmp_path):
+  whole = {name: json.dumps(one) for name, one in SMALL.items()}
+  for name in SMALL:
+    (tmp_path / f"{name}.json").write_text(whole[name])
+  release, about = (("salmu_jax", "release"), ("salmu_jax",))
+  for where in ((*release, "derived"), (*release, "counts"), release, about):
+    for key in at(SMALL["finetune"], *where):
+      result = json.loads(whole["finetune"])
+      del at(result, *where)[key]
+      (tmp_path / "finetune.json").write_text(json.dumps(result))
+      try:
+        read_results(tmp_path)
+      except InputError as error:
+        assert "finetune.json" in str(error) and key in str(error)
 
 
 def test_a_name_that_is_there_twice_is_refused(tmp_path):

@@ -228,7 +228,7 @@ def _faults_of(error, schema):
       if name not in error.instance:
         where = (*path, name)
         words = f"missing; should be {_described(schema, where)}"
-        number = _is_number(_target(schema, error.schema["properties"][name]))
+        number = _is_number(_target(schema, _inside(error.schema, name) or {}))
         yield Fault(where, words, number or len(where) <= _FRAME_DEPTH)
   elif error.validator == "additionalProperties":
     for name in sorted(error.instance.keys() - error.schema["properties"].keys()):
