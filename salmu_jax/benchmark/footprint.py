@@ -50,7 +50,7 @@ def check_memory(config: ConfigDict, folder: Place, mesh: Mesh) -> None:
 
 def memory_of(mesh: Mesh) -> int:
   """Bytes of memory that the devices of a mesh have together."""
-  devices = mesh.devices.flat
+  devices = list(mesh.devices.flat)
   own = next(device for device in devices if device.process_index == jax.process_index())
   of_one = (own.memory_stats() or {}).get("bytes_limit")
   if of_one:
