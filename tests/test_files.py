@@ -151,3 +151,15 @@ def test_settings_of_a_model_name_its_preset_and_how_layers_lie(tmp_path):
     (tmp_path / "settings.json").write_text(content)
     with pytest.raises(InputError, match=r"settings\.json"):
       workdir.read_model_settings(tmp_path)
+
+
+def test_what_a_killed_process_left_unfinished_is_removed_and_nothing_else(tmp_path):
+  (tmp_path / "results").mkdir()
+  with pytest.raises(KeyboardInterrupt), files.replacing(tmp_path / "results" / "a.json") as left:
+    name = left.name
+    raise KeyboardInterrupt
+  (tmp_path / "results" / name).write_text("half")
+  (tmp_path / "results" / ".hidden").write_text("mine")
+  (tmp_path / "results" / "a.json").write_text("{}")
+  files.remove_unfinished(tmp_path)
+  assert {path.name for path in (tmp_path / "results").iterdir()} == {".hidden", "a.json"}

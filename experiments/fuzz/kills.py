@@ -147,8 +147,8 @@ class Study:
     status, said = life(self._command(name), self._environment(), seconds, number)
     if status == 0:
       self._finish(name)
-    elif status in (-signal.SIGKILL, 143):
-      self.counts["SIGTERM" if status == 143 else "SIGKILL"] += 1
+    elif status in (-number, 143):  # a shell says 143 of either
+      self.counts[number.name] += 1
       self.stages[stage(said)] += 1
     else:
       self.counts["bad ends"] += 1

@@ -66,6 +66,8 @@ def run(
   compilations.start(config.compilation_cache)
   with owner.owning(folder) if hosts.is_first() else contextlib.nullcontext():
     workdir.check_folders(folder)
+    if hosts.is_first():
+      files.remove_unfinished(folder)
     hosts.check_same("config or workdir", files.digest([str(folder), config.to_dict()]))
     times.recorder.begin(folder)
     job, data = prepare(config, folder, mesh, stop)

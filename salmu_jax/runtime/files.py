@@ -23,6 +23,7 @@ def _umask() -> int:
 
 
 _UMASK = _umask()
+_UNFINISHED = ".unfinished"  # how the names of temporary files end
 
 
 @contextlib.contextmanager
@@ -48,7 +49,7 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
   path = pathlib.Path(path)
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    handle, name = tempfile.mkstemp(_UNFINISHED, f".{path.name}.", path.parent)
     os.close(handle)
     os.chmod(name, 0o666 & ~_UMASK)
     temporary = pathlib.Path(name)
@@ -61,6 +62,17 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
       temporary.unlink(missing_ok=True)
   except OSError as error:
     raise places.unwritable(path, error) from error
+
+
+def remove_unfinished(folder: str | os.PathLike) -> None:
+  """Removes the temporary files of `replacing` that killed processes left below a folder.
+
+  Args:
+    folder: that nobody else writes to now. A bucket has none.
+  """
+  if not places.is_remote(folder):
+    for path in pathlib.Path(folder).rglob(f".*{_UNFINISHED}"):
+      path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
