@@ -117,7 +117,7 @@ def test_sigterm_while_a_release_is_made_is_no_success(tmp_path):
   process.send_signal(signal.SIGTERM)
   _, stderr = process.communicate(timeout=60)
   assert process.returncode == 143 and "Stopped by SIGTERM" in stderr
-  assert "Traceback" not in stderr and not list(tmp_path.rglob("*/.**.unfinished"))
+  assert "Traceback" not in stderr and not list(tmp_path.rglob("*/.*.unfinished"))
 
 
 @pytest.mark.parametrize("hangup", [True, False], ids=["told", "under nohup"])
