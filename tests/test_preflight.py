@@ -123,7 +123,7 @@ def test_a_release_that_no_fragile_set_can_be_written_to_is_refused_before_train
   preflight.check_fragile(config, release)
   assert sorted(release.path.iterdir()) == listed
 
-  def refuse(prefix, dir):
+  def refuse(suffix, prefix, folder):
     raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
   monkeypatch.setattr(tempfile, "mkstemp", refuse)
