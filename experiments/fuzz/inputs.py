@@ -91,7 +91,7 @@ def section() -> str:
   for name, counts in {**kept["families"], "all": kept["all"]}.items():
     numbers = [sum(counts[key] for key in OUTCOMES), *(counts[key] for key in OUTCOMES)]
     lines.append(f"| {name} | {' | '.join(f'{number:,}' for number in numbers)} |")
-  return "\n".join(lines)
+  return "\n".join([*lines, ""])
 
 
 def main() -> None:

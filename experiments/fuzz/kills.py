@@ -212,7 +212,7 @@ def section() -> str:
   for place, entry in files.read_json(RESULTS).items():
     numbers = [entry[key] for key in ("kills", "SIGTERM", "ended", "equal", "bad ends")]
     lines.append(f"| {place} | {' | '.join(map(str, numbers))} |")
-  return "\n".join(lines)
+  return "\n".join([*lines, ""])
 
 
 def main() -> None:
