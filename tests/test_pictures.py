@@ -204,7 +204,7 @@ def too_little_space(folder, monkeypatch):
 
 
 def read_only(folder, monkeypatch):
-  def refuse(**_):
+  def refuse(*_, **__):
     raise PermissionError(errno.EACCES, "Permission denied")
 
   monkeypatch.setattr(files.tempfile, "mkstemp", refuse)
