@@ -63,12 +63,12 @@ def killed(workdir, until, environment):
   """Starts a run and kills it as soon as `until()` is true."""
   (process,) = begin(workdir, 1, devices=2, environments=[environment]).started
   try:
-    for _ in range(1200):
+    for _ in range(6000):
       if until():
         return
       assert process.poll() is None, process.communicate()
       time.sleep(0.1)
-    raise AssertionError(f"{workdir} has not got so far after two minutes")
+    raise AssertionError(f"{workdir} has not got so far after ten minutes")
   finally:
     process.send_signal(signal.SIGKILL)
     process.communicate()
