@@ -74,3 +74,27 @@ def test_a_command_of_a_module_names_options_that_its_help_has(command):
   for word in words:
     if word.startswith("--"):
       assert re.search(rf"--(\[no\])?{word[2:].partition('=')[0]}\b", helped.stdout), (word, helped)
+
+
+@pytest.mark.parametrize(
+  ("command", "said"),
+  [
+    ("generate --config=configs/none.py --output={tmp}", "none.py does not exist. Name one of"),
+    ("generate --config=configs --output={tmp}", "configs is a folder. Name one of"),
+    ("generate --config=configs/smoke.py --output={tmp} --config.sed=1", "Did you mean 'seed'"),
+    ("aot --config=configs/none.py", "none.py does not exist. Name one of"),
+    ("aot --config=configs/smoke.py --config.seed=x", "config.seed = 'x' is no int"),
+    ("results.schema results.json", "unrecognized arguments: results.json"),
+  ],
+)
+def test_a_wrong_argument_of_any_command_is_named_without_a_traceback(command, said, tmp_path):
+  words = command.format(tmp=tmp_path / "release").split()
+  ended = subprocess.run(
+    [sys.executable, "-m", f"salmu_jax.{words[0]}", *words[1:]],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    timeout=120,
+  )
+  assert ended.returncode in (1, 2) and said in ended.stderr
+  assert "Traceback" not in ended.stderr and not list(tmp_path.iterdir())

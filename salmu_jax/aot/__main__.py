@@ -11,6 +11,7 @@ import jax
 from absl import app, flags
 from ml_collections import config_flags
 
+from salmu_jax import config_flag
 from salmu_jax.aot import slices
 from salmu_jax.benchmark import configuration
 from salmu_jax.errors import InputError
@@ -37,6 +38,6 @@ if __name__ == "__main__":
   flags.mark_flag_as_required("config")
   with pipes.ending_quietly():
     try:
-      app.run(main)
+      app.run(main, flags_parser=config_flag.parse)
     except InputError as error:
       sys.exit(f"\nsalmu_jax cannot go on. {error}")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from absl import app, flags
 from ml_collections import config_flags
 
+from salmu_jax import config_flag
 from salmu_jax.errors import InputError
 from salmu_jax.runtime import pipes
 
@@ -34,6 +35,6 @@ if __name__ == "__main__":
   flags.mark_flags_as_required(["config", "output"])
   with pipes.ending_quietly():
     try:
-      app.run(main)
+      app.run(main, flags_parser=config_flag.parse)
     except InputError as error:
       sys.exit(f"\nsalmu_jax cannot go on. {error}")

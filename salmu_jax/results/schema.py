@@ -1,5 +1,6 @@
 """The JSON schema of results files, made of results.schema.json and of the metrics table."""
 
+import argparse
 import copy
 import functools
 import json
@@ -312,4 +313,8 @@ def dotted(path: Path) -> str:
 
 if __name__ == "__main__":
   with pipes.ending_quietly():
+    argparse.ArgumentParser(
+      prog="python -m salmu_jax.results.schema",
+      description="Prints the JSON schema of results files. It reads no file.",
+    ).parse_args()
     print(json.dumps(make(), indent=1))

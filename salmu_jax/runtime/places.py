@@ -6,6 +6,7 @@ nothing in it is renamed: the file that is written last says that the others are
 """
 
 import contextlib
+import errno
 import functools
 import hashlib
 import importlib.util
@@ -23,6 +24,8 @@ from salmu_jax.errors import InputError, UnwritableError
 Place = pathlib.Path | epath.Path
 # Scheme -> the package that opens it.
 SCHEMES = {"gs": "gcsfs", "s3": "s3fs"}
+# What the system says where a path has something in the way that is no folder.
+_IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.ELOOP)
 _MARKS = ("manifest.json", "done.json")
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/(/?)(.*)", re.DOTALL)
 
@@ -158,11 +161,12 @@ def writing(path: Place) -> Iterator[None]:
 
 def unwritable(path: Place, error: BaseException) -> UnwritableError:
   """The error that says why a place cannot be written."""
-  mend = (
-    "See that the bucket is there and that this machine may write to it"
-    if is_remote(path)
-    else "Free some space or choose another place"
-  )
+  if is_remote(path):
+    mend = "See that the bucket is there and that this machine may write to it"
+  elif getattr(error, "errno", None) in _IN_THE_WAY:
+    mend = "It, or a part of its path, is no folder. Choose another place"
+  else:
+    mend = "Free some space or choose another place"
   return UnwritableError(
     f"Cannot write {path}: {reason(error)}. What was there before is unchanged. {mend}, then rerun "
     "the same command."
