@@ -74,9 +74,8 @@ def label(loss: Part, chain: Sequence[Part], way: robust.Way = ()) -> str:
     InputError: a part is neither a name nor a pair.
   """
   parts = [naming.named("loss", loss), *(naming.named("chain", part) for part in _listed(chain))]
-  return "-".join(
-    ["composed", *(name for name, _ in parts), *([robust.name_of(way)] if way else [])]
-  )
+  names = [*(name for name, _ in parts), *([robust.name_of(way)] if way else [])]
+  return "-".join(["composed", *names])
 
 
 def _text_alone(args):

@@ -17,7 +17,7 @@ from salmu_jax.train import points
 from salmu_jax.train.points import Point
 
 FIELD = "robust"  # the argument of every method
-# Of the part after a name: nothing, or a dict of arguments.
+# A name, alone or before its arguments.
 Way = str | tuple[str] | tuple[str, dict[str, Any]]
 POINTS: dict[str, Callable[..., Point]] = {
   "adversary": points.adversary,
@@ -69,12 +69,9 @@ def made(
 
 
 def _named(way):
-  alone = isinstance(way, tuple | list) and len(way) == 1
-  name = way[0] if alone else way
-  if isinstance(name, tuple | list):
-    name, args = naming.named(FIELD, name)
-  else:
-    args = {}
+  """(name, arguments) of a way."""
+  alone = way[0] if isinstance(way, tuple | list) and len(way) == 1 else way
+  name, args = naming.named(FIELD, alone) if isinstance(alone, tuple | list) else (alone, {})
   if not isinstance(name, str) or name not in WAYS:
     raise InputError(unknown(FIELD, name, WAYS))
   return name, args

@@ -200,8 +200,8 @@ def forget_gradient(
 
     return of
 
-  where, kept = point.find(Gradients(moving(forgets), moving(losses.contrastive)), params,
-                           state.point)  # fmt: skip
+  gradients = Gradients(moving(forgets), moving(losses.contrastive))
+  where, kept = point.find(gradients, params, state.point)
   value, grads = gradient(forgets)(where)
   if holds is not None:
     more, held = gradient(holds)(params)
