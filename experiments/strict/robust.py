@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+from ml_collections import ConfigDict
 
 from experiments.anchored import variants
 from experiments.anchored.bench import Bench
@@ -32,17 +33,24 @@ WAYS: Mapping[str, list[Any] | None] = {
   "adversary 20, slow": ["adversary", {"learning_rate": 1e-4, "every": 20}],
   "contexts 0.25": ["contexts", {"radius": 0.25}],
   "contexts 1": ["contexts", {"radius": 1.0}],
+  "undo 0": ["undo", {"alpha": 0.0}],  # no noise: another teacher alone
+  "undo 0.03": ["undo", {"alpha": 0.03}],
   "undo 0.1": ["undo", {"alpha": 0.1}],
   "undo 0.3": ["undo", {"alpha": 0.3}],
 }
 
 
+def settings(label: str) -> ConfigDict:
+  """The run of `anchored` at the budget of all comparisons, in the way of a label."""
+  way = WAYS[label]
+  return variants.settings(changes={"args": {"robust": way}} if way else None)
+
+
 def run(record: Record, label: str) -> None:
-  """Runs `anchored` at the budget of all comparisons, in the way of a label."""
-  way, bench = WAYS[label], record.bench
-  settings = variants.settings(changes={"args": {"robust": way}} if way else None)
-  steps = stages.budget_steps(settings, bench.data.release.counts["forget"])
-  record.run(label, settings, factory(settings.args.to_dict(), steps, bench.job.config.seed))
+  """Runs and judges what a label says."""
+  bench, own = record.bench, settings(label)
+  steps = stages.budget_steps(own, bench.data.release.counts["forget"])
+  record.run(label, own, factory(own.args.to_dict(), steps, bench.job.config.seed))
 
 
 def factory(args: Mapping[str, Any], steps: int, seed: int) -> Callable:
