@@ -182,6 +182,9 @@ def _method() -> ConfigDict:
   # Transformations: keys of CHAIN in that file; with arguments as ("keep_salient",
   # {"fraction": 0.3}).
   config.chain = ()
+  # What makes it robust to relearning: empty for nothing, or a key of WAYS in
+  # salmu_jax/methods/robust.py, as ("sam",) or ("sam", {"rho": 0.1}).
+  config.robust = ()
   # How the composed method is run.
   config.run = unlearning_run("compose")
   return config

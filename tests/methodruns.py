@@ -19,8 +19,17 @@ BATCHES = [unlearning_batch(seed) for seed in range(STEPS)]
 MEASURED = BATCHES[:2]  # what `prepares` see
 
 
-# Transformations that no named method has, under the same contract.
+def robust(name, **args):
+  """A composed method that is made robust in this way."""
+  return dict(loss="bounded_ascent", chain=("add_retain",), robust=(name, args))
+
+
+# Transformations that no named method has, and ways to be robust, under the same contract.
 COMPOSED = {
+  "adversary": robust("adversary", every=3, learning_rate=1e-2),
+  "contexts": robust("contexts", radius=0.2),
+  "sam": robust("sam", rho=0.5),
+  "undo": robust("undo", alpha=0.2),
   "limits": dict(
     loss="ascent",
     chain=(

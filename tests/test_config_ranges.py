@@ -13,7 +13,7 @@ from salmu_jax.runtime import places, sharding
 
 ONE = sharding.make_mesh(jax.devices()[:1])
 # Checked by `sharding.check_rules`, and by the method that they compose.
-ELSEWHERE = {"sharding", "method.loss", "method.retain_loss", "method.chain"}
+ELSEWHERE = {"sharding", "method.loss", "method.retain_loss", "method.chain", "method.robust"}
 
 
 def leaves(section, path=""):

@@ -241,6 +241,26 @@ def test_a_composed_method_runs_alone_under_a_name_of_its_parts():
   named = changed("method", parts | {"name": "mine", "run": {"budget": 2.0}})
   check(named)
   assert configuration.chosen(named).unlearn.mine.budget == 2.0
+  assert "robust" not in run.args
+
+
+def test_a_composed_method_may_be_made_robust_and_says_so_in_its_name():
+  way = ("sam", {"rho": 0.2})
+  config = changed("method", {"loss": "delete", "chain": ("add_retain",), "robust": way})
+  check(config)
+  ((name, run),) = configuration.chosen(config).unlearn.items()
+  assert name == "composed-delete-add_retain-sam" and run.args.robust == way
+
+
+def test_a_way_to_be_robust_that_is_not_there_is_named_by_its_field():
+  config = mini.get_config("anchored")
+  with config.unlocked():
+    config.unlearn.anchored.args.robust = ("sam", {"radius": 0.2})
+  with pytest.raises(InputError, match=r"config\.unlearn\.anchored\.args\.robust: sam: unknown"):
+    check(config)
+  config = changed("method", {"loss": "delete", "chain": (), "robust": ("sum",)})
+  with pytest.raises(InputError, match=r"config\.method\.robust: unknown name 'sum'"):
+    check(config)
 
 
 def test_a_composed_method_may_stand_among_the_runs_of_a_config():

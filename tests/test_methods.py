@@ -103,7 +103,7 @@ def test_an_argument_out_of_its_range_is_refused_by_name(name):
 
 
 def test_arguments_that_only_the_run_can_know_are_no_arguments_of_a_config():
-  assert base.arguments(METHODS["descent_to_delete"]) == ["sigma"]
+  assert base.arguments(METHODS["descent_to_delete"]) == ["sigma", "robust"]
 
 
 def direction(name, forget, retain, args=None):

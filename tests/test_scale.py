@@ -23,7 +23,7 @@ from little import (
 
 from salmu_jax import losses, train
 from salmu_jax.data import pipeline
-from salmu_jax.methods import METHODS, base
+from salmu_jax.methods import METHODS, base, robust
 from salmu_jax.models.clip import CLIP
 from salmu_jax.runtime import sharding
 from salmu_jax.train import accumulate, checkpoint, optimizers, writer
@@ -103,13 +103,17 @@ def test_parts_give_the_loss_of_the_whole_batch_where_the_mean_over_parts_does_n
 
 
 @pytest.mark.parametrize(
-  "name", ["anchored", "finetune", "delete", "vlunlearn", "gradient_surgery"]
+  ("name", "args"),
+  [
+    *((name, {}) for name in ("anchored", "finetune", "delete", "vlunlearn", "gradient_surgery")),
+    *(("anchored", {"robust": way}) for way in robust.WAYS),
+  ],
 )
-def test_unlearning_is_the_same_in_parts_on_split_parameters(name):
+def test_unlearning_is_the_same_in_parts_on_split_parameters(name, args):
   outcomes = []
   for mesh, rules, parts in ((ONE, sharding.REPLICATED, 1), (EIGHT, RULES, 2)):
     method = base.build(
-      METHODS[name], optimizers.make_optimizer(sgd_settings(), 3), {}, steps=3, seed=0
+      METHODS[name], optimizers.make_optimizer(sgd_settings(), 3), args, steps=3, seed=0
     )
     params = stand_in_params()
     layout = train.state_layout(params, method.tx, mesh, rules)

@@ -31,10 +31,11 @@ class Record:
   Args:
     bench: runs and judges.
     name: of the file.
+    folder: of the file.
   """
 
-  def __init__(self, bench: Bench, name: str):
-    self.bench, self.path = bench, RESULTS / f"{name}.json"
+  def __init__(self, bench: Bench, name: str, folder: pathlib.Path = RESULTS):
+    self.bench, self.path = bench, folder / f"{name}.json"
     about = {
       "release": bench.data.release.digest,
       "seed": bench.job.config.seed,

@@ -26,8 +26,16 @@ def make(
   made-up captions from `source` (`salmu_jax.methods.surrogates`), the nearest captions that are to
   stay. Reads forget, retain's captions and the starting model. Moves the text tower.
   """
+  pair = (forget, losses.mismatched_target(margin))
   near = (anchors, losses.surrogate_retention)
-  forgetting = losses.weighted((forget, losses.mismatched_target(margin)), near)
+  split = losses.weighted(pair), losses.weighted(near)
   tx = optax.chain(transforms.add_retain(retain), transforms.only(optimizer, "^text/"))
   made_up = Surrogates(surrogates, source, reworded)
-  return Method(forgetting, losses.text_retention, tx, surrogates=made_up, image_tower=False)
+  return Method(
+    losses.weighted(pair, near),
+    losses.text_retention,
+    tx,
+    surrogates=made_up,
+    image_tower=False,
+    split=split,
+  )

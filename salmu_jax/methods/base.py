@@ -8,6 +8,8 @@ import optax
 
 from salmu_jax import ranges
 from salmu_jax.losses import Loss
+from salmu_jax.methods import robust
+from salmu_jax.train.points import Point
 from salmu_jax.transforms.measured import Prepare
 
 # Arguments of a `make` that come from the run and not from `args`: its number of steps and its
@@ -43,6 +45,10 @@ class Method(NamedTuple):
   surrogates: what made-up captions the forget half is to bring, or None.
   image_tower: whether the image tower may move. Where it stays, pictures are embedded once for the
     whole run.
+  split: the forget loss as a sum of two, (what forgets, what holds something else where it was). A
+    point moves the gradient of the first alone. None: all of the loss forgets.
+  point: at which parameters the forget gradient is taken, with its state in that of `tx`; None for
+    those of the run. `build` sets it (`salmu_jax.methods.robust`).
   """
 
   forget_loss: Loss | None
@@ -51,6 +57,8 @@ class Method(NamedTuple):
   prepares: tuple[Prepare, ...] = ()
   surrogates: Surrogates | None = None
   image_tower: bool = True
+  split: tuple[Loss, Loss] | None = None
+  point: Point | None = None
 
   @property
   def losses(self) -> dict[str, Loss]:
@@ -74,15 +82,24 @@ def build(
 ) -> Method:
   """The method that `make` makes of its own arguments, and of `steps` and `seed` if it takes them.
 
+  The argument `robust`, a way of `salmu_jax.methods.robust`, is for any method.
+
   Raises:
     InputError: an argument is out of the range that `make` annotates it with; names it.
   """
-  ranges.check(make, args)
+  own = {name: value for name, value in args.items() if name != robust.FIELD}
+  ranges.check(make, own)
   of_the_run = {"steps": steps, "seed": seed}
   needed = {k: v for k, v in of_the_run.items() if k in inspect.signature(make).parameters}
-  return make(optimizer, **args, **needed)
+  method = make(optimizer, **own, **needed)
+  if robust.FIELD not in args:
+    return method
+  forgets = method.forget_loss is not None
+  changes = robust.made(args[robust.FIELD], method.tx, forgets, **of_the_run)
+  return method._replace(tx=changes.tx, point=changes.point)
 
 
 def arguments(make: Callable[..., Method]) -> list[str]:
   """Names of the arguments of a method that a config gives."""
-  return [name for name in list(inspect.signature(make).parameters)[1:] if name not in OF_THE_RUN]
+  own = [name for name in list(inspect.signature(make).parameters)[1:] if name not in OF_THE_RUN]
+  return [*own, robust.FIELD]

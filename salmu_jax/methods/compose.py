@@ -1,15 +1,14 @@
 """Any forget loss with any chain of transformations, named in a config instead of a file."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import optax
 
-from salmu_jax import ranges
 from salmu_jax.errors import InputError, unknown
-from salmu_jax.methods import contradictions
+from salmu_jax.methods import contradictions, naming, robust
 from salmu_jax.methods.base import Method
+from salmu_jax.methods.naming import Part
 from salmu_jax.methods.parts import (
   AFTER,
   BEFORE,
@@ -19,9 +18,6 @@ from salmu_jax.methods.parts import (
   RETAIN_LOSSES,
   USUAL_RETAIN_LOSS,
 )
-
-# A name, or a pair of it and its arguments.
-Part = str | tuple[str, Mapping[str, Any]]
 
 
 def make(
@@ -46,11 +42,11 @@ def make(
   Raises:
     InputError: an unknown name or argument, or parts that contradict each other, with the reason.
   """
-  loss_name, loss_args = _named("loss", loss)
-  links = [_named("chain", part) for part in _listed(chain)]
+  loss_name, loss_args = naming.named("loss", loss)
+  links = [naming.named("chain", part) for part in _listed(chain)]
   names = [name for name, _ in links]
   forgetting = _entry(FORGET_LOSSES, "loss", loss_name).make
-  forget_loss = _called("loss", loss_name, forgetting or (lambda: None), loss_args, {})
+  forget_loss = naming.called("loss", loss_name, forgetting or (lambda: None), loss_args, {})
   kept = _entry(RETAIN_LOSSES, "retain_loss", retain_loss).make()
   of_the_run = {"steps": steps, "seed": seed}
   built = {name: _made(name, args, of_the_run) for name, args in links}
@@ -68,14 +64,18 @@ def make(
   )
 
 
-def label(loss: Part, chain: Sequence[Part]) -> str:
+def label(loss: Part, chain: Sequence[Part], way: robust.Way = ()) -> str:
   """The name of a composed run: its parts, so that no two named methods are called alike.
+
+  Args:
+    loss, chain: see `make`. way: see `robust.made`; empty for none.
 
   Raises:
     InputError: a part is neither a name nor a pair.
   """
-  parts = [_named("loss", loss), *(_named("chain", part) for part in _listed(chain))]
-  return "-".join(["composed", *(name for name, _ in parts)])
+  parts = [naming.named("loss", loss), *(naming.named("chain", part) for part in _listed(chain))]
+  names = [*(name for name, _ in parts), *([robust.name_of(way)] if way else [])]
+  return "-".join(["composed", *names])
 
 
 def _text_alone(args):
@@ -89,19 +89,6 @@ def _listed(chain):
   if not isinstance(chain, tuple | list):
     raise InputError(f"chain = {chain!r}; it must be a tuple of names, such as ('add_retain',).")
   return chain
-
-
-def _named(where, part):
-  """(name, arguments) of a name or of a pair."""
-  if isinstance(part, str):
-    return part, {}
-  pair = list(part) if isinstance(part, tuple | list) else []
-  if len(pair) == 2 and isinstance(pair[0], str) and hasattr(pair[1], "items"):
-    return pair[0], dict(pair[1].items())
-  raise InputError(
-    f"{where}: {part!r} is neither a name nor a pair of a name and its arguments, such as "
-    "('keep_salient', {'fraction': 0.3})."
-  )
 
 
 def _entry(table, where, name):
@@ -120,27 +107,7 @@ def _made(name, args, of_the_run):
       right = sorted(set.union(*taken) - {*of_the_run})
       raise InputError(unknown(f"chain: {name}", arg, right))
   functions = [
-    _called("chain", name, maker, {k: v for k, v in args.items() if k in names}, of_the_run)
+    naming.called("chain", name, maker, {k: v for k, v in args.items() if k in names}, of_the_run)
     for maker, names in zip(makers, taken, strict=True)
   ]
   return functions[0], functions[1] if len(functions) > 1 else None
-
-
-def _called(where: str, name: str, maker: Callable, args: dict, of_the_run: dict):
-  parameters = inspect.signature(maker).parameters
-  for arg in args:
-    if arg not in parameters or arg in of_the_run:
-      right = [k for k in parameters if k not in of_the_run]
-      raise InputError(unknown(f"{where}: {name}", arg, right))
-  try:
-    ranges.check(maker, args)
-  except InputError as error:
-    raise InputError(f"{where}: {name}: {error}") from error
-  filled = {k: v for k, v in of_the_run.items() if k in parameters}
-  lacking = [
-    k for k, p in parameters.items() if p.default is p.empty and k not in args and k not in filled
-  ]
-  if lacking:
-    example = {k: ... for k in lacking}
-    raise InputError(f"{where}: {name} needs {', '.join(lacking)}; write ({name!r}, {example}).")
-  return maker(**args, **filled)

@@ -89,7 +89,10 @@ def composed(method: ConfigDict, schema: ConfigDict) -> dict[str, ConfigDict]:
     run.update(values["run"])
     run.method = "compose"
     run.args = ConfigDict({field: values[field] for field in ("loss", "retain_loss", "chain")})
-  return {values["name"] or compose.label(values["loss"], values["chain"]): run}
+    if values["robust"]:
+      run.args.robust = values["robust"]
+  name = values["name"] or compose.label(values["loss"], values["chain"], values["robust"])
+  return {name: run}
 
 
 def training_settings(run: ConfigDict) -> dict[str, Any]:
@@ -155,7 +158,7 @@ def _check_composition(method: ConfigDict, names: list[str]) -> None:
       "they are."
     )
   try:
-    compose.label(method.loss, method.get("chain", ()))
+    compose.label(method.loss, method.get("chain", ()), method.get("robust", ()))
   except InputError as error:
     raise InputError(f"config.method.{error}") from error
 

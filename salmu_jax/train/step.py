@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from salmu_jax import losses
+from salmu_jax import losses, transforms
 from salmu_jax.data import images
 from salmu_jax.errors import InputError
 from salmu_jax.losses import Loss, sharded
 from salmu_jax.models.clip import Embeddings
 from salmu_jax.models.lengths import Groups
+from salmu_jax.train import points
 from salmu_jax.train.accumulate import embed_in_parts, value_and_grad
 from salmu_jax.train.state import TrainState
 
@@ -25,6 +26,9 @@ class UnlearningMethod(Protocol):
   losses: dict[str, Loss]
   tx: optax.GradientTransformation
   prepares: tuple[Callable, ...]
+  image_tower: bool
+  split: tuple[Loss, Loss] | None
+  point: points.Point | None
 
 
 class Objective(NamedTuple):
@@ -129,11 +133,27 @@ def make_unlearn_step(
   """
 
   def step(state, reference, batch):
-    values, grads = gradients_of(model, method, state.params, reference, batch, accumulate, groups)
+    reference, opt_state = transforms.teacher(state.opt_state, reference), state.opt_state
+    terms = _terms(model, reference, batch, accumulate, groups)
+    if method.point is None:
+      values, grads = _gradients(terms, method.losses, state.params)
+    else:
+      plain = {half: loss for half, loss in method.losses.items() if half != "forget"}
+      values, grads = _gradients(terms, plain, state.params)
+      forgets, holds = method.split or (method.losses["forget"], None)
+      values["forget"], grads["forget"], opt_state = points.forget_gradient(
+        method.point,
+        functools.partial(terms, "forget"),
+        forgets,
+        holds,
+        state.params,
+        opt_state,
+        not method.image_tower,
+      )
     tx = optax.with_extra_args_support(method.tx)
     with jax.named_scope("transforms"):
       updates, opt_state = tx.update(
-        grads["forget"], state.opt_state, state.params, retain_grads=grads["retain"]
+        grads["forget"], opt_state, state.params, retain_grads=grads["retain"]
       )
     metrics = {f"{half}_loss": values[half] for half in values}
     metrics["update_norm"] = optax.tree.norm(updates)
@@ -158,9 +178,23 @@ def gradients_of(
   Raises:
     InputError: a half that the method reads is absent, or the reference of a loss that compares.
   """
-  values, groups = {}, groups or {}
-  grads = dict.fromkeys(("forget", "retain"), jax.tree.map(jnp.zeros_like, params))
-  for half, loss in method.losses.items():
+  terms = _terms(model, reference, batch, accumulate, groups)
+  return _gradients(terms, method.losses, params)
+
+
+def _gradients(terms, losses_of, params):
+  """({half: loss}, {half: gradient}) at params; zero for a half without a loss."""
+  values, grads = {}, dict.fromkeys(("forget", "retain"), jax.tree.map(jnp.zeros_like, params))
+  for half, loss in losses_of.items():
+    values[half], grads[half] = terms(half, loss)(params)
+  return values, grads
+
+
+def _terms(model, reference, batch, accumulate, groups):
+  """terms(half, loss)(params) -> (value, gradient) on a half of the batch."""
+  groups = groups or {}
+
+  def terms(half, loss):
     _refuse_absent(half, batch)
     embed_ = functools.partial(embed, model, groups=groups.get(half))
     if reference:
@@ -168,10 +202,14 @@ def gradients_of(
     else:
       target = _refuse_unreferenced(half, loss)
     loss_of = functools.partial(_scoped_loss, f"loss_of_{half}", loss, target)
-    (values[half], _), grads[half] = value_and_grad(
-      loss_of, embed_, params, batch[half], accumulate
-    )
-  return values, grads
+
+    def at(params):
+      (value, _), grads = value_and_grad(loss_of, embed_, params, batch[half], accumulate)
+      return value, grads
+
+    return at
+
+  return terms
 
 
 def _scoped_loss(scope, loss, target, z):

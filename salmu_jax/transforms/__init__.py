@@ -7,7 +7,8 @@ tree's shape and the updates' dtypes, and swallow extra arguments meant for othe
 `mixing` weighs the two gradients against each other and goes before the optimizer; `limits`,
 `measured` and `layers` restrict where an update may go and work after it (with weight decay or
 momentum, a limit before the optimizer would leak); `edits` and `merging` change the weights once,
-at the end of their own budget; `rates` scales an update by the learning rate of its step.
+at the end of their own budget; `noising` damages them in the middle of it; `rates` scales an
+update by the learning rate of its step.
 """
 
 from salmu_jax.transforms.edits import add_noise, add_noise_by_importance, dampen, reflect
@@ -26,6 +27,7 @@ from salmu_jax.transforms.measured import (
 )
 from salmu_jax.transforms.merging import reflect_merged
 from salmu_jax.transforms.mixing import add_retain, alternate, munba, project_conflicts
+from salmu_jax.transforms.noising import teacher, undo
 from salmu_jax.transforms.rates import scale_by_rates
 
 __all__ = [
@@ -51,6 +53,8 @@ __all__ = [
   "reflect_merged",
   "scale_by_rates",
   "select_layers",
+  "teacher",
   "train_only",
   "trust_region",
+  "undo",
 ]

@@ -1,0 +1,1 @@
+"""Studies of what the strict verdict asks beyond the published one."""

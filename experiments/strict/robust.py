@@ -1,0 +1,81 @@
+"""Robustness to relearning: python -m experiments.strict.robust ROOT [LABEL ...]
+
+ROOT/seed-0 holds a finished mini run of Clean and Compromised, as experiments/anchored/run.sh makes
+them. `anchored` runs as it is and with every way of WAYS; results/robust-seed-0.json is written
+after every run, and a run that is there with the same settings is not made again.
+"""
+
+import argparse
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from experiments.anchored import variants
+from experiments.anchored.bench import Bench
+from experiments.anchored.study import Record
+from salmu_jax.benchmark import stages
+from salmu_jax.methods import anchored, base
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+SEED = 0  # of development; its scores were looked at
+# Label -> `robust` of the method, as JSON keeps it; None for the method as it is.
+WAYS: Mapping[str, list[Any] | None] = {
+  "plain": None,
+  "sam 0.05": ["sam", {"rho": 0.05}],
+  "sam 0.1": ["sam", {"rho": 0.1}],
+  "sam 0.2": ["sam", {"rho": 0.2}],
+  "sam 0.5": ["sam", {"rho": 0.5}],
+  "adversary 5": ["adversary", {"learning_rate": 1e-3, "every": 5}],
+  "adversary 5, slow": ["adversary", {"learning_rate": 1e-4, "every": 5}],
+  "adversary 20, slow": ["adversary", {"learning_rate": 1e-4, "every": 20}],
+  "contexts 0.25": ["contexts", {"radius": 0.25}],
+  "contexts 1": ["contexts", {"radius": 1.0}],
+  "undo 0": ["undo", {"alpha": 0.0}],  # no noise: another teacher alone
+  "undo 0.03": ["undo", {"alpha": 0.03}],
+  "undo 0.1": ["undo", {"alpha": 0.1}],
+  "undo 0.3": ["undo", {"alpha": 0.3}],
+}
+
+
+def settings(label: str) -> ConfigDict:
+  """The run of `anchored` at the budget of all comparisons, in the way of a label."""
+  way = WAYS[label]
+  return variants.settings(changes={"args": {"robust": way}} if way else None)
+
+
+def run(record: Record, label: str) -> None:
+  """Runs and judges what a label says."""
+  bench, own = record.bench, settings(label)
+  steps = stages.budget_steps(own, bench.data.release.counts["forget"])
+  record.run(label, own, factory(own.args.to_dict(), steps, bench.job.config.seed))
+
+
+def factory(args: Mapping[str, Any], steps: int, seed: int) -> Callable:
+  """make(optimizer) -> Method for `Bench.unlearn`, of `anchored` with arguments."""
+  return lambda optimizer: base.build(anchored.make, optimizer, args, steps=steps, seed=seed)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs the labels that were asked for, or all."""
+  jax.config.update("jax_platforms", "cpu")
+  parser = argparse.ArgumentParser(prog="python -m experiments.strict.robust")
+  parser.add_argument("root", type=pathlib.Path, help="with the finished run seed-0")
+  parser.add_argument(
+    "labels", nargs="*", metavar="LABEL", help=f"of {', '.join(WAYS)}; all if none"
+  )
+  parser.add_argument("--scratch", type=pathlib.Path, help="a folder; in ROOT if not given")
+  args = parser.parse_args(argv)
+  for label in set(args.labels) - set(WAYS):
+    parser.error(f"no label {label!r}; labels are {', '.join(WAYS)}")
+  name, root = f"seed-{SEED}", args.root.absolute()
+  scratch = (args.scratch or root / "strict").absolute() / name
+  record = Record(Bench(root / name, scratch, SEED), f"robust-{name}", RESULTS)
+  for label in args.labels or WAYS:
+    run(record, label)
+
+
+if __name__ == "__main__":
+  main()
