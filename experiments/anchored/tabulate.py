@@ -52,7 +52,7 @@ def frontier() -> str:
 def by_seed() -> str:
   """The table of seeds, at the budget that all of them ran."""
   label = _compared()
-  return _clause_table({f"seed {r['seed']}": [r["runs"][label]] for r in seeds()})
+  return clause_table({f"seed {r['seed']}": [r["runs"][label]] for r in seeds()})
 
 
 def _compared(name: str = "anchored") -> str:
@@ -65,16 +65,16 @@ def strongest() -> str:
   first, own = seeds()[0]["runs"], _compared()
   labels = [own, *(label for label in first if label.split()[0] in variants.STRONGEST)]
   whole = [label for label in labels if all(label in record["runs"] for record in seeds())]
-  return _clause_table({f"`{x}`": [record["runs"][x] for record in seeds()] for x in whole})
+  return clause_table({f"`{x}`": [record["runs"][x] for record in seeds()] for x in whole})
 
 
 def _clauses(columns):
-  """`_clause_table` of runs on the first seed, from {head: labels}."""
+  """`clause_table` of runs on the first seed, from {head: labels}."""
   first = seeds()[0]["runs"]
-  return _clause_table({head: [first[x] for x in labels] for head, labels in columns.items()})
+  return clause_table({head: [first[x] for x in labels] for head, labels in columns.items()})
 
 
-def _clause_table(columns: Mapping[str, Sequence[Mapping]]) -> str:
+def clause_table(columns: Mapping[str, Sequence[Mapping]]) -> str:
   """A row for each clause of the strict verdict, what it asks, and what runs reach.
 
   Args:
@@ -153,4 +153,4 @@ def attacks() -> str:
 def pair() -> str:
   """The table of all runs with the holdout unit `pair`."""
   record = records()["pair-0"]
-  return _clause_table({f"{b:g}x": [record["runs"][x]] for x, b in budgets(record).items()})
+  return clause_table({f"{b:g}x": [record["runs"][x]] for x, b in budgets(record).items()})
