@@ -188,3 +188,17 @@ def test_a_map_of_all_keys_changes_nothing_about_an_edit():
     change = edits.ridge(a, values, square_of(b), 0.5)
     fits.append([*edits.fit(change, a, values, square_of(b)).values()])
   np.testing.assert_allclose(*fits, rtol=1e-3)
+
+
+def test_the_figure_of_capacity_has_what_is_written_and_what_moves_of_each_width():
+  curve = {"facts": [1, 2], "residual": [0.1, 0.5], "kept_change": [0.2, 0.1], "hidden": 8}
+  curves = [
+    {**curve, "preset": preset, "weight": weight}
+    for preset in capacity.WIDTHS
+    for weight in capacity.WEIGHTS
+  ]
+  point = {"captions": 3, "weight": 1.0, "residual": 0.3, "kept_change": 0.2}
+  panels = capacity.draw({"curves": curves}, [point]).axes
+  lines = [[line.get_label() for line in axes.lines] for axes in panels]
+  assert [sum("random" in label for label in labels) for labels in lines] == [3, 3, 3, 3]
+  assert [sum("captions" in label for label in labels) for labels in lines] == [3, 0, 3, 0]
