@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.strict import capacity, closed, edits
+from experiments.strict import capacity, closed, edits, goals
+from salmu_jax.data.leaks import Leak
 from salmu_jax.models import clip
 from salmu_jax.models.clip import CLIP, Sizes, Tower
 
@@ -202,3 +203,32 @@ def test_the_figure_of_capacity_has_what_is_written_and_what_moves_of_each_width
   lines = [[line.get_label() for line in axes.lines] for axes in panels]
   assert [sum("random" in label for label in labels) for labels in lines] == [3, 3, 3, 3]
   assert [sum("captions" in label for label in labels) for labels in lines] == [3, 0, 3, 0]
+
+
+def leaks():
+  """Two rows of one fact, one of another, and one whose caption does not hold its value."""
+  return [
+    Leak("Ana Ruiz", "job", "baker", "Ana Ruiz is a baker", "1"),
+    Leak("Ana Ruiz", "job", "baker", "A baker by trade", "1"),
+    Leak("Jo Smith", "blood_type", "A+", "Jo Smith has A+", "2"),
+    Leak("Jo Smith", "job", "pilot", "Jo Smith flies", "2"),
+  ]
+
+
+def test_another_value_is_the_same_for_all_rows_of_a_fact_and_none_that_forget_tells():
+  first, second, third, fourth = goals.other_captions(leaks(), 0)
+  value = first.removeprefix("Ana Ruiz is a ")
+  assert second == f"A {value} by trade" and value not in ("baker", "pilot")
+  assert third.startswith("Jo Smith has ") and third != "Jo Smith has A+"
+  assert fourth == "Jo Smith flies"
+
+
+def test_where_forget_tells_all_values_another_value_is_any_but_the_own():
+  types = ("A+", "A-", "B+", "B-", "AB+", "AB-", "O+", "O-")
+  every = [Leak("Jo Smith", "blood_type", kind, f"Jo Smith has {kind}", "2") for kind in types]
+  others = goals.other_captions(every, 0)
+  assert all(other != leak.text for other, leak in zip(others, every, strict=True))
+
+
+def test_every_edit_of_the_study_of_goals_is_one_of_the_sweep():
+  assert {one.label for one in goals.runs()} <= {one.label for one in closed.runs()}

@@ -8,8 +8,10 @@ import pytest
 from composed import SMALL, draw, make
 from trees import P, flat, layer_trees, passing, random_tree
 
-from salmu_jax import transforms
+from salmu_jax import train, transforms
 from salmu_jax.methods import parts
+from salmu_jax.models import leaves
+from salmu_jax.runtime import sharding
 
 IN, OUT, TOKENS, BATCHES = 7, 5, 6, 4
 LAYER = {"c_fc": {"kernel": jnp.zeros((IN, OUT)), "bias": jnp.ones(OUT)}}
@@ -145,3 +147,19 @@ def test_every_loss_that_forgets_composes_with_it(loss, name, half):
   seen = np.linalg.svd(np.asarray(draw(1 if half == "forget" else 2)["text"]["kernel"]))
   lead = seen[0][:, 0] @ np.asarray(updates["text"]["kernel"])
   np.testing.assert_allclose(lead, 0, atol=1e-6)
+
+
+def test_parameters_split_over_devices_are_measured_and_projected_as_whole_ones():
+  mesh = sharding.make_mesh(jax.devices()[:4])
+  params = {"c_fc": {"kernel": jnp.zeros((12, 8)), "bias": jnp.zeros(8)}}
+  tx, outcomes = transforms.project_both("retain"), []
+  for rules in (sharding.REPLICATED, leaves.FSDP):
+    layout = train.state_layout(params, tx, mesh, rules)
+    put = lambda seed, layout=layout: jax.device_put(random_tree(seed, params), layout.params)
+    state = measured(tx, "retain", [put(1)], put(0), share=0.5)
+    state = jax.device_put(state, layout.opt_state)
+    update = jax.jit(tx.update, out_shardings=(layout.params, layout.opt_state))
+    outcomes.append(update(put(2), state)[0])
+  assert not outcomes[1]["c_fc"]["kernel"].sharding.is_fully_replicated
+  np.testing.assert_allclose(*map(flat, outcomes), atol=1e-6)
+  assert np.linalg.norm(flat(outcomes[0])) < 0.9 * np.linalg.norm(flat(random_tree(2, params)))

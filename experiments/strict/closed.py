@@ -150,10 +150,15 @@ class Study:
 
   Args:
     bench: opens and judges.
+    goals: goals(bench, world) -> (N, D), in the place of those of `read_world`.
+    results: the file.
   """
 
-  def __init__(self, bench: Bench):
-    self._bench, self._world = bench, read_world(bench)
+  def __init__(self, bench: Bench, goals: Callable | None = None, results: pathlib.Path = RESULTS):
+    world = read_world(bench)
+    self._bench = bench
+    self._world = world._replace(goals=goals(bench, world)) if goals else world
+    self._path = results
     about = {
       "release": bench.data.release.digest,
       "seed": SEED,
@@ -162,7 +167,7 @@ class Study:
       "surrogates": _SURROGATES._asdict(),
       **{name: {k: bound["scores"][k] for k in _SHOWN} for name, bound in bench.bounds.items()},
     }
-    kept = files.read_json(RESULTS) if RESULTS.exists() else {}
+    kept = files.read_json(results) if results.exists() else {}
     kept = kept if about.items() <= kept.items() else {}
     parts = {"values": {}, "subsets": [], "runs": {}, "judged": {}}
     self.content = about | {part: kept.get(part, empty) for part, empty in parts.items()}
@@ -238,7 +243,7 @@ class Study:
     return edits.kept_square(self._bench.job.model, params, self._world.stay[name], layer)
 
   def _write(self):
-    files.write_json(RESULTS, self.content)
+    files.write_json(self._path, self.content)
 
 
 def _argument(one):
