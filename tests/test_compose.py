@@ -215,6 +215,9 @@ NONSENSE = [
     r"fraction = 1\.5; it must be a finite number above 0",
   ),
   ({"chain": (("project_out", {"rank": 0}),)}, r"rank = 0; it must be a whole number"),
+  ({"chain": (("project_both", {"sides": "left"}),)}, r"project_both: sides: unknown name 'left'"),
+  ({"chain": (("project_both", {"share": 0}),)}, r"share = 0; it must be a finite number above 0"),
+  ({"chain": (("project_both", {"half": "forget"}),)}, r"project_both: unknown name 'half'"),
   (
     {"chain": (("add_retain", {"weight": -1.0}),)},
     r"weight = -1\.0; it must be a finite number of at least 0",

@@ -4,6 +4,7 @@ From the entries follow where a transformation stands in a chain, which halves a
 reads, and which parts contradict each other (`salmu_jax.methods.contradictions`).
 """
 
+import functools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -114,6 +115,18 @@ CHAIN = {
   ),
   "project_out": ChainEntry(
     transforms.project_out, AFTER, transforms.find_basis, measures=("retain",)
+  ),
+  "project_both": ChainEntry(
+    functools.partial(transforms.project_both, "retain"),
+    AFTER,
+    functools.partial(transforms.find_subspaces, "retain"),
+    measures=("retain",),
+  ),
+  "collapse_common": ChainEntry(  # the same, measured on forget
+    functools.partial(transforms.project_both, "forget"),
+    AFTER,
+    functools.partial(transforms.find_subspaces, "forget"),
+    measures=("forget",),
   ),
   "keep_salient": ChainEntry(
     transforms.keep_salient, AFTER, transforms.find_salient, measures=("forget",)

@@ -5,10 +5,10 @@ rides along as the keyword-only extra argument `retain_grads`, a tree like the u
 tree's shape and the updates' dtypes, and swallow extra arguments meant for others.
 
 `mixing` weighs the two gradients against each other and goes before the optimizer; `limits`,
-`measured` and `layers` restrict where an update may go and work after it (with weight decay or
-momentum, a limit before the optimizer would leak); `edits` and `merging` change the weights once,
-at the end of their own budget; `noising` damages them in the middle of it; `rates` scales an
-update by the learning rate of its step.
+`measured`, `two_sided` and `layers` restrict where an update may go and work after it (with weight
+decay or momentum, a limit before the optimizer would leak); `edits` and `merging` change the
+weights once, at the end of their own budget; `noising` damages them in the middle of it; `rates`
+scales an update by the learning rate of its step.
 """
 
 from salmu_jax.transforms.edits import add_noise, add_noise_by_importance, dampen, reflect
@@ -29,6 +29,7 @@ from salmu_jax.transforms.merging import reflect_merged
 from salmu_jax.transforms.mixing import add_retain, alternate, munba, project_conflicts
 from salmu_jax.transforms.noising import teacher, undo
 from salmu_jax.transforms.rates import scale_by_rates
+from salmu_jax.transforms.two_sided import find_subspaces, project_both
 
 __all__ = [
   "add_noise",
@@ -40,6 +41,7 @@ __all__ = [
   "find_basis",
   "find_layers",
   "find_salient",
+  "find_subspaces",
   "hold_unimportant",
   "keep_salient",
   "low_rank",
@@ -47,6 +49,7 @@ __all__ = [
   "measure_importance",
   "munba",
   "only",
+  "project_both",
   "project_conflicts",
   "project_out",
   "reflect",
