@@ -90,7 +90,7 @@ def test_every_make_is_short_and_says_its_source_what_it_reads_and_what_it_moves
   source, doc = inspect.getsource(METHODS[name]), inspect.getdoc(METHODS[name])
   assert len(source.splitlines()) <= 40
   assert re.search(r"\bReads\s", doc) and re.search(r"\bMoves\s", doc)
-  assert "arXiv" in doc or "AAAI" in doc or "ICLR" in doc or "own" in doc
+  assert re.search(r"arXiv|AAAI|CVPR|ICLR|TMLR|own", doc)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -122,7 +122,7 @@ def tree(seed):
   rng = np.random.default_rng(seed)
   draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
   return {
-    "text": {"kernel": draw(2, 2)},
+    "text": {"kernel": draw(2, 2), "text_projection": draw(2, 2)},
     "visual": {"kernel": draw(3), "bias": draw(2)},
     "other": {"kernel": draw(4)},
   }

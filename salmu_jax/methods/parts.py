@@ -85,6 +85,7 @@ FORGET_LOSSES = {
   "learn": LossEntry(lambda: losses.contrastive, teaches=True),
   "leave_reference": LossEntry(lambda: losses.weighted((-1.0, losses.divergence)), flat_start=True),
   "mismatched_target": LossEntry(losses.mismatched_target),
+  "neutral_target": LossEntry(lambda: losses.neutral_target),
   "none": LossEntry(None),
   "npo": LossEntry(losses.npo),
   "shuffled_captions": LossEntry(lambda: losses.contrastive_shuffled),
@@ -109,11 +110,15 @@ CHAIN = {
   "hold_unimportant": ChainEntry(
     transforms.hold_unimportant, BEFORE, transforms.measure_freedom, measures=("forget",)
   ),
+  "reward_distance": ChainEntry(transforms.reward_distance, BEFORE),
   "divide_by_importance": ChainEntry(
     transforms.divide_by_importance, AFTER, transforms.measure_importance, measures=("retain",)
   ),
   "project_out": ChainEntry(
     transforms.project_out, AFTER, transforms.find_basis, measures=("retain",)
+  ),
+  "keep_vacuum": ChainEntry(
+    transforms.keep_vacuum, AFTER, transforms.find_vacuum, measures=("retain",)
   ),
   "keep_salient": ChainEntry(
     transforms.keep_salient, AFTER, transforms.find_salient, measures=("forget",)
@@ -121,8 +126,10 @@ CHAIN = {
   "select_layers": ChainEntry(
     transforms.select_layers, AFTER, transforms.find_layers, measures=BOTH
   ),
+  "grow_layers": ChainEntry(transforms.grow_layers, AFTER, transforms.find_order, measures=BOTH),
   "train_only": ChainEntry(transforms.train_only, AFTER, harmless=True),
   "trust_region": ChainEntry(transforms.trust_region, AFTER),
+  "soup": ChainEntry(transforms.soup, AFTER),
   "reflect": ChainEntry(transforms.reflect, AFTER, goes_back=True),
   "add_noise": ChainEntry(transforms.add_noise, AFTER),
   "dampen": ChainEntry(transforms.dampen, INSTEAD, measures=BOTH),

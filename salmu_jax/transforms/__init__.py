@@ -4,14 +4,22 @@ The update that enters a chain is the gradient of the forget loss; the gradient 
 rides along as the keyword-only extra argument `retain_grads`, a tree like the updates. All keep the
 tree's shape and the updates' dtypes, and swallow extra arguments meant for others.
 
-`mixing` weighs the two gradients against each other and goes before the optimizer; `limits`,
-`measured` and `layers` restrict where an update may go and work after it (with weight decay or
-momentum, a limit before the optimizer would leak); `edits` and `merging` change the weights once,
-at the end of their own budget; `rates` scales an update by the learning rate of its step.
+`mixing` weighs the two gradients against each other and goes before the optimizer, as `distance`
+does; `limits`, `measured`, `layers` and `vacuum` restrict where an update may go and work after it
+(with weight decay or momentum, a limit before the optimizer would leak); `edits` and `merging`
+change the weights once, at the end of their own budget; `rates` scales an update by the learning
+rate of its step.
 """
 
+from salmu_jax.transforms.distance import reward_distance
 from salmu_jax.transforms.edits import add_noise, add_noise_by_importance, dampen, reflect
-from salmu_jax.transforms.layers import find_layers, select_layers
+from salmu_jax.transforms.layers import (
+  find_fisher_layers,
+  find_layers,
+  find_order,
+  grow_layers,
+  select_layers,
+)
 from salmu_jax.transforms.limits import only, train_only, trust_region
 from salmu_jax.transforms.low_rank import low_rank
 from salmu_jax.transforms.measured import (
@@ -24,9 +32,16 @@ from salmu_jax.transforms.measured import (
   measure_importance,
   project_out,
 )
-from salmu_jax.transforms.merging import reflect_merged
-from salmu_jax.transforms.mixing import add_retain, alternate, munba, project_conflicts
+from salmu_jax.transforms.merging import reflect_merged, soup
+from salmu_jax.transforms.mixing import (
+  add_retain,
+  alternate,
+  in_stages,
+  munba,
+  project_conflicts,
+)
 from salmu_jax.transforms.rates import scale_by_rates
+from salmu_jax.transforms.vacuum import find_vacuum, keep_vacuum
 
 __all__ = [
   "add_noise",
@@ -36,10 +51,16 @@ __all__ = [
   "dampen",
   "divide_by_importance",
   "find_basis",
+  "find_fisher_layers",
   "find_layers",
+  "find_order",
   "find_salient",
+  "find_vacuum",
+  "grow_layers",
   "hold_unimportant",
+  "in_stages",
   "keep_salient",
+  "keep_vacuum",
   "low_rank",
   "measure_freedom",
   "measure_importance",
@@ -49,8 +70,10 @@ __all__ = [
   "project_out",
   "reflect",
   "reflect_merged",
+  "reward_distance",
   "scale_by_rates",
   "select_layers",
+  "soup",
   "train_only",
   "trust_region",
 ]
