@@ -4,13 +4,16 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from salmu_jax.models import leaves
 from salmu_jax.ranges import PositiveShare
+from salmu_jax.runtime import hosts
 from salmu_jax.transforms.measured import Prepare, filled
 
 _PRECISION = jax.lax.Precision.HIGHEST
+_TINY = 1e-30
 
 
 class VacuumState(NamedTuple):
@@ -103,17 +106,15 @@ def _added(total, gradients):
   return more if total is None else jax.tree.map(jnp.add, total, more)
 
 
-@jax.jit
 def _main_directions(squares, like):
   """The eigenvectors of the largest eigenvalues, in the shapes of `like`; zeros for those of 0."""
 
   def main(square, basis):
     if not basis.ndim:
       return basis
-    scale = jnp.maximum(jnp.max(jnp.abs(square), axis=(-2, -1), keepdims=True), 1e-30)
-    values, vectors = jnp.linalg.eigh(square / scale)
+    values, vectors = np.linalg.eigh(square / max(np.abs(square).max(), _TINY))
     count = basis.shape[-1]
-    used = values[..., -count:] > 1e-6 * jnp.maximum(values[..., -1:], 1e-30)
-    return vectors[..., -count:] * used[..., None, :]
+    used = values[..., -count:] > 1e-6 * np.maximum(values[..., -1:], _TINY)
+    return jnp.asarray(vectors[..., -count:] * used[..., None, :], jnp.float32)
 
-  return jax.tree.map(main, squares, like)
+  return jax.tree.map(main, hosts.on_host(squares), like)
