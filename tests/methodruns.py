@@ -35,6 +35,8 @@ COMPOSED = {
     chain=(
       "project_conflicts",
       "project_out",
+      ("project_both", {"sides": "inputs", "share": 0.5}),
+      ("collapse_common", {"share": 0.5}),
       ("keep_salient", {"fraction": 0.4}),
       "select_layers",
     ),

@@ -22,7 +22,7 @@ EVERY = {
   "trust_region": lambda: transforms.trust_region(0.01),
   "keep_salient": lambda: transforms.keep_salient(),
   "project_out": lambda: transforms.project_out(2),
-  "keep_vacuum": lambda: transforms.keep_vacuum(),
+  "project_both": lambda: transforms.project_both("retain"),
   "divide_by_importance": lambda: transforms.divide_by_importance(),
   "hold_unimportant": lambda: transforms.hold_unimportant(0.1),
   "select_layers": lambda: transforms.select_layers(),
@@ -64,6 +64,7 @@ def test_types_stay_one_trace_is_enough_and_foreign_arguments_pass(name, dtype):
 
 
 def test_measured_limits_change_nothing_until_they_are_prepared():
-  for name in ("keep_salient", "project_out", "divide_by_importance", "select_layers"):
+  limits = ("keep_salient", "project_out", "project_both", "divide_by_importance", "select_layers")
+  for name in limits:
     updated, _ = step(EVERY[name]())
     np.testing.assert_array_equal(flat(updated), flat(F))

@@ -1,10 +1,10 @@
-"""RAZOR. The authors open at most six layers."""
+"""RAZOR. The authors open at most six layers. `mini()` is not searched yet."""
 
 from salmu_jax.defaults import unlearning_run
 
 
 def mini():
-  return unlearning_run("razor", learning_rate=1e-4)
+  return unlearning_run("razor", learning_rate=1e-4, tuning="own")
 
 
 def vit_b16():

@@ -1,10 +1,13 @@
-"""Text-image space adaptation. The authors' weights are 1.3, 0.4, 1, rank 5, Adam 0.01."""
+"""Text-image space adaptation. The authors' weights are 1.3, 0.4, 1, rank 5, Adam 0.01.
+
+`mini()` is not searched yet.
+"""
 
 from salmu_jax.defaults import optimizer, unlearning_run
 
 
 def mini():
-  return unlearning_run("space_adaptation", learning_rate=1e-3)
+  return unlearning_run("space_adaptation", learning_rate=1e-3, tuning="own")
 
 
 def vit_b16():

@@ -1,10 +1,10 @@
-"""Targeted forgetting of subgroups. Settings are ours."""
+"""Targeted forgetting of subgroups. Settings are ours. `mini()` is not searched yet."""
 
 from salmu_jax.defaults import unlearning_run
 
 
 def mini():
-  return unlearning_run("subgroup", learning_rate=1e-4)
+  return unlearning_run("subgroup", learning_rate=1e-4, tuning="own")
 
 
 def vit_b16():

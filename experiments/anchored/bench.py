@@ -31,6 +31,10 @@ class Bench:
     scratch: a folder for records and caches.
     seed: of the run.
     unit: of the holdout, as the run had it.
+
+  Attributes:
+    job, data, evaluator: of the run. start: the parameters of Compromised.
+    bounds: {"clean", "compromised": what `judge` says of it, without clauses}.
   """
 
   def __init__(self, workdir: pathlib.Path, scratch: pathlib.Path, seed: int, unit: str = "fact"):
@@ -38,7 +42,7 @@ class Bench:
     self.job, self.data, self.evaluator, bounds = opened
     self._unit, self._key, self._unlearner = unit, None, None
     self._attack = evaluation.make_attacker(self.job, self.data, self.evaluator, bounds)
-    self._start = bounds["compromised"]
+    self.start = bounds["compromised"]
     self._bounds = [self._results(params, name) for name, params in bounds.items()]
     self.bounds = {one["salmu_jax"]["model"]: _numbers(one) for one in self._bounds}
 
@@ -66,7 +70,7 @@ class Bench:
 
     with stream() as batches, progress.counting(label, steps) as tick:
       batches = batches if paired else _unpaired(batches)
-      params = unlearn(unlearner, self._start, settings.optimizer, batches, steps, measured, tick)
+      params = unlearn(unlearner, self.start, settings.optimizer, batches, steps, measured, tick)
     return params, steps, time.monotonic() - began
 
   def _compiled(self, make, settings) -> Unlearner:

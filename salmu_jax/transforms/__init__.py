@@ -5,8 +5,8 @@ rides along as the keyword-only extra argument `retain_grads`, a tree like the u
 tree's shape and the updates' dtypes, and swallow extra arguments meant for others.
 
 `mixing` weighs the two gradients against each other and goes before the optimizer, as `distance`
-does; `limits`, `measured`, `layers` and `vacuum` restrict where an update may go and work after it
-(with weight decay or momentum, a limit before the optimizer would leak); `edits` and `merging`
+does; `limits`, `measured`, `two_sided` and `layers` restrict where an update may go and work after
+it (with weight decay or momentum, a limit before the optimizer would leak); `edits` and `merging`
 change the weights once, at the end of their own budget; `rates` scales an update by the learning
 rate of its step.
 """
@@ -41,7 +41,7 @@ from salmu_jax.transforms.mixing import (
   project_conflicts,
 )
 from salmu_jax.transforms.rates import scale_by_rates
-from salmu_jax.transforms.vacuum import find_vacuum, keep_vacuum
+from salmu_jax.transforms.two_sided import find_subspaces, project_both
 
 __all__ = [
   "add_noise",
@@ -55,17 +55,17 @@ __all__ = [
   "find_layers",
   "find_order",
   "find_salient",
-  "find_vacuum",
+  "find_subspaces",
   "grow_layers",
   "hold_unimportant",
   "in_stages",
   "keep_salient",
-  "keep_vacuum",
   "low_rank",
   "measure_freedom",
   "measure_importance",
   "munba",
   "only",
+  "project_both",
   "project_conflicts",
   "project_out",
   "reflect",

@@ -1,0 +1,1 @@
+"""What the strict verdict asks, and how near to it one gets."""
