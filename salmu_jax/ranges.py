@@ -56,6 +56,7 @@ class Each(NamedTuple):
 
 Limit = Range | Whole | OneOf | Text | Each
 Weight = Annotated[float, Range(0)]
+SignedWeight = Annotated[float, Range(-_FLOAT32)]
 Positive = Annotated[float, Range(0, above=True)]
 Share = Annotated[float, Range(0, 1)]
 PositiveShare = Annotated[float, Range(0, 1, above=True)]

@@ -78,8 +78,11 @@ def test_every_pair_of_transformations_gives_an_update_or_is_refused_with_a_reas
     method = make("learn" if "reflect" in (first, second) else "ascent", first, second)
   except InputError as error:
     assert first in str(error) or second in str(error)
-    assert {first, second} & {"munba", "alternate", "add_retain", "reflect", *EDITS} or (
-      first == second
+    assert (
+      {first, second} & {"munba", "alternate", "add_retain", "reflect", *EDITS}
+      or first == second
+      or {first, second} == {"select_layers", "grow_layers"}
+      or (first, second) == ("soup", "divide_by_importance")
     )
     return
   call = lambda p: method.tx.update(p, method.tx.init(p), p, retain_grads=p)
@@ -191,6 +194,14 @@ NONSENSE = [
   (
     {"loss": "leave_reference", "chain": ("add_retain", "keep_salient")},
     r"keep_salient measures",
+  ),
+  (
+    {"chain": ("grow_layers", "select_layers")},
+    r"grow_layers and select_layers contradict each other",
+  ),
+  (
+    {"chain": ("soup", "divide_by_importance")},
+    r"which divide_by_importance after it would stretch\. Put divide_by_importance before it",
   ),
   ({"loss": "leave_reference"}, r"has no gradient at the start, so it needs one of munba"),
   (

@@ -1,5 +1,7 @@
 """What a part of a composed method says of itself is true, and contradictions follow from it."""
 
+import inspect
+
 import jax
 import numpy as np
 import optax
@@ -24,7 +26,8 @@ def refused(message, loss, *chain, **others):
 @pytest.mark.parametrize("name", MEASURING)
 def test_an_entry_that_is_prepared_measures_the_halves_that_it_says(name):
   entry = parts.CHAIN[name]
-  state = entry.make(**NEEDED.get(name, {})).init(SMALL)
+  of_the_run = {"steps": 4} if "steps" in inspect.signature(entry.make).parameters else {}
+  state = entry.make(**NEEDED.get(name, {}), **of_the_run).init(SMALL)
   gradients = {half: draw(1) for half in entry.measures}
   entry.prepare()(state, lambda: iter([gradients]))
   for half in entry.measures:
@@ -104,6 +107,16 @@ def test_new_entries_that_change_lengths_or_set_them_contradict_each_other(monke
   monkeypatch.setitem(parts.CHAIN, "unit", ChainEntry(optax.identity, BEFORE, normalises=True))
   refused("munba brings.*so scale or clip or double beside it", "ascent", "munba", "double")
   refused("unit brings both gradients to length one", "ascent", "clip", "unit")
+
+
+def test_new_entries_that_choose_layers_or_stretch_an_average_contradict_others(monkeypatch):
+  monkeypatch.setitem(parts.CHAIN, "pick", ChainEntry(optax.identity, AFTER, chooses=True))
+  monkeypatch.setitem(parts.CHAIN, "mean", ChainEntry(optax.identity, AFTER, averages=True))
+  monkeypatch.setitem(parts.CHAIN, "tilt", ChainEntry(optax.identity, AFTER, stretches=True))
+  refused("pick and grow_layers contradict each other", "ascent", "pick", "grow_layers")
+  refused("mean brings.*divide_by_importance after it", "ascent", "mean", "divide_by_importance")
+  refused("soup brings.*which tilt after it", "ascent", "soup", "tilt")
+  assert make("ascent", "tilt", "soup").reads == ("forget",)
 
 
 def test_a_new_entry_that_goes_back_wants_a_loss_that_teaches(monkeypatch):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from trees import F, P, R, flat, layer_trees, times, walk
 
 from salmu_jax import transforms
@@ -105,3 +106,26 @@ def test_negmerge_gives_every_leg_a_fresh_optimizer():
     if number in (0, 2):
       first_updates.append(flat(updates))
   np.testing.assert_allclose(first_updates[0], first_updates[1], rtol=1e-6)
+
+
+def test_a_soup_mixes_the_start_with_the_moving_average_of_the_second_half():
+  steps, share, decay = 6, 0.3, 0.8
+  params, expected = P, flat(P)
+  tx = optax.chain(optax.sgd(0.1), transforms.soup(steps, share, decay, 0.5))
+  state, average = tx.init(P), None
+  for number in range(steps):
+    gradient = times(number + 1.0, F)
+    updates, state = tx.update(gradient, state, params, retain_grads=R)
+    params = optax.apply_updates(params, updates)
+    expected = expected - 0.1 * flat(gradient)
+    average = expected if number <= 3 else decay * average + (1 - decay) * expected
+    if number < steps - 1:
+      np.testing.assert_allclose(flat(params), expected, rtol=1e-5)
+  np.testing.assert_allclose(flat(params), share * average + (1 - share) * flat(P), rtol=1e-5)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.9])
+def test_a_soup_of_nothing_is_the_start_and_one_of_all_without_an_average_is_the_run(decay):
+  make = lambda share: optax.chain(optax.sgd(0.1), transforms.soup(3, share, decay, 1.0))
+  np.testing.assert_allclose(flat(walk(make(0.0), 3)), flat(P), rtol=1e-6)
+  np.testing.assert_allclose(flat(walk(make(1.0), 3)), flat(P) - 0.3 * flat(F), rtol=1e-5)

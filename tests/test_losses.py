@@ -203,6 +203,11 @@ BY_HAND = {
   # Of v0 at 0, 90 and 270 degrees beside u0 at 0, 90 and 180, only the last has something left.
   "component_removed": (losses.component_removed, (1 + 1 + (1 - np.cos(np.radians(30)))) / 3),
   "text_retention": (losses.text_retention, CHORDS[1].sum() / 6),
+  # The captions are at 60, 120 and 240 degrees, their neutral ones at 0, 90 and 180.
+  "neutral_target": (
+    lambda z, z0: losses.neutral_target(z, z0._replace(generic=z0.image)),
+    np.mean(1 - np.cos(np.radians([60, 30, 60]))),
+  ),
   "weighted": (
     losses.weighted((2.0, losses.pair_similarity), (3.0, losses.zero_similarity)),
     2 * 0.5 / 3 + 3 * 4.5 / 9,

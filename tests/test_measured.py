@@ -116,6 +116,68 @@ def test_slug_chooses_matrices_that_none_beats_and_single_layers_of_a_scan(count
   assert not np.any(updates["blocks"]["kernel"][0])
 
 
+def by_hand(score):
+  """The layers of `layered` by a score(theta, f, r) on plain arrays, the largest first."""
+  params, forget, retain = layered()
+  matrices = {"a": lambda t: t["a"]["kernel"], "b": lambda t: t["b"]["kernel"]}
+  for k in range(2):
+    matrices[f"block {k}"] = lambda t, k=k: t["blocks"]["kernel"][k]
+  scores = {name: score(*(np.asarray(of(t), np.float64) for t in (params, forget, retain)))
+            for name, of in matrices.items()}  # fmt: skip
+  return sorted(scores, key=lambda name: -scores[name])
+
+
+def moved_layers(updates):
+  parts = {"a": updates["a"]["kernel"], "b": updates["b"]["kernel"], "bias": updates["b"]["bias"]}
+  parts |= {f"block {k}": updates["blocks"]["kernel"][k] for k in range(2)}
+  return {name for name, part in parts.items() if np.any(part)}
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+def test_razor_opens_one_more_matrix_at_a_time_in_the_order_of_its_score(alpha):
+  def score(theta, f, r):
+    cosine = np.sum(f * r) / max(np.linalg.norm(f) * np.linalg.norm(r), 1e-30)
+    return np.linalg.norm(f) / np.linalg.norm(theta) * (1 + cosine) ** alpha
+
+  order, (params, forget, retain) = by_hand(score), layered()
+  tx = transforms.grow_layers(6, 3)
+  state = transforms.find_order(alpha)(tx.init(params), passing((forget, retain)))
+  seen = []
+  for _ in range(8):
+    updates, state = tx.update(jax.tree.map(jnp.ones_like, params), state, params)
+    seen.append(moved_layers(updates))
+  assert seen == [set(order[:count]) for count in (1, 1, 2, 2, 3, 3, 3, 3)]
+
+
+def test_razors_score_prefers_the_matrix_where_forgetting_does_not_hurt_retain():
+  both = {"hurts": {"kernel": jnp.eye(2)}, "spares": {"kernel": jnp.eye(2)}}
+  against = {"hurts": {"kernel": -jnp.eye(2)}, "spares": {"kernel": 0.5 * jnp.eye(2)}}
+  tx = transforms.grow_layers(1, 1)
+  state = transforms.find_order(1.0)(tx.init(both), passing((both, against)))
+  updates, _ = tx.update(both, state, both)
+  assert np.any(updates["spares"]["kernel"]) and not np.any(updates["hurts"]["kernel"])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_relative_fisher_information_chooses_what_forget_needs_more_than_retain(count):
+  params, forget, retain = layered()
+  retain["blocks"]["kernel"] = 0.1 * retain["blocks"]["kernel"]
+  passes = [(times(size, forget), times(3 - size, retain)) for size in (1.0, 2.0)]
+  score = lambda f, r: (
+    sum(np.sum(np.asarray(x) ** 2) for x in f) / sum(np.sum(np.asarray(x) ** 2) for x in r)
+  )
+  layers = {
+    "a": lambda t: t["a"]["kernel"], "b": lambda t: t["b"]["kernel"],
+    "block 0": lambda t: t["blocks"]["kernel"][0], "block 1": lambda t: t["blocks"]["kernel"][1],
+  }  # fmt: skip
+  scores = {n: score([of(f) for f, _ in passes], [of(r) for _, r in passes])
+            for n, of in layers.items()}  # fmt: skip
+  tx = transforms.select_layers()
+  state = transforms.find_fisher_layers(count)(tx.init(params), passing(*passes))
+  updates, _ = tx.update(jax.tree.map(jnp.ones_like, params), state, params)
+  assert moved_layers(updates) == set(sorted(scores, key=lambda n: -scores[n])[:count])
+
+
 def test_l2uls_freedom_and_slugs_layer_are_the_same_for_scanned_and_unrolled_blocks():
   pulled, chosen = [], []
   for params, forget, retain in layer_trees():

@@ -52,3 +52,13 @@ def test_alternate_begins_with_retain_takes_turns_and_then_stays_with_it():
     turns.append("f" if np.allclose(flat(updates), flat(F)) else "r")
     assert np.allclose(flat(updates), flat(F)) or np.allclose(flat(updates), flat(R))
   assert "".join(turns) == "rfrrrr"
+
+
+def test_in_stages_follows_forget_and_some_of_retain_and_then_retain_alone():
+  tx, seen = transforms.in_stages(2, -0.5), []
+  state = tx.init(P)
+  for _ in range(4):
+    updates, state = step(tx, state=state)
+    seen.append(flat(updates))
+  first = flat(F) - 0.5 * flat(R)
+  np.testing.assert_allclose(seen, [first, first, flat(R), flat(R)], rtol=1e-6)

@@ -14,6 +14,8 @@ EVERY = {
   "project_conflicts": lambda: transforms.project_conflicts(),
   "munba": lambda: transforms.munba(),
   "alternate": lambda: transforms.alternate(4),
+  "in_stages": lambda: transforms.in_stages(1),
+  "reward_distance": lambda: transforms.reward_distance(),
   "train_only": lambda: transforms.train_only("^text/"),
   "only": lambda: transforms.only(optax.adam(0.1), "^text/"),
   "low_rank": lambda: transforms.low_rank(optax.adam(0.1), 2, 0),
@@ -24,11 +26,13 @@ EVERY = {
   "divide_by_importance": lambda: transforms.divide_by_importance(),
   "hold_unimportant": lambda: transforms.hold_unimportant(0.1),
   "select_layers": lambda: transforms.select_layers(),
+  "grow_layers": lambda: transforms.grow_layers(2),
   "dampen": lambda: transforms.dampen(0.1, 1.0, 2),
   "add_noise_by_importance": lambda: transforms.add_noise_by_importance(1e-4, 2, 0),
   "add_noise": lambda: transforms.add_noise(0.1, 2, 0),
   "reflect": lambda: transforms.reflect(1.0, 2),
   "reflect_merged": lambda: transforms.reflect_merged(optax.sgd(0.1), 1.0, 2, 2),
+  "soup": lambda: transforms.soup(2),
   "scale_by_rates": lambda: transforms.scale_by_rates(np.array([0.1, 0.2])),
 }
 

@@ -85,6 +85,33 @@ def test_a_share_of_one_leaves_the_layers_outputs_and_its_loss_where_they_were()
   np.testing.assert_allclose(update @ np.swapaxes(g, 1, 2), 0, atol=1e-6)
 
 
+def test_thin_factors_trained_beside_retain_leave_its_outputs_as_they_were():
+  """As VL-Eraser has it: projected before the factors and after."""
+  rng = np.random.default_rng(10)
+  inputs = rng.normal(size=(24, 3)) @ rng.normal(size=(3, IN))  # of rank 3
+  targets = rng.normal(size=(24, OUT))
+  params = random_tree(11, LAYER)
+  loss = lambda tree, x, y: jnp.mean((jnp.tanh(x @ tree["c_fc"]["kernel"]) - y) ** 2)
+  batches = [(inputs[k : k + 8], targets[k : k + 8]) for k in (0, 8, 16)]
+  beside = transforms.project_both("retain", "inputs")
+  tx = optax.chain(beside, transforms.low_rank(optax.adam(0.1), 2, 0), beside)
+  passed = [jax.grad(loss)(params, *batch) for batch in batches]
+  state, moved = measured(tx, "retain", passed, params, share=1.0), params
+  for seed in range(4):
+    updates, state = tx.update(random_tree(seed, LAYER), state, moved)
+    moved = optax.apply_updates(moved, updates)
+  change = np.asarray(moved["c_fc"]["kernel"] - params["c_fc"]["kernel"])
+  assert np.linalg.matrix_rank(change, tol=1e-4) == 2
+  np.testing.assert_allclose(inputs @ change, 0, atol=1e-4)
+  assert np.abs(rng.normal(size=(10, IN)) @ change).max() > 0.1
+
+
+def test_before_the_pass_every_update_goes_through():
+  tx = transforms.project_both("retain")
+  update = random_tree(12, LAYER)
+  np.testing.assert_array_equal(flat(tx.update(update, tx.init(LAYER))[0]), flat(update))
+
+
 def test_projecting_the_gradient_of_a_matrix_projects_the_vectors_of_its_tokens():
   a, g = vectors(7)
   tx = transforms.project_both("forget")

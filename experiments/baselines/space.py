@@ -39,6 +39,14 @@ KNOBS = {
   "task_vector": ("coefficient", (0.5, 2.0)),
   "negmerge": ("coefficient", (2.0, 4.0)),
   "descent_to_delete": ("sigma", (3e-3, 1e-2)),
+  "razor": ("layers", (2, 12)),
+  "alignment_calibration": ("positive", (10.0, 100.0)),
+  "vl_eraser": ("coefficient", (2.0, 4.0)),
+  "weight_distortion": ("sigma", (0.01, 0.04)),
+  "distance_reward": ("weight", (100.0, 1e4)),
+  "rewind_to_delete": ("rewind", (0.1, 0.25)),
+  "space_adaptation": ("retain", (0.04, 4.0)),
+  "subgroup": ("soup", (0.75, 1.0)),
 }
 # Methods with a batch size and optimizer of their own; all others have batches of 32 + 32 and
 # AdamW.
@@ -51,9 +59,12 @@ AUTHORS = {
   "cliperase": "weights, optimizer, batches",
   "cliperase_zero": "optimizer, batches",
   "delete": "optimizer, batches",
+  "distance_reward": "weight, learning rate, batches",
   "grad_diff": "weights",
   "npo": "beta",
   "salun": "fraction",
   "scrub": "learning rate, alpha",
+  "space_adaptation": "weights, rank, optimizer",
   "ssd": "alpha, lambda",
+  "weight_distortion": "sigma, learning rate, batches",
 }

@@ -144,6 +144,18 @@ def mismatched_target(margin: Margin = 0.0, softness: Positive = 0.05) -> Loss:
 
 
 @comparing
+def neutral_target(z: Embeddings, reference: Embeddings) -> jax.Array:
+  """Moves each caption to where its caption free of private values was at the start.
+
+    mean_i (1 - v_i . g0_i),    g the embeddings of the captions free of private values
+
+  After Kravets and Namboodiri, Zero-shot CLIP Class Forgetting via Text-image Space Adaptation
+  (TMLR 2025), whose neutral place is the embedding of the empty text.
+  """
+  return jnp.mean(1 - jnp.sum(z.text * reference.generic, axis=-1))
+
+
+@comparing
 def component_removed(z: Embeddings, reference: Embeddings) -> jax.Array:
   """Moves each caption to where it was, less its component along the embedding of its image.
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from salmu_jax import fields
 from salmu_jax.errors import InputError
 from salmu_jax.methods import (
+  alignment_calibration,
   anchored,
   bounded_ascent,
   cliperase,
@@ -15,6 +16,7 @@ from salmu_jax.methods import (
   delete_zero,
   descent_to_delete,
   direct_similarity,
+  distance_reward,
   finetune,
   fisher_noise,
   fisher_noise_quarter,
@@ -27,17 +29,24 @@ from salmu_jax.methods import (
   negmerge,
   npo,
   null_space,
+  razor,
+  rewind_to_delete,
   salun,
   scrub,
   shuffled_captions,
   slug,
+  space_adaptation,
   ssd,
+  subgroup,
   task_vector,
+  vl_eraser,
   vlunlearn,
+  weight_distortion,
 )
 from salmu_jax.methods.base import Method
 
 METHODS = {
+  "alignment_calibration": alignment_calibration.make,
   "anchored": anchored.make,
   "bounded_ascent": bounded_ascent.make,
   "cliperase": cliperase.make,
@@ -46,6 +55,7 @@ METHODS = {
   "delete_zero": delete_zero.make,
   "descent_to_delete": descent_to_delete.make,
   "direct_similarity": direct_similarity.make,
+  "distance_reward": distance_reward.make,
   "finetune": finetune.make,
   "fisher_noise": fisher_noise.make,
   "fisher_noise_quarter": fisher_noise_quarter.make,
@@ -58,13 +68,19 @@ METHODS = {
   "negmerge": negmerge.make,
   "npo": npo.make,
   "null_space": null_space.make,
+  "razor": razor.make,
+  "rewind_to_delete": rewind_to_delete.make,
   "salun": salun.make,
   "scrub": scrub.make,
   "shuffled_captions": shuffled_captions.make,
   "slug": slug.make,
+  "space_adaptation": space_adaptation.make,
   "ssd": ssd.make,
+  "subgroup": subgroup.make,
   "task_vector": task_vector.make,
+  "vl_eraser": vl_eraser.make,
   "vlunlearn": vlunlearn.make,
+  "weight_distortion": weight_distortion.make,
 }
 # What `method` of a run may be: a named method, or any loss with any chain; or see `maker`.
 MAKERS = {**METHODS, "compose": compose.make}

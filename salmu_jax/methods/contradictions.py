@@ -39,7 +39,7 @@ def refuse(loss: str, retain_loss: str, names: Sequence[str]) -> None:
     loss, retain_loss: keys of `parts.FORGET_LOSSES` and `parts.RETAIN_LOSSES`. names: keys of
       `parts.CHAIN`.
   """
-  for check in (_repeated, _mixers, _edits, _no_loss, _going_back, _learning):
+  for check in (_repeated, _mixers, _choosers, _averages, _edits, _no_loss, _going_back, _learning):
     check(loss, names)
   if RETAIN_LOSSES[retain_loss].flat_start:
     _flat_start("retain_loss", retain_loss, "retain", names)
@@ -105,6 +105,27 @@ def _mixers(loss, names):
       f"chain: {normalising[0]} brings both gradients to length one, so "
       f"{' or '.join(_those(rescales))} beside it does nothing. Leave it out."
     )
+
+
+def _choosers(loss, names):
+  del loss
+  choosers = _those(lambda entry: entry.chooses, names)
+  if len(choosers) > 1:
+    raise InputError(
+      f"chain: {' and '.join(choosers)} contradict each other: each decides which layers are "
+      "updated, and their layers can have none in common. Keep one."
+    )
+
+
+def _averages(loss, names):
+  del loss
+  for name in _those(lambda entry: entry.averages, names):
+    later = _those(lambda entry: entry.stretches, names[names.index(name) + 1 :])
+    if later:
+      raise InputError(
+        f"chain: {name} brings the weights to an average with its last step, which {later[0]} "
+        f"after it would stretch. Put {later[0]} before it."
+      )
 
 
 def _edits(loss, names):

@@ -43,6 +43,9 @@ class ChainEntry(NamedTuple):
   mixes: whether it decides what share the retain gradient has in the update.
   rescales: whether it changes nothing but the length of the update.
   normalises: whether it brings both gradients to length one.
+  chooses: whether it decides which layers are updated.
+  stretches: whether it multiplies the update of each weight by a factor of its own.
+  averages: whether its last update brings the weights to an average of those before.
   goes_back: whether it goes back from what was learnt.
   harmless: whether it can stand beside any other transformation, in any order.
   """
@@ -55,6 +58,9 @@ class ChainEntry(NamedTuple):
   mixes: bool = False
   rescales: bool = False
   normalises: bool = False
+  chooses: bool = False
+  stretches: bool = False
+  averages: bool = False
   goes_back: bool = False
   harmless: bool = False
 
@@ -86,6 +92,7 @@ FORGET_LOSSES = {
   "learn": LossEntry(lambda: losses.contrastive, teaches=True),
   "leave_reference": LossEntry(lambda: losses.weighted((-1.0, losses.divergence)), flat_start=True),
   "mismatched_target": LossEntry(losses.mismatched_target),
+  "neutral_target": LossEntry(lambda: losses.neutral_target),
   "none": LossEntry(None),
   "npo": LossEntry(losses.npo),
   "shuffled_captions": LossEntry(lambda: losses.contrastive_shuffled),
@@ -110,8 +117,13 @@ CHAIN = {
   "hold_unimportant": ChainEntry(
     transforms.hold_unimportant, BEFORE, transforms.measure_freedom, measures=("forget",)
   ),
+  "reward_distance": ChainEntry(transforms.reward_distance, BEFORE),
   "divide_by_importance": ChainEntry(
-    transforms.divide_by_importance, AFTER, transforms.measure_importance, measures=("retain",)
+    transforms.divide_by_importance,
+    AFTER,
+    transforms.measure_importance,
+    measures=("retain",),
+    stretches=True,
   ),
   "project_out": ChainEntry(
     transforms.project_out, AFTER, transforms.find_basis, measures=("retain",)
@@ -132,10 +144,14 @@ CHAIN = {
     transforms.keep_salient, AFTER, transforms.find_salient, measures=("forget",)
   ),
   "select_layers": ChainEntry(
-    transforms.select_layers, AFTER, transforms.find_layers, measures=BOTH
+    transforms.select_layers, AFTER, transforms.find_layers, measures=BOTH, chooses=True
+  ),
+  "grow_layers": ChainEntry(
+    transforms.grow_layers, AFTER, transforms.find_order, measures=BOTH, chooses=True
   ),
   "train_only": ChainEntry(transforms.train_only, AFTER, harmless=True),
   "trust_region": ChainEntry(transforms.trust_region, AFTER),
+  "soup": ChainEntry(transforms.soup, AFTER, averages=True),
   "reflect": ChainEntry(transforms.reflect, AFTER, goes_back=True),
   "add_noise": ChainEntry(transforms.add_noise, AFTER),
   "dampen": ChainEntry(transforms.dampen, INSTEAD, measures=BOTH),

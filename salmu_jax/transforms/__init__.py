@@ -4,15 +4,22 @@ The update that enters a chain is the gradient of the forget loss; the gradient 
 rides along as the keyword-only extra argument `retain_grads`, a tree like the updates. All keep the
 tree's shape and the updates' dtypes, and swallow extra arguments meant for others.
 
-`mixing` weighs the two gradients against each other and goes before the optimizer; `limits`,
-`measured`, `two_sided` and `layers` restrict where an update may go and work after it (with weight
-decay or momentum, a limit before the optimizer would leak); `edits` and `merging` change the
-weights once, at the end of their own budget; `noising` damages them in the middle of it; `rates`
-scales an update by the learning rate of its step.
+`mixing` weighs the two gradients against each other and goes before the optimizer, as `distance`
+does; `limits`, `measured`, `two_sided` and `layers` restrict where an update may go and work after
+it (with weight decay or momentum, a limit before the optimizer would leak); `edits` and `merging`
+change the weights once, at the end of their own budget; `noising` damages them in the middle of it;
+`rates` scales an update by the learning rate of its step.
 """
 
+from salmu_jax.transforms.distance import reward_distance
 from salmu_jax.transforms.edits import add_noise, add_noise_by_importance, dampen, reflect
-from salmu_jax.transforms.layers import find_layers, select_layers
+from salmu_jax.transforms.layers import (
+  find_fisher_layers,
+  find_layers,
+  find_order,
+  grow_layers,
+  select_layers,
+)
 from salmu_jax.transforms.limits import only, train_only, trust_region
 from salmu_jax.transforms.low_rank import low_rank
 from salmu_jax.transforms.measured import (
@@ -25,8 +32,14 @@ from salmu_jax.transforms.measured import (
   measure_importance,
   project_out,
 )
-from salmu_jax.transforms.merging import reflect_merged
-from salmu_jax.transforms.mixing import add_retain, alternate, munba, project_conflicts
+from salmu_jax.transforms.merging import reflect_merged, soup
+from salmu_jax.transforms.mixing import (
+  add_retain,
+  alternate,
+  in_stages,
+  munba,
+  project_conflicts,
+)
 from salmu_jax.transforms.noising import teacher, undo
 from salmu_jax.transforms.rates import scale_by_rates
 from salmu_jax.transforms.two_sided import find_subspaces, project_both
@@ -39,10 +52,14 @@ __all__ = [
   "dampen",
   "divide_by_importance",
   "find_basis",
+  "find_fisher_layers",
   "find_layers",
+  "find_order",
   "find_salient",
   "find_subspaces",
+  "grow_layers",
   "hold_unimportant",
+  "in_stages",
   "keep_salient",
   "low_rank",
   "measure_freedom",
@@ -54,9 +71,14 @@ __all__ = [
   "project_out",
   "reflect",
   "reflect_merged",
+  "reward_distance",
   "scale_by_rates",
   "select_layers",
+<<<<<<< HEAD
   "teacher",
+=======
+  "soup",
+>>>>>>> baselines
   "train_only",
   "trust_region",
   "undo",

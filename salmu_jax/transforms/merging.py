@@ -1,4 +1,4 @@
-"""NegMerge: a weight edit from several short runs inside one budget."""
+"""Merging weights inside one budget: of several short runs, or of one run and its start."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from salmu_jax.ranges import Count, Factor, Weight
+from salmu_jax.ranges import Count, Factor, Share, Weight
 from salmu_jax.transforms import rates, trees
 
 
@@ -99,3 +99,43 @@ def _gathered(state, updates, params, leg, ends):
     low=fold(jnp.minimum, state.low),
     high=fold(jnp.maximum, state.high),
   )
+
+
+class SoupState(NamedTuple):
+  """count: (), steps taken. start: the starting parameters. average: of the weights, float32."""
+
+  count: jax.Array
+  start: optax.Params
+  average: optax.Params
+
+
+def soup(
+  steps: int, share: Share = 0.5, decay: Share = 0.9, after: Share = 0.5
+) -> optax.GradientTransformationExtraArgs:
+  """Ends between the start and a moving average of the weights.
+
+    theta <- share m + (1 - share) theta0,    m <- decay m + (1 - decay) theta
+
+  with the last of `steps` updates; those before pass unchanged. The average begins anew, with the
+  weights themselves, until the run is done by the share `after`.
+
+  References:
+    Zhang et al., Targeted Forgetting of Image Subgroups in CLIP Models (arXiv 2506.03117),
+    the reminding and the restoring stage; model souping as in Wortsman et al. (arXiv 2203.05482).
+  """
+  begin = round(after * steps)
+
+  def init(params):
+    zeros = jnp.zeros((), jnp.int32)
+    return SoupState(zeros, trees.copy(params), trees.wide(trees.copy(params)))
+
+  def update(updates, state, params, **extra_args):
+    del extra_args
+    last, old = state.count + 1 == steps, jnp.where(state.count > begin, decay, 0.0)
+    weights = optax.tree.add(trees.wide(params), trees.wide(updates))
+    average = jax.tree.map(lambda m, w: old * m + (1 - old) * w, state.average, weights)
+    mixed = lambda u, p, s, m: jnp.where(last, share * m + (1 - share) * s - p, u).astype(u.dtype)
+    souped = jax.tree.map(mixed, updates, params, state.start, average)
+    return souped, SoupState(state.count + 1, state.start, average)
+
+  return optax.GradientTransformationExtraArgs(init, update)

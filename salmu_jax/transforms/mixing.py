@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from salmu_jax.ranges import Count, Weight
+from salmu_jax.ranges import Count, SignedWeight, Weight
 from salmu_jax.transforms import trees
 
 
@@ -148,5 +148,37 @@ def alternate(until: Count) -> optax.GradientTransformationExtraArgs:
       lambda u, r: jnp.where(forget, u, r.astype(u.dtype)), updates, retain_grads
     )
     return chosen, AlternateState(state.count + 1)
+
+  return optax.GradientTransformationExtraArgs(init, update)
+
+
+class InStagesState(NamedTuple):
+  """count: (), steps taken."""
+
+  count: jax.Array
+
+
+def in_stages(until: Count, weight: SignedWeight = 0.0) -> optax.GradientTransformationExtraArgs:
+  """First the forget gradient, with some of the retain gradient; then the retain gradient alone.
+
+    u <- u + weight r  before step `until`,    u <- r  from then on
+
+  Args:
+    until: the step, counted from 0, at which the second stage begins.
+    weight: of the retain gradient in the first stage; below 0, that stage ascends on retain.
+
+  Extra args:
+    retain_grads: a tree like the updates.
+  """
+
+  def init(params):
+    del params
+    return InStagesState(jnp.zeros((), jnp.int32))
+
+  def update(updates, state, params=None, *, retain_grads, **extra_args):
+    del params, extra_args
+    first = state.count < until
+    chosen = lambda u, r: jnp.where(first, u + weight * r, r).astype(u.dtype)
+    return jax.tree.map(chosen, updates, retain_grads), InStagesState(state.count + 1)
 
   return optax.GradientTransformationExtraArgs(init, update)

@@ -53,8 +53,7 @@ def project_both(half: Half, sides: Sides = "both") -> optax.GradientTransformat
     CIR: half "forget", sides "both", under SGD. What many forget tokens have in common is removed,
       what is special to one stays. It centres first, and the trace here counts the mean. It
       projects a and g of each token, which is the same as projecting their sum.
-    VL-Eraser's null space: half "retain", sides "inputs", as far as summaries tell; the paper was
-      not read. It trains low-rank adapters there, and subtracts them.
+    VL-Eraser's vacuum: half "retain", sides "inputs", as `salmu_jax.methods.vl_eraser` reads it.
 
   Args:
     half: that is measured. sides: what is removed, inputs, output gradients or both.

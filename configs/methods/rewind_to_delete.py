@@ -1,0 +1,16 @@
+"""Rewind-to-Delete. The authors' sigma is 0.01, with as many steps back as forward.
+
+`mini()` is not searched yet.
+"""
+
+from salmu_jax.defaults import unlearning_run
+
+
+def mini():
+  return unlearning_run("rewind_to_delete", learning_rate=1e-4, tuning="own")
+
+
+def vit_b16():
+  return unlearning_run(
+    "rewind_to_delete", learning_rate=1e-6, batch_size=256, tuning="reproduction"
+  )

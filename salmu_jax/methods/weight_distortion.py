@@ -1,0 +1,19 @@
+"""Weight distortion: noise on the weights, then fine-tuning on retain."""
+
+import optax
+
+from salmu_jax import losses, transforms
+from salmu_jax.methods.base import Method
+from salmu_jax.ranges import Weight
+
+
+def make(optimizer: optax.GradientTransformation, *, seed: int, sigma: Weight = 0.02) -> Method:
+  """Adds sigma x N(0, 1) to the weights with the first step, and descends on L_CLIP of retain.
+
+  Siddiqui et al., From Dormant to Deleted (arXiv 2505.22310), and its code, where sigma is 0.02.
+  There the noise comes before the first gradient, here with it. `descent_to_delete` has the noise
+  last. Reads retain. Moves all parameters.
+  """
+  noise = transforms.add_noise(sigma, 1, seed)
+  tx = optax.chain(optax.set_to_zero(), transforms.add_retain(), optimizer, noise)
+  return Method(None, losses.contrastive, tx)
