@@ -74,11 +74,8 @@ __all__ = [
   "reward_distance",
   "scale_by_rates",
   "select_layers",
-<<<<<<< HEAD
-  "teacher",
-=======
   "soup",
->>>>>>> baselines
+  "teacher",
   "train_only",
   "trust_region",
   "undo",
