@@ -232,3 +232,12 @@ def test_where_forget_tells_all_values_another_value_is_any_but_the_own():
 
 def test_every_edit_of_the_study_of_goals_is_one_of_the_sweep():
   assert {one.label for one in goals.runs()} <= {one.label for one in closed.runs()}
+
+
+def test_random_facts_as_many_as_hidden_units_fit_as_random_matrices_say():
+  # The mean of 1 / (1 + x) over the Marchenko-Pastur law of square matrices is the golden ratio's
+  # inverse, and that of its square is one over the root of five.
+  fit = capacity.written(384, 384, 1.0, 32, 0)
+  inverse, square = (np.sqrt(5) - 1) / 2, 1 / np.sqrt(5)
+  assert fit["residual"] == pytest.approx(square, abs=0.01)
+  assert fit["kept_change"] == pytest.approx(inverse - square, abs=0.01)
