@@ -20,7 +20,7 @@ from experiments.pretraining import study as pretraining
 from experiments.published import readings
 from experiments.scaling import measure as scaling
 from experiments.speed import evaluation, inputs, loss, memory, step
-from experiments.strict import robust_table
+from experiments.strict import possible, robust_table
 from salmu_jax.report import published_table
 from salmu_jax.results import lookup, trust
 from salmu_jax.runtime import files
@@ -74,6 +74,7 @@ SECTIONS = {
     "loss": loss.section,
     "memory": memory.section,
   },
+  HERE / "strict" / "README.md": {"possible": possible.section},
   HERE / "strict" / "robust.md": {"robust": robust_table.section},
 }
 # Module -> the kept scores of the Compromised that the runs of its study start from.
