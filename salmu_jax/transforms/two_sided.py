@@ -98,11 +98,13 @@ def find_subspaces(half: Half, share: PositiveShare = 0.9) -> Prepare:
     for batch in gradients():
       part = _products(batch[half])
       total = part if total is None else jax.tree.map(jnp.add, total, part)
-    removed = jax.tree.map(lambda x: jnp.asarray(_leading(x, share)), hosts.on_host(total))
+    removed = jax.tree.map(lambda x: _leading(x, share), hosts.on_host(total))
 
     def fill(state):
       sides = state.removed.get(half)
-      return ProjectBothState({half: {k: removed[k] for k in sides}}) if sides else state
+      # Arrays of its own for each state: the step donates them.
+      own = {k: jax.tree.map(jnp.array, removed[k]) for k in sides or ()}
+      return ProjectBothState({half: own}) if sides else state
 
     return filled(opt_state, ProjectBothState, fill)
 
