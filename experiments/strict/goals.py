@@ -9,20 +9,17 @@ The best run of each goal is attacked too, chosen as in `experiments.strict.clos
 
 import argparse
 import pathlib
-import zlib
 from collections.abc import Iterable, Sequence
 
 import jax
 import numpy as np
 
 from experiments.anchored.bench import Bench
-from experiments.strict import closed
+from experiments.strict import closed, possible
 from salmu_jax.data import pipeline
 from salmu_jax.data.leaks import Leak, leak_of
-from salmu_jax.generate import personas
 from salmu_jax.models.clip import unit
 
-_PEOPLE, _STREAM = 2000, 9  # made-up people, whose values stand in for the true ones
 STRENGTHS = (("ridge", 0.1), ("ridge", 1.0), ("null space", 0.5), ("null space", 0.9))
 PLACES = ("layer 1", "both layers")
 
@@ -30,25 +27,13 @@ PLACES = ("layer 1", "both layers")
 def other_captions(told: Sequence[Leak], seed: int) -> list[str]:
   """The captions with another value of their field, the same for all rows of a fact.
 
-  Values are of made-up people, and none that forget tells, where there are others. Captions that do
-  not hold their value verbatim stay as they are.
+  Captions that do not hold their value verbatim stay as they are.
 
   Args:
-    told: the leak of each row of forget. seed: of the people, who are not those of a release that
-      was generated with this seed.
+    told: the leak of each row of forget. seed: see `possible.stand_ins`.
   """
-  own = int(np.random.default_rng([seed, _STREAM]).integers(2**31, 2**32))
-  people = personas.people(own, _PEOPLE)
-  taken = {(leak.field, leak.value) for leak in told}
-  pools = {field: [one.facts[field] for one in people] for field in personas.FIELDS}
-  free = {f: [v for v in pool if (f, v) not in taken] for f, pool in pools.items()}
-
-  def other(leak):
-    values = free[leak.field] or [v for v in pools[leak.field] if v != leak.value]
-    value = values[zlib.crc32(repr(leak.fact).encode()) % len(values)]
-    return leak.with_value(value) or leak.text
-
-  return [other(leak) for leak in told]
+  values = possible.stand_ins(told, seed)
+  return [leak.with_value(values[leak.fact]) or leak.text for leak in told]
 
 
 def without_value(bench: Bench, world: closed.World) -> np.ndarray:

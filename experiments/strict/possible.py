@@ -148,16 +148,22 @@ def _telling(text, row, leak, stand_in):
 
 
 def stand_ins(told: Sequence[Leak], seed: int) -> dict[tuple, str]:
-  """{fact: a made-up value of its field that nobody in forget has, where there is one}."""
-  people = personas.people(int(np.random.default_rng([seed, _STREAM]).integers(2**31)), _PEOPLE)
-  known = {(leak.field, leak.value) for leak in told}
+  """{fact: a made-up value of its field that nobody in forget has, where there is one}.
+
+  Args:
+    told: the leak of each row of forget.
+    seed: of the people whose values these are, who are not those of a release that was generated
+      with it.
+  """
+  own = int(np.random.default_rng([seed, _STREAM]).integers(2**31, 2**32))
+  people = personas.people(own, _PEOPLE)
+  taken = {(leak.field, leak.value) for leak in told}
+  pools = {field: [one.facts[field] for one in people] for field in personas.FIELDS}
+  free = {f: [v for v in pool if (f, v) not in taken] for f, pool in pools.items()}
   drawn = {}
   for leak in told:
-    values = [person.facts[leak.field] for person in people]
-    free = [v for v in values if (leak.field, v) not in known] or [
-      v for v in values if v != leak.value
-    ]
-    drawn[leak.fact] = free[zlib.crc32(repr(leak.fact).encode()) % len(free)]
+    values = free[leak.field] or [v for v in pools[leak.field] if v != leak.value]
+    drawn[leak.fact] = values[zlib.crc32(repr(leak.fact).encode()) % len(values)]
   return drawn
 
 
