@@ -20,7 +20,7 @@ from experiments.pretraining import study as pretraining
 from experiments.published import readings
 from experiments.scaling import measure as scaling
 from experiments.speed import evaluation, inputs, loss, memory, step
-from experiments.strict import possible, robust_table
+from experiments.strict import closed_table, possible, robust_table
 from salmu_jax.report import published_table
 from salmu_jax.results import lookup, trust
 from salmu_jax.runtime import files
@@ -75,6 +75,11 @@ SECTIONS = {
     "memory": memory.section,
   },
   HERE / "strict" / "README.md": {"possible": possible.section},
+  HERE / "strict" / "closed.md": {
+    "attacked": closed_table.attacked,
+    "room": closed_table.room,
+    "swept": closed_table.swept,
+  },
   HERE / "strict" / "robust.md": {"robust": robust_table.section},
 }
 # Module -> the kept scores of the Compromised that the runs of its study start from.
