@@ -1,4 +1,4 @@
-"""Text-image space adaptation. The authors' weights are 1.3, 0.4, 1, rank 5, Adam 0.01.
+"""Text-image space adaptation. The authors' weights are 1.3 and 0.4, rank 5, Adam 0.01.
 
 `mini()` is not searched yet.
 """

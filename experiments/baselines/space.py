@@ -45,7 +45,7 @@ KNOBS = {
   "weight_distortion": ("sigma", (0.01, 0.04)),
   "distance_reward": ("weight", (100.0, 1e4)),
   "rewind_to_delete": ("rewind", (0.1, 0.25)),
-  "space_adaptation": ("retain", (0.04, 4.0)),
+  "space_adaptation": ("penalty", (1e-3, 0.1)),
   "subgroup": ("soup", (0.75, 1.0)),
 }
 # Methods with a batch size and optimizer of their own; all others have batches of 32 + 32 and
@@ -64,7 +64,7 @@ AUTHORS = {
   "npo": "beta",
   "salun": "fraction",
   "scrub": "learning rate, alpha",
-  "space_adaptation": "weights, rank, optimizer",
+  "space_adaptation": "two weights, rank, optimizer",
   "ssd": "alpha, lambda",
   "weight_distortion": "sigma, learning rate, batches",
 }
