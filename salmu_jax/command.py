@@ -4,18 +4,14 @@ import errno
 import sys
 
 from absl import app, flags, logging
-from ml_collections import config_flags
 
 from salmu_jax import config_flag
 from salmu_jax.errors import InputError, Stopped
 from salmu_jax.runtime import ends, pipes, surroundings
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory for everything that is written.")
-CONFIG = config_flags.DEFINE_config_file(
-  "config",
-  None,
-  "A file of configs/, or your own; append :NAME,NAME to run only these methods.",
-  lock_config=True,
+CONFIG = config_flag.define(
+  "A file of configs/, or your own; append :NAME,NAME to run only these methods.", lock_config=True
 )
 
 PROFILE = flags.DEFINE_string(

@@ -9,7 +9,7 @@ import re
 import traceback
 from collections.abc import Sequence
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from salmu_jax import errors
 from salmu_jax.errors import InputError
@@ -61,9 +61,10 @@ def load(path: pathlib.Path, names: str | None = None) -> ConfigDict:
     config = make() if names is None else make(names)
   except InputError:
     raise
-  except Exception as error:  # The file may raise anything.
+  except (Exception, SystemExit, BaseExceptionGroup) as error:  # The file may raise anything.
     raise InputError(f"{_where(path, error)}: {type(error).__name__}: {error}") from error
-  if not isinstance(config, ConfigDict):
+  # A FrozenConfigDict takes no overrides.
+  if not isinstance(config, ConfigDict) or isinstance(config, FrozenConfigDict):
     raise InputError(f"{path}: get_config returned {type(config).__name__}. Write {_WRITE}")
   return config
 
@@ -97,12 +98,17 @@ def _loaded(named: str) -> ConfigDict:
 
 
 def _named(argv: Sequence[str]) -> str | None:
-  """The value of --config; None without."""
+  """The value of --config; None without. Raises InputError if it is there twice."""
+  named = []
   for at, argument in enumerate(argv):
     name, equals, value = argument.partition("=")
     if name in ("--config", "-config"):
-      return value if equals else (argv[at + 1] if at + 1 < len(argv) else None)
-  return None
+      named.append(value if equals else (argv[at + 1] if at + 1 < len(argv) else None))
+  if len(named) > 1:
+    raise InputError(
+      f"--config is given {len(named)} times: {', '.join(map(str, named))}. Name one."
+    )
+  return named[0] if named else None
 
 
 def _get_config(path, module, given):

@@ -4,9 +4,12 @@ import os
 import pathlib
 import re
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from absl import app, flags
+from absl import flags
+from ml_collections import config_flags
 
 from salmu_jax import config_file
 from salmu_jax.errors import InputError
@@ -14,6 +17,20 @@ from salmu_jax.errors import InputError
 _PACKAGE = pathlib.Path(__file__).parent
 # Where configs/ is: beside the package in a checkout, in it where it is installed.
 _CONFIGS = (_PACKAGE.parent, _PACKAGE / "share")
+
+
+def define(about: str, **options: Any) -> flags.FlagHolder:
+  """The flag --config of a command.
+
+  Args:
+    about: what --help says of it. options: of `config_flags.DEFINE_config_file`.
+  """
+  try:
+    holder = config_flags.DEFINE_config_file("config", None, about, **options)
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["config"])  # --help shows it
+    return holder
+  except flags.Error as error:  # It looks into files of flags at once, before any is parsed.
+    sys.exit(f"\nsalmu_jax cannot go on. {error}")
 
 
 def with_configs(argv: list[str]) -> list[str]:
@@ -35,25 +52,37 @@ def _located(argument, home):
 
 
 def parse(argv: list[str]) -> list[str]:
-  """Parses the flags; raises the InputError of a config file as such, without absl's traceback."""
-  argv = with_configs(argv)
-  config_file.check(argv)
+  """Parses the flags; raises an InputError for what is wrong with them, or with the config file."""
   try:
-    rest = flags.FLAGS(argv)
-    getattr(
-      flags.FLAGS["config"].value, "seed", None
-    )  # a file that could not be read fails at its first use
+    argv = [argv[0], *flags.FLAGS.read_flags_from_files(argv[1:], force_gnu=False)]
+    argv = with_configs(argv)
+    config_file.check(argv)
+    with warnings.catch_warnings():
+      # ml_collections imports a config file so, which PYTHONWARNINGS=error would make an error.
+      warnings.filterwarnings("ignore", "the load_module", DeprecationWarning)
+      rest = flags.FLAGS(argv)
+    # A file that could not be read fails at its first use.
+    getattr(flags.FLAGS["config"].value, "seed", None)
     return rest
   except (flags.Error, InputError) as error:
-    input_errors = [cause for cause in causes(error) if isinstance(cause, InputError)]
-    if input_errors:
-      # The innermost error: the outer ones carry a traceback in their text.
-      raise input_errors[-1] from None
-    wrong = re.match(r"flag (--config\.\S+?=.*?): ", str(error), re.DOTALL)
-    if wrong:
-      # Parsed once more, as below, the override of a field would be refused for being there twice.
-      raise InputError(config_file.wrong_type(wrong[1], argv)) from error
-    return app.parse_flags_with_usage(argv)
+    raise explained(error, argv) from None
+
+
+def explained(error: Exception, argv: Sequence[str]) -> InputError:
+  """The InputError that caused an error of the flags; else one that says what is wrong with them.
+
+  absl's own words are not printed by parsing once more: it would refuse every override of a field
+  for being there twice.
+  """
+  found = [cause for cause in causes(error) if isinstance(cause, InputError)]
+  if found:
+    # The innermost error: the outer ones carry a traceback in their text.
+    return found[-1]
+  wrong = re.match(r"flag (--config\.\S+?=.*?): ", str(error), re.DOTALL)
+  if wrong:
+    return InputError(config_file.wrong_type(wrong[1], argv))
+  reason = " ".join(str(error).split()).rstrip(".").replace(" ?", "?")
+  return InputError(f"{reason}{'' if reason.endswith('?') else '.'} --help lists the flags.")
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -4,6 +4,7 @@ Blocks that are followed as they stand are tested where the work is: README's me
 test_recipes, the TPU VM in test_install, own pairs in test_own, publishing in test_run.
 """
 
+import os
 import pathlib
 import re
 import shlex
@@ -76,25 +77,36 @@ def test_a_command_of_a_module_names_options_that_its_help_has(command):
       assert re.search(rf"--(\[no\])?{word[2:].partition('=')[0]}\b", helped.stdout), (word, helped)
 
 
+SMOKE = "main.py --config=configs/smoke.py"
+
+
 @pytest.mark.parametrize(
   ("command", "said"),
   [
-    ("generate --config=configs/none.py --output={tmp}", "none.py does not exist. Name one of"),
-    ("generate --config=configs --output={tmp}", "configs is a folder. Name one of"),
-    ("generate --config=configs/smoke.py --output={tmp} --config.sed=1", "Did you mean 'seed'"),
-    ("aot --config=configs/none.py", "none.py does not exist. Name one of"),
-    ("aot --config=configs/smoke.py --config.seed=x", "config.seed = 'x' is no int"),
-    ("results.schema results.json", "unrecognized arguments: results.json"),
+    (f"{SMOKE} --config.seed=1 --wrokdir={{tmp}}", "flag 'wrokdir'. Did you mean: workdir?"),
+    (f"{SMOKE} --config.seed=1 --workdir={{tmp}} --processes=two", "--processes=two: invalid"),
+    (f"{SMOKE} --workdir={{tmp}} --flagfile=none", "Unable to open flagfile"),
+    (f"{SMOKE} --workdir={'a' * 300}", "--workdir has a name of 300 bytes"),
+    ("-m salmu_jax.generate --config=configs/none.py --output={tmp}", "none.py does not exist."),
+    ("-m salmu_jax.generate --config=configs --output={tmp}", "configs is a folder. Name one of"),
+    (
+      "-m salmu_jax.generate --config=configs/smoke.py --output={tmp} --config.sed=1",
+      "Did you mean 'seed'",
+    ),
+    ("-m salmu_jax.aot --config=configs/none.py", "none.py does not exist. Name one of"),
+    ("-m salmu_jax.aot --config=configs/smoke.py --config.seed=x", "config.seed = 'x' is no int"),
+    ("-m salmu_jax.results.schema results.json", "unrecognized arguments: results.json"),
   ],
 )
 def test_a_wrong_argument_of_any_command_is_named_without_a_traceback(command, said, tmp_path):
-  words = command.format(tmp=tmp_path / "release").split()
+  words = command.format(tmp=tmp_path / "made").split()
   ended = subprocess.run(
-    [sys.executable, "-m", f"salmu_jax.{words[0]}", *words[1:]],
+    [sys.executable, *words],
     cwd=ROOT,
+    env={**os.environ, "PYTHONWARNINGS": "error"},
     capture_output=True,
     text=True,
     timeout=120,
   )
-  assert ended.returncode in (1, 2) and said in ended.stderr
+  assert ended.returncode in (1, 2) and said in " ".join(ended.stderr.split())
   assert "Traceback" not in ended.stderr and not list(tmp_path.iterdir())

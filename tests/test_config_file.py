@@ -24,6 +24,12 @@ FILES = {
   ),
   "no function": ("x = 1\n", r"own\.py has no function get_config\. Write def"),
   "no config": ("def get_config(names=''):\n  return 1\n", "get_config returned int"),
+  "a config that takes no overrides": (
+    "from configs import smoke\nfrom ml_collections import FrozenConfigDict\n"
+    "def get_config(names=''):\n  return FrozenConfigDict(smoke.get_config(names))\n",
+    "get_config returned FrozenConfigDict",
+  ),
+  "an exit": ("import sys\nsys.exit(0)\n", r"own\.py, line 2: SystemExit: 0"),
   "an endless function": (
     "def get_config(names=''):\n  return get_config()\n",
     r"own\.py, line 2: RecursionError",
@@ -51,6 +57,11 @@ def test_a_file_that_is_not_there_or_takes_no_names_is_named(tmp_path):
   assert isinstance(config_file.load(path), ConfigDict)
   with pytest.raises(InputError, match="cannot be called so"):
     config_file.check([f"--config={path}:finetune"])
+
+
+def test_two_configs_are_refused():
+  with pytest.raises(InputError, match=r"is given 2 times: configs/mini\.py, configs/smoke\.py\."):
+    config_file.check(["--config=configs/mini.py", "--config", "configs/smoke.py"])
 
 
 OVERRIDES = {

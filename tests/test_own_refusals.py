@@ -44,9 +44,10 @@ LINES = {
   "a number as person": (line(person=3), "line 7: person is 3; it must be a text"),
   "half a surrogate pair in a path": (line(image="\ud800.jpg"), "line 7: image has half a surrog"),
   "a path too long": (line(image="a" * 5000), r"line 7: the picture .* cannot be read \(File name"),
-  "a folder": (line(image="pictures"), r"pictures cannot be read \(Is a directory"),
+  "a folder": (line(image="pictures"), r"pictures cannot be read \(it is a folder"),
   "an absolute path to nothing": (line(image="/no/x.jpg"), r"the picture /no/x\.jpg cannot be rea"),
-  "a file without bytes": (line(image="/dev/null"), "line 7: the picture cannot be used.*is empty"),
+  "a device": (line(image="/dev/null"), r"line 7: the picture /dev/null cannot .*a pipe or a devi"),
+  "an endless device": (line(image="/dev/zero"), r"/dev/zero cannot be read \(it is a pipe or"),
   "a number": (b"3", "line 7 is int, not an object"),
   "a null": (b"null", "line 7 is NoneType, not an object"),
   "a key twice": (

@@ -102,4 +102,4 @@ def test_the_size_of_a_file_and_what_cannot_be_written_are_told(tmp_path):
   told = str(places.unwritable(tmp_path, PermissionError(13, "Permission denied")))
   assert told.startswith(f"Cannot write {tmp_path}: Permission denied. What was there")
   in_the_way = str(places.unwritable(tmp_path / "file", FileExistsError(17, "File exists")))
-  assert "is no folder. Choose another place, then rerun" in in_the_way
+  assert "Something else has that name" in in_the_way and "Free some" not in in_the_way

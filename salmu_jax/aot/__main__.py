@@ -9,7 +9,6 @@ import sys
 
 import jax
 from absl import app, flags
-from ml_collections import config_flags
 
 from salmu_jax import config_flag
 from salmu_jax.aot import slices
@@ -17,7 +16,7 @@ from salmu_jax.benchmark import configuration
 from salmu_jax.errors import InputError
 from salmu_jax.runtime import pipes, progress
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, as for main.py.")
+CONFIG = config_flag.define("A file of configs/, as for main.py.")
 TOPOLOGY = flags.DEFINE_string(
   "topology", "v5e:2x4", f"KIND:SHAPE of a slice; kinds: {', '.join(slices.CHIPS)}."
 )

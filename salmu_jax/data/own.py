@@ -274,6 +274,10 @@ def _picture(row: Mapping[str, str], where: str, folder: pathlib.Path) -> tuple[
 
 def _read(path: pathlib.Path, what: str) -> bytes:
   try:
+    # A pipe or a device would be read without end.
+    if path.exists() and not path.is_file():
+      kind = "a folder" if path.is_dir() else "a pipe or a device"
+      raise InputError(f"{what} cannot be read (it is {kind}).")
     return path.read_bytes()
   except (OSError, ValueError) as error:
     reason = getattr(error, "strerror", None) or error

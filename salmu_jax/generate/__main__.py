@@ -5,13 +5,12 @@ import sys
 from collections.abc import Sequence
 
 from absl import app, flags
-from ml_collections import config_flags
 
 from salmu_jax import config_flag
 from salmu_jax.errors import InputError
 from salmu_jax.runtime import pipes
 
-CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/, as for main.py.")
+CONFIG = config_flag.define("A file of configs/, as for main.py.")
 OUTPUT = flags.DEFINE_string(
   "output", None, "Directory to make; name it in config.release afterwards."
 )

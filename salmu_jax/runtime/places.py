@@ -25,7 +25,8 @@ Place = pathlib.Path | epath.Path
 # Scheme -> the package that opens it.
 SCHEMES = {"gs": "gcsfs", "s3": "s3fs"}
 # What the system says where a path has something in the way that is no folder.
-_IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.ELOOP)
+_IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.EISDIR)
+_LONGEST = 255  # bytes of a name, on the file systems that are used
 _MARKS = ("manifest.json", "done.json")
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/(/?)(.*)", re.DOTALL)
 
@@ -38,10 +39,19 @@ def place(path: str | os.PathLike, field: str = "") -> Place:
     field: what an error names, as "--workdir".
 
   Raises:
-    InputError: no installed package opens the address, or `~` names nobody.
+    InputError: it is empty, a name in it is too long, no installed package opens the address, or
+      `~` names nobody.
   """
   text = os.fspath(path)
   named = f"{field} = {text!r}" if field else text
+  if not text:
+    raise InputError(f"{field or 'A path'} is empty. Name a file or folder; . is this one.")
+  long = [part for part in re.split(r"[/\\]", text) if len(os.fsencode(part)) > _LONGEST]
+  if long:
+    raise InputError(
+      f"{field or 'A path'} has a name of {len(os.fsencode(long[0]))} bytes, {long[0][:40]!r}...; "
+      f"file systems take {_LONGEST} at most."
+    )
   address = _ADDRESS.match(text)
   if not address:
     try:
@@ -164,7 +174,7 @@ def unwritable(path: Place, error: BaseException) -> UnwritableError:
   if is_remote(path):
     mend = "See that the bucket is there and that this machine may write to it"
   elif getattr(error, "errno", None) in _IN_THE_WAY:
-    mend = "It, or a part of its path, is no folder. Choose another place"
+    mend = "Something else has that name, or a part of its path. Move that away, or choose another"
   else:
     mend = "Free some space or choose another place"
   return UnwritableError(

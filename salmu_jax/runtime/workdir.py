@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from salmu_jax.errors import InputError
+from salmu_jax.errors import InputError, shown
 from salmu_jax.runtime import files, hosts, places, progress, times
 from salmu_jax.runtime.places import Place
 
@@ -18,6 +18,7 @@ DONE = "done.json"
 TOKENIZER = "tokenizer.json"
 # Of a workdir, but for those that are made again where they are damaged.
 _FOLDERS = ("release", "generate", "models", "results", "compat", "audit", "export")
+_LONGEST = 100  # letters of a model's name, as results files have it
 _NUMBER, _NOTHING = (int, float), type(None)
 # What the mark of a model says of its training; None of weights that were brought in.
 _MODEL_FACTS = {
@@ -230,10 +231,11 @@ def check_model_name(where: str, name: str) -> None:
   Args:
     where: the field of the config that names the model.
   """
-  if not name.replace("_", "").replace("-", "").isalnum() or name in ("clean", "compromised"):
+  letters = name.replace("_", "").replace("-", "")
+  if not letters.isalnum() or len(name) > _LONGEST or name in ("clean", "compromised"):
     raise InputError(
-      f"{where}: {name!r} becomes a folder, so it may hold only letters, digits, '-' and '_', and "
-      "is not 'clean' or 'compromised'."
+      f"{where}: {shown(name)} becomes a folder, so it may hold only letters, digits, '-' and '_', "
+      f"{_LONGEST} at most, and is not 'clean' or 'compromised'."
     )
 
 
