@@ -123,13 +123,24 @@ def test_missing_provenance_is_refused_and_named(board, field):
   assert lines[f"salmu_jax.{field}"].startswith("missing; should be ")
 
 
+def test_weights_that_have_other_scores_on_the_leaderboard_are_refused(board):
+  clean = SMALL["clean"]["salmu_jax"]["weights_sha256"]
+  path = board.parent / "sent.json"
+  files.write_json(path, changed("salmu_jax", "weights_sha256", value=clean))
+  with pytest.raises(InputError, match=r"weights_sha256: is that of clean, which has other scores"):
+    submit.submit(path, board)
+
+
 @pytest.mark.parametrize(
   "field, value",
   [
     ("method", None),
     ("method", ""),
     ("budget", None),
+    ("budget", 1e300),
     ("seed", None),
+    ("seed", -1),
+    ("curve", [{"step": -1, "loss": None}]),
     ("steps", -1),
     ("steps", 1.5),
     ("device", None),

@@ -67,11 +67,26 @@ def submit(path: str | os.PathLike, folder: str | os.PathLike) -> Place:
   taken = {other["salmu_jax"]["model"].casefold() for other in others}
   taken |= {file.stem.casefold() for file in folder.glob("*") if file.suffix.casefold() == ".json"}
   problems |= row_checks.problems(result, compromised, taken)
+  problems = problems or _other_scores(result, others)
   if problems:
     count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
     head = f"{path} is not added to {folder}, for {count}:"
     raise InputError("\n".join([head, *_lines(problems)]))
   return _add(result, folder)
+
+
+def _other_scores(result, others):
+  """The problem that a model of the same weights, which is there already, has other scores."""
+  weights = result["salmu_jax"]["weights_sha256"]
+  for other in others:
+    about = other["salmu_jax"]
+    if about["weights_sha256"] == weights and flatten(other) != flatten(result):
+      return {
+        ("salmu_jax", "weights_sha256"): (
+          f"is that of {about['model']}, which has other scores; should be of the judged weights"
+        )
+      }
+  return {}
 
 
 def _unfit_bounds(folder, bounds):
