@@ -95,6 +95,9 @@ SMOKE = "main.py --config=configs/smoke.py"
     ),
     ("-m salmu_jax.aot --config=configs/none.py", "none.py does not exist. Name one of"),
     ("-m salmu_jax.aot --config=configs/smoke.py --config.seed=x", "config.seed = 'x' is no int"),
+    ("-m salmu_jax.report none", "none is no folder; name a workdir"),
+    ("-m salmu_jax.report {tmp} --out={tmp}", "is no folder; name a workdir"),
+    (f"-m salmu_jax.interop.convert {'a' * 300} OUT", "a name of 300 bytes"),
     ("-m salmu_jax.results.schema results.json", "unrecognized arguments: results.json"),
   ],
 )
