@@ -109,6 +109,11 @@ def test_a_batch_larger_than_either_half_of_the_data_is_refused(world):
     check(few, short)
 
 
+def test_a_single_pair_is_refused_as_such():
+  with pytest.raises(InputError, match="which has 1 row.*two are the least"):
+    dataset.check_rows("config.unlearn.mine", 2, "forget", 1)
+
+
 def test_a_batch_larger_than_the_data_is_refused_before_anything_is_trained():
   with pytest.raises(InputError, match=r"unlearn\.mine\.batch_size = 13 .* the 12 rows"):
     dataset.check_rows("config.unlearn.mine", 13, "forget", 12)

@@ -62,6 +62,11 @@ def check_rows(where: str, batch_size: int, purpose: str, rows: int) -> None:
   """
   if not rows:
     raise InputError(f"{where} reads {purpose}, and the release has no rows for it.")
+  if rows == 1:
+    raise InputError(
+      f"{where} reads {purpose}, which has 1 row. A pair is told from others of its batch, so two "
+      "are the least."
+    )
   if batch_size > rows:
     raise InputError(
       f"{where}.batch_size = {batch_size} is larger than the {rows} rows of {purpose} that "
