@@ -110,7 +110,7 @@ def test_a_batch_larger_than_either_half_of_the_data_is_refused(world):
 
 
 def test_a_single_pair_is_refused_as_such():
-  with pytest.raises(InputError, match="which has 1 row.*two are the least"):
+  with pytest.raises(InputError, match=r"which has 1 row.*two are the least"):
     dataset.check_rows("config.unlearn.mine", 2, "forget", 1)
 
 
