@@ -84,7 +84,7 @@ def test_the_table_of_clauses_gives_means_and_limits_and_marks_what_holds_in_eve
     "clauses": [clause("leak_removed", leak, least=0.99), clause("FactLeak_new", fact, 0.1, 0.2)]
   }
   columns = {"one": [made(0.995, 0.3)], "two": [made(0.98, 0.12), made(1.0, 0.18)]}
-  table = tabulate._clause_table(columns).splitlines()
+  table = tabulate.clause_table(columns).splitlines()
   assert table[0] == "| clause | asked | one | two |"
   assert table[2] == (
     "| label of leak_removed | 99.0% at least | **99.5%** | 99.0% (98.0% to 100.0%) |"

@@ -32,6 +32,7 @@ EVERY = {
   "add_noise": lambda: transforms.add_noise(0.1, 2, 0),
   "reflect": lambda: transforms.reflect(1.0, 2),
   "reflect_merged": lambda: transforms.reflect_merged(optax.sgd(0.1), 1.0, 2, 2),
+  "undo": lambda: transforms.undo(0.1, steps=2, seed=0),
   "soup": lambda: transforms.soup(2),
   "scale_by_rates": lambda: transforms.scale_by_rates(np.array([0.1, 0.2])),
 }

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from salmu_jax import losses, transforms
+from salmu_jax import losses
 from salmu_jax.data import images
 from salmu_jax.errors import InputError
 from salmu_jax.losses import Loss, sharded
@@ -18,6 +18,7 @@ from salmu_jax.models.lengths import Groups
 from salmu_jax.train import points
 from salmu_jax.train.accumulate import embed_in_parts, value_and_grad
 from salmu_jax.train.state import TrainState
+from salmu_jax.transforms import noising
 
 
 class UnlearningMethod(Protocol):
@@ -133,7 +134,7 @@ def make_unlearn_step(
   """
 
   def step(state, reference, batch):
-    reference, opt_state = transforms.teacher(state.opt_state, reference), state.opt_state
+    reference, opt_state = noising.teacher(state.opt_state, reference), state.opt_state
     terms = _terms(model, reference, batch, accumulate, groups)
     if method.point is None:
       values, grads = _gradients(terms, method.losses, state.params)

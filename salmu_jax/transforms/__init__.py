@@ -40,7 +40,7 @@ from salmu_jax.transforms.mixing import (
   munba,
   project_conflicts,
 )
-from salmu_jax.transforms.noising import teacher, undo
+from salmu_jax.transforms.noising import undo
 from salmu_jax.transforms.rates import scale_by_rates
 from salmu_jax.transforms.two_sided import find_subspaces, project_both
 
@@ -75,7 +75,6 @@ __all__ = [
   "scale_by_rates",
   "select_layers",
   "soup",
-  "teacher",
   "train_only",
   "trust_region",
   "undo",
