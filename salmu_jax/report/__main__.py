@@ -58,7 +58,7 @@ def _report(args, parser):
   folders = [places.place(folder, "DIR") for folder in args.folders]
   for folder in folders:
     if not folder.is_dir():
-      parser.error(f"DIR: {folder} is no folder; name a workdir, or its folder results")
+      raise InputError(f"{folder} is no folder. Name a workdir, or its folder results.")
   one = folders[0] if len(folders) == 1 else None
   if not args.out and not (one and results_folder(one) != one):
     parser.error("--out=DIR is needed: it says where the report goes")
