@@ -19,6 +19,17 @@ def stubborn():
       print("taken", flush=True)
 
 
+def tidy():
+  """Takes its time to leave things in order."""
+  try:
+    print("ready", flush=True)
+    time.sleep(60)
+  finally:
+    print("tidying", flush=True)
+    time.sleep(1)
+    print("tidy", flush=True)
+
+
 def held():
   with ends.holding() as asked:
     print("ready", flush=True)
@@ -46,7 +57,7 @@ def talk():
   """Prints to a terminal that goes away, then says in a file that it is done."""
   from salmu_jax.runtime import progress
 
-  for _ in range(20):
+  for _ in range(int(sys.argv[3])):
     progress.console.print("a line")
     print("another", flush=True)
     time.sleep(0.05)
@@ -55,4 +66,5 @@ def talk():
 
 if __name__ == "__main__":
   with pipes.ending_quietly():
-    {"stubborn": stubborn, "held": held, "workers": workers, "talk": talk}[sys.argv[1]]()
+    kinds = {"held": held, "stubborn": stubborn, "talk": talk, "tidy": tidy, "workers": workers}
+    kinds[sys.argv[1]]()

@@ -50,12 +50,14 @@ class _Signals:
   Attributes:
     came: their numbers, in their order.
     held: whether the first may wait.
+    ending: whether the process ends already; what comes then, as the second hangup of a terminal
+      that is gone, does not disturb it.
     said: whether the line was printed.
   """
 
   def __init__(self) -> None:
     self.came: list[int] = []
-    self.held = self.said = False
+    self.held = self.ending = self.said = False
     self._before: dict[int, Any] = {}
     self._writer: int | None = None
 
@@ -83,12 +85,18 @@ class _Signals:
       signal.signal(number, before)
     signal.set_wakeup_fd(-1)
     os.close(self._writer)
-    self._before, self._writer = {}, None
+    self._before, self._writer, self.ending = {}, None, False
+
+  def ignore(self) -> None:
+    """Ignores the signals, until the process is gone: Python gives those it takes back before."""
+    for number in self._before:
+      signal.signal(number, signal.SIG_IGN)
 
   def _receive(self, number, frame):
     del frame
     self.came.append(number)
-    if not self._waits(self.came):
+    if not self._waits(self.came) and not self.ending:
+      self.ending = True
       raise Ending(number)
 
   def _waits(self, numbers):
@@ -125,9 +133,11 @@ def with_one_line() -> Iterator[None]:
     sys.unraisablehook = _end_in_callback
     yield
   except (Ending, KeyboardInterrupt) as error:
+    _signals.ending = True
     ending = error if isinstance(error, Ending) else Ending(signal.SIGINT)
     _say(ending)
     _end_workers()  # Python would wait for what they do.
+    _signals.ignore()
     sys.exit(ending.status)
   finally:
     sys.unraisablehook = before
