@@ -46,6 +46,10 @@ LINES = {
   "a path too long": (line(image="a" * 5000), r"line 7: the picture .* cannot be read \(File name"),
   "a folder": (line(image="pictures"), r"pictures cannot be read \(it is a folder"),
   "an absolute path to nothing": (line(image="/no/x.jpg"), r"the picture /no/x\.jpg cannot be rea"),
+  "a file without bytes": (
+    line(image="pictures/empty.jpg"),
+    "line 7: the picture cannot be used.*is empty",
+  ),
   "a device": (line(image="/dev/null"), r"line 7: the picture /dev/null cannot .*a pipe or a devi"),
   "an endless device": (line(image="/dev/zero"), r"/dev/zero cannot be read \(it is a pipe or"),
   "a number": (b"3", "line 7 is int, not an object"),
@@ -65,6 +69,7 @@ LINES = {
 def test_a_line_that_is_no_pair_is_refused(case, pairs, tmp_path):
   content, message = LINES[case]
   forget, _ = pairs
+  (forget.parent / "pictures" / "empty.jpg").touch()
   forget.write_bytes(forget.read_bytes() + content + b"\n")
   with pytest.raises(InputError, match=message):
     made(pairs, tmp_path)

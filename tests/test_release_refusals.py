@@ -365,10 +365,13 @@ def test_a_manifest_that_counts_a_split_without_shards_as_empty_is_right(tmp_pat
   assert (path / MANIFEST).exists()
 
 
-@pytest.mark.parametrize("address", ["x" * 5000, "a\0b", "/dev/null", "."])
+def test_an_address_too_long_for_a_disk_is_refused():
+  with pytest.raises(InputError, match=r"config\.release has a name of 5000 bytes"):
+    releases.open_release("x" * 5000)
+
+
+@pytest.mark.parametrize("address", ["a\0b", "/dev/null", "."])
 def test_an_address_that_is_no_folder_of_a_release_is_refused(address, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  with pytest.raises(
-    InputError, match=r"is not a release: it has no folder|cannot be read|has a name of 5000"
-  ):
+  with pytest.raises(InputError, match=r"is not a release: it has no folder|cannot be read"):
     releases.open_release(address)

@@ -172,7 +172,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(unbroken, environme
       process.wait()
       kills += 1
     process.stdout.close()
-  assert kills  # of three; the first run may have had less of the machine
+  assert kills >= 2
   done = main(environment, tmp_path)
   assert done.returncode == 0, done.stderr
   for model in MODELS:

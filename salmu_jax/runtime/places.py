@@ -46,14 +46,9 @@ def place(path: str | os.PathLike, field: str = "") -> Place:
   named = f"{field} = {text!r}" if field else text
   if not text:
     raise InputError(f"{field or 'A path'} is empty. Name a file or folder; . is this one.")
-  long = [part for part in re.split(r"[/\\]", text) if len(os.fsencode(part)) > _LONGEST]
-  if long:
-    raise InputError(
-      f"{field or 'A path'} has a name of {len(os.fsencode(long[0]))} bytes, {long[0][:40]!r}...; "
-      f"file systems take {_LONGEST} at most."
-    )
   address = _ADDRESS.match(text)
   if not address:
+    _refuse_long(text, field or "A path")
     try:
       return pathlib.Path(text).expanduser().absolute()
     except RuntimeError as error:
@@ -71,6 +66,17 @@ def place(path: str | os.PathLike, field: str = "") -> Place:
     )
   _file_system(scheme)
   return epath.Path(text)
+
+
+def _refuse_long(path, what):
+  """Raises InputError where a name is longer than a disk takes; a bucket takes longer ones."""
+  for name in path.split(os.sep):
+    count = len(os.fsencode(name))
+    if count > _LONGEST:
+      raise InputError(
+        f"{what} has a name of {count} bytes, {name[:40]!r}...; file systems take {_LONGEST} at "
+        "most."
+      )
 
 
 def is_remote(path: str | os.PathLike) -> bool:
