@@ -30,7 +30,7 @@ def define(about: str, **options: Any) -> flags.FlagHolder:
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["config"])  # --help shows it
     return holder
   except flags.Error as error:  # It looks into files of flags at once, before any is parsed.
-    sys.exit(f"\nsalmu_jax cannot go on. {error}")
+    sys.exit(f"\nsalmu_jax cannot go on. {_reason(error)}.")
 
 
 def with_configs(argv: list[str]) -> list[str]:
@@ -81,8 +81,13 @@ def explained(error: Exception, argv: Sequence[str]) -> InputError:
   wrong = re.match(r"flag (--config\.\S+?=.*?): ", str(error), re.DOTALL)
   if wrong:
     return InputError(config_file.wrong_type(wrong[1], argv))
-  reason = " ".join(str(error).split()).rstrip(".").replace(" ?", "?")
+  reason = _reason(error)
   return InputError(f"{reason}{'' if reason.endswith('?') else '.'} --help lists the flags.")
+
+
+def _reason(error):
+  """What absl says, in one line and without a full stop."""
+  return " ".join(str(error).removeprefix("ERROR:: ").split()).rstrip(".").replace(" ?", "?")
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

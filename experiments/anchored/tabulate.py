@@ -107,6 +107,23 @@ def _asked(clauses_):
   return f"{clauses.number_of(name, mean('least'))} to {clauses.number_of(name, mean('most'))}"
 
 
+def runs_table(runs: Mapping[str, Mapping], shown: Sequence[str], asked: bool = False) -> str:
+  """A row for each run, what it reaches in some clauses of the strict verdict, and how many hold.
+
+  Args:
+    runs: {label: run}. shown: names of clauses. asked: whether the first row says what they ask.
+  """
+  first = {clause["name"]: clause for clause in next(iter(runs.values()))["clauses"]}
+  heads = [*(first[name]["label"] for name in shown), "clauses that hold"]
+  lines = [["", *heads], ["---", *["---:"] * len(heads)]]
+  if asked:
+    lines.append(["*asked*", *(_asked([first[name]]) for name in shown), f"of {len(first)}"])
+  for label, run in runs.items():
+    made = {clause["name"]: clause for clause in run["clauses"]}
+    lines.append([label, *(_cell([made[name]]) for name in shown), str(_held(run))])
+  return md.table(lines)
+
+
 def _cell(made):
   """The mean of a clause's numbers, in bold where all hold."""
   name, values = made[0]["name"], [clause["value"] for clause in made]
@@ -122,13 +139,7 @@ def ablations() -> str:
   runs = seeds()[0]["runs"]
   controls = map(variants.with_its_optimizer, variants.STRONGEST)
   labels = [label for label in (*variants.ABLATIONS, *controls) if label in runs]
-  named = {clause["name"]: clause["label"] for clause in runs[labels[0]]["clauses"]}
-  heads = [*(named[name] for name in _ABLATED), "clauses that hold"]
-  lines = [["", *heads], ["---", *["---:"] * len(heads)]]
-  for label in (_compared(), *labels):
-    made = {clause["name"]: clause for clause in runs[label]["clauses"]}
-    lines.append([label, *(_cell([made[name]]) for name in _ABLATED), str(_held(runs[label]))])
-  return md.table(lines)
+  return runs_table({label: runs[label] for label in (_compared(), *labels)}, _ABLATED)
 
 
 def reworded() -> str:

@@ -106,29 +106,39 @@ def runs() -> list[Run]:
   return plain + [Run(w, kind, strength, 1.0, gain) for w in late for kind, strength, gain in GAINS]
 
 
+def rows_of(bench: Bench, half: str) -> list[Mapping]:
+  """The rows of "forget" or "retain", as training reads them."""
+  rows = pipeline.open_training(bench.data.records, half, bench.data.splits(half))
+  return [rows[k] for k in range(len(rows))]
+
+
+def less_picture(bench: Bench, texts: Sequence[str]) -> np.ndarray:
+  """(N, D): a text for each row of forget where it is at the start, less its component along the
+  picture of the row.
+  """
+  image = bench.evaluator.embed_pictures(bench.start, "forget")
+  text = bench.evaluator.embed_texts(bench.start, texts)
+  return np.asarray(unit(text - np.sum(image * text, axis=-1, keepdims=True) * image))
+
+
 def read_world(bench: Bench) -> World:
   """What edits read of an opened run."""
-  data, start = bench.data, bench.start
-  rows = {
-    half: pipeline.open_training(data.records, half, data.splits(half))
-    for half in ("forget", "retain")
-  }
-  texts = {half: [str(many[k]["text"]) for k in range(len(many))] for half, many in rows.items()}
+  data = bench.data
+  rows = {half: rows_of(bench, half) for half in ("forget", "retain")}
+  texts = {half: [str(row["text"]) for row in many] for half, many in rows.items()}
   near = batches.surrogate_captions(data, _SURROGATES, SEED)["surrogates"]
   made_up = [
     text
-    for k in range(len(rows["forget"]))
-    for text in near(rows["forget"][k], np.random.default_rng([SEED, k]))
+    for k, row in enumerate(rows["forget"])
+    for text in near(row, np.random.default_rng([SEED, k]))
   ]
-  image = bench.evaluator.embed_pictures(start, "forget")
-  text = bench.evaluator.embed_texts(start, texts["forget"])
-  goals = unit(text - np.sum(image * text, axis=-1, keepdims=True) * image)
   tokens_of = lambda listed: data.tokenizer([*dict.fromkeys(listed)])
   stay = {"retain": tokens_of(texts["retain"]), "surrogates": tokens_of(made_up)}
-  told = [leak_of(data.release, rows["forget"][k]).fact for k in range(len(rows["forget"]))]
+  told = [leak_of(data.release, row).fact for row in rows["forget"]]
   number = {fact: k for k, fact in enumerate(dict.fromkeys(told))}
   facts = np.array([number[fact] for fact in told])
-  return World(data.tokenizer(texts["forget"]), facts, np.asarray(goals), stay)
+  goals = less_picture(bench, texts["forget"])
+  return World(data.tokenizer(texts["forget"]), facts, goals, stay)
 
 
 def kept_mixture(
@@ -257,17 +267,26 @@ def best(content: Mapping, kind: str) -> Run:
   return Run(**{field: top[field] for field in Run._fields if field in top})
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-  """Runs the sweep."""
+def opened(argv: Sequence[str] | None, module: str) -> Bench:
+  """The finished run that the arguments of a command name.
+
+  Args:
+    argv: of the command; None for those of this process. module: of the command.
+  """
   jax.config.update("jax_platforms", "cpu")
-  parser = argparse.ArgumentParser(prog="python -m experiments.strict.closed")
+  parser = argparse.ArgumentParser(prog=f"python -m experiments.strict.{module}")
   parser.add_argument("root", type=pathlib.Path, help="with the finished run seed-0")
   parser.add_argument(
     "--scratch", type=pathlib.Path, help="for caches; ROOT/study/closed if absent"
   )
   args = parser.parse_args(argv)
   root = args.root.absolute()
-  study = Study(Bench(root / "seed-0", args.scratch or root / "study" / "closed", SEED))
+  return Bench(root / "seed-0", args.scratch or root / "study" / "closed", SEED)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+  """Runs the sweep."""
+  study = Study(opened(argv, "closed"))
   study.keep_subsets()
   for one in runs():
     study.run(one)

@@ -11,8 +11,13 @@ from salmu_jax.errors import InputError, unknown
 Part = str | tuple[str, Mapping[str, Any]]
 
 
-def named(where: str, part: Part) -> tuple[str, dict[str, Any]]:
+def named(
+  where: str, part: Part, example: str = "('keep_salient', {'fraction': 0.3})"
+) -> tuple[str, dict[str, Any]]:
   """(name, arguments) of a name or of a pair.
+
+  Args:
+    where: the field that an error names. part: see `Part`. example: a pair that the field takes.
 
   Raises:
     InputError: it is neither; names `where`.
@@ -24,7 +29,7 @@ def named(where: str, part: Part) -> tuple[str, dict[str, Any]]:
     return pair[0], dict(pair[1].items())
   raise InputError(
     f"{where}: {part!r} is neither a name nor a pair of a name and its arguments, such as "
-    "('keep_salient', {'fraction': 0.3})."
+    f"{example}."
   )
 
 
@@ -54,6 +59,8 @@ def called(
     k for k, p in parameters.items() if p.default is p.empty and k not in args and k not in filled
   ]
   if lacking:
-    example = {k: ... for k in lacking}
-    raise InputError(f"{where}: {name} needs {', '.join(lacking)}; write ({name!r}, {example}).")
+    example = ", ".join(f"{k!r}: ..." for k in lacking)
+    raise InputError(
+      f"{where}: {name} needs {', '.join(lacking)}; write ({name!r}, {{{example}}})."
+    )
   return maker(**args, **filled)

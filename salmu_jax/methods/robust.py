@@ -17,6 +17,7 @@ from salmu_jax.train import points
 from salmu_jax.train.points import Point
 
 FIELD = "robust"  # the argument of every method
+_EXAMPLE = "('sam', {'rho': 0.1})"
 # A name, alone or before its arguments.
 Way = str | tuple[str] | tuple[str, dict[str, Any]]
 POINTS: dict[str, Callable[..., Point]] = {
@@ -71,7 +72,8 @@ def made(
 def _named(way):
   """(name, arguments) of a way."""
   alone = way[0] if isinstance(way, tuple | list) and len(way) == 1 else way
-  name, args = naming.named(FIELD, alone) if isinstance(alone, tuple | list) else (alone, {})
+  pair = isinstance(alone, tuple | list)
+  name, args = naming.named(FIELD, alone, _EXAMPLE) if pair else (alone, {})
   if not isinstance(name, str) or name not in WAYS:
     raise InputError(unknown(FIELD, name, WAYS))
   return name, args

@@ -25,9 +25,8 @@ def make(
   inputs have singular value 0, those past `share` of the trace are the vacuum. The edit comes with
   the last step. Reads forget, and retain once before the first step. Moves the matrices.
   """
-  vacuum = transforms.project_both(
-    "retain", "inputs"
-  )  # of the gradient too: that of P A B is A' P G
+  # Before the factors too: the gradient of P A B is A' P G.
+  vacuum = transforms.project_both("retain", "inputs")
   adapted = transforms.low_rank(optimizer, rank, seed)
   tx = optax.chain(vacuum, adapted, vacuum, transforms.reflect(coefficient, steps))
   prepares = (transforms.find_subspaces("retain", share),)

@@ -3,6 +3,7 @@
 What these directions are is measured before the first step, as in `salmu_jax.transforms.measured`.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Annotated, NamedTuple
 
@@ -94,21 +95,28 @@ def find_subspaces(half: Half, share: PositiveShare = 0.9) -> Prepare:
   """
 
   def prepare(opt_state, gradients):
-    total = None
+    total, sides = None, _sides_of(opt_state, half)
     for batch in gradients():
-      part = _products(batch[half])
+      part = _products(batch[half], sides)
       total = part if total is None else jax.tree.map(jnp.add, total, part)
     removed = jax.tree.map(lambda x: _leading(x, share), hosts.on_host(total))
 
     def fill(state):
-      sides = state.removed.get(half)
       # Arrays of its own for each state: the step donates them.
-      own = {k: jax.tree.map(jnp.array, removed[k]) for k in sides or ()}
-      return ProjectBothState({half: own}) if sides else state
+      own = {k: jax.tree.map(jnp.array, removed[k]) for k in state.removed.get(half, ())}
+      return ProjectBothState({half: own}) if own else state
 
     return filled(opt_state, ProjectBothState, fill)
 
   return prepare
+
+
+def _sides_of(opt_state, half):
+  """The sides that states of a half remove; no others need be measured."""
+  ours = lambda x: isinstance(x, ProjectBothState)
+  states = filter(ours, jax.tree.leaves(opt_state, is_leaf=ours))
+  used = {side for state in states for side in state.removed.get(half, ())}
+  return tuple(side for side in _SIDES if side in used)
 
 
 def _as_matrix(path: Sequence, x: jax.Array) -> jax.Array | None:
@@ -144,9 +152,9 @@ def _projected(path, u, removed):
   return wide.reshape(u.shape).astype(u.dtype)
 
 
-@jax.jit
-def _products(gradients):
-  """{"inputs": G G', "outputs": G'G}, trees like the gradients G."""
+@functools.partial(jax.jit, static_argnums=1)
+def _products(gradients, sides):
+  """{"inputs": G G', "outputs": G'G} of these sides, trees like the gradients G."""
 
   def product(side, path, g):
     matrix = _as_matrix(path, g)
@@ -157,7 +165,7 @@ def _products(gradients):
 
   of = lambda side: lambda path, g: product(side, path, g)
   wide = trees.wide(gradients)
-  return {side: jax.tree_util.tree_map_with_path(of(side), wide) for side in _SIDES}
+  return {side: jax.tree_util.tree_map_with_path(of(side), wide) for side in sides}
 
 
 def _leading(covariance: np.ndarray, share: float) -> np.ndarray:
