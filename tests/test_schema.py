@@ -6,7 +6,9 @@ import jsonschema
 import pytest
 from submissions import NAMES, small, whole
 
+from salmu_jax.benchmark import configuration
 from salmu_jax.data import pipeline
+from salmu_jax.methods import runs
 from salmu_jax.results import breakdown, reading, row_checks, schema, strict
 from salmu_jax.results.metrics_table import METRICS
 from salmu_jax.runtime import files
@@ -18,6 +20,13 @@ def test_kept_results_are_as_the_schema_says(name):
   assert list(schema.invalid(result)) == []
   others = set() if result["salmu_jax"]["role"] == "unlearned" else {("salmu_jax", "role")}
   assert set(row_checks.problems(result, whole("compromised"), set())) == others
+
+
+def test_what_a_submission_may_say_of_a_run_is_what_a_config_may_ask_for():
+  said = schema.make()["properties"]["salmu_jax"]["properties"]
+  seed, budget = configuration.RANGES["seed"], runs.RANGES["budget"]
+  assert (said["seed"]["minimum"], said["seed"]["maximum"]) == (seed.low, seed.high)
+  assert (said["budget"]["minimum"], said["budget"]["maximum"]) == (budget.low, budget.high)
 
 
 def test_file_as_it_is_written_by_an_evaluation_is_read_back_the_same(tmp_path):
