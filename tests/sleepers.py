@@ -30,6 +30,17 @@ def tidy():
     print("tidy", flush=True)
 
 
+def count():
+  """Prints numbers without rest, the last of them when it is told to end."""
+  number = 0
+  try:
+    while True:
+      print(number, flush=True)
+      number += 1
+  finally:
+    print("", end="", flush=True)
+
+
 def held():
   with ends.holding() as asked:
     print("ready", flush=True)
@@ -66,5 +77,12 @@ def talk():
 
 if __name__ == "__main__":
   with pipes.ending_quietly():
-    kinds = {"held": held, "stubborn": stubborn, "talk": talk, "tidy": tidy, "workers": workers}
+    kinds = {
+      "count": count,
+      "held": held,
+      "stubborn": stubborn,
+      "talk": talk,
+      "tidy": tidy,
+      "workers": workers,
+    }
     kinds[sys.argv[1]]()

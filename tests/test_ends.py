@@ -71,6 +71,16 @@ def test_the_same_signal_again_does_not_disturb_what_ends(number):
   assert ended(process, number) == "tidy\n"
 
 
+def test_a_line_that_a_signal_finds_being_written_is_written_once():
+  for _ in range(20):
+    process = begin(sys.executable, "tests/sleepers.py", "count")
+    assert process.stdout.readline() == "0\n"
+    process.send_signal(signal.SIGTERM)
+    lines = process.stdout.read().split()  # what `ended` reads lacks what is in this buffer
+    ended(process, signal.SIGTERM)
+    assert lines == [str(number) for number in range(1, len(lines) + 1)]
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_the_first_signal_lets_training_save_and_says_its_status(number):
   process = asleep("held")

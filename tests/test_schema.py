@@ -23,7 +23,7 @@ def test_kept_results_are_as_the_schema_says(name):
 
 
 def test_what_a_submission_may_say_of_a_run_is_what_a_config_may_ask_for():
-  said = schema.make()["properties"]["salmu_jax"]["properties"]
+  said = schema.make()["$defs"]["provenance"]["properties"]
   seed, budget = configuration.RANGES["seed"], runs.RANGES["budget"]
   assert (said["seed"]["minimum"], said["seed"]["maximum"]) == (seed.low, seed.high)
   assert (said["budget"]["minimum"], said["budget"]["maximum"]) == (budget.low, budget.high)

@@ -25,7 +25,7 @@ def ending_quietly() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _standing(name):
-  """Puts a stream over `_Descriptor` in the place of sys.stdout or sys.stderr."""
+  """Puts a `_Stream` in the place of sys.stdout or sys.stderr."""
   stream = getattr(sys, name)
   try:
     descriptor = stream.fileno()
@@ -33,8 +33,8 @@ def _standing(name):
     yield
     return
   stream.flush()
-  lasting = io.TextIOWrapper(
-    io.BufferedWriter(_Descriptor(descriptor)),
+  lasting = _Stream(
+    io.BufferedWriter(io.FileIO(descriptor, "w", closefd=False)),
     encoding=stream.encoding,
     errors="backslashreplace",
     line_buffering=stream.line_buffering or name == "stderr",
@@ -50,36 +50,38 @@ def _standing(name):
       setattr(sys, name, stream)
 
 
-class _Descriptor(io.RawIOBase):
-  """A file descriptor for writing; what is written after its reader is gone goes nowhere."""
+class _Stream(io.TextIOWrapper):
+  """Text for a file descriptor; what is written after its reader is gone goes nowhere.
 
-  def __init__(self, descriptor: int):
-    super().__init__()
-    self._descriptor = descriptor
+  The bytes are written in C: an exception that a signal raises between a write in Python and its
+  end would have the buffer write them again.
+  """
 
-  def fileno(self) -> int:
-    return self._descriptor
-
-  def isatty(self) -> bool:
-    return os.isatty(self._descriptor)
-
-  def writable(self) -> bool:
-    return True
-
-  def write(self, content) -> int:
-    """Writes bytes.
+  def write(self, text: str) -> int:
+    """Writes text.
 
     Raises:
       Ending: the reader of the pipe is gone.
     """
+    with self._lasting():
+      super().write(text)
+    return len(text)
+
+  def flush(self) -> None:
+    """Writes what is buffered; raises as `write` does."""
+    with self._lasting():
+      super().flush()
+
+  @contextlib.contextmanager
+  def _lasting(self):
     try:
-      return os.write(self._descriptor, content)
+      yield
     except OSError as error:
       if error.errno not in (errno.EPIPE, errno.EIO):
         raise
       nowhere = os.open(os.devnull, os.O_WRONLY)
-      os.dup2(nowhere, self._descriptor)
+      os.dup2(nowhere, self.fileno())
       os.close(nowhere)
       if error.errno == errno.EPIPE:
         raise ends.Ending(signal.SIGPIPE) from None
-      return len(content)  # the terminal is gone
+      # Otherwise the terminal is gone.
