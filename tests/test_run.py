@@ -211,6 +211,24 @@ def test_what_was_deleted_is_redone_alone_and_with_programs_that_are_kept(
   assert not redone & set(again["reused"])
 
 
+def test_edited_results_are_refused_and_edited_reports_made_again(copy, unbroken, environment):
+  result = copy / "results" / "finetune.json"
+  content = result.read_text()
+  about = json.loads(content)
+  about["salmu_jax"]["budget"] = 1.0
+  result.write_text(json.dumps(about))
+  refused(main(environment, copy), "finetune.json has changed since the run wrote it")
+  result.write_text(content)
+  for name in ("compat/finetune.json", "leaderboard.csv", "forgetting.png"):
+    (copy / name).write_bytes((copy / name).read_bytes() + b" ")
+  (copy / "compat" / "clean.json").write_text("{}")
+  done = main(environment, copy)
+  assert done.returncode == 0, done.stderr
+  for name in ("compat/clean.json", "leaderboard.csv", "forgetting.png"):
+    assert (copy / name).read_bytes() == (unbroken[0] / name).read_bytes(), name
+  assert "Nothing to do" in main(environment, copy).stderr
+
+
 def test_a_composed_method_joins_a_finished_workdir(copy, environment):
   chain = "--config.method.chain=('project_conflicts', ('keep_salient', {'fraction': 0.25}))"
   kept = states(copy / "models")

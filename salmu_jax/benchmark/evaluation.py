@@ -15,8 +15,7 @@ from salmu_jax.data.leaks import leaks
 from salmu_jax.errors import InputError
 from salmu_jax.evaluate.evaluator import Evaluator
 from salmu_jax.results import lookup
-from salmu_jax.runtime import files, hosts, progress, times
-from salmu_jax.runtime.places import Place
+from salmu_jax.runtime import files, hosts, progress, times, written
 from salmu_jax.train import checkpoint
 
 
@@ -76,11 +75,16 @@ def is_evaluated(job: Job, data: Data, name: str) -> bool:
   """Whether results/<name>.json is there.
 
   Raises:
-    InputError: it is, but was made with another config.
+    InputError: it is, but was made with another config, or has changed since.
   """
-  path = _result_path(job, name)
+  path = job.workdir / _result(name)
   if not path.exists():
     return False
+  if written.changed(job.workdir, [_result(name)]):
+    raise InputError(
+      f"{path} has changed since the run wrote it. Restore it, or delete it to have the model "
+      "evaluated again."
+    )
   inputs = files.read_object(path, salmu_jax=dict)["salmu_jax"].get("inputs")
   if inputs != provenance.result_inputs(job, data, name):
     raise InputError(
@@ -88,6 +92,15 @@ def is_evaluated(job: Job, data: Data, name: str) -> bool:
       "delete that file to have the model evaluated again."
     )
   return True
+
+
+def is_exported(job: Job, name: str) -> bool:
+  """Whether compat/<name>.json holds the numbers of results/<name>.json, which is there."""
+  path = job.workdir / _compat(name)
+  try:
+    return path.exists() and files.read_json(path) == _numbers(job, name)
+  except InputError:  # damaged, and made anew
+    return False
 
 
 def evaluate(
@@ -108,6 +121,8 @@ def evaluate(
     attack: from `make_attacker`.
   """
   if is_evaluated(job, data, name):
+    if hosts.is_first() and not is_exported(job, name):
+      files.write_json(job.workdir / _compat(name), _numbers(job, name))
     for stage in _stages(name, attack):
       times.recorder.reused(stage)
     return
@@ -124,8 +139,8 @@ def evaluate(
     "evaluation_seconds": time.monotonic() - began,
   }
   # The results come last: where they are, so is the other file.
-  files.write_json(job.workdir / "compat" / f"{name}.json", lookup.compat(results))
-  files.write_json(_result_path(job, name), {**results, "salmu_jax": about})
+  files.write_json(job.workdir / _compat(name), lookup.compat(results))
+  written.write_json(job.workdir, _result(name), {**results, "salmu_jax": about})
   seconds = [time.monotonic() - began - sum(attacking), *attacking]
   for stage, took in zip(_stages(name, attack), seconds, strict=True):
     progress.console.print(f"{stage}: {progress.duration(took)}")
@@ -149,5 +164,15 @@ def _timed(attack, seconds):
   return timed
 
 
-def _result_path(job: Job, name: str) -> Place:
-  return job.workdir / "results" / f"{name}.json"
+def _result(name):
+  return f"results/{name}.json"
+
+
+def _compat(name):
+  return f"compat/{name}.json"
+
+
+def _numbers(job, name):
+  """What other readers get of the results of a model."""
+  path = job.workdir / _result(name)
+  return lookup.compat(files.read_object(path, efficacy=dict, utility=dict))

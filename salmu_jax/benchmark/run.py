@@ -34,6 +34,7 @@ from salmu_jax.runtime import (
   sharding,
   times,
   workdir,
+  written,
 )
 from salmu_jax.runtime.places import Place
 
@@ -171,6 +172,10 @@ def _is_finished(job: Job, data: Data) -> bool:
   names = [*stages.PRETRAINED, *job.config.unlearn, *judged]
   if not all([evaluation.is_evaluated(job, data, name) for name in names]):
     return False
+  if not all([evaluation.is_exported(job, name) for name in names]):
+    return False
+  if written.changed(job.workdir, writing.FILES):
+    return False
   return writing.is_current(job.workdir / "results", job.workdir, job.config.diagnosis.to_dict())
 
 
@@ -181,6 +186,7 @@ def _report(job: Job) -> None:
     writing.report_folder(
       job.workdir / "results", job.workdir, console, job.config.diagnosis.to_dict()
     )
+  written.note(job.workdir, writing.FILES)
   times.recorder.done("report", time.monotonic() - began)
   progress.console.print(times.recorder.table())
   print(leaderboard_shown.get(), end="")

@@ -115,15 +115,23 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
   """Writes `value` as JSON with a final newline, atomically.
 
   Raises:
-    InputError: `value` holds NaN or infinity, which JSON cannot represent; or see `replacing`.
+    InputError: see `json_text` and `replacing`.
+  """
+  write_text(path, json_text(path, value))
+
+
+def json_text(path: str | os.PathLike, value: Any) -> str:
+  """`value` as JSON with a final newline, for the file `path`.
+
+  Raises:
+    InputError: `value` holds NaN or infinity, which JSON cannot represent.
   """
   try:
-    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False)
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
   except ValueError as error:
     raise InputError(
       f"Cannot write {path}: a number in it is not finite, so the model or the metric is broken."
     ) from error
-  write_text(path, text + "\n")
 
 
 def read_json(path: str | os.PathLike) -> Any:
