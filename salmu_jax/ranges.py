@@ -15,14 +15,20 @@ import numbers
 from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, NamedTuple
 
+import numpy as np
+
 from salmu_jax import errors
 
 _FLOAT32, _INT32 = 3.4e38, 2**31 - 1  # the largest that arrays hold
+_SMALLEST = float(np.finfo(np.float32).tiny)  # the smallest above zero that they hold in full
 _LONGEST = 4096  # letters of a text, as of a path on Linux
 
 
 class Range(NamedTuple):
-  """A finite number from `low` to `high`, which are left out if `above` and `below` are true."""
+  """A finite number from `low` to `high`, which are left out if `above` and `below` are true.
+
+  Arrays hold it in float32: a number that is `low` or `high` there is left out with them.
+  """
 
   low: float
   high: float = _FLOAT32
@@ -107,12 +113,21 @@ def _words(limit, value):
 def _(limit: Range, value):
   number = isinstance(value, numbers.Real) and not isinstance(value, bool)
   if number and limit.low <= value <= limit.high:
-    if (value > limit.low or not limit.above) and (value < limit.high or not limit.below):
+    single = _single(value)
+    if (single > limit.low or not limit.above) and (single < limit.high or not limit.below):
       return ""
   least = f"above {limit.low:g}" if limit.above else f"of at least {limit.low:g}"
   most = f" and below {limit.high:g}" if limit.below else f" and at most {limit.high:g}"
   too_high = number and limit.high < value < math.inf
-  return f"a finite number {least}" + (most if limit.high != _FLOAT32 or too_high else "")
+  words = f"a finite number {least}" + (most if limit.high != _FLOAT32 or too_high else "")
+  rounded = number and limit.low < value < limit.high
+  return words + (f", and float32 makes {_single(value):g} of it" if rounded else "")
+
+
+def _single(value):
+  """A number as float32 holds it; what is too small to be held in full counts as zero."""
+  single = float(np.float32(value))
+  return single if abs(single) >= _SMALLEST else 0.0
 
 
 @_words.register

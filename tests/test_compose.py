@@ -98,6 +98,11 @@ def embedded():
 @pytest.mark.parametrize("loss", parts.FORGET_LOSSES)
 @pytest.mark.parametrize("retain_loss", parts.RETAIN_LOSSES)
 def test_every_pair_of_losses_is_a_method_whose_losses_are_numbers(loss, retain_loss):
+  flat = [parts.FORGET_LOSSES[loss].flat_start, parts.RETAIN_LOSSES[retain_loss].flat_start]
+  if all(flat) or (loss == "none" and flat[1]):
+    with pytest.raises(InputError, match=r"nothing would move the model"):
+      make(loss, "add_retain", retain_loss=retain_loss)
+    return
   if loss == "learn":
     method, reads = make(loss, "reflect"), ("forget",)
   else:
@@ -231,7 +236,16 @@ NONSENSE = [
   ({"chain": (("project_both", {"half": "forget"}),)}, r"project_both: unknown name 'half'"),
   (
     {"chain": (("add_retain", {"weight": -1.0}),)},
-    r"weight = -1\.0; it must be a finite number of at least 0",
+    r"weight = -1\.0; it must be a finite number above 0",
+  ),
+  ({"loss": "none", "chain": (("add_retain", {"weight": 0.0}),)}, r"weight = 0\.0; .* above 0"),
+  (
+    {"loss": "leave_reference", "retain_loss": "divergence", "chain": ("add_retain",)},
+    r"'leave_reference' and retain_loss = 'divergence' have no gradient at the start",
+  ),
+  (
+    {"loss": "none", "retain_loss": "retention", "chain": ("add_retain",)},
+    r"Take another loss, or retain_loss = 'contrastive'",
   ),
   ({"loss": ("npo", {"beta": 0.0})}, r"beta = 0\.0; it must be a finite number above 0"),
 ]

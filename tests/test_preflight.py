@@ -120,6 +120,13 @@ def test_a_batch_larger_than_the_data_is_refused_before_anything_is_trained():
   dataset.check_rows("config.unlearn.mine", 12, "forget", 12)
 
 
+def test_a_budget_or_epochs_of_no_step_are_refused_with_the_least_that_makes_one():
+  match = r"budget = 1e-09 makes no step: one batch of 4 is 0\.333 of a pass over 12 rows\. Choose"
+  with pytest.raises(InputError, match=match):
+    preflight.check_passes("config.unlearn.mine.budget", 1e-9, 4, 12)
+  preflight.check_passes("config.unlearn.mine.budget", 4 / 12, 4, 12)
+
+
 def test_a_release_that_no_fragile_set_can_be_written_to_is_refused_before_training(
   tmp_path, monkeypatch
 ):

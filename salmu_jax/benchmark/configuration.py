@@ -95,6 +95,7 @@ def _rules(
   yield lambda: attacks.check(config.attacks, check_batch)
   yield lambda: external_models.check_judged(config)
   yield lambda: _check_training_release(config)
+  yield lambda: _check_names(config)
 
 
 def _run_rules(
@@ -131,6 +132,24 @@ def _check_training_release(config):
       "config.training_release goes with config.release, which is empty: a generated release has "
       "its own splits to train on."
     )
+
+
+def _check_names(config: ConfigDict) -> None:
+  """Raises InputError where two models of a run have a name, also where capitals do not count."""
+  composed = runs.composed(config.method, defaults.get_config().method)
+  named = [
+    *((name, f"config.unlearn.{name}") for name in config.unlearn),
+    *((name, "the method that config.method composes") for name in composed),
+    *([(config.judge.name, "config.judge.name")] if config.judge.name else []),
+  ]
+  where = {}
+  for name, field in named:
+    other = where.setdefault(name.casefold(), field)
+    if other != field:
+      raise InputError(
+        f"{other} and {field} are both called {name!r}, as file systems see it that take capitals "
+        "for small letters. Choose another name for one."
+      )
 
 
 def chosen(config: ConfigDict) -> ConfigDict:

@@ -58,12 +58,26 @@ def check_rows(config: ConfigDict, counts: Mapping[str, int]) -> None:
   """
   for name in [name for name in stages.bounds(config) if not config.init[name]]:
     rows = pipeline.row_count(counts, name)
-    dataset.check_rows("config.pretrain", config.pretrain.batch_size, name, rows)
+    _check_epochs(config.pretrain, name, rows)
   for name, run in config.unlearn.items():
     for half in ("forget", "retain"):
       rows = pipeline.row_count(counts, half)
       dataset.check_rows(f"config.unlearn.{name}", run.batch_size, half, rows)
+    _check_budget(config, name, counts)
   attacks.check_data(config.attacks, counts)
+
+
+def check_passes(where: str, passes: float, batch_size: int, rows: int) -> None:
+  """Raises InputError where so few passes over the rows do not make up a step.
+
+  Args:
+    where: the field of the config. passes: its value. batch_size, rows: of the training.
+  """
+  if not round(passes * rows / batch_size):
+    raise InputError(
+      f"{where} = {passes} makes no step: one batch of {batch_size} is {batch_size / rows:.3g} of "
+      f"a pass over {rows} rows. Choose that or more."
+    )
 
 
 def check_pairs(config: ConfigDict, release: Release) -> None:
@@ -102,7 +116,7 @@ def check_pretraining(job: Job, release: Release, name: str) -> int:
     The bytes of the training state.
   """
   settings, rows = job.config.pretrain, pipeline.row_count(release.counts, name)
-  dataset.check_rows("config.pretrain", settings.batch_size, name, rows)
+  _check_epochs(settings, name, rows)
   steps = stages.pretrain_schedule(job, release, name).total_steps
   footprint.check_steps(f"config.pretrain.epochs = {settings.epochs}", steps)
   tx = optimizers.make_optimizer(settings.optimizer, 1)
@@ -116,6 +130,7 @@ def check_unlearning(job: Job, release: Release, name: str) -> int:
     The bytes of the training state.
   """
   run = job.config.unlearn[name]
+  _check_budget(job.config, name, release.counts)
   steps = stages.unlearn_schedule(job, release, name).total_steps
   footprint.check_steps(f"config.unlearn.{name}.budget = {run.budget}", steps)
   method = stages.make_method(job, release, name)
@@ -168,3 +183,15 @@ def check_judged_start(job: Job, digests: dict[str, str]) -> None:
       "Compromised than this config's, so it would be judged against wrong bounds. Name that "
       "Compromised in config.init.compromised."
     )
+
+
+def _check_epochs(settings, name, rows):
+  """Refuses a batch of pretraining that the rows of a model do not fill, and epochs of no step."""
+  dataset.check_rows("config.pretrain", settings.batch_size, name, rows)
+  check_passes("config.pretrain.epochs", settings.epochs, settings.batch_size, rows)
+
+
+def _check_budget(config, name, counts):
+  run = config.unlearn[name]
+  field = f"config.unlearn.{name}.budget"
+  check_passes(field, run.budget, run.batch_size, pipeline.row_count(counts, "forget"))

@@ -47,7 +47,7 @@ def pretrain_schedule(job: Job, release: Release, name: str) -> train.Schedule:
   """
   settings = job.config.pretrain
   rows = pipeline.row_count(release.counts, name)
-  total = max(1, round(settings.epochs * rows / settings.batch_size))
+  total = round(settings.epochs * rows / settings.batch_size)
   size = settings.batch_size
   operations = flops.training_step(job.model.sizes, size)
   at_peak = operations / (flops.PEAKS.get(jax.devices()[0].device_kind, np.inf) * job.mesh.size)
@@ -55,8 +55,8 @@ def pretrain_schedule(job: Job, release: Release, name: str) -> train.Schedule:
 
 
 def budget_steps(run: ConfigDict, rows: int) -> int:
-  """The steps of a run, one at least: `budget` passes over the rows of forget."""
-  return max(1, round(run.budget * rows / run.batch_size))
+  """The steps of a run: `budget` passes over the rows of forget."""
+  return round(run.budget * rows / run.batch_size)
 
 
 def measuring_steps(run: ConfigDict, rows: int) -> int:

@@ -102,8 +102,6 @@ def check_judged(config: ConfigDict) -> None:
       f"config.judge.name = {name!r} and config.judge.weights = {weights!r} go together: the row "
       "of the leaderboard, and where its weights are."
     )
-  if name in config.unlearn:
-    raise InputError(f"config.judge.name = {name!r} is a run of config.unlearn. Choose another.")
   if name:
     workdir.check_model_name("config.judge.name", name)
 

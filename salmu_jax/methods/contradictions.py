@@ -48,6 +48,7 @@ def refuse(loss: str, retain_loss: str, names: Sequence[str]) -> None:
       f"retain_loss = {retain_loss!r} is read by nothing in the chain. Add add_retain, or leave it "
       "out."
     )
+  _both_flat(loss, retain_loss, names)
   if FORGET_LOSSES[loss].flat_start:
     _flat_start("loss", loss, "forget", names)
     if not _those(_mixes, names):
@@ -189,6 +190,19 @@ def _learning(loss, names):
         f"chain: {name} goes back past the start in one step, which {later[0]} after it would cut. "
         f"Put {later[0]} before it."
       )
+
+
+def _both_flat(loss, retain_loss, names):
+  """Refuses what has no gradient at the start, and so would follow rounding errors from there."""
+  forget = FORGET_LOSSES[loss]
+  moves = forget.make is not None and not forget.flat_start
+  if moves or not RETAIN_LOSSES[retain_loss].flat_start or _those(_edits_weights, names):
+    return
+  others = [name for name, entry in RETAIN_LOSSES.items() if not entry.flat_start]
+  raise InputError(
+    f"loss = {loss!r} and retain_loss = {retain_loss!r} have no gradient at the start, so nothing "
+    f"would move the model. Take another loss, or retain_loss = {' or '.join(map(repr, others))}."
+  )
 
 
 def _flat_start(field, name, half, names):

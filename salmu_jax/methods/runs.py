@@ -22,7 +22,7 @@ TUNINGS = ("tuned", "reproduction", "own")
 RANGES = {
   "method": Text(),
   "budget": Range(0, 10**5, above=True),
-  "batch_size": Whole(2, 2**20),  # losses compare the pairs of a batch
+  "batch_size": train_settings.BATCH_SIZE,
   "optimizer": train_settings.OPTIMIZER,
   "log_every": Whole(1),
   "checkpoint_every": Whole(1),

@@ -38,6 +38,7 @@ RANGES = {
   "remat": OneOf(clip.REMAT),
   "attention": OneOf(ATTENTION),
 }
+_MOST_LAYERS = 1000  # in a tower; no model comes near, and each takes a second to set up
 # Sizes as a name, for models that are no preset: width x layers x heads of either tower.
 _SPELLED = re.compile(
   r"vit-(?P<image_size>\d+)-(?P<patch_size>\d+)"
@@ -73,7 +74,7 @@ def sizes(name: str, where: str = "config.model.preset") -> Sizes:
 def _fault(model: Sizes) -> str:
   """What is impossible in sizes; "" for nothing."""
   for name, tower in (("image", model.vision), ("text", model.text)):
-    if min(tower) < 1 or tower.width % tower.heads:
+    if min(tower) < 1 or tower.width % tower.heads or tower.layers > _MOST_LAYERS:
       shape = f"{tower.layers} layers, {tower.width} wide, with {tower.heads} heads"
       return f"a tower for {name}s of {shape}"
   if not 1 <= model.patch_size <= model.image_size:

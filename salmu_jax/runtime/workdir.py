@@ -19,6 +19,7 @@ TOKENIZER = "tokenizer.json"
 # Of a workdir, but for those that are made again where they are damaged.
 _FOLDERS = ("release", "generate", "models", "results", "compat", "audit", "export")
 _LONGEST = 100  # letters of a model's name, as results files have it
+_LONGEST_FILE = 200  # bytes of it, which leave a file system's 255 room for endings
 _NUMBER, _NOTHING = (int, float), type(None)
 # What the mark of a model says of its training; None of weights that were brought in.
 _MODEL_FACTS = {
@@ -232,10 +233,11 @@ def check_model_name(where: str, name: str) -> None:
     where: the field of the config that names the model.
   """
   letters = name.replace("_", "").replace("-", "")
-  if not letters.isalnum() or len(name) > _LONGEST or name in ("clean", "compromised"):
+  too_long = len(name) > _LONGEST or len(name.encode(errors="replace")) > _LONGEST_FILE
+  if not letters.isalnum() or too_long or name in ("clean", "compromised"):
     raise InputError(
       f"{where}: {shown(name)} becomes a folder, so it may hold only letters, digits, '-' and '_', "
-      f"{_LONGEST} at most, and is not 'clean' or 'compromised'."
+      f"{_LONGEST} at most in {_LONGEST_FILE} bytes, and is not 'clean' or 'compromised'."
     )
 
 

@@ -11,7 +11,7 @@ from salmu_jax.train import optimizers
 
 _SHARE = Range(0, 1)
 _DECAY = Range(0, 1, below=True)  # of a moment; at 1 nothing new would ever count
-BATCH_SIZE = Whole(1, 2**20)
+BATCH_SIZE = Whole(2, 2**20)  # losses compare the pairs of a batch
 OPTIMIZER = {
   "name": OneOf(optimizers.OPTIMIZERS),
   "learning_rate": Range(0, 10**6, above=True),

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from salmu_jax.ranges import Weight
+from salmu_jax.ranges import Positive
 from salmu_jax.transforms import trees
 
 _EPSILON = 1e-8  # as in the authors' code
@@ -18,7 +18,7 @@ class RewardDistanceState(NamedTuple):
   start: optax.Params
 
 
-def reward_distance(weight: Weight = 1.0) -> optax.GradientTransformationExtraArgs:
+def reward_distance(weight: Positive = 1.0) -> optax.GradientTransformationExtraArgs:
   """Adds the gradient of a reward of being far from the start.
 
     u <- u + grad of -weight sqrt(mean (theta - theta0)^2 + 1e-8)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from salmu_jax.ranges import Share, Weight
+from salmu_jax.ranges import Positive, Share, Weight
 from salmu_jax.transforms import trees
 
 
@@ -134,7 +134,7 @@ class AddNoiseState(NamedTuple):
   count: jax.Array
 
 
-def add_noise(sigma: Weight, steps: int, seed: int) -> optax.GradientTransformationExtraArgs:
+def add_noise(sigma: Positive, steps: int, seed: int) -> optax.GradientTransformationExtraArgs:
   """Adds sigma N(0, 1) to the parameters with the last of `steps` updates, which pass unchanged.
 
   References:
@@ -162,7 +162,7 @@ class ReflectState(NamedTuple):
   start: optax.Params
 
 
-def reflect(coefficient: Weight, steps: int) -> optax.GradientTransformationExtraArgs:
+def reflect(coefficient: Positive, steps: int) -> optax.GradientTransformationExtraArgs:
   """Goes back through the start: a task vector, negated.
 
     theta <- theta0 - coefficient (theta_steps - theta0)

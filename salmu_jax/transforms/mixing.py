@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from salmu_jax.ranges import Count, SignedWeight, Weight
+from salmu_jax.ranges import Count, Positive, SignedWeight
 from salmu_jax.transforms import trees
 
 
-def add_retain(weight: Weight = 1.0) -> optax.GradientTransformationExtraArgs:
+def add_retain(weight: Positive = 1.0) -> optax.GradientTransformationExtraArgs:
   """Adds the gradient of the retain loss, u <- u + weight * r.
 
   Args:
