@@ -119,6 +119,32 @@ def test_attacks_of_another_strength_are_refused(board):
   assert submit.submit(board.parent / "sent.json", board).exists()
 
 
+@pytest.mark.parametrize(
+  "change, named",
+  [
+    ({"parts": {"translated": 0.3}}, "Rephrasing.parts.x"),
+    ({"parts": {"translated": 0.3, "x": 0.1, "y": 0.1}}, "Rephrasing.parts.y"),
+    ({"reduction": "mean", "value": 0.2}, "Rephrasing.reduction"),
+    ({"better": "equal"}, "Rephrasing.better"),
+    ({"label": "Harmless"}, "Rephrasing.label"),
+    ({"value": None, "why": "nothing to attack", "parts": {}}, "Rephrasing.reduction"),
+    ({"interval": [-1e9, 1e9]}, "Rephrasing.interval[0]"),
+  ],
+)
+def test_an_attack_describes_itself_as_the_attack_on_compromised(board, change, named):
+  compromised = files.read_json(board / "compromised.json")
+  compromised["salmu_jax"]["additional"]["recoverability"] = ATTACKED
+  files.write_json(board / "compromised.json", compromised)
+  result = copy.deepcopy(MINE)
+  result["salmu_jax"]["additional"]["recoverability"] = copy.deepcopy(ATTACKED)
+  attack = result["salmu_jax"]["additional"]["recoverability"]["Rephrasing"]
+  attack |= change
+  if "why" in change:
+    del attack["reduction"]
+  lines = refused(board, result)
+  assert f"salmu_jax.additional.recoverability.{named}" in lines, lines
+
+
 def test_labels_of_the_breakdown_are_those_of_the_bounds(board):
   result = copy.deepcopy(MINE)
   fields = at(result, *PARTS, "field")

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 
-from salmu_jax.results import coherence, schema, strict
+from salmu_jax.results import coherence, recoverability, schema, strict
 from salmu_jax.results.coherence import differ, metrics_of, value_at
 from salmu_jax.results.metrics_table import ADDITIONAL
 from salmu_jax.results.reading import SAME, attacked_with
@@ -55,6 +55,7 @@ def _checks(result, compromised, taken):
     yield [_PARTS, _GROUPS, _RELEASE], _labels_as_judged(result, compromised)
     yield [_EXAMPLES, _RELEASE], _examples_as_judged(result, compromised)
     yield [_ATTACKS, ADDITIONAL], _attacks_as_judged(result, compromised)
+    yield [recoverability.PATH, _ATTACKS], _attacks_described(result, compromised)
 
 
 def _name(result, taken):
@@ -127,3 +128,21 @@ def _attacks_as_judged(result, compromised):
       yield _ATTACKS, f"does not name {name}; should name it, and hold its settings, {_BOUNDS}"
     elif name in theirs:
       yield from differ(ours[name], theirs[name], (*_ATTACKS, name.lower()), _BOUNDS)
+
+
+def _attacks_described(result, compromised):
+  """Each attack says of its number what the attack on the bounds says: of what it is made, and how.
+
+  What it found on the bounds it looked for here, so it has a number.
+  """
+  ours, theirs = (
+    value_at(judged, ADDITIONAL).get("recoverability") or {} for judged in (result, compromised)
+  )
+  for name in ours.keys() & theirs.keys():
+    if "parts" in theirs[name]:
+      one, other = (
+        {key: attack.get(key) for key in ("label", "better", "reduction")}
+        | {"parts": dict.fromkeys(attack.get("parts", {}), "a number")}
+        for attack in (ours[name], theirs[name])
+      )
+      yield from differ(one, other, (*recoverability.PATH, name), _BOUNDS)
