@@ -143,8 +143,14 @@ def test_what_is_in_the_place_of_a_folder_is_refused_before_the_stage(name, kind
   path.parent.mkdir(exist_ok=True)
   path.write_text("x") if kind == "a file" else path.symlink_to("nowhere")
   with pytest.raises(InputError, match=rf"{name} is {kind}, and has to be a folder"):
-    workdir.check_folders(tmp_path)
+    workdir.check_layout(tmp_path, [])
     workdir.run_stage(tmp_path / "models" / "clean", "x", SETTINGS, lambda _: {})
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused_before_anything_is_computed(tmp_path):
+  (tmp_path / "leaderboard.md").mkdir()
+  with pytest.raises(InputError, match=r"leaderboard\.md is a folder, and has to be a file"):
+    workdir.check_layout(tmp_path, ["config.json", "leaderboard.md"])
 
 
 def test_a_training_stage_notes_the_digest_of_its_weights(tmp_path):

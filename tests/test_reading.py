@@ -12,7 +12,7 @@ from submissions import SMALL, at
 from salmu_jax.errors import InputError
 from salmu_jax.report import __main__ as command
 from salmu_jax.report import writing
-from salmu_jax.results import lookup
+from salmu_jax.results import lookup, reading
 from salmu_jax.results.reading import read_results
 
 
@@ -169,6 +169,37 @@ def test_numbers_that_are_not_finite_are_missing_and_unknown_fields_are_left_alo
   results[2]["salmu_jax"]["later"] = {"a": 1}
   values = lookup.flatten(read_results(save(tmp_path / "results", *results))[2])
   assert values["FragSim"] is None and values["InterIdSim"] > 0
+
+
+@pytest.mark.parametrize(
+  ("names", "change", "words"),
+  [
+    (
+      ["00", "01"],
+      {"release": {"manifest_sha256": "0" * 64}},
+      r"02\.json is of another release th",
+    ),
+    (
+      ["00", "01"],
+      {"evaluation": {}, "start": "0"},
+      r"another evaluation and Compromised model th",
+    ),
+    (["00", "01"], {"attacks": {"names": ["Readout"]}}, r"02\.json is of another attacks than"),
+    (["00", "01", "finetune"], {}, r"02\.json holds the model 'finetune' \(role 'unlearned'\)"),
+    (["01", "02"], {}, r"00\.json holds the model 'clean' \(role 'clean'\), which this run"),
+  ],
+)
+def test_results_that_would_not_compare_are_refused_before_a_run(tmp_path, names, change, words):
+  results = everything()[:3]
+  results[2]["salmu_jax"]["attacks"] = {"names": ["Readout"], "readout": {"folds": 2}}
+  folder = save(tmp_path / "results", *results)
+  alike = {
+    key: results[2]["salmu_jax"][key] for key in ("release", "evaluation", "attacks", "start")
+  }
+  reading.check_others(folder, ["00", "01"], alike)
+  reading.check_others(tmp_path / "none yet", [], alike)
+  with pytest.raises(InputError, match=words):
+    reading.check_others(folder, names, alike | change)
 
 
 def test_empty_folder_and_report_into_the_results_are_refused(tmp_path):

@@ -79,6 +79,16 @@ def describe(job: Job, data: Data, evaluator: Evaluator, name: str) -> dict[str,
   }
 
 
+def compared(job: Job, data: Data) -> dict[str, Any]:
+  """What all results of one table state alike, as far as it is known before a model is trained."""
+  return {
+    "release": {"manifest_sha256": data.release.digest},
+    "evaluation": _evaluation(job.config),
+    "attacks": attacks.chosen(job.config.attacks),
+    "start": stages.start_digest(job, data.digests),
+  }
+
+
 def parameter_count(model: CLIP) -> int:
   """The number of scalars in a model."""
   return int(parameter_overview.count_parameters(clip.shapes(model)))

@@ -14,6 +14,7 @@ from salmu_jax.benchmark import (
   footprint,
   opening,
   preflight,
+  provenance,
   stages,
   summary,
 )
@@ -23,7 +24,7 @@ from salmu_jax.data.dataset import Data
 from salmu_jax.errors import InputError
 from salmu_jax.models import presets
 from salmu_jax.report import leaderboard, leaderboard_terminal, writing
-from salmu_jax.results.reading import read_results
+from salmu_jax.results import reading
 from salmu_jax.runtime import (
   compilations,
   files,
@@ -66,7 +67,7 @@ def run(
   config = opening.with_preset(configuration.chosen(config), folder)
   compilations.start(config.compilation_cache)
   with owner.owning(folder) if hosts.is_first() else contextlib.nullcontext():
-    workdir.check_folders(folder)
+    workdir.check_layout(folder, (CONFIG, times.FILE, written.FILE, *writing.FILES))
     if hosts.is_first():
       files.remove_unfinished(folder)
     hosts.check_same("config or workdir", files.digest([str(folder), config.to_dict()]))
@@ -109,6 +110,8 @@ def _workdir(folder: str | os.PathLike) -> Place:
 def _make_models(job: Job, data: Data) -> None:
   """Pretrains, unlearns, evaluates and attacks all models of a job that are not there yet."""
   config = job.config
+  about = provenance.compared(job, data)
+  reading.check_others(job.workdir / "results", _names(job), about)
   data = opening.store_pictures(job, data)
   evaluator = evaluation.make_evaluator(job, data)
   params = {name: stages.pretrain(job, data, name) for name in stages.PRETRAINED}
@@ -168,8 +171,7 @@ def prepare(
 
 def _is_finished(job: Job, data: Data) -> bool:
   """Whether every result is there, and a leaderboard that holds them."""
-  judged = [job.config.judge.name] if job.config.judge.name else []
-  names = [*stages.PRETRAINED, *job.config.unlearn, *judged]
+  names = _names(job)
   if not all([evaluation.is_evaluated(job, data, name) for name in names]):
     return False
   if not all([evaluation.is_exported(job, name) for name in names]):
@@ -177,6 +179,12 @@ def _is_finished(job: Job, data: Data) -> bool:
   if written.changed(job.workdir, writing.FILES):
     return False
   return writing.is_current(job.workdir / "results", job.workdir, job.config.diagnosis.to_dict())
+
+
+def _names(job: Job) -> list[str]:
+  """The models that a run evaluates."""
+  judged = [job.config.judge.name] if job.config.judge.name else []
+  return [*stages.PRETRAINED, *job.config.unlearn, *judged]
 
 
 def _report(job: Job) -> None:
@@ -193,7 +201,7 @@ def _report(job: Job) -> None:
 
 
 def _show_leaderboard(job: Job) -> None:
-  results = read_results(job.workdir / "results")
+  results = reading.read_results(job.workdir / "results")
   if hosts.is_first():
     leaderboard_terminal.show(
       leaderboard.rows(results, job.config.diagnosis.to_dict()), progress.terminal()

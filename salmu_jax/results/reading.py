@@ -1,7 +1,8 @@
 """Reads results files and refuses what does not compare: one folder of one JSON a model."""
 
+import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from salmu_jax.errors import InputError
 from salmu_jax.results import additional, coherence, lookup, metrics_table, schema, strict
@@ -108,6 +109,41 @@ def read_results(folder: str | os.PathLike) -> list[dict]:
   _check_attacks(pairs)
   _check_starts(pairs)
   return sorted((r for _, r in pairs), key=lambda r: ROLES.index(r["salmu_jax"]["role"]))
+
+
+def check_others(folder: str | os.PathLike, names: Collection[str], about: Mapping) -> None:
+  """Raises InputError where results beside those of a run cannot stand in one table with them.
+
+  Args:
+    folder: directory with one JSON a model, or none yet.
+    names: of the models that the run evaluates; their files are not looked at.
+    about: what the run's results will state, as under `salmu_jax`: the manifest of the release,
+      `evaluation`, `attacks`, and the digest of the Compromised model as `start`.
+  """
+  folder, ours = places.place(folder), json.loads(json.dumps(about))
+  for path in sorted(folder.glob("*.json")) if folder.is_dir() else []:
+    if path.stem in names:
+      continue
+    result = read(path)
+    theirs = result["salmu_jax"]
+    manifests = [one["release"]["manifest_sha256"] for one in (ours, theirs)]
+    different = {
+      "release": manifests[0] != manifests[1],
+      "evaluation": ours["evaluation"] != theirs["evaluation"],
+      "Compromised model": theirs["start"] not in (None, ours["start"]),
+      "attacks": not attacked_alike({"salmu_jax": ours}, result),
+    }
+    if any(different.values()):
+      what = " and ".join(name for name, differs in different.items() if differs)
+      raise InputError(
+        f"{path} is of another {what} than this run, so its numbers do not compare with those of "
+        "the run. Take that file away, or choose another --workdir."
+      )
+    if theirs["model"] in names or theirs["role"] != "unlearned":
+      raise InputError(
+        f"{path} holds the model {theirs['model']!r} (role {theirs['role']!r}), which this run "
+        "evaluates itself. Take that file away, or choose another --workdir."
+      )
 
 
 def _check(path, result):

@@ -6,7 +6,7 @@ import os
 import pathlib
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from salmu_jax.errors import InputError, shown
@@ -212,10 +212,17 @@ def check_settings(folder: str | os.PathLike, settings: dict[str, Any]) -> None:
     )
 
 
-def check_folders(workdir: Place) -> None:
-  """Raises InputError where something else is in the place of a folder that a run writes to."""
+def check_layout(workdir: Place, names: Iterable[str]) -> None:
+  """Raises InputError where something else is in the place of what a run writes.
+
+  Args:
+    workdir: of the run. names: of the files that it writes there, beside its folders.
+  """
   for name in _FOLDERS:
     check_folder(workdir / name)
+  for path in [workdir / name for name in names]:
+    if path.is_dir():
+      raise InputError(f"{path} is a folder, and has to be a file. Move it away.")
 
 
 def remove(path: pathlib.Path) -> None:
