@@ -18,7 +18,7 @@ from PIL import Image
 
 from salmu_jax.attacks import ATTACKS
 from salmu_jax.benchmark import audit
-from salmu_jax.data import own
+from salmu_jax.data import own_rows
 from salmu_jax.interop import convert, statedict, weights
 from salmu_jax.report import audit_table
 from salmu_jax.runtime import files
@@ -58,7 +58,9 @@ def test_the_table_has_every_number_before_and_after_with_what_a_guess_gives(tmp
 
 def test_the_pair_that_readme_shows_is_one():
   (line,) = re.findall(r'^\{"image": .*$', (ROOT / "README.md").read_text(), re.M)
-  assert set(json.loads(line)) == {"image", "caption", "name", "field", "value"} <= set(own._KEYS)
+  assert (
+    set(json.loads(line)) == {"image", "caption", "name", "field", "value"} <= set(own_rows.KEYS)
+  )
 
 
 def picture(path, person):

@@ -50,7 +50,8 @@ def decode(data: bytes, where: str) -> Image.Image:
     raise
   except Image.DecompressionBombError as error:  # twice as many, or a picture within the picture
     raise InputError(
-      f"The image of {where} has more than {MOST_PIXELS:,} pixels, which are the most. Scale it down."
+      f"The image of {where} has more than {MOST_PIXELS:,} pixels; these are the most. "
+      "Scale it down."
     ) from error
   except Exception as error:  # Each decoder has errors of its own.
     # Pillow's words name an object in memory.

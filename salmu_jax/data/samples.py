@@ -153,10 +153,10 @@ def _row(key, parts, image_size):
   if not image:
     return None, "without image"
   text = _caption(parts)
-  if not text:
-    return None, "without caption"
-  if not texts.encodes(text):
+  if text and not texts.encodes(text):
     return None, "whose caption is no UTF-8"
+  if not texts.is_filled(text):
+    return None, "without caption"
   try:
     image = shrunk(image, image_size)
   except (InputError, OSError):  # OSError: JPEG has no room for sides of more than 65,500 pixels
