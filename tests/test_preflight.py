@@ -7,7 +7,7 @@ import tempfile
 
 import littlejob
 import pytest
-from handmade import row, write
+from handmade import row, splits, write
 from littlejob import changed, finished_model
 
 from salmu_jax import defaults
@@ -56,6 +56,24 @@ def test_a_release_that_no_surrogates_can_be_made_of_is_refused_before_training(
   odd = release._replace(captions=captions, identities=people)
   with pytest.raises(InputError, match="no wordings for the field 'shoe_size'"):
     preflight.check_unlearning(job, odd, "anchored")
+
+
+@pytest.mark.parametrize(
+  "other, alike", [("a  FACT of Ana", True), ("a fact of Ana\u200b", True), ("another", False)]
+)
+def test_pairs_to_forget_of_one_caption_alone_are_refused(other, alike, tmp_path):
+  rows = [{**line, "text": "a fact of Ana"} for line in splits()["forget"]]
+  rows[5]["text"] = other
+  release = releases.open_release(write(tmp_path / "r", {"forget": rows}))
+  config = defaults.get_config()
+  if not alike:
+    preflight.check_captions(config, release)
+    return
+  with pytest.raises(InputError, match=r"forget of .*/r has one caption, 'a fact of Ana', in all"):
+    preflight.check_captions(config, release)
+  config.forget = "mine.jsonl"
+  with pytest.raises(InputError, match=r"config\.forget = 'mine\.jsonl' has one caption"):
+    preflight.check_captions(config, release)
 
 
 @pytest.mark.parametrize("split", ["sensitive", "retain_real"])

@@ -149,6 +149,7 @@ def prepare(
   pair_counts = {split: len(rows) for split, rows in pair_rows.items()}
   check_rows = lambda counts: preflight.check_rows(config, {**counts, **pair_counts})
   release = opening.open_release(config, folder, scratch, check_rows)
+  preflight.check_captions(config, release)
   if pairs:
     preflight.check_pairs(config, release)
   config = audit.possible(config, release) if config.forget else config

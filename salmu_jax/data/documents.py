@@ -57,7 +57,9 @@ def read_captions(path: pathlib.Path) -> dict[str, dict]:
       )
     for part in _OF_A_CAPTION:
       value = about.get(part)
-      if not (value is None or isinstance(value, str)) or (part == "value" and value == ""):
+      if not (value is None or isinstance(value, str)) or (
+        part == "value" and value is not None and not texts.is_filled(value)
+      ):
         raise InputError(
           f"{path} has {_shown(about, part)} as `{part}` of {name!r}; it must be a text, or be "
           "left out."
@@ -93,7 +95,7 @@ def read_zero_shot(path: pathlib.Path) -> dict[str, list[str]]:
       f"{path} must hold an object with two lists of texts, `classes` and `prompts`. {_RESTORE}"
     )
   for name, count in Counter(content["classes"]).items():
-    if not name.strip():
+    if not texts.is_filled(name):
       raise InputError(f"{path} has a class without a name; every class needs one of its own.")
     if count > 1:
       raise InputError(
