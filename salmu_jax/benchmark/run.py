@@ -20,7 +20,6 @@ from salmu_jax.benchmark import (
 from salmu_jax.benchmark.job import Job
 from salmu_jax.data import dataset, records, zero_shot
 from salmu_jax.data.dataset import Data
-from salmu_jax.errors import InputError
 from salmu_jax.models import presets
 from salmu_jax.report import leaderboard, leaderboard_terminal, writing
 from salmu_jax.results.reading import read_results
@@ -59,7 +58,7 @@ def run(
     InputError: bad input, named, before anything is computed with it.
   """
   began = time.monotonic()
-  folder = _workdir(folder)
+  folder = places.folder(folder, "--workdir")
   mesh = sharding.make_mesh()
   configuration.check(config, mesh)
   config = opening.with_preset(configuration.chosen(config), folder)
@@ -86,23 +85,6 @@ def run(
       _make_models(job, data)
       hosts.first_alone(lambda: _report(job))
   progress.console.print(f"Done in {progress.duration(time.monotonic() - began)}; see {folder}")
-
-
-def _workdir(folder: str | os.PathLike) -> Place:
-  """The place of a workdir.
-
-  Raises:
-    InputError: it is empty, or has a character that Orbax takes for a wildcard.
-  """
-  if not os.fspath(folder):
-    raise InputError("--workdir is empty. Name a folder, such as runs/mini.")
-  wild = sorted(set("*?[") & set(os.fspath(folder)))
-  if wild:
-    raise InputError(
-      f"--workdir={folder} has {' and '.join(wild)}, which Orbax takes for a wildcard. Choose "
-      "another name."
-    )
-  return places.place(folder, "--workdir")
 
 
 def _make_models(job: Job, data: Data) -> None:
