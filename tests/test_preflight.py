@@ -11,7 +11,7 @@ from handmade import row, splits, write
 from littlejob import changed, finished_model
 
 from salmu_jax import defaults
-from salmu_jax.benchmark import preflight, stages
+from salmu_jax.benchmark import preflight, run, stages
 from salmu_jax.data import dataset, releases
 from salmu_jax.errors import InputError
 from salmu_jax.runtime import files
@@ -83,6 +83,16 @@ def test_a_training_split_without_rows_is_as_good_as_missing(world, split):
   preflight.check_trainable(data.release, "compromised")
   with pytest.raises(InputError, match=f"has no split .*{split}.*cannot be trained"):
     preflight.check_trainable(empty.release, "compromised")
+
+
+def test_a_run_whose_release_lost_its_fragile_set_is_not_finished(world, monkeypatch):
+  job, data = world
+  monkeypatch.setattr(run.evaluation, "is_evaluated", lambda *_: True)
+  monkeypatch.setattr(run.writing, "is_current", lambda *_: True)
+  monkeypatch.setattr(run.releases, "read_fragile", lambda release: ["a"])
+  assert run._is_finished(job, data)
+  monkeypatch.setattr(run.releases, "read_fragile", lambda release: None)
+  assert not run._is_finished(job, data)
 
 
 def test_a_judged_model_unlearned_from_another_compromised_is_refused_at_once(world, tmp_path):

@@ -18,7 +18,7 @@ from salmu_jax.benchmark import (
   summary,
 )
 from salmu_jax.benchmark.job import Job
-from salmu_jax.data import dataset, records, zero_shot
+from salmu_jax.data import dataset, records, releases, zero_shot
 from salmu_jax.data.dataset import Data
 from salmu_jax.models import presets
 from salmu_jax.report import leaderboard, leaderboard_terminal, writing
@@ -150,6 +150,8 @@ def prepare(
 
 def _is_finished(job: Job, data: Data) -> bool:
   """Whether every result is there, and a leaderboard that holds them."""
+  if releases.read_fragile(data.release) is None:
+    return False  # of a release that was deleted and generated again; results name the set
   judged = [job.config.judge.name] if job.config.judge.name else []
   names = [*stages.PRETRAINED, *job.config.unlearn, *judged]
   if not all([evaluation.is_evaluated(job, data, name) for name in names]):
