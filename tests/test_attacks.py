@@ -16,6 +16,7 @@ from salmu_jax.attacks import (
   membership,
   questions,
   relearning,
+  rephrasing,
 )
 from salmu_jax.benchmark import evaluation
 from salmu_jax.benchmark.job import Job
@@ -226,12 +227,21 @@ def test_a_number_follows_from_the_parts_that_stand_beside_it(world, attack):
   assert entries["Gallery"]["value"] == entries["Gallery"]["MRR"]
 
 
-def test_without_a_caption_that_holds_its_value_no_membership_is_told(world):
+@pytest.mark.parametrize(
+  "changes, why",
+  [
+    ({"wording": "nothing of {name}"}, "no forget caption holds its value"),
+    ({"value": "Porto"}, "no field of forget has a second value"),
+  ],
+)
+def test_without_a_value_in_a_caption_or_a_second_one_nothing_is_told_of_it(world, changes, why):
   job, data, evaluator, params = world
   inputs = evaluation.attack_inputs(job, data, evaluator, bounds(params))
-  inputs = inputs._replace(leaks=[leak_of(i, wording="nothing of {name}") for i in range(3)])
-  finding = membership.make(inputs, attacks.settings().membership)(params, evaluator.embed(params))
-  assert not finding.parts and finding.why == "no forget caption holds its value"
+  inputs = inputs._replace(leaks=[leak_of(i, **changes) for i in range(3)])
+  for attack in (membership, rephrasing):
+    run = attack.make(inputs, attacks.settings()[attack.ATTACK.key.lower()])
+    finding = run(params, evaluator.embed(params))
+    assert not finding.parts and finding.why == why
 
 
 @pytest.mark.parametrize(

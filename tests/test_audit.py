@@ -18,8 +18,8 @@ from PIL import Image
 
 from salmu_jax.attacks import ATTACKS
 from salmu_jax.benchmark import audit
-from salmu_jax.data import own
-from salmu_jax.interop import convert, statedict, weights
+from salmu_jax.data import own_rows
+from salmu_jax.interop import convert, origin, statedict, weights
 from salmu_jax.report import audit_table
 from salmu_jax.runtime import files
 
@@ -58,7 +58,9 @@ def test_the_table_has_every_number_before_and_after_with_what_a_guess_gives(tmp
 
 def test_the_pair_that_readme_shows_is_one():
   (line,) = re.findall(r'^\{"image": .*$', (ROOT / "README.md").read_text(), re.M)
-  assert set(json.loads(line)) == {"image", "caption", "name", "field", "value"} <= set(own._KEYS)
+  assert (
+    set(json.loads(line)) == {"image", "caption", "name", "field", "value"} <= set(own_rows.KEYS)
+  )
 
 
 def picture(path, person):
@@ -121,7 +123,7 @@ def test_one_command_forgets_own_pairs_and_a_second_has_nothing_to_do(example):
 
 def test_what_was_deleted_or_made_anew_is_exported_and_reported_again(example):
   folder, _ = example
-  (folder / "run" / "export" / "vlunlearn" / convert.STAGE).write_text("{}")
+  (folder / "run" / "export" / "vlunlearn" / origin.FILE).write_text("{}")
   job = types.SimpleNamespace(
     workdir=folder / "run",
     model_folder=lambda name: folder / "run" / "models" / name,
@@ -155,7 +157,7 @@ def test_a_guess_is_among_captions_of_other_words(monkeypatch):
 def test_unlearned_weights_come_out_in_the_layout_that_they_came_in(example):
   folder, _ = example
   before, after = (
-    weights.read_tensors(convert.weights_file(place, "x"))
+    weights.read_tensors(weights.file_of(place, "x"))
     for place in (folder / "clip", folder / "run" / "export" / "vlunlearn")
   )
   assert statedict.layout_of(after) == "huggingface"

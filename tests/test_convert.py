@@ -17,6 +17,7 @@ from salmu_jax.errors import InputError
 from salmu_jax.interop import convert, modelconfig, statedict, weights
 from salmu_jax.models import clip
 from salmu_jax.models.presets import PRESETS
+from salmu_jax.train import checkpoint
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -356,3 +357,43 @@ def test_the_command_converts_both_ways_and_explains_errors(finished, tmp_path, 
   assert "preset vit-64-16-128x3x2-64x2x1-128-40-49408" in said.out
   assert convert.main([str(file), str(tmp_path / "y"), "--preset", "vit_b61"]) == 1
   assert "Did you mean 'vit_b16'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  "argv, said",
+  [
+    (("", ""), "SRC is empty"),
+    (("model", ""), "DST is empty"),
+    (("model", "out[1]"), "DST = 'out[1]' has [ in its path"),
+    (("weights", "out*"), "DST = 'out*' has * in its path"),
+    (("model[1]", "out"), "SRC = 'model[1]' has [ in its path"),
+    (
+      ("model", "model/sub"),
+      "DST = 'HERE/model/sub' lies in SRC = 'HERE/model', which is only read",
+    ),
+    (("weights", "weights/sub"), "DST = 'HERE/weights/sub' lies in SRC = 'HERE/weights', whi"),
+    (("model", ".x.unfinished"), "DST = '.x.unfinished' has a name as unfinished files have"),
+    ((".out.partial", "out"), "SRC = '.out.partial' has a name as unfinished files have"),
+    (("model", "out", "--preset=nope"), "--preset=nope is for foreign weights, and SRC = 'model'"),
+    (("weights", "out", "--layout=openclip"), "--layout=openclip is of an export, and SRC = 'we"),
+  ],
+)
+def test_what_the_command_cannot_convert_is_named_and_nothing_is_written(
+  argv, said, finished, exported, tmp_path, monkeypatch, capsys
+):
+  for name in ("model", "model[1]"):
+    (tmp_path / name).symlink_to(finished)
+  for name in ("weights", ".out.partial"):
+    (tmp_path / name).symlink_to(exported)
+  monkeypatch.chdir(tmp_path)
+  there = [sorted(folder.iterdir()) for folder in (tmp_path, finished, exported)]
+  assert convert.main(list(argv)) == 1
+  assert said.replace("HERE", str(tmp_path)) in capsys.readouterr().err
+  assert there == [sorted(folder.iterdir()) for folder in (tmp_path, finished, exported)]
+
+
+@pytest.mark.parametrize("name", ["a[1]", "a*"])
+def test_orbax_is_given_no_path_with_a_wildcard(name, tmp_path):
+  with pytest.raises(InputError, match="in its path"):
+    checkpoint.save_params_alone(tmp_path / name, {"a": np.zeros(1)})
+  assert not list(tmp_path.iterdir())

@@ -78,6 +78,14 @@ def test_read_json_says_what_is_wrong(tmp_path):
     files.read_json(tmp_path / "cut.json")
 
 
+def test_a_folder_named_as_unfinished_files_are_is_left_alone(tmp_path):
+  (tmp_path / ".mine.unfinished").mkdir()
+  (tmp_path / ".x.json.unfinished").touch()
+  (tmp_path / ".y.unfinished").symlink_to(tmp_path / ".mine.unfinished")
+  files.remove_unfinished(tmp_path)
+  assert [path.name for path in tmp_path.iterdir()] == [".mine.unfinished"]
+
+
 DAMAGED = {
   "cut": (b'{"a": ', "is not valid JSON"),
   "empty": (b"", "is not valid JSON"),

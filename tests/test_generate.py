@@ -1,11 +1,13 @@
 """A generated release: reproducible, in the published format, private values where they belong."""
 
 import collections
+import shutil
 
 import numpy as np
 import pytest
 
 from configs import smoke
+from salmu_jax.benchmark import opening
 from salmu_jax.data import derived, images, releases
 from salmu_jax.errors import InputError
 from salmu_jax.generate import generator, personas, plan
@@ -200,3 +202,23 @@ def test_a_full_disk_is_found_before_rendering(tmp_path, monkeypatch):
   with pytest.raises(InputError, match=r"Not enough disk space.*the generated release"):
     generator.generate(settings(), 0, tmp_path / "release")
   assert not list(tmp_path.iterdir())
+
+
+def test_a_run_generates_its_release_again_where_it_was_deleted_and_misses_its_manifest(tmp_path):
+  config = smoke.get_config()
+  config.seed, config.generate = 5, settings()
+  opened = lambda: opening.open_release(config, tmp_path, tmp_path / "scratch")
+  digest, path = opened().digest, tmp_path / "release"
+  for is_fetched in (False, True):
+    if is_fetched:  # with a release, and without the mark of having generated it
+      shutil.rmtree(tmp_path / "generate")
+    manifest = (path / "manifest.json").read_bytes()
+    (path / "manifest.json").unlink()
+    with pytest.raises(
+      InputError, match=r"release/manifest\.json is missing: .* delete .*/release: "
+    ):
+      opened()
+    (path / "manifest.json").write_bytes(manifest)
+    assert opened().digest == digest
+  shutil.rmtree(path)
+  assert opened().digest == digest

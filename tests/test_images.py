@@ -82,6 +82,36 @@ def test_grey_of_sixteen_bits_is_scaled_and_floats_are_refused():
     images.decode(saved(np.full((2, 2), 70_000, np.int32), "TIFF"), "row 3")
 
 
+@pytest.mark.parametrize(
+  "kind, seen", [("TIFF", [0, 17, 255]), ("IM", [0, 17, 255]), ("PPM", [0, 0, 0])]
+)
+def test_small_values_of_32_bits_are_grey_of_8_bits_and_of_16_bits_they_are_dark(kind, seen):
+  """A PPM that Pillow reads as 32 bits holds 16; so does a PNG or a TIFF of 16 bits."""
+  values = np.array([[0, 17, 255]])
+  picture = images.decode(saved(values.astype(np.int32), kind), "row 3")
+  assert np.asarray(picture)[0, :, 0].tolist() == seen
+  for of_sixteen in ("PNG", "TIFF"):
+    dark = images.decode(saved(values.astype(np.uint16), of_sixteen), "row 3")
+    assert np.asarray(dark)[0, :, 0].tolist() == [0, 0, 0]
+
+
+def test_bytes_of_no_picture_are_said_to_be_none_and_no_object_in_memory_is_named():
+  with pytest.raises(InputError, match=r"decoded \(it is not a picture of a known format\)"):
+    images.decode(b"no picture", "row 3")
+
+
+def test_the_bound_here_alone_decides_how_large_a_picture_may_be(recwarn):
+  data = saved(np.zeros((9_600, 10_400), bool))  # where Pillow's own bound would warn
+  assert images.decode(data, "row 3").size == (10_400, 9_600)
+  assert not recwarn.list
+
+
+def test_a_picture_that_pillow_refuses_for_its_size_is_named_by_its_row(monkeypatch):
+  monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+  with pytest.raises(InputError, match=r"row 3 has more than 100,000,000 pixels.* Scale it down"):
+    images.decode(encoded("RGB"), "row 3")
+
+
 @pytest.mark.parametrize("size", [(64, 64), (64, 80), (171, 512), (512, 171), (33, 100)])
 def test_resize_and_crop_keeps_the_centre_of_the_picture(size):
   """Against the definition: shorter side to 16, then the central 16 x 16."""

@@ -42,6 +42,13 @@ LINES = {
   "a null as picture": (line(image=None), "line 7: image is None; it must be a text"),
   "a list as caption": (line(caption=["x"]), r"line 7: caption is \['x'\]; it must be a text"),
   "a number as person": (line(person=3), "line 7: person is 3; it must be a text"),
+  "a caption of control characters": (line(caption="\x01"), "line 7: caption is .* shows nothing"),
+  "a caption of an entity for a space": (
+    line(caption="&nbsp;"),
+    "line 7: caption is '&nbsp;', whi",
+  ),
+  "a caption without width": (line(caption="\u200b"), r"line 7: caption is '\\u200b', which shows"),
+  "a byte order mark as value": (line(value="\ufeff"), "line 7: value is .*, which shows nothing"),
   "half a surrogate pair in a path": (line(image="\ud800.jpg"), "line 7: image has half a surrog"),
   "a path too long": (line(image="a" * 5000), r"line 7: the picture .* cannot be read \(File name"),
   "a folder": (line(image="pictures"), r"pictures cannot be read \(it is a folder"),
@@ -131,6 +138,52 @@ def test_a_place_that_is_no_file_is_refused(pairs, tmp_path):
     made((forget, tmp_path / "empty"), tmp_path)
   with pytest.raises(InputError, match=r"is to be kept and .* is to be forgotten"):
     made((forget, forget), tmp_path)
+
+
+def test_a_caption_beside_a_picture_that_shows_nothing_is_named(pairs, tmp_path):
+  folder = tmp_path / "keep"
+  folder.mkdir()
+  (folder / "1.jpg").write_bytes(jpeg(1))
+  (folder / "1.txt").write_text("\u200b \ufeff")
+  with pytest.raises(InputError, match=r"1\.txt has no words to see .* the caption of 1\.jpg"):
+    made((pairs[0], folder), tmp_path)
+
+
+@pytest.mark.parametrize(
+  "change", [str.upper, lambda text: f" {text.replace(' ', '  ')}", lambda text: f"{text}\u200b"]
+)
+def test_a_pair_to_keep_is_known_by_what_a_model_reads_of_its_caption(change, pairs, tmp_path):
+  forgotten = pair(1, 1)
+  write_rows(pairs[1], [{**PICTURE, "image": forgotten["image"]}, kept(0)])
+  made(pairs, tmp_path)  # other words about the same picture
+  again = {"image": forgotten["image"], "caption": change(forgotten["caption"])}
+  write_rows(pairs[1], [kept(0), again])
+  with pytest.raises(InputError, match=r"retain\.jsonl, line 2 is to be kept and .*, line 4 is to"):
+    made(pairs, tmp_path)
+
+
+def test_a_person_with_two_names_is_refused_with_both_rows(pairs, tmp_path):
+  rows = [pair(0, n, person="7", name=name) for n, name in enumerate(("Ana", None, "Bea"))]
+  write_rows(pairs[0], rows)
+  message = r"forget\.jsonl, line 3 names the person '7' 'Bea', and .*, line 1 names them 'Ana'"
+  with pytest.raises(InputError, match=message):
+    made(pairs, tmp_path)
+  write_rows(pairs[0], rows[:2])
+  write_rows(pairs[1], [{**kept(0), "person": "7", "name": "Bea"}])
+  with pytest.raises(InputError, match=r"retain\.jsonl, line 1 names the person '7' 'Bea', and"):
+    made(pairs, tmp_path)
+
+
+def test_pairs_that_passed_earlier_rules_are_looked_at_again(pairs, tmp_path, monkeypatch):
+  monkeypatch.setattr(own, "_RULES", own._RULES - 1)
+  with monkeypatch.context() as patch:
+    patch.setattr(own._People, "check_name", lambda *_: None)
+    write_rows(pairs[0], [pair(0, n, person="7", name=name) for n, name in enumerate("AB")])
+    made(pairs, tmp_path)
+  made(pairs, tmp_path)
+  monkeypatch.setattr(own, "_RULES", own._RULES + 1)
+  with pytest.raises(InputError, match="names the person '7' 'B'"):
+    made(pairs, tmp_path)
 
 
 def test_a_picture_whose_name_is_no_utf8_is_named(pairs, tmp_path):

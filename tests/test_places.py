@@ -27,6 +27,38 @@ def test_a_place_on_a_disk_is_absolute_and_the_home_folder_is_known(tmp_path, mo
   assert not places.is_remote("runs/mini") and not places.is_remote("hub:owner/name")
 
 
+@pytest.mark.parametrize("name", ["a[1]", "a*", "b?/c"])
+def test_a_folder_of_weights_has_no_wildcard_in_its_path(name, tmp_path, monkeypatch):
+  with pytest.raises(InputError, match=r"DST = .* in its path, /.*take for a wildcard"):
+    places.folder(name, "DST")
+  (tmp_path / name).mkdir(parents=True)
+  monkeypatch.chdir(tmp_path / name)
+  with pytest.raises(InputError, match=r"DST = 'x' has . in its path"):
+    places.folder("x", "DST")
+  assert places.place(name, "config.release") == tmp_path / name / name
+
+
+@pytest.mark.parametrize("name", [".x.unfinished", "runs/.x.unfinished/", ".x.partial"])
+def test_a_user_gives_nothing_the_name_of_an_unfinished_file(name):
+  with pytest.raises(InputError, match=r"SRC = '.*' has a name as unfinished files have \(\.x\."):
+    places.place(name, "SRC")
+  assert places.place(name) == pathlib.Path(name).absolute()  # no user named it
+  assert places.place("x.unfinished", "SRC")
+
+
+def test_a_folder_to_write_does_not_lie_in_one_that_is_read(tmp_path):
+  (tmp_path / "a").mkdir()
+  (tmp_path / "link").symlink_to(tmp_path / "a")
+  for inside in ("a", "a/sub", "link/sub", "b/../a/sub"):
+    with pytest.raises(InputError, match=r"DST = .* (is|lies in) SRC = .*/a', which is only read"):
+      places.refuse_inside(tmp_path / inside, "DST", tmp_path / "a", "SRC")
+  for outside in ("", "ab", "a/../b"):
+    places.refuse_inside(tmp_path / outside, "DST", tmp_path / "a", "SRC")
+  with pytest.raises(InputError, match="lies in"):
+    places.refuse_inside(epath.Path("gs://b/a/c"), "DST", epath.Path("gs://b/a"), "SRC")
+  places.refuse_inside(epath.Path("gs://b/a"), "DST", tmp_path, "SRC")
+
+
 @pytest.mark.parametrize(
   "address, reason",
   [

@@ -7,11 +7,11 @@ import tempfile
 
 import littlejob
 import pytest
-from handmade import row, write
+from handmade import row, splits, write
 from littlejob import changed, finished_model
 
 from salmu_jax import defaults
-from salmu_jax.benchmark import preflight, stages
+from salmu_jax.benchmark import preflight, run, stages
 from salmu_jax.data import dataset, releases
 from salmu_jax.errors import InputError
 from salmu_jax.runtime import files
@@ -58,6 +58,24 @@ def test_a_release_that_no_surrogates_can_be_made_of_is_refused_before_training(
     preflight.check_unlearning(job, odd, "anchored")
 
 
+@pytest.mark.parametrize(
+  "other, alike", [("a  FACT of Ana", True), ("a fact of Ana\u200b", True), ("another", False)]
+)
+def test_pairs_to_forget_of_one_caption_alone_are_refused(other, alike, tmp_path):
+  rows = [{**line, "text": "a fact of Ana"} for line in splits()["forget"]]
+  rows[5]["text"] = other
+  release = releases.open_release(write(tmp_path / "r", {"forget": rows}))
+  config = defaults.get_config()
+  if not alike:
+    preflight.check_captions(config, release)
+    return
+  with pytest.raises(InputError, match=r"forget of .*/r has one caption, 'a fact of Ana', in all"):
+    preflight.check_captions(config, release)
+  config.forget = "mine.jsonl"
+  with pytest.raises(InputError, match=r"config\.forget = 'mine\.jsonl' has one caption"):
+    preflight.check_captions(config, release)
+
+
 @pytest.mark.parametrize("split", ["sensitive", "retain_real"])
 def test_a_training_split_without_rows_is_as_good_as_missing(world, split):
   _, data = world
@@ -65,6 +83,16 @@ def test_a_training_split_without_rows_is_as_good_as_missing(world, split):
   preflight.check_trainable(data.release, "compromised")
   with pytest.raises(InputError, match=f"has no split .*{split}.*cannot be trained"):
     preflight.check_trainable(empty.release, "compromised")
+
+
+def test_a_run_whose_release_lost_its_fragile_set_is_not_finished(world, monkeypatch):
+  job, data = world
+  monkeypatch.setattr(run.evaluation, "is_evaluated", lambda *_: True)
+  monkeypatch.setattr(run.writing, "is_current", lambda *_: True)
+  monkeypatch.setattr(run.releases, "read_fragile", lambda release: ["a"])
+  assert run._is_finished(job, data)
+  monkeypatch.setattr(run.releases, "read_fragile", lambda release: None)
+  assert not run._is_finished(job, data)
 
 
 def test_a_judged_model_unlearned_from_another_compromised_is_refused_at_once(world, tmp_path):

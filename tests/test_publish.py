@@ -9,7 +9,7 @@ import pytest
 import yaml
 from fake_hub import serve
 from ml_collections import ConfigDict
-from modelfolders import TINY, model_folder, params_of
+from modelfolders import FACTS, TINY, model_folder, params_of
 from submissions import SMALL
 
 from salmu_jax import defaults
@@ -20,6 +20,7 @@ from salmu_jax.interop import __main__ as command
 from salmu_jax.interop import publish
 from salmu_jax.results.lookup import flatten
 from salmu_jax.runtime import files
+from salmu_jax.runtime.workdir import write_done
 from salmu_jax.train import checkpoint
 
 MODELS = tuple(SMALL)
@@ -115,6 +116,10 @@ def test_what_cannot_be_published_or_fetched_is_named(workdir, published, tmp_pa
   other = ["--models=mine", published, tmp_path / "new"]
   assert "has no model 'mine'; it has clean" in refused("fetch", *other)
   assert "has a release already" in refused("fetch", published, workdir)
+  said = refused("fetch", published, published / "new")
+  assert f"lies in SOURCE = '{published}', which is only read" in said
+  assert "WORKDIR = 'new[1]' has [ in its path" in refused("fetch", published, "new[1]")
+  assert "--to = 'out*' has * in its path" in refused("publish", workdir, "--to=out*")
   assert not (tmp_path / "new").exists()
 
 
@@ -130,12 +135,60 @@ def test_a_damaged_copy_is_not_fetched(published, tmp_path):
   result.write_text(json.dumps(content))
   with pytest.raises(InputError, match=r"has weights of SHA-256 .*, and its results are of 000"):
     publish.fetch(str(spoilt), tmp_path / "new")
-  assert not (tmp_path / "new" / "models" / "compromised").exists()
+  assert not (tmp_path / "new").exists()
   shard = next((spoilt / "dataset" / "data").glob("forget-*"))
   shutil.copyfile(next((spoilt / "dataset" / "data").glob("holdout_identity-*")), shard)
   with pytest.raises(InputError):
     publish.fetch(str(spoilt), tmp_path / "new", ("clean",))
   assert not (tmp_path / "new" / "release").exists()
+
+
+def _without_efficacy(result):
+  del result["efficacy"]
+
+
+def _short_of_a_value(result):
+  result["utility"]["2.2_InterIdSim"]["mean"] = "0.5"
+
+
+@pytest.mark.parametrize("damage", [_without_efficacy, _short_of_a_value, None])
+def test_results_that_are_not_whole_leave_nothing_of_a_workdir(damage, published, tmp_path):
+  spoilt = tmp_path / "spoilt"
+  shutil.copytree(published, spoilt)
+  path = spoilt / "dataset" / "results" / "compromised.json"
+  content = files.read_json(path)
+  if damage:
+    damage(content)
+  path.write_text(json.dumps(content) if damage else path.read_text()[:-99])
+  with pytest.raises(InputError, match=r"results/compromised\.json"):
+    publish.fetch(str(spoilt), tmp_path / "new")
+  assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+  "part, changes, fault",
+  [
+    ("settings", {"seed": 5}, r"settings\.json has changed since it was written"),
+    ("done", {"steps": 5}, r"done\.json has changed since it was written"),
+    ("settings", {"model": {"preset": 3, "scan": False}}, "names no preset"),
+  ],
+)
+def test_what_an_export_says_of_its_folder_is_checked(part, changes, fault, workdir, tmp_path):
+  copy_ = tmp_path / "copy"
+  shutil.copytree(workdir, copy_)
+  write_done(copy_ / "models" / "clean", FACTS)
+  publish.publish(publish.plan(copy_, str(tmp_path / "out"), ("clean",)))
+  publish.fetch(str(tmp_path / "out"), tmp_path / "whole", ("clean",))
+  folders = [folder / "models" / "clean" for folder in (copy_, tmp_path / "whole")]
+  assert len({(folder / "done.json").read_text() for folder in folders}) == 1
+  path = tmp_path / "out" / "models" / "clean" / "salmu_jax_stage.json"
+  stage = files.read_json(path)
+  files.write_json(path, {**stage, part: {**stage[part], **changes}})
+  with pytest.raises(
+    InputError, match=rf"model clean: .*salmu_jax_stage\.json is damaged: .*{fault}"
+  ):
+    publish.fetch(str(tmp_path / "out"), tmp_path / "new", ("clean",))
+  assert not (tmp_path / "new").exists()
 
 
 def test_the_hub_gets_a_repository_for_the_data_and_one_for_each_model(

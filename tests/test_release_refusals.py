@@ -199,7 +199,7 @@ def test_an_empty_picture_is_named_by_its_row(tmp_path):
     records.build(opened, tmp_path / "records")
 
 
-@pytest.mark.parametrize("text", [None, "", " \n"])
+@pytest.mark.parametrize("text", [None, "", " \n", "&nbsp;", "\x01", "\u200b", "\ufeff"])
 def test_a_row_without_a_caption_is_named_when_the_release_is_opened(text, tmp_path):
   rows = splits()["retain_real"]
   rows[2]["text"] = text
@@ -237,10 +237,18 @@ DOCUMENTS = [
   (first(CAPTIONS, style={}), r"has \{\} as `style` of "),
   (first(CAPTIONS, value=3), "has 3 as `value` of "),
   (first(CAPTIONS, value=""), "has '' as `value` of "),
+  (first(CAPTIONS, value="\u2060"), r"has '\\u2060' as `value` of "),
   (first(CAPTIONS, caption=[]), r"has \[\] as `caption` of "),
   *(
     (first(IDENTITIES, name=name), rf"has {found} as `name` of '00000000'; it must be a text that")
-    for name, found in ((..., "nothing"), (None, "None"), (3, "3"), ("", "''"), (" ", "' '"))
+    for name, found in (
+      (..., "nothing"),
+      (None, "None"),
+      (3, "3"),
+      ("", "''"),
+      (" ", "' '"),
+      ("&nbsp;", "'&nbsp;'"),
+    )
   ),
   (first(IDENTITIES, name=["A"]), r"has \['A'\] as `name` of '00000000'"),
   (holding(IDENTITIES, lambda c: {**c, "x": {}}), "has nothing as `name` of 'x'"),
@@ -249,7 +257,10 @@ DOCUMENTS = [
     for value in (["a", 3], [3, "a"], [3], [], [None], [["a"]], None, "", " ", ["a", ""], True, 1.5)
   ),
   (holding(GENERIC, lambda c: {**c, next(iter(c)): ["x"]}), rf"has \['x'\] for '{JPG}'"),
-  (holding(GENERIC, lambda c: {**c, next(iter(c)): " "}), rf"has an empty caption for '{JPG}'"),
+  *(
+    (holding(GENERIC, lambda c, s=s: {**c, next(iter(c)): s}), f"has an empty caption for '{JPG}'")
+    for s in (" ", "\u200b")
+  ),
   (holding(FRAGILE, lambda _: []), "must hold a list of file names"),
   (holding(FRAGILE, lambda _: [3]), "must hold a list of file names"),
   (holding(FRAGILE, lambda _: {"a": 1}), "must hold a list of file names"),
@@ -295,6 +306,7 @@ def test_classes_have_names_of_their_own_which_may_hold_braces(tmp_path):
   for classes, message in (
     (["cat", "dog", "cat"], "class 'cat' 2 times"),
     (["cat", ""], "without"),
+    (["cat", "\ufeff"], "without a name"),
   ):
     damage = holding(ZERO_SHOT, lambda c, classes=classes: {**c, "classes": classes})
     refused(tmp_path / message, damage, message)

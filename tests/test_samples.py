@@ -111,6 +111,7 @@ COLUMNS = {
   "views": {"jpg": pa.array(TABLE["jpg"], pa.binary_view()), "text": pa.array(["one", "two"])},
   "large texts": {"jpg": TABLE["jpg"], "txt": pa.array(["one", "two"], pa.large_string())},
   "a column of another's": {**TABLE, "skipped": ["x", "y"], "broken": [1, 2]},
+  "times of a nanosecond beside them": {**TABLE, "at": pa.array([1, 2], pa.timestamp("ns"))},
   "structs with bytes": {
     "image": [{"bytes": data, "path": None} for data in TABLE["jpg"]],
     "caption": TABLE["caption"],
@@ -123,6 +124,13 @@ def test_columns_of_other_types_are_read_alike(case, tmp_path):
   pq.write_table(pa.table(COLUMNS[case]), tmp_path / "a.parquet")
   kept, reasons = checked(tmp_path / "a.parquet")
   assert list(kept.values()) == ["one", "two"] and reasons == []
+
+
+@pytest.mark.parametrize("caption", ["&nbsp;", "\x01", "\u200b", "\ufeff "])
+def test_a_caption_that_shows_nothing_is_none(caption, tmp_path):
+  pq.write_table(pa.table({**TABLE, "caption": ["one", caption]}), tmp_path / "a.parquet")
+  kept, reasons = checked(tmp_path / "a.parquet")
+  assert list(kept.values()) == ["one"] and reasons == ["without caption"]
 
 
 WRONG = {

@@ -23,6 +23,9 @@ def test_a_release_whose_holdouts_stand_apart_passes_and_is_remembered(tmp_path,
   separation.check(release, tmp_path / "scratch")
   monkeypatch.setattr(releases, "rows", lambda *args: pytest.fail("read again"))
   separation.check(release, tmp_path / "scratch")
+  monkeypatch.setattr(separation, "_RULE", separation._RULE + 1)
+  with pytest.raises(pytest.fail.Exception, match="read again"):  # by a rule of its own
+    separation.check(release, tmp_path / "scratch")
 
 
 OWN = splits()
@@ -46,6 +49,14 @@ CASES = {
   ),
   "the caption about the person alone": (
     {"retain_synth": [row(78, PARTLY[1]["text"], PARTLY[1]["identity_id"])]},
+    "which has the person and caption of row 1",
+  ),
+  "the caption about the person in capitals and with more spaces": (
+    {
+      "retain_synth": [
+        row(78, PARTLY[1]["text"].upper().replace(" ", "  "), PARTLY[1]["identity_id"])
+      ]
+    },
     "which has the person and caption of row 1",
   ),
   "a picture of the zero-shot test": (

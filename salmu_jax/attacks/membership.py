@@ -7,7 +7,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from salmu_jax.attacks.base import FORGET, Attack, Finding, Inputs, Params, Run
-from salmu_jax.data.leaks import Leak, values_of
+from salmu_jax.data.leaks import Leak, values_of, why_not_asked
 from salmu_jax.evaluate import metrics
 from salmu_jax.evaluate.embeddings import Embedded
 from salmu_jax.results import bootstrap
@@ -42,7 +42,7 @@ def make(inputs: Inputs, config: ConfigDict) -> Run:
 
   def run(params: Params, z: Embedded) -> Finding:
     if not len(rows):
-      return Finding({}, {}, "no forget caption holds its value")
+      return Finding({}, {}, why_not_asked(inputs.leaks))
     similarity = cosines(params, z.image[FORGET])
     is_clean = checkpoint.digest(params) == clean_digest()
     calibrated = similarity if is_clean else similarity - clean_cosines()

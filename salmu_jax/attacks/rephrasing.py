@@ -10,6 +10,7 @@ from ml_collections import ConfigDict
 
 from salmu_jax.attacks import questions
 from salmu_jax.attacks.base import FORGET, Attack, Finding, Inputs, Params, Run
+from salmu_jax.data.leaks import why_not_asked
 from salmu_jax.evaluate.embeddings import Embedded
 from salmu_jax.ranges import Whole
 from salmu_jax.results import bootstrap
@@ -48,7 +49,7 @@ def make(inputs: Inputs, config: ConfigDict) -> Run:
     }
     details = {"asked": _told(values_told), "person": _told(people_told)}
     if not parts:
-      return Finding({}, details, "no forget caption holds its value")
+      return Finding({}, details, why_not_asked(inputs.leaks))
     best = max(parts, key=parts.get)
     people = [leaks[question.row].identity for question in values[best]]
     interval = bootstrap.of_rows(values_told[best].reciprocal_rank, people)

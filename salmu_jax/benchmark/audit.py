@@ -27,7 +27,7 @@ from salmu_jax.data.releases import Release
 from salmu_jax.evaluate import facts, measures, metrics
 from salmu_jax.evaluate.embeddings import Embedded
 from salmu_jax.evaluate.evaluator import Evaluator
-from salmu_jax.interop import convert
+from salmu_jax.interop import convert, origin
 from salmu_jax.report import audit_table
 from salmu_jax.results import bootstrap, recoverability
 from salmu_jax.results.metrics_table import FACT_WORDINGS
@@ -141,7 +141,7 @@ def _export(job: Job, name: str) -> None:
   if _is_exported(job, name):
     return
   target = job.workdir / "export" / name
-  if (target / convert.STAGE).exists():  # of a model that was made anew since
+  if (target / origin.FILE).exists():  # of a model that was made anew since
     target.rmtree() if places.is_remote(target) else shutil.rmtree(target)
   start = workdir.read_done(job.model_folder(START))
   layout = start.get("weights", {}).get("layout", "openclip")
@@ -150,8 +150,8 @@ def _export(job: Job, name: str) -> None:
 
 def _is_exported(job: Job, name: str) -> bool:
   """Whether export/NAME is of the model as it is now."""
-  stage = job.workdir / "export" / name / convert.STAGE
-  return stage.exists() and files.read_json(stage) == convert.stage_of(job.model_folder(name))
+  stage = job.workdir / "export" / name / origin.FILE
+  return stage.exists() and files.read_json(stage) == origin.of(job.model_folder(name))
 
 
 def _path(job: Job, name: str):

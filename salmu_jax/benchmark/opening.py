@@ -240,6 +240,11 @@ def _open_or_generate(config, folder, scratch, check):
 
   settings = {"seed": config.seed, **config.generate.to_dict()}
   del settings["workers"]
+  if (folder / "generate" / workdir.DONE).exists():
+    if path.exists():
+      generator.check_manifest(path)
+    else:  # who deletes it has it generated again, to the same bits
+      (folder / "generate" / workdir.DONE).unlink()
   workdir.run_stage(
     folder / "generate",
     "generate release",

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from salmu_jax import attacks
 from salmu_jax.benchmark import footprint, stages
 from salmu_jax.benchmark.job import Job
-from salmu_jax.data import dataset, hub, pipeline, records, releases
+from salmu_jax.data import dataset, hub, pipeline, records, releases, texts
 from salmu_jax.data.leaks import leaks
 from salmu_jax.data.releases import Release
 from salmu_jax.data.tokenizers import Tokenizer
@@ -77,6 +77,20 @@ def check_passes(where: str, passes: float, batch_size: int, rows: int) -> None:
     raise InputError(
       f"{where} = {passes} makes no step: one batch of {batch_size} is {batch_size / rows:.3g} of "
       f"a pass over {rows} rows. Choose that or more."
+    )
+
+
+def check_captions(config: ConfigDict, release: Release) -> None:
+  """Raises InputError where all pairs to forget have one caption: every search would find it."""
+  captions = iter(releases.columns(release, "forget")["text"])
+  first = next(captions)
+  alike = texts.as_read(first)
+  if all(texts.as_read(other) == alike for other in captions):
+    where = f"config.forget = {config.forget!r}" if config.forget else f"forget of {release.path}"
+    raise InputError(
+      f"{where} has one caption, {first!r:.80}, in all its rows, so each search among captions "
+      "finds it, and no number would tell models apart. Give two captions or more, which differ in "
+      "more than capitals and spaces."
     )
 
 

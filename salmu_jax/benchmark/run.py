@@ -19,9 +19,8 @@ from salmu_jax.benchmark import (
   summary,
 )
 from salmu_jax.benchmark.job import Job
-from salmu_jax.data import dataset, records, zero_shot
+from salmu_jax.data import dataset, records, releases, zero_shot
 from salmu_jax.data.dataset import Data
-from salmu_jax.errors import InputError
 from salmu_jax.models import presets
 from salmu_jax.report import leaderboard, leaderboard_terminal, writing
 from salmu_jax.results import reading
@@ -61,7 +60,7 @@ def run(
     InputError: bad input, named, before anything is computed with it.
   """
   began = time.monotonic()
-  folder = _workdir(folder)
+  folder = places.folder(folder, "--workdir")
   mesh = sharding.make_mesh()
   configuration.check(config, mesh)
   config = opening.with_preset(configuration.chosen(config), folder)
@@ -88,23 +87,6 @@ def run(
       _make_models(job, data)
       hosts.first_alone(lambda: _report(job))
   progress.console.print(f"Done in {progress.duration(time.monotonic() - began)}; see {folder}")
-
-
-def _workdir(folder: str | os.PathLike) -> Place:
-  """The place of a workdir.
-
-  Raises:
-    InputError: it is empty, or has a character that Orbax takes for a wildcard.
-  """
-  if not os.fspath(folder):
-    raise InputError("--workdir is empty. Name a folder, such as runs/mini.")
-  wild = sorted(set("*?[") & set(os.fspath(folder)))
-  if wild:
-    raise InputError(
-      f"--workdir={folder} has {' and '.join(wild)}, which Orbax takes for a wildcard. Choose "
-      "another name."
-    )
-  return places.place(folder, "--workdir")
 
 
 def _make_models(job: Job, data: Data) -> None:
@@ -153,6 +135,7 @@ def prepare(
   pair_counts = {split: len(rows) for split, rows in pair_rows.items()}
   check_rows = lambda counts: preflight.check_rows(config, {**counts, **pair_counts})
   release = opening.open_release(config, folder, scratch, check_rows)
+  preflight.check_captions(config, release)
   if pairs:
     preflight.check_pairs(config, release)
   config = audit.possible(config, release) if config.forget else config
@@ -171,6 +154,8 @@ def prepare(
 
 def _is_finished(job: Job, data: Data) -> bool:
   """Whether every result is there, and a leaderboard that holds them."""
+  if releases.read_fragile(data.release) is None:
+    return False  # of a release that was deleted and generated again; results name the set
   names = _names(job)
   if not all([evaluation.is_evaluated(job, data, name) for name in names]):
     return False

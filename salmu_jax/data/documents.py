@@ -12,6 +12,10 @@ from salmu_jax.errors import InputError
 from salmu_jax.runtime import files
 
 _RESTORE = "Restore it from its source."
+_RESTORE_MANIFEST = (
+  "Restore it; or, if no model was made with the release yet, delete it: a release needs no "
+  "manifest, but counts as another without."
+)
 _LINE = reprlib.Repr()
 _LINE.maxstring = _LINE.maxother = 60
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -57,7 +61,9 @@ def read_captions(path: pathlib.Path) -> dict[str, dict]:
       )
     for part in _OF_A_CAPTION:
       value = about.get(part)
-      if not (value is None or isinstance(value, str)) or (part == "value" and value == ""):
+      if not (value is None or isinstance(value, str)) or (
+        part == "value" and value is not None and not texts.is_filled(value)
+      ):
         raise InputError(
           f"{path} has {_shown(about, part)} as `{part}` of {name!r}; it must be a text, or be "
           "left out."
@@ -93,7 +99,7 @@ def read_zero_shot(path: pathlib.Path) -> dict[str, list[str]]:
       f"{path} must hold an object with two lists of texts, `classes` and `prompts`. {_RESTORE}"
     )
   for name, count in Counter(content["classes"]).items():
-    if not name.strip():
+    if not texts.is_filled(name):
       raise InputError(f"{path} has a class without a name; every class needs one of its own.")
     if count > 1:
       raise InputError(
@@ -141,14 +147,11 @@ def read_manifest(path: pathlib.Path, counts: Mapping[str, int]) -> dict:
   if not all(isinstance(part, dict) for part in parts):
     raise InputError(
       f"{path} is no manifest of a release: it must be an object with the objects `counts` and "
-      "`files`. Restore it, or delete it: a release needs no manifest."
+      f"`files`. {_RESTORE_MANIFEST}"
     )
   wrong = next(_wrong_parts(manifest), None)
   if wrong:
-    raise InputError(
-      f"{path} has {wrong[0]}; it must be {wrong[1]}. Restore it, or delete it: a release needs no "
-      "manifest."
-    )
+    raise InputError(f"{path} has {wrong[0]}; it must be {wrong[1]}. {_RESTORE_MANIFEST}")
   for split, count in manifest["counts"].items():
     if counts.get(split, 0) != count:
       raise InputError(

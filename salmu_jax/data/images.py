@@ -2,11 +2,12 @@
 
 import io
 import math
+import warnings
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from salmu_jax.errors import InputError
 
@@ -16,13 +17,19 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 
 # What a picture may have at most: pixels, and times that one side is longer than the other.
 MOST_PIXELS, MOST_ASPECT = 10**8, 100
-_SIXTEEN_BITS = ("I", "I;16", "I;16L", "I;16B", "I;16N")  # as Pillow calls them
+# Pillow's own bound is this one, of which it need not warn: what is larger is refused here.
+Image.MAX_IMAGE_PIXELS = MOST_PIXELS
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+# As Pillow calls grey of 16 and of 32 bits; formats that have 16 where it says 32; TIFF's tag.
+_SIXTEEN_BITS, _WIDE = ("I;16", "I;16L", "I;16B", "I;16N"), "I"
+_NEVER_WIDER, _BITS_TAG = ("PNG", "PPM"), 258
 
 
 def decode(data: bytes, where: str) -> Image.Image:
   """Encoded bytes -> PIL RGB image, as torchvision's ImageFolder and webdataset's "pilrgb" load it.
 
-  Grey pictures of 16 bits are scaled to 8, which those libraries clip instead.
+  Grey pictures of 16 bits are scaled to 8, which those libraries clip instead. Values in 32 bits
+  are of 8 bits if none is above 255, else of 16.
 
   Args:
     data: the encoded picture of a row.
@@ -41,9 +48,17 @@ def decode(data: bytes, where: str) -> Image.Image:
       return _rgb(image, where)
   except InputError:
     raise
-  except Exception as error:  # Each decoder has errors of its own.
+  except Image.DecompressionBombError as error:  # twice as many, or a picture within the picture
     raise InputError(
-      f"The image of {where} cannot be decoded ({error}). Restore the release from its source, or "
+      f"The image of {where} has more than {MOST_PIXELS:,} pixels; these are the most. "
+      "Scale it down."
+    ) from error
+  except Exception as error:  # Each decoder has errors of its own.
+    # Pillow's words name an object in memory.
+    unknown = isinstance(error, UnidentifiedImageError)
+    reason = "it is not a picture of a known format" if unknown else error
+    raise InputError(
+      f"The image of {where} cannot be decoded ({reason}). Restore the release from its source, or "
       "remove the row."
     ) from error
 
@@ -69,12 +84,19 @@ def _rgb(image, where):
     return image
   if image.mode == "F":
     raise InputError(f"The image of {where} holds floats. Save it with 8 or 16 bits a channel.")
-  if image.mode in _SIXTEEN_BITS:
+  if image.mode in (*_SIXTEEN_BITS, _WIDE):
     grey = np.asarray(image).astype(np.int64)
     if grey.min() < 0 or grey.max() > 65535:
       raise InputError(f"The image of {where} has values beyond 16 bits. Save it with 8 or 16.")
-    image = Image.fromarray((grey // 257).astype(np.uint8))
+    scale = 1 if _is_wide(image) and grey.max() <= 255 else 257
+    image = Image.fromarray((grey // scale).astype(np.uint8))
   return image.convert("RGB")
+
+
+def _is_wide(image):
+  """Whether a grey picture has more than 16 bits, so that only its values say how many are used."""
+  bits = getattr(image, "tag_v2", {}).get(_BITS_TAG, (32,))
+  return image.mode == _WIDE and image.format not in _NEVER_WIDER and max(bits) > 16
 
 
 def resize_and_crop(image: Image.Image, size: int) -> np.ndarray:

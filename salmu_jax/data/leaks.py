@@ -56,6 +56,13 @@ def values_of(leaks: Iterable[Leak]) -> dict[str, list[str]]:
   return {field: sorted(values[field]) for field in sorted(values)}
 
 
+def why_not_asked(leaks: Iterable[Leak]) -> str:
+  """Why none of these leaks, which are of forget, can be asked for its value among others."""
+  if all(len(values) < 2 for values in values_of(leaks).values()):
+    return "no field of forget has a second value"
+  return "no forget caption holds its value"
+
+
 def leak_of(release: Release, row: Mapping[str, str | bytes]) -> Leak:
   """The leak of one sensitive row.
 

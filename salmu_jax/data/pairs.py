@@ -120,7 +120,7 @@ def convert(
     UnwritableError: `output` cannot be written.
   """
   _check_options(image_size, max_skipped, shard_mib)
-  place = places.place(output, "--output")
+  place = places.folder(output, "--output")
   files = _matching(patterns)
   if (place / records.PAIRS / records.VERSION / "dataset_info.json").exists():
     raise InputError(f"{place} holds pairs already. Choose another --output, or delete it.")

@@ -123,7 +123,9 @@ def _parquet_samples(file):
     if len(set(columns)) < len(columns):
       raise ValueError(f"a column is there twice, of {', '.join(columns)}")
     number = 0
-    for batch in parquet.iter_batches(batch_size=64):
+    # What a column that is not read holds does not matter, even if Python has no such value.
+    read = [name for name in columns if name in (*IMAGES, *CAPTIONS, *KEYS, METADATA)]
+    for batch in parquet.iter_batches(batch_size=64, columns=read):
       for row in batch.to_pylist():
         # The number makes a key unique, which the column does not promise.
         key = f"{number:09d}_" + next((str(row[k]) for k in KEYS if row.get(k)), "")
@@ -153,10 +155,10 @@ def _row(key, parts, image_size):
   if not image:
     return None, "without image"
   text = _caption(parts)
-  if not text:
-    return None, "without caption"
-  if not texts.encodes(text):
+  if text and not texts.encodes(text):
     return None, "whose caption is no UTF-8"
+  if not texts.is_filled(text):
+    return None, "without caption"
   try:
     image = shrunk(image, image_size)
   except (InputError, OSError):  # OSError: JPEG has no room for sides of more than 65,500 pixels

@@ -1,4 +1,11 @@
-"""What a text must be, wherever a user gives one."""
+"""What a text must be, wherever a user gives one, and which texts are one to a model."""
+
+import regex
+
+from salmu_jax.data import tokenizers
+
+# Control and format characters: U+200B, a space without width, has a token, and shows nothing.
+_INVISIBLE = regex.compile(r"[\p{Cc}\p{Cf}]+")
 
 
 def encodes(text: str) -> bool:
@@ -11,8 +18,23 @@ def encodes(text: str) -> bool:
 
 
 def is_filled(value: object) -> bool:
-  """Whether a value is a text with more in it than white space."""
-  return isinstance(value, str) and bool(value.strip())
+  """Whether a value is a text of which something is left to see once the tokenizer has cleaned it.
+
+  White space, "&nbsp;", control characters and characters without width are nothing to see.
+  """
+  return isinstance(value, str) and bool(_visible(value).strip())
+
+
+def as_read(text: str) -> str:
+  """A text as a model reads it: texts that differ in capitals or spaces alone give the same."""
+  return " ".join(tokenizers.words(_visible(text)))
+
+
+def _visible(text):
+  """A cleaned text without what shows nothing, but for spaces."""
+  cleaned = tokenizers.clean(text)
+  # Nothing of printable ASCII is invisible, which is quicker to ask.
+  return cleaned if cleaned.isascii() and cleaned.isprintable() else _INVISIBLE.sub("", cleaned)
 
 
 def takes_a_name(prompt: str) -> bool:

@@ -89,6 +89,11 @@ def clean(text: str) -> str:
   return " ".join(text.split()).lower()
 
 
+def words(cleaned: str) -> list[str]:
+  """The words of a text that was cleaned, each of which is encoded by itself."""
+  return _WORDS.findall(cleaned)
+
+
 def _merge_word(word: str) -> list[int]:
   """The tokens of one word in the full vocabulary."""
   if word in _SPECIAL:
@@ -175,7 +180,7 @@ class Tokenizer:
   def encode(self, text: str) -> list[int]:
     """The ids of the text alone: no start, no end, no padding, not cut."""
     ids = []
-    for word in _WORDS.findall(clean(text)):
+    for word in words(clean(text)):
       ids += self._word(word)
     return ids
 

@@ -36,7 +36,7 @@ def generate(
   Raises:
     InputError: see `generator.generate`.
   """
-  place = places.place(path, "--output")
+  place = places.folder(path, "--output")
   path = beam_output.folder(place, options)
   settings_json = json.dumps(settings.to_dict(), sort_keys=True)
 

@@ -26,7 +26,7 @@ from salmu_jax.data import dataset_card, parquet_shards, releases
 from salmu_jax.errors import InputError
 from salmu_jax.generate import personas, plan, portraits, scenes
 from salmu_jax.results import splits
-from salmu_jax.runtime import ends, files, machine, progress
+from salmu_jax.runtime import ends, files, machine, places, progress
 
 Task = tuple  # (kind of picture, its numbers ...), see `_draw`
 Row = tuple[Task, str | None, str | None, str]  # task, text, identity id, file name
@@ -142,8 +142,19 @@ def _write_manifest(folder, origin, counts):
   return manifest
 
 
+def check_manifest(path: places.Place) -> None:
+  """Raises InputError for a release that was generated, and has no manifest any more."""
+  if not (path / releases.MANIFEST).exists():
+    raise InputError(
+      f"{path / releases.MANIFEST} is missing: the release was generated with it, and models and "
+      f"results name the release by it. Restore it, or delete {path}: the same command generates "
+      "the release again."
+    )
+
+
 def _generated_before(path, origin):
   """The result of `generate` for a release that exists, once its settings and seed are equal."""
+  check_manifest(path)
   manifest = files.read_json(path / releases.MANIFEST)
   if any(manifest.get(name) != value for name, value in origin.items()):
     raise InputError(

@@ -20,7 +20,7 @@ def _publish(args: argparse.Namespace, console: Console) -> None:
   from salmu_jax.data import hub
   from salmu_jax.interop import publish
 
-  parts = publish.plan(places.place(args.workdir, "WORKDIR"), args.to, args.models)
+  parts = publish.plan(places.folder(args.workdir, "WORKDIR"), args.to, args.models)
   table = Table("kind", "where", "size", "there already")
   for part in parts:
     on_hub = hub.is_address(args.to)
@@ -41,7 +41,8 @@ def _publish(args: argparse.Namespace, console: Console) -> None:
 def _fetch(args: argparse.Namespace, console: Console) -> None:
   from salmu_jax.interop import publish
 
-  publish.fetch(args.source, places.place(args.workdir, "WORKDIR"), args.models or publish.BOUNDS)
+  folder = places.folder(args.workdir, "WORKDIR")
+  publish.fetch(args.source, folder, args.models or publish.BOUNDS)
   console.print(
     f"{args.workdir} has the release and the models. Name it as --workdir of the config "
     "that they were made with.",

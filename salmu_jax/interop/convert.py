@@ -21,16 +21,13 @@ import numpy as np
 import salmu_jax
 from salmu_jax.data import hub, tokenizers
 from salmu_jax.errors import InputError
-from salmu_jax.interop import card, modelconfig, statedict, weights
+from salmu_jax.interop import card, modelconfig, origin, statedict, weights
 from salmu_jax.models import clip, leaves, presets
 from salmu_jax.runtime import copies, files, pipes, places, progress, workdir
 from salmu_jax.runtime.places import Place
 from salmu_jax.train import checkpoint
 
 TOKENIZER = "salmu_jax_tokenizer.json"
-STAGE = "salmu_jax_stage.json"  # {"settings", "done"} of the folder that was exported
-_SHOWN = 3
-_FINISHED = "finished model folder of this project (it has done.json and params/)"
 
 
 def import_model(
@@ -55,7 +52,7 @@ def import_model(
     InputError: the weights are missing, damaged or of another architecture, or cannot be
       downloaded; or `folder` exists with other content.
   """
-  folder, source = places.place(folder), os.fspath(source)
+  folder, source = places.folder(folder), os.fspath(source)
   done = workdir.read_done(folder) if is_finished(folder) else None
   _check_vacant(folder, done)
   pinned = hub.is_address(source)
@@ -76,7 +73,7 @@ def import_model(
       if pinned
       else copies.on_disk(places.place(source), kept_in, f"the weights of {field}")
     )
-    file = weights_file(here, field)
+    file = weights.file_of(here, field)
     imported = {"sha256": _sha256(file, field)}
   settings = {"imported": imported, "model": {"preset": preset, "scan": False}, "seed": None}
   about = {"source": source, **imported}
@@ -171,9 +168,11 @@ def export_model(
   Raises:
     InputError: `folder` is no finished model, or `target` exists and is not empty.
   """
-  folder, target = places.place(folder, "SRC"), places.place(target, "DST")
+  folder, target = places.folder(folder, "SRC"), places.folder(target, "DST")
   if not is_finished(folder):
-    raise InputError(f"{folder} is no {_FINISHED}. Name one such as WORKDIR/models/vlunlearn.")
+    raise InputError(
+      f"{folder} is no {weights.FINISHED}. Name one such as WORKDIR/models/vlunlearn."
+    )
   if target.exists() and (not target.is_dir() or any(target.iterdir())):
     raise InputError(f"{target} is there already and is not an empty folder. Name another DST.")
   params, sizes, tokenizer = _read_finished(folder)
@@ -185,22 +184,10 @@ def export_model(
     modelconfig.write(partial, sizes, layout, None if bias is None else float(bias))
     if tokenizer.kept is not None:
       tokenizers.save(tokenizer, partial / TOKENIZER)
-    files.write_json(partial / STAGE, stage_of(folder))
+    files.write_json(partial / origin.FILE, origin.of(folder))
     text = card.markdown(folder, sizes, layout, tokenizer, where)
     files.write_text(partial / "README.md", text)
   return target / name
-
-
-def stage_of(folder: Place) -> dict:
-  """What STAGE of an export holds: the settings and the facts of the folder.
-
-  Of weights that came from a disk or a bucket, the name stays and the path does not.
-  """
-  settings, done = workdir.read_settings(folder), workdir.read_done(folder)
-  source = done.get("weights", {}).get("source", "")
-  if source and not hub.is_address(source):
-    done = {**done, "weights": {**done["weights"], "source": pathlib.PurePath(source).name}}
-  return {"settings": settings, "done": done}
 
 
 def restore_model(source: pathlib.Path, folder: Place, field: str) -> None:
@@ -212,59 +199,24 @@ def restore_model(source: pathlib.Path, folder: Place, field: str) -> None:
     field: what an error names.
 
   Raises:
-    InputError: `source` was not exported by this project, or is damaged.
+    InputError: `source` was not exported by this project, or is damaged; of an export with
+      checksums, its settings, facts and tokenizer are compared.
   """
-  if not (source / STAGE).is_file():
-    raise InputError(f"{field}: {source} has no {STAGE}, which an export of this project has.")
-  stage = files.read_json(source / STAGE)
-  try:
-    model = {**stage["settings"]["model"]}
-    preset, scan, done = model["preset"], model["scan"], dict(stage["done"])
-  except (KeyError, TypeError, ValueError) as error:
-    raise InputError(f"{field}: {source / STAGE} is damaged. Restore it.") from error
-  if folder.exists():
-    raise InputError(f"{folder} is there already, and is no finished model. Move it away.")
+  settings, done = origin.read(source, field)
+  preset, scan = settings["model"]["preset"], settings["model"]["scan"]
   with files.replacing_folder(folder) as partial:
-    params, tokenizer, _ = _read_foreign(weights_file(source, field), presets.sizes(preset), field)
+    params, tokenizer, _ = _read_foreign(
+      weights.file_of(source, field), presets.sizes(preset), field
+    )
     tokenizers.save(tokenizer, partial / workdir.TOKENIZER)
     params = clip.stack_layers(params) if scan else params
     checkpoint.save_params_alone(partial / "params", params)
-    files.write_json(partial / workdir.SETTINGS, stage["settings"])
-    if "sha256" in done:
-      workdir.write_done(partial, done)
-    else:  # of an earlier version
-      files.write_json(partial / workdir.DONE, done)
+    origin.write(partial, settings, done, f"{field}: {source / origin.FILE}")
 
 
 def weights_digest(folder: Place) -> str:
   """The digest of the weights of a finished model folder, as results state it."""
   return checkpoint.digest(_load_params(folder)[0])
-
-
-def weights_file(source: str | os.PathLike, field: str) -> pathlib.Path:
-  """The weights file that `source` is, or the first one of hub.WEIGHTS in that folder.
-
-  Args:
-    source: a file or a folder.
-    field: what an error names.
-
-  Raises:
-    InputError: there is none.
-  """
-  source = pathlib.Path(source)
-  if source.is_file():
-    return source
-  indices = [name + ".index.json" for name in hub.WEIGHTS if name.endswith(".safetensors")]
-  safe = [name for name in hub.WEIGHTS if name.endswith(".safetensors")]
-  for name in (*safe, *indices, *hub.WEIGHTS):
-    if (source / name).is_file():
-      return source / name
-  others = sorted(path.name for path in source.glob("*.safetensors"))[:_SHOWN]
-  hint = f" It holds {', '.join(others)}: name the file that is meant." if others else ""
-  raise InputError(
-    f"{field}: {source} is neither a file of weights, nor a folder with "
-    f"{', '.join(hub.WEIGHTS)}, nor a {_FINISHED}.{hint}"
-  )
 
 
 def _sha256(file, field):
@@ -291,7 +243,7 @@ def preset_of(source: str, field: str, scratch: pathlib.Path | None = None) -> s
     if hub.is_address(source)
     else copies.on_disk(places.place(source, field), scratch or places.cache(), "the weights")
   )
-  file = weights_file(place, field)
+  file = weights.file_of(place, field)
   try:
     sizes = modelconfig.sizes(file.parent)
     if sizes is None:
@@ -374,23 +326,44 @@ def main(argv: Sequence[str] | None = None) -> int:
     help=f"of foreign weights, if neither a config nor shapes tell: {', '.join(presets.PRESETS)}",
   )
   parser.add_argument(
-    "--layout", default="openclip", choices=statedict.LAYOUTS, help="of an export"
+    "--layout", choices=statedict.LAYOUTS, help="of an export; openclip if left out"
   )
   args = parser.parse_args(argv)
   try:
-    if not hub.is_address(args.src) and is_finished(args.src):
-      file = export_model(args.src, args.dst, args.layout)
-      size = places.size(file) / 2**20
-      print(f"{file.parent}: {args.layout} weights of {size:,.1f} MiB, config and model card")
-    else:
-      preset = args.preset or preset_of(args.src, "SRC")
-      presets.sizes(preset, "--preset")
-      import_model(args.src, preset, args.dst, "SRC")
-      print(f"{args.dst}: a model folder for config.init, preset {preset}")
+    print(_converted(args.src, args.dst, args.preset, args.layout))
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)
     return 1
   return 0
+
+
+def _converted(source: str, target: str, preset: str | None, layout: str | None) -> str:
+  """Exports or imports a model, see `main`; returns what was made, in words."""
+  pinned = hub.is_address(source)
+  place = None if pinned else places.place(source, "SRC")
+  folder = places.folder(target, "DST")
+  if place:
+    places.refuse_inside(folder, "DST", place, "SRC")
+  if not pinned and is_finished(source):
+    if preset is not None:
+      raise InputError(
+        f"--preset={preset} is for foreign weights, and SRC = {source!r} is a model folder, which "
+        "says its own. Leave it out."
+      )
+    file = export_model(source, target, layout or "openclip")
+    size = places.size(file) / 2**20
+    return (
+      f"{file.parent}: {layout or 'openclip'} weights of {size:,.1f} MiB, config and model card"
+    )
+  if layout is not None:
+    raise InputError(
+      f"--layout={layout} is of an export, and SRC = {source!r} is no {weights.FINISHED}. Leave it "
+      "out."
+    )
+  preset = preset or preset_of(source, "SRC")
+  presets.sizes(preset, "--preset")
+  import_model(source, preset, target, "SRC")
+  return f"{target}: a model folder for config.init, preset {preset}"
 
 
 if __name__ == "__main__":

@@ -43,9 +43,10 @@ def model_folder(config: ConfigDict, folder: Place, name: str) -> Place:
     folder: the workdir.
     name: of the model.
   """
-  source = sources(config).get(name, "")
-  finished = _is_finished(source, field(config, name))
-  return places.place(source) if finished else folder / "models" / name
+  source, where = sources(config).get(name, ""), field(config, name)
+  if _is_finished(source, where):
+    return places.folder(source, where)
+  return folder / "models" / name
 
 
 def bring(config: ConfigDict, folder: Place, scratch: pathlib.Path, name: str) -> None:

@@ -19,10 +19,10 @@ from typing import NamedTuple
 
 from salmu_jax.data import dataset_card, hub, releases
 from salmu_jax.errors import InputError
-from salmu_jax.interop import convert
+from salmu_jax.interop import convert, origin
 from salmu_jax.interop.card import Published
 from salmu_jax.report import writing
-from salmu_jax.results import lookup
+from salmu_jax.results import lookup, reading
 from salmu_jax.runtime import copies, files, owner, places
 from salmu_jax.runtime.places import Place
 
@@ -95,7 +95,7 @@ def replaced(part: Part) -> int | None:
       be asked.
   """
   there = hub.listed(part.target, part.kind)
-  mark = INDEX if part.kind == _DATASET else convert.STAGE
+  mark = INDEX if part.kind == _DATASET else origin.FILE
   if there and mark not in there and set(there) - {".gitattributes", dataset_card.README}:
     raise InputError(
       f"{part.target} on the hub holds something else ({len(there)} files, and no {mark}), which "
@@ -161,6 +161,8 @@ def fetch(address: str, folder: Place, models: Sequence[str] = BOUNDS) -> None:
   """
   if places.is_remote(folder):
     raise InputError(f"{folder} is in a bucket; fetch into a folder on a disk.")
+  if not hub.is_address(address):
+    places.refuse_inside(folder, "WORKDIR", places.place(address, "SOURCE"), "SOURCE")
   if (folder / "release").exists():
     raise InputError(f"{folder} has a release already. Name another workdir.")
   source = _fetched(address, _DATASET)
@@ -169,12 +171,27 @@ def fetch(address: str, folder: Place, models: Sequence[str] = BOUNDS) -> None:
   if unknown:
     raise InputError(f"{address} has no model {unknown[0]!r}; it has {', '.join(known)}.")
   releases.verify(releases.open_release(source))
-  with owner.owning(folder):
-    for name in dict.fromkeys(models):
+  results = {name: _result(source / "results" / f"{name}.json", name) for name in models}
+  with owner.owning(folder), _unfinished(folder) as partial:
+    for name, result in results.items():
       at = known[name] if hub.is_address(address) else f"{places.place(address)}/{known[name]}"
-      _fetch_model(name, at, source / "results" / f"{name}.json", folder)
-    with files.replacing_folder(folder / "release") as partial:
-      _copy_release(source, partial)
+      _restore(name, at, result, folder, partial)
+    # All that was fetched is whole: only now anything appears.
+    for name, result in results.items():
+      _move(name, result, partial, folder)
+    with files.replacing_folder(folder / "release") as release:
+      _copy_release(source, release)
+
+
+@contextlib.contextmanager
+def _unfinished(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+  """A folder in a workdir for models that are not checked yet; it is gone afterwards."""
+  partial = folder / f".fetched{places.PARTIAL}"
+  shutil.rmtree(partial, ignore_errors=True)  # What a killed process left.
+  try:
+    yield partial
+  finally:
+    shutil.rmtree(partial, ignore_errors=True)
 
 
 def _index(source, address):
@@ -188,24 +205,40 @@ def _index(source, address):
   return models
 
 
-def _fetch_model(name, address, result_path, folder):
-  """Brings a model and its results into a workdir; they have to be of the same weights."""
-  target, field = folder / "models" / name, f"the model {name}"
-  if not result_path.exists():
-    raise InputError(f"{field} has no results at {result_path}. Publish it again.")
-  result = files.read_object(result_path, salmu_jax=dict)
-  judged, there = result["salmu_jax"].get("weights_sha256"), convert.is_finished(target)
-  if not there:
+def _result(path: pathlib.Path, name: str) -> dict:
+  """The published results of a model, which are whole."""
+  if not path.exists():
+    raise InputError(f"the model {name} has no results at {path}. Publish it again.")
+  reading.read(path)
+  return files.read_object(path)
+
+
+def _restore(name, address, result, folder, partial):
+  """Makes a model in `partial`, unless `folder` has it; its weights have to be those judged."""
+  there, field = folder / "models" / name, f"the model {name}"
+  target = there if convert.is_finished(there) else partial / name
+  if target != there:
+    if there.exists():
+      raise InputError(f"{there} is there already, and is no finished model. Move it away.")
     convert.restore_model(_fetched(address, _MODEL), target, field)
-  weights = convert.weights_digest(target)
-  if weights != judged:
-    if there:
-      raise InputError(f"{target} is another model than {field} at {address}. Move it away.")
-    shutil.rmtree(target)
-    raise InputError(
-      f"{field} at {address} has weights of SHA-256 {weights}, and its results are of {judged}. "
-      "Both were not published together; publish them again."
-    )
+  weights, judged = convert.weights_digest(target), result["salmu_jax"].get("weights_sha256")
+  if weights == judged:
+    return
+  if target == there:
+    raise InputError(f"{target} is another model than {field} at {address}. Move it away.")
+  raise InputError(
+    f"{field} at {address} has weights of SHA-256 {weights}, and its results are of {judged}. "
+    "Both were not published together; publish them again."
+  )
+
+
+def _move(name, result, partial, folder):
+  """Puts a model that was checked, and its results, in their places."""
+  if (partial / name).exists():
+    target = folder / "models" / name
+    with places.writing(target):
+      target.parent.mkdir(parents=True, exist_ok=True)
+      (partial / name).rename(target)
   files.write_json(folder / "compat" / f"{name}.json", lookup.compat(result))
   files.write_json(folder / "results" / f"{name}.json", result)
 
@@ -214,8 +247,8 @@ def _address(target: str) -> str:
   """hub:OWNER/NAME, or the absolute path of a folder."""
   if hub.is_address(target):
     return target
-  place = places.place(target, "--to")
-  if not target or places.is_remote(place):
+  place = places.folder(target, "--to")
+  if places.is_remote(place):
     raise InputError(f"--to={target} is no folder on a disk, nor hub:OWNER/NAME.")
   return str(place)
 

@@ -8,11 +8,40 @@ from collections.abc import Mapping
 import numpy as np
 import safetensors.numpy
 
+from salmu_jax.data import hub
 from salmu_jax.errors import InputError
 from salmu_jax.runtime import files
 
 _PICKLES = (".bin", ".pt", ".pth")
+_SHOWN = 3  # files in an error
+FINISHED = "finished model folder of this project (it has done.json and params/)"
 INDEX = ".safetensors.index.json"  # how the name of an index of several files ends
+
+
+def file_of(source: str | os.PathLike, field: str) -> pathlib.Path:
+  """The weights file that `source` is, or the first one of hub.WEIGHTS in that folder.
+
+  Args:
+    source: a file or a folder.
+    field: what an error names.
+
+  Raises:
+    InputError: there is none.
+  """
+  source = pathlib.Path(source)
+  if source.is_file():
+    return source
+  indices = [name + ".index.json" for name in hub.WEIGHTS if name.endswith(".safetensors")]
+  safe = [name for name in hub.WEIGHTS if name.endswith(".safetensors")]
+  for name in (*safe, *indices, *hub.WEIGHTS):
+    if (source / name).is_file():
+      return source / name
+  others = sorted(path.name for path in source.glob("*.safetensors"))[:_SHOWN]
+  hint = f" It holds {', '.join(others)}: name the file that is meant." if others else ""
+  raise InputError(
+    f"{field}: {source} is neither a file of weights, nor a folder with "
+    f"{', '.join(hub.WEIGHTS)}, nor a {FINISHED}.{hint}"
+  )
 
 
 def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:

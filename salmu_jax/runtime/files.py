@@ -23,7 +23,6 @@ def _umask() -> int:
 
 
 _UMASK = _umask()
-_UNFINISHED = ".unfinished"  # how the names of temporary files end
 
 
 @contextlib.contextmanager
@@ -49,7 +48,7 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
   path = pathlib.Path(path)
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(_UNFINISHED, f".{path.name}.", path.parent)
+    handle, name = tempfile.mkstemp(places.UNFINISHED, f".{path.name}.", path.parent)
     os.close(handle)
     os.chmod(name, 0o666 & ~_UMASK)
     temporary = pathlib.Path(name)
@@ -71,8 +70,9 @@ def remove_unfinished(folder: str | os.PathLike) -> None:
     folder: that nobody else writes to now. A bucket has none.
   """
   if not places.is_remote(folder):
-    for path in pathlib.Path(folder).rglob(f".*{_UNFINISHED}"):
-      path.unlink(missing_ok=True)
+    for path in pathlib.Path(folder).rglob(f".*{places.UNFINISHED}"):
+      if path.is_symlink() or not path.is_dir():  # `replacing` makes no folders
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -93,7 +93,7 @@ def replacing_folder(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
       places.send(pathlib.Path(temporary), places.place(folder))
     return
   folder = pathlib.Path(folder)
-  partial = folder.with_name(f".{folder.name}.partial")
+  partial = folder.with_name(f".{folder.name}{places.PARTIAL}")
   try:
     shutil.rmtree(partial, ignore_errors=True)  # What a killed process left.
     partial.mkdir(parents=True)

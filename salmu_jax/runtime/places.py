@@ -28,6 +28,9 @@ SCHEMES = {"gs": "gcsfs", "s3": "s3fs"}
 _IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.EISDIR)
 _LONGEST = 255  # bytes of a name, on the file systems that are used
 _MARKS = ("manifest.json", "done.json")
+# How the names of unfinished files and folders end, which begin with a dot; these are removed.
+UNFINISHED, PARTIAL = ".unfinished", ".partial"
+_WILD = "*?["
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/(/?)(.*)", re.DOTALL)
 
 
@@ -36,16 +39,18 @@ def place(path: str | os.PathLike, field: str = "") -> Place:
 
   Args:
     path: on a disk, or gs://BUCKET/... or s3://BUCKET/...
-    field: what an error names, as "--workdir".
+    field: what an error names, as "--workdir"; "" for a path that no user named.
 
   Raises:
-    InputError: it is empty, a name in it is too long, no installed package opens the address, or
-      `~` names nobody.
+    InputError: it is empty, a name in it is too long, no installed package opens the address, `~`
+      names nobody, or a user gave it the name of an unfinished file.
   """
   text = os.fspath(path)
   named = f"{field} = {text!r}" if field else text
   if not text:
     raise InputError(f"{field or 'A path'} is empty. Name a file or folder; . is this one.")
+  if field:
+    _refuse_unfinished(text, named)
   address = _ADDRESS.match(text)
   if not address:
     _refuse_long(text, field or "A path")
@@ -66,6 +71,56 @@ def place(path: str | os.PathLike, field: str = "") -> Place:
     )
   _file_system(scheme)
   return epath.Path(text)
+
+
+def folder(path: str | os.PathLike, field: str = "") -> Place:
+  """The place of a folder that is written to, or that has a model; see `place`.
+
+  Raises:
+    InputError: as `place`, or a name in it has a character that Orbax takes for a wildcard.
+  """
+  there = place(path, field)
+  wild = sorted(set(_WILD) & set(os.fspath(there)))
+  if wild:
+    named = f"{field} = {os.fspath(path)!r}" if field else os.fspath(path)
+    raise InputError(
+      f"{named} has {' and '.join(wild)} in its path, {there}, which readers of weights and of "
+      "records take for a wildcard. Choose another name, or move the folder."
+    )
+  return there
+
+
+def refuse_inside(
+  target: str | os.PathLike, field: str, source: str | os.PathLike, source_field: str
+) -> None:
+  """Raises InputError where a folder to be written is a folder that is read, or lies in it.
+
+  Args:
+    target: to be written. field: what an error names. source: a file or a folder. source_field: its
+      name.
+  """
+  if is_remote(target) != is_remote(source):
+    return
+  inner, outer = (
+    pathlib.Path(path) if is_remote(path) else pathlib.Path(path).resolve()
+    for path in (target, source)
+  )
+  if inner.is_relative_to(outer):
+    lies = "is" if inner == outer else "lies in"
+    raise InputError(
+      f"{field} = {os.fspath(target)!r} {lies} {source_field} = {os.fspath(source)!r}, which is "
+      "only read. Choose a folder outside of it."
+    )
+
+
+def _refuse_unfinished(path, named):
+  """Raises InputError where a path ends in a name that only unfinished files and folders have."""
+  name = os.path.basename(path.rstrip(os.sep))
+  if name.startswith(".") and name.endswith((UNFINISHED, PARTIAL)):
+    raise InputError(
+      f"{named} has a name as unfinished files have ({name}); such files are removed. Choose "
+      "another name, or rename what is there."
+    )
 
 
 def _refuse_long(path, what):

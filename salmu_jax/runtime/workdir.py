@@ -82,9 +82,13 @@ def write_done(folder: Place, facts: dict[str, Any]) -> None:
   Args:
     folder: of the stage. facts: JSON object; checksums in it are replaced.
   """
-  facts = {key: value for key, value in facts.items() if key not in ("sha256", "digest")}
-  mark = {**facts, "sha256": _checksums(folder)}
-  files.write_json(folder / DONE, {**mark, "digest": files.digest(mark)})
+  files.write_json(folder / DONE, with_digest({**facts, "sha256": _checksums(folder)}))
+
+
+def with_digest(facts: dict[str, Any]) -> dict[str, Any]:
+  """The facts of a mark with their digest, which comes last."""
+  mark = {key: value for key, value in facts.items() if key != "digest"}
+  return {**mark, "digest": files.digest(mark)}
 
 
 def read_done(folder: Place, **kinds: type | tuple[type, ...]) -> dict[str, Any]:
@@ -104,18 +108,28 @@ def read_done(folder: Place, **kinds: type | tuple[type, ...]) -> dict[str, Any]
 
 def _checked(folder, facts):
   """The facts of a mark, once its checksums are compared."""
-  mark = {key: value for key, value in facts.items() if key != "digest"}
+  found = fault(folder, facts)
+  if found:
+    raise InputError(f"{folder}/{found}.{_advice(folder)}")
+  return facts
+
+
+def fault(folder: Place, facts: dict[str, Any]) -> str:
+  """What is wrong with the mark of a stage or with the files that it vouches for; "" if nothing is.
+
+  Args:
+    folder: of the stage. facts: of its mark.
+  """
   tables = [facts.get(name, {}) for name in ("sha256", "weights")]
-  if facts.get("digest") not in (None, files.digest(mark)) or not all(
+  if facts.get("digest") not in (None, with_digest(facts)["digest"]) or not all(
     isinstance(table, dict) for table in tables
   ):
-    raise InputError(f"{folder / DONE} has changed since it was written.{_advice(folder)}")
+    return f"{DONE} has changed since it was written"
   there = _checksums(folder)
   for name, digest in tables[0].items():
     if there.get(name) != digest:
-      what = "has changed since it was written" if name in there else "is missing"
-      raise InputError(f"{folder / name} {what}.{_advice(folder)}")
-  return facts
+      return f"{name} {'has changed since it was written' if name in there else 'is missing'}"
+  return ""
 
 
 def read_model_facts(folder: Place) -> dict[str, Any]:

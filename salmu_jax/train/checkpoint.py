@@ -41,7 +41,7 @@ class Checkpoints:
   """
 
   def __init__(self, folder: Path):
-    folder = places.place(folder)
+    folder = places.folder(folder)
     _remove_damaged(folder)
     finalizing = ocp.AsyncOptions(post_finalization_callback=lambda: _finish(folder))
     self._manager = ocp.CheckpointManager(
@@ -228,7 +228,7 @@ def _reading(what, advice):
 
 def save_params(folder: Path, params: optax.Params) -> None:
   """Writes parameters alone, as the weights of a finished run; all processes take part."""
-  folder = places.place(folder)
+  folder = places.folder(folder)
   with ocp.StandardCheckpointer() as checkpointer:
     checkpointer.save(folder, params, force=True)
   if hosts.is_first():
@@ -242,8 +242,8 @@ def save_params_alone(folder: Path, params: optax.Params) -> None:
     primary_host=here, active_processes={here}, barrier_sync_key_prefix=f"alone_{here}"
   )
   with ocp.StandardCheckpointer(multiprocessing_options=options) as checkpointer:
-    checkpointer.save(places.place(folder), params, force=True)
-  _write_checksums(places.place(folder))
+    checkpointer.save(places.folder(folder), params, force=True)
+  _write_checksums(places.folder(folder))
 
 
 def saved_names(folder: Path) -> set[str]:
@@ -252,7 +252,7 @@ def saved_names(folder: Path) -> set[str]:
   Raises:
     InputError: see `load_params`.
   """
-  return set(_saved_params(places.place(folder)))
+  return set(_saved_params(places.folder(folder)))
 
 
 def load_params(folder: Path, like: optax.Params, sha256: str = "") -> optax.Params:
@@ -267,7 +267,7 @@ def load_params(folder: Path, like: optax.Params, sha256: str = "") -> optax.Par
     InputError: no folder, damaged weights, or weights of another architecture; the differences are
       listed.
   """
-  folder = places.place(folder)
+  folder = places.folder(folder)
   saved = _saved_params(folder)
   change = (
     "Give weights of the preset that config.model names, or change the preset; "

@@ -1,0 +1,73 @@
+"""What an export says of the model folder that it was made from, in a file of its own.
+
+{"settings", "done"}, as that folder has them.
+"""
+
+import pathlib
+from typing import Any
+
+from salmu_jax.data import hub
+from salmu_jax.errors import InputError
+from salmu_jax.runtime import files, workdir
+from salmu_jax.runtime.places import Place
+
+FILE = "salmu_jax_stage.json"
+
+
+def of(folder: Place) -> dict[str, Any]:
+  """What FILE of an export holds: the settings and the facts of the folder.
+
+  Of weights that came from a disk or a bucket, the name stays and the path does not.
+  """
+  settings, done = workdir.read_settings(folder), workdir.read_done(folder)
+  if _is_local(done):
+    name = pathlib.PurePath(done["weights"]["source"]).name
+    done = workdir.with_digest({**done, "weights": {**done["weights"], "source": name}})
+  return {"settings": settings, "done": done}
+
+
+def read(source: pathlib.Path, field: str) -> tuple[dict[str, Any], dict[str, Any]]:
+  """(settings, facts) of the folder that was exported to `source`.
+
+  Raises:
+    InputError: `source` was not exported by this project, or the file is damaged; names `field`.
+  """
+  path = source / FILE
+  if not path.is_file():
+    raise InputError(f"{field}: {source} has no {FILE}, which an export of this project has.")
+  stage = files.read_json(path)
+  try:
+    settings, done = dict(stage["settings"]), dict(stage["done"])
+    preset, scan = settings["model"]["preset"], settings["model"]["scan"]
+  except (KeyError, TypeError, ValueError) as error:
+    raise InputError(f"{field}: {path} is damaged. Restore it.") from error
+  if not isinstance(preset, str) or not isinstance(scan, bool):
+    raise InputError(
+      f"{field}: {path} is damaged: it names no preset, or not whether layers are stacked."
+    )
+  return settings, done
+
+
+def write(folder: pathlib.Path, settings: dict[str, Any], done: dict[str, Any], what: str) -> None:
+  """Writes settings and facts into a folder that has the rest, and compares all checksums.
+
+  Args:
+    folder: of the model. settings, done: see `read`. what: was read, for an error.
+
+  Raises:
+    InputError: the settings, the facts or the tokenizer are not those that were exported.
+  """
+  if "digest" in done and _is_local(done):
+    done = workdir.with_digest(done)  # earlier versions shortened the path and kept the digest
+  files.write_json(folder / workdir.SETTINGS, settings)
+  files.write_json(folder / workdir.DONE, done)
+  fault = workdir.fault(folder, done)
+  if fault:
+    raise InputError(f"{what} is damaged: {fault}. Restore it, or publish the model again.")
+
+
+def _is_local(done):
+  """Whether weights came from a disk or a bucket."""
+  about = done.get("weights")
+  source = about.get("source") if isinstance(about, dict) else None
+  return isinstance(source, str) and bool(source) and not hub.is_address(source)
