@@ -88,6 +88,7 @@ def test_a_training_split_without_rows_is_as_good_as_missing(world, split):
 def test_a_run_whose_release_lost_its_fragile_set_is_not_finished(world, monkeypatch):
   job, data = world
   monkeypatch.setattr(run.evaluation, "is_evaluated", lambda *_: True)
+  monkeypatch.setattr(run.evaluation, "is_exported", lambda *_: True)
   monkeypatch.setattr(run.writing, "is_current", lambda *_: True)
   monkeypatch.setattr(run.releases, "read_fragile", lambda release: ["a"])
   assert run._is_finished(job, data)

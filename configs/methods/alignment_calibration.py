@@ -1,10 +1,10 @@
-"""Alignment Calibration. Weights are ours. `mini()` is not searched yet."""
+"""Alignment Calibration. Weights are ours."""
 
 from salmu_jax.defaults import unlearning_run
 
 
 def mini():
-  return unlearning_run("alignment_calibration", learning_rate=1e-4, tuning="own")
+  return unlearning_run("alignment_calibration", learning_rate=0.001, tuning="tuned")
 
 
 def vit_b16():

@@ -1,13 +1,12 @@
-"""The reward of distance. The authors' weight is 1, their learning rate 1e-5, batches of 128.
-
-`mini()` is not searched yet.
-"""
+"""The reward of distance. The authors' weight is 1, their learning rate 1e-5, batches of 128."""
 
 from salmu_jax.defaults import unlearning_run
 
 
 def mini():
-  return unlearning_run("distance_reward", learning_rate=1e-4, tuning="own")
+  return unlearning_run(
+    "distance_reward", learning_rate=0.001, args=dict(weight=100.0), tuning="tuned"
+  )
 
 
 def vit_b16():

@@ -1,13 +1,10 @@
-"""Rewind-to-Delete. The authors' sigma is 0.01, with as many steps back as forward.
-
-`mini()` is not searched yet.
-"""
+"""Rewind-to-Delete. The authors' sigma is 0.01, with as many steps back as forward."""
 
 from salmu_jax.defaults import unlearning_run
 
 
 def mini():
-  return unlearning_run("rewind_to_delete", learning_rate=1e-4, tuning="own")
+  return unlearning_run("rewind_to_delete", learning_rate=3e-5, tuning="tuned")
 
 
 def vit_b16():

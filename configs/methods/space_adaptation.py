@@ -1,13 +1,12 @@
-"""Text-image space adaptation. The authors' weights are 1.3 and 0.4, rank 5, Adam 0.01.
-
-`mini()` is not searched yet.
-"""
+"""Text-image space adaptation. The authors' weights are 1.3 and 0.4, rank 5, Adam 0.01."""
 
 from salmu_jax.defaults import optimizer, unlearning_run
 
 
 def mini():
-  return unlearning_run("space_adaptation", learning_rate=1e-3, tuning="own")
+  return unlearning_run(
+    "space_adaptation", learning_rate=0.003, args=dict(penalty=0.001), tuning="tuned"
+  )
 
 
 def vit_b16():
