@@ -92,10 +92,8 @@ def _workdir(folder: str | os.PathLike) -> Place:
   """The place of a workdir.
 
   Raises:
-    InputError: it is empty, or has a character that Orbax takes for a wildcard.
+    InputError: it is none, or has a character that Orbax takes for a wildcard.
   """
-  if not os.fspath(folder):
-    raise InputError("--workdir is empty. Name a folder, such as runs/mini.")
   wild = sorted(set("*?[") & set(os.fspath(folder)))
   if wild:
     raise InputError(

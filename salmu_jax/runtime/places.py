@@ -10,6 +10,7 @@ import errno
 import functools
 import hashlib
 import importlib.util
+import logging
 import os
 import pathlib
 import re
@@ -39,13 +40,24 @@ def place(path: str | os.PathLike, field: str = "") -> Place:
     field: what an error names, as "--workdir".
 
   Raises:
-    InputError: it is empty, a name in it is too long, no installed package opens the address, or
-      `~` names nobody.
+    InputError: it is blank or no UTF-8, a name in it is too long, it is on the hub, no installed
+      package opens the address, or `~` names nobody.
   """
   text = os.fspath(path)
   named = f"{field} = {text!r}" if field else text
-  if not text:
-    raise InputError(f"{field or 'A path'} is empty. Name a file or folder; . is this one.")
+  if not text.strip():
+    what = "blank" if text else "empty"
+    raise InputError(f"{field or 'A path'} is {what}. Name a file or folder; . is this one.")
+  if any("\ud800" <= letter <= "\udfff" for letter in text):  # what Python makes of other bytes
+    raise InputError(
+      f"{field or 'A path'} = {text!r} has bytes that are no UTF-8, which libraries need a path to "
+      "be. Choose another name."
+    )
+  if text.startswith("hub:"):
+    raise InputError(
+      f"{named} is a repository of the hub, and here goes a file or folder. Name one; a folder of "
+      f"that name is ./{text}."
+    )
   address = _ADDRESS.match(text)
   if not address:
     _refuse_long(text, field or "A path")
@@ -91,6 +103,8 @@ def _file_system(scheme):
   """
   import fsspec
 
+  # What it raises is said in words, and its log has a traceback for each try.
+  logging.getLogger(SCHEMES[scheme]).setLevel(logging.CRITICAL)
   for protocol in ("gcs", "gs") if scheme == "gs" else (scheme,):
     fsspec.config.conf.setdefault(protocol, {})["use_listings_cache"] = False
   return fsspec.filesystem(scheme)
@@ -109,10 +123,18 @@ def scratch(workdir: Place, setting: str) -> pathlib.Path:
     workdir: of the run.
     setting: `config.scratch`; where it is empty, scratch is the workdir itself, or for a workdir in
       a bucket a folder of the user's cache directory.
+
+  Raises:
+    InputError: the setting names no place on the disk.
   """
+  if setting and is_remote(setting):
+    raise InputError(
+      f"config.scratch = {setting!r} is an address, and scratch is read at random. Name a folder "
+      "on the disk, or leave it empty."
+    )
   if not setting and not is_remote(workdir):
     return pathlib.Path(workdir)
-  base = pathlib.Path(setting).expanduser().absolute() if setting else cache() / "scratch"
+  base = place(setting, "config.scratch") if setting else cache() / "scratch"
   return base / f"{workdir.name}-{digest(workdir)}"
 
 
