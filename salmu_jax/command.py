@@ -7,11 +7,11 @@ from absl import app, flags, logging
 
 from salmu_jax import config_flag
 from salmu_jax.errors import InputError, Stopped
-from salmu_jax.runtime import ends, pipes, surroundings
+from salmu_jax.runtime import ends, pipes
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory for everything that is written.")
 CONFIG = config_flag.define(
-  "A file of configs/, or your own; append :NAME,NAME to run only these methods.", lock_config=True
+  "A file of configs/, or your own; append :NAME,NAME to run only these methods."
 )
 
 PROFILE = flags.DEFINE_string(
@@ -67,7 +67,6 @@ def _check_interpreter() -> None:
 
 def _start() -> None:
   """Runs `main`; an error that the user can mend is printed as a paragraph, without a traceback."""
-  surroundings.settle()
   for flag in flags.FLAGS.flags_by_module_dict()[__name__]:
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)  # which --help shows
   flags.mark_flags_as_required(["config", "workdir"])

@@ -1,4 +1,4 @@
-"""The file that --config names, loaded once ahead of the flags, so that its faults are said as
+"""The file that --config names, run once ahead of the flags, so that its faults are said as
 such: by file, line and reason, or by the field that an override gets wrong.
 """
 
@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import pathlib
 import re
+import sys
 import traceback
 from collections.abc import Sequence
 
@@ -14,21 +15,17 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from salmu_jax import errors
 from salmu_jax.errors import InputError
 
-_OVERRIDE = re.compile(r"--?(?P<no>no)?config\.(?P<path>[^=]+?)(?:=(?P<value>.*))?", re.DOTALL)
+_OVERRIDE = re.compile(r"--?(?P<no>no)?config\.(?P<path>[^=]*?)(?:=(?P<value>.*))?", re.DOTALL)
 _RUNS = " A run has fields if the config does it, as configs/mini.py:anchored does anchored."
 _WRITE = "def get_config(names=''): ... return a ConfigDict, as the files of configs/ do."
 
 
-def check(argv: Sequence[str]) -> None:
-  """Raises InputError for a config file that gives no config, or an override of no field of it.
+def check_overrides(config: ConfigDict, argv: Sequence[str]) -> None:
+  """Raises InputError for an override of no field of a config.
 
   Args:
-    argv: of the command. Without --config there is nothing to check.
+    config: as its file gives it. argv: of the command.
   """
-  named = _named(argv)
-  if named is None:
-    return
-  config = _loaded(named)
   for argument in argv:
     override = _OVERRIDE.fullmatch(argument)
     if override:
@@ -38,6 +35,12 @@ def check(argv: Sequence[str]) -> None:
           f"{argument}: --no goes before a field that is True or False, and takes no value. Write "
           f"--config.{override['path']}=VALUE."
         )
+
+
+def load_named(named: str) -> ConfigDict:
+  """The config of FILE or FILE:NAMES, see `load`."""
+  file, colon, names = named.partition(":")
+  return load(pathlib.Path(file), names if colon else None)
 
 
 def load(path: pathlib.Path, names: str | None = None) -> ConfigDict:
@@ -52,16 +55,17 @@ def load(path: pathlib.Path, names: str | None = None) -> ConfigDict:
   if not path.is_file():
     what = "is a folder" if path.is_dir() else "does not exist"
     raise InputError(f"--config={path} {what}. Name one of configs/, such as configs/mini.py.")
-  spec = importlib.util.spec_from_loader("config_file", loader=None)
+  spec = importlib.util.spec_from_loader("_config_of_this_run", loader=None)
   module = importlib.util.module_from_spec(spec)
   module.__file__ = str(path)
+  sys.modules[spec.name] = module  # where dataclasses and pickle look for what it defines
   try:
     exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)
     make = _get_config(path, module, [] if names is None else [names])
     config = make() if names is None else make(names)
   except InputError:
     raise
-  except (Exception, SystemExit, BaseExceptionGroup) as error:  # The file may raise anything.
+  except (Exception, SystemExit, GeneratorExit, BaseExceptionGroup) as error:  # may be anything
     raise InputError(f"{_where(path, error)}: {type(error).__name__}: {error}") from error
   # A FrozenConfigDict takes no overrides.
   if not isinstance(config, ConfigDict) or isinstance(config, FrozenConfigDict):
@@ -69,13 +73,13 @@ def load(path: pathlib.Path, names: str | None = None) -> ConfigDict:
   return config
 
 
-def wrong_type(argument: str, argv: Sequence[str]) -> str:
+def wrong_type(argument: str, config: ConfigDict) -> str:
   """What is wrong with an override whose value has not the type of its field.
 
   Args:
-    argument: --config.FIELD=VALUE. argv: of the command, which passed `check`.
+    argument: --config.FIELD=VALUE, which passed `check_overrides`. config: see there.
   """
-  default = _loaded(_named(argv))
+  default = config
   override = _OVERRIDE.fullmatch(argument)
   for part in override["path"].split("."):
     default = default[part]
@@ -91,24 +95,18 @@ def wrong_type(argument: str, argv: Sequence[str]) -> str:
   )
 
 
-def _loaded(named: str) -> ConfigDict:
-  """The config of FILE or FILE:NAMES."""
-  file, colon, names = named.partition(":")
-  return load(pathlib.Path(file), names if colon else None)
-
-
-def _named(argv: Sequence[str]) -> str | None:
+def named(argv: Sequence[str]) -> str | None:
   """The value of --config; None without. Raises InputError if it is there twice."""
-  named = []
+  files = []
   for at, argument in enumerate(argv):
     name, equals, value = argument.partition("=")
     if name in ("--config", "-config"):
-      named.append(value if equals else (argv[at + 1] if at + 1 < len(argv) else None))
-  if len(named) > 1:
+      files.append(value if equals else (argv[at + 1] if at + 1 < len(argv) else None))
+  if len(files) > 1:
     raise InputError(
-      f"--config is given {len(named)} times: {', '.join(map(str, named))}. Name one."
+      f"--config is given {len(files)} times: {', '.join(map(str, files))}. Name one."
     )
-  return named[0] if named else None
+  return files[0] if files else None
 
 
 def _get_config(path, module, given):

@@ -4,14 +4,12 @@ import os
 import pathlib
 import re
 import sys
-import warnings
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 from absl import flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
-from salmu_jax import config_file
+from salmu_jax import config_file, variables
 from salmu_jax.errors import InputError
 
 _PACKAGE = pathlib.Path(__file__).parent
@@ -19,14 +17,10 @@ _PACKAGE = pathlib.Path(__file__).parent
 _CONFIGS = (_PACKAGE.parent, _PACKAGE / "share")
 
 
-def define(about: str, **options: Any) -> flags.FlagHolder:
-  """The flag --config of a command.
-
-  Args:
-    about: what --help says of it. options: of `config_flags.DEFINE_config_file`.
-  """
+def define(about: str) -> flags.FlagHolder:
+  """The flag --config of a command; --help says `about` of it."""
   try:
-    holder = config_flags.DEFINE_config_file("config", None, about, **options)
+    holder = config_flags.DEFINE_config_file("config", None, about)
     flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS["config"])  # --help shows it
     return holder
   except flags.Error as error:  # It looks into files of flags at once, before any is parsed.
@@ -55,20 +49,42 @@ def parse(argv: list[str]) -> list[str]:
   """Parses the flags; raises an InputError for what is wrong with them, or with the config file."""
   try:
     argv = [argv[0], *flags.FLAGS.read_flags_from_files(argv[1:], force_gnu=False)]
-    argv = with_configs(argv)
-    config_file.check(argv)
-    with warnings.catch_warnings():
-      # ml_collections imports a config file so, which PYTHONWARNINGS=error would make an error.
-      warnings.filterwarnings("ignore", "the load_module", DeprecationWarning)
-      rest = flags.FLAGS(argv)
-    # A file that could not be read fails at its first use.
-    getattr(flags.FLAGS["config"].value, "seed", None)
-    return rest
-  except (flags.Error, InputError) as error:
-    raise explained(error, argv) from None
+  except flags.Error as error:
+    raise explained(error, None) from None
+  argv = with_configs(argv)
+  config = _config(argv)
+  try:
+    rest = flags.FLAGS(argv)
+  except (flags.Error, ValueError) as error:  # some of absl's own flags raise ValueError
+    raise explained(error, config) from None
+  _check_profile(flags.FLAGS["profile_file"].value)
+  return rest
 
 
-def explained(error: Exception, argv: Sequence[str]) -> InputError:
+def _check_profile(file):
+  """Raises InputError where absl could not write the profile of a command, which it does last."""
+  folder = pathlib.Path(file or ".").absolute().parent
+  if file and (pathlib.Path(file).is_dir() or not os.access(folder, os.W_OK)):
+    raise InputError(
+      f"--profile_file={file} cannot be written. Name a file in a folder that is there and open to "
+      "writing."
+    )
+
+
+def _config(argv):
+  """The config of the command line, which becomes what --config is parsed to; None without one."""
+  named = config_file.named(argv)
+  if named is None:
+    return None
+  variables.check()  # before the file, which loads JAX
+  config = config_file.load_named(named)
+  config_file.check_overrides(config, argv)
+  # The file is not run again, which ml_collections would do.
+  flags.FLAGS["config"].parser.parse = lambda _: config.lock()
+  return config
+
+
+def explained(error: Exception, config: ConfigDict | None) -> InputError:
   """The InputError that caused an error of the flags; else one that says what is wrong with them.
 
   absl's own words are not printed by parsing once more: it would refuse every override of a field
@@ -80,7 +96,7 @@ def explained(error: Exception, argv: Sequence[str]) -> InputError:
     return found[-1]
   wrong = re.match(r"flag (--config\.\S+?=.*?): ", str(error), re.DOTALL)
   if wrong:
-    return InputError(config_file.wrong_type(wrong[1], argv))
+    return InputError(config_file.wrong_type(wrong[1], config))
   reason = _reason(error)
   return InputError(f"{reason}{'' if reason.endswith('?') else '.'} --help lists the flags.")
 

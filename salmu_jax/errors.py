@@ -68,6 +68,12 @@ def unknown(where: str, name: object, choices: Iterable[object]) -> str:
   return f"{where}: unknown name {shown(name)}.{hint} Known: {listed}."
 
 
+def kind(value: object) -> str:
+  """The type of a value, with its article."""
+  name = type(value).__name__
+  return f"{'an' if name[0] in 'aeioAEIO' else 'a'} {name}"
+
+
 def shown(value: object) -> str:
   """A value as an error shows it: cut where it is long, a huge integer by its size."""
   if isinstance(value, int) and abs(value) >= 10**30:  # Python refuses to write endless ones

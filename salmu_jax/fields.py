@@ -65,8 +65,8 @@ def _faults_of_section(value, schema, limits, path):
 def _faults_of_value(value, default, limit, path):
   if not _same_type(value, default):
     return [
-      f"{path} is {errors.shown(value)}, a {type(value).__name__}; it must be a "
-      f"{type(default).__name__}, such as {default!r}."
+      f"{path} is {errors.shown(value)}, {errors.kind(value)}; it must be {errors.kind(default)}, "
+      f"such as {default!r}."
     ]
   return [] if limit is None else ranges.fault(path, value, limit)
 

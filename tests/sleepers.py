@@ -1,5 +1,6 @@
 """Processes that sleep: what tests end by signals. The argument says how they are asked to."""
 
+import atexit
 import concurrent.futures
 import multiprocessing
 import pathlib
@@ -51,6 +52,12 @@ def held():
         sys.exit(ends.status())
 
 
+def saved():
+  """Saves, and takes its time to exit."""
+  atexit.register(time.sleep, 1)
+  held()
+
+
 def workers():
   context = multiprocessing.get_context("spawn")
   with ends.starting_workers():
@@ -80,6 +87,7 @@ if __name__ == "__main__":
     kinds = {
       "count": count,
       "held": held,
+      "saved": saved,
       "stubborn": stubborn,
       "talk": talk,
       "tidy": tidy,

@@ -97,6 +97,26 @@ def test_a_second_signal_ends_training_at_once():
   assert ended(process, signal.SIGTERM) == ""
 
 
+def test_a_hangup_that_terminal_and_shell_both_tell_is_one_and_another_signal_a_second():
+  process = asleep("held", "late")
+  for _ in range(2):
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    assert process.poll() is None
+  process.send_signal(signal.SIGTERM)
+  assert ended(process, signal.SIGTERM) == ""
+
+
+def test_a_signal_after_the_work_is_saved_prints_no_traceback():
+  process = asleep("saved")
+  process.send_signal(signal.SIGTERM)
+  assert process.stdout.readline() == "saved\n"
+  time.sleep(0.2)
+  process.send_signal(signal.SIGTERM)
+  _, stderr = process.communicate(timeout=60)
+  assert process.returncode == 143 and "Traceback" not in stderr and "Exception" not in stderr
+
+
 @pytest.mark.parametrize("whole_group", [True, False], ids=["from a terminal", "by its number"])
 def test_ctrl_c_prints_one_line_and_workers_end_with_their_parent(whole_group):
   process = asleep("workers")
@@ -188,7 +208,8 @@ def test_without_a_home_folder_the_report_is_made(tmp_path):
     "import pwd\n"
     "pwd.getpwuid = lambda number: {}[number]\n"
     "from salmu_jax.report import __main__ as command\n"
-    f"raise SystemExit(command.main(['experiments/mini/results', '--out={tmp_path}']))"
+    "with command.pipes.ending_quietly():\n"
+    f"  raise SystemExit(command.main(['experiments/mini/results', '--out={tmp_path}']))"
   )
   homeless = {k: v for k, v in os.environ.items() if k not in ("HOME", "XDG_CACHE_HOME")}
   done = subprocess.run(

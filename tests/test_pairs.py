@@ -18,7 +18,7 @@ from PIL import Image
 
 from configs import smoke
 from salmu_jax.benchmark import run, stages
-from salmu_jax.data import pairs, pipeline, records, samples
+from salmu_jax.data import beam_output, pairs, pipeline, records, samples
 from salmu_jax.errors import InputError
 from salmu_jax.generate import beam, generator
 from salmu_jax.runtime import files, sharding
@@ -279,6 +279,24 @@ def test_the_generator_as_a_pipeline_makes_the_same_release_to_the_bit(tmp_path)
   beam.generate(settings, 5, tmp_path / "there")
   ours, beams = (tmp_path / name / "manifest.json" for name in ("here", "there"))
   assert ours.read_text() == beams.read_text()
+
+
+@pytest.mark.parametrize(
+  ("option", "said"),
+  [
+    ("--runner=Nope", r"--runner=Nope: Unexpected pipeline runner"),
+    ("--runner=nothing_such.Runner", r"--runner=nothing_such\.Runner: No module named"),
+    ("--direct_num_workers=abc", r"--direct_num_workers: invalid int value: 'abc'\."),
+    ("--direct_num_wrokers=2", r"no such option\. Did you mean --direct_num_workers\?"),
+    ("direct_num_workers=2", r"--beam=direct_num_workers=2 is no option of Beam"),
+  ],
+)
+def test_an_option_that_beam_refuses_or_leaves_out_is_named(option, said, tmp_path):
+  with pytest.raises(InputError, match=said):
+    beam_output.folder(tmp_path, [option])
+  taken = ["--runner", "DirectRunner", "--direct_num_workers=2"]
+  assert beam_output.folder(tmp_path, taken) == tmp_path
+  assert beam_output.folder(tmp_path, ["--runner=FlinkRunner", "--of_its_server=1"]) == tmp_path
 
 
 def test_the_command_converts_and_says_what_it_kept_or_why_it_cannot(source, tmp_path):

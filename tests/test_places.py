@@ -68,6 +68,8 @@ def test_a_folder_to_write_does_not_lie_in_one_that_is_read(tmp_path):
     ("az://container/run", "neither a path on a disk nor one of gs://BUCKET/FOLDER, s3://"),
     ("file:///tmp/run", "neither a path on a disk"),
     ("https://example.org/run", "neither a path on a disk"),
+    ("hub:owner/name", "is a repository of the hub, and here goes a file or folder"),
+    ("runs/a\udcff", "has bytes that are no UTF-8"),
   ],
 )
 def test_an_address_that_nothing_opens_is_refused_and_never_local(address, reason, tmp_path):
@@ -75,6 +77,12 @@ def test_an_address_that_nothing_opens_is_refused_and_never_local(address, reaso
     places.place(address, "--workdir")
   assert f"--workdir = {address!r}" in str(error.value) and reason in str(error.value)
   assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("path, what", [("", "empty"), (" ", "blank")])
+def test_a_path_of_nothing_is_refused(path, what):
+  with pytest.raises(InputError, match=f"--out is {what}. Name a file or folder"):
+    places.place(path, "--out")
 
 
 @pytest.mark.parametrize("scheme, package", places.SCHEMES.items())

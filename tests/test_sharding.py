@@ -122,23 +122,26 @@ def test_a_batch_that_every_process_holds_whole_keeps_its_order():
   np.testing.assert_array_equal(sharding.put_whole_batch(rows, EIGHT), rows)
 
 
-def test_what_the_environment_says_of_x64_and_of_random_numbers_changes_no_result():
+def test_what_the_environment_says_of_types_and_random_numbers_changes_no_result():
   code = (
     "import jax; from salmu_jax.runtime import sharding; sharding.make_mesh();"
-    "print(jax.random.normal(jax.random.key(0), (2,)).tolist(), jax.numpy.arange(2.0).dtype)"
+    "drawn = jax.random.normal(jax.random.key(0), (2,));"
+    "print(drawn.tolist(), drawn + jax.numpy.arange(2), jax.numpy.arange(2.0).dtype,"
+    "jax.config.jax_default_matmul_precision)"
   )
   said = set()
   for variables in (
     {},
-    {"JAX_ENABLE_X64": "1"},
-    {"JAX_DEFAULT_PRNG_IMPL": "rbg"},
-    {"JAX_THREEFRY_PARTITIONABLE": "0"},
+    {"JAX_ENABLE_X64": "1", "JAX_DEFAULT_MATMUL_PRECISION": "bfloat16"},
+    {"JAX_DEFAULT_PRNG_IMPL": "rbg", "JAX_NUMPY_DTYPE_PROMOTION": "strict"},
+    {"JAX_THREEFRY_PARTITIONABLE": "0", "JAX_TRANSFER_GUARD_HOST_TO_DEVICE": "disallow"},
+    {"JAX_RANDOM_SEED_OFFSET": "3", "JAX_TRANSFER_GUARD": "disallow"},
   ):
     done = subprocess.run(
       [sys.executable, "-c", code], env=os.environ | variables, capture_output=True, text=True
     )
     said.add(done.stdout)
-  assert len(said) == 1 and "float32" in said.pop()
+  assert len(said) == 1 and "float32 None" in said.pop()
 
 
 def test_a_platform_that_is_not_there_is_named():

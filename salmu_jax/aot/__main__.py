@@ -7,18 +7,15 @@ JAX_OPTIMIZATION_LEVEL=O0 compiles ten times as fast, and may say some less memo
 
 import sys
 
-import jax
 from absl import app, flags
 
 from salmu_jax import config_flag
-from salmu_jax.aot import slices
-from salmu_jax.benchmark import configuration
 from salmu_jax.errors import InputError
 from salmu_jax.runtime import pipes, progress
 
 CONFIG = config_flag.define("A file of configs/, as for main.py.")
 TOPOLOGY = flags.DEFINE_string(
-  "topology", "v5e:2x4", f"KIND:SHAPE of a slice; kinds: {', '.join(slices.CHIPS)}."
+  "topology", "v5e:2x4", "KIND:SHAPE of a slice, as v4:2x2x1; what is no KIND is told which are."
 )
 FIT = flags.DEFINE_bool("fit", True, "Also look for the largest batch, by some more compilations.")
 
@@ -26,6 +23,12 @@ FIT = flags.DEFINE_bool("fit", True, "Also look for the largest batch, by some m
 def main(argv: list[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"Unknown argument {argv[1]!r}; options are written --name=value.")
+  # Imported late: by now the variables that JAX reads are checked.
+  import jax
+
+  from salmu_jax.aot import slices
+  from salmu_jax.benchmark import configuration
+
   jax.config.update("jax_platforms", "cpu")
   mesh = slices.describe(TOPOLOGY.value)
   configuration.check(CONFIG.value, mesh)

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.util
+import pathlib
 from collections.abc import Callable, Iterator
 
 from jax.sharding import Mesh
@@ -16,7 +17,7 @@ from salmu_jax.interop import external_models
 from salmu_jax.methods import runs
 from salmu_jax.models import presets
 from salmu_jax.ranges import Range, Text, Whole
-from salmu_jax.runtime import compilations, sharding
+from salmu_jax.runtime import compilations, places, sharding
 from salmu_jax.train import settings as train_settings
 
 CheckBatch = Callable[[str, int], None]  # see `sharding.check_batch`
@@ -88,6 +89,7 @@ def _rules(
     config.evaluate, functools.partial(sharding.check_batch, mesh)
   )
   yield lambda: compilations.check(config.compilation_cache)
+  yield lambda: config.scratch and places.scratch(pathlib.Path(), config.scratch)
   yield lambda: _check_wandb(config.wandb_project)
   yield lambda: _check_own(config)
   yield lambda: config.release or plan.check(config.generate)

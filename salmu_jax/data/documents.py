@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from salmu_jax import errors
 from salmu_jax.data import texts
 from salmu_jax.errors import InputError
 from salmu_jax.runtime import files
@@ -193,7 +194,7 @@ def _table(path: pathlib.Path, kind: type) -> dict:
   table, kind_name = _read(path), {dict: "an object", str: "a text"}[kind]
   if not isinstance(table, dict):
     raise InputError(
-      f"{path} holds a {type(table).__name__}; it must be a JSON object with {kind_name} for each "
+      f"{path} holds {errors.kind(table)}; it must be a JSON object with {kind_name} for each "
       f"key. {_RESTORE}"
     )
   for key, value in table.items():

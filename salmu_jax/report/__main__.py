@@ -14,13 +14,12 @@ from salmu_jax.report import submit
 from salmu_jax.results.collecting import collect, results_folder
 from salmu_jax.results.diagnosis import THRESHOLDS
 from salmu_jax.results.shares import SIDES
-from salmu_jax.runtime import pipes, places, progress, surroundings
+from salmu_jax.runtime import pipes, places, progress
 
 
 def main(argv: Sequence[str] | None = None) -> int:
   """Runs the report, or a submission; returns the exit code."""
   argv = sys.argv[1:] if argv is None else argv
-  surroundings.settle()
   if argv[:1] == ["submit"]:
     return submit.main(argv[1:])
   parser = argparse.ArgumentParser(
@@ -60,9 +59,9 @@ def _report(args, parser):
     if not folder.is_dir():
       raise InputError(f"{folder} is no folder. Name a workdir, or its folder results.")
   one = folders[0] if len(folders) == 1 else None
-  if not args.out and not (one and results_folder(one) != one):
+  if args.out is None and not (one and results_folder(one) != one):
     parser.error("--out=DIR is needed: it says where the report goes")
-  out = places.place(args.out, "--out") if args.out else one
+  out = places.place(args.out, "--out") if args.out is not None else one
   # Imported late: a submission draws nothing.
   from salmu_jax.report import writing
 

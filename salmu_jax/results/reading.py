@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Collection, Mapping
 
+from salmu_jax import errors
 from salmu_jax.errors import InputError
 from salmu_jax.results import additional, coherence, lookup, metrics_table, schema, strict
 from salmu_jax.results.lookup import rows_at
@@ -149,7 +150,7 @@ def check_others(folder: str | os.PathLike, names: Collection[str], about: Mappi
 def _check(path, result):
   """Raises InputError unless `result` has every key that the report reads."""
   if not isinstance(result, dict):
-    raise InputError(f"{path} holds a {type(result).__name__}; a results file is a JSON object.")
+    raise InputError(f"{path} holds {errors.kind(result)}; a results file is a JSON object.")
   for key, types in FIELDS.items():
     _value(path, result, ("salmu_jax", key), types)
   for key, types in {"name": (str,), **SAME}.items():

@@ -6,6 +6,7 @@ its step is saved, see `holding`.
 """
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import signal
@@ -48,7 +49,7 @@ class _Signals:
   """The signals of this process. There is one, `_signals`.
 
   Attributes:
-    came: their numbers, in their order.
+    came: (number, time) of each, in their order.
     held: whether the first may wait.
     ending: whether the process ends already; what comes then, as the second hangup of a terminal
       that is gone, does not disturb it.
@@ -56,7 +57,7 @@ class _Signals:
   """
 
   def __init__(self) -> None:
-    self.came: list[int] = []
+    self.came: list[tuple[int, float]] = []
     self.held = self.ending = self.said = False
     self._before: dict[int, Any] = {}
     self._writer: int | None = None
@@ -94,23 +95,35 @@ class _Signals:
 
   def _receive(self, number, frame):
     del frame
-    self.came.append(number)
-    if not self._waits(self.came) and not self.ending:
+    if _add(self.came, number) and not self._waits(self.came) and not self.ending:
       self.ending = True
       raise Ending(number)
 
-  def _waits(self, numbers):
+  def _waits(self, signals):
     """Whether training may save its step first: one signal came, and it is not Ctrl-C."""
-    return self.held and len(numbers) == 1 and numbers[0] != signal.SIGINT
+    return self.held and len(signals) == 1 and signals[0][0] != signal.SIGINT
 
   def _watch(self, reader):
     heard = []
     while number := os.read(reader, 1):
-      heard += [each for each in number if each in _SIGNALS]
-      if heard and not self._waits(heard):
+      if number[0] in _SIGNALS and _add(heard, number[0]) and not self._waits(heard):
         time.sleep(GRACE)
-        end_now(Ending(heard[-1]))
+        end_now(Ending(heard[-1][0]))
     os.close(reader)
+
+
+def _add(signals, number):
+  """Adds a signal to those that came; false for a hangup that was told before.
+
+  A terminal that goes away tells it, and then its shell does.
+  """
+  now = time.monotonic()
+  if number == signal.SIGHUP and any(
+    other == number and now - then < GRACE for other, then in signals
+  ):
+    return False
+  signals.append((number, now))
+  return True
 
 
 _signals = _Signals()
@@ -130,7 +143,7 @@ def with_one_line() -> Iterator[None]:
   ours, before = False, sys.unraisablehook
   try:
     ours = _signals.listen()
-    sys.unraisablehook = _end_in_callback
+    sys.unraisablehook = functools.partial(_end_in_callback, before)
     yield
   except (Ending, KeyboardInterrupt) as error:
     _signals.ending = True
@@ -143,20 +156,22 @@ def with_one_line() -> Iterator[None]:
     sys.unraisablehook = before
     if ours and not _signals.came:
       _signals.stop_listening()
+    elif ours:
+      _signals.ending = True  # Nothing would take what is raised from here on.
 
 
-def _end_in_callback(unraisable):
+def _end_in_callback(otherwise, unraisable):
   """Python goes on after an error in a callback, such as that of a garbage collector."""
   if isinstance(unraisable.exc_value, Ending):
     end_now(unraisable.exc_value)
-  sys.__unraisablehook__(unraisable)
+  otherwise(unraisable)
 
 
 @contextlib.contextmanager
 def holding() -> Iterator[Callable[[], bool]]:
   """Yields asked() -> bool: whether SIGTERM or SIGHUP came, of which the first ends nothing.
 
-  Ctrl-C does, and so does a second signal.
+  Ctrl-C does, and so does a second signal; a hangup that is told twice is one.
   """
   _signals.held = True
   try:
@@ -167,7 +182,7 @@ def holding() -> Iterator[Callable[[], bool]]:
 
 def status() -> int:
   """The exit code of a process that has saved its work because of a signal."""
-  return Ending(_signals.came[0] if _signals.came else signal.SIGTERM).status
+  return Ending(_signals.came[0][0] if _signals.came else signal.SIGTERM).status
 
 
 @contextlib.contextmanager

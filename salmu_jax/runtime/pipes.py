@@ -8,18 +8,20 @@ import signal
 import sys
 from collections.abc import Iterator
 
-from salmu_jax.runtime import ends
+from salmu_jax.runtime import ends, surroundings
 
 
 @contextlib.contextmanager
 def ending_quietly() -> Iterator[None]:
-  """Ends the process without a traceback where its output or a signal says that it should.
+  """Settles what surrounds a command, which ends without a traceback where its output or a signal
+  says that it should.
 
   A signal is answered by one line, see `ends`; output into a pipe whose reader has ended, such as
   `head`, by none, with status 141. Output to a terminal that is gone is dropped. A character that
   the encoding of a terminal lacks is escaped.
   """
   with ends.with_one_line(), _standing("stdout"), _standing("stderr"):
+    surroundings.settle()
     yield
 
 

@@ -10,6 +10,7 @@ import errno
 import functools
 import hashlib
 import importlib.util
+import logging
 import os
 import pathlib
 import re
@@ -42,13 +43,12 @@ def place(path: str | os.PathLike, field: str = "") -> Place:
     field: what an error names, as "--workdir"; "" for a path that no user named.
 
   Raises:
-    InputError: it is empty, a name in it is too long, no installed package opens the address, `~`
-      names nobody, or a user gave it the name of an unfinished file.
+    InputError: it is no path at all, a name in it is too long, no installed package opens the
+      address, `~` names nobody, or a user gave it the name of an unfinished file.
   """
   text = os.fspath(path)
   named = f"{field} = {text!r}" if field else text
-  if not text:
-    raise InputError(f"{field or 'A path'} is empty. Name a file or folder; . is this one.")
+  _refuse_no_path(text, field or "A path", named)
   if field:
     _refuse_unfinished(text, named)
   address = _ADDRESS.match(text)
@@ -123,6 +123,23 @@ def _refuse_unfinished(path, named):
     )
 
 
+def _refuse_no_path(text, what, named):
+  """Raises InputError for what is blank, no UTF-8 or on the hub."""
+  if not text.strip():
+    kind = "blank" if text else "empty"
+    raise InputError(f"{what} is {kind}. Name a file or folder; . is this one.")
+  if any("\ud800" <= letter <= "\udfff" for letter in text):  # what Python makes of other bytes
+    raise InputError(
+      f"{what} = {text!r} has bytes that are no UTF-8, which libraries need a path to be. Choose "
+      "another name."
+    )
+  if text.startswith("hub:"):
+    raise InputError(
+      f"{named} is a repository of the hub, and here goes a file or folder. Name one; a folder of "
+      f"that name is ./{text}."
+    )
+
+
 def _refuse_long(path, what):
   """Raises InputError where a name is longer than a disk takes; a bucket takes longer ones."""
   for name in path.split(os.sep):
@@ -146,6 +163,8 @@ def _file_system(scheme):
   """
   import fsspec
 
+  # What it raises is said in words, and its log has a traceback for each try.
+  logging.getLogger(SCHEMES[scheme]).setLevel(logging.CRITICAL)
   for protocol in ("gcs", "gs") if scheme == "gs" else (scheme,):
     fsspec.config.conf.setdefault(protocol, {})["use_listings_cache"] = False
   return fsspec.filesystem(scheme)
@@ -164,10 +183,18 @@ def scratch(workdir: Place, setting: str) -> pathlib.Path:
     workdir: of the run.
     setting: `config.scratch`; where it is empty, scratch is the workdir itself, or for a workdir in
       a bucket a folder of the user's cache directory.
+
+  Raises:
+    InputError: the setting names no place on the disk.
   """
+  if setting and is_remote(setting):
+    raise InputError(
+      f"config.scratch = {setting!r} is an address, and scratch is read at random. Name a folder "
+      "on the disk, or leave it empty."
+    )
   if not setting and not is_remote(workdir):
     return pathlib.Path(workdir)
-  base = pathlib.Path(setting).expanduser().absolute() if setting else cache() / "scratch"
+  base = place(setting, "config.scratch") if setting else cache() / "scratch"
   return base / f"{workdir.name}-{digest(workdir)}"
 
 

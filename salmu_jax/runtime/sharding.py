@@ -22,12 +22,24 @@ Rules = Sequence[tuple[str, Sequence[str | None]]]
 REPLICATED: Rules = ((".*", ()),)
 
 
-# Settings of JAX that change results, or the random numbers of a seed; also where the environment
-# (JAX_ENABLE_X64 and the like) says otherwise.
+# Settings of JAX that change results or the random numbers of a seed, or that our programs break
+# by; also where the environment (JAX_ENABLE_X64 and the like) says otherwise. How programs are
+# compiled and what helps to debug them is left to the user.
 FIXED = {
   "jax_enable_x64": False,
   "jax_default_prng_impl": "threefry2x32",
   "jax_threefry_partitionable": True,
+  "jax_random_seed_offset": 0,
+  "jax_enable_custom_prng": False,
+  "jax_high_dynamic_range_gumbel": False,
+  "jax_default_matmul_precision": None,
+  "jax_allow_f16_reductions": True,
+  "jax_softmax_custom_jvp": False,
+  "jax_numpy_dtype_promotion": "standard",
+  "jax_explicit_x64_dtypes": "warn",
+  "jax_legacy_prng_key": "allow",
+  "jax_default_device": None,
+  "jax_transfer_guard": "allow",  # and those of each direction
 }
 
 
@@ -37,7 +49,8 @@ def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
   Every program begins here, so this is where what would change its numbers is fixed.
   """
   for name, value in FIXED.items():
-    jax.config.update(name, value)
+    if name in jax.config.values:  # JAX adds and drops some with its versions
+      jax.config.update(name, value)
   used = devices_of_all() if devices is None else devices
   return jax.make_mesh((len(used),), (AXIS,), axis_types=(AxisType.Auto,), devices=used)
 
