@@ -17,6 +17,7 @@ from experiments.unlearning import Unlearner, make_unlearner, unlearn
 from salmu_jax.benchmark import evaluation, stages
 from salmu_jax.methods import base
 from salmu_jax.results import clauses, lookup, recoverability
+from salmu_jax.results.metrics_table import METRICS
 from salmu_jax.runtime import progress
 from salmu_jax.train import optimizers
 
@@ -90,6 +91,10 @@ class Bench:
     results = self._results(params, label)
     verdict = clauses.strict_verdicts([*self._bounds, results])[label]
     return {**_numbers(results), "clauses": [clause._asdict() for clause in verdict.clauses]}
+
+  def ranks(self, params: optax.Params) -> list[int]:
+    """How many captions are before the own one, for each row of forget, as RetFail counts."""
+    return lookup.rows_at(self.evaluator.run(params, "ranks"), METRICS["RetFail_MRR"].rows)
 
   def _results(self, params, label):
     """What a results file of the model holds, as far as verdicts read it."""

@@ -10,6 +10,7 @@ import pathlib
 from collections.abc import Callable, Iterable, Sequence
 
 import jax
+import optax
 from ml_collections import ConfigDict
 
 from experiments.anchored import variants
@@ -46,7 +47,15 @@ class Record:
     kept = files.read_json(self.path) if self.path.exists() else {}
     self.content = kept if about.items() <= kept.items() else {**about, "runs": {}}
 
-  def run(self, label: str, settings: ConfigDict, make: Callable, *, paired: bool = True) -> None:
+  def run(
+    self,
+    label: str,
+    settings: ConfigDict,
+    make: Callable,
+    *,
+    paired: bool = True,
+    more: Callable[[optax.Params], dict] = lambda params: {},
+  ) -> None:
     """Makes and judges a run, unless it is there with the same settings.
 
     Args:
@@ -54,6 +63,7 @@ class Record:
       settings: as config.unlearn.NAME.
       make: make(optimizer) -> Method.
       paired: whether the surrogates of a batch are those of its own rows.
+      more: more(parameters) -> what else is kept of the run.
     """
     training = runs.training_settings(settings)
     if self.content["runs"].get(label, {}).get("settings") == training:
@@ -61,7 +71,7 @@ class Record:
     params, steps, seconds = self.bench.unlearn(settings, make, paired=paired, label=label)
     judged = self.bench.judge(params, label)
     timing = {"steps": steps, "seconds": seconds}
-    self.content["runs"][label] = {"settings": training, **timing, **judged}
+    self.content["runs"][label] = {"settings": training, **timing, **judged, **more(params)}
     files.write_json(self.path, self.content)
     progress.console.print(f"{label}: {clauses.in_short(judged['clauses'])}")
 

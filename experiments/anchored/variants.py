@@ -12,6 +12,7 @@ from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method, Surrogates
 
 _TEXT = "^text/"
+SURROGATES = Surrogates(6, "both", 0.0)
 
 
 def like(
@@ -21,7 +22,8 @@ def like(
   retain: float = 2.0,
   patterns: str = _TEXT,
   after: tuple[optax.GradientTransformation, ...] = (),
-  source: str = "both",
+  surrogates: Surrogates = SURROGATES,
+  near_loss: losses.Loss = losses.surrogate_retention,
 ) -> Callable:
   """`anchored.make` with one part exchanged; without arguments, the method itself.
 
@@ -31,17 +33,16 @@ def like(
     retain: weight of the loss on retain.
     patterns: of the parameters that move.
     after: transformations after the optimizer.
-    source: of the surrogates.
+    surrogates: that come with each row.
+    near_loss: on surrogates.
   """
   forget_loss = forget_loss or losses.mismatched_target()
 
   def make(optimizer):
-    loss, surrogates = forget_loss, None
-    if anchors:
-      loss = losses.weighted((1.0, forget_loss), (anchors, losses.surrogate_retention))
-      surrogates = Surrogates(6, source, 0.0)
+    loss = losses.weighted((1.0, forget_loss), (anchors, near_loss)) if anchors else forget_loss
     tx = optax.chain(transforms.add_retain(retain), transforms.only(optimizer, patterns), *after)
-    return Method(loss, losses.text_retention, tx, surrogates=surrogates)
+    made_up = surrogates if anchors else None
+    return Method(loss, losses.text_retention, tx, surrogates=made_up)
 
   return make
 
@@ -57,7 +58,7 @@ def _both_towers(optimizer):
   loss = losses.weighted((1.0, losses.mismatched_target()), near, (4.0, _image_retention))
   retain = losses.weighted((1.0, losses.text_retention), (1.0, _image_retention))
   tx = optax.chain(transforms.add_retain(2.0), optimizer)
-  return Method(loss, retain, tx, surrogates=Surrogates(6, "both", 0.0))
+  return Method(loss, retain, tx, surrogates=SURROGATES)
 
 
 def low_rank(rank: int) -> optax.GradientTransformationExtraArgs:
@@ -89,7 +90,7 @@ ABLATIONS = {
   "no anchors": (like(anchors=0.0), {}, True),
   "anchors at a quarter": (like(anchors=1.0), {}, True),
   "neither": (like(anchors=0.0, retain=0.0), {}, True),
-  "generated surrogates": (like(source="generated"), {}, True),
+  "generated surrogates": (like(surrogates=SURROGATES._replace(source="generated")), {}, True),
   "surrogates of other rows": (like(), {}, False),
   "component removed": (like(losses.component_removed), {}, True),
   "bounded ascent": (like(losses.bounded_ascent()), {}, True),

@@ -1,11 +1,16 @@
 """Anchored caption editing: parts forget captions from their images, and holds similar captions."""
 
+from typing import Annotated
+
 import optax
 
 from salmu_jax import losses, transforms
 from salmu_jax.methods.base import Method, Surrogates
 from salmu_jax.methods.surrogates import Source
-from salmu_jax.ranges import Count, Margin, Share, Weight
+from salmu_jax.ranges import Count, Margin, OneOf, Share, Weight
+
+TARGETS = ("mismatched", "removed")
+Target = Annotated[str, OneOf(TARGETS)]
 
 
 def make(
@@ -14,6 +19,7 @@ def make(
   forget: Weight = 1.0,
   retain: Weight = 2.0,
   anchors: Weight = 4.0,
+  target: Target = "mismatched",
   margin: Margin = 0.0,
   surrogates: Count = 6,
   source: Source = "both",
@@ -25,8 +31,12 @@ def make(
   This project's own; experiments/anchored derives it. With each row of forget come `surrogates`
   made-up captions from `source` (`salmu_jax.methods.surrogates`), the nearest captions that are to
   stay. Reads forget, retain's captions and the starting model. Moves the text tower.
+
+  With `target` "removed", component_removed stands in the place of mismatched_target, and `margin`
+  is not used: less is forgotten and more is kept (experiments/strict).
   """
-  pair = (forget, losses.mismatched_target(margin))
+  removed = target == "removed"
+  pair = (forget, losses.component_removed if removed else losses.mismatched_target(margin))
   near = (anchors, losses.surrogate_retention)
   split = losses.weighted(pair), losses.weighted(near)
   tx = optax.chain(transforms.add_retain(retain), transforms.only(optimizer, "^text/"))
