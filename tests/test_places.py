@@ -1,10 +1,12 @@
 """Places on a disk and in a bucket, as far as no bucket is needed (else tests/test_cloud.py)."""
 
 import importlib.util
+import logging
 import pathlib
 import subprocess
 import sys
 
+import fsspec
 import pytest
 from etils import epath
 
@@ -94,6 +96,14 @@ def test_a_bucket_without_its_package_is_refused_with_the_packages_name(
     places.place(f"{scheme}://bucket/run")
   with pytest.raises(InputError, match=rf"config.release = .*pip install {package}"):
     releases.open_release(f"{scheme}://bucket/release")
+
+
+def test_the_package_of_a_bucket_logs_nothing_that_an_error_says_in_words(monkeypatch):
+  monkeypatch.setattr(fsspec, "filesystem", lambda scheme: scheme)
+  for scheme, package in places.SCHEMES.items():
+    monkeypatch.setattr(logging.getLogger(package), "level", logging.NOTSET)
+    assert places._file_system.__wrapped__(scheme) == scheme
+    assert not logging.getLogger(f"{package}.retry").isEnabledFor(logging.ERROR)
 
 
 def test_main_says_it_before_anything_is_computed_and_makes_no_folder(tmp_path):
