@@ -128,7 +128,7 @@ def test_of_many_faults_the_first_twenty_are_listed():
     ("scratch", "\ud800", "half a surrogate pair"),
     ("retain_pairs", "x" * 5000, "at most 4096 letters"),
     ("release", ["a"], "config.release is ['a'], a list; it must be a str"),
-    ("attacks__relearning__steps", 5, "is 5, a int; it must be a tuple"),
+    ("attacks__relearning__steps", 5, "is 5, an int; it must be a tuple"),
     ("attacks__quantisation__bits", (4.0,), "each of it a whole number"),
     ("unlearn", [1], "config.unlearn is [1]; it must be a section"),
     ("method", None, "config.method is None; it must be a section"),

@@ -36,6 +36,7 @@ BUDGETS = (1.0, 2.0, 5.0, 10.0, 20.0, 32.0)
 ANCHORS = 16.0
 ARGS = {"target": "removed", "anchors": ANCHORS}
 SHARE = 0.25  # of the facts of forget, in the part `shares`
+_SCALE = 50.0
 PARTS = ("budgets", "levers", "shares", "seeds", "pair")
 
 
@@ -56,13 +57,14 @@ class Lever(NamedTuple):
 def ranked_retention(z: Embeddings, reference: Embeddings) -> jax.Array:
   """Each surrogate is to find its own old embedding among those of the batch, and stay there.
 
-  Cross-entropy of the cosines, at a logit scale of 50; surrogates of one embedding count as one.
+  1 - cos to the own one, and the cross-entropy of all cosines at a logit scale of 50, divided by
+  it; surrogates of one embedding count as one.
   """
-  cosines = z.surrogate @ reference.surrogate.T
-  same = reference.surrogate @ reference.surrogate.T > 1 - 1e-6
-  logits = 50.0 * cosines
+  new, old = (one.surrogate.reshape(-1, one.surrogate.shape[-1]) for one in (z, reference))
+  same = old @ old.T > 1 - 1e-6
+  logits = _SCALE * (new @ old.T)
   found = jax.nn.logsumexp(logits, axis=1, where=same) - jax.nn.logsumexp(logits, axis=1)
-  return losses.surrogate_retention(z, reference) - jnp.mean(found) / 50.0
+  return losses.surrogate_retention(z, reference) - jnp.mean(found) / _SCALE
 
 
 def tokens_first(steps: int) -> optax.GradientTransformation:

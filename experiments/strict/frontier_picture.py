@@ -1,0 +1,44 @@
+"""Draws frontier.png: the picture of experiments/anchored with the runs of this study in it.
+
+python -m experiments.strict.frontier_picture
+"""
+
+import pathlib
+
+from matplotlib.figure import Figure
+
+from experiments.anchored import picture
+from experiments.strict import frontier, frontier_table
+from salmu_jax.runtime import files
+
+PICTURE = pathlib.Path(__file__).parent / "frontier.png"
+_COLOUR = "tab:blue"
+
+
+def draw() -> Figure:
+  """The figure."""
+  figure = picture.draw()
+  for axes, place in zip(figure.axes, (picture.cosine_place, picture.fact_place), strict=True):
+    _draw_runs(axes, place)
+  figure.legends[0].remove()
+  figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+  return figure
+
+
+def _draw_runs(axes, place):
+  record = frontier_table.record(f"seed-{frontier.SEEDS[0]}")
+  bounds = tuple(record[name]["scores"] for name in ("clean", "compromised"))
+  at = lambda label: place(record["runs"][label]["scores"], bounds)
+  places = [at(frontier.at(budget)) for budget in frontier.BUDGETS]
+  axes.plot(*zip(*places, strict=True), "o-", color=_COLOUR, lw=1, ms=5, label="removed, by budget")
+  for budget, where in zip(frontier.BUDGETS, places, strict=True):
+    axes.annotate(f"{budget:g}x", where, (-6, -12), textcoords="offset points", color=_COLOUR)
+  places = [at(label) for label in frontier.LEVERS]
+  axes.plot(
+    *zip(*places, strict=True), "^", color=_COLOUR, ms=5, mfc="none", label="its levers, 5x"
+  )
+
+
+if __name__ == "__main__":
+  with files.replacing(PICTURE) as temporary:
+    draw().savefig(temporary, format="png", dpi=130, metadata={"Software": None})
