@@ -12,6 +12,7 @@ from experiments.anchored import variants
 from experiments.strict import frontier, frontier_picture, frontier_table, robust
 from salmu_jax import losses, train
 from salmu_jax.methods import anchored, runs
+from salmu_jax.models import clip
 
 
 @pytest.mark.parametrize("label", frontier.LEVERS)
@@ -50,10 +51,10 @@ def test_token_embeddings_move_first_and_all_moves_later():
 
 def test_the_loss_by_rank_is_that_of_a_loop_and_takes_equal_surrogates_for_one():
   rng = np.random.default_rng(0)
-  draw = lambda: losses.unit(jnp.asarray(rng.normal(size=(2, 3, 8)), jnp.float32))
+  draw = lambda: clip.unit(jnp.asarray(rng.normal(size=(2, 3, 8)), jnp.float32))
   old, new = draw().at[1, 2].set(draw()[0, 0]), draw()
   old = old.at[0, 1].set(old[0, 0])
-  embedded = lambda x: losses.Embeddings(x[:, 0], x[:, 0], jnp.ones(()), surrogate=x)
+  embedded = lambda x: clip.Embeddings(x[:, 0], x[:, 0], jnp.ones(()), surrogate=x)
   flat_old, flat_new, terms = old.reshape(6, 8), new.reshape(6, 8), []
   for i in range(6):
     weights = np.exp(50 * np.asarray(flat_old @ flat_new[i], np.float64))

@@ -27,8 +27,8 @@ from salmu_jax.benchmark import stages
 from salmu_jax.data import releases
 from salmu_jax.data.leaks import leaks
 from salmu_jax.data.records import Rows
-from salmu_jax.losses import Embeddings
 from salmu_jax.methods import anchored
+from salmu_jax.models.clip import Embeddings
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 SEEDS = (0, 1, 2, 3, 4)  # levers were looked at on the first alone
