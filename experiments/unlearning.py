@@ -21,7 +21,7 @@ from salmu_jax.methods.base import Method
 from salmu_jax.runtime import sharding
 from salmu_jax.train import optimizers
 
-LONGEST = 4096  # steps of a run
+LONGEST = 8192  # steps of a run
 
 
 class Unlearner(NamedTuple):
