@@ -56,7 +56,7 @@ def _report(args, parser):
   console = progress.terminal(width=None if sys.stdout.isatty() else 120)
   folders = [places.place(folder, "DIR") for folder in args.folders]
   for folder in folders:
-    if not folder.is_dir():
+    if not (places.is_remote(folder) or folder.is_dir()):  # a bucket is asked when it is read
       raise InputError(f"{folder} is no folder. Name a workdir, or its folder results.")
   one = folders[0] if len(folders) == 1 else None
   if args.out is None and not (one and results_folder(one) != one):
