@@ -20,7 +20,7 @@ from experiments.pretraining import study as pretraining
 from experiments.published import readings
 from experiments.scaling import measure as scaling
 from experiments.speed import evaluation, inputs, loss, memory, step
-from experiments.strict import closed_table, possible, robust_table
+from experiments.strict import closed_table, frontier_table, possible, robust_table, width
 from salmu_jax.report import published_table
 from salmu_jax.results import lookup, trust
 from salmu_jax.runtime import files
@@ -74,11 +74,19 @@ SECTIONS = {
     "loss": loss.section,
     "memory": memory.section,
   },
-  HERE / "strict" / "README.md": {"possible": possible.section},
+  HERE / "strict" / "README.md": {"possible": possible.section, "width": width.section},
   HERE / "strict" / "closed.md": {
     "attacked": closed_table.attacked,
     "room": closed_table.room,
     "swept": closed_table.swept,
+  },
+  HERE / "strict" / "frontier.md": {
+    "budgets": frontier_table.budgets,
+    "levers": frontier_table.levers,
+    "shares": frontier_table.shares,
+    "seeds": frontier_table.seeds,
+    "prices": frontier_table.prices,
+    "pair": frontier_table.pair,
   },
   HERE / "strict" / "robust.md": {"robust": robust_table.section},
 }

@@ -9,10 +9,12 @@ from little import STAND_IN
 from methodruns import BATCHES, ONE, PARAMS
 
 from experiments.anchored import variants
-from experiments.strict import frontier, frontier_picture, frontier_table, robust
+from experiments.strict import frontier, frontier_picture, frontier_table, robust, width
 from salmu_jax import losses, train
+from salmu_jax.aot import slices
 from salmu_jax.methods import anchored, runs
 from salmu_jax.models import clip
+from salmu_jax.runtime import files
 
 
 @pytest.mark.parametrize("label", frontier.LEVERS)
@@ -93,6 +95,16 @@ def test_the_picture_shows_the_budgets_and_the_levers():
   figure = frontier_picture.draw()
   labels = [text.get_text() for text in figure.legends[0].get_texts()]
   assert "removed, by budget" in labels and "its levers, 5x" in labels
+
+
+def test_at_full_width_the_step_fits_a_slice_calls_no_host_and_moves_the_text_tower_alone():
+  kept = files.read_json(width.RESULTS)
+  for target in anchored.TARGETS:
+    slice_, step = kept["compiled"][target], kept["one_step"][target]
+    assert slice_["memory"] < slices.CHIPS["v5e"].hbm and slice_["host"] == []
+    assert step["moved"]["text"] > 0 == step["moved"]["visual"]
+    assert width.config(target).unlearn.anchored.batch_size == slice_["batch"]
+  assert len(width.section().splitlines()) == 4
 
 
 def test_an_unknown_part_is_refused_with_the_known_ones(capsys):

@@ -1,7 +1,6 @@
 """The tables of the frontier of the strict verdict, from results/frontier-*.json."""
 
 import functools
-from collections.abc import Iterator, Mapping
 
 from experiments.anchored import tabulate, variants
 from experiments.strict import frontier, robust
@@ -80,20 +79,21 @@ def shares() -> str:
   return md.table(lines)
 
 
-def everything() -> Iterator[Mapping]:
-  """All runs on the first seed that were judged by every clause, of this study and its kin."""
-  yield from _first()["runs"].values()
-  yield from tabulate.seeds()[0]["runs"].values()
-  yield from files.read_json(robust.RESULTS / f"robust-seed-{robust.SEED}.json")["runs"].values()
+def everything() -> list[dict]:
+  """{name of a clause: the clause} of all runs on the first seed that forget all and were judged by
+  every clause, here and in the studies of `anchored` and of robustness. A run that two studies made
+  is there once.
+  """
+  kept = files.read_json(robust.RESULTS / f"robust-seed-{robust.SEED}.json")
+  studies = [study["runs"].values() for study in (_first(), tabulate.seeds()[0], kept)]
+  whole = [run["clauses"] for runs in studies for run in runs if "leak" not in run]
+  distinct = {files.digest(clauses_): clauses_ for clauses_ in whole}
+  return [{clause["name"]: clause for clause in clauses_} for clauses_ in distinct.values()]
 
 
 def prices() -> str:
-  """For each clause, how many runs hold it, and the most leak that any of these has removed."""
-  runs = [
-    {clause["name"]: clause for clause in run["clauses"]}
-    for run in everything()
-    if "leak" not in run
-  ]
+  """The table of clauses: how many runs hold each, and the most leak that one of them removed."""
+  runs = everything()
   lines = [["clause", f"runs of {len(runs)} that hold it", "most leak removed by one that does"]]
   lines.append(["---", "---:", "---:"])
   for name, clause in runs[0].items():
