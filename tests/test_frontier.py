@@ -83,9 +83,11 @@ def test_kept_runs_have_the_settings_of_their_labels():
 
 
 def test_tables_have_a_row_for_every_clause_lever_and_share():
-  clauses = len(frontier_table.record("seed-0")["runs"][frontier.at(5.0)]["clauses"])
-  for table in (frontier_table.budgets(), frontier_table.seeds(), frontier_table.pair()):
+  judged = lambda name: len(frontier_table.record(name)["runs"][frontier.at(5.0)]["clauses"])
+  clauses = judged("seed-0")
+  for table in (frontier_table.budgets(), frontier_table.seeds()):
     assert len(table.splitlines()) == clauses + 3
+  assert len(frontier_table.pair().splitlines()) == judged("pair-0") + 3
   assert len(frontier_table.levers().splitlines()) == len(frontier.LEVERS) + 4
   assert len(frontier_table.shares().splitlines()) == 4
   assert len(frontier_table.prices().splitlines()) == clauses + 2

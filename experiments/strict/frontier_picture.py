@@ -31,8 +31,9 @@ def _draw_runs(axes, place):
   at = lambda label: place(record["runs"][label]["scores"], bounds)
   places = [at(frontier.at(budget)) for budget in frontier.BUDGETS]
   axes.plot(*zip(*places, strict=True), "o-", color=_COLOUR, lw=1, ms=5, label="removed, by budget")
-  for budget, where in zip(frontier.BUDGETS, places, strict=True):
-    axes.annotate(f"{budget:g}x", where, (-6, -12), textcoords="offset points", color=_COLOUR)
+  for budget, where in list(zip(frontier.BUDGETS, places, strict=True))[:: len(places) - 1]:
+    text = {"textcoords": "offset points", "ha": "right", "va": "center", "color": _COLOUR}
+    axes.annotate(f"{budget:g}x", where, (-7, 0), **text)
   places = [at(label) for label in frontier.LEVERS]
   axes.plot(
     *zip(*places, strict=True), "^", color=_COLOUR, ms=5, mfc="none", label="its levers, 5x"
