@@ -62,6 +62,9 @@ class Processes:
     finally:
       for process in self.started:
         process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
 
 
 def begin(workdir, count, devices=1, flags=(), own_flags=(), environments=()):
