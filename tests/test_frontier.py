@@ -12,6 +12,7 @@ from experiments.anchored import variants
 from experiments.strict import frontier, frontier_picture, frontier_table, robust, width
 from salmu_jax import losses, train
 from salmu_jax.aot import slices
+from salmu_jax.errors import InputError
 from salmu_jax.methods import anchored, runs
 from salmu_jax.models import clip
 from salmu_jax.runtime import files
@@ -39,6 +40,11 @@ def test_a_lever_without_a_change_is_the_method_itself():
     after, _ = jax.jit(train.make_unlearn_step(STAND_IN, whole))(state, PARAMS, BATCHES[0])
     values.append(after.params)
   jax.tree.map(np.testing.assert_array_equal, *values)
+
+
+def test_a_margin_that_the_target_has_no_use_for_is_refused():
+  with pytest.raises(InputError, match=r"margin = 0\.1 is of target = 'mismatched'"):
+    anchored.make(optax.sgd(1.0), target="removed", margin=0.1)
 
 
 def test_token_embeddings_move_first_and_all_moves_later():

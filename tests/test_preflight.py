@@ -76,6 +76,15 @@ def test_pairs_to_forget_of_one_caption_alone_are_refused(other, alike, tmp_path
     preflight.check_captions(config, release)
 
 
+def test_a_release_without_rows_to_forget_is_refused_as_such(world):
+  job, data = changed(world[0]), world[1]
+  preflight.check_captions(job.config, data.release._replace(shards={}))
+  job.config.unlearn.mine.method = "finetune"
+  empty = with_counts(data, {**data.release.counts, "forget": 0})
+  with pytest.raises(InputError, match=r"unlearn\.mine reads forget, and the release has no rows"):
+    preflight.check_unlearning(job, empty.release, "mine")
+
+
 @pytest.mark.parametrize("split", ["sensitive", "retain_real"])
 def test_a_training_split_without_rows_is_as_good_as_missing(world, split):
   _, data = world

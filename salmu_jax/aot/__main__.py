@@ -15,7 +15,9 @@ from salmu_jax.runtime import pipes, progress
 
 CONFIG = config_flag.define("A file of configs/, as for main.py.")
 TOPOLOGY = flags.DEFINE_string(
-  "topology", "v5e:2x4", "KIND:SHAPE of a slice, as v4:2x2x1; what is no KIND is told which are."
+  "topology",
+  "v5e:2x4",
+  "KIND:SHAPE of a slice, such as v4:2x2x1; an unknown KIND is answered with all.",
 )
 FIT = flags.DEFINE_bool("fit", True, "Also look for the largest batch, by some more compilations.")
 

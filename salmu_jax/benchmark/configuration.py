@@ -60,6 +60,8 @@ def check(config: ConfigDict, mesh: Mesh) -> None:
     faults += errors.found(_run_rules(config, schema, check_batch))
   elif all(isinstance(config.get(name), ConfigDict) for name in _OF_RUNS):
     faults += errors.found(_run_rules(config, schema, lambda field, size: None))
+  if not faults:  # a method that is wrong has no name
+    faults = errors.found([lambda: _check_names(config)])
   if faults:
     raise InputError(errors.listed(faults, "the config"))
 
@@ -97,7 +99,6 @@ def _rules(
   yield lambda: attacks.check(config.attacks, check_batch)
   yield lambda: external_models.check_judged(config)
   yield lambda: _check_training_release(config)
-  yield lambda: _check_names(config)
 
 
 def _run_rules(
@@ -137,7 +138,7 @@ def _check_training_release(config):
 
 
 def _check_names(config: ConfigDict) -> None:
-  """Raises InputError where two models of a run have a name, also where capitals do not count."""
+  """Raises InputError where the names of two models of a run differ in capitals alone, or not."""
   composed = runs.composed(config.method, defaults.get_config().method)
   named = [
     *((name, f"config.unlearn.{name}") for name in config.unlearn),
@@ -149,8 +150,8 @@ def _check_names(config: ConfigDict) -> None:
     other = where.setdefault(name.casefold(), field)
     if other != field:
       raise InputError(
-        f"{other} and {field} are both called {name!r}, as file systems see it that take capitals "
-        "for small letters. Choose another name for one."
+        f"{other} and {field} are both called {name!r}, as file systems that ignore capitals have "
+        "it. Choose another name for one."
       )
 
 

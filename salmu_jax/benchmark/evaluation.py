@@ -121,8 +121,8 @@ def evaluate(
     attack: from `make_attacker`.
   """
   if is_evaluated(job, data, name):
-    if hosts.is_first() and not is_exported(job, name):
-      files.write_json(job.workdir / _compat(name), _numbers(job, name))
+    if hosts.is_first():
+      _export(job, name)
     for stage in _stages(name, attack):
       times.recorder.reused(stage)
     return
@@ -138,13 +138,18 @@ def evaluate(
     "inputs": provenance.result_inputs(job, data, name),
     "evaluation_seconds": time.monotonic() - began,
   }
-  # The results come last: where they are, so is the other file.
-  files.write_json(job.workdir / _compat(name), lookup.compat(results))
   written.write_json(job.workdir, _result(name), {**results, "salmu_jax": about})
+  _export(job, name)
   seconds = [time.monotonic() - began - sum(attacking), *attacking]
   for stage, took in zip(_stages(name, attack), seconds, strict=True):
     progress.console.print(f"{stage}: {progress.duration(took)}")
     times.recorder.done(stage, took)
+
+
+def _export(job, name):
+  """Writes compat/<name>.json from the results, unless it is there."""
+  if not is_exported(job, name):
+    files.write_json(job.workdir / _compat(name), _numbers(job, name))
 
 
 def _stages(name, attack):

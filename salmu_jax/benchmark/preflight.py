@@ -60,10 +60,9 @@ def check_rows(config: ConfigDict, counts: Mapping[str, int]) -> None:
     rows = pipeline.row_count(counts, name)
     _check_epochs(config.pretrain, name, rows)
   for name, run in config.unlearn.items():
-    for half in ("forget", "retain"):
-      rows = pipeline.row_count(counts, half)
-      dataset.check_rows(f"config.unlearn.{name}", run.batch_size, half, rows)
     _check_budget(config, name, counts)
+    rows = pipeline.row_count(counts, "retain")
+    dataset.check_rows(f"config.unlearn.{name}", run.batch_size, "retain", rows)
   attacks.check_data(config.attacks, counts)
 
 
@@ -82,10 +81,12 @@ def check_passes(where: str, passes: float, batch_size: int, rows: int) -> None:
 
 def check_captions(config: ConfigDict, release: Release) -> None:
   """Raises InputError where all pairs to forget have one caption: every search would find it."""
-  captions = iter(releases.columns(release, "forget")["text"])
-  first = next(captions)
+  captions = releases.columns(release, "forget")["text"]
+  if not len(captions):
+    return  # which whatever reads forget is refused for
+  first = captions[0]
   alike = texts.as_read(first)
-  if all(texts.as_read(other) == alike for other in captions):
+  if all(texts.as_read(other) == alike for other in captions[1:]):
     where = f"config.forget = {config.forget!r}" if config.forget else f"forget of {release.path}"
     raise InputError(
       f"{where} has one caption, {first!r:.80}, in all its rows, so each search among captions "
@@ -153,10 +154,9 @@ def check_unlearning(job: Job, release: Release, name: str) -> int:
   if method.surrogates:
     forget = leaks(release, releases.columns(release, "forget"))
     surrogates.maker(forget, method.surrogates.source, job.config.seed)
-  for half in ("forget", "retain"):
-    rows = pipeline.row_count(release.counts, half)
-    if rows or half in method.reads:
-      dataset.check_rows(f"config.unlearn.{name}", run.batch_size, half, rows)
+  rows = pipeline.row_count(release.counts, "retain")
+  if rows or "retain" in method.reads:
+    dataset.check_rows(f"config.unlearn.{name}", run.batch_size, "retain", rows)
   return footprint.bytes_of(state)
 
 
@@ -206,6 +206,8 @@ def _check_epochs(settings, name, rows):
 
 
 def _check_budget(config, name, counts):
-  run = config.unlearn[name]
-  field = f"config.unlearn.{name}.budget"
-  check_passes(field, run.budget, run.batch_size, pipeline.row_count(counts, "forget"))
+  """Refuses a batch of unlearning that the rows of forget do not fill, and a budget of no step."""
+  run, where = config.unlearn[name], f"config.unlearn.{name}"
+  rows = pipeline.row_count(counts, "forget")
+  dataset.check_rows(where, run.batch_size, "forget", rows)
+  check_passes(f"{where}.budget", run.budget, run.batch_size, rows)

@@ -5,6 +5,7 @@ from typing import Annotated
 import optax
 
 from salmu_jax import losses, transforms
+from salmu_jax.errors import InputError
 from salmu_jax.methods.base import Method, Surrogates
 from salmu_jax.methods.surrogates import Source
 from salmu_jax.ranges import Count, Margin, OneOf, Share, Weight
@@ -32,10 +33,15 @@ def make(
   made-up captions from `source` (`salmu_jax.methods.surrogates`), the nearest captions that are to
   stay. Reads forget, retain's captions and the starting model. Moves the text tower.
 
-  With `target` "removed", component_removed stands in the place of mismatched_target, and `margin`
-  is not used: less is forgotten and more is kept (experiments/strict).
+  With `target` "removed", component_removed stands in the place of mismatched_target, and there is
+  no `margin`: less is forgotten and more is kept (experiments/strict).
+
+  Raises:
+    InputError: a margin with the target "removed".
   """
   removed = target == "removed"
+  if removed and margin:
+    raise InputError(f"margin = {margin} is of target = 'mismatched'; leave it out of 'removed'.")
   pair = (forget, losses.component_removed if removed else losses.mismatched_target(margin))
   near = (anchors, losses.surrogate_retention)
   split = losses.weighted(pair), losses.weighted(near)

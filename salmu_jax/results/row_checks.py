@@ -131,9 +131,8 @@ def _attacks_as_judged(result, compromised):
 
 
 def _attacks_described(result, compromised):
-  """Each attack says of its number what the attack on the bounds says: of what it is made, and how.
-
-  What it found on the bounds it looked for here, so it has a number.
+  """Each attack states the label, the direction, the reduction and the parts that it has on
+  Compromised; one with a number there has a number here.
   """
   ours, theirs = (
     value_at(judged, ADDITIONAL).get("recoverability") or {} for judged in (result, compromised)
