@@ -1,6 +1,10 @@
-"""A finished mini run, opened for a study: its release, its bounds and its evaluator."""
+"""Finished mini runs, opened for a study: release, bounds and evaluator; and the command line of
+studies of several.
+"""
 
+import argparse
 import pathlib
+from collections.abc import Collection
 
 import jax
 import optax
@@ -11,6 +15,35 @@ from salmu_jax.benchmark.job import Job
 from salmu_jax.data.dataset import Data
 from salmu_jax.evaluate.evaluator import Evaluator
 from salmu_jax.runtime import sharding
+
+
+def parser(
+  module: str, held: str, kind: str = "", choices: Collection[str] = ()
+) -> argparse.ArgumentParser:
+  """The command line of a study: ROOT, and which of `choices` are run, all if none is named.
+
+  Args:
+    module: below experiments, as "strict.robust".
+    held: what ROOT holds, as "the finished run seed-0".
+    kind: what a choice is, in one word; the arguments have it in the plural, as a list.
+    choices: those that are known.
+  """
+  made = argparse.ArgumentParser(prog=f"python -m experiments.{module}")
+  absolute = lambda text: pathlib.Path(text).absolute()
+  made.add_argument("root", type=absolute, help=f"with {held}")
+
+  def known(text):
+    if text not in choices:
+      raise argparse.ArgumentTypeError(f"no {kind} {text!r}; {kind}s are {', '.join(choices)}")
+    return text
+
+  if kind:
+    about = f"of {', '.join(choices)}; all if none"
+    metavar, everything = kind.upper(), list(choices)
+    made.add_argument(
+      f"{kind}s", nargs="*", type=known, metavar=metavar, default=everything, help=about
+    )
+  return made
 
 
 def open_run(

@@ -85,6 +85,13 @@ class Run:
     return state, rows
 
 
+def after_a_step(method):
+  """The parameters after one step of a method from PARAMS."""
+  state = train.start_state(PARAMS, method.tx, ONE)
+  step = jax.jit(train.make_unlearn_step(STAND_IN, method))
+  return step(state, PARAMS, BATCHES[0])[0].params
+
+
 @functools.cache
 def whole_run(name):
   """(Run on one device, its state after all steps, the metrics of each)."""

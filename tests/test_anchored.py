@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 from little import STAND_IN
-from methodruns import BATCHES, ONE, PARAMS
+from methodruns import BATCHES, ONE, PARAMS, after_a_step
 
 from configs import mini
 from experiments.anchored import bench, picture, study, tabulate, variants
@@ -51,12 +51,7 @@ def test_every_variant_makes_a_step_and_all_but_one_leave_the_image_tower(name):
 def test_the_whole_that_the_variants_are_compared_with_is_the_method():
   methods = [variants.like()(optax.sgd(1.0)), method.make(optax.sgd(1.0))]
   assert methods[0].surrogates == methods[1].surrogates
-  values = []
-  for whole in methods:
-    state = train.start_state(PARAMS, whole.tx, ONE)
-    after, _ = jax.jit(train.make_unlearn_step(STAND_IN, whole))(state, PARAMS, BATCHES[0])
-    values.append(after.params)
-  jax.tree.map(np.testing.assert_array_equal, *values)
+  jax.tree.map(np.testing.assert_array_equal, *map(after_a_step, methods))
   assert METHODS["anchored"] is method.make
 
 

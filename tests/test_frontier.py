@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 from little import STAND_IN
-from methodruns import BATCHES, ONE, PARAMS
+from methodruns import BATCHES, ONE, PARAMS, after_a_step
 
 from experiments.anchored import variants
 from experiments.strict import frontier, frontier_picture, frontier_table, robust, width
@@ -34,12 +34,7 @@ def test_a_lever_without_a_change_is_the_method_itself():
     variants.like(losses.component_removed, anchors=frontier.ANCHORS)(optax.sgd(1.0)),
     anchored.make(optax.sgd(1.0), **frontier.ARGS),
   ]
-  values = []
-  for whole in methods:
-    state = train.start_state(PARAMS, whole.tx, ONE)
-    after, _ = jax.jit(train.make_unlearn_step(STAND_IN, whole))(state, PARAMS, BATCHES[0])
-    values.append(after.params)
-  jax.tree.map(np.testing.assert_array_equal, *values)
+  jax.tree.map(np.testing.assert_array_equal, *map(after_a_step, methods))
 
 
 def test_a_margin_that_the_target_has_no_use_for_is_refused():

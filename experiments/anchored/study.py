@@ -5,7 +5,6 @@ whose holdout unit is the pair. `run.sh` makes them. results/NAME.json is writte
 a run that is there with the same settings is not made again.
 """
 
-import argparse
 import pathlib
 from collections.abc import Callable, Iterable, Sequence
 
@@ -13,6 +12,7 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
+from experiments import finished
 from experiments.anchored import variants
 from experiments.anchored.bench import Bench, factory
 from salmu_jax.methods import METHODS, anchored, runs
@@ -115,18 +115,11 @@ def reworded(record: Record) -> None:
 def main(argv: Sequence[str] | None = None) -> None:
   """Runs the chosen parts of the study."""
   jax.config.update("jax_platforms", "cpu")
-  parser = argparse.ArgumentParser(prog="python -m experiments.anchored.study")
-  parser.add_argument(
-    "root", type=pathlib.Path, help="with the finished runs seed-0 ... and pair-0"
-  )
-  parser.add_argument(
-    "parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all if none"
-  )
+  held = "the finished runs seed-0 ... and pair-0"
+  parser = finished.parser("anchored.study", held, "part", PARTS)
   parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
   args = parser.parse_args(argv)
-  for part in set(args.parts) - set(PARTS):
-    parser.error(f"no part {part!r}; parts are {', '.join(PARTS)}")
-  root, parts = args.root.absolute(), args.parts or PARTS
+  root, parts = args.root, args.parts
   for seed in args.seeds:
     name, first = f"seed-{seed}", seed == SEEDS[0]
     asked = {"frontier", "baselines", *(("ablations", "reworded") if first else ())}

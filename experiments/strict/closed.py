@@ -9,7 +9,6 @@ there is not made again. Of the ridge and of the null space, the best run is att
 chosen by its scores, those of holdouts among them, which flatters the edit.
 """
 
-import argparse
 import functools
 import itertools
 import pathlib
@@ -20,6 +19,7 @@ import jax
 import numpy as np
 import optax
 
+from experiments import finished
 from experiments.anchored.bench import Bench
 from experiments.strict import edits
 from salmu_jax.data import pipeline
@@ -274,14 +274,13 @@ def opened(argv: Sequence[str] | None, module: str) -> Bench:
     argv: of the command; None for those of this process. module: of the command.
   """
   jax.config.update("jax_platforms", "cpu")
-  parser = argparse.ArgumentParser(prog=f"python -m experiments.strict.{module}")
-  parser.add_argument("root", type=pathlib.Path, help="with the finished run seed-0")
+  parser = finished.parser(f"strict.{module}", "the finished run seed-0")
   parser.add_argument(
     "--scratch", type=pathlib.Path, help="for caches; ROOT/study/closed if absent"
   )
   args = parser.parse_args(argv)
-  root = args.root.absolute()
-  return Bench(root / "seed-0", args.scratch or root / "study" / "closed", SEED)
+  scratch = args.scratch or args.root / "study" / "closed"
+  return Bench(args.root / "seed-0", scratch, SEED)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

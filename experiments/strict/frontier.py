@@ -6,7 +6,6 @@ lever changed, on a part of forget, and on other seeds. results/frontier-*.json 
 every run, and a run that is there with the same settings is not made again.
 """
 
-import argparse
 import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 import optax
 from ml_collections import ConfigDict
 
+from experiments import finished
 from experiments.anchored import variants
 from experiments.anchored.bench import Bench
 from experiments.anchored.study import Record
@@ -157,17 +157,9 @@ def leak(bench: Bench, chosen: np.ndarray, params: optax.Params) -> dict[str, di
 def main(argv: Sequence[str] | None = None) -> None:
   """Runs the chosen parts of the study."""
   jax.config.update("jax_platforms", "cpu")
-  parser = argparse.ArgumentParser(prog="python -m experiments.strict.frontier")
-  parser.add_argument(
-    "root", type=pathlib.Path, help="with the finished runs seed-0 ... and pair-0"
-  )
-  parser.add_argument(
-    "parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all if none"
-  )
-  args = parser.parse_args(argv)
-  for part in set(args.parts) - set(PARTS):
-    parser.error(f"no part {part!r}; parts are {', '.join(PARTS)}")
-  root, parts = args.root.absolute(), args.parts or PARTS
+  held = "the finished runs seed-0 ... and pair-0"
+  args = finished.parser("strict.frontier", held, "part", PARTS).parse_args(argv)
+  root, parts = args.root, args.parts
   if {*parts} - {"pair"}:
     _on_seeds(root, parts)
   if "pair" in parts:

@@ -5,7 +5,6 @@ them. `anchored` runs as it is and with every way of WAYS; results/robust-seed-0
 after every run, and a run that is there with the same settings is not made again.
 """
 
-import argparse
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
+from experiments import finished
 from experiments.anchored import variants
 from experiments.anchored.bench import Bench
 from experiments.anchored.study import Record
@@ -61,19 +61,13 @@ def factory(args: Mapping[str, Any], steps: int, seed: int) -> Callable:
 def main(argv: Sequence[str] | None = None) -> None:
   """Runs the labels that were asked for, or all."""
   jax.config.update("jax_platforms", "cpu")
-  parser = argparse.ArgumentParser(prog="python -m experiments.strict.robust")
-  parser.add_argument("root", type=pathlib.Path, help="with the finished run seed-0")
-  parser.add_argument(
-    "labels", nargs="*", metavar="LABEL", help=f"of {', '.join(WAYS)}; all if none"
-  )
+  parser = finished.parser("strict.robust", "the finished run seed-0", "label", WAYS)
   parser.add_argument("--scratch", type=pathlib.Path, help="a folder; in ROOT if not given")
   args = parser.parse_args(argv)
-  for label in set(args.labels) - set(WAYS):
-    parser.error(f"no label {label!r}; labels are {', '.join(WAYS)}")
-  name, root = f"seed-{SEED}", args.root.absolute()
+  name, root = f"seed-{SEED}", args.root
   scratch = (args.scratch or root / "strict").absolute() / name
   record = Record(Bench(root / name, scratch, SEED), f"robust-{name}", RESULTS)
-  for label in args.labels or WAYS:
+  for label in args.labels:
     run(record, label)
 
 
