@@ -17,7 +17,7 @@ CONFIG = config_flag.define("A file of configs/, as for main.py.")
 TOPOLOGY = flags.DEFINE_string(
   "topology",
   "v5e:2x4",
-  "KIND:SHAPE of a slice, such as v4:2x2x1; an unknown KIND is answered with all.",
+  "KIND:SHAPE of a slice, such as v4:2x2x1; an unknown KIND lists those there are.",
 )
 FIT = flags.DEFINE_bool("fit", True, "Also look for the largest batch, by some more compilations.")
 

@@ -138,7 +138,7 @@ def _check_training_release(config):
 
 
 def _check_names(config: ConfigDict) -> None:
-  """Raises InputError where the names of two models of a run differ in capitals alone, or not."""
+  """Raises InputError where two models of a run share a name, but for capitals."""
   composed = runs.composed(config.method, defaults.get_config().method)
   named = [
     *((name, f"config.unlearn.{name}") for name in config.unlearn),

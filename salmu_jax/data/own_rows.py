@@ -107,7 +107,9 @@ def _check_text(where, key, value):
   if not texts.encodes(value):
     raise InputError(f"{where}: {key} has half a surrogate pair, {value!r}; write UTF-8.")
   if key not in _OF_PICTURES and value.strip() and not texts.is_filled(value):
-    raise InputError(f"{where}: {key} is {value!r}, which shows nothing. Write words, or leave it.")
+    raise InputError(
+      f"{where}: {key} is {value!r}, which shows nothing. Write words, or leave it out."
+    )
 
 
 def _picture(row: Mapping[str, str], where: str, folder: pathlib.Path) -> tuple[bytes, str]:

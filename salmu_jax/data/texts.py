@@ -31,7 +31,7 @@ def as_read(text: str) -> str:
 
 
 def _visible(text):
-  """A cleaned text without what shows nothing, but for spaces."""
+  """A cleaned text without its invisible characters; spaces stay."""
   cleaned = tokenizers.clean(text)
   # Nothing of printable ASCII is invisible, which is quicker to ask.
   return cleaned if cleaned.isascii() and cleaned.isprintable() else _INVISIBLE.sub("", cleaned)
