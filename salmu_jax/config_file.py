@@ -17,6 +17,7 @@ from salmu_jax.errors import InputError
 
 _OVERRIDE = re.compile(r"--?(?P<no>no)?config\.(?P<path>[^=]*?)(?:=(?P<value>.*))?", re.DOTALL)
 _RUNS = " A run has fields if the config does it, as configs/mini.py:anchored does anchored."
+_ARGS = " A flag changes arguments that the config file sets. Set others there, in the run's args."
 _WRITE = "def get_config(names=''): ... return a ConfigDict, as the files of configs/ do."
 
 
@@ -135,7 +136,8 @@ def _field(config, path):
     if not isinstance(section, ConfigDict):
       raise InputError(f"{where} is {section!r}, a value; --config.{path} takes it for a section.")
     if part not in section:
-      hint = _RUNS if where == "config.unlearn" else ""
+      of_run = where.startswith("config.unlearn.") and where.endswith(".args")
+      hint = _RUNS if where == "config.unlearn" else _ARGS if of_run else ""
       raise InputError(errors.unknown(where, part, list(section)) + hint)
     section, where = section[part], f"{where}.{part}"
   return section

@@ -77,6 +77,7 @@ OVERRIDES = {
   "--config.pretrain.=1": r"config\.pretrain: unknown name ''\. Known: ",
   "--config.pretran.epochs=1": r"config: unknown name 'pretran'\. Did you mean 'pretrain'",
   "--config.pretrain.epoch=1": r"config\.pretrain: unknown name 'epoch'\. Did you mean 'epochs'",
+  "--config.unlearn.finetune.args.margin=1": r"args: unknown name 'margin'.*Set others there",
   "--config.unlearn.nope.budget=1": r"config\.unlearn: unknown name 'nope'.*A run has fields",
   "--config.seed.x=1": r"config\.seed is 0, a value; --config\.seed\.x takes it for a section",
   "--noconfig.tensorbord": r"config: unknown name 'tensorbord'",
