@@ -39,11 +39,10 @@ def make(
   Raises:
     InputError: a margin with the target "removed".
   """
-  removed = target == "removed"
-  if removed and margin:
+  goal = losses.mismatched_target(margin) if target == "mismatched" else losses.component_removed
+  if margin and target == "removed":
     raise InputError(f"margin = {margin} is of target = 'mismatched'; leave it out of 'removed'.")
-  pair = (forget, losses.component_removed if removed else losses.mismatched_target(margin))
-  near = (anchors, losses.surrogate_retention)
+  pair, near = (forget, goal), (anchors, losses.surrogate_retention)
   split = losses.weighted(pair), losses.weighted(near)
   tx = optax.chain(transforms.add_retain(retain), transforms.only(optimizer, "^text/"))
   made_up = Surrogates(surrogates, source, reworded)
