@@ -113,4 +113,4 @@ def test_at_full_width_the_step_fits_a_slice_calls_no_host_and_moves_the_text_to
 def test_an_unknown_part_is_refused_with_the_known_ones(capsys):
   with pytest.raises(SystemExit):
     frontier.main(["somewhere", "bugdets"])
-  assert "parts are budgets, levers, shares, seeds, pair" in capsys.readouterr().err
+  assert "parts are budgets, levers, tokens, shares, seeds, pair" in capsys.readouterr().err

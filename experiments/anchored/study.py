@@ -65,10 +65,30 @@ class Record:
       paired: whether the surrogates of a batch are those of its own rows.
       more: more(parameters) -> what else is kept of the run.
     """
+    self.keep(
+      label,
+      settings,
+      lambda: self.bench.unlearn(settings, make, paired=paired, label=label),
+      more,
+    )
+
+  def keep(
+    self,
+    label: str,
+    settings: ConfigDict,
+    train: Callable[[], tuple[optax.Params, int, float]],
+    more: Callable[[optax.Params], dict] = lambda params: {},
+  ) -> None:
+    """`run` of parameters that are made otherwise.
+
+    Args:
+      label, settings, more: as for `run`.
+      train: () -> (parameters, steps, seconds).
+    """
     training = runs.training_settings(settings)
     if self.content["runs"].get(label, {}).get("settings") == training:
       return
-    params, steps, seconds = self.bench.unlearn(settings, make, paired=paired, label=label)
+    params, steps, seconds = train()
     judged = self.bench.judge(params, label)
     timing = {"steps": steps, "seconds": seconds}
     self.content["runs"][label] = {"settings": training, **timing, **judged, **more(params)}

@@ -16,7 +16,7 @@ import itertools
 import json
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -132,38 +132,68 @@ def search(study: Study, name: str, recorded: Sequence[dict] = ()) -> list[dict]
     name: of the method.
     recorded: trials of an earlier search; they are not run again.
   """
+  make = functools.partial(mini_settings, name)
   trials = []
-
-  def attempt(rate, args):
-    same = [t for t in recorded if (t["learning_rate"], t["args"]) == (rate, args)]
-    trials.append(same[0] if same else _trial(study, name, rate, args))
-    # The weaker share, which rises and falls again as rates grow.
-    return min(cut.shares(trials[-1], study.start))
-
-  best = -float("inf")
-  for rate in space.RATES[:1] if name in space.ONE_PASS else space.RATES:
-    weaker = attempt(rate, {})
-    if weaker < best - space.PAST:
-      break
-    best = max(best, weaker)
-  if name not in space.ONE_PASS:
-    for rate in space.LOWER:
-      if chosen(trials, study.start)["learning_rate"] > rate * 4:
-        break
-      attempt(rate, {})
+  if name in space.ONE_PASS:
+    attempt(study, name, make(space.RATES[0], {}), trials, recorded)
+  else:
+    search_rates(study, name, lambda rate: make(rate, {}), trials, recorded)
   rate = chosen(trials, study.start)["learning_rate"]
   if space.KNOBS[name]:
     knob, values = space.KNOBS[name]
     for value in values:
-      attempt(rate, {knob: value})
+      attempt(study, name, make(rate, {knob: value}), trials, recorded)
   return trials
 
 
-def _trial(study, name, rate, args):
-  params, _ = study.train(name, mini_settings(name, rate, args), on_cut=True)
-  values = study.measure(params)
-  finite = {key: value if np.isfinite(value) else None for key, value in values.items()}
-  return {"learning_rate": rate, "args": args, **finite}
+def search_rates(
+  study: Study,
+  name: str,
+  make: Callable[[float], ConfigDict],
+  trials: list[dict],
+  recorded: Sequence[dict] = (),
+  rates: tuple[Sequence[float], Sequence[float]] = (space.RATES, space.LOWER),
+) -> None:
+  """Adds the trials of learning rates to `trials`.
+
+  Args:
+    study: runs and measures the trials.
+    name: of the method.
+    make: make(rate) -> settings of a trial.
+    trials: gets the trials.
+    recorded: trials of an earlier search; they are not run again.
+    rates: those tried upwards until past the best, and those below, tried as long as they help.
+  """
+  upwards, lower = rates
+  best = -float("inf")
+  for rate in upwards:
+    weaker = attempt(study, name, make(rate), trials, recorded)
+    if weaker < best - space.PAST:
+      break
+    best = max(best, weaker)
+  for rate in lower:
+    if chosen(trials, study.start)["learning_rate"] > rate * 4:
+      break
+    attempt(study, name, make(rate), trials, recorded)
+
+
+def attempt(
+  study: Study, name: str, settings: ConfigDict, trials: list[dict], recorded: Sequence[dict]
+) -> float:
+  """Adds a trial to `trials`, run on the cut unless it is among `recorded`.
+
+  Returns:
+    The weaker of its shares, which rises and falls again as rates grow.
+  """
+  rate, args = settings.optimizer.learning_rate, settings.args.to_dict()
+  same = [t for t in recorded if (t["learning_rate"], t["args"]) == (rate, args)]
+  if not same:
+    params, _ = study.train(name, settings, on_cut=True)
+    values = study.measure(params)
+    finite = {key: value if np.isfinite(value) else None for key, value in values.items()}
+    same = [{"learning_rate": rate, "args": args, **finite}]
+  trials.append(same[0])
+  return min(cut.shares(trials[-1], study.start))
 
 
 def chosen(trials: Sequence[dict], start: dict[str, float]) -> dict:

@@ -2,8 +2,9 @@
 
 ROOT holds finished mini runs of Clean and Compromised, as run.sh makes them: seed-0 to seed-4, and
 pair-0. `anchored` runs with target "removed" and strong anchors at budgets from 1x to 32x, with one
-lever changed, on a part of forget, and on other seeds. results/frontier-*.json is written after
-every run, and a run that is there with the same settings is not made again.
+lever changed, with token embeddings alone at more budgets, on a part of forget, and on other seeds.
+results/frontier-*.json is written after every run, and a run that is there with the same settings
+is not made again.
 """
 
 import functools
@@ -35,9 +36,11 @@ SEEDS = (0, 1, 2, 3, 4)  # levers were looked at on the first alone
 BUDGETS = (1.0, 2.0, 5.0, 10.0, 20.0, 32.0)
 ANCHORS = 16.0
 ARGS = {"target": "removed", "anchors": ANCHORS}
+TOKENS = "token embeddings alone"
+TOKEN_BUDGETS = (10.0, 20.0, 32.0)  # beside that of the lever
 SHARE = 0.25  # of the facts of forget, in the part `shares`
 _SCALE = 50.0
-PARTS = ("budgets", "levers", "shares", "seeds", "pair")
+PARTS = ("budgets", "levers", "tokens", "shares", "seeds", "pair")
 
 
 class Lever(NamedTuple):
@@ -96,7 +99,7 @@ LEVERS: Mapping[str, Lever] = {
   "twelve surrogates": Lever({"surrogates": 12}),
   "half of the captions reworded": Lever({"reworded": 0.5}),
   "surrogates held by rank too": Lever(make=_like(near_loss=ranked_retention)),
-  "token embeddings alone": Lever(make=_like(patterns="^text/token_embedding")),
+  TOKENS: Lever(make=_like(patterns="^text/token_embedding")),
   "token embeddings first": Lever(make=lambda steps: _like(after=(tokens_first(steps),))(steps)),
   "a third of the learning rate": Lever(optimizer={"learning_rate": 1e-3}),
   "SAM": Lever({"robust": ["sam", {"rho": 0.1}]}),
@@ -110,9 +113,9 @@ def settings(budget: float = variants.COMPARED, lever: Lever | None = None) -> C
   return variants.settings(budget=budget, changes=changes)
 
 
-def at(budget: float) -> str:
+def at(budget: float, name: str = "removed") -> str:
   """The label of a run at a budget."""
-  return variants.at(budget, "removed")
+  return variants.at(budget, name)
 
 
 def run(record: Record, label: str, budget: float, lever: Lever | None = None) -> None:
@@ -126,7 +129,7 @@ def run(record: Record, label: str, budget: float, lever: Lever | None = None) -
 def shares(record: Record) -> None:
   """Forgets a share of the facts: alone, and with the captions of the others held like retain."""
   bench, whole = record.bench, record.bench.data
-  chosen = part_of_forget(bench, SHARE)
+  chosen = folds_of_forget(bench, round(1 / SHARE)) == 0
   part, rest = (Rows(whole.records["forget"], np.flatnonzero(x)) for x in (chosen, ~chosen))
   held = {split: rest for split in whole.splits("retain")}
   measured = functools.partial(leak, bench, chosen)
@@ -138,14 +141,17 @@ def shares(record: Record) -> None:
   bench.data = whole
 
 
-def part_of_forget(bench: Bench, share: float) -> np.ndarray:
-  """Which rows of forget tell a share of the facts, (N,) of bool."""
+def folds_of_forget(bench: Bench, count: int) -> np.ndarray:
+  """Which of `count` folds of the facts each row of forget is in, (N,) of int."""
   release = bench.data.release
   told = leaks(release, releases.columns(release, "forget"))
   facts = np.array([f"{leak.identity} {leak.field}" for leak in told])
-  distinct = np.unique(facts)
-  rng = np.random.default_rng(bench.job.config.seed)
-  return np.isin(facts, rng.permutation(distinct)[: round(share * len(distinct))])
+  distinct, fact = np.unique(facts, return_inverse=True)
+  order = np.random.default_rng(bench.job.config.seed).permutation(len(distinct))
+  fold = np.empty(len(distinct), int)
+  for number, members in enumerate(np.array_split(order, count)):
+    fold[members] = number
+  return fold[fact]
 
 
 def leak(bench: Bench, chosen: np.ndarray, params: optax.Params) -> dict[str, dict]:
@@ -179,6 +185,8 @@ def _on_seeds(root, parts):
         run(record, at(budget), budget)
       for label, lever in LEVERS.items() if "levers" in parts else ():
         run(record, label, variants.COMPARED, lever)
+      for budget in TOKEN_BUDGETS if "tokens" in parts else ():
+        run(record, at(budget, TOKENS), budget, LEVERS[TOKENS])
       if "shares" in parts:
         shares(record)
 

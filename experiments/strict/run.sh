@@ -14,5 +14,7 @@ bounds pair-0 --config.generate.holdout_unit=pair
 .venv/bin/python -m experiments.strict.goals "$root"
 .venv/bin/python -m experiments.strict.capacity
 .venv/bin/python -m experiments.strict.frontier "$root"
+.venv/bin/python -m experiments.strict.folds "$root"
+.venv/bin/python -m experiments.strict.alike "$root"
 .venv/bin/python -m experiments.strict.frontier_picture
 .venv/bin/python -m experiments.tabulate
