@@ -5,7 +5,7 @@ BIN = .venv/bin
 # Large pages where glibc can: XLA on the CPU asks for its buffers anew in every step, and faults cost.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: mini smoke test test-torch test-tpu test-page test-cloud test-install lint lock clean
+.PHONY: mini smoke test test-torch test-tpu test-page test-cloud test-install lint lock leaderboard clean
 
 mini: .venv/ready
 	$(BIN)/python main.py --config=configs/mini.py --workdir=$(WORKDIR)
@@ -38,6 +38,10 @@ test-cloud: .venv/ready-cloud
 # The library and the recipes, installed in environments of their own.
 test-install: .venv/ready-dev
 	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python -m pytest -m install tests/test_install.py tests/test_notebook.py
+
+# Checks leaderboard/submissions and writes build/leaderboard/leaderboard.html.
+leaderboard: .venv/ready
+	$(BIN)/python -m experiments.leaderboard
 
 lint: .venv/ready-dev
 	$(BIN)/ruff check .
