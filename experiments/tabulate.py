@@ -90,6 +90,9 @@ SECTIONS = {
   HERE / "strict" / "frontier.md": {
     "budgets": frontier_table.budgets,
     "levers": frontier_table.levers,
+    "tokens": frontier_table.tokens,
+    "folds": frontier_table.in_folds,
+    "alike": frontier_table.baselines,
     "shares": frontier_table.shares,
     "seeds": frontier_table.seeds,
     "prices": frontier_table.prices,
