@@ -5,7 +5,7 @@ BIN = .venv/bin
 # Large pages where glibc can: XLA on the CPU asks for its buffers anew in every step, and faults cost.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: mini smoke test test-torch test-tpu test-page test-cloud test-install lint lock leaderboard clean
+.PHONY: mini smoke test test-torch test-tpu test-page test-cloud test-install docs lint lock leaderboard clean
 
 mini: .venv/ready
 	$(BIN)/python main.py --config=configs/mini.py --workdir=$(WORKDIR)
@@ -39,6 +39,11 @@ test-cloud: .venv/ready-cloud
 test-install: .venv/ready-dev
 	PATH=$(abspath $(BIN)):$$PATH $(BIN)/python -m pytest -m install tests/test_install.py tests/test_notebook.py
 
+# The site in site/; a broken link or a name without a docstring ends it with an error. `make docs DOCS=serve` shows it while it is written.
+DOCS ?= build
+docs: .venv/ready-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs $(DOCS) --strict
+
 # Checks leaderboard/submissions and writes build/leaderboard/leaderboard.html.
 leaderboard: .venv/ready
 	$(BIN)/python -m experiments.leaderboard
@@ -57,6 +62,7 @@ lock: .venv/ready-dev
 	$(LOCK) -c requirements.txt --extra cloud -o requirements-cloud.txt
 	$(LOCK) -c requirements-beam.txt --extra beam --group dev -o requirements-dev.txt
 	$(LOCK) -c requirements-dev.txt --extra beam --group dev --group page -o requirements-page.txt
+	$(LOCK) -c requirements-dev.txt --extra beam --group dev --group docs -o requirements-docs.txt
 	$(LOCK) -c requirements-dev.txt -c requirements-cloud.txt --extra beam --extra cloud --group dev --group bucket -o requirements-cloud-dev.txt
 
 .venv/made:
@@ -81,6 +87,10 @@ lock: .venv/ready-dev
 
 .venv/ready-page: requirements-page.txt .venv/ready-dev
 	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -r requirements-page.txt
+	@touch $@
+
+.venv/ready-docs: requirements-docs.txt .venv/ready-dev
+	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check -r requirements-docs.txt
 	@touch $@
 
 .venv/ready-cloud: requirements-cloud.txt requirements-cloud-dev.txt .venv/ready-dev

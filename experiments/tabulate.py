@@ -1,10 +1,11 @@
-"""Writes the tables of the READMEs, each from the JSON that its study kept, and the order of the
-page's columns: python -m experiments.tabulate
+"""Writes the tables of README, docs/ and the studies, each from the JSON that its study kept, and
+the order of the page's columns: python -m experiments.tabulate
 """
 
 import pathlib
 
 from configs import mini as mini_config
+from experiments import front, methods_page
 from experiments.accelerator import measure as accelerator
 from experiments.anchored import tabulate as anchored
 from experiments.baselines import tabulate as baselines
@@ -26,19 +27,25 @@ from salmu_jax.results import lookup, trust
 from salmu_jax.runtime import files
 
 HERE = pathlib.Path(__file__).parent
+ROOT = HERE.parent
+DOCS = ROOT / "docs"
 MINI = HERE / "mini" / "results"
 # File -> {name between `<!-- name: begin -->` and `<!-- name: end -->`: what makes the text there}.
 SECTIONS = {
-  HERE.parent / "README.md": {
+  ROOT / "README.md": {
+    "minutes": front.minutes,
+    "terminal": front.terminal,
+    "front": front.table,
+  },
+  DOCS / "results.md": {
     "mini": mini.section,
     "anchored": anchored.frontier,
-    "baselines": baselines.tuned,
-    "parity": parity.section,
-    "embed_speed": embed_speed.section,
-    "readings": readings.section,
-    "scaling": scaling.section,
     "published": published_table.published_markdown,
   },
+  DOCS / "methods.md": {"overview": methods_page.overview, "details": methods_page.details},
+  DOCS / "protocol.md": {"readings": readings.section},
+  DOCS / "released.md": {"parity": parity.section, "embed_speed": embed_speed.section},
+  DOCS / "scale.md": {"scaling": scaling.section},
   HERE / "accelerator" / "README.md": {"accelerator": accelerator.section},
   HERE / "anchored" / "README.md": {
     "frontier": anchored.frontier,
@@ -83,6 +90,9 @@ SECTIONS = {
   HERE / "strict" / "frontier.md": {
     "budgets": frontier_table.budgets,
     "levers": frontier_table.levers,
+    "tokens": frontier_table.tokens,
+    "folds": frontier_table.in_folds,
+    "alike": frontier_table.baselines,
     "shares": frontier_table.shares,
     "seeds": frontier_table.seeds,
     "prices": frontier_table.prices,

@@ -165,3 +165,8 @@ def _(limit: Each, value):
 
 def _listed(value, limit):
   return isinstance(value, str) and value in limit.values
+
+
+def in_words(limit: Limit) -> str:
+  """What a value must be, for tables."""
+  return f"one of {', '.join(limit.values)}" if isinstance(limit, OneOf) else _words(limit, None)

@@ -63,7 +63,7 @@ def test_a_metric_of_a_row_and_a_function_is_in_the_results(world, metric):
 
 
 def test_the_metric_of_the_recipe_is_measured_as_its_row_says(world, monkeypatch):
-  text = (pathlib.Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+  text = (pathlib.Path(__file__).parents[1] / "docs" / "extend.md").read_text(encoding="utf-8")
   block = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
   ((key, row),) = eval(f"{{{block}}}", {"Metric": Metric, "own_path": own_path}).items()
   monkeypatch.setitem(METRICS, key, row)

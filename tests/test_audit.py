@@ -56,8 +56,8 @@ def test_the_table_has_every_number_before_and_after_with_what_a_guess_gives(tmp
   assert len(files.read_json(tmp_path / "audit.json")["models"]) == 2
 
 
-def test_the_pair_that_readme_shows_is_one():
-  (line,) = re.findall(r'^\{"image": .*$', (ROOT / "README.md").read_text(), re.M)
+def test_the_pair_that_the_page_on_own_pairs_shows_is_one():
+  (line,) = re.findall(r'^\{"image": .*$', (ROOT / "docs" / "own.md").read_text(), re.M)
   assert (
     set(json.loads(line)) == {"image", "caption", "name", "field", "value"} <= set(own_rows.KEYS)
   )
@@ -75,7 +75,7 @@ def picture(path, person):
 
 @pytest.fixture(scope="module")
 def example(tmp_path_factory):
-  """The command of README on generated pictures and a model in OpenCLIP's layout, run twice."""
+  """docs/own.md's command on generated pictures and a model of OpenCLIP's layout, run twice."""
   folder = tmp_path_factory.mktemp("example")
   forget = [pair(person, number) for person in range(6) for number in range(3)]
   for row in forget:
@@ -86,8 +86,8 @@ def example(tmp_path_factory):
   convert.export_model(model, folder / "clip", "huggingface")
   overrides = ["--config.evaluate.batch_size=8", "--config.attacks.names=('Quantisation',)"]
   overrides += ["--config.unlearn.vlunlearn.batch_size=8", "--config.unlearn.vlunlearn.budget=1"]
-  readme = (ROOT / "README.md").read_text()
-  line = re.search(r"^python main\.py --config=configs/own\.py.*$", readme, re.M)[0]
+  page = (ROOT / "docs" / "own.md").read_text()
+  line = re.search(r"^python main\.py --config=configs/own\.py.*$", page, re.M)[0]
   for name, path in (
     ("forget.jsonl", ""),
     ("retain.jsonl", ""),

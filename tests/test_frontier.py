@@ -9,7 +9,15 @@ from little import STAND_IN
 from methodruns import BATCHES, ONE, PARAMS, after_a_step
 
 from experiments.anchored import variants
-from experiments.strict import frontier, frontier_picture, frontier_table, robust, width
+from experiments.strict import (
+  alike,
+  folds,
+  frontier,
+  frontier_picture,
+  frontier_table,
+  robust,
+  width,
+)
 from salmu_jax import losses, train
 from salmu_jax.aot import slices
 from salmu_jax.errors import InputError

@@ -1,5 +1,5 @@
-"""README says what the repository does: its numbers come from JSON, its commands and files
-exist.
+"""README and the pages of docs/ say what the repository does: their numbers come from JSON, and
+their commands and files exist.
 """
 
 import json
@@ -17,16 +17,19 @@ from experiments.baselines import cut, space, study
 from experiments.baselines import tabulate as baselines
 from experiments.meta import study as meta
 from experiments.published import readings
+from salmu_jax.attacks import ATTACKS
 from salmu_jax.methods import METHODS, runs
 from salmu_jax.results import lookup, trust
+from salmu_jax.results.metrics_table import METRICS
 from salmu_jax.results.reading import read_results
 
 ROOT = pathlib.Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "mini" / "results"
 README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-@pytest.mark.parametrize("path", tabulate.SECTIONS, ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", tabulate.SECTIONS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_the_tables_are_what_the_kept_results_say(path):
   assert tabulate.filled(path) == path.read_text()
 
@@ -65,22 +68,37 @@ def test_a_reading_that_comes_close_is_named_in_the_table(tmp_path):
   assert [i for i, line in enumerate(table) if "not run yet" in line] == [0]
 
 
-def test_every_file_that_readme_links_is_there():
-  links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
-  assert links and all((ROOT / link).exists() for link in links), links
-
-
-def test_every_make_target_and_config_that_readme_names_is_there():
-  makefile = (ROOT / "Makefile").read_text()
-  for target in re.findall(r"`?make ([a-z]+)`?", README):
-    assert re.search(rf"^{target}:", makefile, re.M), target
-  for config in re.findall(r"--config=(configs/\w+\.py)", README):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_make_target_and_config_that_a_page_names_is_there(page):
+  makefile, text = (ROOT / "Makefile").read_text(), page.read_text()
+  for target in re.findall(r"`make ([a-z-]+)|^make ([a-z-]+)", text, re.M):
+    assert re.search(rf"^{''.join(target)}:", makefile, re.M), target
+  for config in re.findall(r"--config=(configs/\w+\.py)", text):
     assert (ROOT / config).exists(), config
 
 
-def test_every_method_is_described_in_readme():
+def test_readme_is_one_page_and_its_first_table_has_seven_columns_at_most():
+  assert len(README.splitlines()) <= 170
+  widths = [line.count("|") - 1 for line in README.splitlines() if line.startswith("|")]
+  assert max(widths) <= 7
+
+
+def test_every_method_has_a_row_and_a_section_on_the_page_of_methods():
+  page = (ROOT / "docs" / "methods.md").read_text()
   for name in METHODS:
-    assert f"| `{name}` |" in README
+    assert f"| [`{name}`](#{name}) |" in page and f"\n### {name}\n" in page
+
+
+def test_every_metric_is_on_the_page_of_the_protocol_with_its_bound():
+  page = (ROOT / "docs" / "protocol.md").read_text()
+  for key, metric in METRICS.items():
+    rows = re.findall(rf"^\| {re.escape(metric.id)} \|.*\| (\w+) \|$", page, re.M)
+    assert rows == [metric.bound], key
+
+
+def test_every_attack_is_on_the_page_of_attacks():
+  page = (ROOT / "docs" / "attacks.md").read_text()
+  assert re.findall(r"^\| (\w+) \|.*\| (?:ours|\[arXiv)", page, re.M) == list(ATTACKS)
 
 
 def test_the_kept_results_show_what_the_benchmark_promises():
@@ -132,7 +150,8 @@ def test_the_search_tried_the_same_rates_for_every_method_and_no_more_than_its_s
 def test_the_study_and_the_benchmark_agree_on_a_tuned_method_or_the_readme_says_why_not():
   told = tabulate.earlier(baselines.tuned)
   if told:  # the study's models are not those of mini
-    assert f"<!-- baselines: begin -->\n{told}" in (ROOT / "README.md").read_text()
+    page = (ROOT / "experiments" / "baselines" / "README.md").read_text()
+    assert f"<!-- tuned: begin -->\n{told}" in page
     return
   for name in set(methods.BASELINES) & set(baselines.studies()):
     ours = baselines.studies()[name]["tuned"][f"{space.SEARCH_BUDGET:g}"]["scores"]

@@ -67,8 +67,8 @@ def section(path=RESULTS):
   versions, tensor = record["versions"], record["tensor_transform"]
   return (
     f"Measured against open_clip_torch {versions['open_clip_torch']} under torch "
-    f"{versions['torch']} by [experiments/parity](experiments/parity/README.md), a ViT-B/16 with "
-    f"drawn weights in float32:\n\n"
+    f"{versions['torch']} by [experiments/parity](../experiments/parity/README.md), a ViT-B/16 "
+    f"with drawn weights in float32:\n\n"
     "| | largest difference |\n|---|---|\n"
     f"| image and text embeddings, {record['pictures']} pictures of aspects 0.33 to 3.00, each "
     f"library with its own preprocessing | {record['embeddings']:.1e} |\n"

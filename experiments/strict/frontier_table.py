@@ -3,7 +3,7 @@
 import functools
 
 from experiments.anchored import tabulate, variants
-from experiments.strict import frontier, robust
+from experiments.strict import alike, folds, frontier, robust
 from salmu_jax.report import markdown as md
 from salmu_jax.results import clauses
 from salmu_jax.results.shares import SIDES, STRICT_SIDES, side_shares
@@ -33,6 +33,12 @@ def record(name: str) -> dict:
   return files.read_json(frontier.RESULTS / f"frontier-{name}.json")
 
 
+@functools.cache
+def _kept(name: str) -> dict:
+  """What was kept of another study of the strict verdict."""
+  return files.read_json(frontier.RESULTS / f"{name}.json")
+
+
 def _first() -> dict:
   return record(f"seed-{frontier.SEEDS[0]}")
 
@@ -47,6 +53,34 @@ def levers() -> str:
   """The table of the run with one lever changed, beside the run itself."""
   runs, own = _first()["runs"], frontier.at(variants.COMPARED)
   return tabulate.runs_table({x: runs[x] for x in (own, *frontier.LEVERS)}, _SHOWN, asked=True)
+
+
+def tokens() -> str:
+  """The table of the budgets at which token embeddings alone move, on the first seed."""
+  runs = _first()["runs"]
+  made = {variants.COMPARED: runs[frontier.TOKENS]}
+  made |= {b: runs[frontier.at(b, frontier.TOKENS)] for b in frontier.TOKEN_BUDGETS}
+  return tabulate.clause_table({f"{budget:g}x": [run] for budget, run in made.items()})
+
+
+def in_folds() -> str:
+  """The table of the runs by fold, beside the run that forgets all facts at once."""
+  own = frontier.at(variants.COMPARED)
+  runs = {f"{own}, all at once": _first()["runs"][own], **_kept(folds.NAME)["runs"]}
+  return tabulate.runs_table(runs, _SHOWN, asked=True)
+
+
+def baselines() -> str:
+  """The table of baselines with the optimizer and the batches of `anchored`, best first: by the
+  clauses that hold, then by the least of leak removed and holdouts kept.
+  """
+  runs = _kept(alike.NAME)["runs"]
+  value = lambda run: {clause["name"]: clause["value"] for clause in run["clauses"]}
+  held = lambda run: sum(clause["holds"] is True for clause in run["clauses"])
+  weakest = lambda run: min(value(run)[name] for name in ("leak_removed", *_KEPT))
+  order = sorted(runs, key=lambda name: (-held(runs[name]), -weakest(runs[name])))
+  words = lambda name: f"`{name}`, {runs[name]['settings']['optimizer']['learning_rate']:g}"
+  return tabulate.runs_table({words(name): runs[name] for name in order}, _SHOWN, asked=True)
 
 
 def seeds() -> str:
@@ -81,11 +115,11 @@ def shares() -> str:
 
 def everything() -> list[dict]:
   """{name of a clause: the clause} of all runs on the first seed that forget all and were judged by
-  every clause, here and in the studies of `anchored` and of robustness. A run that two studies made
-  is there once.
+  every clause: of this study, and of `anchored`, robustness, folds and baselines alike. A run that
+  two studies made counts once.
   """
-  kept = files.read_json(robust.RESULTS / f"robust-seed-{robust.SEED}.json")
-  studies = [study["runs"].values() for study in (_first(), tabulate.seeds()[0], kept)]
+  others = (_kept(name) for name in (f"robust-seed-{robust.SEED}", folds.NAME, alike.NAME))
+  studies = [study["runs"].values() for study in (_first(), tabulate.seeds()[0], *others)]
   whole = [run["clauses"] for runs in studies for run in runs if "leak" not in run]
   distinct = {files.digest(clauses_): clauses_ for clauses_ in whole}
   return [{clause["name"]: clause for clause in clauses_} for clauses_ in distinct.values()]
