@@ -43,22 +43,40 @@ def packages() -> dict[str, list[str]]:
   return pages
 
 
-def undocumented(module: str) -> list[str]:
-  """The public names of a module without a docstring; [""] where the module has none."""
+def parsed(module: str) -> ast.Module:
+  """The syntax tree of a module."""
   path = ROOT.joinpath(*module.split("."))
   path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-  tree = ast.parse(path.read_text(encoding="utf-8"))
+  return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def public(tree: ast.AST) -> list[ast.FunctionDef | ast.ClassDef]:
+  """The public functions and classes that a module or class defines."""
   kinds = ast.FunctionDef | ast.ClassDef
-  nodes = [node for node in tree.body if isinstance(node, kinds) and node.name[0] != "_"]
-  nodes += [
-    method
-    for node in nodes
-    if isinstance(node, ast.ClassDef)
-    for method in node.body
-    if isinstance(method, kinds) and method.name[0] != "_"
-  ]
-  missing = [n.name for n in nodes if n.name not in _FLAX and not ast.get_docstring(n)]
+  nodes = [node for node in getattr(tree, "body", ()) if isinstance(node, kinds)]
+  return [node for node in nodes if node.name[0] != "_" and node.name not in _FLAX]
+
+
+def undocumented(module: str) -> list[str]:
+  """The public names of a module without a docstring; its own is ""."""
+  tree = parsed(module)
+  nodes = [inner for node in public(tree) for inner in (node, *public_methods(node))]
+  missing = [node.name for node in nodes if not ast.get_docstring(node)]
   return missing + ([] if ast.get_docstring(tree) or not tree.body else [""])
+
+
+def public_methods(node: ast.FunctionDef | ast.ClassDef) -> list[ast.FunctionDef | ast.ClassDef]:
+  """The public methods of a class; none of a function."""
+  return public(node) if isinstance(node, ast.ClassDef) else []
+
+
+def reference(page: str, modules: list[str]) -> str:
+  """A page of the API reference. What a package imports stands at the module that defines it."""
+  parts = [f"# {page}"]
+  for module in modules:
+    own = [node.name for node in public(parsed(module))]
+    parts.append(f"::: {module}\n    options:\n      members: {own or 'false'}")
+  return "\n\n".join(parts) + "\n"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -74,8 +92,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     missing = [f"{module}:{name}" for module in modules for name in undocumented(module)]
     if missing:
       raise PluginError(f"No docstring: {', '.join(missing)}.")
-    text = "\n\n".join([f"# {page}", *(f"::: {module}" for module in modules)])
-    files.append(File.generated(config, f"reference/{page}.md", content=text + "\n"))
+    text = reference(page, modules)
+    files.append(File.generated(config, f"reference/{page}.md", content=text))
   return files
 
 

@@ -41,10 +41,10 @@ def summary(name: str) -> str:
 
 @functools.cache
 def reads(name: str) -> str:
-  """Which halves of a batch a method reads."""
+  """Which half of a batch a method reads, or both."""
   (run,) = methods.runs(name, "mini").values()
   method = base.build(METHODS[name], optax.sgd(1.0), run.args.to_dict(), steps=100, seed=0)
-  return " and ".join(method.reads)
+  return method.reads[0] if len(method.reads) == 1 else "both"
 
 
 def shares(name: str) -> dict[str, float]:

@@ -10,8 +10,6 @@ from methodruns import BATCHES, ONE, PARAMS, after_a_step
 
 from experiments.anchored import variants
 from experiments.strict import (
-  alike,
-  folds,
   frontier,
   frontier_picture,
   frontier_table,
