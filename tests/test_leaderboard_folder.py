@@ -2,10 +2,13 @@
 
 import json
 import re
+import textwrap
 
 import pytest
 
+from configs import mini
 from experiments import leaderboard
+from salmu_jax import config_file
 from salmu_jax.errors import InputError
 from salmu_jax.results.lookup import put
 from salmu_jax.results.reading import read_results
@@ -99,3 +102,16 @@ def test_a_submission_that_was_taken_back_is_gone_from_the_next_build(build, unr
 
 def test_what_the_folder_holds_passes(unreported, tmp_path):
   leaderboard.build(leaderboard.SUBMISSIONS, tmp_path)
+
+
+def test_the_config_on_the_page_is_mini_with_a_run_that_is_called_as_the_page_says(tmp_path):
+  page = (leaderboard.SUBMISSIONS.parent / "README.md").read_text()
+  (block,) = re.findall(r"```python\n(.*?)```", page, re.S)
+  (tmp_path / "mine.py").write_text(textwrap.dedent(block))
+  ours, theirs = config_file.load(tmp_path / "mine.py").to_dict(), mini.get_config().to_dict()
+  (name,) = ours.pop("unlearn")
+  del theirs["unlearn"]
+  assert ours == theirs and name not in KEPT
+  assert {f"runs/mini/results/{name}.json", f"leaderboard/submissions/{name}.json"} <= set(
+    re.findall(r"`([\w/.]+)`", page)
+  )
