@@ -1,7 +1,4 @@
-"""Links in Markdown lead to files and headings that are there.
-
-README's are tested in test_readme, those of docs/ by `make docs`, which refuses a broken one.
-"""
+"""Links in Markdown lead to files and headings that are there."""
 
 import pathlib
 import re
@@ -10,8 +7,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 HOME = "https://github.com/salmu-jax/salmu_jax/blob/main/"
-FOLDERS = (".github", "experiments", "leaderboard")
-PAGES = [path for path in ROOT.glob("*.md") if path.name != "README.md"]
+FOLDERS = (".github", "docs", "experiments", "leaderboard")
+PAGES = list(ROOT.glob("*.md"))
 PAGES += [page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md")]
 FORMS = list((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
 
@@ -53,5 +50,12 @@ def test_a_link_of_a_page_or_form_leads_to_what_is_there(path):
 
 
 def test_pages_that_people_are_sent_to_have_links():
-  for page in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "leaderboard/README.md"):
+  for page in (
+    "README.md",
+    "docs/index.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "leaderboard/README.md",
+  ):
     assert list(targets(ROOT / page)), page
