@@ -27,8 +27,8 @@ SHARES = {
 }
 # What the frontier adds: label of a run -> how the table names it.
 FRONTIER = {
-  frontier.at(frontier.BUDGETS[-1]): f"removed, {frontier.BUDGETS[-1]:g}x",
-  frontier.TOKENS: f"removed, {variants.COMPARED:g}x, token embeddings alone",
+  frontier.at(frontier.BUDGETS[-1]): f'`target="removed"`, {frontier.BUDGETS[-1]:g}x',
+  frontier.TOKENS: f"the same, token embeddings alone, {variants.COMPARED:g}x",
 }
 _WIDTH = 116  # columns of the terminal
 _MODELS = 4  # that the excerpt of the terminal shows
@@ -74,4 +74,4 @@ def minutes() -> str:
   """How long mini takes."""
   last = files.read_json(mini.TIMES)["last_run"]
   took = f"From an empty workdir, `make mini` took {duration(last['seconds'])} on two CPU cores"
-  return f"{took}, beside the installation.\n"
+  return f"{took}, not counting installation.\n"

@@ -81,8 +81,7 @@ def _settings(name):
     (run,) = methods.runs(name, size).values()
     optimizer = run.optimizer
     args = "".join(f", {key} = {value}" for key, value in run.args.to_dict().items())
-    told.append(
-      f"{label}: {optimizer.name} at {optimizer.learning_rate:g}, batches of {run.batch_size}"
-      f"{args} ({runs.tuning(run)})"
-    )
+    trained = f"{optimizer.name} at {optimizer.learning_rate:g}"
+    how = "no optimizer" if name in space.ONE_PASS else trained
+    told.append(f"{label}: {how}, batches of {run.batch_size}{args} ({runs.tuning(run)})")
   return f"Settings ([file](../configs/methods/{name}.py)). {'; '.join(told)}."
