@@ -31,7 +31,7 @@ FRONTIER = {
   frontier.TOKENS: f"the same, token embeddings alone, {variants.COMPARED:g}x",
 }
 _WIDTH = 116  # columns of the terminal
-_MODELS = 4  # that the excerpt of the terminal shows
+_MODELS = 3  # that the excerpt of the terminal shows
 
 
 def smallest_shares(scores: Mapping, clean: Mapping, compromised: Mapping) -> dict[str, float]:
