@@ -66,7 +66,9 @@ SECTIONS = {
   HERE / "fuzz" / "README.md": {"inputs": fuzz_inputs.section, "kills": fuzz_kills.section},
   HERE / "meta" / "README.md": {"meta": meta.section},
   HERE / "mini" / "README.md": {"times": mini.times},
+  HERE / "parity" / "README.md": {"parity": parity.section},
   HERE / "pretraining" / "README.md": {"pretraining": pretraining.section},
+  HERE / "scaling" / "README.md": {"scaling": scaling.section},
   HERE / "speed" / "README.md": {
     "step": step.section,
     "evaluation": evaluation.section,
@@ -103,14 +105,14 @@ def earlier(make):
   if name == mini.__name__:
     now = mini_config.get_config().pretrain.to_dict()
     then = {field: kept["salmu_jax"]["settings"][field] for field in now}
-    told = f"models were pretrained by {_recipe(then)}; mini has {_recipe(now)} now"
+    changed = f"models were pretrained with {_recipe(then)}; mini now uses {_recipe(now)}"
   elif name in STARTS:
     both = STARTS[name](), lookup.flatten(kept)
     then, now = (f"{scores['RetFail_MRR']:.4f}" for scores in both)
-    told = f"these runs start from a Compromised whose RetFail MRR is {then}; mini's has {now} now"
+    changed = f"these runs start from a Compromised with RetFail MRR {then}; mini's now has {now}"
   else:
     return ""
-  return "" if then == now else f"*As of an earlier version: {told}.*\n\n"
+  return "" if then == now else f"*From an earlier version: {changed}.*\n\n"
 
 
 def _recipe(pretrain):

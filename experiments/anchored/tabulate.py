@@ -81,7 +81,7 @@ def clause_table(columns: Mapping[str, Sequence[Mapping]]) -> str:
     columns: {head: the runs whose mean a column shows, with the least and the largest}.
   """
   runs = [run for column in columns.values() for run in column]
-  lines = [["clause", "asked", *columns], ["---", "---", *["---:"] * len(columns)]]
+  lines = [["clause", "required", *columns], ["---", "---", *["---:"] * len(columns)]]
   for at, clause in enumerate(runs[0]["clauses"]):
     asked = [run["clauses"][at] for run in runs]
     cells = [_cell([run["clauses"][at] for run in column]) for column in columns.values()]
@@ -101,9 +101,9 @@ def _asked(clauses_):
   mean = lambda side: float(np.mean([clause[side] for clause in clauses_]))
   least, most = clauses_[0]["least"], clauses_[0]["most"]
   if most is None:
-    return f"{clauses.number_of(name, least)} at least"
+    return f"at least {clauses.number_of(name, least)}"
   if least is None:
-    return f"{clauses.number_of(name, mean('most'))} at most"
+    return f"at most {clauses.number_of(name, mean('most'))}"
   return f"{clauses.number_of(name, mean('least'))} to {clauses.number_of(name, mean('most'))}"
 
 
@@ -117,7 +117,7 @@ def runs_table(runs: Mapping[str, Mapping], shown: Sequence[str], asked: bool = 
   heads = [*(first[name]["label"] for name in shown), "clauses that hold"]
   lines = [["", *heads], ["---", *["---:"] * len(heads)]]
   if asked:
-    lines.append(["*asked*", *(_asked([first[name]]) for name in shown), f"of {len(first)}"])
+    lines.append(["*required*", *(_asked([first[name]]) for name in shown), f"of {len(first)}"])
   for label, run in runs.items():
     made = {clause["name"]: clause for clause in run["clauses"]}
     lines.append([label, *(_cell([made[name]]) for name in shown), str(_held(run))])

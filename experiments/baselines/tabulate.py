@@ -155,11 +155,12 @@ def picture() -> str:
   runs = {name: _at(record, "5") for name, record in studies().items()}
   claims = [*_claims_of_failure(runs, clean), *_claims_of_similarity(runs, mismatched)]
   claims += _claims_of_ineffectiveness(runs)
-  heads = ("in the paper, at 5x", "on mini, tuned, at 5x", "agrees")
+  heads = ("in the paper, at 5x", "on mini, tuned, at 5x", "agreement")
   rows = ((claim, text, "yes" if agrees else "**no**") for claim, text, agrees in claims)
   return (
     f"InterIdSim is {compromised:.3f} for Compromised and {clean:.3f} for Clean; mismatched pairs "
-    f"of Compromised have {mismatched:.3f}.\n\n{md.table([heads, ('---',) * 3, *rows])}"
+    f"under Compromised have a mean cosine of {mismatched:.3f}.\n\n"
+    f"{md.table([heads, ('---',) * 3, *rows])}"
   )
 
 
@@ -179,10 +180,10 @@ def _claims_of_failure(runs, clean):
   """(claim, what mini shows, whether it agrees) of the methods that break most."""
   for name in ("direct_similarity", "shuffled_captions"):
     agrees = _fails(runs[name], "catastrophic") or _inter(runs[name]) < clean - NEAR
-    yield f"`{name}` is catastrophic, or far below Clean", _outcome(name, runs), agrees
+    yield f"`{name}` is catastrophic, or ends far below Clean", _outcome(name, runs), agrees
   for name in ("cliperase_zero", "delete_zero"):
     agrees = _fails(runs[name], "over-generalised") and abs(_inter(runs[name])) <= NEAR
-    claim = f"`{name}` over-generalises, holdout similarity near 0"
+    claim = f"`{name}` over-generalises, with holdout similarity near 0"
     yield claim, _outcome(name, runs), agrees
 
 
@@ -229,7 +230,7 @@ def cost() -> str:
   models = sum(len(record["tuned"]) + (record["untuned"] is not None) for record in judged)
   minutes = sum(record["seconds"] for record in every) / 60
   return (
-    f"{len(every)} methods, {trials} trials of the search and {models} judged models took "
+    f"{len(every)} methods, with {trials} search trials and {models} evaluated models, took "
     f"{minutes:.0f} minutes on {judged_on['device']}. Release {judged_on['release'][:12]}, seed "
     f"{judged_on['seed']}.\n"
   )

@@ -179,7 +179,7 @@ def section(path=RESULTS):
   plain, paged = ([row for row in record["rows"] if row["allocator"] == a] for a in ALLOCATORS)
   lines = [
     ["", "", "batch", "salmu_jax", "OpenCLIP", "ratio", "share of peak",
-     "OpenCLIP's", "ratio, pages as they come"],
+     "share of peak, OpenCLIP", "ratio, default pages"],
     ["---", "---", *["---:"] * 7],
   ]  # fmt: skip
   for other, row in zip(plain, paged, strict=True):
@@ -193,8 +193,9 @@ def section(path=RESULTS):
     lines[-1] += [*shares, f"{other['ratio']:.2f}"]
   return (
     f"{md.table(lines)}\n{record['dtype']}, {record['cores']} CPU cores, jax {versions['jax']} "
-    f"against torch {versions['torch']}, each in a process of its own, in turns within one run; "
-    "peak: the fastest square matrix product of either in that run.\n"
+    f"and torch {versions['torch']}, each in a process of its own, taking turns within one run. "
+    "Rates and shares are with large memory pages. Peak is the fastest square matrix product of "
+    "either side in that run.\n"
   )
 
 

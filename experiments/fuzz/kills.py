@@ -207,7 +207,7 @@ def _is_scratch(file):
 
 def section() -> str:
   """The table of the README."""
-  heads = ("kills", "of them SIGTERM", "runs that ended", "with equal files", "bad ends")
+  heads = ("kills", "of these SIGTERM", "completed runs", "with identical files", "failed exits")
   lines = [f"| workdir | {' | '.join(heads)} |", f"|---|{'---|' * len(heads)}"]
   for place, entry in files.read_json(RESULTS).items():
     numbers = [entry[key] for key in ("kills", "SIGTERM", "ended", "equal", "bad ends")]

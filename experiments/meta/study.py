@@ -173,7 +173,7 @@ def section(path=RESULTS):
   if not path.exists():
     return "Not run yet.\n"
   record, told = files.read_json(path), trusted(path)
-  heads = ["number", "AUC", "margin", "stable under int8", "stable under retain", "trust"]
+  heads = ["metric or attack", "AUC", "margin", "stability, int8", "stability, retain", "trust"]
   lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
   for key in told:
     apart = margin(record, key)

@@ -81,10 +81,10 @@ def section(path=RESULTS):
     lines.append([f"{batch:,}", *row])
   hbm = slices.CHIPS[record["rows"][0]["slice"].split(":")[0]].hbm / 2**30
   return (
-    f"{md.table(lines)}\nGiB of memory that a pretraining step of {presets_name(record)} takes on "
-    f"each v5e chip, which has {hbm:.0f}; in brackets the parts that the batch is embedded in "
-    f"where a chip's share is over {AT_ONCE} pairs. Compiled ahead of time by libtpu "
-    f"{record['versions']['libtpu']} at optimisation level {record['level']}.\n"
+    f"{md.table(lines)}\nGiB per chip for a pretraining step of {presets_name(record)}; a v5e chip "
+    f"has {hbm:.0f}. Brackets: gradient accumulation steps, used if a chip's share of the batch "
+    f"exceeds {AT_ONCE} pairs. Compiled ahead of time by libtpu {record['versions']['libtpu']} at "
+    f"optimisation level {record['level']}.\n"
   )
 
 
@@ -92,7 +92,7 @@ def presets_name(record):
   """What was compiled, in words."""
   sizes = presets.PRESETS[record["preset"]]
   layers = f"{sizes.vision.layers} + {sizes.text.layers} layers"
-  return f"{record['preset']} ({layers}, bfloat16, recomputed blocks)"
+  return f"{record['preset']} ({layers}, bfloat16, rematerialised blocks)"
 
 
 def _cell(row):

@@ -253,11 +253,10 @@ def section(path=RESULTS):
   median = {name: float(np.median(times)) for name, times in record["seconds"].items()}
   first, later = record["ratios"]["first model"], record["ratios"]["later model"]
   return (
-    f"A release of {record['pairs']:,} pairs is judged by all ten metrics in "
-    f"{median['first model']:.0f} s for the first model of a run, and in "
-    f"{median['later model']:.1f} s for every later one. A plain PyTorch script that embeds metric "
-    f"by metric takes {median['PyTorch']:.0f} s for each: {first:.1f} and {later:.1f} times as "
-    "long.\n"
+    f"All ten metrics on a release of {record['pairs']:,} pairs take {median['first model']:.0f} s "
+    f"for the first model of a run, and {median['later model']:.1f} s for every later one. A plain "
+    f"PyTorch script that embeds separately for each metric takes {median['PyTorch']:.0f} s per "
+    f"model: {first:.1f} and {later:.1f} times as long.\n"
   )
 
 

@@ -63,7 +63,7 @@ def _peak():
 
 def section(path=RESULTS):
   """README's table: a row for each release."""
-  lines = [["pairs", "GiB before the evaluation", "GiB at most"], ["---:", "---:", "---:"]]
+  lines = [["pairs", "GiB before the evaluation", "peak GiB"], ["---:", "---:", "---:"]]
   for row in files.read_json(path):
     gib = (f"{row[key] / 2**30:.2f}" for key in ("before", "peak"))
     lines.append([f"{row['pairs']:,}", *gib])

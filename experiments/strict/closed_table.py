@@ -35,7 +35,7 @@ def swept() -> str:
 
   What an edit keeps is the smallest of its shares but the leak.
   """
-  heads = ["leak, at least", "edit", "goal", *_SHARES.values(), *_SCORES]
+  heads = ["leak removed, minimum", "edit", "goal", *_SHARES.values(), *_SCORES]
   lines = [heads, ["---:", "---", "---", *["---:"] * (len(heads) - 3)]]
   for level in _LEVELS:
     enough = [run for run in _runs() if run[2]["shares"]["leak_removed"] >= level]
@@ -68,9 +68,9 @@ def room() -> str:
   """The table of what a matrix with random keys does not hold, at the weight 1."""
   curves = [c for c in files.read_json(capacity.RESULTS)["curves"] if c["weight"] == 1]
   facts = [f"{count:g}" for count in capacity.FACTS]
-  lines = [["captions over hidden units", *facts], ["---", *["---:"] * len(facts)]]
+  lines = [["captions per hidden unit", *facts], ["---", *["---:"] * len(facts)]]
   for curve in curves:
     name = f"{curve['preset']} ({curve['hidden']} hidden units)"
-    lines.append([f"{name}: not written", *(f"{x:.2f}" for x in curve["residual"])])
+    lines.append([f"{name}: values not written", *(f"{x:.2f}" for x in curve["residual"])])
     lines.append([f"{name}: kept outputs moved", *(f"{x:.2f}" for x in curve["kept_change"])])
   return md.table(lines)

@@ -82,8 +82,9 @@ def drawn(shapes: dict, rng: np.random.Generator) -> dict:
 def section() -> str:
   """The table, from results/width.json."""
   kept = files.read_json(RESULTS)
-  heads = ["target", "batch", "GiB a chip", "loss on forget", "on retain", "text tower moved by"]
-  lines = [[*heads, "image tower"], ["---", *["---:"] * len(heads)]]
+  heads = ["target", "batch", "GiB per chip", "forget loss", "retain loss"]
+  heads += ["text tower, max change"]
+  lines = [[*heads, "image tower, max change"], ["---", *["---:"] * len(heads)]]
   for target in anchored.TARGETS:
     slice_, step = kept["compiled"][target], kept["one_step"][target]
     losses = (f"{step[name]:.4f}" for name in ("forget_loss", "retain_loss"))
