@@ -1,5 +1,6 @@
-"""Writes the tables of the READMEs, each from the JSON that its study kept, and the order of the
-page's columns: python -m experiments.tabulate
+"""Writes all tables of the READMEs from the results of the studies: python -m experiments.tabulate
+
+Also writes the trust of metrics, by which the leaderboard page orders its columns.
 """
 
 import pathlib
@@ -27,7 +28,7 @@ from salmu_jax.runtime import files
 
 HERE = pathlib.Path(__file__).parent
 MINI = HERE / "mini" / "results"
-# File -> {name between `<!-- name: begin -->` and `<!-- name: end -->`: what makes the text there}.
+# File -> {section: function that returns the text between `<!-- section: begin -->` and `end`}.
 SECTIONS = {
   HERE.parent / "README.md": {
     "mini": mini.section,
@@ -92,7 +93,7 @@ SECTIONS = {
   },
   HERE / "strict" / "robust.md": {"robust": robust_table.section},
 }
-# Module -> the kept scores of the Compromised that the runs of its study start from.
+# Module -> the stored scores of the Compromised that the runs of its study start from.
 STARTS = {
   anchored.__name__: lambda: anchored.records()["seed-0"]["compromised"]["scores"],
   baselines.__name__: lambda: baselines.bounds()["compromised"],
@@ -100,7 +101,7 @@ STARTS = {
 
 
 def earlier(make):
-  """A line for the table of a study that mini's recipe of pretraining has changed since."""
+  """A note above a table if mini's pretraining has changed since the study; otherwise ""."""
   kept, name = files.read_json(MINI / "compromised.json"), make.__module__
   if name == mini.__name__:
     now = mini_config.get_config().pretrain.to_dict()
@@ -116,14 +117,14 @@ def earlier(make):
 
 
 def _recipe(pretrain):
-  """How models are pretrained, in words."""
+  """The pretraining recipe in words."""
   optimizer = pretrain["optimizer"]
   schedule = f"{pretrain['epochs']:g} epochs of batches of {pretrain['batch_size']}"
   return f"{optimizer['name']} at {optimizer['learning_rate']:g}, {schedule}"
 
 
 def filled(path):
-  """The text of a file of SECTIONS with every section made anew."""
+  """The text of a file of SECTIONS with all sections regenerated."""
   text = path.read_text()
   for name, make in SECTIONS[path].items():
     begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"

@@ -1,7 +1,7 @@
-"""Draws frontier.png: what each method leaks against what of the holdouts it loses, by cosines and
-retrieval of captions, and by facts.
+"""Draws frontier.png: python -m experiments.anchored.picture
 
-python -m experiments.anchored.picture
+Left: the share of the leak that remains over the share of the holdouts' cosines that is lost.
+Right: FactLeak_new over the share of the holdouts' retrieval that is lost.
 """
 
 import pathlib
@@ -19,13 +19,13 @@ _FACT = "FactLeak_new"
 
 
 def _lost(scores, bounds, what):
-  """The share of the holdouts' cosines or retrieval that is lost, the larger of the two."""
+  """The share of the cosines or retrieval that is lost, of the holdout that loses more."""
   sides = {side: (SIDES | STRICT_SIDES)[side] for side in HOLDOUT_SHARES[what]}
   return 1 - min(side_shares(sides, scores, *bounds).values())
 
 
 def cosine_place(scores: dict, bounds: tuple[dict, dict]) -> tuple[float, float]:
-  """(holdout gap lost in cosines, leak left) as shares, at least as much as the axes show."""
+  """(share of the holdout gap in cosines lost, share of the leak left), clipped to the axes."""
   leak = side_shares({"": SIDES["leak_removed"]}, scores, *bounds)[""]
   return max(_lost(scores, bounds, "similarity"), 0.005), max(1 - leak, 3e-4)
 

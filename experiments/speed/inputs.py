@@ -163,7 +163,7 @@ def section(path=RESULTS):
   """README's table of it."""
   record = files.read_json(path)
   small, large = (record[kind]["rows_a_second"] for kind in ("64 px", "512 px"))
-  lines = [f"| | rows/s at 64 px | over {STEP} | rows/s at 512 px |"]
+  lines = [f"| | rows/s at 64 px | ratio to {STEP} | rows/s at 512 px |"]
   lines.append("| --- | ---: | ---: | ---: |")
   for name, rate in small.items():
     photo = f"{large[name]:,.0f}" if name in large else ""

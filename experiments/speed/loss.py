@@ -55,7 +55,7 @@ def section(path=RESULTS):
   record = files.read_json(path)
   counts = sorted({row["devices"] for row in record["rows"]})
   cells = {(row["loss"], row["devices"]): f"{row['scratch'] / 2**20:.1f}" for row in record["rows"]}
-  lines = [f"| MiB of scratch per device, by devices | {' | '.join(map(str, counts))} |"]
+  lines = [f"| MiB per device, by number of devices | {' | '.join(map(str, counts))} |"]
   lines.append("| --- |" + " ---: |" * len(counts))
   for name in LOSSES:
     lines.append(f"| `{name}` | {' | '.join(cells[name, count] for count in counts)} |")
