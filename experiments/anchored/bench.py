@@ -94,7 +94,7 @@ class Bench:
     return {**_numbers(results), "clauses": [clause._asdict() for clause in verdict.clauses]}
 
   def ranks(self, params: optax.Params) -> list[int]:
-    """The number of captions that rank above the true one, for each row of forget, as in RetFail."""
+    """How many captions rank above the true one, for each row of forget, as in RetFail."""
     return lookup.rows_at(self.evaluator.run(params, "ranks"), METRICS["RetFail_MRR"].rows)
 
   def _results(self, params, label):

@@ -1,6 +1,7 @@
-"""How far our ViT-B/16, pixels and tokens are from OpenCLIP's: python -m experiments.parity.measure
+"""Largest differences from OpenCLIP: python -m experiments.parity.measure
 
-Needs requirements-torch.txt; about a minute on two cores. Writes parity.json.
+Compares ViT-B/16 embeddings, pixels and tokens. Needs requirements-torch.txt; takes about a minute
+on two cores. Writes parity.json.
 """
 
 import importlib.metadata
@@ -62,7 +63,7 @@ def main():
 
 
 def section(path=RESULTS):
-  """What README says of it."""
+  """The README's table and paragraph."""
   record = files.read_json(path)
   versions, tensor = record["versions"], record["tensor_transform"]
   return (
