@@ -102,7 +102,7 @@ def changed_json(draw: st.DrawFn, value: Any) -> bytes:
 
 @st.composite
 def damaged(draw: st.DrawFn, content: bytes) -> bytes:
-  """A file that is cut, has one bit flipped, zeros or bytes inserted, or is something else."""
+  """A file that is cut, has a bit flipped, is partly zeroed, has bytes inserted, or is replaced."""
   at = draw(st.integers(0, max(len(content) - 1, 0)))
   kind = draw(st.sampled_from(("cut", "flip", "zeros", "insert", "other")))
   if kind == "cut":
