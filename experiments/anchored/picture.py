@@ -60,11 +60,11 @@ def _frame_cosines(axes):
 
 def _frame_facts(axes):
   own = next(iter(tabulate.seeds()[0]["runs"].values()))
-  asked = next(clause for clause in own["clauses"] if clause["name"] == _FACT)
+  limits = next(clause for clause in own["clauses"] if clause["name"] == _FACT)
   corner = -0.05, 1 - THRESHOLDS["holdout_kept"]
-  axes.fill_between(corner, asked["least"], asked["most"], color="tab:green", alpha=0.25, lw=0)
-  axes.axhspan(asked["least"], asked["most"], color="tab:green", alpha=0.1, lw=0)
-  middle = (asked["least"] + asked["most"]) / 2
+  axes.fill_between(corner, limits["least"], limits["most"], color="tab:green", alpha=0.25, lw=0)
+  axes.axhspan(limits["least"], limits["most"], color="tab:green", alpha=0.1, lw=0)
+  middle = (limits["least"] + limits["most"]) / 2
   axes.text(0.2, middle, "Clean's interval", color="tab:green", va="center")
   axes.set(xlim=(-0.05, 1.05), title="Facts: retrieval")
   axes.set(xlabel="share of the holdouts' retrieval lost", ylabel=f"{_FACT} (MRR)")

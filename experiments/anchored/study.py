@@ -142,8 +142,8 @@ def main(argv: Sequence[str] | None = None) -> None:
   root, parts = args.root, args.parts
   for seed in args.seeds:
     name, first = f"seed-{seed}", seed == SEEDS[0]
-    asked = {"frontier", "baselines", *(("ablations", "reworded") if first else ())}
-    if asked & {*parts}:
+    of_seed = {"frontier", "baselines", *(("ablations", "reworded") if first else ())}
+    if of_seed & {*parts}:
       record = Record(Bench(root / name, root / "study" / name, seed), name)
     if "frontier" in parts:
       frontier(record, BUDGETS if first else (variants.COMPARED,))

@@ -83,9 +83,9 @@ def clause_table(columns: Mapping[str, Sequence[Mapping]]) -> str:
   runs = [run for column in columns.values() for run in column]
   lines = [["clause", "required", *columns], ["---", "---", *["---:"] * len(columns)]]
   for at, clause in enumerate(runs[0]["clauses"]):
-    asked = [run["clauses"][at] for run in runs]
+    limits = [run["clauses"][at] for run in runs]
     cells = [_cell([run["clauses"][at] for run in column]) for column in columns.values()]
-    lines.append([clause["label"], _asked(asked), *cells])
+    lines.append([clause["label"], _required(limits), *cells])
   count = f"of {len(runs[0]['clauses'])}"
   held = [", ".join(str(_held(run)) for run in column) for column in columns.values()]
   return md.table([*lines, ["*clauses that hold*", count, *held]])
@@ -95,7 +95,7 @@ def _held(run):
   return sum(clause["holds"] is True for clause in run["clauses"])
 
 
-def _asked(clauses_):
+def _required(clauses_):
   """What a clause requires, in words. Limits from Clean differ by seed; their means are shown."""
   name = clauses_[0]["name"]
   mean = lambda side: float(np.mean([clause[side] for clause in clauses_]))
@@ -119,7 +119,7 @@ def runs_table(runs: Mapping[str, Mapping], shown: Sequence[str], asked: bool = 
   heads = [*(first[name]["label"] for name in shown), "clauses that hold"]
   lines = [["", *heads], ["---", *["---:"] * len(heads)]]
   if asked:
-    lines.append(["*required*", *(_asked([first[name]]) for name in shown), f"of {len(first)}"])
+    lines.append(["*required*", *(_required([first[name]]) for name in shown), f"of {len(first)}"])
   for label, run in runs.items():
     made = {clause["name"]: clause for clause in run["clauses"]}
     lines.append([label, *(_cell([made[name]]) for name in shown), str(_held(run))])

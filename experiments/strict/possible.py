@@ -135,17 +135,17 @@ def tellings(evaluator: Evaluator, told: Sequence[Leak], seed: int) -> list[Tell
     seed: of the made-up values, one for each fact.
   """
   stand_in = stand_ins(told, seed)
-  listed = [(leak.text, row) for row, leak in enumerate(told)]
-  asked = [part for part in evaluator.questions()[_FORGET].values() if part.texts]
-  pairs = [pair for part in asked for pair in zip(part.rows, part.texts, strict=True)]
-  listed += [(texts[0], row) for row, texts in pairs]
-  made = [_telling(text, int(row), told[row], stand_in) for text, row in listed]
+  statements = [(leak.text, row) for row, leak in enumerate(told)]
+  questions = [part for part in evaluator.questions()[_FORGET].values() if part.texts]
+  pairs = [pair for part in questions for pair in zip(part.rows, part.texts, strict=True)]
+  statements += [(texts[0], row) for row, texts in pairs]
+  true = [_telling(text, int(row), told[row], stand_in) for text, row in statements]
   false = [
     Telling(text, text, int(row), told[row].name in text, False)
     for row, texts in pairs
     for text in texts[1:]
   ]
-  return [*false, *made]
+  return [*false, *true]
 
 
 def _telling(text, row, leak, stand_in):
