@@ -1,1 +1,1 @@
-"""Studies: every number that the README prints comes from the results kept here."""
+"""Studies. Every number in the READMEs comes from the results stored here."""

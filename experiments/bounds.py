@@ -1,4 +1,4 @@
-"""Clean and Compromised, pretrained by a config and judged: for studies of data, recipes, seeds."""
+"""Pretrains and evaluates Clean and Compromised, for studies of data, recipes and seeds."""
 
 import argparse
 import os
@@ -17,12 +17,15 @@ from salmu_jax.runtime import files, sharding
 def judged(
   config: ConfigDict, shared: pathlib.Path, own: pathlib.Path
 ) -> dict[str, tuple[dict, float]]:
-  """{"clean", "compromised": (results, seconds of its training)}, on one device, without attacks.
+  """Pretrains and evaluates both models on one device, without attacks.
 
   Args:
     config: of the run; its `release` may be empty.
-    shared: folder of release, records and decoded pictures, made where they are missing.
-    own: folder of the two models, which go on where they were killed.
+    shared: folder for release, records and decoded pictures; missing ones are made.
+    own: folder for the two models; killed pretraining resumes from it.
+
+  Returns:
+    {"clean", "compromised": (results, seconds of training)}.
   """
   config.tensorboard, config.attacks.names = False, ()
   if not config.release and (shared / "release").exists():
@@ -47,15 +50,17 @@ def main(
   names: Iterable[str],
   outcome: Callable[[pathlib.Path, str], Any],
 ) -> None:
-  """The command of a study: WORKDIR, and --only for some of the names; see `keep_missing`.
+  """The command line of a study: WORKDIR, and --only to run some of the names.
 
   Args:
-    argv: of the command; None for the process's own. module: of the study.
-    outcome: outcome(workdir, name), what takes long. The others as for `keep_missing`.
+    argv: arguments; None for those of the process.
+    module: of the study, for the help text.
+    path, kind, names: see `keep_missing`.
+    outcome: outcome(workdir, name) -> the entry to store.
   """
   parser = argparse.ArgumentParser(prog=f"python -m {module}")
-  parser.add_argument("workdir", type=pathlib.Path, help="for the releases and the models")
-  listed = f"{kind}: {', '.join(names)}; all if left out".replace("%", "%%")
+  parser.add_argument("workdir", type=pathlib.Path, help="folder for releases and models")
+  listed = f"{kind}, of {', '.join(names)}; default: all".replace("%", "%%")
   parser.add_argument("--only", nargs="*", choices=list(names), metavar="NAME", help=listed)
   args = parser.parse_args(argv)
   workdir = args.workdir.absolute()
@@ -63,26 +68,28 @@ def main(
 
 
 def table(path: pathlib.Path, kind: str, head: str, keys: Sequence[str]) -> str:
-  """README's table of a study: a row for each name and model, with these numbers and seconds."""
+  """The README's table: a row for each name and model, with the scores `keys` and seconds."""
   if not path.exists():
     return "Not run yet.\n"
   record = files.read_json(path)
   lines = [[head, "model", *keys, "seconds"], ["---", "---", *["---:"] * (len(keys) + 1)]]
   for name, models in record[kind].items():
-    for model, found in models.items():
-      scores = [f"{found[key]:.3f}" for key in keys]
-      lines.append([name, f"`{model}`", *scores, f"{found['seconds']:.0f}"])
+    for model, entry in models.items():
+      scores = [f"{entry[key]:.3f}" for key in keys]
+      lines.append([name, f"`{model}`", *scores, f"{entry['seconds']:.0f}"])
   return f"{md.table(lines)}\n{record['cores']} CPU cores.\n"
 
 
 def keep_missing(
   path: pathlib.Path, kind: str, names: Iterable[str], outcome: Callable[[str], Any]
 ) -> None:
-  """Writes outcome(name) of each name that a JSON file does not hold yet, one after another.
+  """Runs every name that the JSON file lacks, and writes the file after each.
 
   Args:
-    path: of the file {"cores", kind: {name: outcome}}. kind: what the names are of.
-    names: all that the file is to hold. outcome: what takes long.
+    path: of the file {"cores", kind: {name: entry}}.
+    kind: what the names are, such as "recipes".
+    names: that the file should hold.
+    outcome: outcome(name) -> the entry to store.
   """
   jax.config.update("jax_platforms", "cpu")
   record = files.read_json(path) if path.exists() else {"cores": os.cpu_count(), kind: {}}

@@ -1,5 +1,5 @@
-"""Finished mini runs, opened for a study: release, bounds and evaluator; and the command line of
-studies of several.
+"""Opens finished mini runs for a study (release, Clean and Compromised, evaluator), and parses the
+command line of studies over several runs.
 """
 
 import argparse
@@ -20,17 +20,17 @@ from salmu_jax.runtime import sharding
 def parser(
   module: str, held: str, kind: str = "", choices: Collection[str] = ()
 ) -> argparse.ArgumentParser:
-  """The command line of a study: ROOT, and which of `choices` are run, all if none is named.
+  """The command line of a study: ROOT, and which of `choices` to run, by default all.
 
   Args:
-    module: below experiments, as "strict.robust".
-    held: what ROOT holds, as "the finished run seed-0".
-    kind: what a choice is, in one word; the arguments have it in the plural, as a list.
-    choices: those that are known.
+    module: below experiments, such as "strict.robust".
+    held: what ROOT holds, such as "the finished run seed-0".
+    kind: what a choice is, in one word; its plural names the list in the parsed arguments.
+    choices: the valid names.
   """
   made = argparse.ArgumentParser(prog=f"python -m experiments.{module}")
   absolute = lambda text: pathlib.Path(text).absolute()
-  made.add_argument("root", type=absolute, help=f"with {held}")
+  made.add_argument("root", type=absolute, help=f"folder with {held}")
 
   def known(text):
     if text not in choices:
@@ -38,7 +38,7 @@ def parser(
     return text
 
   if kind:
-    about = f"of {', '.join(choices)}; all if none"
+    about = f"of {', '.join(choices)}; default: all"
     metavar, everything = kind.upper(), list(choices)
     made.add_argument(
       f"{kind}s", nargs="*", type=known, metavar=metavar, default=everything, help=about
@@ -49,14 +49,17 @@ def parser(
 def open_run(
   workdir: pathlib.Path, scratch: pathlib.Path, names: str, seed: int = 0, unit: str = "fact"
 ) -> tuple[Job, Data, Evaluator, dict[str, optax.Params]]:
-  """(job, data, evaluator, {"clean", "compromised": parameters}) of a run, on one device.
+  """Opens a finished run on one device.
 
   Args:
     workdir: of a finished run of configs/mini.py.
-    scratch: a folder for records, decoded pictures and caches.
+    scratch: folder for records, decoded pictures and caches.
     names: of methods, as after `configs/mini.py:`.
     seed: of the run.
-    unit: of the holdout of the run.
+    unit: the run's holdout unit.
+
+  Returns:
+    (job, data, evaluator, {"clean", "compromised": parameters}).
   """
   config = mini.get_config(names)
   config.seed, config.generate.holdout_unit = seed, unit

@@ -30,7 +30,7 @@ HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent
 DOCS = ROOT / "docs"
 MINI = HERE / "mini" / "results"
-# File -> {name between `<!-- name: begin -->` and `<!-- name: end -->`: what makes the text there}.
+# File -> {section: function that returns the text between `<!-- section: begin -->` and `end`}.
 SECTIONS = {
   ROOT / "README.md": {
     "minutes": front.minutes,
@@ -73,7 +73,9 @@ SECTIONS = {
   HERE / "fuzz" / "README.md": {"inputs": fuzz_inputs.section, "kills": fuzz_kills.section},
   HERE / "meta" / "README.md": {"meta": meta.section},
   HERE / "mini" / "README.md": {"times": mini.times},
+  HERE / "parity" / "README.md": {"parity": parity.section},
   HERE / "pretraining" / "README.md": {"pretraining": pretraining.section},
+  HERE / "scaling" / "README.md": {"scaling": scaling.section},
   HERE / "speed" / "README.md": {
     "step": step.section,
     "evaluation": evaluation.section,
@@ -100,7 +102,7 @@ SECTIONS = {
   },
   HERE / "strict" / "robust.md": {"robust": robust_table.section},
 }
-# Module -> the kept scores of the Compromised that the runs of its study start from.
+# Module -> the stored scores of the Compromised that the runs of its study start from.
 STARTS = {
   anchored.__name__: lambda: anchored.records()["seed-0"]["compromised"]["scores"],
   baselines.__name__: lambda: baselines.bounds()["compromised"],
@@ -108,30 +110,30 @@ STARTS = {
 
 
 def earlier(make):
-  """A line for the table of a study that mini's recipe of pretraining has changed since."""
+  """A note above a table if mini's pretraining has changed since the study; otherwise ""."""
   kept, name = files.read_json(MINI / "compromised.json"), make.__module__
   if name == mini.__name__:
     now = mini_config.get_config().pretrain.to_dict()
     then = {field: kept["salmu_jax"]["settings"][field] for field in now}
-    told = f"models were pretrained by {_recipe(then)}; mini has {_recipe(now)} now"
+    changed = f"models were pretrained with {_recipe(then)}; mini now uses {_recipe(now)}"
   elif name in STARTS:
     both = STARTS[name](), lookup.flatten(kept)
     then, now = (f"{scores['RetFail_MRR']:.4f}" for scores in both)
-    told = f"these runs start from a Compromised whose RetFail MRR is {then}; mini's has {now} now"
+    changed = f"these runs start from a Compromised with RetFail MRR {then}; mini's now has {now}"
   else:
     return ""
-  return "" if then == now else f"*As of an earlier version: {told}.*\n\n"
+  return "" if then == now else f"*From an earlier version: {changed}.*\n\n"
 
 
 def _recipe(pretrain):
-  """How models are pretrained, in words."""
+  """The pretraining recipe in words."""
   optimizer = pretrain["optimizer"]
   schedule = f"{pretrain['epochs']:g} epochs of batches of {pretrain['batch_size']}"
   return f"{optimizer['name']} at {optimizer['learning_rate']:g}, {schedule}"
 
 
 def filled(path):
-  """The text of a file of SECTIONS with every section made anew."""
+  """The text of a file of SECTIONS with all sections regenerated."""
   text = path.read_text()
   for name, make in SECTIONS[path].items():
     begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"

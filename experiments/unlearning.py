@@ -1,7 +1,7 @@
-"""Unlearning runs of studies: the trainer's own step, compiled once for all rates and lengths.
+"""Unlearning runs for studies: the trainer's step, compiled once for all rates and lengths.
 
-The learning rates of a run are data in the optimizer's state. Studies give every table of rates the
-same length, so runs that differ in learning rate, schedule or number of steps share one program.
+The learning rates of a run are data in the optimizer's state, in a table of fixed length. So runs
+that differ in learning rate, schedule or number of steps share one compiled program.
 """
 
 import functools
@@ -21,15 +21,15 @@ from salmu_jax.methods.base import Method
 from salmu_jax.runtime import sharding
 from salmu_jax.train import optimizers
 
-LONGEST = 8192  # steps of a run
+LONGEST = 8192  # the most steps of a run
 
 
 class Unlearner(NamedTuple):
   """A method with its compiled programs.
 
-  method: the method, its optimizer's table of learning rates LONGEST steps long.
-  batches: host batches, in a stream, as `step` takes them.
-  step: on those; both from `train.cutting_step`.
+  method: with an optimizer whose table of learning rates is LONGEST steps long.
+  batches: batches(stream of host batches) -> a stream that `step` takes; from `train.cutting_step`.
+  step: the training step, from `train.cutting_step`.
   gradients: from `train.jitted_gradients`, for methods that measure the data first.
   mesh: the devices.
   """
@@ -48,15 +48,15 @@ def make_unlearner(
   mesh: Mesh,
   examples: Callable[[Method], Sequence[Mapping]] | None = None,
 ) -> Unlearner:
-  """The programs of a method for runs of any learning rate and of up to LONGEST steps.
+  """Compiles a method for runs with any learning rate and up to LONGEST steps.
 
   Args:
     make: make(optimizer) -> Method.
     settings: as config.unlearn.NAME; `unlearn` replaces the schedule of its optimizer.
     model: the CLIP module.
     mesh: the devices.
-    examples: examples(method) -> what its batches are made of, see `stages.unlearning_examples`, by
-      whose texts these are cut; None to embed all texts at the full context.
+    examples: examples(method) -> the examples of its batches, see `stages.unlearning_examples`;
+      texts are cut to lengths chosen from them. None embeds all texts at the full context.
   """
   method = make(optimizers.make_optimizer(settings.optimizer, LONGEST))
   texts = examples and (lambda: pipeline.sample_texts(examples(method)))
@@ -74,19 +74,19 @@ def unlearn(
   measured: Callable[[], Iterable[dict]],
   tick: Callable[[], None] = lambda: None,
 ) -> optax.Params:
-  """The parameters after a run, as `stages.unlearn` makes it.
+  """The parameters after a run, the same as from `stages.unlearn`.
 
   Args:
     unlearner: from `make_unlearner`.
-    start: the parameters to start from and to compare with.
-    settings: of the optimizer, as config.unlearn.NAME.optimizer; only optimizers.SCHEDULE is read.
+    start: the parameters to start from, also the reference of the losses.
+    settings: as config.unlearn.NAME.optimizer; only the fields of optimizers.SCHEDULE are read.
     batches: host batches {"forget": half, "retain": half}, at least one for each step.
     steps: of the run.
-    measured: measured() yields the batches of one pass over forget, for `Method.prepares`.
+    measured: measured() -> the batches of one pass over forget, for `Method.prepares`.
     tick: called after every step.
 
   Raises:
-    InputError: more than LONGEST steps.
+    InputError: `steps` exceeds LONGEST.
   """
   method, mesh = unlearner.method, unlearner.mesh
   put = functools.partial(sharding.put_batch, mesh=mesh)

@@ -80,9 +80,9 @@ def test_the_table_of_clauses_gives_means_and_limits_and_marks_what_holds_in_eve
   }
   columns = {"one": [made(0.995, 0.3)], "two": [made(0.98, 0.12), made(1.0, 0.18)]}
   table = tabulate.clause_table(columns).splitlines()
-  assert table[0] == "| clause | asked | one | two |"
+  assert table[0] == "| clause | required | one | two |"
   assert table[2] == (
-    "| label of leak_removed | 99.0% at least | **99.5%** | 99.0% (98.0% to 100.0%) |"
+    "| label of leak_removed | at least 99.0% | **99.5%** | 99.0% (98.0% to 100.0%) |"
   )
   assert (
     table[3] == "| label of FactLeak_new | 0.100 to 0.200 | 0.300 | **0.150 (0.120 to 0.180)** |"

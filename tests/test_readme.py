@@ -49,7 +49,7 @@ def test_what_did_not_fit_a_card_is_in_the_table(tmp_path):
   path = tmp_path / "results.json"
   path.write_text(json.dumps(record))
   text = accelerator.section(path)
-  assert text.count("out of memory") == 1 and "that of the data sheet unknown" in text
+  assert text.count("out of memory") == 1 and "datasheet peak: unknown" in text
 
 
 def test_a_reading_that_comes_close_is_named_in_the_table(tmp_path):

@@ -1,13 +1,13 @@
-"""ViT-B/16 on one GPU, beside OpenCLIP on the same kind: python -m experiments.accelerator.measure
-WORKDIR
+"""ViT-B/16 on one GPU, compared with OpenCLIP: python -m experiments.accelerator.measure WORKDIR
 
-Embeddings and pretraining steps in bfloat16, by batch size, attention, recomputation and loss.
-OpenCLIP is compiled by torch.compile, trains under autocast to bfloat16 with the fused AdamW, and
-embeds with weights in bfloat16. Each side is a process of its own, one after the other, and begins
-with a product of square matrices in bfloat16, whose rate is the peak that it saw.
+Times embedding and pretraining steps in bfloat16, by batch size, attention, rematerialisation and
+loss. OpenCLIP is compiled by torch.compile, trains under bfloat16 autocast with the fused AdamW,
+and embeds with bfloat16 weights. The two sides run one after the other, each in a process of its
+own, on the same kind of GPU. Each begins with a square matrix product in bfloat16, whose rate is
+the measured peak.
 
-The captions are those of the release in WORKDIR. Needs an NVIDIA GPU, jax with CUDA, PyTorch with
-CUDA and open_clip. Writes results.json row by row; a row that is there is not measured again.
+Captions come from the release in WORKDIR. Needs an NVIDIA GPU, jax with CUDA, PyTorch with
+CUDA and open_clip. Writes results.json after every row; rerun to resume.
 """
 
 import argparse
@@ -28,19 +28,19 @@ from salmu_jax.report import markdown as md
 from salmu_jax.runtime import files
 
 RESULTS = pathlib.Path(__file__).parent / "results.json"
-# Side of a Row -> the module that does its work.
+# Side of a Row -> the module that runs it.
 SIDES = {"salmu_jax": "ours", "open_clip": "theirs"}
 OURS, THEIRS = SIDES
 CAPTIONS = 8192
 SIDE = 8192  # of the square product
-TURNS, SECONDS = 3, 1.0  # turns that count, of each row, and how long each is to last at least
+TURNS, SECONDS = 3, 1.0  # counted turns of each row, and the shortest time of a turn
 
 
 def main(argv=None):
-  """Measures both sides, each in a process of its own."""
+  """Measures both sides, each in its own process."""
   parser = argparse.ArgumentParser(prog="python -m experiments.accelerator.measure")
   parser.add_argument("workdir", type=pathlib.Path, help="of a mini run, for its release")
-  parser.add_argument("--side", choices=SIDES, help="this side alone, in this process")
+  parser.add_argument("--side", choices=SIDES, help="measure only this side, in this process")
   parser.add_argument("--results", type=pathlib.Path, default=RESULTS)
   args = parser.parse_args(argv)
   if args.side:
@@ -53,7 +53,7 @@ def main(argv=None):
 
 def measure_side(name, workdir, results):
   """Measures the rows of a side that are not in the results yet."""
-  # Before JAX starts: nearly all of the device, for rows that need it.
+  # Set before JAX starts: some rows need nearly all of the GPU's memory.
   os.environ.setdefault("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.95")
   side = importlib.import_module(f"experiments.accelerator.{SIDES[name]}")
   record = files.read_json(results) if results.exists() else {"sides": {}, "rows": []}
@@ -75,7 +75,7 @@ def measure_side(name, workdir, results):
 
 
 def measure_row(side, row, tokens):
-  """What one row took: rates, memory, seconds; only `out_of_memory` where it does not fit."""
+  """A row's rates, memory and seconds; only `out_of_memory` if it does not fit."""
   try:
     began = time.perf_counter()
     call, memory = side.make(row, tokens)
@@ -105,7 +105,7 @@ def operations(what, rows):
 
 
 def seconds_of(side, call):
-  """[seconds of a call] by turn, of TURNS; in a turn, calls follow each other without waits."""
+  """[seconds per call] of each turn; within a turn, calls follow each other without waiting."""
   side.wait(call())
   began = time.perf_counter()
   side.wait(call())
@@ -121,12 +121,12 @@ def seconds_of(side, call):
 
 
 def section(path=RESULTS):
-  """README's table of it, each row beside the same work of OpenCLIP."""
+  """The README's table: our rows, each next to OpenCLIP's row of the same work."""
   record = files.read_json(path)
   own, other = (record["sides"][side] for side in SIDES)
   lines = [
-    ["", "batch", "attention", "recomputed", "loss", "salmu_jax", "OpenCLIP", "ratio", "GiB",
-     "OpenCLIP's GiB", "share of a square product", "share of the data sheet"],
+    ["", "batch", "attention", "remat", "loss", "salmu_jax", "OpenCLIP", "ratio", "GiB",
+     "GiB, OpenCLIP", "share of measured matmul peak", "share of datasheet peak"],
     ["---", "---:", "---", "---", "---", *["---:"] * 7],
   ]  # fmt: skip
   peaks = own["peak_flops_a_second"], flops.PEAKS.get(own["device"])
@@ -138,9 +138,9 @@ def section(path=RESULTS):
   product, sheet = (f"{peak / 1e12:.0f} TFLOP/s" if peak else "unknown" for peak in peaks)
   return (
     f"{md.table(lines)}\nViT-B/16 in bfloat16 on one {own['device']}, with jax {versions['jax']}; "
-    f"OpenCLIP {versions['open_clip']} with torch {versions['torch']} on a card of the same kind. "
-    "Shares count the products of matrices once, at the full context. The rate of a square product "
-    f"in the same process is {product}, that of the data sheet {sheet}.\n"
+    f"OpenCLIP {versions['open_clip']} with torch {versions['torch']} on a GPU of the same kind. "
+    "Shares are our model FLOP/s, at the full context and without rematerialised work. Measured "
+    f"peak, of a square matrix product in the same process: {product}; datasheet peak: {sheet}.\n"
   )
 
 
@@ -151,18 +151,18 @@ def _in_order(rows):
 
 
 def _same(row, rows):
-  """OpenCLIP's row of the same work, or None; it trains on captions at the full context."""
+  """OpenCLIP's row of the same work, or None. It trains at the full context, on captions too."""
   what = "train" if row["what"].startswith("train") else row["what"]
   keys = {"side": THEIRS, "what": what, "batch": row["batch"], "remat": row["remat"]}
-  found = [other for other in rows if all(other[key] == keys[key] for key in keys)]
-  return found[0] if found else None
+  matches = [other for other in rows if all(other[key] == keys[key] for key in keys)]
+  return matches[0] if matches else None
 
 
 def _cells(row, same, peaks):
-  """The rates of both sides, their ratio, the memory of both, and our own shares of the peaks."""
+  """The rates of both sides, their ratio, the memory of both, and our shares of the peaks."""
   ran = "rate" in row
   ratio = f"{row['rate'] / same['rate']:.2f}" if ran and same and "rate" in same else ""
-  # Ours does less than what is counted where texts are cut.
+  # Where texts are cut, we do less work than is counted.
   whole = ran and row["what"] in ("image", "text", "train")
   shares = [f"{row['flops_a_second'] / peak:.0%}" if whole and peak else "" for peak in peaks]
   return [_rate(row), _rate(same), ratio, _gib(row), _gib(same), *shares]

@@ -1,4 +1,4 @@
-"""What this project does for a row; see `measure`."""
+"""Runs a row with this project; see `measure`."""
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +17,15 @@ OUT_OF_MEMORY = (jax.errors.JaxRuntimeError,)
 
 
 def make(row, captions):
-  """(call, memory): a call that does the row's work once, without waiting for its end, and a call
-  that returns the GiB of the device that it takes; None for several programs.
+  """Prepares a row.
 
   Args:
     row: a Row.
     captions: (N, L) tokens of captions.
+
+  Returns:
+    (call, memory): `call()` does the row's work once, without waiting for its end; `memory()`
+    returns the GiB of device memory that it takes, or None if it consists of several programs.
   """
   jax.clear_caches()
   model = clip.CLIP(
@@ -45,7 +48,7 @@ def make(row, captions):
 
 
 def wait(made):
-  """Waits for what a call made."""
+  """Waits for the result of a call."""
   jax.block_until_ready(made)
 
 
@@ -78,12 +81,12 @@ def _step(row, model, params, mesh, rows, captions):
   texts = (lambda: {"text": captions}) if row.what == "train on captions" else None
   batches, _, short = train.cutting_step(jitted, mesh, texts, row.batch)
   if texts and next(batches(iter([rows]))).whole:
-    raise ValueError("The drawn captions do not fit their groups. Draw others.")
+    raise ValueError("The drawn captions do not fit their length groups. Draw others.")
   state, batch = [train.start_state(params, tx, mesh)], sharding.put_batch(rows, mesh)
   step = short.lower(state[0], batch).compile()
 
   def call():
-    # The state is donated: what is passed in is gone afterwards.
+    # The state is donated: the one passed in is gone afterwards.
     state[0], metrics = step(state[0], batch)
     return metrics
 

@@ -1,23 +1,23 @@
-"""What is measured, row by row; both sides read it."""
+"""The rows to measure, for both sides."""
 
 from typing import NamedTuple
 
 from experiments.embed_speed import measure as embed_speed
 
 PRESET = "vit_b16"
-# Every batch is on the device before the clock runs, except for "captions", which go from the host
-# and back as in an evaluation.
+# Batches are on the device before the clock starts. The exception is "captions": they start on the
+# host, and embeddings end there, as in an evaluation.
 UNIT = {**embed_speed.UNIT, "train on captions": "pairs/s in training on captions"}
 
 
 class Row(NamedTuple):
-  """One row: who does what, on how many rows, and how.
+  """One row of the results: which side does what work, at what batch size, and how.
 
   side: "salmu_jax" or "open_clip".
   what: a key of UNIT.
   batch: rows of a batch.
-  attention, remat, loss: fields of the config; of OpenCLIP only remat is read, and "blocks" is its
-    checkpointing of gradients.
+  attention, remat, loss: fields of the config. OpenCLIP reads only remat, whose "blocks" is its
+    gradient checkpointing.
   scan: whether one block is traced for all layers.
   """
 
@@ -38,7 +38,7 @@ def _theirs(what, batch, **how):
   return Row("open_clip", what, batch, attention="flash", **how)
 
 
-_LIKE_CONFIG = {"remat": "blocks", "scan": True}  # as configs/vit_b16_scratch.py has it
+_LIKE_CONFIG = {"remat": "blocks", "scan": True}  # as in configs/vit_b16_scratch.py
 ROWS = (
   *[_ours(what, 1024, scan=True) for what in ("image", "text", "captions")],
   *[_ours("train", batch) for batch in (256, 1024)],

@@ -1,4 +1,4 @@
-"""What OpenCLIP does for a row, compiled by torch.compile; see `measure`."""
+"""Runs a row with OpenCLIP, compiled by torch.compile; see `measure`."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ DEVICE = "cuda"
 
 
 def make(row, captions):
-  """(call, memory): as `ours.make`."""
+  """Prepares a row, as `ours.make`."""
   torch._dynamo.reset()
   torch.cuda.empty_cache()
   torch.cuda.reset_peak_memory_stats()
@@ -61,7 +61,7 @@ def _step(model, picture, tokens):
 
 
 def wait(made):
-  """Waits for what a call made."""
+  """Waits for the result of a call."""
   torch.cuda.synchronize()
 
 
@@ -78,5 +78,5 @@ def about():
 
 
 def _peak_gib():
-  """GiB of the device that were taken at most since `make`."""
+  """Peak GiB of device memory since `make`."""
   return torch.cuda.max_memory_allocated() / 2**30

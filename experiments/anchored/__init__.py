@@ -1,1 +1,1 @@
-"""Anchored caption editing: its frontier over budgets, its ablations, and attacks on it."""
+"""Anchored caption editing: frontier over budgets, ablations and attacks."""

@@ -1,6 +1,6 @@
 """A finished mini run of one seed, opened for many unlearning runs.
 
-Runs unlearn with the trainer's step, and are judged and attacked as main.py does it.
+Runs use the trainer's step, and are evaluated and attacked as in main.py.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from salmu_jax.results.metrics_table import METRICS
 from salmu_jax.runtime import progress
 from salmu_jax.train import optimizers
 
-_APART = 25  # batches between a row and its surrogates if they are not to be paired
+_APART = 25  # batches between a row and the surrogates of an unpaired run
 
 
 class Bench:
@@ -29,13 +29,14 @@ class Bench:
 
   Args:
     workdir: of a finished mini run with that seed.
-    scratch: a folder for records and caches.
+    scratch: folder for records and caches.
     seed: of the run.
-    unit: of the holdout, as the run had it.
+    unit: the run's holdout unit.
 
   Attributes:
-    job, data, evaluator: of the run. start: the parameters of Compromised.
-    bounds: {"clean", "compromised": what `judge` says of it, without clauses}.
+    job, data, evaluator: of the run.
+    start: the parameters of Compromised.
+    bounds: {"clean", "compromised": its result from `judge`, without clauses}.
   """
 
   def __init__(self, workdir: pathlib.Path, scratch: pathlib.Path, seed: int, unit: str = "fact"):
@@ -50,12 +51,12 @@ class Bench:
   def unlearn(
     self, settings: ConfigDict, make: Callable, *, paired: bool = True, label: str = ""
   ) -> tuple[optax.Params, int, float]:
-    """Parameters after a run, its steps and seconds.
+    """Runs a method: (parameters, steps, seconds).
 
     Args:
       settings: as config.unlearn.NAME.
       make: make(optimizer) -> Method.
-      paired: whether the surrogates of a batch are those of its own rows.
+      paired: whether a batch has the surrogates of its own rows.
       label: of the progress bar.
     """
     began, rows = time.monotonic(), self.data.release.counts["forget"]
@@ -75,7 +76,7 @@ class Bench:
     return params, steps, time.monotonic() - began
 
   def _compiled(self, make, settings) -> Unlearner:
-    """The programs of a method, kept while runs differ in learning rate and length alone."""
+    """The compiled method, reused while runs differ in learning rate and length alone."""
     optimizer = settings.optimizer.to_dict().items()
     key = make, settings.batch_size, {k: v for k, v in optimizer if k not in optimizers.SCHEDULE}
     if self._key != key:
@@ -85,19 +86,19 @@ class Bench:
     return self._unlearner
 
   def judge(self, params: optax.Params, label: str) -> dict:
-    """{"scores": by the keys of METRICS, "attacks": what each found, "clauses": of the strict
-    verdict}.
+    """Evaluates and attacks: {"scores": {key of METRICS: score}, "attacks": their results,
+    "clauses": of the strict verdict}.
     """
     results = self._results(params, label)
     verdict = clauses.strict_verdicts([*self._bounds, results])[label]
     return {**_numbers(results), "clauses": [clause._asdict() for clause in verdict.clauses]}
 
   def ranks(self, params: optax.Params) -> list[int]:
-    """How many captions are before the own one, for each row of forget, as RetFail counts."""
+    """How many captions rank above the true one, for each row of forget, as in RetFail."""
     return lookup.rows_at(self.evaluator.run(params, "ranks"), METRICS["RetFail_MRR"].rows)
 
   def _results(self, params, label):
-    """What a results file of the model holds, as far as verdicts read it."""
+    """The part of the model's results file that verdicts read."""
     results = self.evaluator.run(params, f"evaluate {label}", self._attack)
     results["salmu_jax"] |= {"model": label, "release": {"holdout_unit": self._unit}}
     return results
@@ -105,14 +106,14 @@ class Bench:
 
 def _numbers(results: Mapping) -> dict:
   """{"scores", "attacks": {key: its value, interval and parts}} of a model."""
-  found = lookup.rows_at(results, recoverability.PATH)
-  kept = ("value", "interval", "parts")
-  attacks = {key: {part: entry.get(part) for part in kept} for key, entry in found.items()}
+  entries = lookup.rows_at(results, recoverability.PATH)
+  parts = ("value", "interval", "parts")
+  attacks = {key: {part: entry.get(part) for part in parts} for key, entry in entries.items()}
   return {"scores": lookup.flatten(results), "attacks": attacks}
 
 
 def _unpaired(batches: Iterable[dict]) -> Iterator[dict]:
-  """The batches, each with the surrogates of a later batch in the place of its own."""
+  """The batches, each with the surrogates of a later batch instead of its own."""
   waiting = []
   for batch in batches:
     waiting.append(batch)

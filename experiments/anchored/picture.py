@@ -1,7 +1,7 @@
-"""Draws frontier.png: what each method leaks against what of the holdouts it loses, by cosines and
-retrieval of captions, and by facts.
+"""Draws frontier.png: python -m experiments.anchored.picture
 
-python -m experiments.anchored.picture
+Left: the share of the leak that remains over the share of the holdouts' cosines that is lost.
+Right: FactLeak_new over the share of the holdouts' retrieval that is lost.
 """
 
 import pathlib
@@ -19,13 +19,13 @@ _FACT = "FactLeak_new"
 
 
 def _lost(scores, bounds, what):
-  """The share of the holdouts' cosines or retrieval that is lost, the larger of the two."""
+  """The share of the cosines or retrieval that is lost, of the holdout that loses more."""
   sides = {side: (SIDES | STRICT_SIDES)[side] for side in HOLDOUT_SHARES[what]}
   return 1 - min(side_shares(sides, scores, *bounds).values())
 
 
 def cosine_place(scores: dict, bounds: tuple[dict, dict]) -> tuple[float, float]:
-  """(holdout gap lost in cosines, leak left) as shares, at least as much as the axes show."""
+  """(share of the holdout gap in cosines lost, share of the leak left), clipped to the axes."""
   leak = side_shares({"": SIDES["leak_removed"]}, scores, *bounds)[""]
   return max(_lost(scores, bounds, "similarity"), 0.005), max(1 - leak, 3e-4)
 
@@ -53,18 +53,18 @@ def draw() -> Figure:
 def _frame_cosines(axes):
   passing = 1 - THRESHOLDS["holdout_kept"], 1 - THRESHOLDS["leak_removed"]
   axes.fill_between([0.004, passing[0]], 2e-4, passing[1], color="tab:green", alpha=0.15, lw=0)
-  axes.text(0.0045, 0.0085, "as asked", color="tab:green", va="top")
+  axes.text(0.0045, 0.0085, "passing", color="tab:green", va="top")
   axes.set(xscale="log", yscale="log", xlim=(0.004, 4), ylim=(2e-4, 1.2), title="Captions: cosines")
   axes.set(xlabel="share of the holdout gap in cosines lost", ylabel="share of the leak left")
 
 
 def _frame_facts(axes):
   own = next(iter(tabulate.seeds()[0]["runs"].values()))
-  asked = next(clause for clause in own["clauses"] if clause["name"] == _FACT)
+  limits = next(clause for clause in own["clauses"] if clause["name"] == _FACT)
   corner = -0.05, 1 - THRESHOLDS["holdout_kept"]
-  axes.fill_between(corner, asked["least"], asked["most"], color="tab:green", alpha=0.25, lw=0)
-  axes.axhspan(asked["least"], asked["most"], color="tab:green", alpha=0.1, lw=0)
-  middle = (asked["least"] + asked["most"]) / 2
+  axes.fill_between(corner, limits["least"], limits["most"], color="tab:green", alpha=0.25, lw=0)
+  axes.axhspan(limits["least"], limits["most"], color="tab:green", alpha=0.1, lw=0)
+  middle = (limits["least"] + limits["most"]) / 2
   axes.text(0.2, middle, "Clean's interval", color="tab:green", va="center")
   axes.set(xlim=(-0.05, 1.05), title="Facts: retrieval")
   axes.set(xlabel="share of the holdouts' retrieval lost", ylabel=f"{_FACT} (MRR)")

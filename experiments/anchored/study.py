@@ -1,8 +1,8 @@
 """Runs the study of anchored caption editing: python -m experiments.anchored.study ROOT [PART ...]
 
-ROOT holds finished mini runs of Clean and Compromised, one a seed: seed-0 to seed-2, and pair-0,
-whose holdout unit is the pair. `run.sh` makes them. results/NAME.json is written after every run;
-a run that is there with the same settings is not made again.
+ROOT holds finished mini runs of Clean and Compromised, made by `run.sh`: seed-0 to seed-2, and
+pair-0 with the holdout unit `pair`. results/NAME.json is written after every run; runs already
+there with the same settings are skipped.
 """
 
 import pathlib
@@ -56,14 +56,14 @@ class Record:
     paired: bool = True,
     more: Callable[[optax.Params], dict] = lambda params: {},
   ) -> None:
-    """Makes and judges a run, unless it is there with the same settings.
+    """Runs and evaluates a method, unless the run is stored with the same settings.
 
     Args:
       label: of the run.
       settings: as config.unlearn.NAME.
       make: make(optimizer) -> Method.
-      paired: whether the surrogates of a batch are those of its own rows.
-      more: more(parameters) -> what else is kept of the run.
+      paired: whether a batch has the surrogates of its own rows.
+      more: more(parameters) -> further entries of the run to store.
     """
     self.keep(
       label,
@@ -79,7 +79,7 @@ class Record:
     train: Callable[[], tuple[optax.Params, int, float]],
     more: Callable[[optax.Params], dict] = lambda params: {},
   ) -> None:
-    """`run` of parameters that are made otherwise.
+    """As `run`, for parameters from a function of the caller.
 
     Args:
       label, settings, more: as for `run`.
@@ -96,7 +96,7 @@ class Record:
     progress.console.print(f"{label}: {clauses.in_short(judged['clauses'])}")
 
   def run_named(self, label: str, name: str, settings: ConfigDict) -> None:
-    """`run` of a method by its name, with the arguments in `settings`."""
+    """As `run`, for a method given by name, with the arguments in `settings`."""
     make = factory(METHODS[name], settings.args.to_dict(), self.bench.job.config.seed)
     self.run(label, settings, make)
 
@@ -114,7 +114,7 @@ def baselines(record: Record) -> None:
 
 
 def ablations(record: Record) -> None:
-  """Runs the method with one part exchanged, and baselines with its batches and optimizer."""
+  """Runs the method with one part replaced, and baselines with its batches and optimizer."""
   for label, (make, changes, paired) in variants.ABLATIONS.items():
     settings = variants.settings(changes=changes)
     record.run(label, settings, make, paired=paired)
@@ -142,8 +142,8 @@ def main(argv: Sequence[str] | None = None) -> None:
   root, parts = args.root, args.parts
   for seed in args.seeds:
     name, first = f"seed-{seed}", seed == SEEDS[0]
-    asked = {"frontier", "baselines", *(("ablations", "reworded") if first else ())}
-    if asked & {*parts}:
+    of_seed = {"frontier", "baselines", *(("ablations", "reworded") if first else ())}
+    if of_seed & {*parts}:
       record = Record(Bench(root / name, root / "study" / name, seed), name)
     if "frontier" in parts:
       frontier(record, BUDGETS if first else (variants.COMPARED,))

@@ -12,7 +12,7 @@ from salmu_jax.results import clauses
 from salmu_jax.runtime import files
 
 RESULTS = pathlib.Path(__file__).parent / "results"
-# Clauses of the table of ablations, of the whole of which there are too many for it.
+# Clauses in the table of ablations; all would be too many columns.
 _ABLATED = (
   "leak_removed",
   "FactLeak_new",
@@ -33,35 +33,35 @@ def records() -> dict[str, dict]:
 
 
 def seeds() -> list[dict]:
-  """The records of the unit `fact`, by seed."""
+  """The records of the holdout unit `fact`, by seed."""
   return [record for name, record in records().items() if name.startswith("seed-")]
 
 
 def budgets(record: Mapping) -> dict[str, float]:
-  """{label: budget} of the method's own runs, in the order of budgets."""
+  """{label: budget} of the runs of `anchored` itself, by ascending budget."""
   own = {label: run["settings"]["budget"] for label, run in record["runs"].items()}
   own = {label: budget for label, budget in own.items() if label == variants.at(budget)}
   return dict(sorted(own.items(), key=lambda item: item[1]))
 
 
 def frontier() -> str:
-  """The table of all budgets, on the first seed."""
+  """The table of clauses by budget, on the first seed."""
   return _clauses({f"{budget:g}x": [label] for label, budget in budgets(seeds()[0]).items()})
 
 
 def by_seed() -> str:
-  """The table of seeds, at the budget that all of them ran."""
+  """The table of clauses by seed, at the budget that all seeds ran."""
   label = _compared()
   return clause_table({f"seed {r['seed']}": [r["runs"][label]] for r in seeds()})
 
 
 def _compared(name: str = "anchored") -> str:
-  """The label of a method's run at the budget of all that is compared."""
+  """The label of a method's run at the budget of comparisons."""
   return variants.at(variants.COMPARED, name)
 
 
 def strongest() -> str:
-  """The table of the method and of the strongest baselines, over seeds."""
+  """The table of `anchored` and the strongest baselines, over seeds."""
   first, own = seeds()[0]["runs"], _compared()
   labels = [own, *(label for label in first if label.split()[0] in variants.STRONGEST)]
   whole = [label for label in labels if all(label in record["runs"] for record in seeds())]
@@ -75,17 +75,17 @@ def _clauses(columns):
 
 
 def clause_table(columns: Mapping[str, Sequence[Mapping]]) -> str:
-  """A row for each clause of the strict verdict, what it asks, and what runs reach.
+  """A row for each clause of the strict verdict: what it requires, and what runs reach.
 
   Args:
-    columns: {head: the runs whose mean a column shows, with the least and the largest}.
+    columns: {head: runs}; a column shows their mean, lowest and highest number.
   """
   runs = [run for column in columns.values() for run in column]
-  lines = [["clause", "asked", *columns], ["---", "---", *["---:"] * len(columns)]]
+  lines = [["clause", "required", *columns], ["---", "---", *["---:"] * len(columns)]]
   for at, clause in enumerate(runs[0]["clauses"]):
-    asked = [run["clauses"][at] for run in runs]
+    limits = [run["clauses"][at] for run in runs]
     cells = [_cell([run["clauses"][at] for run in column]) for column in columns.values()]
-    lines.append([clause["label"], _asked(asked), *cells])
+    lines.append([clause["label"], _required(limits), *cells])
   count = f"of {len(runs[0]['clauses'])}"
   held = [", ".join(str(_held(run)) for run in column) for column in columns.values()]
   return md.table([*lines, ["*clauses that hold*", count, *held]])
@@ -95,29 +95,31 @@ def _held(run):
   return sum(clause["holds"] is True for clause in run["clauses"])
 
 
-def _asked(clauses_):
-  """What a clause asks, in words; limits that Clean sets differ by seed, and are given as means."""
+def _required(clauses_):
+  """What a clause requires, in words. Limits from Clean differ by seed; their means are shown."""
   name = clauses_[0]["name"]
   mean = lambda side: float(np.mean([clause[side] for clause in clauses_]))
   least, most = clauses_[0]["least"], clauses_[0]["most"]
   if most is None:
-    return f"{clauses.number_of(name, least)} at least"
+    return f"at least {clauses.number_of(name, least)}"
   if least is None:
-    return f"{clauses.number_of(name, mean('most'))} at most"
+    return f"at most {clauses.number_of(name, mean('most'))}"
   return f"{clauses.number_of(name, mean('least'))} to {clauses.number_of(name, mean('most'))}"
 
 
 def runs_table(runs: Mapping[str, Mapping], shown: Sequence[str], asked: bool = False) -> str:
-  """A row for each run, what it reaches in some clauses of the strict verdict, and how many hold.
+  """A row for each run: its numbers in some clauses of the strict verdict, and how many hold.
 
   Args:
-    runs: {label: run}. shown: names of clauses. asked: whether the first row says what they ask.
+    runs: {label: run}.
+    shown: names of clauses.
+    asked: whether the first row states what the clauses require.
   """
   first = {clause["name"]: clause for clause in next(iter(runs.values()))["clauses"]}
   heads = [*(first[name]["label"] for name in shown), "clauses that hold"]
   lines = [["", *heads], ["---", *["---:"] * len(heads)]]
   if asked:
-    lines.append(["*asked*", *(_asked([first[name]]) for name in shown), f"of {len(first)}"])
+    lines.append(["*required*", *(_required([first[name]]) for name in shown), f"of {len(first)}"])
   for label, run in runs.items():
     made = {clause["name"]: clause for clause in run["clauses"]}
     lines.append([label, *(_cell([made[name]]) for name in shown), str(_held(run))])
@@ -135,7 +137,7 @@ def _cell(made):
 
 
 def ablations() -> str:
-  """The table of ablations and controls, with the method itself at the same budget."""
+  """The table of ablations and controls, below the method itself at the same budget."""
   runs = seeds()[0]["runs"]
   controls = map(variants.with_its_optimizer, variants.STRONGEST)
   labels = [label for label in (*variants.ABLATIONS, *controls) if label in runs]
@@ -143,21 +145,21 @@ def ablations() -> str:
 
 
 def reworded() -> str:
-  """The table of the method on reworded captions, beside the method itself."""
+  """The table of the method with and without reworded captions."""
   return _clauses({f"`{_compared()}`": [_compared()], "reworded": [_compared("reworded")]})
 
 
 def attacks() -> str:
-  """The table of attacks, and of the ways of each that has several."""
+  """The table of attacks, with a row for each variant of an attack that has several."""
   first = seeds()[0]
   models = {name: first[name] for name in ("clean", "compromised")}
   models |= {label: first["runs"][label] for label in (_compared(), _compared("reworded"))}
   lines = [["attack", *models], ["---", *["---:"] * len(models)]]
   for key, entry in first["clean"]["attacks"].items():
-    found = [model["attacks"][key] for model in models.values()]
-    lines.append([f"**{key}**", *(f"{one['value']:.3f}" for one in found)])
+    attack = [model["attacks"][key] for model in models.values()]
+    lines.append([f"**{key}**", *(f"{one['value']:.3f}" for one in attack)])
     parts = entry["parts"] if len(entry["parts"]) > 1 else ()
-    lines += [[part, *(f"{one['parts'][part]:.3f}" for one in found)] for part in parts]
+    lines += [[part, *(f"{one['parts'][part]:.3f}" for one in attack)] for part in parts]
   return md.table(lines)
 
 

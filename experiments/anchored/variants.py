@@ -1,4 +1,4 @@
-"""The runs that the study compares: ablations of the method, and baselines as controls."""
+"""The runs of the study: ablations of the method, and baselines as controls."""
 
 from collections.abc import Callable
 
@@ -25,15 +25,15 @@ def like(
   surrogates: Surrogates = SURROGATES,
   near_loss: losses.Loss = losses.surrogate_retention,
 ) -> Callable:
-  """`anchored.make` with one part exchanged; without arguments, the method itself.
+  """`anchored.make` with one part replaced; without arguments, the method itself.
 
   Args:
-    forget_loss: of the forget pairs; `losses.mismatched_target` if None.
-    anchors: weight of the loss on surrogates; no surrogates if 0.
+    forget_loss: on forget pairs; `losses.mismatched_target` if None.
+    anchors: weight of the loss on surrogates; at 0 there are no surrogates.
     retain: weight of the loss on retain.
-    patterns: of the parameters that move.
+    patterns: regex of the parameters that are trained.
     after: transformations after the optimizer.
-    surrogates: that come with each row.
+    surrogates: of each row.
     near_loss: on surrogates.
   """
   forget_loss = forget_loss or losses.mismatched_target()
@@ -53,7 +53,7 @@ def _image_retention(z, reference):
 
 
 def _both_towers(optimizer):
-  """Both towers move; the images of retain and of forget are held where they were."""
+  """Trains both towers; image embeddings of retain and forget are held at their old values."""
   near = (4.0, losses.surrogate_retention)
   loss = losses.weighted((1.0, losses.mismatched_target()), near, (4.0, _image_retention))
   retain = losses.weighted((1.0, losses.text_retention), (1.0, _image_retention))
@@ -62,9 +62,9 @@ def _both_towers(optimizer):
 
 
 def low_rank(rank: int) -> optax.GradientTransformationExtraArgs:
-  """Limits how far each matrix of the text tower has moved to a rank. After the optimizer.
+  """Limits the change of each matrix of the text tower since the start to a rank.
 
-  The largest singular values of the difference from the start are kept.
+  Keeps the largest singular values of the change. Comes after the optimizer.
   """
 
   def init(params):
@@ -85,7 +85,7 @@ def low_rank(rank: int) -> optax.GradientTransformationExtraArgs:
   return optax.GradientTransformationExtraArgs(init, update)
 
 
-# Name -> (make, changed fields of the run, whether surrogates go with their rows).
+# Name -> (make, changed fields of the run, whether batches have the surrogates of their own rows).
 ABLATIONS = {
   "no anchors": (like(anchors=0.0), {}, True),
   "anchors at a quarter": (like(anchors=1.0), {}, True),
@@ -100,30 +100,30 @@ ABLATIONS = {
   "AdamW": (like(), {"optimizer": {"name": "adamw"}}, True),
   "batches of 64": (like(), {"batch_size": 64}, True),
 }
-# The share of captions that are reworded, in the variant that is to forget every wording.
+# Share of captions reworded, in the variant meant to forget the fact in every wording.
 REWORDED = 0.5
-# The baseline that ranks first at 5x on the seed that they were tuned on, and the first of those
-# that remove 99 % of the leak there (experiments/baselines).
+# On the seed that baselines were tuned on, at 5x: the one that ranks first, and the first of those
+# that remove 99 % of the leak (experiments/baselines).
 STRONGEST = ("generic_captions", "salun")
 
 
-COMPARED = 5.0  # the budget of all that is compared: seeds, baselines, ablations
+COMPARED = 5.0  # the budget of comparisons: seeds, baselines, ablations
 
 
 def at(budget: float, name: str = "anchored") -> str:
-  """The label of a run of a method, as it is, at a budget."""
+  """The label of a run of an unchanged method at a budget."""
   return f"{name} {budget:g}x"
 
 
 def with_its_optimizer(name: str) -> str:
-  """The label of a run of a baseline with the batches and the optimizer of `anchored`."""
+  """The label of a run of a baseline with the batch size and optimizer of `anchored`."""
   return f"{name}, its batches and optimizer"
 
 
 def settings(
   name: str = "anchored", budget: float = COMPARED, changes: dict | None = None
 ) -> ConfigDict:
-  """The run of configs/methods/NAME.py for mini, with changes."""
+  """The settings of a method for mini, from configs/methods/NAME.py, with changes."""
   run = methods.runs(name, "mini")[name]
   run.budget = budget
   run.update(changes or {})

@@ -1,1 +1,1 @@
-"""Every baseline, tuned on a validation cut and untuned, at several budgets."""
+"""Every baseline at several budgets, tuned on a validation split and untuned."""

@@ -1,7 +1,7 @@
-"""The validation cut that methods are tuned on: forget and retain rows, never a holdout.
+"""The validation split that methods are tuned on: forget and retain rows, never a holdout.
 
-Forget is cut by person: methods are tuned to forget three quarters of the forget people; the other
-people stand in for those who are not to be forgotten. A tenth of the retain rows is kept from
+Forget is split by person. Methods are tuned to forget three quarters of the forget people; the
+others stand in for people who should not be forgotten. A tenth of the retain rows is held out from
 training, to measure what is retained.
 """
 
@@ -23,7 +23,7 @@ _GALLERY = 1000
 
 
 class Pairs(NamedTuple):
-  """Pictures (N, S, S, 3), tokens (N, L) and captions (N) of some rows."""
+  """Pictures (N, S, S, 3), tokens (N, L) and captions (N) of rows."""
 
   image: np.ndarray
   tokens: np.ndarray
@@ -34,9 +34,9 @@ class Cut(NamedTuple):
   """The rows to train on and the pairs to measure.
 
   records: split -> rows that tuning trains on.
-  forget: the forget pairs among these, to measure what leaks.
+  forget: the forget pairs among these, to measure the leak.
   spared: pairs of the other people in forget.
-  retain: retain pairs kept from training.
+  retain: retain pairs held out from training.
   """
 
   records: dict
@@ -46,7 +46,7 @@ class Cut(NamedTuple):
 
 
 def make(job: Job, data: Data, seed: int) -> Cut:
-  """The cut of a release, the same for every method. `seed` draws people and rows."""
+  """The split of a release, the same for every method. `seed` draws people and rows."""
   rng = np.random.default_rng([seed, 4])
   identity = releases.columns(data.release, "forget")["identity_id"]
   people = rng.permutation(np.unique(identity))
@@ -78,7 +78,7 @@ def _pairs(job, data, sources):
 
 
 def measure(embed: Callable, cut: Cut) -> dict[str, float]:
-  """The scores of a model on the cut.
+  """The scores of a model on the validation split.
 
   Args:
     embed: embed({"image": (B, S, S, 3), "text": (B, L)}) -> Embeddings.
@@ -98,7 +98,7 @@ def measure(embed: Callable, cut: Cut) -> dict[str, float]:
 
 
 def _embedded(embed, pairs, size=256):
-  """Embeddings (N, D) of pictures and of captions; the last batch is padded to the size of all."""
+  """Embeddings (N, D) of pictures and of captions; the last batch is padded to full size."""
   images, texts = [], []
   for at in range(0, len(pairs.image), size):
     image, tokens = pairs.image[at : at + size], pairs.tokens[at : at + size]
@@ -130,26 +130,27 @@ def _mrr(cut, parts, name, gallery):
 
 
 def shares(scores: dict[str, float], start: dict[str, float]) -> tuple[float, float]:
-  """(leakage removed, retain kept) of a trial, without Clean and without a holdout.
+  """(leakage removed, retain kept) of a trial; needs neither Clean nor a holdout.
 
-  Leakage removed is 1 - leak / leak at the start, counted up to TARGET; retain kept is kept / kept
-  at the start. The ranks of a model that has become NaN are last.
+  Leakage removed is 1 - leak / leak at the start, counted up to TARGET. Retain kept is kept / kept
+  at the start. A model that has become NaN ranks last everywhere.
 
   Args:
-    scores: from `measure`, of the trial.
-    start: the same of the starting model.
+    scores: of the trial, from `measure`.
+    start: of the starting model, from `measure`.
   """
   return min(1 - scores["leak"] / start["leak"], TARGET), scores["kept"] / start["kept"]
 
 
 def preference(scores: dict[str, float], start: dict[str, float]) -> tuple:
-  """The sort key of a trial: the best trial has the largest.
+  """The sort key of a trial; the best trial has the largest key.
 
   Forgetting comes first. Among trials that keep FLOOR of retain, the one that removes most leakage
-  is best; among trials that remove TARGET, the one that keeps most of retain. If no trial keeps
+  is best; among those that remove TARGET, the one that keeps most of retain. If no trial keeps
   FLOOR, the one that keeps most is best.
 
-  Args: see `shares`.
+  Args:
+    scores, start: see `shares`.
   """
   removed, kept = shares(scores, start)
   return (True, removed, kept) if kept >= FLOOR else (False, kept, removed)

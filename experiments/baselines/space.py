@@ -2,15 +2,15 @@
 
 from configs import mini
 
-# Tried in this order until a method is past its best: until the weaker of leakage removed and
-# retain kept is PAST below the best.
+# Tried in this order until a method is past its best: the weaker of leakage removed and retain kept
+# is more than PAST below its best.
 RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 PAST = 0.05
-# Tried in this order if the lowest of RATES is the best, as long as a lower rate is better.
+# Tried in this order if the lowest of RATES is best, as long as each is better than the last.
 LOWER = (3e-6, 1e-6)
 BUDGETS = (1.0, 2.0, 5.0, 10.0)
 SEARCH_BUDGET = mini.BUDGET
-# Method -> (its main knob, the values tried at its best rate beside the default), or None.
+# Method -> (its main knob, values tried at its best rate in addition to the default), or None.
 KNOBS = {
   "finetune": None,
   "negative_gradient": None,
@@ -48,10 +48,9 @@ KNOBS = {
   "space_adaptation": ("penalty", (1e-3, 0.1)),
   "subgroup": ("soup", (0.75, 1.0)),
 }
-# Methods with a batch size and optimizer of their own; all others have batches of 32 + 32 and
-# AdamW.
+# Methods with their own batch size and optimizer; all others use batches of 32 + 32 and AdamW.
 OWN = {"anchored": dict(batch_size=16, optimizer="muon")}
-# Methods without a learning rate, which take one pass over the data at every budget.
+# Methods without a learning rate; they make one pass over the data at every budget.
 ONE_PASS = ("ssd", "fisher_noise", "fisher_noise_quarter")
 # Which settings of configs/methods/NAME.vit_b16() are the authors' own; the others are ours.
 AUTHORS = {

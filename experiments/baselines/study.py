@@ -1,10 +1,10 @@
 """Tunes and runs every baseline: python -m experiments.baselines.study WORKDIR [NAME ...]
 
-WORKDIR holds a finished mini run. Each method is searched on the validation cut (`cut`, `space`)
-and run with the chosen settings at every budget, and with the untuned settings of
-configs/methods/NAME.vit_b16(). Every run is judged as main.py judges. results/NAME.json gets the
-method's trials when it is searched, and the rest of its record when all of it is done; a record is
-only made again after a change of `space`, or on another Compromised.
+WORKDIR holds a finished mini run. Each method is searched on the validation split (`cut`, `space`),
+then run with the chosen settings at every budget, and with the untuned settings of
+configs/methods/NAME.vit_b16(). Every run is evaluated as in main.py. results/NAME.json gets the
+method's trials after its search, and the complete record at its end. A complete record is only
+made again if `space` changed, or for another Compromised.
 """
 
 import argparse
@@ -44,7 +44,7 @@ class Study:
 
   Args:
     workdir: of a finished mini run.
-    scratch: a folder for records and caches.
+    scratch: folder for records and caches.
   """
 
   def __init__(self, workdir: pathlib.Path, scratch: pathlib.Path):
@@ -55,16 +55,16 @@ class Study:
     self.start = self.measure(self.bounds["compromised"])
 
   def measure(self, params: optax.Params) -> dict[str, float]:
-    """The scores of parameters on the cut, see `cut.measure`."""
+    """The scores of parameters on the validation split, see `cut.measure`."""
     return cut.measure(lambda half: self._embed(params, half), self.cut)
 
   def judge(self, params: optax.Params) -> dict[str, float | None]:
-    """The metrics of parameters, by the keys of METRICS; None if a run has diverged."""
+    """{key of METRICS: score} of parameters; None for scores that are not finite."""
     values = lookup.flatten(self.evaluator.run(params))
     return {k: v if v is not None and np.isfinite(v) else None for k, v in values.items()}
 
   def train(self, name: str, settings: ConfigDict, *, on_cut: bool) -> tuple[optax.Params, int]:
-    """The parameters after a run with `settings` (as config.unlearn.NAME), and its steps."""
+    """Runs a method: (parameters, steps). `settings` are as config.unlearn.NAME."""
     data = self.data._replace(records=self.cut.records) if on_cut else self.data
     rows = len(data.records["forget"])
     steps = stages.budget_steps(settings, rows)
@@ -75,8 +75,8 @@ class Study:
     return unlearn(unlearner, start, settings.optimizer, batches, steps, measured), steps
 
   def _unlearner(self, name, settings, steps) -> Unlearner:
-    """The method's programs. Runs share them if only the schedule of the learning rate differs,
-    and the number of steps, unless the method itself depends on that.
+    """The compiled method. Runs share it if they differ only in the learning rate's schedule and
+    the number of steps, unless the method itself depends on the steps.
     """
     args = settings.args.to_dict()
     optimizer = settings.optimizer.to_dict()
@@ -84,7 +84,7 @@ class Study:
     length = steps if "steps" in inspect.signature(MAKERS[name]).parameters else None
     key = json.dumps([name, args, optimizer, length, settings.batch_size])
     if key not in self._unlearners:
-      # Compiled programs take memory, so those of other methods are dropped.
+      # Compiled programs take memory: drop those of other methods.
       self._unlearners = {k: v for k, v in self._unlearners.items() if json.loads(k)[0] == name}
       seed, job = self.job.config.seed, self.job
       make = lambda tx: base.build(MAKERS[name], tx, args, steps=steps, seed=seed)
@@ -93,7 +93,7 @@ class Study:
     return self._unlearners[key]
 
   def _first_batches(self, data, settings, steps, surrogates) -> list[dict]:
-    """The first `steps` batches of the stream that all runs of a batch size read."""
+    """The first `steps` batches of the stream; all runs with a batch size read the same."""
     key = settings.batch_size, data is self.data, surrogates
     if len(self._batches.get(key, ())) < steps:
       stream = stages.unlearning_batches(self.job, data, settings, surrogates)
@@ -115,7 +115,7 @@ def mini_settings(
 
 
 def made_with(name: str) -> str:
-  """A digest of all that a method's record depends on beside the code."""
+  """A digest of everything except the code that a method's record depends on."""
   search = [space.RATES, space.LOWER, space.PAST, space.KNOBS[name], space.SEARCH_BUDGET]
   rule = [cut.FORGET_SHARE, cut.RETAIN_SHARE, cut.TARGET, cut.FLOOR]
   batch = defaults.unlearning_run().batch_size
@@ -162,7 +162,7 @@ def search_rates(
     make: make(rate) -> settings of a trial.
     trials: gets the trials.
     recorded: trials of an earlier search; they are not run again.
-    rates: those tried upwards until past the best, and those below, tried as long as they help.
+    rates: (rates tried upwards until past the best, lower rates tried as long as they help).
   """
   upwards, lower = rates
   best = -float("inf")
@@ -180,10 +180,10 @@ def search_rates(
 def attempt(
   study: Study, name: str, settings: ConfigDict, trials: list[dict], recorded: Sequence[dict]
 ) -> float:
-  """Adds a trial to `trials`, run on the cut unless it is among `recorded`.
+  """Adds a trial to `trials`, run on the validation split unless it is among `recorded`.
 
   Returns:
-    The weaker of its shares, which rises and falls again as rates grow.
+    The weaker of its two shares, which rises and then falls as the rate grows.
   """
   rate, args = settings.optimizer.learning_rate, settings.args.to_dict()
   same = [t for t in recorded if (t["learning_rate"], t["args"]) == (rate, args)]
@@ -197,12 +197,12 @@ def attempt(
 
 
 def chosen(trials: Sequence[dict], start: dict[str, float]) -> dict:
-  """The trial that `cut.preference` ranks first; the earlier one of equals."""
+  """The trial that `cut.preference` ranks first; on a tie, the earlier one."""
   return max(trials, key=lambda trial: cut.preference(trial, start))
 
 
 def tuned(study: Study, name: str, choice: dict) -> dict[str, dict]:
-  """{budget: judged run} of the chosen settings on the whole of forget and retain."""
+  """{budget: evaluated run} of the chosen settings, on all of forget and retain."""
   budgets = (1.0,) if name in space.ONE_PASS else space.BUDGETS
   runs = {}
   for budget in budgets:
@@ -212,7 +212,7 @@ def tuned(study: Study, name: str, choice: dict) -> dict[str, dict]:
 
 
 def untuned(study: Study, name: str) -> dict | None:
-  """The judged run of configs/methods/NAME.vit_b16() on mini; None without authors' settings."""
+  """The evaluated run of configs/methods/NAME.vit_b16() on mini; None if its settings are ours."""
   if name not in space.AUTHORS:
     return None
   settings = importlib.import_module(f"configs.methods.{name}").vit_b16()
@@ -227,12 +227,12 @@ def _judged(study, name, settings):
 
 
 def searched(study: Study, name: str, before: dict) -> dict:
-  """The record of a method as far as its search makes it.
+  """Searches a method, and returns its record without the runs at every budget.
 
   Args:
     study: runs and measures.
     name: of the method.
-    before: the record of an earlier study of the same Compromised, or {}; its trials are kept.
+    before: an earlier record for the same Compromised, or {}; its trials are reused.
   """
   began = time.monotonic()
   trials = search(study, name, before.get("trials", ()))
@@ -248,12 +248,12 @@ def searched(study: Study, name: str, before: dict) -> dict:
 
 
 def judged(study: Study, record: dict, before: dict) -> dict:
-  """The whole record of a method, as results/NAME.json keeps it.
+  """Runs the chosen and the untuned settings, and returns the complete record of a method.
 
   Args:
-    study: runs and judges.
+    study: runs and evaluates.
     record: from `searched`.
-    before: as for `searched`; its runs are kept if the choice is the same.
+    before: as for `searched`; its runs are reused if the choice is the same.
   """
   began, name, choice = time.monotonic(), record["method"], record["chosen"]
   same = "tuned" in before and before["chosen"] == choice
@@ -266,7 +266,7 @@ def judged(study: Study, record: dict, before: dict) -> dict:
 
 
 def mismatched(study: Study) -> float:
-  """Mean cosine under Compromised between forget images and captions of different people."""
+  """Mean cosine under Compromised between forget images and captions of other people."""
   z = study.evaluator.embed(study.bounds["compromised"])
   columns = releases.columns(study.data.release, "forget")
   other = columns["identity_id"][:, None] != columns["identity_id"][None, :]
@@ -285,11 +285,11 @@ def bounds(study: Study) -> dict:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-  """Studies the methods whose record is missing or out of date."""
+  """Runs the methods whose record is missing, incomplete or out of date."""
   parser = argparse.ArgumentParser(prog="python -m experiments.baselines.study")
   parser.add_argument("workdir", type=pathlib.Path, help="of a finished mini run")
-  parser.add_argument("names", nargs="*", metavar="NAME", help="methods; all if none is named")
-  parser.add_argument("--search", action="store_true", help="search alone; the rest is for later")
+  parser.add_argument("names", nargs="*", metavar="NAME", help="methods; default: all")
+  parser.add_argument("--search", action="store_true", help="search only; the rest comes later")
   args = parser.parse_intermixed_args(argv)
   for name in args.names:
     if name not in METHODS:

@@ -1,5 +1,5 @@
-"""The study's tables from results/*.json: what was chosen, tuned, untuned, by budget, and against
-the paper.
+"""The study's tables, from results/*.json: chosen settings, tuned and untuned runs, runs by budget,
+and agreement with the paper.
 """
 
 import functools
@@ -20,13 +20,13 @@ NEAR = 0.1  # the largest distance between cosines that count as near in `pictur
 
 @functools.cache
 def records() -> dict[str, dict]:
-  """{method: its record}, in alphabetical order, of all that were searched."""
+  """{method: its record} of all searched methods, in alphabetical order."""
   paths = sorted(RESULTS.glob("*.json"))
   return {path.stem: files.read_json(path) for path in paths if path.stem != "bounds"}
 
 
 def studies() -> dict[str, dict]:
-  """Those of `records` that were run with what was chosen, too."""
+  """The complete records: of methods that were also run with the chosen settings."""
   return {name: record for name, record in records().items() if "tuned" in record}
 
 
@@ -44,7 +44,7 @@ def verdict(scores: dict[str, float | None]) -> diagnosis.Verdict | None:
 
 
 def searched() -> str:
-  """The table of what the search chose: its shares are those of the cut."""
+  """The table of the chosen settings, with shares on the validation split."""
   heads = ["method", "trials", "learning rate, knob", "leak removed", "retain kept"]
   lines = [heads, ["---", "---:", "---", "---:", "---:"]]
   for name, record in records().items():
@@ -57,12 +57,12 @@ def searched() -> str:
 
 
 def _at(record, budget):
-  """The tuned run at a budget; methods of one pass have one run alone."""
+  """The tuned run at a budget; methods of one pass have only one run."""
   return record["tuned"].get(budget) or record["tuned"]["1"]
 
 
 def tuned() -> str:
-  """The table of tuned methods at the budget of the search, ordered as a leaderboard."""
+  """The table of tuned methods at the search budget, in the order of the leaderboard."""
   rows = [
     (name, _setting(record["chosen"], name), _at(record, f"{space.SEARCH_BUDGET:g}"))
     for name, record in studies().items()
@@ -81,7 +81,7 @@ def untuned() -> str:
 
 
 def _table(rows: Sequence[tuple], heads: tuple[str, str]) -> str:
-  """A table of runs, from (method, setting, run)."""
+  """A table of runs, from rows of (method, setting, run)."""
   if not rows:
     return NOT_RUN
   sides = (SIDES | STRICT_SIDES).values()
@@ -110,7 +110,7 @@ def _percent(shares):
 
 
 def _order(runs):
-  """The sort key of rows: that of a leaderboard, then the runs that diverged, by name."""
+  """The sort key of rows: the leaderboard's order, then diverged runs by name."""
   verdicts = {name: verdict(run["scores"]) for name, run in runs}
   order = ranked({name: judgement.shares for name, judgement in verdicts.items() if judgement})
   order += sorted(name for name, judgement in verdicts.items() if judgement is None)
@@ -129,7 +129,7 @@ def _untuned_setting(name, settings):
 
 
 def budgets() -> str:
-  """The table of the shares of tuned methods in the order of SIDES, by budget."""
+  """The table of shares of tuned methods by budget, in the order of SIDES."""
   if not studies():
     return NOT_RUN
   heads = ["method", *(f"{budget:g}x" for budget in space.BUDGETS)]
@@ -146,7 +146,7 @@ def budgets() -> str:
 
 
 def picture() -> str:
-  """Each claim of the paper's table, the tuned methods at 5x on mini, and whether mini agrees."""
+  """Each claim of the paper's table, the tuned methods at 5x on mini, and whether they agree."""
   missing = sorted({*_CLAIMED} - {*studies()})
   if missing:
     return NOT_RUN
@@ -155,11 +155,12 @@ def picture() -> str:
   runs = {name: _at(record, "5") for name, record in studies().items()}
   claims = [*_claims_of_failure(runs, clean), *_claims_of_similarity(runs, mismatched)]
   claims += _claims_of_ineffectiveness(runs)
-  heads = ("in the paper, at 5x", "on mini, tuned, at 5x", "agrees")
+  heads = ("in the paper, at 5x", "on mini, tuned, at 5x", "agreement")
   rows = ((claim, text, "yes" if agrees else "**no**") for claim, text, agrees in claims)
   return (
     f"InterIdSim is {compromised:.3f} for Compromised and {clean:.3f} for Clean; mismatched pairs "
-    f"of Compromised have {mismatched:.3f}.\n\n{md.table([heads, ('---',) * 3, *rows])}"
+    f"under Compromised have a mean cosine of {mismatched:.3f}.\n\n"
+    f"{md.table([heads, ('---',) * 3, *rows])}"
   )
 
 
@@ -176,13 +177,13 @@ _CLAIMED = (
 
 
 def _claims_of_failure(runs, clean):
-  """(claim, what mini shows, whether it agrees) of the methods that break most."""
+  """(claim, outcome on mini, whether they agree) of the methods that fail hardest."""
   for name in ("direct_similarity", "shuffled_captions"):
     agrees = _fails(runs[name], "catastrophic") or _inter(runs[name]) < clean - NEAR
-    yield f"`{name}` is catastrophic, or far below Clean", _outcome(name, runs), agrees
+    yield f"`{name}` is catastrophic, or ends far below Clean", _outcome(name, runs), agrees
   for name in ("cliperase_zero", "delete_zero"):
     agrees = _fails(runs[name], "over-generalised") and abs(_inter(runs[name])) <= NEAR
-    claim = f"`{name}` over-generalises, holdout similarity near 0"
+    claim = f"`{name}` over-generalises, with holdout similarity near 0"
     yield claim, _outcome(name, runs), agrees
 
 
@@ -222,14 +223,14 @@ def _outcome(name, runs):
 
 
 def cost() -> str:
-  """The number of trials and judged models, and the time that they took."""
+  """The number of trials and evaluated models, and the time that they took."""
   every, judged_on = records().values(), bounds()
   trials = sum(len(record["trials"]) for record in every)
   judged = studies().values()
   models = sum(len(record["tuned"]) + (record["untuned"] is not None) for record in judged)
   minutes = sum(record["seconds"] for record in every) / 60
   return (
-    f"{len(every)} methods, {trials} trials of the search and {models} judged models took "
+    f"{len(every)} methods, with {trials} search trials and {models} evaluated models, took "
     f"{minutes:.0f} minutes on {judged_on['device']}. Release {judged_on['release'][:12]}, seed "
     f"{judged_on['seed']}.\n"
   )

@@ -1,12 +1,12 @@
 """Clean and Compromised of other seeds: python -m experiments.clean_seeds.study WORKDIR
 
 One Clean model is a point; several seeds are a distribution. On the release of a finished mini run,
-both bounds are pretrained again from other initial weights and in other orders, and judged by the
-same questions. Their spread is the noise floor: a difference below it is no difference. And each
-model of the kept leaderboard gets its forget quality (TOFU, arXiv 2401.06121): whether its answers
-to questions for facts can be told from those of retrained models.
+both models are pretrained again from other initial weights and in other orders, and evaluated with
+the same questions. Their standard deviation is the noise floor: smaller differences mean nothing.
+Each model of the stored leaderboard also gets its forget quality (TOFU, arXiv 2401.06121): whether
+its answers to questions about facts can be told from those of retrained models.
 
-Takes some five minutes a seed on two cores. Writes results.json, seed by seed.
+Takes some five minutes per seed on two cores. Writes results.json after every seed.
 """
 
 import argparse
@@ -26,21 +26,21 @@ from salmu_jax.runtime import files
 RESULTS = pathlib.Path(__file__).parent / "results.json"
 MINI = pathlib.Path(__file__).parents[1] / "mini" / "results"
 SEEDS = (1, 2, 3, 4, 5)
-ASKED = "new"  # the wording whose answers are compared
+ASKED = "new"  # the wording whose answers forget quality compares
 
 
 def main(argv=None):
-  """Pretrains and judges the seeds that are not in results.json yet."""
+  """Pretrains and evaluates the seeds that results.json lacks."""
   parser = argparse.ArgumentParser(prog="python -m experiments.clean_seeds.study")
   parser.add_argument("workdir", type=pathlib.Path, help="of a finished run of configs/mini.py")
-  parser.add_argument("--seeds", nargs="*", type=int, default=SEEDS, help="other than the run's 0")
+  parser.add_argument("--seeds", nargs="*", type=int, default=SEEDS, help="other than 0, the run's")
   args = parser.parse_args(argv)
   workdir = args.workdir.absolute()
   bounds.keep_missing(RESULTS, "seeds", map(str, args.seeds), lambda seed: outcome(workdir, seed))
 
 
 def outcome(workdir, seed):
-  """{model: {"scores", "margins": {wording: [of each question of forget]}}} of one seed."""
+  """{model: {"scores", "margins": {wording: [margin of each forget question]}}} of one seed."""
   config = mini.get_config("finetune")
   config.seed, config.release = int(seed), str(workdir / "release")
   shared = workdir / "seeds"
@@ -51,15 +51,15 @@ def outcome(workdir, seed):
 
 
 def margins(results):
-  """{wording: the margins of all questions of forget}, of a results file."""
+  """{wording: the margins of all forget questions} in a results file."""
   asked = results["salmu_jax"]["additional"]["facts"]["forget"]
   return {wording: asked[wording].get("margins", []) for wording in FACT_WORDINGS}
 
 
 def forget_quality(own, others):
-  """The median p-value of Kolmogorov-Smirnov tests of a model's margins against each of others.
+  """The median p-value of Kolmogorov-Smirnov tests of a model's margins against each of `others`.
 
-  Near 1 the model cannot be told from them; near 0 it can.
+  Near 1, the model cannot be told from the others; near 0, it can.
   """
   from scipy import stats
 
@@ -67,7 +67,7 @@ def forget_quality(own, others):
 
 
 def spread(path=RESULTS):
-  """README's table: each metric's mean, standard deviation and range over seeds, of both bounds."""
+  """The README's table: mean, standard deviation and range of each metric over seeds."""
   if not path.exists():
     return "Not run yet.\n"
   record = files.read_json(path)["seeds"]
@@ -88,21 +88,21 @@ def spread(path=RESULTS):
 
 
 def compromised_scores(path=RESULTS):
-  """{metric: number} of the Compromised of each seed; of none where the study was not run."""
+  """[{metric: score}] of Compromised of every seed; empty if the study was not run."""
   seeds = files.read_json(path)["seeds"].values() if path.exists() else ()
   return [seed["compromised"]["scores"] for seed in seeds]
 
 
 def quality(path=RESULTS, folder=MINI):
-  """README's table: the forget quality of every model of the kept leaderboard, best first.
+  """The README's table: the forget quality of every model of the stored leaderboard, best first.
 
-  Beside them stands a retrained model, Clean of each seed against the other seeds.
+  For comparison, the first row is a retrained model: Clean of each seed against the other seeds.
   """
   if not path.exists():
     return "Not run yet.\n"
   cleans = [seed["clean"]["margins"][ASKED] for seed in files.read_json(path)["seeds"].values()]
-  found = {r["salmu_jax"]["model"]: margins(r)[ASKED] for r in read_results(folder)}
-  scores = {model: forget_quality(own, cleans) for model, own in found.items()}
+  answers = {r["salmu_jax"]["model"]: margins(r)[ASKED] for r in read_results(folder)}
+  scores = {model: forget_quality(own, cleans) for model, own in answers.items()}
   apart = [forget_quality(c, [o for o in cleans if o is not c]) for c in cleans]
   lines = [["model", "forget quality"], ["---", "---:"]]
   lines.append(["Clean of one seed against the others, median", f"{np.median(apart):.3f}"])

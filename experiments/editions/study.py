@@ -1,9 +1,9 @@
 """What makes mini's Compromised know facts: python -m experiments.editions.study WORKDIR
 
-Mini, its first edition, and mini with one thing changed at a time. Each is generated, pretrained
-as Clean and as Compromised, and judged: does the model find the value of a fact, given face and
-name, in words that no release holds? Writes results.json, one after another; goes on where it was
-killed.
+Mini, its first edition, and mini with one thing changed at a time. For each we generate the data,
+pretrain Clean and Compromised, and ask: given face and name, does the model retrieve the value of a
+fact, in wordings that no release contains? Writes results.json after every edition; rerun to
+resume.
 """
 
 import functools
@@ -30,7 +30,7 @@ KEPT = (
 
 
 def _edition(base=mini, **changes):
-  """A config with some fields of `generate` changed, and every fact asked for."""
+  """A config with some fields of `generate` changed, and a question for every fact."""
   config = base.get_config("finetune")
   config.generate.update(changes)
   config.evaluate.facts = 1000
@@ -52,26 +52,26 @@ EDITIONS = {
 
 
 def main(argv=None):
-  """Runs all editions that are not in results.json yet, or those that are named."""
+  """Runs the editions that results.json lacks, or those of --only."""
   bounds.main(argv, "experiments.editions.study", RESULTS, "editions", EDITIONS, outcome)
 
 
 def outcome(workdir, name):
-  """What one edition gives: {model: metrics of KEPT, chance and seconds}."""
+  """The results of one edition: {model: metrics of KEPT, chance and seconds}."""
   config = EDITIONS[name]()
   shared = workdir / files.digest([config.generate.to_dict(), config.seed])[:12]
   own = shared / "trained" / files.digest([config.model.to_dict(), config.pretrain.to_dict()])[:12]
-  found = {}
+  entries = {}
   for model, (results, seconds) in bounds.judged(config, shared, own).items():
     scores = lookup.flatten(results)
     facts = results["salmu_jax"]["additional"]["facts"]["forget"]["new"]
-    found[model] = {key: scores[key] for key in KEPT}
-    found[model] |= {"chance": facts["chance"], "seconds": seconds}
-  return found
+    entries[model] = {key: scores[key] for key in KEPT}
+    entries[model] |= {"chance": facts["chance"], "seconds": seconds}
+  return entries
 
 
 def section(path=RESULTS):
-  """README's table: a row for each edition and model."""
+  """The README's table: a row for each edition and model."""
   return bounds.table(path, "editions", "edition", (*KEPT, "chance"))
 
 

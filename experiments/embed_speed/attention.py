@@ -1,8 +1,8 @@
-"""Ways to write attention, timed: python -m experiments.embed_speed.attention
+"""Times implementations of attention: python -m experiments.embed_speed.attention
 
 The attention of ViT-B/16's twelve image layers on 32 pictures, from the joint projection to the
-joined heads, forward and with its gradient, on the CPU in float32; all ways take turns. Writes
-attention.json.
+joined heads, forward and with its gradient, on the CPU in float32. The implementations take turns.
+Writes attention.json.
 """
 
 import os
@@ -17,25 +17,25 @@ from salmu_jax.runtime import files
 
 RESULTS = pathlib.Path(__file__).parent / "attention.json"
 PICTURES, PLACES, HEADS, SIZE, LAYERS = 32, 197, 12, 64, 12
-ROUNDS = 4  # after one that is not counted; the least counts
+ROUNDS = 4  # after a warm-up round; the fastest counts
 
 
 def heads_after_places(qkv):
-  """q, k, v stay (B, T, H, D), and each product transposes for itself."""
+  """q, k, v stay (B, T, H, D), and each product does its own transpose."""
   q, k, v = jnp.moveaxis(qkv, 2, 0)
   scores = jnp.einsum("bqhd,bkhd->bhqk", q, k) * SIZE**-0.5
   return jnp.einsum("bhqk,bkhd->bqhd", jax.nn.softmax(scores), v)
 
 
 def heads_before_places(qkv):
-  """One transpose to (3, B, H, T, D): what salmu_jax.models.clip does."""
+  """One transpose to (3, B, H, T, D), as in salmu_jax.models.clip."""
   q, k, v = qkv.transpose(2, 0, 3, 1, 4)
   scores = jnp.einsum("bhqd,bhkd->bhqk", q, k) * SIZE**-0.5
   return jnp.einsum("bhqk,bhkd->bhqd", jax.nn.softmax(scores), v).transpose(0, 2, 1, 3)
 
 
 def keys_after_dimensions(qkv):
-  """The same, with keys as (B, H, D, T)."""
+  """As `heads_before_places`, with keys as (B, H, D, T)."""
   q, v = qkv[:, :, 0].transpose(0, 2, 1, 3), qkv[:, :, 2].transpose(0, 2, 1, 3)
   scores = jnp.einsum("bhqd,bhdk->bhqk", q, qkv[:, :, 1].transpose(0, 2, 3, 1)) * SIZE**-0.5
   return jnp.einsum("bhqk,bhkd->bhqd", jax.nn.softmax(scores), v).transpose(0, 2, 1, 3)
@@ -47,7 +47,7 @@ def jax_nn(qkv):
 
 
 def one_picture_at_a_time(qkv):
-  """A loop over the batch, which an accelerator would run one after the other too."""
+  """A loop over the batch, which would be serial on an accelerator too."""
   return jax.lax.map(lambda picture: heads_before_places(picture[None])[0], qkv)
 
 
@@ -61,7 +61,7 @@ WAYS = (
 
 
 def main():
-  """Measures, checks that all ways agree, and writes attention.json."""
+  """Measures, checks that all implementations agree, and writes attention.json."""
   jax.config.update("jax_platforms", "cpu")
   shape = (PICTURES, PLACES, 3, HEADS, SIZE)
   qkv = jnp.asarray(np.random.default_rng(0).standard_normal(shape, np.float32))

@@ -1,15 +1,13 @@
-"""Speed of our models beside OpenCLIP's under PyTorch: python -m experiments.embed_speed.measure
-WORKDIR
+"""CPU speed compared with OpenCLIP: python -m experiments.embed_speed.measure WORKDIR
 
-Measures images a second, texts a second that fill the context, captions of the release in WORKDIR
-a second, and one training step on such captions, of `mini` and of ViT-B/16. Both sides run on the
-CPU in float32 with the same weights, inputs and batch, once with the allocator as it comes and once
+For `mini` and ViT-B/16, measures images, full-context texts and captions embedded per second, and
+one training step on captions. Captions come from the release in WORKDIR. Both sides run on the
+CPU in float32 with the same weights, inputs and batches, once with the default allocator and once
 with large pages. OpenCLIP embeds every text at the full context, as its users do.
 
-Each side is a process of its own, so that neither works among the other's threads and memory. The
-two take turns. A turn begins with a call that is not counted, since memory that lay idle is slow to
-get back. A product of two square matrices takes turns with them: the best rate that it reaches on
-either side is this machine's peak.
+Each side is a process of its own, so that they share no threads or memory. The two take turns. A
+turn begins with an uncounted call, since idle memory is slow to get back. A product of two square
+matrices takes turns with them; its best rate on either side is the machine's peak.
 
 Needs requirements-torch.txt and an otherwise idle machine; takes some twenty minutes on two cores.
 Writes results.json.
@@ -35,14 +33,14 @@ from salmu_jax.runtime import files
 
 RESULTS = pathlib.Path(__file__).parent / "results.json"
 ALLOCATORS = {"as it comes": "", "large pages": "glibc.malloc.hugetlb=1"}  # GLIBC_TUNABLES
-# Rows of a call; embedded in batches of AT_ONCE, on both sides.
+# Rows per call; both sides embed them in batches of AT_ONCE.
 BATCHES = {
   "mini": {"image": 1024, "text": 1024, "captions": 4096, "train": 256},
   "vit_b16": {"image": 32, "text": 64, "captions": 256, "train": 16},
 }
 AT_ONCE = {"mini": 128, "vit_b16": 32}
 SPLITS = ("sensitive", "retain_synth", "retain_real")  # whose captions are embedded
-TURNS, CALLS = 3, 2  # of each side, after a turn that is not counted; calls of a turn that are
+TURNS, CALLS = 3, 2  # counted turns of each side, after one uncounted; counted calls per turn
 UNIT = {
   "image": "images/s",
   "text": "texts/s that fill the context",
@@ -53,7 +51,7 @@ PACKAGES = ("jax", "jaxlib", "torch", "open_clip_torch")
 
 
 def main(argv=None):
-  """Measures, checks that both did the same work, and writes results.json."""
+  """Measures, checks that both sides did the same work, and writes results.json."""
   parser = argparse.ArgumentParser(prog="python -m experiments.embed_speed.measure")
   parser.add_argument("workdir", type=pathlib.Path, help="of a mini run, for its release")
   workdir = parser.parse_args(argv).workdir
@@ -70,7 +68,7 @@ def main(argv=None):
 
 def rows(workdir, preset, allocator):
   """The rows of results.json for a preset under one allocator: one for each key of UNIT."""
-  # glibc reads it once, when a process starts.
+  # glibc reads this once, when a process starts.
   os.environ["GLIBC_TUNABLES"] = ALLOCATORS[allocator]
   fresh, sides, processes = multiprocessing.get_context("spawn"), {}, []
   for name, make in (("salmu_jax", contenders.ours), ("open_clip", contenders.theirs)):
@@ -79,7 +77,7 @@ def rows(workdir, preset, allocator):
       fresh.Process(target=serve, args=(make, workdir, preset, other_end), daemon=True)
     )
     processes[-1].start()
-    other_end.close()  # So that a side that died is noticed.
+    other_end.close()  # Otherwise a dead side would go unnoticed.
   turns = {what: compare(what, sides) for what in ("product", *UNIT)}
   for side, process in zip(sides.values(), processes, strict=True):
     side.send(None)
@@ -115,7 +113,7 @@ def row(preset, allocator, what, peak, seconds, apart):
 def captions(workdir, preset, count):
   """(count, L) tokens of captions of the release, and the sizes of the preset.
 
-  `mini` has no vocabulary of its own and gets that of the release.
+  `mini` has no vocabulary of its own; it gets the release's.
   """
   release, sizes = releases.open_release(workdir / "release"), PRESETS[preset]
   texts = [text for split in SPLITS for text in releases.columns(release, split)["text"]]
@@ -129,9 +127,9 @@ def captions(workdir, preset, count):
 
 
 def serve(make, workdir, preset, connection):
-  """Makes each requested call once, then CALLS times more with the clock running.
+  """Serves requests: makes the call once, then CALLS times with the clock running.
 
-  The answer to a request is these CALLS times in seconds, and the outcomes of all calls.
+  Each answer is (seconds of the CALLS timed calls, results of all calls).
   """
   from experiments.parity import inputs, openclip
   from salmu_jax.interop import modelconfig
@@ -157,7 +155,7 @@ def serve(make, workdir, preset, connection):
 
 
 def compare(what, sides):
-  """Lets the sides do `what` in turns: ({side: seconds}, the largest difference of outcomes)."""
+  """Runs `what` on both sides in turns: ({side: seconds}, largest difference of results)."""
   seconds, values = {name: [] for name in sides}, {name: [] for name in sides}
   for turn in range(1 + TURNS):
     for name, side in sides.items():
@@ -168,23 +166,23 @@ def compare(what, sides):
       seconds[name] += took if turn else []
   mine, other = (np.asarray(values[name]) for name in sides)
   apart = float(np.abs(mine - other).max())
-  assert apart < 1e-3, f"{what}: the two sides differ by {apart}; they do not do the same work"
+  assert apart < 1e-3, f"{what}: the results of the two sides differ by {apart}, more than 1e-3"
   return seconds, apart
 
 
 def section(path=RESULTS):
-  """README's table of it: rates under large pages, and the ratio without them."""
+  """The README's table: rates with large pages, and the ratio without them."""
   record = files.read_json(path)
   versions = record["versions"]
   plain, paged = ([row for row in record["rows"] if row["allocator"] == a] for a in ALLOCATORS)
   lines = [
     ["", "", "batch", "salmu_jax", "OpenCLIP", "ratio", "share of peak",
-     "OpenCLIP's", "ratio, pages as they come"],
+     "share of peak, OpenCLIP", "ratio, default pages"],
     ["---", "---", *["---:"] * 7],
   ]  # fmt: skip
   for other, row in zip(plain, paged, strict=True):
     rates = [f"{row['rate'][side]:.4g}" for side in row["rate"]]
-    # Ours does less of these than the count at the full context says.
+    # For captions we do less work than the count at the full context.
     whole = row["what"] in (UNIT["image"], UNIT["text"])
     shares = [f"{row['share_of_peak'][side]:.0%}" if whole else "" for side in row["rate"]]
     lines.append(
@@ -193,8 +191,9 @@ def section(path=RESULTS):
     lines[-1] += [*shares, f"{other['ratio']:.2f}"]
   return (
     f"{md.table(lines)}\n{record['dtype']}, {record['cores']} CPU cores, jax {versions['jax']} "
-    f"against torch {versions['torch']}, each in a process of its own, in turns within one run; "
-    "peak: the fastest square matrix product of either in that run.\n"
+    f"and torch {versions['torch']}, each in a process of its own, taking turns within one run. "
+    "Rates and shares are with large memory pages. Peak is the fastest square matrix product of "
+    "either side in that run.\n"
   )
 
 

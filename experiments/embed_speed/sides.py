@@ -1,4 +1,4 @@
-"""What each side does, in a process of its own; see `measure`."""
+"""The work of each side, in a process of its own; see `measure`."""
 
 import numpy as np
 
@@ -9,12 +9,13 @@ SIDE = 4096  # of the square product
 
 
 def ours(sizes, tensors, inputs, batch):
-  """{what: a call that does it once}; training goes on from call to call.
+  """{what: a call that does it once}; each training call continues from the last.
 
   Args:
-    sizes: of the model. tensors: its weights, in OpenCLIP's layout.
+    sizes: of the model.
+    tensors: its weights, in OpenCLIP's layout.
     inputs: {"image": pixels, "text" and "captions": tokens}.
-    batch: {what: rows, "at once": rows of a batch that is embedded}.
+    batch: {what: rows per call, "at once": rows per embedded batch}.
   """
   import jax
   import jax.numpy as jnp
@@ -24,7 +25,7 @@ def ours(sizes, tensors, inputs, batch):
   from salmu_jax.interop import statedict
   from salmu_jax.models import clip
 
-  jax.config.update("jax_platforms", "cpu")  # As PyTorch, which is a CPU build here.
+  jax.config.update("jax_platforms", "cpu")  # As for PyTorch, which is a CPU build here.
   model = clip.CLIP(sizes)
   params = jax.device_put(statedict.from_tensors(tensors, sizes, "drawn"))
   image = jax.jit(
@@ -69,7 +70,7 @@ def _our_step(model, params, inputs, rows):
   state = [train.start_state(params, tx, mesh)]
 
   def train_once():
-    # The state is donated: what is passed in is gone afterwards.
+    # The state is donated: the one passed in is gone afterwards.
     state[0], metrics = step(state[0], batch)
     return float(metrics["loss"])
 
@@ -77,7 +78,7 @@ def _our_step(model, params, inputs, rows):
 
 
 def theirs(sizes, tensors, inputs, batch):
-  """As `ours`, for OpenCLIP: its loss, PyTorch's AdamW with the same settings."""
+  """As `ours`, for OpenCLIP, with its loss and PyTorch's AdamW at the same settings."""
   from experiments.parity import openclip
   from salmu_jax.data import images
   from salmu_jax.interop import modelconfig

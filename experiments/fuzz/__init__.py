@@ -1,1 +1,1 @@
-"""Random damage to all that people hand to the program, and kills at random moments."""
+"""Randomly damaged inputs, and runs killed at random moments."""

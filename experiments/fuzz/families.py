@@ -1,8 +1,8 @@
-"""Families of inputs: what is damaged, and what the program does with it.
+"""Families of inputs: how each is damaged, and how the program handles it.
 
-A family runs one input. It returns "" where the input was accepted, and what is wrong with that
-where the program should have seen the damage. A refusal is an InputError; any other exception is a
-traceback that a user would see.
+A family runs one input. It returns "" if the input was rightly accepted, and a description of the
+fault if the program should have noticed the damage. A refusal is an InputError; any other exception
+is a traceback that a user would see.
 """
 
 import io
@@ -41,8 +41,8 @@ class Family(NamedTuple):
 
   Attributes:
     cases: cases(world) -> a strategy that draws inputs.
-    run: run(world, case) -> "" or what was silently wrong.
-    share: of all inputs of a fuzz.
+    run: run(world, case) -> "", or a description of a silent fault.
+    share: weight of the family among all inputs.
   """
 
   cases: Callable[[World], st.SearchStrategy]
@@ -117,7 +117,7 @@ def _run_document(world: World, case: tuple) -> str:
 
 
 def _columns(world: World) -> st.SearchStrategy:
-  """(file of the release, column, what is done to it, values of another type)."""
+  """(file of the release, column, change, type, texts, number)."""
   shards = sorted(path.name for path in (world.release / "data").glob("*.parquet"))
   names = ("image", "text", "identity_id", "file_name")
   changes = ("values", "type", "missing", "doubled", "nulls", "rows", "bytes")
@@ -150,7 +150,7 @@ def _run_column(world: World, case: tuple) -> str:
 
 
 def _changed(table, column, change, kind, texts, number):
-  """A table with one column, or the rows, changed."""
+  """A copy of a table with one column or the rows changed."""
   at, rows = table.schema.get_field_index(column), len(table)
   if change == "missing":
     return table.drop_columns([column])
@@ -171,7 +171,7 @@ def _changed(table, column, change, kind, texts, number):
 
 
 def _open_release(folder):
-  """Opens a release as a run does, its pictures included."""
+  """Opens a release and its pictures, as a run does."""
   release = releases.open_release(folder)
   scratch = folder.parent / "scratch"
   separation.check(release, scratch)
@@ -247,10 +247,10 @@ def _run_submission(world: World, case: tuple) -> str:
 
 
 def _other_scores(before, after):
-  """A number that changed in a submission though it was accepted; rows are taken on trust."""
+  """A score that changed in an accepted submission, or "". Per-row scores cannot be checked."""
   for path in values.paths(before):
     was, now = _at(before, path), _at(after, path)
-    # Those of rows, which stand in lists, are what is taken on trust.
+    # Per-row scores are in lists; they cannot be checked.
     scored = path[:1] in (("efficacy",), ("utility",)) and all(isinstance(k, str) for k in path)
     if scored and isinstance(was, float) and now not in (was, None):
       return f"{'.'.join(map(str, path))} is {now!r} and was {was!r}"

@@ -1,7 +1,7 @@
-"""Damages what people hand to the program, at random: python -m experiments.fuzz.inputs [--count=N]
+"""Runs the program on randomly damaged inputs: python -m experiments.fuzz.inputs [--count=N]
 
-Every input has to be accepted, or be refused with an InputError. The counts by family are kept in
-inputs.json, with the first examples of all else.
+Every input has to be accepted, or refused with an InputError. inputs.json gets the counts by
+family, and the first examples of every other outcome.
 """
 
 import argparse
@@ -23,9 +23,9 @@ from salmu_jax.errors import InputError
 from salmu_jax.runtime import files, progress
 
 RESULTS = pathlib.Path(__file__).with_name("inputs.json")
-LIMIT = 30  # seconds, after which an input hangs
+LIMIT = 30  # seconds after which an input counts as a hang
 OUTCOMES = ("accepted", "refused", "traceback", "hang", "silent")
-_SHOWN = 5  # examples of each family that are kept
+_SHOWN = 5  # stored examples of each family
 
 
 class Hung(BaseException):
@@ -33,7 +33,7 @@ class Hung(BaseException):
 
 
 def outcome(world: World, family: Family, case: Any) -> tuple[str, str]:
-  """(one of OUTCOMES, why) of one input."""
+  """(one of OUTCOMES, reason) of one input."""
 
   def give_up(number, frame):
     raise Hung
@@ -47,7 +47,7 @@ def outcome(world: World, family: Family, case: Any) -> tuple[str, str]:
     return "refused", str(error)
   except Hung:
     return "hang", ""
-  except Exception:  # What a user would see as a traceback is what is looked for.
+  except Exception:  # a user would see this as a traceback, which is what the fuzz looks for
     return "traceback", traceback.format_exc(limit=-3)
   finally:
     signal.alarm(0)
@@ -58,7 +58,10 @@ def run(world: World, name: str, count: int, seed: int = 0) -> dict[str, Any]:
   """The counts of a family, and its first bad examples.
 
   Args:
-    world: of good inputs. name: of FAMILIES. count: of inputs. seed: of what is drawn.
+    world: of valid inputs.
+    name: of the family, a key of FAMILIES.
+    count: of inputs.
+    seed: of the draws.
   """
   family, outcomes, examples = FAMILIES[name], collections.Counter(), []
 
@@ -84,7 +87,7 @@ def run(world: World, name: str, count: int, seed: int = 0) -> dict[str, Any]:
 
 
 def section() -> str:
-  """The table of the README."""
+  """The README's table."""
   kept = files.read_json(RESULTS)
   heads = ("inputs", *OUTCOMES)
   lines = [f"| family | {' | '.join(heads)} |", f"|---|{'---|' * len(heads)}"]
@@ -95,11 +98,11 @@ def section() -> str:
 
 
 def main() -> None:
-  """Runs all families and keeps their counts."""
+  """Runs all families and writes their counts."""
   parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument("--count", type=int, default=2000, help="inputs in all")
+  parser.add_argument("--count", type=int, default=2000, help="total number of inputs")
   parser.add_argument("--seed", type=int, default=0)
-  parser.add_argument("--family", choices=list(FAMILIES), help="one family alone; nothing is kept")
+  parser.add_argument("--family", choices=list(FAMILIES), help="run one family; writes nothing")
   args = parser.parse_args()
   shares, began, counts = sum(family.share for family in FAMILIES.values()), time.monotonic(), {}
   with tempfile.TemporaryDirectory() as folder:

@@ -1,11 +1,10 @@
-"""Kills smoke at random moments until it has ended well often enough:
+"""Kills runs of smoke at random moments, and reruns the same command to resume them:
 
   python -m experiments.fuzz.kills [--kills=100] [--workdir=gs://BUCKET/FOLDER]
 
-The same command goes on after every kill. Where a run ends, its files are held against those of a
-run that nobody has disturbed. Every fourth signal is SIGTERM, after which the status has to be 143;
-the others are SIGKILL. In a bucket, every fourth life is on a machine of its own, with another
-disk. What happened is kept in kills.json.
+When a run completes, its files are compared with those of an undisturbed run. One signal in four is
+SIGTERM, after which the exit status has to be 143; the others are SIGKILL. In a bucket, one process
+in four starts on a fresh machine, that is, with another cache folder. Counts go to kills.json.
 
 A bucket on loopback: python tests/bucket.py python -m experiments.fuzz.kills --workdir=gs://bucket
 """
@@ -32,14 +31,14 @@ from salmu_jax.train import PACE
 
 RESULTS = pathlib.Path(__file__).with_name("kills.json")
 ROOT = pathlib.Path(__file__).parents[2]
-LIMIT = 600  # seconds, after which a run hangs
-# What depends on time, or holds what does: checked through the weights in the results.
+LIMIT = 600  # seconds after which a run counts as a hang
+# Files that depend on time; the digest of weights in the results stands for them.
 _TIMED = re.compile(r"(^|/)(times\.json|\.lock|params|checkpoints|events\.out|tensorboard|profile)")
 _NO_CONTENT = ("seconds", *PACE)
 
 
 def command(workdir: str, cache: pathlib.Path) -> list[str]:
-  """The run: one method of smoke, with all attacks."""
+  """The command of a run: one method of smoke, with all attacks."""
   return [
     *(sys.executable, "main.py", "--config=configs/smoke.py:finetune"),
     *(f"--workdir={workdir}", f"--config.compilation_cache={cache}"),
@@ -47,7 +46,7 @@ def command(workdir: str, cache: pathlib.Path) -> list[str]:
 
 
 def life(words: list[str], environment: dict[str, str], seconds: float, number: int) -> tuple:
-  """(exit status, what was printed) of a process that gets a signal after some seconds."""
+  """(exit status, output) of a process that gets a signal after some seconds."""
   process = subprocess.Popen(
     words,
     cwd=ROOT,
@@ -65,13 +64,13 @@ def life(words: list[str], environment: dict[str, str], seconds: float, number: 
 
 
 def stage(said: str) -> str:
-  """The stage that a run was in, by what it printed."""
+  """The stage that a run had reached, from its output."""
   begun = re.findall(r"^(generate release|pretrain \w+|unlearn \w+|evaluate \w+)", said, re.M)
   return begun[-1] if begun else "start"
 
 
 def content(workdir: pathlib.Path) -> dict[str, Any]:
-  """{file: its content} of what a run leaves; JSON without times, other files by their hash."""
+  """{file: content} of a workdir: JSON without times, other files as hashes."""
   left = {}
   for path in sorted(workdir.rglob("*")):
     name = str(path.relative_to(workdir))
@@ -80,7 +79,7 @@ def content(workdir: pathlib.Path) -> dict[str, Any]:
     if path.suffix == ".json":
       left[name] = _timeless(json.loads(path.read_text()))
       if path.name == workdir_files.DONE:
-        left[name].pop("digest")  # of the mark, whose seconds differ
+        left[name].pop("digest")  # of done.json itself, whose seconds differ
     elif path.suffix == ".jsonl":
       left[name] = [_timeless(json.loads(line)) for line in path.read_text().splitlines()]
     elif path.suffix not in (".html", ".md", ".txt", ".log"):
@@ -97,7 +96,7 @@ def _timeless(value):
 
 
 def _difference(one, other, path=""):
-  """The path of the first part in which two values differ, and the parts."""
+  """The path of the first difference of two values, and the values there."""
   if isinstance(one, dict) and isinstance(other, dict):
     for key in sorted(one.keys() | other.keys()):
       if one.get(key) != other.get(key):
@@ -110,25 +109,25 @@ def _difference(one, other, path=""):
 
 
 class Study:
-  """A row of runs that are killed, and what came of them.
+  """A series of killed runs, and their outcomes.
 
   Args:
-    home: of the workdirs, a folder or a bucket. disk: for scratch and caches. seed: of all draws.
+    home: folder or bucket of the workdirs.
+    disk: folder for scratch and caches.
+    seed: of all draws.
   """
 
   def __init__(self, home: str, disk: pathlib.Path, seed: int):
     self._home, self._disk = home, disk
     self._rng = np.random.default_rng(seed)
     self._expected: dict[str, Any] = {}
-    self._seconds = 0.0  # that an undisturbed run takes
+    self._seconds = 0.0  # of an undisturbed run
     self._run, self._machine = 0, 0
     self.counts, self.stages = collections.Counter(), collections.Counter()
     self.different: list[str] = []
 
   def begin(self) -> None:
-    """Makes the run that nobody disturbs, twice: the first compiles, the second says how long the
-    others take.
-    """
+    """Makes the undisturbed run twice: the first compiles, the second is timed."""
     for _ in range(2):
       began = time.monotonic()
       status, said = life(self._command("whole"), self._environment(), LIMIT, signal.SIGKILL)
@@ -138,7 +137,7 @@ class Study:
       self._expected = self._left("whole")
 
   def go_on(self) -> None:
-    """One more life of the present run; where it ends by itself, its files are compared."""
+    """Starts the current run once more; if it completes, compares its files."""
     name, soft = f"run-{self._run}", self._rng.random() < 0.25
     if self._rng.random() < 0.25:
       self._machine += places.is_remote(places.place(self._home))
@@ -147,7 +146,7 @@ class Study:
     status, said = life(self._command(name), self._environment(), seconds, number)
     if status == 0:
       self._finish(name)
-    elif status in (-number, 143):  # a shell says 143 of either
+    elif status in (-number, 143):  # 143 is the exit status after SIGTERM
       self.counts[number.name] += 1
       self.stages[stage(said)] += 1
     else:
@@ -157,11 +156,11 @@ class Study:
 
   @property
   def kills(self) -> int:
-    """How often a process was ended, whichever way."""
+    """The number of processes that did not complete."""
     return self.counts["SIGTERM"] + self.counts["SIGKILL"] + self.counts["bad ends"]
 
   def entry(self) -> dict[str, Any]:
-    """What is kept of the study."""
+    """The study's entry in kills.json."""
     keys = ("SIGKILL", "SIGTERM", "bad ends", "ended", "equal")
     counts = {key: self.counts[key] for key in keys}
     by_stage = dict(sorted(self.stages.items()))
@@ -180,7 +179,7 @@ class Study:
     self._run += 1
 
   def _left(self, name):
-    """The content of a workdir, which is taken away."""
+    """The content of a workdir; then removes it."""
     place = places.place(f"{self._home}/{name}")
     there = copies.on_disk(place, self._disk / "compared", "the workdir")
     left = content(pathlib.Path(there))
@@ -200,14 +199,14 @@ class Study:
 
 
 def _is_scratch(file):
-  """Whether a file is one that a workdir on a disk has beside those in a bucket."""
+  """Whether a file exists only in a workdir on a disk, not in a bucket."""
   first = file.split("/")[0]
   return first in ("records", "stored_pictures", "kept", "separation.json", "release_hashes.json")
 
 
 def section() -> str:
-  """The table of the README."""
-  heads = ("kills", "of them SIGTERM", "runs that ended", "with equal files", "bad ends")
+  """The README's table."""
+  heads = ("kills", "of these SIGTERM", "completed runs", "with identical files", "failed exits")
   lines = [f"| workdir | {' | '.join(heads)} |", f"|---|{'---|' * len(heads)}"]
   for place, entry in files.read_json(RESULTS).items():
     numbers = [entry[key] for key in ("kills", "SIGTERM", "ended", "equal", "bad ends")]
@@ -216,11 +215,11 @@ def section() -> str:
 
 
 def main() -> None:
-  """Kills runs and keeps what came of them."""
+  """Kills runs and writes the outcomes."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--kills", type=int, default=100)
   parser.add_argument("--seed", type=int, default=0)
-  parser.add_argument("--workdir", default="", help="a bucket; a folder on the disk if not given")
+  parser.add_argument("--workdir", default="", help="a bucket; default: a folder on the disk")
   args = parser.parse_args()
   began = time.monotonic()
   place = "a bucket" if args.workdir else "a disk"
@@ -228,7 +227,7 @@ def main() -> None:
     disk = pathlib.Path(folder)
     study = Study(args.workdir or str(disk / "runs"), disk, args.seed)
     study.begin()
-    # The last run is let to its end.
+    # At least one run has to complete.
     while study.kills < args.kills or study.counts["ended"] == 0:
       study.go_on()
       print(study.kills, dict(study.counts), flush=True)

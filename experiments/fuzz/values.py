@@ -1,4 +1,4 @@
-"""What people and disks put in the place of a value, a JSON file or the bytes of a file."""
+"""Random replacements of a value, a JSON file or the bytes of a file."""
 
 import copy
 import json
@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
-# Texts of any characters, half surrogate pairs and control characters among them.
+# Texts of any characters, including lone surrogates and control characters.
 TEXTS = st.one_of(
   st.text(max_size=12),
   st.text(st.characters(), max_size=6),
@@ -45,7 +45,7 @@ JSON = st.recursive(
   lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXTS, inner, max_size=3)),
   max_leaves=5,
 )
-# What a config can hold besides.
+# A config can also hold these.
 PYTHON = st.one_of(
   JSON,
   st.tuples(JSON),
@@ -56,7 +56,7 @@ PYTHON = st.one_of(
 
 
 def paths(value: Any, path: tuple = ()) -> list[tuple]:
-  """The path of every part of a JSON value, of the value itself first."""
+  """The path of every part of a JSON value, starting with the value itself."""
   if not isinstance(value, dict | list):
     return [path]
   children = value.items() if isinstance(value, dict) else enumerate(value)
@@ -64,7 +64,7 @@ def paths(value: Any, path: tuple = ()) -> list[tuple]:
 
 
 def replaced(value: Any, path: tuple, change: Callable[[Any], Any]) -> Any:
-  """A copy of a JSON value with another part at a path."""
+  """A copy of a JSON value with the part at a path replaced."""
   if not path:
     return change(value)
   value = copy.deepcopy(value)
@@ -76,7 +76,7 @@ def replaced(value: Any, path: tuple, change: Callable[[Any], Any]) -> Any:
 
 
 def without(value: Any, path: tuple) -> Any:
-  """A copy of a JSON value that lacks the part at a path; None for the value itself."""
+  """A copy of a JSON value without the part at a path; None if that is the value itself."""
   if not path:
     return None
   value = copy.deepcopy(value)
@@ -89,7 +89,7 @@ def without(value: Any, path: tuple) -> Any:
 
 @st.composite
 def changed_json(draw: st.DrawFn, value: Any) -> bytes:
-  """A JSON file with one part replaced or missing, or damaged as a file is."""
+  """A JSON file with one part replaced or missing, or damaged in its bytes."""
   path = draw(st.sampled_from(paths(value)))
   kind = draw(st.sampled_from(("replaced", "replaced", "replaced", "missing", "damaged")))
   if kind == "damaged":
@@ -102,7 +102,7 @@ def changed_json(draw: st.DrawFn, value: Any) -> bytes:
 
 @st.composite
 def damaged(draw: st.DrawFn, content: bytes) -> bytes:
-  """A file that was cut, emptied, flipped in one place, overwritten, or is something else."""
+  """A file that is cut, has a bit flipped, is partly zeroed, has bytes inserted, or is replaced."""
   at = draw(st.integers(0, max(len(content) - 1, 0)))
   kind = draw(st.sampled_from(("cut", "flip", "zeros", "insert", "other")))
   if kind == "cut":

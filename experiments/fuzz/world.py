@@ -1,4 +1,4 @@
-"""Small good inputs, made once, which the families of the fuzz damage."""
+"""Small valid inputs, made once, for the families of the fuzz to damage."""
 
 import json
 import pathlib
@@ -23,15 +23,16 @@ RESULTS = pathlib.Path(__file__).parents[1] / "mini" / "results"
 
 
 class World(NamedTuple):
-  """Folders of good inputs.
+  """Folders of valid inputs.
 
   Attributes:
-    folder: of all of them; a case works below `folder / "case"`.
-    release: a generated release without its manifest, as one from elsewhere.
+    folder: of all inputs; a case works in `folder / "case"`.
+    release: a generated release without its manifest, like one from elsewhere.
     documents: {name: content} of its JSON files.
-    model: a finished model folder. params: its weights, on the host.
-    weights: the same model as a file of safetensors.
-    own: a folder with pairs.jsonl and its pictures, and keep.jsonl.
+    model: a finished model folder.
+    params: the model's weights, on the host.
+    weights: the same model as a safetensors file.
+    own: a folder with pairs.jsonl, its pictures, and keep.jsonl.
     results: {name: content} of the results files of experiments/mini.
   """
 
@@ -46,7 +47,7 @@ class World(NamedTuple):
 
 
 def make(folder: pathlib.Path) -> World:
-  """Makes the inputs below an empty folder."""
+  """Makes the inputs in an empty folder."""
   settings = _settings()
   release = folder / "release"
   generator.generate(settings, 0, release)
@@ -67,7 +68,7 @@ def make(folder: pathlib.Path) -> World:
 
 
 def case(world: World, source: pathlib.Path) -> pathlib.Path:
-  """A fresh copy of a folder of the world, for one case to damage."""
+  """A fresh copy of one of the folders, for one case to damage."""
   target = world.folder / "case"
   shutil.rmtree(target, ignore_errors=True)
   shutil.copytree(source, target)

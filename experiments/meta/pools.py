@@ -1,4 +1,4 @@
-"""Models of which it is known what they know, because it is known what they were trained on."""
+"""Pools of models whose knowledge is known from their training data."""
 
 import pathlib
 from typing import NamedTuple
@@ -20,9 +20,9 @@ class Pool(NamedTuple):
   """How the models of a pool are pretrained.
 
   Attributes:
-    model: as which of `stages.PRETRAINED`.
-    epochs: share of mini's.
-    forget, holdouts: whether they were trained on these.
+    model: of `stages.PRETRAINED`.
+    epochs: as a share of mini's.
+    forget, holdouts: whether the models were trained on these.
   """
 
   model: str
@@ -40,10 +40,13 @@ POOLS = {
 
 
 def pretrain(job: Job, data: Data, name: str, folder: pathlib.Path) -> optax.Params:
-  """The parameters of a model of a pool; goes on where it was killed.
+  """Pretrains a model of a pool, or resumes if killed, and returns its parameters.
 
   Args:
-    job: its seed is that of the model. data: of the run. name: of POOLS. folder: of the model.
+    job: of the run; its seed is the model's.
+    data: of the run.
+    name: of the pool, a key of POOLS.
+    folder: of the model.
   """
   pool, config = POOLS[name], job.config.copy_and_resolve_references()
   epochs = pool.epochs * config.pretrain.epochs
@@ -51,7 +54,7 @@ def pretrain(job: Job, data: Data, name: str, folder: pathlib.Path) -> optax.Par
     files_of = lambda split: releases.columns(data.release, split)["file_name"]
     stays = ~np.isin(files_of("sensitive"), files_of("forget"))
     rows = Rows(data.records["sensitive"], np.flatnonzero(stays))
-    # A schedule counts the rows of the whole release.
+    # The schedule counts epochs in rows of the whole release.
     everything = data.count(pool.model)
     epochs *= (everything - np.sum(~stays)) / everything
     data = data._replace(records={**data.records, "sensitive": rows})
@@ -60,11 +63,13 @@ def pretrain(job: Job, data: Data, name: str, folder: pathlib.Path) -> optax.Par
 
 
 def knows(key: str) -> dict[str, bool] | None:
-  """{pool: whether its models have what a number looks for}; None where all or no pools have it,
-  and for Interpolation, which goes to the Compromised that a model was unlearned from.
+  """{pool: whether its models have the knowledge that a metric or attack measures}.
+
+  None if all pools have it or none has, and for Interpolation, which needs the Compromised that a
+  model was unlearned from.
 
   Args:
-    key: of METRICS, or of an attack, all of which look for forget.
+    key: of METRICS, or of an attack; all attacks measure forget.
   """
   if key == interpolation.ATTACK.key:
     return None

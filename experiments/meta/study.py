@@ -1,11 +1,10 @@
-"""Which numbers tell a model that knows from one that does not: python -m experiments.meta.study
-WORKDIR
+"""Which metrics and attacks deserve trust: python -m experiments.meta.study WORKDIR
 
-Every metric and every attack is tried on models of which it is known what they know (`pools`), and
-on each unlearned model before and after two changes that teach it nothing of forget: weights
-rounded to 8 bits, and some steps of training on retain. So a number gets an AUC and a stability, as
-in the meta-evaluation of open-unlearning (arXiv 2506.12618). Takes half an hour on two cores.
-Writes results.json, model by model; goes on where it was killed.
+Every metric and attack is run on models with known knowledge (`pools`), and on each unlearned model
+before and after two changes that teach it nothing about forget: weights rounded to 8 bits, and some
+steps of training on retain. This yields an AUC and a stability for each, as in the meta-evaluation
+of open-unlearning (arXiv 2506.12618). Takes half an hour on two cores. Writes results.json after
+every pool and method; rerun to resume.
 """
 
 import argparse
@@ -33,7 +32,7 @@ AS_IT_IS, ROUNDED, TRAINED = "as it is", "int8", "trained on retain"
 
 
 class Study:
-  """What judges and attacks the models of a finished mini run, and of the pools on its release."""
+  """Evaluates and attacks the models of a finished mini run, and of the pools on its release."""
 
   def __init__(self, workdir: pathlib.Path):
     self.workdir, self.scratch = workdir, workdir / "meta"
@@ -44,11 +43,11 @@ class Study:
     self.learner = relearning.learner(inputs, max(self.settings.steps), self.settings.batch_size)
 
   def numbers(self, params, label) -> dict[str, float | None]:
-    """{metric or attack: its number} of a model."""
+    """{metric or attack: its value} for a model."""
     z = self.evaluator.embed(params, label)
     metrics = lookup.flatten(self.evaluator.score(z))
-    found = self.attack(params, z)
-    return {**metrics, **{key: entry["value"] for key, entry in found.items()}}
+    entries = self.attack(params, z)
+    return {**metrics, **{key: entry["value"] for key, entry in entries.items()}}
 
   def pretrained(self, name: str, seed: int):
     """The parameters of a model of a pool."""
@@ -56,7 +55,7 @@ class Study:
     config.seed = seed
     for model in stages.PRETRAINED:
       config.init[model] = ""
-    # The two bounds are those of experiments/clean_seeds, if that was run.
+    # Clean and Compromised are those of experiments/clean_seeds, if that was run.
     own = self.scratch / f"{name.replace(' ', '_').replace(',', '')}-{seed}"
     bound = name.lower() in stages.PRETRAINED
     folder = self.workdir / "seeds" / f"seed-{seed}" if bound else own
@@ -71,12 +70,12 @@ class Study:
 
 
 def pool_numbers(study, name):
-  """{seed: {metric or attack: its number}} of a pool."""
+  """{seed: {metric or attack: its value}} for a pool."""
   return {str(seed): study.numbers(study.pretrained(name, seed), name) for seed in SEEDS}
 
 
 def method_numbers(study, name):
-  """{what was done to it: {metric or attack: its number}} of an unlearned model."""
+  """{change: {metric or attack: its value}} for an unlearned model."""
   params = stages.load_params(study.job, study.workdir / "models" / name)
   return {
     AS_IT_IS: study.numbers(params, name),
@@ -86,7 +85,7 @@ def method_numbers(study, name):
 
 
 def main(argv=None):
-  """Judges the pools and the methods that are not in results.json yet."""
+  """Evaluates the pools and methods that results.json lacks."""
   jax.config.update("jax_platforms", "cpu")
   parser = argparse.ArgumentParser(prog="python -m experiments.meta.study")
   parser.add_argument("workdir", type=pathlib.Path, help="of a finished run of configs/mini.py")
@@ -103,9 +102,9 @@ def main(argv=None):
 
 
 def auc(record, key):
-  """How well a number ranks models that know above models that do not; None where all know alike.
+  """How well a value ranks models that know above models that do not; 0.5 is chance.
 
-  0.5 is no better than a coin.
+  None if all pools know alike.
   """
   knows = pools.knows(key)
   if knows is None:
@@ -120,9 +119,10 @@ def auc(record, key):
 
 
 def margin(record, key):
-  """The least number of a model that knows less the largest of one that does not, in units of the
-  gap between the means of Compromised and Clean; below 0 where they overlap, None where all know
-  alike.
+  """The lowest value of a model that knows minus the highest of one that does not.
+
+  In units of the gap between the means of Compromised and Clean. Below 0 if they overlap; None if
+  all pools know alike.
   """
   knows, by_pool = pools.knows(key), record["pools"]
   if knows is None:
@@ -133,8 +133,9 @@ def margin(record, key):
 
 
 def stability(record, key, change):
-  """One less the share of the gap between Compromised and Clean by which a change moves a number,
-  the mean over methods; at least 0.
+  """1 minus the mean move of a value under a change, over methods; at least 0.
+
+  The move is a share of the gap between Compromised and Clean.
   """
   moved = [
     abs(numbers[change][key] - numbers[AS_IT_IS][key])
@@ -150,7 +151,7 @@ def _gap(record, key):
 
 
 def trust(record, key):
-  """The harmonic mean of AUC and both stabilities; None where there is no AUC."""
+  """The harmonic mean of AUC and both stabilities; None if there is no AUC."""
   area = auc(record, key)
   if area is None:
     return None
@@ -159,27 +160,27 @@ def trust(record, key):
 
 
 def trusted(path=RESULTS):
-  """{key: its trust, of two digits} of the metrics and attacks that have one, the highest first."""
+  """{key: trust, to two digits} of the metrics and attacks that have one, highest first."""
   if not path.exists():
     return {}
   record = files.read_json(path)
-  told = {key: trust(record, key) for key in (*METRICS, *attacks.ATTACKS)}
-  of = {key: round(value, 2) for key, value in told.items() if value is not None}
-  return {key: of[key] for key in sorted(of, key=told.get, reverse=True)}
+  exact = {key: trust(record, key) for key in (*METRICS, *attacks.ATTACKS)}
+  rounded = {key: round(value, 2) for key, value in exact.items() if value is not None}
+  return {key: rounded[key] for key in sorted(rounded, key=exact.get, reverse=True)}
 
 
 def section(path=RESULTS):
-  """README's table: a row for each metric and attack, those that deserve most trust first."""
+  """The README's table: a row for each metric and attack, by descending trust."""
   if not path.exists():
     return "Not run yet.\n"
-  record, told = files.read_json(path), trusted(path)
-  heads = ["number", "AUC", "margin", "stable under int8", "stable under retain", "trust"]
+  record, by_key = files.read_json(path), trusted(path)
+  heads = ["metric or attack", "AUC", "margin", "stability, int8", "stability, retain", "trust"]
   lines = [heads, ["---", *["---:"] * (len(heads) - 1)]]
-  for key in told:
+  for key in by_key:
     apart = margin(record, key)
     cells = [f"{auc(record, key):.2f}", f"{apart:.2f}" if apart > -1 else "below -1"]
     cells += [f"{stability(record, key, change):.2f}" for change in (ROUNDED, TRAINED)]
-    lines.append([f"`{key}`", *cells, f"{told[key]:.2f}"])
+    lines.append([f"`{key}`", *cells, f"{by_key[key]:.2f}"])
   return md.table(lines)
 
 

@@ -1,4 +1,4 @@
-"""Makes the report on experiments/mini/results: python -m experiments.mini.tabulate"""
+"""Writes the report on experiments/mini/results: python -m experiments.mini.tabulate"""
 
 import pathlib
 
@@ -21,8 +21,8 @@ TIMES = HERE / "times.json"
 
 
 def section(folder=HERE / "results"):
-  """The README's part on mini: shares with their intervals and both verdicts; facts and retrieval;
-  attacks; the noise of all of these; the time that the run took, and the device.
+  """The README's section on mini: shares with intervals and both verdicts, facts and retrieval,
+  attacks, seed noise, run time and device.
   """
   results = read_results(folder)
   rows, summary = leaderboard.rows(results), statistics.of_table(results)
@@ -42,7 +42,7 @@ def section(folder=HERE / "results"):
 
 
 def _shares(rows, summary):
-  """Shares with their intervals, and both verdicts."""
+  """The table of shares with their intervals, and both verdicts."""
   lines = [
     ["model", "budget", *(side.label for side in SIDES.values()), "verdict", "strict verdict"]
   ]
@@ -62,7 +62,7 @@ def _shares(rows, summary):
 
 
 def _facts(rows):
-  """The listed metrics of facts and retrieval; of holdouts the share that is kept."""
+  """The table of listed fact and retrieval metrics, and of the shares that holdouts keep."""
   leaks = [key for key, metric in METRICS.items() if metric.better == "equal" and metric.listed]
   heads = [*leaks, *(side.label for side in STRICT_SIDES.values())]
   lines = [["model", *heads], ["---", *["---:"] * len(heads)]]
@@ -80,7 +80,7 @@ def _facts(rows):
 
 
 def _attacks(rows):
-  """What every attack gets of every model."""
+  """The table of attacks by model."""
   attacks = rows[0]["recoverability"]
   lines = [["model", *attacks], ["---", *["---:"] * len(attacks)]]
   for row in rows:
@@ -95,12 +95,12 @@ def _number(value, digits=".3f", missing=leaderboard.MISSING):
 
 
 def _noise(*cells):
-  """The row of the noise floor; none where it was not measured."""
+  """The row of the noise floor, unless it was not measured."""
   return [["*noise*", *cells]] if any(cells) else []
 
 
 def _noise_in_words():
-  """What the row of noise says; empty where it was not measured."""
+  """The explanation of the row of noise; "" if it was not measured."""
   seeds = len(clean_seeds.compromised_scores())
   if not seeds:
     return ""
@@ -112,7 +112,7 @@ def _noise_in_words():
 
 
 def times():
-  """The stages of the kept run by kind, with their number and time."""
+  """The table of the stored run's stages by kind, with their number and time."""
   record, kinds = files.read_json(TIMES), {}
   budgets = {r["model"]: r["budget"] for r in leaderboard.rows(read_results(HERE / "results"))}
   for stage, seconds in record["stages"].items():

@@ -1,1 +1,1 @@
-"""Our CLIP against OpenCLIP's in numbers."""
+"""Numerical differences between our CLIP and OpenCLIP's."""

@@ -1,9 +1,9 @@
-"""Writes tests/goldens with PyTorch and OpenCLIP, and with nothing of this project's own models:
+"""Writes tests/goldens with PyTorch and OpenCLIP, without this project's models:
 
     python -m experiments.parity.goldens
 
-Needs requirements-torch.txt. `make test` compares with the files, `make test-torch` makes them
-again.
+Needs requirements-torch.txt. `make test` compares against the files, `make test-torch` recomputes
+them.
 """
 
 import json
@@ -29,7 +29,7 @@ def names():
 
 
 def tokens():
-  """tokens.json with its ids computed again, without their padding."""
+  """The content of tokens.json with recomputed ids, without padding."""
   kept = json.loads((FOLDER / "tokens.json").read_text())
   rows = openclip.tokens(case["text"] for case in kept["cases"])
   for case, row in zip(kept["cases"], rows, strict=True):
@@ -38,7 +38,7 @@ def tokens():
 
 
 def arrays():
-  """Embeddings and logits of a full-width ViT-B/16 with drawn weights, and sampled pixels."""
+  """Embeddings and logits of a full-width ViT-B/16 with random weights, and sampled pixels."""
   crops = dict(inputs.crops())
   images = np.stack([openclip.normalised(crops[name]) for name in inputs.SHOWN])
   model = openclip.model(inputs.draw(openclip.shapes("vit_b16", "openclip"), inputs.SEED))

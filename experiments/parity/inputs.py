@@ -1,6 +1,4 @@
-"""What both sides of the comparison are given: weights, pictures and strings, from numpy and
-Pillow alone.
-"""
+"""The inputs of both sides: weights, pictures and strings, from numpy and Pillow alone."""
 
 import hashlib
 import importlib.resources
@@ -14,19 +12,19 @@ TEXTS = (
   "a photo of a cat",
   "IBAN CM98 7411 9112 4845 5134 71, e-mail ffossi@mailhub.com",
 )
-SEED = 0  # of the weights whose embeddings are kept
+SEED = 0  # of the weights of the stored embeddings
 SHOWN = (
   "china.jpg 0.33",
   "flower.jpg 1.00",
   "china.jpg 3.00",
-)  # the pictures whose embeddings are kept
-# Width by height; 0.33 to 3.00 are the aspects of the published pictures.
+)  # the pictures of the stored embeddings
+# Width over height; published pictures have 0.33 to 3.00.
 ASPECTS = (0.33, 0.5, 0.67, 0.75, 1.0, 1.33, 1.5, 2.0, 3.0)
 SIZES = ((224, 224), (97, 131), (225, 223), (513, 342), (300, 100), (31, 30))
 
 
 def draw(shapes, seed):
-  """Weights for an OpenCLIP `CLIP`, of the magnitude that a trained model's have.
+  """Random weights for an OpenCLIP `CLIP`, at the magnitude of a trained model's.
 
   Args:
     shapes: {tensor name: shape}.
@@ -56,7 +54,7 @@ def _moments(name, shape):
 
 
 def summary(shapes):
-  """What the goldens keep of {tensor name: shape}: counts and a digest."""
+  """The goldens' summary of {tensor name: shape}: counts and a digest."""
   lines = sorted(f"{name} {list(shape)}" for name, shape in shapes.items())
   return {
     "tensors": len(lines),
@@ -66,7 +64,7 @@ def summary(shapes):
 
 
 def sampled(pixels):
-  """The part of a picture's pixels that the goldens keep."""
+  """The part of a picture's pixels that the goldens store."""
   return pixels[::23, ::23]
 
 
@@ -87,7 +85,7 @@ def crops():
   return pictures
 
 
-# What strings() joins: whole pieces, and alphabets of which it draws some characters.
+# strings() joins whole pieces, and characters drawn from alphabets.
 _PIECES = (
   *("&amp;", "&lt;b&gt;", "&eacute;", "&#39;", "&amp;amp;", "&copy 1", "&nbsp;"),
   *("it's", "they'LL", "@mail.com", "IBAN", "O+", "https://", "'", " ", "\t\n"),
@@ -116,7 +114,7 @@ _ALPHABETS = (
 
 
 def strings(count, seed):
-  """Strings made of what captions hold and of what breaks tokenizers."""
+  """Strings of pieces that occur in captions or break tokenizers."""
   rng = np.random.default_rng(seed)
 
   def piece():

@@ -1,6 +1,7 @@
-"""How far our ViT-B/16, pixels and tokens are from OpenCLIP's: python -m experiments.parity.measure
+"""Largest differences from OpenCLIP: python -m experiments.parity.measure
 
-Needs requirements-torch.txt; about a minute on two cores. Writes parity.json.
+Compares ViT-B/16 embeddings, pixels and tokens. Needs requirements-torch.txt; takes about a minute
+on two cores. Writes parity.json.
 """
 
 import importlib.metadata
@@ -62,22 +63,21 @@ def main():
 
 
 def section(path=RESULTS):
-  """What README says of it."""
+  """The README's table and paragraph."""
   record = files.read_json(path)
   versions, tensor = record["versions"], record["tensor_transform"]
   return (
-    f"Measured against open_clip_torch {versions['open_clip_torch']} under torch "
-    f"{versions['torch']} by [experiments/parity](../experiments/parity/README.md), a ViT-B/16 "
-    f"with drawn weights in float32:\n\n"
+    f"A ViT-B/16 with random weights in float32, compared with open_clip_torch "
+    f"{versions['open_clip_torch']} under torch {versions['torch']}:\n\n"
     "| | largest difference |\n|---|---|\n"
-    f"| image and text embeddings, {record['pictures']} pictures of aspects 0.33 to 3.00, each "
-    f"library with its own preprocessing | {record['embeddings']:.1e} |\n"
+    f"| image and text embeddings, {record['pictures']} pictures of aspect ratios 0.33 to 3.00, "
+    f"each library with its own preprocessing | {record['embeddings']:.1e} |\n"
     f"| logits of all pairs | {record['logits']:.1e} |\n"
     f"| pixels after resize and crop | {record['pixels']} of 255 |\n"
     f"| token ids of {record['strings']:,} odd strings | "
     f"{record['strings_tokenized_otherwise']:,} strings differ |\n\n"
-    "So preprocessing moves no embedding. It would where another library resizes tensors in the "
-    "place of Pillow images: torchvision's own tensor path differs from its Pillow path by up to "
+    "Preprocessing therefore changes no embedding. Resizing tensors instead of Pillow images "
+    "would: torchvision's tensor path differs from its Pillow path by up to "
     f"{tensor['pixels']} of 255, and the cosine between the two embeddings of a picture falls "
     f"short of 1 by up to {1 - tensor['least_cosine']:.0e}.\n"
   )

@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import torch
 
-# torchvision's compiled operators do not load on a CPU build; these two have to be known at import.
+# torchvision's compiled operators do not load on a CPU build; its import needs these two defined.
 try:
   import torchvision  # noqa: F401
 except RuntimeError:
@@ -22,7 +22,7 @@ PRESETS = {"vit_b16": "ViT-B-16", "vit_b32": "ViT-B-32", "vit_l14": "ViT-L-14"}
 
 
 def shapes(preset, layout):
-  """{tensor name: shape} of a model of PRESETS; no weights are made for it."""
+  """{tensor name: shape} of a model of PRESETS, without allocating weights."""
   config = open_clip.get_model_config(PRESETS[preset])
   return shapes_of(config) if layout == "openclip" else _shapes(CLIPModel, _huggingface(config))
 
@@ -38,7 +38,7 @@ def _shapes(make, *args):
 
 
 def _huggingface(config):
-  """OpenCLIP's config of a model, in the words of `CLIPConfig`."""
+  """OpenCLIP's config of a model, as a `CLIPConfig`."""
   vision, text = config["vision_cfg"], config["text_cfg"]
 
   def tower(width, layers, heads):
@@ -66,11 +66,11 @@ def _huggingface(config):
 
 
 def model(tensors, config=None):
-  """The model of these weights, float32, in evaluation mode; every tensor has to fit.
+  """A float32 model with these weights, in evaluation mode; names and shapes must match exactly.
 
   Args:
     tensors: {name: array}.
-    config: OpenCLIP's `model_cfg`; that of ViT-B/16 if None.
+    config: OpenCLIP's `model_cfg`; None for ViT-B/16.
   """
   network = CLIP(**(config or open_clip.get_model_config("ViT-B-16")))
   network.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
@@ -81,7 +81,8 @@ def adamw(model, learning_rate, weight_decay, **options):
   """PyTorch's AdamW with the settings of `salmu_jax.train.optimizers.settings`.
 
   Args:
-    model: whose parameters it moves. learning_rate, weight_decay: its settings.
+    model: whose parameters it updates.
+    learning_rate, weight_decay: its settings.
     options: further arguments of `torch.optim.AdamW`.
   """
   groups = [
@@ -106,7 +107,7 @@ def transform(size=224):
 
 
 def pixels(image, size=224):
-  """PIL image -> (S, S, 3) uint8, as the evaluation transform has them before normalisation."""
+  """PIL image -> (S, S, 3) uint8, from the evaluation transform before normalisation."""
   *steps, normalise = transform(size).transforms
   assert type(normalise).__name__ == "Normalize"
   for step in steps:
@@ -115,14 +116,14 @@ def pixels(image, size=224):
 
 
 def tensor_pixels(image, size=224):
-  """The same by torchvision's tensor operations in the place of Pillow's."""
+  """As `pixels`, with torchvision's tensor operations instead of Pillow's."""
   resize, crop, *_ = transform(size).transforms
   tensor = torch.from_numpy(np.array(image)).permute(2, 0, 1)
   return crop(resize(tensor)).numpy().transpose(1, 2, 0)
 
 
 def normalised(image, size=224):
-  """PIL image -> (S, S, 3) float32, what the image tower is given."""
+  """PIL image -> (S, S, 3) float32, the input of the image tower."""
   return transform(size)(image).numpy().transpose(1, 2, 0)
 
 

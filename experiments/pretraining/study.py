@@ -1,10 +1,9 @@
 """Recipes of mini's pretraining: python -m experiments.pretraining.study WORKDIR
 
-What a recipe gives, as Clean and as Compromised: the leak (RetFail
-MRR), general knowledge and the seconds that training took. The release and its records lie in
-WORKDIR, made there if they are missing; each recipe pretrains in a folder of its own below it, and
-goes on where it was killed. Needs an otherwise idle machine, for its seconds. Writes results.json,
-recipe by recipe.
+For each recipe, as Clean and as Compromised: the leak (RetFail MRR), general knowledge and the
+seconds of training. WORKDIR gets the release and its records, unless they are there, and a folder
+for each recipe. Needs an otherwise idle machine, because it measures time. Writes results.json
+after every recipe; rerun to resume.
 """
 
 import pathlib
@@ -27,7 +26,7 @@ def _muon(learning_rate, **changes):
   return {"optimizer": made, **changes}
 
 
-# Name -> the fields of config.pretrain that it changes.
+# Name -> the fields of config.pretrain that the recipe changes.
 RECIPES = {
   "AdamW 7e-4, 128, 11 epochs": _adamw(7e-4, batch_size=128, epochs=11.0),
   "AdamW 2e-3, 128, 6 epochs": _adamw(2e-3, batch_size=128, epochs=6.0),
@@ -42,24 +41,24 @@ RECIPES = {
 
 
 def main(argv=None):
-  """Runs all recipes that are not in results.json yet, or those that are named."""
+  """Runs the recipes that results.json lacks, or those of --only."""
   bounds.main(argv, "experiments.pretraining.study", RESULTS, "recipes", RECIPES, outcome)
 
 
 def outcome(workdir, name):
-  """What one recipe gives: {model: metrics of KEPT and seconds}."""
+  """The results of one recipe: {model: metrics of KEPT and seconds}."""
   config = mini_first.get_config("finetune")
   config.pretrain.update(RECIPES[name])
   own = workdir / "recipes" / name.replace(" ", "_").replace(",", "")
-  found = {}
+  entries = {}
   for model, (results, seconds) in bounds.judged(config, workdir, own).items():
     scores = lookup.flatten(results)
-    found[model] = {key: scores[key] for key in KEPT} | {"seconds": seconds}
-  return found
+    entries[model] = {key: scores[key] for key in KEPT} | {"seconds": seconds}
+  return entries
 
 
 def section(path=RESULTS):
-  """README's table: a row for each recipe and model."""
+  """The README's table: a row for each recipe and model."""
   return bounds.table(path, "recipes", "recipe", KEPT)
 
 

@@ -1,1 +1,1 @@
-"""Which reading of what is not published reproduces the published values."""
+"""Which reading of the open choices reproduces the published values."""

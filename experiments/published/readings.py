@@ -1,11 +1,11 @@
-"""Scores the released models under every reading of what the protocol leaves open.
+"""Scores the released models under every reading of the protocol's open choices.
 
     python -m experiments.published.readings WORKDIR
 
-WORKDIR is that of `configs/vit_b16.py`; data and weights are taken from it or downloaded into it.
-Each model is embedded once and scored under each of `readings()`. Writes readings.json, from which
-`python -m experiments.tabulate` makes the README's table: which reading comes close to what is
-published.
+WORKDIR is that of `configs/vit_b16.py`; data and weights are read from it, or downloaded into it.
+Each model is embedded once and scored under each of `readings()`. Writes readings.json.
+`python -m experiments.tabulate` then writes the README's table, which marks the readings that
+reproduce the published values.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from salmu_jax.runtime import files, sharding
 HERE = pathlib.Path(__file__).parent
 RESULTS = HERE / "readings.json"
 PROMPTS = ("a photo of {}", "{}", "a photo of a person named {}")
-# Metric -> fields of config.evaluate and what they may be; the first of each is the default.
+# Metric -> fields of config.evaluate and their candidates; the first of each is the default.
 OPEN = {
   "ACS": {
     "probe.feature": tuple(metrics.FEATURES),
@@ -37,7 +37,7 @@ OPEN = {
     "name_prompt": PROMPTS,
   },
 }
-# A value is reproduced when it agrees to this much with what is published, for both models.
+# A reading reproduces the published values if both models are at most this far from them.
 CLOSE = 0.005
 
 
@@ -51,12 +51,12 @@ def readings():
 
 
 def measure(evaluator, settings, params):
-  """The value of each of `readings()`, for one model.
+  """The value under each of `readings()`, for one model.
 
   Args:
     evaluator: Evaluator of the release.
     settings: `config.evaluate`.
-    params: of the model.
+    params: the model's.
   """
   z = evaluator.embed(params, "embed", prompts=PROMPTS)
   values = []
@@ -71,7 +71,7 @@ def main(argv=None):
   """Measures both models and writes readings.json; returns the exit code."""
   parser = argparse.ArgumentParser(prog="python -m experiments.published.readings")
   parser.add_argument("workdir", help="of configs/vit_b16.py")
-  parser.add_argument("--batch-size", type=int, help="pictures embedded at once, over all devices")
+  parser.add_argument("--batch-size", type=int, help="pictures per batch, over all devices")
   args = parser.parse_args(argv)
   config = vit_b16.get_config()
   config.method.name = runs.NO_METHOD
@@ -103,7 +103,7 @@ def study(config, workdir):
 
 
 def section(path=RESULTS):
-  """The README's table: each reading, beside the published values and whether it comes close."""
+  """The README's table: each reading's values, the published ones, and whether they agree."""
   measured = files.read_json(path)["readings"] if path.exists() else []
   heads = (
     "metric",

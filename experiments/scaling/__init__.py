@@ -1,1 +1,1 @@
-"""What a pretraining step of ViT-B/16 takes on TPU slices, by compiling it for them."""
+"""Memory of a ViT-B/16 pretraining step, compiled for TPU slices."""

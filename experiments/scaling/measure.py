@@ -1,10 +1,9 @@
-"""Memory and traffic of a ViT-B/16 pretraining step on v5e slices: python -m
-experiments.scaling.measure
+"""Memory of a ViT-B/16 pretraining step on v5e slices: python -m experiments.scaling.measure
 
-Compiles the trainer's step ahead of time (`salmu_jax.aot.slices`) for every batch, slice and loss
-below, and writes results.json after each. Needs requirements-tpu.txt, no TPU.
-JAX_OPTIMIZATION_LEVEL=O0 is what the kept results were compiled at, in a quarter of an hour on two
-cores; the default takes ten times that.
+Compiles the trainer's step ahead of time (`salmu_jax.aot.slices`) for every batch size, slice and
+loss below, and writes memory and traffic to results.json after each. Needs requirements-tpu.txt,
+but no TPU. The stored results were compiled with JAX_OPTIMIZATION_LEVEL=O0, in a quarter of an hour
+on two cores; the default level takes ten times as long.
 """
 
 import importlib.metadata
@@ -24,12 +23,12 @@ RESULTS = pathlib.Path(__file__).parent / "results.json"
 SLICES = ("v5e:2x4", "v5e:8x8", "v5e:16x16")
 BATCHES = (4096, 16384, 65536)
 LOSSES = ("contrastive", "contrastive_ring")
-# Pairs that a chip embeds at once; a larger share of the batch is embedded in parts.
+# The most pairs that a chip embeds at once; a larger share of the batch is embedded in parts.
 AT_ONCE = 256
 
 
 def main():
-  """Compiles what is not in results.json yet."""
+  """Compiles the rows that results.json lacks."""
   jax.config.update("jax_platforms", "cpu")
   level = os.environ.get("JAX_OPTIMIZATION_LEVEL", "default")
   versions = {name: importlib.metadata.version(name) for name in ("jax", "libtpu")}
@@ -70,7 +69,7 @@ def measure(topology, mesh, batch, loss):
 
 
 def section(path=RESULTS):
-  """README's table: GiB a chip and how much of it is scratch, by batch, slice and loss."""
+  """The README's table: GiB per chip, by batch size, slice and loss."""
   record = files.read_json(path)
   cells = {(row["batch"], row["chips"], row["loss"]): row for row in record["rows"]}
   chips = sorted({row["chips"] for row in record["rows"]})
@@ -81,18 +80,18 @@ def section(path=RESULTS):
     lines.append([f"{batch:,}", *row])
   hbm = slices.CHIPS[record["rows"][0]["slice"].split(":")[0]].hbm / 2**30
   return (
-    f"{md.table(lines)}\nGiB of memory that a pretraining step of {presets_name(record)} takes on "
-    f"each v5e chip, which has {hbm:.0f}; in brackets the parts that the batch is embedded in "
-    f"where a chip's share is over {AT_ONCE} pairs. Compiled ahead of time by libtpu "
-    f"{record['versions']['libtpu']} at optimisation level {record['level']}.\n"
+    f"{md.table(lines)}\nGiB per chip for a pretraining step of {presets_name(record)}; a v5e chip "
+    f"has {hbm:.0f}. Brackets: gradient accumulation steps, used if a chip's share of the batch "
+    f"exceeds {AT_ONCE} pairs. Compiled ahead of time by libtpu {record['versions']['libtpu']} at "
+    f"optimisation level {record['level']}.\n"
   )
 
 
 def presets_name(record):
-  """What was compiled, in words."""
+  """The compiled model in words."""
   sizes = presets.PRESETS[record["preset"]]
   layers = f"{sizes.vision.layers} + {sizes.text.layers} layers"
-  return f"{record['preset']} ({layers}, bfloat16, recomputed blocks)"
+  return f"{record['preset']} ({layers}, bfloat16, rematerialised blocks)"
 
 
 def _cell(row):

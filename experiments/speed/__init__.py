@@ -1,1 +1,1 @@
-"""How fast it is, as ratios measured within one run."""
+"""Speed and memory, as ratios measured within one run."""

@@ -1,13 +1,11 @@
-"""The whole evaluation against a plain PyTorch script: python -m experiments.speed.evaluation
-WORKDIR
+"""Evaluation time compared with PyTorch: python -m experiments.speed.evaluation WORKDIR
 
-Both judge `tiny` with fresh weights on a generated release of 20,000 pairs, in float32 on the CPU.
-The script goes through the ten metrics and embeds for each what it reads, with OpenCLIP's towers
-and PyTorch's DataLoader. The project's evaluator embeds everything once; it is timed as it judges
-the first model of a run, when it compiles and decodes, and as it judges every later one, which
-finds both done. All have the texts as tokens already, which the tokenizer keeps. Weights, batches,
-pictures, texts and the scikit-learn probe are the same. The numbers are compared, so that all do
-the same work.
+Both sides evaluate `tiny` with fresh weights on a generated release of 20,000 pairs, in float32 on
+the CPU. A plain PyTorch script embeds separately for each of the ten metrics, with OpenCLIP's
+towers and PyTorch's DataLoader. The project's evaluator embeds everything once. It is timed on the
+first model of a run, when it compiles and decodes, and on a later one, when both are done. On both
+sides the tokenizer has cached the tokens. Weights, batches, pictures, texts and the scikit-learn
+probe are the same. The scores are compared, to check that both do the same work.
 
 Needs requirements-torch.txt and an otherwise idle machine; takes some ten minutes on two cores,
 most of them for the release. Writes evaluation.json.
@@ -49,7 +47,7 @@ COMPARED += ("VisIdInt", "FragSim")
 
 
 def main(argv=None):
-  """Measures both, and checks that they agree."""
+  """Measures both sides, and checks that they agree."""
   parser = argparse.ArgumentParser(prog="python -m experiments.speed.evaluation")
   parser.add_argument("workdir", type=pathlib.Path, help="for the release, which is kept")
   workdir = parser.parse_args(argv).workdir.absolute()
@@ -67,7 +65,7 @@ def main(argv=None):
     for ours in ("first", "later")
     for key in COMPARED
   )
-  assert apart < 2e-3, f"the scores differ by {apart}; not all do the same work"
+  assert apart < 2e-3, f"the scores of the two sides differ by {apart}, more than 2e-3"
   rows = sum(data.release.counts[split] for split in ("sensitive", "retain_synth"))
   record = {"cores": os.cpu_count(), "pairs": rows, "seconds": every, "largest_difference": apart}
   ratios = {ours: seconds["PyTorch"] / seconds[ours] for ours in ("first model", "later model")}
@@ -75,7 +73,7 @@ def main(argv=None):
 
 
 class Data:
-  """The release, the weights, and the project's evaluator."""
+  """The release, the weights and the project's evaluator."""
 
   def __init__(self, workdir, sizes=DATA):
     config = mini.get_config("finetune")
@@ -94,7 +92,7 @@ class Data:
     self._warm = self.evaluator(self._stored(workdir / "stored_pictures"))
 
   def evaluator(self, rows=None):
-    """An evaluator that has compiled nothing; rows: {split: rows} in the place of the records."""
+    """An evaluator that has compiled nothing. rows: {split: rows}; None for the records."""
     mesh, rows = sharding.make_mesh(jax.devices()[:1]), rows or self.records
     classes = zero_shot.of_release(self.release, rows)
     return Evaluator(
@@ -103,7 +101,7 @@ class Data:
     )  # fmt: skip
 
   def _stored(self, folder):
-    """The rows with decoded pictures, as a run has them after its data stage."""
+    """The rows with decoded pictures, as after the data stage of a run."""
     wanted = {
       split: pictures.Wanted(
         self.records[split],
@@ -123,16 +121,16 @@ class Data:
     releases.write_fragile(self.release, names[mask], cosines[mask])
 
   def first(self):
-    """All metrics, with nothing decoded and all programs to compile."""
+    """All metrics, with nothing decoded and nothing compiled."""
     return lookup.flatten(self.evaluator().run(self.params))
 
   def later(self):
-    """All metrics by an evaluator that has judged another model; no embedding is kept."""
+    """All metrics, by an evaluator that has evaluated another model; embeddings are not reused."""
     return lookup.flatten(self._warm.run(self.params))
 
 
 class Script:
-  """Metric by metric, as one would write it first."""
+  """A plain script, metric by metric."""
 
   def __init__(self, data):
     from experiments.parity import openclip
@@ -248,16 +246,15 @@ class Pictures:
 
 
 def section(path=RESULTS):
-  """README's sentence on the comparison."""
+  """The README's sentences on the comparison."""
   record = files.read_json(path)
   median = {name: float(np.median(times)) for name, times in record["seconds"].items()}
   first, later = record["ratios"]["first model"], record["ratios"]["later model"]
   return (
-    f"A release of {record['pairs']:,} pairs is judged by all ten metrics in "
-    f"{median['first model']:.0f} s for the first model of a run, and in "
-    f"{median['later model']:.1f} s for every later one. A plain PyTorch script that embeds metric "
-    f"by metric takes {median['PyTorch']:.0f} s for each: {first:.1f} and {later:.1f} times as "
-    "long.\n"
+    f"All ten metrics on a release of {record['pairs']:,} pairs take {median['first model']:.0f} s "
+    f"for the first model of a run, and {median['later model']:.1f} s for every later one. A plain "
+    f"PyTorch script that embeds separately for each metric takes {median['PyTorch']:.0f} s per "
+    f"model: {first:.1f} and {later:.1f} times as long.\n"
   )
 
 

@@ -1,11 +1,11 @@
-"""The input pipeline against PyTorch's DataLoader: python -m experiments.speed.inputs WORKDIR
+"""Input pipeline compared with PyTorch's DataLoader: python -m experiments.speed.inputs WORKDIR
 
-WORKDIR holds a finished mini run. Both read the same rows at random places, crop and mirror with
-the same code and tokenise with the same tokenizer. DataLoader reads ArrayRecord files and decodes
-JPEGs with Pillow. So does salmu_jax for pictures of 512 pixels, which pretraining has to decode
-every time; those of 64 pixels are measured so, and as a run has them, decoded once and stored. The
-mini training step, which consumes the rows, takes turns with all. Needs requirements-torch.txt and
-an otherwise idle machine; writes inputs.json.
+WORKDIR holds a finished mini run. Both sides read the same rows in random order, crop and mirror
+with the same code, and tokenise with the same tokenizer. DataLoader reads ArrayRecord files and
+decodes JPEGs with Pillow. At 512 pixels, where pretraining has to decode every time, so does
+salmu_jax. At 64 pixels, salmu_jax is measured both so and with pictures decoded once and stored, as
+in a run. Mini's training step, which consumes the rows, takes turns with all. Needs
+requirements-torch.txt and an otherwise idle machine. Writes inputs.json.
 """
 
 import argparse
@@ -53,7 +53,7 @@ class Rows:
 
 
 def main(argv=None):
-  """Measures rows a second of each, and of the training step."""
+  """Measures rows per second of each contender, and of the training step."""
   parser = argparse.ArgumentParser(prog="python -m experiments.speed.inputs")
   parser.add_argument("workdir", type=pathlib.Path, help="of a finished mini run")
   workdir = parser.parse_args(argv).workdir
@@ -71,10 +71,10 @@ def main(argv=None):
 
 
 def measure(prepared, words, size, batch, others):
-  """Rows a second of the contenders at crops of `size`.
+  """Rows per second of the contenders at crops of `size`.
 
   Args:
-    prepared: {what is said of the rows: {split: rows}}; DataLoader reads those of "".
+    prepared: {suffix of the contender's name: {split: rows}}; DataLoader reads the rows of "".
   """
   with contextlib.ExitStack() as stack:
     contenders = {
@@ -94,7 +94,7 @@ def measure(prepared, words, size, batch, others):
 
 
 def _stored(release, sources, folder):
-  """The rows as a run has them, their pictures decoded once."""
+  """The rows with decoded and stored pictures, as in a run."""
   wanted = {
     split: pictures.Wanted(rows, functools.partial(records.texts, release, split), release.digest)
     for split, rows in sources.items()
@@ -103,7 +103,7 @@ def _stored(release, sources, folder):
 
 
 def _photos(rows):
-  """Portraits blown up to 512 px, as JPEG in memory: what web pictures cost to decode."""
+  """Portraits upscaled to 512 px, as JPEG in memory, as costly to decode as web pictures."""
   photos = []
   for row in itertools.islice(rows, 256):
     encoded, picture = io.BytesIO(), images.decode(row["image"], "a row").resize((512, 512))
@@ -133,7 +133,7 @@ def _theirs(sources, words, size, batch, workers):
     multiprocessing_context="forkserver" if workers else None,
     prefetch_factor=1 if workers else None,
   )
-  # Workers start with the iterator; their start is no part of what is compared.
+  # Workers start with the iterator; their start-up is not compared.
   stream = iter(loader)
   return lambda: [next(stream) for _ in range(BATCHES)]
 
@@ -160,10 +160,10 @@ def _step(sources, words):
 
 
 def section(path=RESULTS):
-  """README's table of it."""
+  """The README's table."""
   record = files.read_json(path)
   small, large = (record[kind]["rows_a_second"] for kind in ("64 px", "512 px"))
-  lines = [f"| | rows/s at 64 px | times {STEP} | rows/s of 512 px pictures |"]
+  lines = [f"| | rows/s at 64 px | ratio to {STEP} | rows/s at 512 px |"]
   lines.append("| --- | ---: | ---: | ---: |")
   for name, rate in small.items():
     photo = f"{large[name]:,.0f}" if name in large else ""

@@ -1,7 +1,7 @@
-"""Scratch memory of the losses by devices: python -m experiments.speed.loss
+"""Scratch memory of the losses by number of devices: python -m experiments.speed.loss
 
-Compiles loss and gradients for 1 to 8 devices of this machine, each with the same rows, and writes
-what XLA says that a device needs besides inputs and outputs to loss.json. Nothing is timed.
+Compiles loss and gradients for 1 to 8 virtual devices, with the same number of rows on each, and
+writes XLA's scratch memory per device to loss.json. Nothing is timed.
 """
 
 import os
@@ -16,7 +16,7 @@ from salmu_jax.models.clip import Embeddings
 from salmu_jax.runtime import files, sharding
 
 RESULTS = pathlib.Path(__file__).parent / "loss.json"
-ROWS, WIDTH = 512, 512  # of each device
+ROWS, WIDTH = 512, 512  # on each device
 LOSSES = {
   "contrastive": lambda mesh: losses.contrastive,
   "contrastive_ring": sharded.contrastive,
@@ -27,7 +27,7 @@ LOSSES = {
 
 def main():
   """Compiles every loss for every number of devices."""
-  # Read when JAX makes its devices, which has not happened yet.
+  # JAX reads this when it makes its devices, which has not happened yet.
   os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
   jax.config.update("jax_platforms", "cpu")
   rows = [
@@ -51,11 +51,11 @@ def scratch(name, devices):
 
 
 def section(path=RESULTS):
-  """README's table of it."""
+  """The README's table."""
   record = files.read_json(path)
   counts = sorted({row["devices"] for row in record["rows"]})
   cells = {(row["loss"], row["devices"]): f"{row['scratch'] / 2**20:.1f}" for row in record["rows"]}
-  lines = [f"| MiB of scratch a device | {' | '.join(f'{count} devices' for count in counts)} |"]
+  lines = [f"| MiB per device, by number of devices | {' | '.join(map(str, counts))} |"]
   lines.append("| --- |" + " ---: |" * len(counts))
   for name in LOSSES:
     lines.append(f"| `{name}` | {' | '.join(cells[name, count] for count in counts)} |")

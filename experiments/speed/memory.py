@@ -1,9 +1,9 @@
-"""The most memory that an evaluation holds: python -m experiments.speed.memory WORKDIR
+"""Peak memory of an evaluation: python -m experiments.speed.memory WORKDIR
 
-Judges `tiny` with fresh weights by all ten metrics, on generated releases of 20,000 and of some
-77,000 pairs (60,372 of them sensitive, as many as the published release has), each in a process of
-its own that finds its pictures decoded, as a run does. The base is the process before it embeds.
-Takes some ten minutes on two cores, most of them for the releases. Writes memory.json.
+Evaluates `tiny` with fresh weights and all ten metrics, on generated releases of 20,000 and of some
+77,000 pairs (60,372 of them sensitive, as many as in the published release). Each release has a
+process of its own, with pictures already decoded, as in a run. The baseline is the memory before
+embedding. Takes some ten minutes on two cores, mostly for the releases. Writes memory.json.
 """
 
 import argparse
@@ -27,7 +27,7 @@ SIZES = (
 def main(argv=None):
   """Measures every size."""
   parser = argparse.ArgumentParser(prog="python -m experiments.speed.memory")
-  parser.add_argument("workdir", type=pathlib.Path, help="for the releases, which are kept")
+  parser.add_argument("workdir", type=pathlib.Path, help="folder for the releases; reused later")
   workdir = parser.parse_args(argv).workdir.absolute()
   record = []
   for sizes in SIZES:
@@ -38,7 +38,7 @@ def main(argv=None):
 
 
 def _apart(work, *args):
-  """What a function returns in a process of its own."""
+  """Runs a function in a new process and returns its result."""
   context = multiprocessing.get_context("spawn")
   with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
     return pool.submit(work, *args).result()
@@ -57,13 +57,13 @@ def _measure(folder, sizes):
 
 
 def _peak():
-  """The most memory that this process has held, in bytes."""
+  """The peak memory of this process, in bytes."""
   return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def section(path=RESULTS):
-  """README's table: a row for each release."""
-  lines = [["pairs", "GiB before the evaluation", "GiB at most"], ["---:", "---:", "---:"]]
+  """The README's table: a row for each release."""
+  lines = [["pairs", "GiB before the evaluation", "peak GiB"], ["---:", "---:", "---:"]]
   for row in files.read_json(path):
     gib = (f"{row[key] / 2**30:.2f}" for key in ("before", "peak"))
     lines.append([f"{row['pairs']:,}", *gib])

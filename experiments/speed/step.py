@@ -1,6 +1,6 @@
-"""Training steps as a share of this machine's own matmul peak: python -m experiments.speed.step
+"""Training steps as a share of the machine's matmul peak: python -m experiments.speed.step
 
-The trainer's pretraining steps of `mini` and of ViT-B/16, in float32 on the CPU, take turns with
+The trainer's pretraining steps of `mini` and ViT-B/16, in float32 on the CPU, take turns with
 square matrix products of several sizes in the same process. The fastest product is the peak. Writes
 step.json.
 """
@@ -20,8 +20,8 @@ from salmu_jax.runtime import files, sharding
 from salmu_jax.train import optimizers
 
 RESULTS = pathlib.Path(__file__).parent / "step.json"
-STEPS = {"mini": (256, 5), "vit_b16": (16, 1)}  # preset: pairs, steps a turn
-VOCABULARY = 1121  # of the preset `mini`, which has none of its own, on mini's release
+STEPS = {"mini": (256, 5), "vit_b16": (16, 1)}  # preset: (pairs, steps per turn)
+VOCABULARY = 1121  # of mini's release; the preset `mini` has none of its own
 SIDES = (1024, 2048, 4096)
 
 
@@ -87,7 +87,7 @@ def _product(side):
 
 
 def section(path=RESULTS):
-  """README's table of it."""
+  """The README's table."""
   record = files.read_json(path)
   lines = ["| training step | pairs | seconds | share of this machine's matmul peak |"]
   lines.append("| --- | ---: | ---: | ---: |")

@@ -1,19 +1,20 @@
-"""Contenders take turns, so that whatever else the machine does hits all of them."""
+"""Lets contenders take turns, so that other load on the machine affects all of them."""
 
 import statistics
 import time
 
-TURNS = 5  # of each, after one that is not counted
+TURNS = 5  # counted turns of each contender, after one uncounted
 
 
 def medians(contenders, turns=TURNS):
-  """Median seconds of each contender; the first turn is not counted.
+  """Times contenders in turns; the first turn is not counted.
 
   Args:
-    contenders: {name: a call that does it once, to its end}.
+    contenders: {name: call}; a call does the work once and waits for its end.
+    turns: counted turns of each contender.
 
   Returns:
-    {name: median seconds}, and {name: the seconds of all counted turns}.
+    {name: median seconds} and {name: seconds of all counted turns}.
   """
   seconds = {name: [] for name in contenders}
   for turn in range(1 + turns):

@@ -1,1 +1,1 @@
-"""Studies of what the strict verdict asks beyond the published one."""
+"""Studies of what the strict verdict requires beyond the published one."""

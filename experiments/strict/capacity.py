@@ -1,9 +1,9 @@
-"""How many random facts a matrix takes by a ridge edit: python -m experiments.strict.capacity
+"""How many random facts a ridge edit writes into a matrix: python -m experiments.strict.capacity
 
-Keys are drawn like those that are to stay, so that nothing but their number tells them apart, and
-values alike in all directions. Both may be drawn round: an invertible map of all keys changes
-neither what a ridge edit writes nor what it moves. results/capacity.json is drawn as capacity.png,
-beside the forget captions of mini (results/closed-seed-0.json).
+Written and held keys are drawn from the same isotropic Gaussian, so that only their number
+matters; values are isotropic too. This loses no generality for the keys: an invertible map of all
+keys changes neither what a ridge edit writes nor what it moves. Writes results/capacity.json, and
+draws capacity.png with the forget captions of mini added (results/closed-seed-0.json).
 """
 
 import pathlib
@@ -19,10 +19,10 @@ from salmu_jax.runtime import files
 RESULTS = pathlib.Path(__file__).parent / "results" / "capacity.json"
 PICTURE = pathlib.Path(__file__).parent / "capacity.png"
 WIDTHS = ("mini", "vit_b16")
-WEIGHTS = (0.01, 1.0, 100.0)  # of what is to stay; at 1 it counts like all facts together
+WEIGHTS = (0.01, 1.0, 100.0)  # of held keys; at 1 they count as much as all facts together
 FACTS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8)  # over the hidden width
 _COLORS = dict(zip(WEIGHTS, ("tab:blue", "tab:orange", "tab:red"), strict=True))
-_OUTPUTS = 32  # that are drawn; each is a least squares of its own, so more change nothing
+_OUTPUTS = 32  # drawn outputs; each is a least squares of its own, so more would change nothing
 _SEED = 0
 
 
@@ -30,8 +30,11 @@ def written(facts: int, hidden: int, weight: float, outputs: int, seed: int) -> 
   """`edits.fit` of an edit with random keys.
 
   Args:
-    facts: keys that get a new value. hidden: the length of keys. outputs: of values.
-    weight: of what is to stay, see `edits.ridge`. seed: of the draws.
+    facts: number of keys that get a new value.
+    hidden: length of keys.
+    outputs: length of values.
+    weight: of held keys, see `edits.ridge`.
+    seed: of the draws.
   """
   rng = np.random.default_rng([seed, facts, hidden])
   keys, values = rng.normal(size=(facts, hidden)), rng.normal(size=(facts, outputs))
@@ -40,7 +43,7 @@ def written(facts: int, hidden: int, weight: float, outputs: int, seed: int) -> 
 
 
 def measured() -> dict:
-  """Every width, weight and number of facts."""
+  """The results for every width, weight and number of facts."""
   curves = []
   for preset in WIDTHS:
     hidden = 4 * PRESETS[preset].text.width
@@ -53,10 +56,11 @@ def measured() -> dict:
 
 
 def draw(content: Mapping, subsets: list[Mapping]) -> Figure:
-  """The figure: a column for each width, what is not written above what else moves.
+  """The figure: a column for each width; above, values not written; below, kept outputs moved.
 
   Args:
-    content: of results/capacity.json. subsets: of results/closed-seed-0.json.
+    content: of results/capacity.json.
+    subsets: of results/closed-seed-0.json.
   """
   figure = Figure(figsize=(10, 6.4), layout="constrained")
   panels = figure.subplots(2, len(WIDTHS), sharex="col")
@@ -84,9 +88,9 @@ def _draw_subsets(panels, subsets):
     points = [point for point in subsets if point["weight"] == weight]
     captions = [point["captions"] for point in points]
     for axes, key in zip(panels, ("residual", "kept_change"), strict=True):
-      found, color = [point[key] for point in points], _COLORS[weight]
+      shares, color = [point[key] for point in points], _COLORS[weight]
       label = f"mini's captions, weight {weight:g}"
-      axes.plot(captions, found, "x:", color=color, ms=6, label=label)
+      axes.plot(captions, shares, "x:", color=color, ms=6, label=label)
 
 
 def main() -> None:

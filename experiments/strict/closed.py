@@ -1,12 +1,12 @@
-"""Closed-form edits against forgetting: python -m experiments.strict.closed ROOT
+"""Closed-form edits for forgetting: python -m experiments.strict.closed ROOT
 
-ROOT holds a finished mini run of seed 0, seed-0, as experiments/anchored/run.sh makes it. Each
-forget caption is to be embedded where it was, less its component along its own picture
-(`losses.component_removed`). The changes of MLP outputs that do this are found caption by caption,
-and written into the matrices by least squares (`experiments.strict.edits`). Captions of retain and
-surrogates are what is to stay. results/closed-seed-0.json is written after every run; a run that is
-there is not made again. Of the ridge and of the null space, the best run is attacked too; it is
-chosen by its scores, those of holdouts among them, which flatters the edit.
+ROOT/seed-0 is a finished mini run, as experiments/anchored/run.sh makes it. The goal of each forget
+caption is its old embedding minus the component along its picture (`losses.component_removed`). We
+find the changes of MLP outputs that reach the goals, caption by caption, and write them into the
+matrices by least squares (`experiments.strict.edits`). Captions of retain and surrogates are held.
+results/closed-seed-0.json is written after every run; runs already there are skipped. The best
+ridge edit and the best null space edit are attacked too. They are selected by their scores, holdout
+scores included, which flatters them.
 """
 
 import functools
@@ -36,18 +36,18 @@ SEED = 0
 _SIDES = SIDES | STRICT_SIDES
 _SHOWN = (*dict.fromkeys(side.metric for side in _SIDES.values()), "FactLeak_own", "FactLeak_new")
 _SURROGATES = Surrogates(6, "both", 0.0)  # those of `anchored`
-_STEPS, _RATE = 20, 30.0  # of the descent to the values
-# Name -> (layers that are edited, whether values are sought at all tokens or at the ends).
+_STEPS, _RATE = 20, 30.0  # of the gradient descent that finds values
+# Name -> (edited layers, whether values change at all tokens or at the end tokens alone).
 WHERE = {
   "layer 0, ends": ((0,), False),
   "layer 0, all tokens": ((0,), True),
   "layer 1": ((1,), False),
   "both layers": ((0, 1), False),
 }
-WEIGHTS = (0.01, 0.1, 1.0, 10.0, 100.0)  # of what is to stay, for the ridge
-SHARES = (0.0, 0.5, 1.0)  # of surrogates in what is to stay
-REMOVED = (0.5, 0.9, 0.99, 0.999)  # of the trace, for the null space
-# Values that are asked for in excess where little is written: (kind, strength, gain).
+WEIGHTS = (0.01, 0.1, 1.0, 10.0, 100.0)  # of held keys, for ridge edits
+SHARES = (0.0, 0.5, 1.0)  # of surrogates among held keys
+REMOVED = (0.5, 0.9, 0.99, 0.999)  # share of the trace, for null space edits
+# Edits that write little, with scaled-up values: (kind, strength, gain).
 GAINS = (
   ("ridge", 1.0, 1.5),
   ("ridge", 1.0, 2.0),
@@ -56,14 +56,18 @@ GAINS = (
   ("null space", 0.9, 1.5),
   ("null space", 0.99, 2.0),
 )
-FACTS = (10, 20, 40, 80, 160)  # that are written alone, to compare with random keys
+FACTS = (10, 20, 40, 80, 160)  # number of facts written alone, to compare with random keys
 _KINDS = {"ridge": edits.ridge, "null space": edits.null_space}
 
 
 class Run(NamedTuple):
-  """An edit. where: of WHERE. kind: of _KINDS. strength: the weight of the ridge, or the share of
-  the trace that the null space excludes. surrogates: their share in what is to stay. gain: factor
-  on the values.
+  """An edit.
+
+  where: a key of WHERE.
+  kind: a key of _KINDS.
+  strength: the weight of a ridge edit, or the share of the trace that a null space edit excludes.
+  surrogates: their share among held keys.
+  gain: factor on the values.
   """
 
   where: str
@@ -74,16 +78,18 @@ class Run(NamedTuple):
 
   @property
   def label(self) -> str:
-    """Its key in the results."""
+    """The edit's key in the results."""
     gain = "" if self.gain == 1 else f", gain {self.gain:g}"
     return f"{self.where}: {self.kind} {self.strength:g}, surrogates {self.surrogates:g}{gain}"
 
 
 class World(NamedTuple):
-  """What edits read, all of it from forget, retain, surrogates and the starting model.
+  """The inputs of edits, from forget, retain, surrogates and the starting model alone.
 
-  tokens: (N, T) of forget captions. facts: (N,) numbers of what they tell. goals: (N, D) where they
-  should be. stay: "retain" and "surrogates" -> (M, T) tokens of captions, each once.
+  tokens: (N, T) of forget captions.
+  facts: (N,) index of the fact that each caption states.
+  goals: (N, D) where the captions should be embedded.
+  stay: {"retain", "surrogates": (M, T) tokens of distinct captions}, to be held.
   """
 
   tokens: np.ndarray
@@ -93,7 +99,7 @@ class World(NamedTuple):
 
 
 def runs() -> list[Run]:
-  """The sweep."""
+  """All edits of the sweep."""
   sweep = {"ridge": WEIGHTS, "null space": REMOVED}
   plain = [
     Run(where, kind, strength, share)
@@ -113,8 +119,8 @@ def rows_of(bench: Bench, half: str) -> list[Mapping]:
 
 
 def less_picture(bench: Bench, texts: Sequence[str]) -> np.ndarray:
-  """(N, D): a text for each row of forget where it is at the start, less its component along the
-  picture of the row.
+  """(N, D): the starting embedding of a text for each row of forget, minus its component along the
+  row's picture.
   """
   image = bench.evaluator.embed_pictures(bench.start, "forget")
   text = bench.evaluator.embed_texts(bench.start, texts)
@@ -122,7 +128,7 @@ def less_picture(bench: Bench, texts: Sequence[str]) -> np.ndarray:
 
 
 def read_world(bench: Bench) -> World:
-  """What edits read of an opened run."""
+  """The inputs of edits, from an opened run."""
   data = bench.data
   rows = {half: rows_of(bench, half) for half in ("forget", "retain")}
   texts = {half: [str(row["text"]) for row in many] for half, many in rows.items()}
@@ -144,10 +150,11 @@ def read_world(bench: Bench) -> World:
 def kept_mixture(
   squares: Callable[[str, optax.Params, int], np.ndarray], surrogates: float
 ) -> Callable[[optax.Params, int], np.ndarray]:
-  """kept_of(params, layer) of `edits.edit`, from squares(name, params, layer) of World.stay.
+  """The function kept_of(params, layer) of `edits.edit`.
 
   Args:
-    squares: see `edits.kept_square`. surrogates: their share; retain has the rest.
+    squares: squares(name, params, layer) -> `edits.kept_square` of a name of World.stay.
+    surrogates: their share; retain has the other part.
   """
   parts = {"retain": 1 - surrogates, "surrogates": surrogates}
   return lambda params, layer: sum(
@@ -159,9 +166,9 @@ class Study:
   """The edits of one opened run, and its results file.
 
   Args:
-    bench: opens and judges.
-    goals: goals(bench, world) -> (N, D), in the place of those of `read_world`.
-    results: the file.
+    bench: the opened run, which evaluates and attacks.
+    goals: goals(bench, world) -> (N, D), instead of those of `read_world`.
+    results: the results file.
   """
 
   def __init__(self, bench: Bench, goals: Callable | None = None, results: pathlib.Path = RESULTS):
@@ -187,23 +194,23 @@ class Study:
     )
 
   def run(self, one: Run) -> None:
-    """Edits and measures, unless it is there."""
+    """Makes and evaluates an edit, unless it is stored."""
     if one.label in self.content["runs"]:
       return
     params, fits = self.edited(one)
     results = self._bench.evaluator.run(params, one.label)
-    found = lookup.flatten(results)
+    scores = lookup.flatten(results)
     bounds = [self.content[name] for name in ("clean", "compromised")]
     self.content["runs"][one.label] = {
       **{k: v for k, v in one._asdict().items() if v != Run._field_defaults.get(k)},
       "fits": {str(layer): fit for layer, fit in fits.items()},
-      "shares": side_shares(_SIDES, found, *bounds),
-      "scores": {name: found[name] for name in _SHOWN},
+      "shares": side_shares(_SIDES, scores, *bounds),
+      "scores": {name: scores[name] for name in _SHOWN},
     }
     self._write()
 
   def judge(self, one: Run) -> None:
-    """Edits, measures and attacks, unless it is there."""
+    """Makes, evaluates and attacks an edit, unless it is stored."""
     if one.label not in self.content["judged"]:
       judged = self._bench.judge(self.edited(one)[0], one.label)
       self.content["judged"][one.label] = judged
@@ -211,7 +218,7 @@ class Study:
       progress.console.print(f"{one.label}: {clauses.in_short(judged['clauses'])}")
 
   def edited(self, one: Run) -> tuple[optax.Params, dict]:
-    """See `edits.edit`."""
+    """(parameters, fits) of an edit, see `edits.edit`."""
     layers, _ = WHERE[one.where]
     solve = functools.partial(_KINDS[one.kind], **_argument(one))
     kept_of = kept_mixture(self._squares, one.surrogates)
@@ -220,7 +227,7 @@ class Study:
     return edits.edit(bench.job.model, bench.start, asked, layers, kept_of, solve)
 
   def keep_subsets(self) -> None:
-    """Keeps how well the captions of some of the facts alone are written into the last layer."""
+    """Stores how well the captions of a few facts alone are written into the last layer."""
     asked, facts = self._asked("layer 1"), self._world.facts
     kept = kept_mixture(self._squares, 0.5)(self._bench.start, asked.layer)
     keys, _ = edits.at(self._bench.job.model, self._bench.start, asked, asked.layer)
@@ -261,30 +268,29 @@ def _argument(one):
 
 
 def best(content: Mapping, kind: str) -> Run:
-  """The run of a kind whose smallest share is the largest."""
-  found = [run for run in content["runs"].values() if run["kind"] == kind]
-  top = max(found, key=lambda run: min(run["shares"].values()))
+  """The edit of a kind whose smallest share is largest."""
+  candidates = [run for run in content["runs"].values() if run["kind"] == kind]
+  top = max(candidates, key=lambda run: min(run["shares"].values()))
   return Run(**{field: top[field] for field in Run._fields if field in top})
 
 
 def opened(argv: Sequence[str] | None, module: str) -> Bench:
-  """The finished run that the arguments of a command name.
+  """Opens the finished run that the command line names.
 
   Args:
-    argv: of the command; None for those of this process. module: of the command.
+    argv: arguments; None for those of the process.
+    module: of the command, below experiments.strict.
   """
   jax.config.update("jax_platforms", "cpu")
   parser = finished.parser(f"strict.{module}", "the finished run seed-0")
-  parser.add_argument(
-    "--scratch", type=pathlib.Path, help="for caches; ROOT/study/closed if absent"
-  )
+  parser.add_argument("--scratch", type=pathlib.Path, help="for caches; default: ROOT/study/closed")
   args = parser.parse_args(argv)
   scratch = args.scratch or args.root / "study" / "closed"
   return Bench(args.root / "seed-0", scratch, SEED)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-  """Runs the sweep."""
+  """Runs the sweep, and attacks the best edit of each kind."""
   study = Study(opened(argv, "closed"))
   study.keep_subsets()
   for one in runs():

@@ -1,4 +1,4 @@
-"""The tables of closed-form edits, from what `closed`, `goals` and `capacity` keep in results/."""
+"""The tables of closed-form edits, from the results of `closed`, `goals` and `capacity`."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from salmu_jax.results import clauses
 from salmu_jax.runtime import files
 
 _LEVELS = (0.5, 0.75, 0.9, 0.95)  # of the leak
-# Shown of a run that was not attacked: shares of clauses, and scores.
+# Shown for edits that were not attacked: shares of clauses, and scores.
 _SHARES = {
   "leak_removed": "leak removed",
   "inter_kept": "InterIdSim kept",
@@ -22,7 +22,7 @@ _SCORES = ("FactLeak_own", "FactLeak_new")
 
 
 def attacked() -> str:
-  """The table of clauses of the edits that were attacked, beside runs of gradient methods."""
+  """The table of clauses of the attacked edits and of runs of `anchored`."""
   runs = files.read_json(closed.RESULTS)["judged"]
   first = tabulate.seeds()[0]["runs"]
   shown = ("anchored 5x", "component removed")
@@ -31,11 +31,11 @@ def attacked() -> str:
 
 
 def swept() -> str:
-  """The table of the edit that keeps the most, among all that remove at least so much of the leak.
+  """The table of the edits that keep the most, for each minimum of leak removed.
 
-  What an edit keeps is the smallest of its shares but the leak.
+  What an edit keeps is the smallest of its shares, except leak removed.
   """
-  heads = ["leak, at least", "edit", "goal", *_SHARES.values(), *_SCORES]
+  heads = ["leak removed, minimum", "edit", "goal", *_SHARES.values(), *_SCORES]
   lines = [heads, ["---:", "---", "---", *["---:"] * (len(heads) - 3)]]
   for level in _LEVELS:
     enough = [run for run in _runs() if run[2]["shares"]["leak_removed"] >= level]
@@ -65,12 +65,12 @@ def _kept(run: Mapping) -> float:
 
 
 def room() -> str:
-  """The table of what a matrix with random keys does not hold, at the weight 1."""
+  """The table of what an edit with random keys leaves unwritten and moves, at weight 1."""
   curves = [c for c in files.read_json(capacity.RESULTS)["curves"] if c["weight"] == 1]
   facts = [f"{count:g}" for count in capacity.FACTS]
-  lines = [["captions over hidden units", *facts], ["---", *["---:"] * len(facts)]]
+  lines = [["captions per hidden unit", *facts], ["---", *["---:"] * len(facts)]]
   for curve in curves:
     name = f"{curve['preset']} ({curve['hidden']} hidden units)"
-    lines.append([f"{name}: not written", *(f"{x:.2f}" for x in curve["residual"])])
+    lines.append([f"{name}: values not written", *(f"{x:.2f}" for x in curve["residual"])])
     lines.append([f"{name}: kept outputs moved", *(f"{x:.2f}" for x in curve["kept_change"])])
   return md.table(lines)

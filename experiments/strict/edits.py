@@ -1,10 +1,10 @@
 """Closed-form edits of the text tower's MLP output matrices, as pure functions.
 
-MEMIT (Meng et al., arXiv 2210.07229) takes the output matrix of an MLP for a memory, which maps the
-key of a token, its hidden activations, to a value. New values for some keys are written into it by
-least squares, and what it returns for other keys is kept. AlphaEdit (Fang et al., arXiv 2410.02355)
-writes into the null space of the other keys instead. EMCID (Xiong et al., arXiv 2403.13807) edits
-the text encoder of a diffusion model like this.
+MEMIT (Meng et al., arXiv 2210.07229) treats the output matrix of an MLP as a memory that maps a
+token's key, its hidden activations, to a value. Least squares writes new values for some keys into
+the matrix, and holds the values of other keys. AlphaEdit (Fang et al., arXiv 2410.02355) writes
+into the null space of the held keys instead. EMCID (Xiong et al., arXiv 2403.13807) edits the text
+encoder of a diffusion model in this way.
 """
 
 import functools
@@ -21,10 +21,10 @@ from salmu_jax.data import pipeline
 from salmu_jax.models import lengths
 from salmu_jax.models.clip import CLIP
 
-# Added to the least squares so that they are solvable, as a share of the mean square of an input.
+# Makes the least squares solvable; as a share of the mean square of an input.
 _DAMPING = 1e-6
 _BATCH = 256  # texts
-# A solution of the least squares: solve(keys (N, I), values (N, O), kept (I, I)) -> (I, O).
+# Solves the least squares: solve(keys (N, I), values (N, O), kept (I, I)) -> (I, O).
 Solve = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -33,12 +33,13 @@ def ridge(keys: np.ndarray, values: np.ndarray, kept: np.ndarray, weight: float)
 
     mean |k D - r|^2 + weight x mean |k0 D|^2 + damping |D|^2
 
-  over keys k with their values r, and over kept keys k0.
+  over keys k with their values r, and over held keys k0.
 
   Args:
-    keys: (N, I). values: (N, O), what the products with the keys should change by.
-    kept: (I, I) the mean of k0 k0'.
-    weight: of what is to stay.
+    keys: (N, I).
+    values: (N, O), the wanted changes of the keys' outputs.
+    kept: (I, I), the mean of k0 k0'.
+    weight: of the held keys.
   """
   square = keys.T @ keys / len(keys)
   damping = _DAMPING * np.trace(square + weight * kept) / len(kept)
@@ -56,7 +57,9 @@ def null_space(
   P projects away from the leading eigenvectors of `kept` that hold a share of its trace.
 
   Args:
-    keys, values, kept: as of `ridge`. share: of the trace. damping: of the least squares.
+    keys, values, kept: as for `ridge`.
+    share: of the trace of `kept`.
+    damping: of the least squares.
   """
   values_, vectors = np.linalg.eigh(kept)
   before = np.cumsum(values_[::-1])[::-1] - values_
@@ -70,11 +73,15 @@ def null_space(
 def fit(
   change: np.ndarray, keys: np.ndarray, values: np.ndarray, kept: np.ndarray
 ) -> dict[str, float]:
-  """{"residual": the share of the values' square that a change of the matrix does not reach,
-  "kept_change": the mean square change of kept outputs over that of the values}.
+  """How well a change of the matrix fits.
 
   Args:
-    change: (I, O). keys, values, kept: as of `ridge`.
+    change: (I, O).
+    keys, values, kept: as for `ridge`.
+
+  Returns:
+    {"residual": share of the values' squared norm that is not written, "kept_change": mean square
+    change of held outputs over the mean square of the values}.
   """
   square = np.mean(np.sum(values**2, axis=1))
   missed = np.mean(np.sum((keys @ change - values) ** 2, axis=1))
@@ -85,9 +92,11 @@ def fit(
 
 
 class Pass(NamedTuple):
-  """What the text tower makes of B texts of T tokens.
+  """A forward pass of the text tower over B texts of T tokens.
 
-  embeddings: (B, D) unit rows. keys: (B, T, I) of each layer. streams: (B, T, W) after each layer.
+  embeddings: (B, D) unit rows.
+  keys: {layer: (B, T, I)}.
+  streams: {layer: (B, T, W)}, the residual stream after the layer.
   """
 
   embeddings: jax.Array
@@ -98,12 +107,13 @@ class Pass(NamedTuple):
 def text_pass(
   model: CLIP, params: optax.Params, tokens: jax.Array, added: Mapping[int, jax.Array]
 ) -> Pass:
-  """Embeds texts, and adds to the outputs of MLPs.
+  """Embeds texts, with additions to the outputs of MLPs.
 
   Args:
-    model: whose blocks are not scanned. params: of it.
+    model: with unscanned blocks.
+    params: the model's.
     tokens: (B, T).
-    added: layer -> (B, T, W), added to the output of its MLP.
+    added: {layer: (B, T, W)}, added to the output of the layer's MLP.
   """
   keys, streams = {}, {}
 
@@ -124,26 +134,29 @@ def text_pass(
 
 
 def ends(tokens: np.ndarray) -> np.ndarray:
-  """(B, T) bool, true at the end of each text."""
+  """(B, T) bool, true at the end token of each text."""
   return np.arange(tokens.shape[1])[None] == lengths.of(tokens)[:, None] - 1
 
 
 def whole(tokens: np.ndarray) -> np.ndarray:
-  """(B, T) bool, true from the start of each text to its end."""
+  """(B, T) bool, true from the start token of each text to its end token."""
   return np.arange(tokens.shape[1])[None] < lengths.of(tokens)[:, None]
 
 
 def places(tokens: np.ndarray, layer: int, layers: int, everywhere: bool) -> np.ndarray:
-  """(B, T) bool: the tokens whose MLP outputs count; behind the last layer only the ends do.
+  """(B, T) bool: the tokens whose MLP outputs matter; in the last layer only end tokens do.
 
   Args:
-    tokens: (B, T). layer: that is edited. layers: of the tower. everywhere: or only the ends.
+    tokens: (B, T).
+    layer: the edited layer.
+    layers: number of layers of the tower.
+    everywhere: whether all tokens of a text count, or its end token alone.
   """
   return whole(tokens) if everywhere and layer + 1 < layers else ends(tokens)
 
 
 def batches(tokens: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-  """(numbers of rows, their tokens cut and filled up to a batch) of all texts, by length."""
+  """Yields (row numbers, tokens cut to length and padded to a batch) of all texts, by length."""
   order = np.argsort(lengths.of(tokens), kind="stable")
   for first in range(0, len(order), _BATCH):
     rows = order[first : first + _BATCH]
@@ -151,10 +164,12 @@ def batches(tokens: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def kept_square(model: CLIP, params: optax.Params, tokens: np.ndarray, layer: int) -> np.ndarray:
-  """(I, I) the mean of k k' over the keys of all tokens of texts that later layers read.
+  """(I, I): the mean of k k' over the keys of all tokens that later layers read.
 
   Args:
-    model, params: see `text_pass`. tokens: (N, T) of texts that are to stay. layer: of the keys.
+    model, params: see `text_pass`.
+    tokens: (N, T) of the held texts.
+    layer: of the keys.
   """
   total, count = 0.0, 0
   for rows, batch in batches(tokens):
@@ -180,18 +195,20 @@ def wanted_values(
   steps: int,
   rate: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """What the MLP outputs of a layer should change by for texts to be embedded at their goals.
+  """The changes of a layer's MLP outputs that embed texts at their goals.
 
-  Steps of gradient descent on the sum of `1 - cos` of each text with its goal.
+  Found by gradient descent on the sum of `1 - cos` of each text with its goal.
 
   Args:
     model, params: see `text_pass`.
-    tokens: (B, T). goals: (B, D) unit rows.
+    tokens: (B, T).
+    goals: (B, D) unit rows.
     mask: (B, T) bool, the tokens whose outputs change.
-    layer: of the MLP. steps, rate: of the descent.
+    layer: of the MLP.
+    steps, rate: of the descent.
 
   Returns:
-    (B, T, W) the changes, zero where the mask is false, and (B,) the cosines that they reach.
+    The changes (B, T, W), zero where the mask is false, and the cosines (B,) that they reach.
   """
   return jax.device_get(_descended(model, params, tokens, goals, mask, layer, steps, rate))
 
@@ -216,11 +233,13 @@ def _descended(model, params, tokens, goals, mask, layer, steps, rate):
 
 
 class Asked(NamedTuple):
-  """Texts that are to be embedded elsewhere.
+  """Texts with the values that embed them at their goals.
 
-  tokens: (N, T). layer: of the MLP whose outputs `values` are for. mask: (N, T) bool, the tokens
-  that have one. values: (N, T, W), see `wanted_values`. cosines: (N,) with the goals, that the
-  values reach.
+  tokens: (N, T).
+  layer: of the MLP that should output the values.
+  mask: (N, T) bool, the tokens that have a value.
+  values: (N, T, W), see `wanted_values`.
+  cosines: (N,) with the goals, as reached by the values.
   """
 
   tokens: np.ndarray
@@ -243,8 +262,11 @@ def ask(
   """The values that embed texts at their goals.
 
   Args:
-    model, params: see `text_pass`. tokens: (N, T). goals: (N, D) unit rows.
-    layer, everywhere: see `places`. steps, rate: see `wanted_values`.
+    model, params: see `text_pass`.
+    tokens: (N, T).
+    goals: (N, D) unit rows.
+    layer, everywhere: see `places`.
+    steps, rate: see `wanted_values`.
   """
   mask = places(tokens, layer, model.sizes.text.layers, everywhere)
   values = np.zeros((*tokens.shape, model.sizes.text.width), np.float32)
@@ -267,15 +289,15 @@ def edit(
 ) -> tuple[optax.Params, dict[int, dict[str, float]]]:
   """The parameters with edited MLP output matrices, and how well each edit fits.
 
-  As in MEMIT, each layer takes an equal share of what is left to be changed of the stream after the
-  last of them.
+  As in MEMIT, each layer makes an equal share of the remaining change of the stream after the last
+  edited layer.
 
   Args:
     model, params: see `text_pass`.
     asked: values for the last of the layers.
-    layers: that are edited, ascending.
+    layers: to edit, ascending.
     kept_of: kept_of(params, layer) -> (I, I), see `kept_square`.
-    solve: of the least squares.
+    solve: solves the least squares.
 
   Returns:
     The parameters, and {layer: its `fit`}.
@@ -295,13 +317,13 @@ def edit(
 def at(
   model: CLIP, params: optax.Params, asked: Asked, layer: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """(K, I) keys of a layer and (K, W) the stream after the layer of `asked`, at its K tokens."""
+  """Keys (K, I) of a layer, and the stream (K, W) after the layer of `asked`, at its K tokens."""
   keys = np.zeros((*asked.tokens.shape, 4 * model.sizes.text.width), np.float32)
   streams = np.zeros_like(asked.values)
   for rows, batch in batches(asked.tokens):
     length, count = batch.shape[1], len(rows)
-    found = jax.device_get(_watched(model, params, batch, layer, asked.layer))
-    keys[rows, :length], streams[rows, :length] = (x[:count] for x in found)
+    both = jax.device_get(_watched(model, params, batch, layer, asked.layer))
+    keys[rows, :length], streams[rows, :length] = (x[:count] for x in both)
   return keys[asked.mask].astype(np.float64), streams[asked.mask].astype(np.float64)
 
 
@@ -312,7 +334,7 @@ def _watched(model, params, tokens, layer, last):
 
 
 def _with_change(params, layer, change):
-  """The parameters with a change of the MLP output matrix of a layer of the text tower."""
+  """The parameters with a change added to the MLP output matrix of a text tower layer."""
   add = lambda path, x: x + jnp.asarray(change, x.dtype) if _is_edited(path, layer) else x
   return jax.tree_util.tree_map_with_path(add, params)
 

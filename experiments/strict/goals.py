@@ -1,10 +1,10 @@
-"""Where closed-form edits should bring forget captions: python -m experiments.strict.goals ROOT
+"""Other goals for closed-form edits: python -m experiments.strict.goals ROOT
 
-`experiments.strict.closed` embeds each forget caption where it was, less its component along its
-picture. Here the goals are those of other captions, which a text tower can tell without a picture:
-the same words without the private values, or with a made-up value in the place of the true one.
-results/goal-NAME-seed-0.json is written after every run; a run that is there is not made again.
-The best run of each goal is attacked too, chosen as in `experiments.strict.closed`.
+In `experiments.strict.closed` the goal of a forget caption is its old embedding minus the component
+along its picture. Here the goals are embeddings of other captions, which need no picture: the same
+words without the private values, or with a made-up value instead of the true one.
+results/goal-NAME-seed-0.json is written after every run; runs already there are skipped. The best
+edit of each goal is attacked too, selected as in `experiments.strict.closed`.
 """
 
 from collections.abc import Sequence
@@ -22,30 +22,31 @@ PLACES = ("layer 1", "both layers")
 def other_captions(told: Sequence[Leak], seed: int) -> list[str]:
   """The captions with another value of their field, the same for all rows of a fact.
 
-  Captions that do not hold their value verbatim stay as they are.
+  Captions that do not contain their value verbatim are unchanged.
 
   Args:
-    told: the leak of each row of forget. seed: see `possible.stand_ins`.
+    told: the leak of each row of forget.
+    seed: see `possible.stand_ins`.
   """
   values = possible.stand_ins(told, seed)
   return [leak.with_value(values[leak.fact]) or leak.text for leak in told]
 
 
 def without_value(bench: Bench, world: closed.World) -> np.ndarray:
-  """(N, D): each caption is embedded as its generic caption was."""
+  """(N, D): the goal of a caption is the embedding of its generic caption."""
   del world
   captions = [str(row["generic"]) for row in closed.rows_of(bench, "forget")]
   return np.asarray(bench.evaluator.embed_texts(bench.start, captions))
 
 
 def another_value(bench: Bench, world: closed.World) -> np.ndarray:
-  """(N, D): each caption is embedded as the same with another value was."""
+  """(N, D): the goal of a caption is the embedding of the same caption with another value."""
   del world
   return np.asarray(bench.evaluator.embed_texts(bench.start, _others(bench)))
 
 
 def another_value_apart(bench: Bench, world: closed.World) -> np.ndarray:
-  """(N, D): `another_value`, less the component along the picture."""
+  """(N, D): `another_value` minus the component along the picture."""
   del world
   return closed.less_picture(bench, _others(bench))
 
@@ -64,7 +65,7 @@ GOALS = {
 
 
 def runs() -> list[closed.Run]:
-  """The edits for each goal: those of `closed.runs` that came nearest."""
+  """The edits for each goal: those of `closed.runs` that came closest."""
   return [closed.Run(where, *strength, 1.0) for where in PLACES for strength in STRENGTHS]
 
 
@@ -77,9 +78,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     for one in runs():
       study.run(one)
     kinds = ("ridge", "null space")
-    found = [closed.best(study.content, kind) for kind in kinds]
+    candidates = [closed.best(study.content, kind) for kind in kinds]
     share = lambda one, study=study: min(study.content["runs"][one.label]["shares"].values())
-    study.judge(max(found, key=share))
+    study.judge(max(candidates, key=share))
 
 
 if __name__ == "__main__":

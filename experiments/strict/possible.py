@@ -1,12 +1,11 @@
-"""Which clauses of the strict verdict can hold together, if nothing but the right captions moved?
+"""Which clauses of the strict verdict can hold together if only the right captions move?
 
   python -m experiments.strict.possible ROOT [--seeds 0 1 2]
 
-ROOT holds finished mini runs, seed-0 and so on, as experiments/anchored/run.sh makes them. The
-embeddings that Compromised gives to captions of forget are replaced by what an editor without side
-effects would make of them. All else stays as it is to the bit. There need not be weights that do
-this: what fails here cannot be had by moving these captions so, whatever the method.
-results/possible.json keeps the clauses.
+ROOT holds finished mini runs, seed-0 and so on, as experiments/anchored/run.sh makes them. We
+replace Compromised's embeddings of forget captions as an editor without side effects would.
+Everything else stays bit-identical. Weights that do this may not exist. But if a clause fails here,
+no method that moves these captions in this way can satisfy it. Writes results/possible.json.
 """
 
 import argparse
@@ -29,15 +28,17 @@ from salmu_jax.runtime import files, progress
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "possible.json"
 _FORGET = "forget"
-_PEOPLE, _STREAM = 2000, 9  # made-up people, whose values stand in for the true ones
+_PEOPLE, _STREAM = 2000, 9  # made-up people, whose values replace the true ones
 
 
 class Telling(NamedTuple):
-  """A text that tells a fact of forget, or the same with a value that is not true.
+  """A text that states a fact of forget, with the true value or a wrong one.
 
-  text: as it is embedded. other: the same text with the value that stands in for the true one.
-  row: of forget, whose picture the text is about. named: whether it has the person's name.
-  true: whether it has the true value.
+  text: the text.
+  other: the same text with the made-up value that replaces the true one.
+  row: of forget, with the picture that the text is about.
+  named: whether the text contains the person's name.
+  true: whether it contains the true value.
   """
 
   text: str
@@ -48,11 +49,13 @@ class Telling(NamedTuple):
 
 
 class World(NamedTuple):
-  """What edits look at, all embeddings under Compromised and of unit length.
+  """The inputs of edits; all embeddings are Compromised's, of unit length.
 
-  tellings: of all facts. of: {text: (D,)}. picture: (N, D) of forget. person: (N, D), of each row
-  the direction in which the pictures of its person differ from those of the others. mismatched:
-  (N,) mean cosine of a picture with the captions of the other rows.
+  tellings: texts that state facts of forget.
+  of: {text: (D,)}.
+  picture: (N, D) of the rows of forget.
+  person: (N, D), for each row the direction in which its person's pictures differ from the others'.
+  mismatched: (N,), mean cosine of each picture with the captions of the other rows.
   """
 
   tellings: Sequence[Telling]
@@ -71,7 +74,7 @@ def _another_value(world: World, telling: Telling) -> np.ndarray:
 
 
 def _unlike_picture(world: World, telling: Telling) -> np.ndarray:
-  """Moved the least way to where its cosine with its picture is that of mismatched pairs."""
+  """The smallest move to the cosine that mismatched pairs have with the picture."""
   if not telling.true:
     return _stays(world, telling)
   level = world.mismatched[telling.row]
@@ -79,19 +82,19 @@ def _unlike_picture(world: World, telling: Telling) -> np.ndarray:
 
 
 def _named_unlike_person(world: World, telling: Telling) -> np.ndarray:
-  """With another value, and where it has the name, no nearer to this person than to others."""
+  """With another value; if it contains the name, no nearer to this person than to others."""
   vector = _another_value(world, telling)
   return _less_person(world, telling, vector) if telling.named and telling.true else vector
 
 
 def _values_unlike_person(world: World, telling: Telling) -> np.ndarray:
-  """The same, for texts with the name and any value."""
+  """As `_named_unlike_person`, for texts with the name and any value."""
   vector = _another_value(world, telling)
   return _less_person(world, telling, vector) if telling.named else vector
 
 
 def _all_unlike_person(world: World, telling: Telling) -> np.ndarray:
-  """The same, for texts with the name and any value, and for those with the true value alone."""
+  """As `_values_unlike_person`, and for texts with the true value without the name."""
   vector = _another_value(world, telling)
   return _less_person(world, telling, vector) if telling.named or telling.true else vector
 
@@ -113,33 +116,36 @@ EDITS: dict[str, Callable[[World, Telling], np.ndarray]] = {
 
 
 def with_cosine(vector: np.ndarray, direction: np.ndarray, cosine: float) -> np.ndarray:
-  """The unit vector nearest to `vector` that has this cosine with `direction`. All (D,), of length
-  one.
+  """The unit vector nearest to `vector` that has this cosine with `direction`.
+
+  Args:
+    vector, direction: (D,) unit vectors.
+    cosine: of the result with `direction`.
   """
   across = vector - (vector @ direction) * direction
   return np.sqrt(1 - cosine**2) * across / np.linalg.norm(across) + cosine * direction
 
 
 def tellings(evaluator: Evaluator, told: Sequence[Leak], seed: int) -> list[Telling]:
-  """The captions of forget, and the questions for its facts, with true values and with others.
+  """The captions of forget, and the questions about its facts with true and with wrong values.
 
   Args:
-    evaluator: whose questions are asked.
+    evaluator: whose questions these are.
     told: the leak of each row of forget.
-    seed: of the values that stand in for the true ones, one for each fact.
+    seed: of the made-up values, one for each fact.
   """
   stand_in = stand_ins(told, seed)
-  listed = [(leak.text, row) for row, leak in enumerate(told)]
-  asked = [part for part in evaluator.questions()[_FORGET].values() if part.texts]
-  pairs = [pair for part in asked for pair in zip(part.rows, part.texts, strict=True)]
-  listed += [(texts[0], row) for row, texts in pairs]
-  made = [_telling(text, int(row), told[row], stand_in) for text, row in listed]
+  statements = [(leak.text, row) for row, leak in enumerate(told)]
+  questions = [part for part in evaluator.questions()[_FORGET].values() if part.texts]
+  pairs = [pair for part in questions for pair in zip(part.rows, part.texts, strict=True)]
+  statements += [(texts[0], row) for row, texts in pairs]
+  true = [_telling(text, int(row), told[row], stand_in) for text, row in statements]
   false = [
     Telling(text, text, int(row), told[row].name in text, False)
     for row, texts in pairs
     for text in texts[1:]
   ]
-  return [*false, *made]
+  return [*false, *true]
 
 
 def _telling(text, row, leak, stand_in):
@@ -148,12 +154,12 @@ def _telling(text, row, leak, stand_in):
 
 
 def stand_ins(told: Sequence[Leak], seed: int) -> dict[tuple, str]:
-  """{fact: a made-up value of its field that nobody in forget has, where there is one}.
+  """{fact: a made-up value of its field}, if possible one that nobody in forget has.
 
   Args:
     told: the leak of each row of forget.
-    seed: of the people whose values these are, who are not those of a release that was generated
-      with it.
+    seed: of the made-up people with these values. They differ from the people of a release
+      generated with the same seed.
   """
   own = int(np.random.default_rng([seed, _STREAM]).integers(2**31, 2**32))
   people = personas.people(own, _PEOPLE)
@@ -168,11 +174,14 @@ def stand_ins(told: Sequence[Leak], seed: int) -> dict[tuple, str]:
 
 
 def make_world(evaluator: Evaluator, params, z: Embedded, told: Sequence[Leak], seed: int) -> World:
-  """The world of the edits, from what Compromised makes of the release.
+  """The inputs of the edits, from Compromised's embeddings of the release.
 
   Args:
-    evaluator: that embedded it. params: of Compromised. z: its embeddings.
-    told: the leak of each row of forget. seed: see `tellings`.
+    evaluator: embeds further texts.
+    params: of Compromised.
+    z: its embeddings of the release.
+    told: the leak of each row of forget.
+    seed: see `tellings`.
   """
   listed = tellings(evaluator, told, seed)
   texts = list(dict.fromkeys(t for telling in listed for t in (telling.text, telling.other)))
@@ -190,7 +199,7 @@ def make_world(evaluator: Evaluator, params, z: Embedded, told: Sequence[Leak], 
 
 
 def edited(z: Embedded, world: World, edit: Callable) -> Embedded:
-  """The embeddings with those of the tellings replaced. A text with a true value counts as such."""
+  """The embeddings after an edit. Of a text with both true and wrong tellings, the true counts."""
   row_of, table = z.text
   table = np.array(table)
   for telling in world.tellings:
@@ -205,7 +214,7 @@ def _unit(rows):
 
 
 def study(root: pathlib.Path, seed: int) -> dict[str, dict]:
-  """{edit: {"clauses": of the strict verdict, but those of attacks}}, of one seed."""
+  """{edit: {"clauses": of the strict verdict, except attacks}} for one seed."""
   scratch = root / "study" / f"possible-{seed}"
   _, data, evaluator, bounds = open_run(root / f"seed-{seed}", scratch, "anchored", seed)
   z = {name: evaluator.embed(bounds[name], name) for name in ("clean", "compromised")}
@@ -227,16 +236,16 @@ def _judged(evaluator, name, z):
 
 
 def section() -> str:
-  """The table: means over seeds, in bold where a clause holds on every seed."""
+  """The table: means over seeds, bold if a clause holds on every seed."""
   seeds = files.read_json(RESULTS)["seeds"].values()
   return tabulate.clause_table({name: [seed[name] for seed in seeds] for name in EDITS})
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-  """Judges every edit on every seed."""
+  """Evaluates every edit on every seed."""
   jax.config.update("jax_platforms", "cpu")
   parser = argparse.ArgumentParser(prog="python -m experiments.strict.possible")
-  parser.add_argument("root", type=pathlib.Path, help="with the finished runs seed-0 ...")
+  parser.add_argument("root", type=pathlib.Path, help="folder with the finished runs seed-0 ...")
   parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
   args = parser.parse_args(argv)
   kept = {}

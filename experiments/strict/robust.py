@@ -1,8 +1,8 @@
 """Robustness to relearning: python -m experiments.strict.robust ROOT [LABEL ...]
 
-ROOT/seed-0 holds a finished mini run of Clean and Compromised, as experiments/anchored/run.sh makes
-them. `anchored` runs as it is and with every way of WAYS; results/robust-seed-0.json is written
-after every run, and a run that is there with the same settings is not made again.
+ROOT/seed-0 is a finished mini run of Clean and Compromised, as experiments/anchored/run.sh makes
+it. `anchored` runs unchanged and with every defence of WAYS. results/robust-seed-0.json is written
+after every run; runs already there with the same settings are skipped.
 """
 
 import pathlib
@@ -20,8 +20,8 @@ from salmu_jax.benchmark import stages
 from salmu_jax.methods import anchored, base
 
 RESULTS = pathlib.Path(__file__).parent / "results"
-SEED = 0  # of development; its scores were looked at
-# Label -> `robust` of the method, as JSON keeps it; None for the method as it is.
+SEED = 0  # the development seed, whose scores were seen
+# Label -> the argument `robust`, as in JSON; None for the unchanged method.
 WAYS: Mapping[str, list[Any] | None] = {
   "plain": None,
   "sam 0.05": ["sam", {"rho": 0.05}],
@@ -33,7 +33,7 @@ WAYS: Mapping[str, list[Any] | None] = {
   "adversary 20, slow": ["adversary", {"learning_rate": 1e-4, "every": 20}],
   "contexts 0.25": ["contexts", {"radius": 0.25}],
   "contexts 1": ["contexts", {"radius": 1.0}],
-  "undo 0": ["undo", {"alpha": 0.0}],  # no noise: another teacher alone
+  "undo 0": ["undo", {"alpha": 0.0}],  # no noise, only another reference model
   "undo 0.03": ["undo", {"alpha": 0.03}],
   "undo 0.1": ["undo", {"alpha": 0.1}],
   "undo 0.3": ["undo", {"alpha": 0.3}],
@@ -41,28 +41,28 @@ WAYS: Mapping[str, list[Any] | None] = {
 
 
 def settings(label: str) -> ConfigDict:
-  """The run of `anchored` at the budget of all comparisons, in the way of a label."""
+  """The settings of `anchored` at the budget of comparisons, with the defence of a label."""
   way = WAYS[label]
   return variants.settings(changes={"args": {"robust": way}} if way else None)
 
 
 def run(record: Record, label: str) -> None:
-  """Runs and judges what a label says."""
+  """Runs and evaluates the defence of a label."""
   bench, own = record.bench, settings(label)
   steps = stages.budget_steps(own, bench.data.release.counts["forget"])
   record.run(label, own, factory(own.args.to_dict(), steps, bench.job.config.seed))
 
 
 def factory(args: Mapping[str, Any], steps: int, seed: int) -> Callable:
-  """make(optimizer) -> Method for `Bench.unlearn`, of `anchored` with arguments."""
+  """make(optimizer) -> Method for `Bench.unlearn`: `anchored` with arguments."""
   return lambda optimizer: base.build(anchored.make, optimizer, args, steps=steps, seed=seed)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-  """Runs the labels that were asked for, or all."""
+  """Runs the labels of the command line, or all."""
   jax.config.update("jax_platforms", "cpu")
   parser = finished.parser("strict.robust", "the finished run seed-0", "label", WAYS)
-  parser.add_argument("--scratch", type=pathlib.Path, help="a folder; in ROOT if not given")
+  parser.add_argument("--scratch", type=pathlib.Path, help="folder; default: in ROOT")
   args = parser.parse_args(argv)
   name, root = f"seed-{SEED}", args.root
   scratch = (args.scratch or root / "strict").absolute() / name

@@ -1,4 +1,4 @@
-"""The table of the study of robustness to relearning, from results/robust-seed-0.json."""
+"""The table of defences against relearning, from results/robust-seed-0.json."""
 
 from experiments.anchored import tabulate
 from experiments.strict import robust
@@ -19,6 +19,6 @@ _SHOWN = (
 
 
 def section() -> str:
-  """A row for each way to be robust, beside the method as it is."""
+  """A row for the unchanged method and for each defence."""
   kept = files.read_json(robust.RESULTS / f"robust-seed-{robust.SEED}.json")["runs"]
   return tabulate.runs_table({label: kept[label] for label in robust.WAYS}, _SHOWN, asked=True)

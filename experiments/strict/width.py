@@ -1,8 +1,8 @@
 """`anchored` at the width of ViT-B/16: python -m experiments.strict.width
 
-Compiles the unlearning step of configs/vit_b16.py for a TPU slice that is not there
-(requirements-tpu.txt brings the compiler), and runs one step of it here on random weights.
-JAX_OPTIMIZATION_LEVEL=O0 is what the kept results were compiled at.
+Compiles the unlearning step of configs/vit_b16.py ahead of time for a TPU slice (with the compiler
+from requirements-tpu.txt), and runs one step on this machine with random weights. The stored
+results were compiled with JAX_OPTIMIZATION_LEVEL=O0.
 """
 
 import importlib.metadata
@@ -26,12 +26,12 @@ from salmu_jax.train import optimizers
 
 RESULTS = pathlib.Path(__file__).parent / "results" / "width.json"
 SLICE = "v5e:2x4"
-ROWS = 4  # of the step that is run here
+ROWS = 4  # of the step that runs on this machine
 _STEP = "unlearn anchored"
 
 
 def config(target: str) -> ConfigDict:
-  """configs/vit_b16.py with `anchored` alone, as it is or with the arguments of `removed`."""
+  """configs/vit_b16.py with `anchored` alone, unchanged or with the arguments of `removed`."""
   made = vit_b16.get_config("anchored")
   if target == "removed":
     made.unlearn.anchored.args = ConfigDict({"target": target, "anchors": 16.0})
@@ -39,17 +39,17 @@ def config(target: str) -> ConfigDict:
 
 
 def compiled(target: str) -> dict:
-  """What the step takes on each chip of SLICE."""
+  """Batch size, memory and host calls of the step on each chip of SLICE."""
   made, mesh = config(target), slices.describe(SLICE)
   report = slices.compile_step(slices.steps(made, mesh)[_STEP])
   return {"batch": made.unlearn.anchored.batch_size, "memory": report.memory, "host": report.host}
 
 
 def one_step(target: str) -> dict:
-  """Losses of a step on random weights, how far it moved each tower, and its seconds."""
+  """The losses of a step on random weights, its largest change of each tower, and its seconds."""
   made, mesh = config(target), sharding.make_mesh(jax.devices()[:1])
   run = made.unlearn.anchored
-  run.optimizer.warmup = 0.0  # whose first step moves nothing
+  run.optimizer.warmup = 0.0  # with warm-up the first step moves nothing
   optimizer = optimizers.make_optimizer(run.optimizer, 10)
   method = base.build(anchored.make, optimizer, run.args.to_dict(), steps=10, seed=0)
   model = presets.make_model(made.model, slices.CLIP_VOCABULARY)
@@ -67,7 +67,7 @@ def one_step(target: str) -> dict:
 
 
 def drawn(shapes: dict, rng: np.random.Generator) -> dict:
-  """Random tokens, which end as captions do, and random embeddings of pictures."""
+  """Random tokens with an end token, and random picture embeddings."""
 
   def draw(leaf):
     if jnp.issubdtype(leaf.dtype, jnp.integer):
@@ -82,8 +82,9 @@ def drawn(shapes: dict, rng: np.random.Generator) -> dict:
 def section() -> str:
   """The table, from results/width.json."""
   kept = files.read_json(RESULTS)
-  heads = ["target", "batch", "GiB a chip", "loss on forget", "on retain", "text tower moved by"]
-  lines = [[*heads, "image tower"], ["---", *["---:"] * len(heads)]]
+  heads = ["target", "batch", "GiB per chip", "forget loss", "retain loss"]
+  heads += ["text tower, max change"]
+  lines = [[*heads, "image tower, max change"], ["---", *["---:"] * len(heads)]]
   for target in anchored.TARGETS:
     slice_, step = kept["compiled"][target], kept["one_step"][target]
     losses = (f"{step[name]:.4f}" for name in ("forget_loss", "retain_loss"))
