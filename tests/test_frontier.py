@@ -103,7 +103,7 @@ def test_tables_have_a_row_for_every_clause_lever_and_share():
 def test_the_picture_shows_the_budgets_and_the_levers():
   figure = frontier_picture.draw()
   labels = [text.get_text() for text in figure.legends[0].get_texts()]
-  assert "removed, by budget" in labels and "its levers, 5x" in labels
+  assert len(labels) == 4 and set(frontier_picture._LABELS) < set(labels)
 
 
 def test_at_full_width_the_step_fits_a_slice_calls_no_host_and_moves_the_text_tower_alone():

@@ -42,8 +42,8 @@ def draw() -> Figure:
   for axes, place in ((left, cosine_place), (right, fact_place)):
     _draw_baselines(axes, place)
     _draw_anchored(axes, place)
-    axes.plot([], [], "o-", color="tab:red", label="anchored: seed 0 by budget, others at 5x")
-    axes.plot([], [], ".-", color="0.7", label="baselines, tuned, 1x to 10x, seed 0")
+    axes.plot([], [], "o-", color="tab:red", label="anchored: by budget on seed 0, at 5x on others")
+    axes.plot([], [], ".-", color="0.7", label="baselines, tuned: by budget, 1x to 10x")
   _frame_cosines(left)
   _frame_facts(right)
   figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -52,10 +52,12 @@ def draw() -> Figure:
 
 def _frame_cosines(axes):
   passing = 1 - THRESHOLDS["holdout_kept"], 1 - THRESHOLDS["leak_removed"]
-  axes.fill_between([0.004, passing[0]], 2e-4, passing[1], color="tab:green", alpha=0.15, lw=0)
-  axes.text(0.0045, 0.0085, "passing", color="tab:green", va="top")
-  axes.set(xscale="log", yscale="log", xlim=(0.004, 4), ylim=(2e-4, 1.2), title="Captions: cosines")
-  axes.set(xlabel="share of the holdout gap in cosines lost", ylabel="share of the leak left")
+  axes.fill_between([0.004, passing[0]], 2e-4, passing[1], color="tab:green", alpha=0.25, lw=0)
+  axes.text(0.0045, 0.0085, "target", color="tab:green", va="top")
+  axes.set(
+    xscale="log", yscale="log", xlim=(0.004, 4), ylim=(2e-4, 1.2), title="Captions and cosines"
+  )
+  axes.set(xlabel="holdout cosines lost (share of gap)", ylabel="remaining leak (share)")
 
 
 def _frame_facts(axes):
@@ -65,9 +67,10 @@ def _frame_facts(axes):
   axes.fill_between(corner, limits["least"], limits["most"], color="tab:green", alpha=0.25, lw=0)
   axes.axhspan(limits["least"], limits["most"], color="tab:green", alpha=0.1, lw=0)
   middle = (limits["least"] + limits["most"]) / 2
+  axes.text(0.04, middle, " target", color="tab:green", va="center", ha="left")
   axes.text(0.2, middle, "Clean's interval", color="tab:green", va="center")
-  axes.set(xlim=(-0.05, 1.05), title="Facts: retrieval")
-  axes.set(xlabel="share of the holdouts' retrieval lost", ylabel=f"{_FACT} (MRR)")
+  axes.set(xlim=(-0.05, 1.05), title="Facts and retrieval")
+  axes.set(xlabel="holdout retrieval lost (share of gap)", ylabel=f"{_FACT} (MRR)")
 
 
 def _draw_baselines(axes, place):

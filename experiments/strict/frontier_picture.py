@@ -13,6 +13,7 @@ from salmu_jax.runtime import files
 
 PICTURE = pathlib.Path(__file__).parent / "frontier.png"
 _COLOUR = "tab:blue"
+_LABELS = 'anchored, target="removed": by budget', "the same at 5x, one setting changed"
 
 
 def draw() -> Figure:
@@ -30,14 +31,12 @@ def _draw_runs(axes, place):
   bounds = tuple(record[name]["scores"] for name in ("clean", "compromised"))
   at = lambda label: place(record["runs"][label]["scores"], bounds)
   places = [at(frontier.at(budget)) for budget in frontier.BUDGETS]
-  axes.plot(*zip(*places, strict=True), "o-", color=_COLOUR, lw=1, ms=5, label="removed, by budget")
+  axes.plot(*zip(*places, strict=True), "o-", color=_COLOUR, lw=1, ms=5, label=_LABELS[0])
   for budget, where in list(zip(frontier.BUDGETS, places, strict=True))[:: len(places) - 1]:
     text = {"textcoords": "offset points", "ha": "right", "va": "center", "color": _COLOUR}
     axes.annotate(f"{budget:g}x", where, (-7, 0), **text)
   places = [at(label) for label in frontier.LEVERS]
-  axes.plot(
-    *zip(*places, strict=True), "^", color=_COLOUR, ms=5, mfc="none", label="its levers, 5x"
-  )
+  axes.plot(*zip(*places, strict=True), "^", color=_COLOUR, ms=5, mfc="none", label=_LABELS[1])
 
 
 if __name__ == "__main__":
