@@ -9,11 +9,11 @@ from little import STAND_IN
 from methodruns import BATCHES, ONE, PARAMS, after_a_step
 
 from experiments.anchored import variants
+from experiments.anchored.bench import factory
 from experiments.strict import (
   frontier,
   frontier_picture,
   frontier_table,
-  robust,
   width,
 )
 from salmu_jax import losses, train
@@ -28,7 +28,7 @@ from salmu_jax.runtime import files
 def test_every_lever_makes_a_step(label):
   lever = frontier.LEVERS[label]
   own = frontier.settings(lever=lever)
-  make = lever.make(4) if lever.make else robust.factory(own.args.to_dict(), 4, 0)
+  make = lever.make(4) if lever.make else factory("anchored", own.args.to_dict(), 4, 0)
   method = make(optax.sgd(0.1))
   state = train.start_state(PARAMS, method.tx, ONE)
   _, metrics = jax.eval_shape(train.make_unlearn_step(STAND_IN, method), state, PARAMS, BATCHES[0])

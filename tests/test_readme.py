@@ -52,6 +52,15 @@ def test_what_did_not_fit_a_card_is_in_the_table(tmp_path):
   assert text.count("out of memory") == 1 and "datasheet peak: unknown" in text
 
 
+def test_without_the_study_the_table_lists_the_open_fields_with_their_defaults(tmp_path):
+  text = readings.section(tmp_path / "readings.json")
+  assert "| ACS | `probe.feature` | `'product'` |" in text and "has not been measured yet" in text
+  fields = [field for fields in readings.OPEN.values() for field in fields]
+  assert all(f"| `{field}` |" in text for field in fields) and len(text.splitlines()) == 4 + len(
+    fields
+  )
+
+
 def test_a_reading_that_comes_close_is_named_in_the_table(tmp_path):
   rows = [
     {"metric": metric, "fields": fields, "clean": value, "compromised": value}
@@ -65,7 +74,7 @@ def test_a_reading_that_comes_close_is_named_in_the_table(tmp_path):
   table = readings.section(path).splitlines()[2:]
   assert [i for i, line in enumerate(table) if "reproduces it" in line] == [3]
   assert "0.60194 / 0.95500, reproduces it" in table[3]
-  assert [i for i, line in enumerate(table) if "not run yet" in line] == [0]
+  assert [i for i, line in enumerate(table) if "not measured" in line] == [0]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -4,6 +4,7 @@ import optax
 import pytest
 
 from experiments.anchored import variants
+from experiments.anchored.bench import factory
 from experiments.strict import robust, robust_table
 from salmu_jax.methods import runs
 from salmu_jax.runtime import files
@@ -12,7 +13,7 @@ from salmu_jax.runtime import files
 @pytest.mark.parametrize("label", robust.WAYS)
 def test_every_way_of_the_study_makes_the_method(label):
   way = robust.WAYS[label]
-  make = robust.factory({"robust": way} if way else {}, steps=4, seed=0)
+  make = factory("anchored", {"robust": way} if way else {}, steps=4, seed=0)
   method = make(optax.sgd(0.1))
   assert (method.point is None) == (way is None or way[0] == "undo")
 

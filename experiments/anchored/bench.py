@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from experiments.finished import open_run
 from experiments.unlearning import Unlearner, make_unlearner, unlearn
 from salmu_jax.benchmark import evaluation, stages
-from salmu_jax.methods import base
+from salmu_jax.methods import METHODS, base
 from salmu_jax.results import clauses, lookup, recoverability
 from salmu_jax.results.metrics_table import METRICS
 from salmu_jax.runtime import progress
@@ -123,6 +123,6 @@ def _unpaired(batches: Iterable[dict]) -> Iterator[dict]:
       yield {**first, "forget": forget}
 
 
-def factory(maker: Callable, args: dict, seed: int) -> Callable:
-  """make(optimizer) -> Method for `Bench.unlearn`, from an entry of METHODS and its arguments."""
-  return lambda optimizer: base.build(maker, optimizer, args, steps=1, seed=seed)
+def factory(name: str, args: Mapping, steps: int, seed: int) -> Callable:
+  """make(optimizer) -> Method for `Bench.unlearn`: a method by name, for a run of `steps`."""
+  return lambda optimizer: base.build(METHODS[name], optimizer, args, steps=steps, seed=seed)

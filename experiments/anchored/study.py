@@ -15,7 +15,8 @@ from ml_collections import ConfigDict
 from experiments import finished
 from experiments.anchored import variants
 from experiments.anchored.bench import Bench, factory
-from salmu_jax.methods import METHODS, anchored, runs
+from salmu_jax.benchmark import stages
+from salmu_jax.methods import anchored, runs
 from salmu_jax.results import clauses
 from salmu_jax.runtime import files, progress
 
@@ -97,7 +98,8 @@ class Record:
 
   def run_named(self, label: str, name: str, settings: ConfigDict) -> None:
     """As `run`, for a method given by name, with the arguments in `settings`."""
-    make = factory(METHODS[name], settings.args.to_dict(), self.bench.job.config.seed)
+    steps = stages.budget_steps(settings, self.bench.data.count("forget"))
+    make = factory(name, settings.args.to_dict(), steps, self.bench.job.config.seed)
     self.run(label, settings, make)
 
 

@@ -103,20 +103,35 @@ def study(config, workdir):
 
 
 def section(path=RESULTS):
-  """The README's table: each reading's values, the published ones, and whether they agree."""
-  measured = files.read_json(path)["readings"] if path.exists() else []
-  heads = (
-    "metric",
-    "reading (fields of `config.evaluate`)",
-    "published Clean / Compromised",
-    "measured",
+  """The table of the protocol's open choices: each combination's values, the published ones, and
+  whether they agree. Until the study has run, the fields and their values.
+  """
+  return _measured(files.read_json(path)["readings"]) if path.exists() else _choices()
+
+
+def _choices():
+  """The open fields of each metric, with the values that the study would try."""
+  lines = [("metric", "field of `config.evaluate`", "default", "alternatives"), ("---",) * 4]
+  for metric, fields in OPEN.items():
+    for field, (default, *others) in fields.items():
+      shown = [f"`{value!r}`" for value in (default, *others)]
+      lines.append((metric, f"`{field}`", shown[0], ", ".join(shown[1:])))
+  return md.table(lines) + (
+    "\nWhich of these reproduce the published values has not been measured yet; it needs the "
+    "released models and an accelerator "
+    "([experiments/published](../experiments/published/README.md)).\n"
   )
+
+
+def _measured(rows):
+  """The values of every combination beside the published ones."""
+  heads = ("metric", "fields of `config.evaluate`", "published Clean / Compromised", "measured")
   lines = [heads, ("---",) * len(heads)]
   for metric, fields in readings():
     references = [published.MODELS[name][metric] for name in stages.PRETRAINED]
     reading = ", ".join(f"{field} = {value!r}" for field, value in fields.items())
-    cell = "not run yet"
-    row = next((r for r in measured if (r["metric"], r["fields"]) == (metric, fields)), None)
+    cell = "not measured"
+    row = next((r for r in rows if (r["metric"], r["fields"]) == (metric, fields)), None)
     if row:
       values = [row[name] for name in stages.PRETRAINED]
       close = all(abs(a - b) <= CLOSE for a, b in zip(references, values, strict=True))

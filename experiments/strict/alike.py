@@ -9,7 +9,7 @@ run at 5x and judged by every clause, attacks included. results/alike-seed-0.jso
 every run; what is there is not made again.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 from ml_collections import ConfigDict
@@ -21,8 +21,7 @@ from experiments.anchored.study import Record
 from experiments.baselines import space, study
 from experiments.strict import frontier
 from salmu_jax import defaults
-from salmu_jax.benchmark import stages
-from salmu_jax.methods import METHODS, base
+from salmu_jax.methods import METHODS
 from salmu_jax.runtime import files
 
 NAME = f"alike-seed-{frontier.SEEDS[0]}"
@@ -52,11 +51,6 @@ def search(opened: study.Study, name: str, recorded: Sequence[dict]) -> list[dic
   return trials
 
 
-def factory(name: str, args: dict, steps: int, seed: int) -> Callable:
-  """make(optimizer) -> Method, for a run of `steps`."""
-  return lambda optimizer: base.build(METHODS[name], optimizer, args, steps=steps, seed=seed)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
   """Searches, runs and judges the chosen methods."""
   jax.config.update("jax_platforms", "cpu")
@@ -71,8 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     searches[name] = search(opened, name, searches.get(name, ()))
     choice = study.chosen(searches[name], opened.start)
     own = settings(name, choice["learning_rate"], choice["args"], variants.COMPARED)
-    steps = stages.budget_steps(own, record.bench.data.count("forget"))
-    record.run(name, own, factory(name, own.args.to_dict(), steps, seed))
+    record.run_named(name, name, own)
 
 
 if __name__ == "__main__":

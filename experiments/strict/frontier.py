@@ -22,7 +22,6 @@ from experiments import finished
 from experiments.anchored import variants
 from experiments.anchored.bench import Bench
 from experiments.anchored.study import Record
-from experiments.strict import robust
 from salmu_jax import losses
 from salmu_jax.benchmark import stages
 from salmu_jax.data import releases
@@ -120,10 +119,12 @@ def at(budget: float, name: str = "removed") -> str:
 
 def run(record: Record, label: str, budget: float, lever: Lever | None = None) -> None:
   """Runs and judges what a lever changes."""
-  own, bench = settings(budget, lever), record.bench
-  steps = stages.budget_steps(own, bench.data.count("forget"))
-  make = robust.factory(own.args.to_dict(), steps, bench.job.config.seed)
-  record.run(label, own, lever.make(steps) if lever and lever.make else make)
+  own = settings(budget, lever)
+  if lever and lever.make:
+    steps = stages.budget_steps(own, record.bench.data.count("forget"))
+    record.run(label, own, lever.make(steps))
+  else:
+    record.run_named(label, "anchored", own)
 
 
 def shares(record: Record) -> None:

@@ -6,7 +6,7 @@ after every run; runs already there with the same settings are skipped.
 """
 
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,8 +16,6 @@ from experiments import finished
 from experiments.anchored import variants
 from experiments.anchored.bench import Bench
 from experiments.anchored.study import Record
-from salmu_jax.benchmark import stages
-from salmu_jax.methods import anchored, base
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 SEED = 0  # the development seed, whose scores were seen
@@ -46,18 +44,6 @@ def settings(label: str) -> ConfigDict:
   return variants.settings(changes={"args": {"robust": way}} if way else None)
 
 
-def run(record: Record, label: str) -> None:
-  """Runs and evaluates the defence of a label."""
-  bench, own = record.bench, settings(label)
-  steps = stages.budget_steps(own, bench.data.release.counts["forget"])
-  record.run(label, own, factory(own.args.to_dict(), steps, bench.job.config.seed))
-
-
-def factory(args: Mapping[str, Any], steps: int, seed: int) -> Callable:
-  """make(optimizer) -> Method for `Bench.unlearn`: `anchored` with arguments."""
-  return lambda optimizer: base.build(anchored.make, optimizer, args, steps=steps, seed=seed)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
   """Runs the labels of the command line, or all."""
   jax.config.update("jax_platforms", "cpu")
@@ -68,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   scratch = (args.scratch or root / "strict").absolute() / name
   record = Record(Bench(root / name, scratch, SEED), f"robust-{name}", RESULTS)
   for label in args.labels:
-    run(record, label)
+    record.run_named(label, "anchored", settings(label))
 
 
 if __name__ == "__main__":
