@@ -1,7 +1,7 @@
-"""The noise floor of mini: how far models are apart that differ by nothing but their seed.
+"""The noise floor of mini: the spread of models that differ only in their seed.
 
-It is the standard deviation over the Compromised models of experiments/clean_seeds, for attacks
-over those of experiments/meta. Every function returns {} where the study was not run.
+It is the standard deviation over the Compromised models of experiments/clean_seeds, or of
+experiments/meta for attacks. Every function returns {} if the study was not run.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def of_metrics() -> dict[str, float]:
 
 
 def of_shares(sides: Mapping[str, Side], clean: _Scores, compromised: _Scores) -> dict[str, float]:
-  """{key of `sides`: its noise}, between the bounds whose numbers are given."""
+  """{key of `sides`: its noise}, with shares between the given bounds."""
   seeds = clean_seeds.compromised_scores()
   return _deviations([side_shares(sides, scores, clean, compromised) for scores in seeds])
 
