@@ -158,7 +158,7 @@ def test_the_command_makes_one_page_of_many_folders_and_puts_seeds_together(tmp_
   assert over[0]["seeds"] == [0, 1] and set(over[0]["models"]) == {
     *names(collecting.Table("", everything()))
   }
-  assert "Over seeds 0, 1" in (folder / "statistics.md").read_text()
+  assert "Mean over seeds 0, 1" in (folder / "statistics.md").read_text()
 
 
 def test_a_workdir_takes_its_report_itself_and_other_folders_have_to_say_where(tmp_path, capsys):

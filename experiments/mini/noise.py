@@ -32,8 +32,8 @@ def of_attacks() -> dict[str, float]:
   """{key of an attack: its noise}."""
   if not meta.RESULTS.exists():
     return {}
-  found = list(files.read_json(meta.RESULTS)["pools"]["Compromised"].values())
-  return {key: value for key, value in _deviations(found).items() if key in ATTACKS}
+  models = list(files.read_json(meta.RESULTS)["pools"]["Compromised"].values())
+  return {key: value for key, value in _deviations(models).items() if key in ATTACKS}
 
 
 def _deviations(models):

@@ -284,7 +284,7 @@ def _examples(results):
 
 
 def _portraits(results):
-  """The examples' fields that all models share; a portrait that is no plain image is dropped."""
+  """The examples' fields that all models share; portraits that are no plain image are None."""
   return [
     {key: example[key] for key in ("split", "name", "caption", "file_name")}
     | {"portrait": example["portrait"] if PORTRAIT.fullmatch(example["portrait"]) else None}

@@ -131,9 +131,9 @@ function showTable() {
   const [intervals, seeds] = [filled(2), filled(4)];
   document.querySelector("#lines .hide-interval").hidden = !intervals;
   document.querySelector("#lines .hide-seeds").hidden = !seeds;
-  byId("cell-note").textContent = "Each cell: the value, its distance to the bound" +
-    (intervals ? `, in brackets its ${data.level} bootstrap confidence interval, resampled by person` : "") +
-    (seeds ? ", its range over seeds" : "") + ". " +
+  byId("cell-note").textContent = "Each cell: the value; its distance to the bound" +
+    (intervals ? `; in brackets, its ${data.level} bootstrap confidence interval, resampled by person` : "") +
+    (seeds ? "; its range over seeds" : "") + ". " +
     (intervals ? "" : "These results contain no per-row scores to bootstrap; evaluate the models again to get intervals. ") +
     "Missing: the results do not contain this number.";
   const unique = (values) => [...new Set(values.filter((value) => value !== null && value !== undefined))];
@@ -246,8 +246,8 @@ function overSeeds(seeds) {
   const cell = (each) => !each ? missing() : [fixed(each.mean),
     each.low === null ? "" : make("span", { class: "sub" }, `[${fixed(each.low)}, ${fixed(each.high)}]`),
     make("span", { class: "sub" }, `${fixed(each.min)}\u2013${fixed(each.max)}, ${each.seeds}`)];
-  return [make("h3", {}, `Over seeds ${seeds.seeds.join(", ")}`),
-    plainTable(`Mean over seeds; in brackets its ${data.level} bootstrap confidence interval, resampled by seed and person; range and number of seeds`,
+  return [make("h3", {}, `Mean over seeds ${seeds.seeds.join(", ")}`),
+    plainTable(`Mean over seeds; in brackets, its ${data.level} bootstrap confidence interval, resampled by seed and person; range, number of seeds`,
       [["model", "words"], ...keys.map((key) => [key, ""])],
       Object.entries(seeds.models).map(([name, found]) => [name, ...keys.map((key) => cell(found[key]))]))];
 }

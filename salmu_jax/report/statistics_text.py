@@ -46,8 +46,8 @@ def over_seeds(seeds: Mapping) -> str:
   keys = dict.fromkeys(key for numbers in seeds["models"].values() for key in numbers)
   named = ", ".join(map(str, seeds["seeds"]))
   return (
-    f"# Over seeds {named}\n\nMean (minimum to maximum); then, where there are rows to resample, "
-    f"the {_SURE} bootstrap CI of the mean, resampled by seed and person.\n\n"
+    f"# Mean over seeds {named}\n\nEach cell: the mean (minimum to maximum); then, where there are "
+    f"rows to resample, its {_SURE} bootstrap CI, resampled by seed and person.\n\n"
     f"{_by_model(seeds['models'], {key: key for key in keys}, _over)}"
   )
 
