@@ -119,7 +119,7 @@ def test_a_clause_says_by_how_much_it_fails_and_what_was_asked():
   assert clause.low < clause.value < clause.high
   words = clauses.describe(clause)
   assert words.startswith(f"InterIdRet_MRR kept {clause.value:.1%} (")
-  assert words.endswith("where at least 95.0% is asked")
+  assert words.endswith("), should be at least 95.0%")
 
 
 def test_clean_bounds_facts_by_the_interval_of_the_statistics():

@@ -88,7 +88,7 @@ def test_bounds_without_their_partner_judge_nothing(tmp_path):
   no_clean = save(tmp_path / "a", *everything()[1:])
   tables, left_out = collecting.collect([no_clean])
   assert tables == [] and len(left_out) == len(everything()) - 1
-  with pytest.raises(InputError, match="none of the 5 results files stand between"):
+  with pytest.raises(InputError, match="none of the 5 results files can be judged between"):
     writing.report_folders([no_clean], tmp_path / "out", Console(file=io.StringIO()))
   assert not (tmp_path / "out").exists()
   (tmp_path / "empty").mkdir()
@@ -158,7 +158,7 @@ def test_the_command_makes_one_page_of_many_folders_and_puts_seeds_together(tmp_
   assert over[0]["seeds"] == [0, 1] and set(over[0]["models"]) == {
     *names(collecting.Table("", everything()))
   }
-  assert "Over seeds 0, 1" in (folder / "statistics.md").read_text()
+  assert "Mean over seeds 0, 1" in (folder / "statistics.md").read_text()
 
 
 def test_a_workdir_takes_its_report_itself_and_other_folders_have_to_say_where(tmp_path, capsys):
@@ -167,7 +167,7 @@ def test_a_workdir_takes_its_report_itself_and_other_folders_have_to_say_where(t
   assert (tmp_path / "run" / page.FILE).exists()
   with pytest.raises(SystemExit):
     command.main([str(tmp_path / "run" / "results")])
-  assert "--out=DIR is needed" in capsys.readouterr().err
+  assert "--out=DIR is required" in capsys.readouterr().err
 
 
 def test_imported_weights_join_the_bounds_beside_them(tmp_path):

@@ -112,8 +112,8 @@ def test_the_diagnosis_names_the_failure_its_numbers_and_where_it_leaks(tmp_path
   assert "Passes: leak removed 100.0% (RetFail_MRR), InterIdSim kept" in section
   assert "| city | 10 | 0.0% |" in section and "| job | 10 | 100.0% |" in section
   assert (
-    "Of the 2 people to forget who leaked, 1 leak more than 1% of what they did. Most: 00000002"
-    in section
+    "Of the 2 people to forget that leak in Compromised, 1 still leak more than 1% of that. Worst: "
+    "00000002" in section
   )
   models = json.loads((folder / "diagnosis.json").read_text())["models"]
   by_model = {model["model"]: model for model in models}

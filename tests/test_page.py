@@ -180,7 +180,7 @@ def test_published_rows_are_apart_from_the_measured(whole):
 
 def test_without_any_table_the_page_says_what_was_left_out():
   html = markup([], LEFT_OUT)
-  assert "no results that can be shown" in html and "lacks &lt;i&gt;" in html
+  assert "no results to show" in html and "lacks &lt;i&gt;" in html
 
 
 @pytest.fixture(scope="module")
@@ -279,7 +279,7 @@ def test_filters_hide_rows_and_say_how_many_are_left(opened):
   tab.select_option("#by-tuning", "reproduction")
   assert models(tab) == ["shuffled_captions"]
   tab.fill("#search", "nobody")
-  assert "nothing fits" in tab.text_content("#count")
+  assert "no model matches" in tab.text_content("#count")
   tab.click("text=Reset")
   tab.wait_for_selector("#methods tr:visible")
   tab.select_option("#by-budget", "5")
@@ -325,7 +325,7 @@ def test_details_open_and_close_by_keyboard_and_draw_their_model(opened):
   assert not tab.is_visible("#details")
   assert button.evaluate("node => node === document.activeElement")
   tab.keyboard.press("Enter")
-  tab.click("text=Draw its similarities and training")
+  tab.click("text=Plot similarities and training")
   assert "generic_captions" in tab.locator("#key").text_content()
 
 

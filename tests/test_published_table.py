@@ -25,7 +25,7 @@ PUBLISHED_NAMES = (
 
 def test_published_values_are_in_a_markdown_table_of_their_own(plain):
   text = (plain / "leaderboard.md").read_text()
-  measured, part = text.split("\n## Published, not measured here\n\n")
+  measured, part = text.split("\n## Published numbers, not measured here\n\n")
   assert measured == leaderboard.markdown(leaderboard.rows(everything()), everything())
   assert part == published_markdown()
   assert "*(published)*" not in measured and "CLIPErase" not in measured
@@ -59,7 +59,7 @@ def test_published_values_are_never_among_the_measured_ones(plain):
 def test_published_values_are_printed_on_any_width(width):
   console = Console(file=io.StringIO(), width=width, color_system=None)
   show_published(console, f"{published.DATASET}@b76aa3885a69")
-  part = console.file.getvalue().removeprefix("\npublished, not measured here\n")
+  part = console.file.getvalue().removeprefix("\npublished numbers, not measured here\n")
   lines = part.splitlines()
   assert max(map(len, lines)) <= 100
   cells = {line.split()[0]: line.split() for line in lines if line.strip()}

@@ -113,7 +113,7 @@ def test_one_command_downloads_converts_unlearns_evaluates_and_adds_the_row(fini
   assert {p.stem for p in (workdir / "results").iterdir()} == {"clean", "compromised", "vlunlearn"}
   assert "vlunlearn" in done.stdout
   leaderboard = (workdir / "leaderboard.md").read_text()
-  assert "vlunlearn" in leaderboard and "Published, not measured here" in leaderboard
+  assert "vlunlearn" in leaderboard and "Published numbers, not measured here" in leaderboard
   about = json.loads((workdir / "results" / "vlunlearn.json").read_text())["salmu_jax"]
   assert about["reads"] == ["forget", "retain_synth"]
   assert about["release"]["name"].startswith(f"{published.DATASET}@b76aa3885a69")

@@ -234,7 +234,7 @@ def test_file_is_never_replaced_even_when_it_comes_meanwhile(board, monkeypatch)
     write(path, value)
 
   monkeypatch.setattr(files, "write_json", slow)
-  with pytest.raises(InputError, match=r"mine\.json was put there meanwhile"):
+  with pytest.raises(InputError, match=r"mine\.json was created in the meantime"):
     submit.submit(board.parent / "sent.json", board)
   assert (board / "mine.json").read_text() == "another's"
   assert not list(board.glob(".*"))

@@ -1,7 +1,7 @@
-"""The noise floor of mini: how much models differ by seed alone.
+"""The noise floor of mini: the spread of models that differ only in their seed.
 
-It is the standard deviation over the Compromised models of experiments/clean_seeds; for attacks,
-over those of experiments/meta. Every function returns {} if its study was not run.
+It is the standard deviation over the Compromised models of experiments/clean_seeds, or of
+experiments/meta for attacks. Every function returns {} if the study was not run.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def of_metrics() -> dict[str, float]:
 
 
 def of_shares(sides: Mapping[str, Side], clean: _Scores, compromised: _Scores) -> dict[str, float]:
-  """{key of `sides`: its noise}, as shares between these scores of Clean and Compromised."""
+  """{key of `sides`: its noise}, with shares between the given bounds."""
   seeds = clean_seeds.compromised_scores()
   return _deviations([side_shares(sides, scores, clean, compromised) for scores in seeds])
 
@@ -32,8 +32,8 @@ def of_attacks() -> dict[str, float]:
   """{key of an attack: its noise}."""
   if not meta.RESULTS.exists():
     return {}
-  seeds = list(files.read_json(meta.RESULTS)["pools"]["Compromised"].values())
-  return {key: value for key, value in _deviations(seeds).items() if key in ATTACKS}
+  models = list(files.read_json(meta.RESULTS)["pools"]["Compromised"].values())
+  return {key: value for key, value in _deviations(models).items() if key in ATTACKS}
 
 
 def _deviations(models):

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The run behind the table in the README: the mini benchmark, then its results and report copied here.
+# The run behind the README's tables: runs the mini benchmark and copies its results and report here.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 workdir=${1:-runs/mini}

@@ -21,19 +21,19 @@ TIMES = HERE / "times.json"
 
 
 def section(folder=HERE / "results"):
-  """The README's section on mini: shares with intervals and both verdicts, facts and retrieval,
-  attacks, seed noise, run time and device.
+  """The README's section on mini: shares with intervals and both verdicts; facts and retrieval;
+  attacks; the noise of all of these; the run time and the device.
   """
   results = read_results(folder)
   rows, summary = leaderboard.rows(results), statistics.of_table(results)
   seconds, device = files.read_json(TIMES)["last_run"]["seconds"], results[0]["salmu_jax"]["device"]
-  spent = f"All of it, from an empty workdir to the report, took {duration(seconds)} on {device}.\n"
+  spent = f"The run took {duration(seconds)} on {device}, from an empty workdir to the report.\n"
   parts = [
     leaderboard.paragraph(results) + "\n",
     _shares(rows, summary),
     "Facts and retrieval:\n",
     _facts(rows),
-    "What attackers get back:\n",
+    "Attacks (recoverability):\n",
     _attacks(rows),
     _noise_in_words(),
     spent,
@@ -62,7 +62,7 @@ def _shares(rows, summary):
 
 
 def _facts(rows):
-  """The table of listed fact and retrieval metrics, and of the shares that holdouts keep."""
+  """The listed metrics of facts and retrieval; for holdouts, the share kept."""
   leaks = [key for key, metric in METRICS.items() if metric.better == "equal" and metric.listed]
   heads = [*leaks, *(side.label for side in STRICT_SIDES.values())]
   lines = [["model", *heads], ["---", *["---:"] * len(heads)]]
@@ -80,7 +80,7 @@ def _facts(rows):
 
 
 def _attacks(rows):
-  """The table of attacks by model."""
+  """The value of every attack on every model."""
   attacks = rows[0]["recoverability"]
   lines = [["model", *attacks], ["---", *["---:"] * len(attacks)]]
   for row in rows:
@@ -95,19 +95,19 @@ def _number(value, digits=".3f", missing=leaderboard.MISSING):
 
 
 def _noise(*cells):
-  """The row of the noise floor, unless it was not measured."""
+  """The row of the noise floor; empty if it was not measured."""
   return [["*noise*", *cells]] if any(cells) else []
 
 
 def _noise_in_words():
-  """The explanation of the row of noise; "" if it was not measured."""
+  """An explanation of the noise row; empty if it was not measured."""
   seeds = len(clean_seeds.compromised_scores())
   if not seeds:
     return ""
-  attacks = f", over {len(meta.SEEDS)} for attacks" if noise.of_attacks() else ""
+  attacks = f" ({len(meta.SEEDS)} for attacks)" if noise.of_attacks() else ""
   return (
-    f"*noise* is the standard deviation over {seeds} Compromised models that differ by their seed "
-    f"alone{attacks}. A difference between two models that is smaller than this says nothing.\n"
+    f"*noise*: the standard deviation over {seeds} Compromised models that differ only in their "
+    f"seed{attacks}. Differences between two models below the noise are not meaningful.\n"
   )
 
 
@@ -125,8 +125,8 @@ def times():
   run = record["last_run"]
   lines.append(["**the whole run**", "", f"**{duration(run['seconds'])}**"])
   programs, memory = run["programs_compiled"], run["peak_memory_bytes"] / 2**30
-  compiling = f"{duration(run['compiling_seconds'])} went into compiling {programs} programs"
-  return f"{md.table(lines)}\nOf it, {compiling}. Peak memory was {memory:.1f} GiB.\n"
+  compiling = f"Compiling {programs} programs took {duration(run['compiling_seconds'])} of it"
+  return f"{md.table(lines)}\n{compiling}. Peak memory was {memory:.1f} GiB.\n"
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""From results files to a leaderboard and plots; nothing else is read."""
+"""Builds leaderboards, plots and the page from results files alone."""

@@ -1,8 +1,8 @@
 """Makes the report on folders of results; `submit RESULTS.json --to=FOLDER` adds a model to one.
 
-One folder of results that compare: page, leaderboard, diagnosis, statistics and plots. Many, or a
-mixed one: one page and the statistics, what does not compare kept apart, and seeds of one
-experiment put together.
+One folder of comparable results gives page, leaderboard, diagnosis, statistics and plots. Several
+folders, or a mixed one, give one page and the statistics: results that are not comparable are
+grouped separately, and seeds of one experiment are combined.
 """
 
 import argparse
@@ -28,13 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   parser.add_argument(
-    "folders", nargs="+", metavar="DIR", help="a workdir, or a folder with one results JSON a model"
+    "folders", nargs="+", metavar="DIR", help="workdir, or folder with one results JSON per model"
   )
-  parser.add_argument("--out", help="folder for what is made; of one workdir, itself if not given")
+  parser.add_argument("--out", help="folder of the report; default for one workdir: the workdir")
   for name, value in THRESHOLDS.items():
     sides = [side for side in SIDES.values() if side.threshold == name]
     labels = " or ".join(side.label for side in sides)
-    about = f"a model with less {labels} is {sides[0].failure}; default {value}"
+    about = f"a model with less {labels} is {sides[0].failure}; default: {value}"
     parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=value, help=about)
   args = parser.parse_args(argv)
   try:
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   except InputError as error:
     print(f"error: {error}", file=sys.stderr)
     return 1
-  except OSError as error:  # of a disk or a bucket that is closed to reading
+  except OSError as error:  # a disk or a bucket without read access
     reason = places.reason(error)
     print(f"error: {', '.join(args.folders)} cannot be read ({reason}).", file=sys.stderr)
     return 1
@@ -56,11 +56,11 @@ def _report(args, parser):
   console = progress.terminal(width=None if sys.stdout.isatty() else 120)
   folders = [places.place(folder, "DIR") for folder in args.folders]
   for folder in folders:
-    if not (places.is_remote(folder) or folder.is_dir()):  # a bucket is asked when it is read
-      raise InputError(f"{folder} is no folder. Name a workdir, or its folder results.")
+    if not (places.is_remote(folder) or folder.is_dir()):  # buckets are checked on reading
+      raise InputError(f"{folder} is not a folder. Name a workdir or its results folder.")
   one = folders[0] if len(folders) == 1 else None
   if args.out is None and not (one and results_folder(one) != one):
-    parser.error("--out=DIR is needed: it says where the report goes")
+    parser.error("--out=DIR is required: the folder of the report")
   out = places.place(args.out, "--out") if args.out is not None else one
   # Imported late: a submission draws nothing.
   from salmu_jax.report import writing
@@ -71,7 +71,7 @@ def _report(args, parser):
 
 
 def _compare(folder):
-  """Whether all results of a folder are one table."""
+  """Whether all results of a folder are comparable, so that they form one table."""
   tables, left_out = collect([folder])
   return len(tables) == 1 and not left_out
 

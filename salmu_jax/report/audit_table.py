@@ -1,4 +1,4 @@
-"""The report on own pairs: a table of numbers before and after, in Markdown and on a terminal."""
+"""The report on own pairs: numbers before and after unlearning, in Markdown and on a terminal."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,24 +10,24 @@ from salmu_jax.runtime import files
 from salmu_jax.runtime.places import Place
 
 FILES = ("audit.md", "audit.json")
-# Number -> what it is.
+# Number -> its description.
 ABOUT = {
-  "RetFail_MRR": "how well a picture to forget still finds its caption (MRR)",
-  "RetFail_R@1": "share of pictures to forget whose caption comes first",
-  "AssocStr": "cosine of the pairs to forget",
-  "FactLeak_own": "how well the true value is told from others in the pair's own caption (MRR)",
-  "FactLeak_new": "the same in new words, with the name (MRR)",
-  "FactLeak_nameless": "the same in new words, without the name (MRR)",
-  "Retain_MRR": "how well a picture to keep finds its caption (MRR)",
-  "RetainSim": "cosine of the pairs to keep",
-  "GenKnow": "general knowledge, zero-shot accuracy",
+  "RetFail_MRR": "how well a forget picture still retrieves its caption (MRR)",
+  "RetFail_R@1": "share of forget pictures that rank their caption first",
+  "AssocStr": "cosine of the forget pairs",
+  "FactLeak_own": "how well the true value ranks among others in the pair's own caption (MRR)",
+  "FactLeak_new": "the same in a held-out wording, with the name (MRR)",
+  "FactLeak_nameless": "the same in a held-out wording, without the name (MRR)",
+  "Retain_MRR": "how well a retain picture retrieves its caption (MRR)",
+  "RetainSim": "cosine of the retain pairs",
+  "GenKnow": "general knowledge: zero-shot accuracy",
 }
 
 
 def rows(audits: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-  """[number, what it is, which way is better, a guess, a cell a model]; heads first."""
+  """[number, description, better direction, chance, one cell per model]; heads first."""
   heads = ["before", *(audit["model"] for audit in audits[1:])]
-  lines = [["", "what it is", "better", "a guess", *heads]]
+  lines = [["", "description", "better", "chance", *heads]]
   for name, number in audits[0]["numbers"].items():
     cells = [_cell(audit["numbers"].get(name)) for audit in audits]
     chance = "" if number["chance"] is None else f"{number['chance']:.3f}"
@@ -39,7 +39,7 @@ def rows(audits: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 
 
 def _cell(number: Mapping[str, Any] | None) -> str:
-  """A number with its interval; the reason where an attack had nothing to attack."""
+  """A number with its interval, or the reason why an attack was not run."""
   if number is None or number["value"] is None:
     return (number or {}).get("why", "")
   interval = number.get("interval")
@@ -48,7 +48,7 @@ def _cell(number: Mapping[str, Any] | None) -> str:
 
 
 def terminal(audits: Sequence[Mapping[str, Any]]) -> Table:
-  """The table for a terminal, without what the numbers are."""
+  """The table for a terminal, without the descriptions."""
   short = lambda cell: cell.replace(" (", "\n(")  # the interval below its number
   heads, *lines = ([line[0], *map(short, line[2:])] for line in rows(audits))
   table = Table(title="audit", title_justify="left")
@@ -65,9 +65,9 @@ def write(
   """Writes FILES.
 
   Args:
-    folder: the workdir. audits: of the model before, then after each method.
-    missing: what is not measured, and why; a sentence each.
-    looked_at: how many pairs the numbers are of.
+    folder: the workdir. audits: of the model before unlearning, then after each method.
+    missing: a sentence for each number that is not measured, with the reason.
+    looked_at: a sentence on how many pairs were measured.
   """
   heads, *cells = [[md.escape(cell) for cell in line] for line in rows(audits)]
   aligned = ["---", "---", "---", "---:", *["---:"] * len(audits)]
@@ -75,12 +75,12 @@ def write(
     f"{md.escape(audit['model'])} at {audit['budget']:g}x" for audit in audits[1:]
   )
   text = [
-    "# Before and after\n",
+    "# Before and after unlearning\n",
     f"{looked_at}\n",
     md.table([heads, aligned, *cells]),
-    "Brackets are 95 % bootstrap intervals; people are drawn again with all their pairs. *A guess* "
-    "is what a model gives that knows nothing of the pairs. A model that never saw them may be "
-    "above that, as captions fit pictures in general, and nothing here says by how much.\n",
+    "Parentheses: 95% bootstrap confidence intervals, resampled by person. *Chance* is the value "
+    "of a model that knows nothing of the pairs. A model that never saw them may score above "
+    "chance, since captions fit pictures in general; this report cannot say by how much.\n",
     f"Unlearned: {budgets} (1x is one pass over the pairs to forget).\n" if budgets else "",
     "Not measured:\n",
     *(f"- {md.escape(line)}" for line in missing),

@@ -1,6 +1,6 @@
 """The page's charts as Vega-Lite specifications; page_charts.js fills in data and colours.
 
-Colours that differ between light and dark are parameters of every chart, named as in THEMES.
+Colours that differ between the light and the dark theme are parameters, named as in THEMES.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,19 +29,19 @@ THEMES = {
   },
 }
 KINDS = ("Clean", "Compromised", "passes", "ineffective or over-generalised", "catastrophic")
-DASHES = ([1, 0], [6, 2], [2, 2], [8, 2, 2, 2], [4, 4], [1, 3])  # one for each colour of PALETTE
-SLOTS = len(DASHES)  # methods that can be told apart in one chart
+DASHES = ([1, 0], [6, 2], [2, 2], [8, 2, 2, 2], [4, 4], [1, 3])  # one per colour of PALETTE
+SLOTS = len(DASHES)  # methods that one chart can distinguish
 _STAR = (
   "M0,-1L0.23,-0.32L0.95,-0.31L0.38,0.12L0.59,0.81L0,0.4L-0.59,0.81L-0.38,0.12L-0.95,-0.31"
   "L-0.23,-0.32Z"
 )
-# Titles of two lines each, which fit a phone.
-_REMOVED = ["leakage removed, on a log scale up to 99 %", "0 % = Compromised, 100 % = Clean"]
-_KEPT = "100 % = Compromised, 0 % = Clean"
+# Titles of two lines, to fit a phone.
+_REMOVED = ["leakage removed (log scale up to 99%)", "0% = Compromised, 100% = Clean"]
+_KEPT = "100% = Compromised, 0% = Clean"
 
 
 def config(theme: str) -> dict:
-  """Vega-Lite's config in the colours of one of THEMES."""
+  """The Vega-Lite config in the colours of one of THEMES."""
   colours = THEMES[theme]
   font = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
   return {
@@ -67,21 +67,21 @@ def config(theme: str) -> dict:
 def forgetting(
   rows: Sequence[Mapping], thresholds: Mapping[str, float], kept: str = "similarity"
 ) -> dict:
-  """Leakage removed against holdout kept, one point a model, as forgetting_plot draws it.
+  """Leakage removed against holdout kept, one point per model, as in forgetting_plot.
 
   Args:
     rows: what `leaderboard.rows` returns. thresholds: see `diagnosis.THRESHOLDS`.
     kept: a key of `shares.HOLDOUT_SHARES`.
 
   Returns:
-    A specification with its data; the named data "labels" ({"x", "y", "text"}) is left empty.
+    A specification with its data; the named data "labels" ({"x", "y", "text"}) is empty.
   """
   needed = ("leak_removed", *HOLDOUT_SHARES[kept])
   shown = [row for row in rows if None not in [row[share] for share in needed]]
   points = [_point(row, [row[share] for share in HOLDOUT_SHARES[kept]]) for row in shown]
   left = [point["left"] for point in points]
   heights = [point[key] for point in points for key in ("inter", "intra")]
-  # A little room beyond the outermost points, as in the picture.
+  # A margin beyond the outermost points, as in forgetting_plot.
   wide = [max([100, *left]) * 1.6, min([-0.35, *(x * 1.3 - 0.35 for x in left)])]
   high = [min([0, *heights]) - 12, max([100, *heights]) + 14]
   x, y = _axes(wide, high, kept)
@@ -95,9 +95,9 @@ def forgetting(
   chart = alt.layer(*layers).properties(
     width="container",
     height=460,
-    description="Forgetting against preservation: every model by leakage removed and holdout kept.",
+    description="Forgetting vs. retention: leakage removed and holdout kept of every model.",
   )
-  ideal = [{"left": 0, "kept": 100, "model": "ideal", "verdict": "all forgotten, all kept"}]
+  ideal = [{"left": 0, "kept": 100, "model": "ideal", "verdict": "leak removed, all else kept"}]
   data = {"models": points, "zone": [zone], "ideal": ideal, "labels": []}
   return _finish(chart) | {"datasets": data}
 
@@ -111,7 +111,7 @@ def _axes(wide, high, kept):
       values=[
         t for t in (200, 100, 50, 20, 10, 5, 2, 1, 0, -1, -10, -100) if wide[1] <= t <= wide[0]
       ],
-      labelExpr="format(100 - datum.value, '~r') + ' %'",
+      labelExpr="format(100 - datum.value, '~r') + '%'",
       title=_REMOVED,
       labelOverlap=True,
     ),
@@ -120,7 +120,7 @@ def _axes(wide, high, kept):
     "kept:Q",
     scale=alt.Scale(domain=high, nice=False),
     axis=alt.Axis(
-      title=[f"holdout {kept} kept", _KEPT], labelExpr="datum.value + ' %'", tickCount=7
+      title=[f"holdout {kept} kept", _KEPT], labelExpr="datum.value + '%'", tickCount=7
     ),
   )
   return x, y
@@ -156,9 +156,9 @@ def _kind(row):
 
 
 def _layers(x, y, deep):
-  """What is drawn, from the back to the front; `deep`: some points lie below the axis.
+  """The layers from back to front; `deep`: some points lie below the axis.
 
-  Of all this screen readers are told the points alone.
+  Screen readers are given the points only.
   """
   models, here = alt.NamedData("models"), {"x": x, "y": y}
   colour, shape, tooltip = _looks()
@@ -224,8 +224,8 @@ def _looks():
       ("model", "model"),
       ("verdict", "verdict"),
       ("removed", "leakage removed"),
-      ("others", "kept of other people"),
-      ("same", "kept of the same people"),
+      ("others", "kept, other people"),
+      ("same", "kept, same people"),
       ("knowledge", "general knowledge kept"),
     )
   ]
@@ -233,7 +233,7 @@ def _looks():
 
 
 def similarity() -> dict:
-  """Similarities of one split: the named data "points" holds {"model", "slot", "at", "to",
+  """The similarities of one split. The named data "points" holds {"model", "slot", "at", "to",
   "share"}.
   """
   return _lines(
@@ -251,7 +251,7 @@ def similarity() -> dict:
 
 
 def training() -> dict:
-  """One curve a model: the named data "points" holds {"model", "slot", "step", "value"}."""
+  """One curve per model. The named data "points" holds {"model", "slot", "step", "value"}."""
   return _lines(
     alt.X("step:Q", title="step", axis=alt.Axis(tickCount=4, format=",d")),
     alt.Y("value:Q", title=None, scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=4)),
@@ -261,7 +261,7 @@ def training() -> dict:
 
 
 def _lines(x, y, tooltip, interpolate):
-  """Lines in the colour and dash of their slot: "clean", "compromised" or a number from 0."""
+  """Lines with the colour and dash of their slot: "clean", "compromised" or a number from 0."""
   domain = ["clean", "compromised", *map(str, range(SLOTS))]
   scale = alt.Scale(domain=domain, range=[_ref("clean"), _ref("compromised"), *look.PALETTE])
   dash = alt.Scale(domain=domain, range=[[1, 0], [1, 0], *DASHES])
@@ -271,7 +271,7 @@ def _lines(x, y, tooltip, interpolate):
   line = chart.mark_line(interpolate=interpolate, strokeWidth=1.8, aria=False).encode(
     strokeDash=alt.StrokeDash("slot:N", scale=dash, legend=None)
   )
-  # Invisible, for the tooltip.
+  # Invisible points that carry the tooltip.
   dots = chart.mark_point(filled=True, size=90, opacity=0, aria=False)
   layers = [line, dots.encode(tooltip=["model:N", *tooltip])]
   if interpolate == "step-after":

@@ -1,4 +1,4 @@
-"""Why each model fails, and where: verdicts with their numbers, by field, style and person."""
+"""Why and where each model fails: verdicts with their numbers, by field, style and person."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -9,21 +9,21 @@ from salmu_jax.results.lookup import distances, flatten
 from salmu_jax.results.shares import SIDES, Shares
 
 FILES = ("diagnosis.md", "diagnosis.json")
-WORST = 5  # people named
-# Kinds of groups that have a table of their own; of people the worst are named.
+WORST = 5  # how many people are named
+# Kinds of groups with a table; for people, only the worst are named.
 TABLED = ("field", "style")
 
 
 def diagnoses(results: Sequence[Mapping], thresholds: Mapping[str, float]) -> list[dict]:
-  """The verdict of every unlearned model, and its groups.
+  """The verdict and the groups of every unlearned model.
 
   Args:
     results: what `read_results` returns. thresholds: see `diagnosis.THRESHOLDS`.
 
   Returns:
-    [{"model", "verdict": a Verdict's fields, or None with "obstacle" saying why, "strict": a
-    StrictVerdict's fields, "distances": of each metric to its bound, "groups": [a Group's
-    fields]}]; groups are empty for results without a breakdown.
+    [{"model", "verdict": the fields of a Verdict, or None with the reason in "obstacle", "strict":
+    the fields of a StrictVerdict, "distances": of each metric to its bound, "groups": [the fields
+    of a Group]}]; groups are empty for results without a breakdown.
   """
   strict = strict_verdicts(results, thresholds)
   clean, compromised = (flatten(result) for result in results[:2])
@@ -55,18 +55,17 @@ def _broken_down(result):
 
 
 def markdown(models: Iterable[Mapping], thresholds: Mapping[str, float]) -> str:
-  """The diagnoses as GitHub-flavoured Markdown, one section a model.
+  """The diagnoses as GitHub-flavoured Markdown, one section per model.
 
   Args:
     models: what `diagnoses` returns.
   """
   least = lambda threshold: f"{100 * thresholds[threshold]:g}%"
   head = (
-    "# Diagnosis\n\nShares of the gap between Compromised and Clean. A model passes if, over all "
-    f"rows, at least {least('leak_removed')} of the leak is removed, at least "
-    f"{least('holdout_kept')} of each holdout gap is kept, and at least "
-    f"{least('knowledge_kept')} of Compromised's general knowledge. - means that the group has no "
-    "such rows, or no gap.\n"
+    "# Why methods fail\n\nShares of the gap between Compromised and Clean. Over all rows, a model "
+    f"passes if it removes at least {least('leak_removed')} of the leak and keeps at least "
+    f"{least('holdout_kept')} of each holdout gap and at least {least('knowledge_kept')} of "
+    "Compromised's general knowledge. A dash marks groups without such rows or without a gap.\n"
   )
   return "\n".join([head, *(_section(model, thresholds) for model in models)])
 
@@ -90,7 +89,7 @@ def _section(model, thresholds):
 
 
 def _strict(verdict):
-  """The strict verdict: its clauses that do not hold, with their numbers."""
+  """The strict verdict: the clauses that do not hold, with their numbers."""
   words = "; ".join(clauses.unmet(verdict["clauses"])) or clauses.PASSES
   left_out = f" Left out: {', '.join(verdict['left_out'])}." if verdict["left_out"] else ""
   return f"Strict verdict: {words}.{left_out}\n"
@@ -115,13 +114,13 @@ def _percent(share):
 
 
 def _people(people, thresholds):
-  """One paragraph: how many people still leak, and who leaks most."""
+  """One paragraph: how many people still leak, and whose data leak most."""
   limit = 1 - thresholds["leak_removed"]
   left = {person.label: 1 - person.shares.leak_removed for person in people}
   leaking = [label for label, share in left.items() if share > limit]
   worst = sorted(left, key=lambda label: (-left[label], label))[:WORST]
   named = ", ".join(f"{md.escape(label)} ({left[label]:.0%})" for label in worst)
   return (
-    f"Of the {len(people)} people to forget who leaked, {len(leaking)} leak more than {limit:.0%} "
-    f"of what they did. Most: {named}.\n"
+    f"Of the {len(people)} people to forget that leak in Compromised, {len(leaking)} still leak "
+    f"more than {limit:.0%} of that. Worst: {named}.\n"
   )

@@ -1,4 +1,4 @@
-"""Figures by matplotlib's object API, without global state: the same results, the same bytes."""
+"""Figures with matplotlib's object API, without global state: same results, same bytes."""
 
 import functools
 from collections.abc import Callable
@@ -38,7 +38,7 @@ STYLE = {
 
 
 def save(make: Callable[[], Figure], path: Place) -> Place:
-  """Writes the figure that `make` makes, in the style of all plots; returns the path."""
+  """Writes the figure that `make` returns, in the style of all plots; returns the path."""
   with matplotlib.rc_context():
     matplotlib.rcdefaults()
     matplotlib.rcParams.update(STYLE)
@@ -48,7 +48,7 @@ def save(make: Callable[[], Figure], path: Place) -> Place:
 
 
 def blank_figure(height: float) -> Figure:
-  """A figure of WIDTH, so many inches high."""
+  """A blank figure, WIDTH x `height` inches."""
   figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
   FigureCanvasAgg(figure)
   return figure
@@ -60,7 +60,7 @@ def _font():
 
 
 def label(name: str, width: int = 26) -> str:
-  """A name as the plots can show it: one line, at most `width` long, `?` for unknown glyphs."""
+  """A name for plots: one line, at most `width` characters, `?` for unknown glyphs."""
   name = " ".join(name.split())
   name = "".join(c if _font().get_char_index(ord(c)) else "?" for c in name)
   return name if len(name) <= width else name[: width - 3] + "..."

@@ -1,4 +1,4 @@
-"""The picture of forgetting: leakage removed against holdout kept, one labelled point a model."""
+"""The forgetting plot: leakage removed against holdout kept, one labelled point per model."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ def forgetting(
   thresholds: Mapping[str, float] = THRESHOLDS,
   kept: str = "similarity",
 ) -> Figure:
-  """Leakage removed against holdout kept, one labelled point a model.
+  """Leakage removed against holdout kept, one labelled point per model.
 
   Args:
     rows: of the leaderboard. thresholds: of the verdicts.
@@ -56,7 +56,7 @@ def forgetting(
     )
   _key(figure, limits, [(SIDES | STRICT_SIDES)[side].metric for side in sides])
   figure.suptitle(
-    "Forgetting what was asked, keeping what was not: the ideal is at the top right",
+    "Forgetting vs. retention: the ideal is at the top right",
     x=0.01,
     ha="left",
   )
@@ -69,12 +69,12 @@ def _axes(panel, kept):
   ticks = [t for t in (200, 100, 50, 20, 10, 5, 2, 1, 0, -1, -10, -100) if low <= t <= high]
   panel.set_xticks(ticks)
   panel.set_xticks([], minor=True)
-  panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 - x:.0f} %"))
-  panel.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.0f} %"))
+  panel.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{100 - x:.0f}%"))
+  panel.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:.0f}%"))
   panel.set_xlabel(
-    "leakage removed (RetFail MRR; 0 % = Compromised, 100 % = Clean; log scale up to 99 %)"
+    "leakage removed (RetFail MRR; 0% = Compromised, 100% = Clean; log scale up to 99%)"
   )
-  panel.set_ylabel(f"holdout {kept} kept (100 % = Compromised, 0 % = Clean)")
+  panel.set_ylabel(f"holdout {kept} kept (100% = Compromised, 0% = Clean)")
 
 
 def _kind(row):
@@ -87,12 +87,12 @@ def _kind(row):
 
 
 def _point(panel, row, x, pair):
-  """Draws one model; returns its label, place (x, y) and the lowest and highest thing drawn."""
+  """Draws one model; returns its label, x, y, and the lowest and highest y drawn."""
   marker, colour = _kind(row)
   name, middle = label(row["model"]), sum(pair) / 2
   if middle < FLOOR:
     panel.plot([x], [FLOOR], "v", color=colour, markersize=10, zorder=4)
-    return f"{name} ({middle:.0f} %)", x, FLOOR, FLOOR, FLOOR
+    return f"{name} ({middle:.0f}%)", x, FLOOR, FLOOR, FLOOR
   inter, intra = (max(FLOOR, value) for value in pair)
   panel.plot([x, x], [inter, intra], color=colour, linewidth=1.2, zorder=3)
   for at, tick in ((inter, TICKLEFT), (intra, TICKRIGHT)):
@@ -112,7 +112,7 @@ def _key(figure, limits, metrics):
     Patch(
       color=PASS,
       alpha=0.2,
-      label=f"at least {limits['leak_removed']:.0f} % removed, {limits['holdout_kept']:.0f} % kept",
+      label=f"at least {limits['leak_removed']:.0f}% removed, {limits['holdout_kept']:.0f}% kept",
     ),
     point(TICKLEFT, INK, f"other people ({metrics[0]})", 11),
     point(TICKRIGHT, INK, f"same people ({metrics[1]})", 11),
@@ -121,7 +121,7 @@ def _key(figure, limits, metrics):
 
 
 def _place(figure, panel, names):
-  """Labels points without overlap: the first free place on growing circles around each point."""
+  """Places labels without overlap: at the first free spot on growing circles around a point."""
   figure.draw_without_rendering()
   frame, unit = panel.get_window_extent(), DPI / 72
   to_pixels = panel.transData.transform
@@ -150,7 +150,7 @@ def _place(figure, panel, names):
 
 
 def _free(point, width, height, taken, frame, unit):
-  """The first offset (points) and box (pixels) around `point` that meet the least of `taken`."""
+  """The first offset (points) and box (pixels) around `point` that overlap `taken` least."""
   best = None
   for gap in (13, 20, 34, 50, 70, 95, 125):
     for angle in (0, 180, 90, -90, 45, -45, 135, -135, 22, -22, 158, -158, 67, -67, 113, -113):

@@ -1,4 +1,4 @@
-"""One picture of where methods fail: every method by private field and caption style."""
+"""A heat map of where methods fail: every method by private field and caption style."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,18 +10,18 @@ from salmu_jax.report import diagnoses, figures
 from salmu_jax.report.look import INK
 
 FILE = "breakdown.png"
-# Share -> what is drawn of it: what it lacks to 1.
+# Share -> title of its panel, which shows 1 minus the share.
 PANELS = (
-  ("leak_removed", "Leakage left on forget (0 % is Clean's, 100 % Compromised's)"),
-  ("inter_kept", "Similarity lost of other people's pairs, share of the holdout gap"),
-  ("intra_kept", "Similarity lost of the same people's kept pairs, share of the holdout gap"),
+  ("leak_removed", "Leakage left on forget, in % (0 = Clean, 100 = Compromised)"),
+  ("inter_kept", "Similarity lost on other people's pairs, in % of the holdout gap"),
+  ("intra_kept", "Similarity lost on the same people's kept pairs, in % of the holdout gap"),
 )
-# White is as it should be.
+# White: no harm.
 _COLOURS = LinearSegmentedColormap.from_list("harm", ["#ffffff", "#f6c9a8", "#d55e00"])
 
 
 def breakdown(models: Sequence[Mapping]) -> Figure:
-  """A figure of one panel for each of PANELS: a row for each model, a column for each group.
+  """A figure with one panel for each of PANELS: one row per model, one column per group.
 
   Args:
     models: what `diagnoses.diagnoses` returns.
@@ -69,5 +69,5 @@ def _draw(panel, models, columns, side, title):
 
 def _nothing():
   figure = figures.blank_figure(1.5)
-  figure.text(0.5, 0.5, "These results hold no breakdown by field and style.", ha="center")
+  figure.text(0.5, 0.5, "These results contain no breakdown by field and style.", ha="center")
   return figure

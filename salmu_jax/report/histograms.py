@@ -1,4 +1,4 @@
-"""Distributions of the similarities of each split, binned alike for picture and page."""
+"""Histograms of the similarities of each split, with the same bins for plots and page."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,23 +10,23 @@ from salmu_jax.results.metrics_table import Metric, plotted
 
 
 def title(metric: Metric) -> tuple[str, str]:
-  """The split whose similarities are drawn, and what should become of them."""
+  """The split whose similarities are drawn, and the direction they should take."""
   return metric.split, "should fall to Clean" if metric.bound == "clean" else "should stay"
 
 
 def row_scores(result: Mapping, metric: Metric) -> np.ndarray:
-  """(N,) the similarities of one split, without those that are missing."""
+  """(N,) the similarities of one split, without missing ones."""
   similarities = np.asarray(rows_at(result, metric.rows) or (), np.float64)
   return similarities[np.isfinite(similarities)]
 
 
 def counts(result: Mapping, metric: Metric, bins: np.ndarray) -> np.ndarray:
-  """How many of a split's similarities are in each bin."""
+  """The number of a split's similarities in each bin."""
   return np.histogram(row_scores(result, metric), bins)[0]
 
 
 def edges(results: Sequence[Mapping]) -> np.ndarray:
-  """Bin edges for all panels, as wide as the smallest reference split can fill."""
+  """Bin edges for all panels; the smallest split sets the bin width."""
   everything = [row_scores(r, metric) for r in results for metric in plotted().values()]
   filled = [similarities for similarities in everything if similarities.size]
   if not filled:

@@ -1,4 +1,4 @@
-"""The leaderboard: results files in, one table out, as Markdown, CSV and JSON."""
+"""The leaderboard: turns results files into one table, as Markdown, CSV and JSON."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ ADVICE = {
   "lower": "down to Clean's value",
   "higher": "as high as Compromised's value",
   "floor": "not below Compromised's value",
-  "equal": "to Clean's value, neither above nor below",
+  "equal": "equal to Clean's value, neither above nor below",
 }
 FILES = ("leaderboard.md", "leaderboard.csv", "leaderboard.json")
 
@@ -34,10 +34,10 @@ FILES = ("leaderboard.md", "leaderboard.csv", "leaderboard.json")
 def rows(
   results: Sequence[Mapping], thresholds: Mapping[str, float] = diagnosis.THRESHOLDS
 ) -> list[dict]:
-  """The table: one dict a model, in the leaderboard's order.
+  """The table: one dict per model, in the leaderboard's order.
 
-  Clean and Compromised come first. Methods follow by their weakest share, see `shares.ranked`. What
-  cannot be judged comes last.
+  Clean and Compromised come first. Methods follow by their weakest share, see `shares.ranked`.
+  Models that cannot be judged come last.
 
   Args:
     results: what `read_results` returns.
@@ -46,8 +46,8 @@ def rows(
   Returns:
     Dicts with the keys of ABOUT, "settings", "tuning", "verdict", "failures", the keys of SIDES and
     STRICT_SIDES, "strict_verdict", "clauses" and "clauses_left_out" (see `clauses.StrictVerdict`),
-    "scores" and "distances" by the keys of METRICS, and "recoverability" by those of the attacks on
-    any of the models; None where a number is missing.
+    "scores" and "distances" by the keys of METRICS, and "recoverability" by the keys of all attacks
+    that any model has; None where a number is missing.
   """
   values = [flatten(result) for result in results]
   attacks = recoverability.attacks(results)
@@ -83,7 +83,7 @@ def _row(about, values, attacked, bounds, thresholds):
 
 
 def _strict(verdict):
-  """What a row tells of the strict verdict; bounds have none."""
+  """The fields of a row about the strict verdict; bounds have none."""
   if verdict is None:
     return {"strict_verdict": "bound", "clauses": [], "clauses_left_out": []}
   return {
@@ -99,7 +99,7 @@ def shares_of(row: Mapping) -> Shares:
 
 
 def columns(rows: Sequence[Mapping], *, released: bool) -> dict[str, Metric]:
-  """The metrics of a table: those of the released evaluator, or further ones that a model has."""
+  """The metrics of a table: the released evaluator's, or the further ones that any model has."""
   return {
     key: metric
     for key, metric in METRICS.items()
@@ -117,11 +117,11 @@ def write(
 ) -> list[Place]:
   """Writes leaderboard.md, leaderboard.csv and leaderboard.json; same results, same bytes.
 
-  What is published stands in leaderboard.md alone, under a heading of its own.
+  The published numbers are in leaderboard.md only, under their own heading.
 
   Args:
     rows: what `rows` returns.
-    out_dir: folder of the files; what is there under these names is replaced.
+    out_dir: folder of the files; existing files of these names are replaced.
     results: what `read_results` returns, for the paragraph on how the models were judged.
 
   Returns:
@@ -141,7 +141,7 @@ def markdown(
   results: Sequence[Mapping],
   thresholds: Mapping[str, float] = diagnosis.THRESHOLDS,
 ) -> str:
-  """The table as GitHub-flavoured Markdown, between how it was made and how to read it."""
+  """The table as GitHub-flavoured Markdown, with its settings above and its legend below."""
   released = _metrics_markdown(rows, columns(rows, released=True), "failure mode", "verdict")
   head = f"# Leaderboard\n\n{paragraph(results)}\n"
   parts = [_own(rows), _recoverability(rows, results)]
@@ -149,7 +149,7 @@ def markdown(
 
 
 def _metrics_markdown(rows, shown, last, key_of_last):
-  """A table of some metrics, with a last column of words."""
+  """A table of some metrics, with a verdict in the last column."""
   heads = [f"{key} ({metric.bound.capitalize()})" for key, metric in shown.items()]
   lines = [["model", "budget", *heads, last], ["---", *["---:"] * (len(heads) + 1), "---"]]
   for row in rows:
@@ -160,7 +160,7 @@ def _metrics_markdown(rows, shown, last, key_of_last):
 
 
 def _own(rows):
-  """Facts, retrieval and the strict verdict as a section; empty where no model has the numbers."""
+  """The section on facts, retrieval and the strict verdict; empty if no model has the numbers."""
   shown = columns(rows, released=False)
   if not shown:
     return ""
@@ -169,24 +169,24 @@ def _own(rows):
   missed = [f"- {md.escape(row['model'])}: {_missed(row)}\n" for row in rows if row["clauses"]]
   left_out = rows[-1]["clauses_left_out"]
   note = (
-    f"\nLeft out, since facts are on both sides of this holdout: {', '.join(left_out)}.\n"
+    f"\nLeft out, since forget and this holdout share facts: {', '.join(left_out)}.\n"
     if left_out
     else ""
   )
   return (
-    "\n## Facts and retrieval\n\nWhether a model knows the value and not only the person, and "
-    f"whether what should be kept is still retrieved.\n\n{table}\n{legend}\nClauses of the strict "
-    f"verdict that fail:\n\n{''.join(missed)}{note}"
+    "\n## Facts and retrieval\n\nDoes the model know the value of a fact, not only the person? "
+    f"Are the holdouts still retrieved?\n\n{table}\n{legend}\nFailing clauses of the strict "
+    f"verdict:\n\n{''.join(missed)}{note}"
   )
 
 
 def _missed(row):
-  """The clauses that a model fails, with their numbers, and those that cannot be told."""
+  """The clauses that a model fails or that cannot be judged, with their numbers."""
   return "; ".join(clauses.unmet(row["clauses"])) or "none"
 
 
 def paragraph(results: Sequence[Mapping]) -> str:
-  """How the models of a table were made and judged, in one paragraph."""
+  """One paragraph on how the models of a table were made and judged."""
   about = [result["salmu_jax"] for result in results]
   release = about[0]["release"]
 
@@ -195,7 +195,7 @@ def paragraph(results: Sequence[Mapping]) -> str:
     return ", ".join(md.escape(shape.format(value)) for value in values) or MISSING
 
   def every_known(key):
-    """`every`, and which models lack it, as imported weights do."""
+    """Like `every`, and names the models without a value, such as imported weights."""
     without = [md.escape(model["model"]) for model in about if model[key] is None]
     if not without or len(without) == len(about):
       return every(key)
@@ -203,9 +203,9 @@ def paragraph(results: Sequence[Mapping]) -> str:
 
   runs = len(about) - 2
   return (
-    f"{runs} unlearned model{'' if runs == 1 else 's'} beside Clean and Compromised. "
+    f"{runs} unlearned model{'' if runs == 1 else 's'}, with Clean and Compromised for reference. "
     f"Release: {md.escape(release['name'])} (manifest sha256 "
-    f"{md.escape(release['manifest_sha256'][:12])}). Unit of the holdout: "
+    f"{md.escape(release['manifest_sha256'][:12])}). Holdout unit: "
     f"{md.escape(release['holdout_unit'])}. Retrieval gallery: {release['retrieval_gallery']:,} "
     f"captions. Budget: {every('budget', '{:g}x')} (1x is one pass over `forget`). Seed: "
     f"{every_known('seed')}. GenKnow ran on: {every('general_knowledge')}. Device: "
@@ -218,9 +218,9 @@ def _legend(thresholds):
   metrics = (f"- `{key}`: {m.name}; {ADVICE[m.better]}" for key, m in released.items())
   return "\n".join(
     [
-      "Each cell: the value, and in brackets its distance to the bound named in the head. "
-      f"`{MISSING}` means that the results hold no number. Order: by {order_in_words()}; the "
-      "largest first.",
+      "Each cell: the value, and in parentheses its distance to the bound in the column head. "
+      f"`{MISSING}`: the results do not contain this number. Models are ordered by "
+      f"{order_in_words()}, largest first.",
       "",
       *metrics,
       "",
@@ -238,7 +238,7 @@ def _pair(value, distance):
 
 
 def _recoverability(rows, results):
-  """The third pillar as a table with its legend; empty where no model was attacked."""
+  """The attacks (third pillar) as a table with its legend; empty if no model was attacked."""
   if not attacked(rows):
     return ""
   attacks = recoverability.attacks(results)
@@ -252,31 +252,31 @@ def _recoverability(rows, results):
     f"- `{key}`: {md.escape(label)}; {aim[ways[key]]}\n" for key, label in attacks.items()
   )
   return (
-    "\n## Recoverability\n\nWhat an attacker gets of what was to be forgotten, beside what it gets "
-    f"of Clean.\n\n{md.table(lines)}\n{legend}"
+    "\n## Recoverability (attacks)\n\nHow much of the forgotten data an attacker gets back; in "
+    f"parentheses, the distance to Clean.\n\n{md.table(lines)}\n{legend}"
   )
 
 
 def attacked(rows: Sequence[Mapping]) -> bool:
-  """Whether any of the models was."""
+  """Whether any model was attacked."""
   return any(value is not None for row in rows for value in row["recoverability"].values())
 
 
 def attack_cells(row: Mapping, clean: Mapping, cell: Callable) -> list:
-  """cell(value, distance to what it gets of Clean) of every attack on a model."""
+  """cell(value, distance to Clean's value) of every attack on a model."""
   values, bounds = row["recoverability"], clean["recoverability"]
   return [cell(value, distance_to_clean(value, bounds[key])) for key, value in values.items()]
 
 
 def distance_to_clean(value: float | None, clean: float | None) -> float | None:
-  """How far what an attack gets is from what it gets of Clean; None where either is missing."""
+  """The distance of an attack's value to its value on Clean; None where either is missing."""
   return None if value is None or clean is None else value - clean
 
 
 def _csv(rows):
-  """One line a model, numbers in full; a field that does not apply to the model is empty.
+  """One line per model, with numbers in full; a field that does not apply to a model is empty.
 
-  Seed and steps apply to every model, but of imported weights nobody knows them.
+  Seed and steps apply to every model; for imported weights they are unknown, hence missing.
   """
   lines = []
   distances = (f"{key}_distance" for key in METRICS)

@@ -1,4 +1,4 @@
-"""The leaderboard on a terminal: metrics, facts and retrieval, what attackers get back."""
+"""The leaderboard on a terminal: metrics, facts and retrieval, attacks."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,16 +14,16 @@ from salmu_jax.results import clauses
 HEADS = {"lower": "down", "higher": "keep", "floor": "floor", "equal": "equal"}
 BOUNDS = (
   "down: should fall to Clean's value. keep: should stay at Compromised's value. floor: should not "
-  "fall below Compromised's value. equal: should be Clean's value, neither above nor below."
+  "fall below Compromised's value. equal: should equal Clean's value, neither above nor below."
 )
 
 
 def show(rows: Sequence[Mapping], console: Console) -> None:
-  """Prints the table: each value, and dim below it its distance to its bound.
+  """Prints the table: each value with its distance to the bound below, dimmed.
 
   Args:
     rows: what `rows` returns.
-    console: rich.console.Console. The table takes 100 columns, also where there are fewer.
+    console: rich.console.Console. The table takes 100 columns even if there are fewer.
   """
   gap = (0, 1 if console.width >= 115 else 0, 0, 0)
   table = Table(box=box.SIMPLE_HEAD, padding=gap, pad_edge=False, show_edge=False)
@@ -37,7 +37,7 @@ def show(rows: Sequence[Mapping], console: Console) -> None:
     cells = [_cell(row["scores"][key], row["distances"][key]) for key in shown]
     table.add_row(name, *cells, Text(row["verdict"], style=_style(row)), end_section=at == 1)
   published_table.print_whole(table, console, max(console.width, 100))
-  console.print(Text(f"Below each value its distance to its bound. {BOUNDS}", style="dim"))
+  console.print(Text(f"Below each value: its distance to the bound. {BOUNDS}", style="dim"))
   if leaderboard.columns(rows, released=False):
     _show_own(rows, console)
   if leaderboard.attacked(rows):
@@ -51,7 +51,7 @@ def _add_metrics(table, shown):
 
 
 def _show_own(rows, console):
-  """Facts and retrieval, and the strict verdict that rests on them."""
+  """Facts and retrieval, and the strict verdict that is based on them."""
   shown = leaderboard.columns(rows, released=False)
   table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
   table.add_column("model", min_width=12, max_width=28, overflow="fold")
@@ -81,7 +81,7 @@ def _show_recoverability(rows, console):
     cells = leaderboard.attack_cells(row, rows[0], _cell)
     table.add_row(Text(row["model"]), *cells, end_section=at == 1)
   console.print()
-  console.print(Text("what an attacker gets back, to be compared with Clean", style="bold"))
+  console.print(Text("recoverability (attacks), to compare with Clean", style="bold"))
   published_table.print_whole(table, console, max(console.width, 100))
 
 
@@ -99,5 +99,5 @@ def _cell(value, distance):
 
 
 def _short(number):
-  """`.321` for `0.321`: eleven columns have to fit."""
+  """`.321` for `0.321`, so that eleven columns fit."""
   return re.sub(r"(?<!\d)0\.", ".", number)

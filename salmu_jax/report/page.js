@@ -1,6 +1,6 @@
 "use strict";
-// What the parts of the page share: the data inside it, its state, and how elements are made.
-// Data enters the page as text of elements alone, never as markup.
+// Shared by all parts of the page: the embedded data, the state, and constructors of elements.
+// Data enters the page only as text of elements, never as markup.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const byId = (id) => document.getElementById(id);
@@ -31,29 +31,29 @@ const missing = () => make("span", { class: "missing" }, "missing");
 const methodsOf = (table) => table.rows.filter((row) => row.role === "unlearned");
 const rowOf = (name) => state.table.rows.find((row) => row.model === name);
 
-/** A number with `digits` behind the point; no minus before zero. */
+/** A number with `digits` decimals; never `-0`. */
 function fixed(value, digits = 3) {
   const text = value.toFixed(digits);
   return Number(text) === 0 ? text.replace("-", "") : text;
 }
 
-/** Digits enough for what is not zero not to look like it. */
+/** Like `fixed`, but small numbers do not round to zero. */
 const fine = (value) => (value !== 0 && Math.abs(value) < 0.0005 ? value.toExponential(0) : fixed(value));
 const signed = (value, text = fixed) => (text(value).startsWith("-") ? "" : "+") + text(value);
-const percent = (value) => `${fixed(100 * value, 1)} %`;
+const percent = (value) => `${fixed(100 * value, 1)}%`;
 const times = (value) => `${Number(value.toPrecision(6))}x`;
 
-/** A name that may break behind an underscore. */
+/** A name that may wrap after an underscore. */
 const breakable = (name) => name.split(/(?<=_)/).flatMap((part, at) => (at ? [make("wbr"), part] : [part]));
 
-/** The verdict: an icon and words for each thing that is wrong. */
+/** The verdict: an icon and a label for each failure mode. */
 function marks(row) {
   return row.marks.map(([kind, words]) =>
     make("span", { class: `mark ${kind}` },
       makeSvg("svg", { "aria-hidden": "true" }, makeSvg("use", { href: `#icon-${kind}` })), make("span", {}, words)));
 }
 
-/** A plain table in a box that scrolls; `heads` are [text, class], `lines` lists of cells, the first is a head. */
+/** A plain table in a scrolling box; `heads` are [text, class], `lines` lists of cells, each starting with its row head. */
 function plainTable(caption, heads, lines) {
   const head = make("tr", {}, heads.map(([text, kind], at) =>
     make("th", { scope: "col", class: at === 0 ? `model ${kind}` : kind }, text)));
@@ -63,7 +63,7 @@ function plainTable(caption, heads, lines) {
     make("table", {}, make("caption", {}, caption), make("thead", {}, head), make("tbody", {}, body)));
 }
 
-/** A value of the provenance as nested lists of terms. */
+/** A value of the provenance as nested definition lists. */
 function nested(value) {
   if (value === null || value === undefined) return missing();
   if (Array.isArray(value)) {
@@ -78,7 +78,7 @@ function nested(value) {
     make("dd", {}, nested(each))]).flat());
 }
 
-/** Opens the dialog on everything that is known of a row. */
+/** Opens the dialog with the details of a row. */
 function openDetails(row) {
   const lines = data.columns.map((column) => {
     const cell = row.cells[column.key];
@@ -87,15 +87,16 @@ function openDetails(row) {
     const known = (number) => number !== null && number !== undefined;
     const show = column.group === "sides" ? percent : fixed;
     return [column.head, show(value), known(away) ? `${signed(away)} (${column.bound})` : "",
-      known(low) ? `${fixed(low)} to ${fixed(high)}` : "",
+      known(low) ? `${show(low)} to ${show(high)}` : "",
       known(least) ? `${fixed(mean)} (${fixed(least)} to ${fixed(most)})` : ""];
   });
-  const heads = [["number", "words"], ["value", ""], ["distance to bound", ""], ["interval", ""], ["mean over seeds (range)", ""]];
+  const heads = [["metric", "words"], ["value", ""], ["distance to bound", ""], [`${data.level} CI`, ""], ["mean over seeds (range)", ""]];
+  const filled = (line) => line.slice(0, lines.some((each) => each[4]) ? 5 : 4); // without seeds, no empty column
   const draw = row.role === "unlearned" && make("button", { type: "button", onclick: () => {
     choose(row.model, true);
     byId("details").close();
     byId("models").scrollIntoView();
-  } }, "Draw its similarities and training");
+  } }, "Plot similarities and training");
   byId("details-body").replaceChildren(
     make("h2", { id: "details-head" }, row.model),
     make("div", {}, marks(row)),
@@ -103,20 +104,20 @@ function openDetails(row) {
     make("div", { class: "bar" }, make("button", { type: "button", onclick: () => byId("details").close() }, "Close"), draw || ""),
     ...(row.strict ? [make("h3", {}, "Strict verdict"), make("div", {}, marks({ marks: [row.strict] })),
       make("ul", {}, row.failing.map((words) => make("li", {}, words)))] : []),
-    make("h3", {}, "Numbers"), plainTable(`Numbers of ${row.model}`, heads, lines),
-    make("h3", {}, "Where it comes from"), nested(row.provenance));
+    make("h3", {}, "Metrics"), plainTable(`Metrics of ${row.model}`, filled(heads), lines.map(filled)),
+    make("h3", {}, "Provenance"), nested(row.provenance));
   byId("details").showModal();
   byId("details").scrollTop = 0;
 }
 
-/** Options of a select: those of `values` that there are, after one for all. */
+/** Fills a select with `values`, after an option for all of them. */
 function options(select, all, values) {
   select.replaceChildren(make("option", { value: "" }, all),
     ...values.map(([value, text]) => make("option", { value }, text)));
   select.disabled = values.length === 0;
 }
 
-/** Shows a table: everything on the page is about it. */
+/** Shows a table: the whole page is about this table. */
 function show(table) {
   state.table = table;
   state.sort = null;

@@ -1,4 +1,4 @@
-"""The leaderboard as one HTML file that works alone: no server, no network, nothing to install."""
+"""The leaderboard as one self-contained HTML file: no server, no network, no installation."""
 
 import base64
 import functools
@@ -26,7 +26,7 @@ from salmu_jax.results.shares import order_in_words
 FILE = "leaderboard.html"
 _HERE = pathlib.Path(__file__).parent
 _SCRIPTS = ("page.js", "page_table.js", "page_charts.js")
-_FIRST = 3  # methods drawn before any is chosen
+_FIRST = 3  # methods plotted until the reader selects others
 
 
 def html(
@@ -39,11 +39,11 @@ def html(
 
   Args:
     tables: see `collecting.collect`. statistics: what `statistics.of_tables` returns for them.
-    left_out: [(path, why)] of files that are in none.
+    left_out: [(path, reason)] of files that are in no table.
     thresholds: see `diagnosis.THRESHOLDS`.
 
   Returns:
-    HTML; the same for the same results.
+    HTML, deterministic in the results.
   """
   over_seeds = {label: seeds for seeds in statistics["over_seeds"] for label in seeds["tables"]}
   shown = [
@@ -71,7 +71,7 @@ def html(
 
 
 def _data(tables, columns, level):
-  """What the page's scripts read."""
+  """The data that the page's scripts read."""
   return {
     "columns": columns,
     "tables": tables,
@@ -106,12 +106,12 @@ def _read(name):
 
 
 def _hash(script):
-  """What the page's security policy knows a script by; no other script runs."""
+  """The hash of a script for the page's security policy; no other script runs."""
   return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
 
 
 def _embedded(value):
-  """JSON that no HTML parser sees markup in; it is ASCII, so without U+2028 and U+2029."""
+  """JSON without HTML markup; it is ASCII, so without U+2028 and U+2029."""
   text = json.dumps(value, allow_nan=False, separators=(",", ":"))
   for character in "<>&":
     text = text.replace(character, f"\\u{ord(character):04x}")

@@ -1,8 +1,8 @@
-// Charts by Vega, drawn when they come into sight, in the colours of light or dark; examples.
+// Vega charts, drawn when they scroll into view, in the colours of the light or dark theme; then the retrieval examples.
 
 const SPLITS = data.splits;
 const CURVES = {
-  loss: "Loss, the bounds", accuracy: "Batch accuracy, the bounds", forget_loss: "Loss on forget", retain_loss: "Loss on retain",
+  loss: "Training loss", accuracy: "Batch accuracy", forget_loss: "Forget loss", retain_loss: "Retain loss",
 };
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const charts = new Map(); // element -> {draw, seen, drawn, view}
@@ -15,7 +15,7 @@ const seeing = new IntersectionObserver((entries) => {
   }
 }, { rootMargin: "300px" });
 
-/** Draws into `element` what `draw` returns, [specification, datasets, what to do with the view], when it is seen. */
+/** Draws the chart that `draw` returns, [specification, datasets, callback for the view], once `element` is in view. */
 function lazily(element, draw) {
   charts.set(element, { draw, seen: false, drawn: false, result: null });
   seeing.observe(element);
@@ -31,7 +31,7 @@ async function drawIfDue(element) {
   for (const param of filled.params) param.value = theme.colours[param.name] ?? param.value;
   filled.datasets = { ...filled.datasets, ...datasets };
   chart.result?.finalize();
-  // `ast`: expressions are interpreted, for the page forbids eval.
+  // `ast`: expressions are interpreted, since the page forbids eval.
   chart.result = await vegaEmbed(element, filled, { ast: true, actions: false, renderer: "svg", config: theme.config, mode: "vega-lite" });
   after?.(chart.result.view);
 }
@@ -45,7 +45,7 @@ function redraw(elements) {
 
 const redrawAll = () => redraw(charts.keys());
 
-/** The scatter by what is kept of the holdouts, as chosen: their similarity or their retrieval. */
+/** The scatter for the selected holdout measure: similarity or retrieval. */
 const scatterSpec = () => state.table.scatter[document.querySelector("#kept input:checked").value];
 
 function setUpCharts() {
@@ -62,7 +62,7 @@ function setUpCharts() {
     lazily(chart, () => [data.charts.similarity, { points: drawn().flatMap((each) => binsOf(each, at)) }]);
   });
   for (const [key, name] of Object.entries(CURVES)) {
-    const chart = frame("training", name, key.includes("_") ? "the chosen methods" : "Clean and Compromised");
+    const chart = frame("training", name, key.includes("_") ? "selected methods" : "Clean and Compromised");
     lazily(chart, () => [data.charts.training, { points: drawn().flatMap((each) => curveOf(each, key)) }]);
   }
   dark.addEventListener("change", redrawAll);
@@ -93,7 +93,7 @@ function binsOf([row, slot], split) {
 const curveOf = ([row, slot], key) => (row.curve[key] ?? []).map((value, at) =>
   ({ model: row.model, slot, step: row.curve.step[at], value }));
 
-/** Names beside the points of the scatter, best models first, where there is room; pixels become values of the axes. */
+/** Labels the points of the scatter where there is room, best models first; positions are in axis units. */
 function placeLabels(view) {
   const [x, y] = [view.scale("x"), view.scale("y")];
   const [width, height] = [view.width(), view.height()];
@@ -105,7 +105,7 @@ function placeLabels(view) {
   const labels = [];
   for (const { model, at, below, kept, inter, intra } of points) {
     const name = [...model].length > 26 ? `${[...model].slice(0, 25).join("")}\u2026` : model;
-    const text = below ? `${name} (below ${kept} %)` : name;
+    const text = below ? `${name} (below ${kept}%)` : name;
     const half = pen.measureText(text).width / 2;
     const places = [[half + 12, 0], [-half - 12, 0], [0, -16], [0, 16], [half + 8, -14], [-half - 8, -14], [half + 8, 14], [-half - 8, 14],
       [0, -32], [0, 32]];
@@ -123,7 +123,7 @@ function placeLabels(view) {
   view.data("labels", labels).runAsync();
   const without = state.table.rows.length + 1 - points.length;
   byId("scatter-note").textContent = (labels.length < points.length
-    ? `Named where there is room: ${labels.length} of ${points.length}. ` : "") +
+    ? `Labels fit for ${labels.length} of ${points.length} points. ` : "") +
     (without ? `Not shown, numbers missing: ${without} model${without === 1 ? "" : "s"}.` : "");
 }
 
@@ -133,7 +133,7 @@ function fadeScatter() {
   scatter.data("models", points.map((each) => ({ ...each, faded: !state.shown.has(each.model) }))).runAsync();
 }
 
-/** Chooses a method for the line charts, or lets it go; of too many the oldest goes. */
+/** Selects or deselects a method for the line charts; beyond the limit, the oldest selection is dropped. */
 function choose(name, on) {
   state.chosen = state.chosen.filter((each) => each !== name);
   if (on) state.chosen = [...state.chosen, name].slice(-data.slots);
@@ -148,7 +148,7 @@ function showChoices() {
       onchange: (event) => choose(model, event.target.checked) }), make("span", {}, model))));
   byId("find-model").dispatchEvent(new Event("input"));
   if (focused) [...byId("choices").querySelectorAll("input")].find((each) => each.dataset.model === focused)?.focus();
-  byId("chosen-note").textContent = `${state.chosen.length} chosen, ${data.slots} at most; of more, the first chosen goes.`;
+  byId("chosen-note").textContent = `${state.chosen.length} of at most ${data.slots} selected; a further selection replaces the oldest.`;
   byId("key").replaceChildren(...drawn().map(([row, slot]) => make("li", {}, swatch(slot), make("span", {}, row.model))));
 }
 
@@ -156,7 +156,7 @@ function swatch(slot) {
   const bound = BOUNDS.includes(slot);
   const line = makeSvg("line", { x1: 1, x2: 33, y1: 6, y2: 6, "stroke-width": slot === "clean" ? 7 : 2.5,
     "stroke-dasharray": bound ? "none" : data.dashes[slot].join(" ") });
-  // By class, for it changes with light and dark.
+  // As a style, so that it follows light and dark.
   line.style.stroke = slot === "clean" ? "#8c8c8c" : bound ? "var(--ink)" : data.palette[slot];
   return makeSvg("svg", { viewBox: "0 0 34 12", "aria-hidden": "true" }, line);
 }
@@ -171,7 +171,7 @@ function showExamples() {
 function showCards(model) {
   const { portraits } = state.table;
   byId("cards").replaceChildren(...(portraits.length ? portraits.map((each, at) => card(each, at, rowOf(model)))
-    : [make("p", { class: "note" }, "These results hold no examples; evaluate the models again for them.")]));
+    : [make("p", { class: "note" }, "These results contain no examples; evaluate the models again to get them.")]));
 }
 
 function card(portrait, at, row) {
@@ -188,8 +188,8 @@ function card(portrait, at, row) {
     make("div", {}, make("h3", {}, portrait.name), make("p", { class: "soft" }, portrait.split.replaceAll("_", " ")),
       make("p", { class: "true" }, portrait.caption)),
     make("div", { class: "below" },
-      make("p", { class: "places" }, "Place of the true caption: ", place("Compromised", compromised.examples[at]), " \u2192 ",
+      make("p", { class: "places" }, "Rank of the true caption: ", place("Compromised", compromised.examples[at]), " \u2192 ",
         place(row.model, own), make("span", { class: "soft" }, " "), place("Clean", clean.examples[at])),
-      own ? [make("p", { class: "soft" }, `First in ${row.model}:`), top(own)] : missing(),
-      compromised.examples[at] ? make("details", {}, make("summary", {}, "First in Compromised"), top(compromised.examples[at])) : ""));
+      own ? [make("p", { class: "soft" }, `Top captions of ${row.model}:`), top(own)] : missing(),
+      compromised.examples[at] ? make("details", {}, make("summary", {}, "Top captions of Compromised"), top(compromised.examples[at])) : ""));
 }

@@ -1,4 +1,4 @@
-"""What the page shows, as one JSON value: numbers in short, bulk left out or binned."""
+"""The page's data as one JSON value: numbers rounded, bulk data left out or binned."""
 
 import math
 import re
@@ -15,9 +15,9 @@ from salmu_jax.results.reading import CURVES
 from salmu_jax.results.shares import HOLDOUT_SHARES, SIDES
 from salmu_jax.results.trust import TRUST
 
-POINTS = 60  # of a training curve
-LONG = 24  # entries of a list in the provenance; of longer ones the number is shown
-BULK = ("curve",)  # of `salmu_jax` in a results file, drawn elsewhere
+POINTS = 60  # per training curve
+LONG = 24  # longest list shown in the provenance; for longer ones, only the length
+BULK = ("curve",)  # keys of `salmu_jax` in a results file that are plotted instead
 BULK_ADDITIONAL = ("rows", "metrics", "facts", "examples", "breakdown")
 PORTRAIT = re.compile(r"data:image/(jpeg|png);base64,[A-Za-z0-9+/=]+")
 UNMEASURED = "general knowledge not measured"
@@ -30,18 +30,17 @@ def table(
   statistics: Mapping,
   over_seeds: Mapping | None,
 ) -> dict:
-  """Everything about one table.
+  """The data of one table.
 
   Args:
     label: its name. results: Clean, Compromised, then the others. thresholds: of the verdicts.
     statistics: what `statistics.of_table` returns for it.
-    over_seeds: what `statistics.over_seeds` returns for it and its other seeds, or None.
+    over_seeds: what `statistics.over_seeds` returns for its seeds, or None.
 
   Returns:
-    A JSON value: "label", "lead", "rows" (as `_row`), "scatter" (a chart for each
-    key of HOLDOUT_SHARES), "edges" (of the
-    histograms), "ranks", "pairs", "seeds", "portraits" and "comparable", whether published values
-    are of the same release.
+    A JSON value: "label", "lead", "rows" (as `_row`), "scatter" (a chart for each key of
+    HOLDOUT_SHARES), "edges" (of the histograms), "ranks", "pairs", "seeds", "portraits" and
+    "comparable" (whether the published values are of the same release).
   """
   by_name = {result["salmu_jax"]["model"]: result for result in results}
   ranked = leaderboard.rows(results, thresholds)
@@ -75,12 +74,12 @@ def table(
 
 
 def is_published(results: Sequence[Mapping]) -> bool:
-  """Whether the models were judged on the published release, so that published values compare."""
+  """Whether the models were judged on the published release, so published values compare."""
   return results[0]["salmu_jax"]["release"]["name"].startswith(sources.DATASET)
 
 
 def lead(results: Sequence[Mapping], rows: Sequence[Mapping]) -> str:
-  """What a table shows, in two sentences."""
+  """A short summary of a table."""
   about = results[1]["salmu_jax"]
   release, methods = about["release"], rows[2:]
   seeds = sorted({r["salmu_jax"]["seed"] for r in results if r["salmu_jax"]["seed"] is not None})
@@ -90,20 +89,20 @@ def lead(results: Sequence[Mapping], rows: Sequence[Mapping]) -> str:
     verdict = "One passes."
   many = f"{len(methods)} unlearned model{'' if len(methods) == 1 else 's'}"
   return (
-    f"{many} beside Clean and Compromised, judged on {release['name']} "
-    f"(manifest {release['manifest_sha256'][:12]}), seed "
-    f"{', '.join(map(str, seeds)) or 'missing'}, the holdout chosen by {release['holdout_unit']}, "
-    f"{release['retrieval_gallery']:,} captions to retrieve from. {verdict if methods else ''}"
-  ).strip()
+    f"{many} on {release['name']}, with Clean and Compromised for reference. "
+    f"{f'{verdict} ' if methods else ''}Seed {', '.join(map(str, seeds)) or 'missing'}, holdout "
+    f"unit {release['holdout_unit']}, retrieval gallery of {release['retrieval_gallery']:,} "
+    f"captions, manifest {release['manifest_sha256'][:12]}."
+  )
 
 
 def columns(results: Iterable[Mapping]) -> list[dict]:
-  """The columns of numbers: dicts of "key", "group", "head", "name", "better", "bound" and "trust".
+  """The number columns: dicts of "key", "group", "head", "name", "better", "bound" and "trust".
 
-  Within a group of metrics or attacks, those that deserve most trust come first.
+  Within a group of metrics or attacks, the most trusted come first.
 
   Args:
-    results: of all tables, whose attacks have columns.
+    results: of all tables; each attack on any of them has a column.
   """
   results = list(results)
   ways = recoverability.better(results)
@@ -139,7 +138,7 @@ def _column(key, group, name, better, bound=None):
 
 
 def _group(metric):
-  """The group of columns of a metric: by pillar those of the released evaluator, then ours."""
+  """The column group of a metric: its pillar in the released evaluator, or one of ours."""
   if metric.path[0] == "salmu_jax":
     return "facts" if metric.listed else "details"
   return "efficacy" if metric.bound == "clean" else "utility"
@@ -195,7 +194,7 @@ def _row(row):
 
 
 def _strict_mark(row):
-  """(kind, words) of the strict verdict, or None where there is none, as for bounds."""
+  """(kind, words) of the strict verdict, or None for models without one, such as bounds."""
   if not row["clauses"]:
     return None
   words = clauses.in_short(row["clauses"])
@@ -204,7 +203,7 @@ def _strict_mark(row):
 
 
 def _marks(verdict, failures, measured):
-  """[(kind, words)] that make up a verdict; each kind has an icon."""
+  """The parts of a verdict as [(kind, words)]; each kind has an icon."""
   if verdict == "bound":
     return [("bound", "bound")]
   if failures:
@@ -242,7 +241,7 @@ def _cells(row, clean, intervals, seeds):
 
 
 def _seeds(over):
-  """The models that have several seeds, as `statistics.over_seeds` has them, numbers short."""
+  """The models with several seeds, as in `statistics.over_seeds`, with rounded numbers."""
   models = {
     name: {key: cell for key, cell in numbers.items() if cell}
     for name, numbers in over["models"].items()
@@ -251,13 +250,13 @@ def _seeds(over):
 
 
 def _bins(result, metric, edges):
-  """Rows in each bin; empty where a split has none."""
+  """The number of rows in each bin; empty if the split has no rows."""
   counts = histograms.counts(result, metric, edges)
   return counts.tolist() if counts.any() else []
 
 
 def _curve(curve):
-  """{"step": [...], key of CURVES: [...]}, of at most POINTS points, the last among them."""
+  """{"step": [...], key of CURVES: [...]} with at most POINTS points, including the last."""
   chosen = np.unique(np.linspace(0, len(curve) - 1, POINTS).round().astype(int)) if curve else []
   points = [curve[at] for at in chosen]
   keys = [key for key in CURVES if any(p.get(key) is not None for p in points)]
@@ -267,7 +266,7 @@ def _curve(curve):
 
 
 def _examples(results):
-  """{model: {number of a portrait: [rank, cosine, [[text, cosine] of the top]]}}."""
+  """{model: {index of a portrait: [rank, cosine, [[text, cosine] of the top captions]]}}."""
   numbers = {_row_of(example): at for at, example in enumerate(_distinct_examples(results))}
   return {
     result["salmu_jax"]["model"]: {
@@ -285,7 +284,7 @@ def _examples(results):
 
 
 def _portraits(results):
-  """What examples of all models share; a portrait that is not plainly a picture is left out."""
+  """The examples' fields that all models share; portraits that are no plain image are None."""
   return [
     {key: example[key] for key in ("split", "name", "caption", "file_name")}
     | {"portrait": example["portrait"] if PORTRAIT.fullmatch(example["portrait"]) else None}
@@ -294,7 +293,7 @@ def _portraits(results):
 
 
 def _distinct_examples(results):
-  """Each example once, as the first model with it has it."""
+  """Each example once, taken from the first model that has it."""
   examples = {}
   for result in results:
     for example in _examples_of(result):
@@ -307,12 +306,12 @@ def _examples_of(result):
 
 
 def _row_of(example):
-  """What tells the row of an example."""
+  """The key of an example's row."""
   return example["split"], example["file_name"], example["caption"]
 
 
 def _provenance(about):
-  """Where a row comes from: all that a results file says of it, less bulk."""
+  """The provenance of a row: everything in its results file except bulk data."""
   kept = {key: value for key, value in about.items() if key not in (*BULK, "additional")}
   additional = about.get("additional", {})
   kept["additional"] = {k: v for k, v in additional.items() if k not in BULK_ADDITIONAL}
@@ -328,7 +327,7 @@ def _brief(value):
 
 
 def _clean(value, digits=6):
-  """A JSON value without NaN and infinities, which become None; numbers of `digits` digits."""
+  """A JSON value with NaN and infinities as None, and numbers of `digits` significant digits."""
   if isinstance(value, dict):
     return {key: _clean(item, digits) for key, item in value.items()}
   if isinstance(value, list | tuple):

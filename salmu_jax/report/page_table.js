@@ -5,13 +5,13 @@ const GROUPS = {
   efficacy: "Efficacy: down to Clean's value",
   utility: "Utility: keep Compromised's value",
   facts: "Facts and retrieval",
-  details: "Facts and retrieval, in detail",
-  recoverability: "Recoverability: to Clean's value",
+  details: "Facts and retrieval (all variants)",
+  recoverability: "Recoverability (attacks): to Clean's value",
   run: "Run",
 };
 const HIDDEN_AT_FIRST = ["run", "details"];
-const HINTS = { lower: "down to Clean", higher: "keep", floor: "floor", equal: "equal to Clean" };
-const LINES = { away: "distance to bound", interval: `${data.level} interval`, seeds: "range over seeds" };
+const HINTS = { lower: "down to Clean", higher: "up to Compromised", floor: "\u2265 Compromised", equal: "equal to Clean" };
+const LINES = { away: "distance to bound", interval: `${data.level} CI`, seeds: "range over seeds" };
 const RUN = {
   method: ["method", (row) => row.method],
   seed: ["seed", (row) => row.seed],
@@ -20,14 +20,14 @@ const RUN = {
   device: ["device", (row) => row.device],
 };
 const TEXT = ["model", "method", "device"];
-/** Where the settings of a run are from. */
+/** Where the settings of a run come from. */
 const TUNING = { tuned: "tuned by the search", reproduction: "as published", own: "own" };
 
-/** Every column: key, group, head, hint, first direction of sorting, value of a row, cell of a row. */
+/** Every column: key, group, head, hint, initial sort direction, and the value and the cell of a row. */
 function columnsOf() {
   const numbers = data.columns.map((column) => ({
     ...column,
-    hint: column.bound ? HINTS[column.better] : column.better === "lower" ? "small is good" : "large is good",
+    hint: column.bound ? HINTS[column.better] : column.better === "lower" ? "lower is better" : "higher is better",
     descending: column.better !== "lower",
     value: (row) => row.cells[column.key]?.[0] ?? null,
     cell: (row) => numberCell(row.cells[column.key], column),
@@ -51,7 +51,7 @@ function columnsOf() {
   ];
 }
 
-/** A bound has no method; of what is published nobody tells how it was run. */
+/** A bound has no method; for published models the run is unknown. */
 const absent = (row, key) => (key === "method" && BOUNDS.includes(row.role) ? "" : missing());
 
 function numberCell(cell, column) {
@@ -79,7 +79,7 @@ const strictCell = (row) => (row.strict ? marks({ marks: [row.strict] }) : row.s
 
 const COLUMNS = columnsOf();
 
-/** Builds what is the same for every table: heads, toggles, listeners. */
+/** Builds what all tables share: heads, toggles, listeners. */
 function setUpTable() {
   const over = make("tr", {}, make("td", { class: "model over" }), make("td", { class: "over", colspan: 3 }));
   for (const [group, name] of Object.entries(GROUPS)) {
@@ -103,7 +103,7 @@ function setUpTable() {
   }));
 }
 
-/** What a head says when it is pointed at. */
+/** The tooltip of a column head. */
 const titleOf = (column) => (column.trust ? `${column.name}; trust ${column.trust}` : column.name ?? null);
 
 function place(column) {
@@ -112,7 +112,7 @@ function place(column) {
     first ? "first" : ""].join(" ").trim();
 }
 
-/** A checkbox that shows and hides what `hidden`, a class of the table, hides. */
+/** A checkbox that toggles `hidden`, a class of the table that hides columns or lines. */
 function toggle(fieldset, name, on, hidden) {
   const box = make("input", { type: "checkbox", checked: on });
   const apply = () => byId("table").classList.toggle(hidden, !box.checked);
@@ -131,11 +131,11 @@ function showTable() {
   const [intervals, seeds] = [filled(2), filled(4)];
   document.querySelector("#lines .hide-interval").hidden = !intervals;
   document.querySelector("#lines .hide-seeds").hidden = !seeds;
-  byId("cell-note").textContent = "Each cell: the value, and below it its distance to its bound" +
-    (intervals ? `; in square brackets a ${data.level} interval over people` : "") +
-    (seeds ? "; then the least and the largest over seeds" : "") + ". " +
-    (intervals ? "" : "These results hold no rows to draw intervals from; evaluate the models again for them. ") +
-    "Missing means that the results hold no number.";
+  byId("cell-note").textContent = "Each cell: the value; its distance to the bound" +
+    (intervals ? `; in brackets, its ${data.level} bootstrap confidence interval, resampled by person` : "") +
+    (seeds ? "; its range over seeds" : "") + ". " +
+    (intervals ? "" : "These results contain no per-row scores to bootstrap; evaluate the models again to get intervals. ") +
+    "Missing: the results do not contain this number.";
   const unique = (values) => [...new Set(values.filter((value) => value !== null && value !== undefined))];
   options(byId("by-verdict"), "all", unique(state.lines.flatMap((row) => row.marks.map(([, words]) => words))).map((v) => [v, v]));
   options(byId("by-budget"), "all", unique(state.lines.map((row) => row.budget)).sort((a, b) => a - b).map((v) => [v, times(v)]));
@@ -152,7 +152,7 @@ function lineOf(row) {
     : make("td", { class: place(column) }, column.cell(row))));
 }
 
-/** Sorts by a column: its good end first, then the other end, then as at first. */
+/** Sorts by a column: best first, then worst first, then back to the initial order. */
 function sortBy(column) {
   const old = state.sort;
   if (!column || (old?.column === column && old.turned)) state.sort = null;
@@ -191,20 +191,20 @@ function filter() {
     if (fits && row.source === "measured") state.shown.add(row.model);
   }
   const all = state.lines.filter((row) => !source || row.source === source).length;
-  byId("count").textContent = `${shown} of ${all} models shown${shown ? "" : "; nothing fits these filters"}.`;
+  byId("count").textContent = `${shown} of ${all} models shown${shown ? "" : "; no model matches these filters"}.`;
   byId("published-note").hidden = state.table.comparable || source === "measured";
   fadeScatter();
 }
 
-/** The table of ranks, the differences of neighbours, and means over seeds. */
+/** The ranks, the differences between neighbours, and the means over seeds. */
 function showRanks() {
   const { ranks, pairs, seeds } = state.table;
-  byId("rank-table").replaceChildren(ranks.length ? plainTable("Ranks by the weakest side, with their intervals",
-    [["model", "words"], ["rank", ""], ["interval of the rank", "words"], ["weakest side", ""], ["really better than", "words"]],
+  byId("rank-table").replaceChildren(ranks.length ? plainTable(`Ranks by the weakest share, with ${data.level} CIs`,
+    [["model", "words"], ["rank", ""], [`${data.level} CI of the rank`, "words"], ["weakest share", ""], ["significantly better than", "words"]],
     ranks.map((each) => [each.model, String(each.rank), [`${each.low} to ${each.high}`, track(each, ranks.length)],
       percent(each.weakest), better(each.better_than)]))
-    : make("p", { class: "note" }, methodsOf(state.table).length ? "These results hold no rows to draw from, so nothing can be said " +
-      "of differences. Evaluate the models again for ranks and intervals." : "There is no unlearned model yet."));
+    : make("p", { class: "note" }, methodsOf(state.table).length ? "These results contain no per-row scores to bootstrap, so " +
+      "differences cannot be tested. Evaluate the models again to get ranks and intervals." : "There is no unlearned model yet."));
   byId("pair-table").replaceChildren(...(pairs.length ? neighbours(pairs) : []));
   byId("seed-table").replaceChildren(...(seeds ? overSeeds(seeds) : []));
 }
@@ -223,7 +223,7 @@ function better(models) {
   return make("details", {}, make("summary", {}, `${models.length} models`), models.join(", "));
 }
 
-/** A choice of two neighbours, and how they differ in every metric. */
+/** A menu of neighbours, and the differences of the chosen two in every metric. */
 function neighbours(pairs) {
   const of = (each) => `${each.model}\u0000${each.other}`;
   const both = new Map(pairs.map((each) => [of(each), `${each.model} and ${each.other}`]));
@@ -231,14 +231,14 @@ function neighbours(pairs) {
   const out = make("div");
   const draw = () => {
     const chosen = pairs.filter((each) => of(each) === [...both.keys()][select.value]);
-    out.replaceChildren(plainTable("Differences on the same rows, the first less the second",
-      [["metric", "words"], ["difference", ""], ["interval", ""], ["real among all pairs", "words"]],
+    out.replaceChildren(plainTable("Paired differences on the same rows: first model minus second",
+      [["metric", "words"], ["difference", ""], [`${data.level} CI`, ""], ["significant among all pairs", "words"]],
       chosen.map((each) => [each.metric, signed(each.difference, fine), `${signed(each.low, fine)} to ${signed(each.high, fine)}`,
-        each.real ? "real" : "not shown"])));
+        each.real ? "yes" : "no"])));
   };
   select.addEventListener("change", draw);
   draw();
-  return [make("h3", {}, "Neighbours in that order"), make("p", { class: "pick" }, make("label", { for: "pick-pair" }, "Models"), select), out];
+  return [make("h3", {}, "Differences between neighbours in the ranking"), make("p", { class: "pick" }, make("label", { for: "pick-pair" }, "Models"), select), out];
 }
 
 function overSeeds(seeds) {
@@ -246,8 +246,8 @@ function overSeeds(seeds) {
   const cell = (each) => !each ? missing() : [fixed(each.mean),
     each.low === null ? "" : make("span", { class: "sub" }, `[${fixed(each.low)}, ${fixed(each.high)}]`),
     make("span", { class: "sub" }, `${fixed(each.min)}\u2013${fixed(each.max)}, ${each.seeds}`)];
-  return [make("h3", {}, `Over seeds ${seeds.seeds.join(", ")}`),
-    plainTable(`Mean over seeds; in brackets its ${data.level} interval over seeds and people; then the least, the largest and how many seeds`,
+  return [make("h3", {}, `Mean over seeds ${seeds.seeds.join(", ")}`),
+    plainTable(`Mean over seeds; in brackets, its ${data.level} bootstrap confidence interval, resampled by seed and person; range, number of seeds`,
       [["model", "words"], ...keys.map((key) => [key, ""])],
       Object.entries(seeds.models).map(([name, found]) => [name, ...keys.map((key) => cell(found[key]))]))];
 }

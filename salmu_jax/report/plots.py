@@ -1,7 +1,6 @@
-"""Three plots from results: forgetting against preservation, similarities, training curves.
+"""Plots of results: forgetting vs. retention, similarities, training curves.
 
-Figures are made with matplotlib's object API and no global state, and the same results give the
-same bytes.
+Figures use matplotlib's object API without global state, so the same results give the same bytes.
 """
 
 import math
@@ -62,7 +61,7 @@ def draw(
 
 
 def similarity(results: Sequence[Mapping]) -> Figure:
-  """One panel a split, one line a method, each over the distributions of the two references."""
+  """One panel per split, one line per method, over the distributions of Clean and Compromised."""
   references, methods = _by_role(results)
   figure = blank_figure(1.9 + 0.62 * max(len(methods), 1))
   panels = figure.subplots(1, len(plotted()), sharex=True, sharey=True)
@@ -92,10 +91,10 @@ def similarity(results: Sequence[Mapping]) -> Figure:
   for panel in panels:
     panel.tick_params(axis="y", length=0)
   handles = [Patch(**LOOKS[at], label=label(references[at]["salmu_jax"]["model"])) for at in (0, 1)]
-  handles.append(Line2D([], [], color=PALETTE[0], label="the method named at the left"))
+  handles.append(Line2D([], [], color=PALETTE[0], label="the method named on the left"))
   figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9)
   figure.suptitle(
-    "Did only the forget split move? Similarity of image and caption (height: share of rows)",
+    "Image-caption similarity by split; only forget should move (height: share of rows)",
     x=0.01,
     ha="left",
   )
@@ -115,7 +114,7 @@ def _share(result, metric, bins):
 
 
 def training(results: Sequence[Mapping]) -> Figure:
-  """Loss and accuracy of the two references, then the forget and retain loss of every method."""
+  """Loss and accuracy of Clean and Compromised, then forget and retain loss of every method."""
   references, methods = _by_role(results)
   columns = 3 if len(methods) in (1, 2, 3, 5, 6) else 4
   lines = math.ceil(len(methods) / columns)
@@ -124,7 +123,7 @@ def training(results: Sequence[Mapping]) -> Figure:
   top = grid[0].subgridspec(1, 2)
   for at, (key, title) in enumerate((("loss", "Training loss"), ("accuracy", "Batch accuracy"))):
     panel = figure.add_subplot(top[at])
-    panel.set_title(f"{title} of the two reference models")
+    panel.set_title(f"{title} of Clean and Compromised")
     panel.set_xlabel("training step")
     for result, colour in zip(references, (CLEAN, COMPROMISED), strict=True):
       _curve(panel, result, key, colour, label(result["salmu_jax"]["model"]))
@@ -134,7 +133,9 @@ def training(results: Sequence[Mapping]) -> Figure:
     if at % columns == 0:
       line = grid[1 + at // columns].subgridspec(1, columns)
     _method_panel(line[at % columns], result)
-  figure.suptitle("How training went, and what every method did to its losses", x=0.01, ha="left")
+  figure.suptitle(
+    "Training curves of Clean and Compromised, then losses of every method", x=0.01, ha="left"
+  )
   return figure
 
 
@@ -151,7 +152,7 @@ def _method_panel(slot, result):
 
 
 def _curve(panel, result, key, colour, name=None):
-  """Draws one curve, or says that the results hold none; what is not a number is a gap."""
+  """Draws one curve, with gaps for NaN, or a note that the results contain none."""
   points = [(p["step"], p[key]) for p in result["salmu_jax"]["curve"] if key in p]
   steps = np.asarray([step for step, _ in points], np.float64)
   values = np.asarray([math.nan if v is None else v for _, v in points], np.float64)

@@ -1,4 +1,4 @@
-"""The published values as tables beside the measured ones: as Markdown and in the terminal."""
+"""The published numbers as tables, apart from the measured ones: Markdown and terminal."""
 
 import re
 
@@ -13,20 +13,21 @@ from salmu_jax.results import diagnosis, published
 from salmu_jax.results.metrics_table import METRICS
 from salmu_jax.results.shares import SIDES
 
-TITLE = "Published, not measured here"
+TITLE = "Published numbers, not measured here"
 WIDTH = 100
-LEAKAGE = "RetFail_R@1"  # what the published table has instead of the reciprocal rank
+LEAKAGE = "RetFail_R@1"  # the published table has it instead of RetFail_MRR
 ABSENT = "-"
-DIGITS = (3, 5, 6)  # places behind the point that published values have
+_LEGEND = "A dash means not published."
+DIGITS = (3, 5, 6)  # decimals of the published values
 
 
 def rows() -> list[dict]:
   """The published models: Clean and Compromised, then the methods in the published order.
 
   Returns:
-    Dicts of `model`, `budget` (None for a bound), `scores` ({key of METRICS: float or
-    None}), the paper's `verdict`, and `diagnosis`, what our thresholds say about the published
-    values; "" for a bound, and where the values do not suffice.
+    Dicts of `model`, `budget` (None for a bound), `scores` ({key of METRICS: float or None}), the
+    paper's `verdict`, and `diagnosis`, the failure mode by our thresholds; "" for a bound and for
+    methods with too few published values.
   """
   clean, compromised = (published.MODELS[name] for name in ("clean", "compromised"))
   bounds = [
@@ -58,7 +59,7 @@ def _diagnosis(values, clean, compromised):
 
 
 def published_markdown() -> str:
-  """The published table and where it comes from, as GitHub-flavoured Markdown."""
+  """The published table and its source, as GitHub-flavoured Markdown."""
   table, keys = rows(), _keys()
   heads = ["model", "budget", *keys, "the paper's verdict", "our failure mode"]
   lines = [heads, ["---", *["---:"] * (1 + len(keys)), "---", "---"]]
@@ -67,16 +68,16 @@ def published_markdown() -> str:
     words = [row["verdict"], row["diagnosis"] or ABSENT]
     budget = "" if row["budget"] is None else f"{row['budget']:g}x"
     lines.append([f"{row['model']} *(published)*", budget, *values, *words])
-  return f"{md.table(lines)}\n{source()}\n"
+  return f"{md.table(lines)}\n{source()} {_LEGEND}\n"
 
 
 def show_published(console: Console, release: str) -> None:
-  """Prints the published values, three digits each, with our failure mode below the paper's.
+  """Prints the published values with three decimals, and our failure mode below the paper's.
 
-  Beside another release, where they do not compare, one line says where they are.
+  For another release, with which they are not comparable, one line says where they are.
 
   Args:
-    console: rich.console.Console. The table takes WIDTH columns, also where there are fewer.
+    console: rich.console.Console. The table takes WIDTH columns even if there are fewer.
     release: name of the release that the measured models are judged on.
   """
   if not release.startswith(published.DATASET):
@@ -99,11 +100,11 @@ def show_published(console: Console, release: str) -> None:
   console.print()
   console.print(Text(TITLE[0].lower() + TITLE[1:], style="bold"))
   print_whole(table, console, WIDTH)
-  console.print(Text(source(), style="dim"), width=min(console.width, WIDTH))
+  console.print(Text(f"{source()} {_LEGEND}", style="dim"), width=min(console.width, WIDTH))
 
 
 def print_whole(table: Table, console: Console, width: int) -> None:
-  """Prints a table `width` columns wide; where the console has fewer, no cell is cut short."""
+  """Prints a table `width` columns wide; a narrower console cuts no cell short."""
   options = console.options.update(width=width)
   console.print(Segments(console.render(table, options)), soft_wrap=True, end="")
 
@@ -114,19 +115,19 @@ def _keys():
 
 
 def source() -> str:
-  """Where the published values come from, and what they do not compare with, in words."""
+  """The source of the published values, and what they are comparable with, as text."""
   source = published.SOURCE
   return (
-    f"Source: {source['title']} ({source['venue']}, arXiv {source['arxiv']}; {source['page']}): "
-    f"Clean and Compromised are {source['evaluator']}, the methods its table. None of these "
-    "numbers was measured here: a measured table has other data and models, and does not compare, "
-    f"unless its release is {published.DATASET}. Our failure mode is what our thresholds say about "
-    f"the published digits, leakage read from {LEAKAGE}. {ABSENT} means not published."
+    f"Source: {source['title']} ({source['venue']}, arXiv {source['arxiv']}; {source['page']}). "
+    f"Clean and Compromised: {source['evaluator']}. Methods: the paper's table. None of these "
+    "numbers was measured here; they are comparable only with results on the release "
+    f"{published.DATASET}. Our failure mode applies our thresholds to the published digits, with "
+    f"leakage read from {LEAKAGE}."
   )
 
 
 def _exact(value):
-  """A number with the digits that are published."""
+  """A number with all its published digits."""
   if value is None:
     return ABSENT
   return f"{value:.{next(n for n in DIGITS if n == DIGITS[-1] or round(value, n) == value)}f}"

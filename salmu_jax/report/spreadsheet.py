@@ -1,15 +1,15 @@
-"""Tables as CSV that a spreadsheet shows as it is."""
+"""Tables as CSV that a spreadsheet shows verbatim."""
 
 import csv
 import io
 from collections.abc import Iterable, Sequence
 
-# What a spreadsheet takes for the beginning of a formula.
+# Prefixes that a spreadsheet reads as the start of a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def csv_text(lines: Iterable[Sequence[object]]) -> str:
-  """Lines of texts and numbers as CSV; a text that looks like a formula gets a quote before it."""
+  """Lines of text and numbers as CSV; text that looks like a formula is prefixed with a quote."""
   text = io.StringIO()
   writer = csv.writer(text, lineterminator="\n")
   writer.writerows([[_cell(value) for value in line] for line in lines])

@@ -1,7 +1,7 @@
-"""How sure the numbers are: intervals, ranks, and which differences are real.
+"""Statistics: confidence intervals, ranks, and which differences are significant.
 
-Models are held as they are: the probes are not fitted anew, and training is not repeated; what that
-adds, seeds show. `bootstrap` says what is drawn.
+The bootstrap keeps models and probes fixed: nothing is retrained or refitted. Several seeds show
+the variance that this leaves out. `bootstrap` documents the resampling.
 """
 
 import itertools
@@ -19,7 +19,7 @@ from salmu_jax.results.shares import SIDES, Shares, ranked, shares, weakest
 
 
 def of_tables(tables: Sequence[Table]) -> dict:
-  """The statistics of every table, and over those that are seeds of one another.
+  """The statistics of every table, and over tables that differ only in their seed.
 
   Returns:
     {"tables": {label: see `of_table`}, "over_seeds": [see `over_seeds`, with "tables": their
@@ -39,20 +39,21 @@ def of_table(results: Sequence[Mapping], seed: int = 0) -> dict:
   """Intervals, ranks and paired differences of models that were judged on the same rows.
 
   Args:
-    results: what `read_results` returns: Clean, Compromised, then the others. seed: of the draws.
+    results: what `read_results` returns: Clean, Compromised, then the others.
+    seed: of the bootstrap.
 
   Returns:
     A dict of
-    "intervals": {model: {key of METRICS: [low, high], or None where the file has no rows to draw
-      from}};
-    "shares": {model: {key of SIDES: {"value", "low", "high"}}}, of the models that can be judged;
-    "ranks": [{"model", "rank", "low", "high", "weakest", "better_than"}] of these, by their weakest
-      share, best first;
+    "intervals": {model: {key of METRICS: [low, high], or None where the file has no rows to
+      resample}};
+    "shares": {model: {key of SIDES: {"value", "low", "high"}}} of the models that can be judged;
+    "ranks": [{"model", "rank", "low", "high", "weakest", "better_than"}] of these models, by their
+      weakest share, best first;
     "pairs": [{"model", "other", "metric", "difference", "low", "high", "real"}] of neighbours in
       that order.
-    "better_than" and "real" hold for all pairs of models together, each metric by itself, with
-    probability LEVEL (single-step max-t); low and high are of the one number. FEWEST groups are the
-    least that intervals are drawn from.
+    "better_than" and "real" (significant) hold jointly for all pairs of models at LEVEL, each
+    metric by itself (single-step max-t). "low" and "high" are pointwise. Intervals need at least
+    FEWEST groups.
   """
   drawn = bootstrap.replicates(results, seed)
   intervals = {
@@ -86,7 +87,7 @@ def _ends_of(draws: Shares, side: str):
 def _shares(
   results: Sequence[Mapping], drawn: Mapping[str, Mapping[str, Draws]]
 ) -> dict[str, tuple[Shares, Shares]]:
-  """{model: its shares, and the draws of these}, of those that can be judged and have rows."""
+  """{model: (its shares, their draws)} of the models that can be judged and have rows."""
   clean, compromised = results[:2]
   bounds = flatten(clean), flatten(compromised)
   judged = {}
@@ -104,7 +105,7 @@ def _shares(
 
 
 def _ranks(sides: Mapping[str, tuple[float, np.ndarray]]) -> list[dict]:
-  """The ranks of `of_table`, from {model: (weakest share, (R,) draws of it)} in their order."""
+  """The ranks of `of_table`, from {model: (weakest share, its (R,) draws)}, in this order."""
   order, rows = list(sides), []
   real = _real(sides)
   standing = _standing([draws for _, draws in sides.values()])
@@ -124,7 +125,7 @@ def _ranks(sides: Mapping[str, tuple[float, np.ndarray]]) -> list[dict]:
 
 
 def _standing(draws: Sequence[np.ndarray]) -> np.ndarray:
-  """(M, R) the rank of each model in every replicate, 1 is best; ties share the better rank."""
+  """(M, R) the rank of each model in every replicate; 1 is best, ties share the better rank."""
   if not draws:
     return np.zeros((0, bootstrap.REPLICATES))
   table = np.stack(draws)
@@ -132,7 +133,7 @@ def _standing(draws: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _real(sides: Mapping[str, tuple[float, np.ndarray]]) -> dict[tuple[str, str], bool]:
-  """{(better, worse): whether the difference is real}, for all pairs together: |d| > c se."""
+  """{(better, worse): whether the difference is significant}, jointly: |d| > c se."""
   names = list(sides)
   value = np.array([sides[name][0] for name in names])
   draws = [sides[name][1] for name in names]
@@ -174,16 +175,16 @@ def _pairs(
 
 
 def over_seeds(tables: Sequence[Table], seed: int = 0) -> dict | None:
-  """The models of tables that differ in the seed: mean, range and interval over seeds.
+  """Mean, range and interval over the seeds of tables that differ only in their seed.
 
-  In every replicate of the interval seeds are drawn, and people within them: those of the same
-  number in every seed, so that people and classes that seeds share count once.
+  Every replicate of the interval resamples seeds, and people within seeds. Person number i is drawn
+  equally often in every seed, so that people and classes that seeds share count once.
 
   Returns:
     {"seeds": [...], "models": {model: {key of METRICS or of an attack: {"mean", "min", "max",
-    "low", "high", "seeds": how many have the number}, or None}}}; None where there is one table, or
-    they differ in more or in less. A model counts where method, settings and budget are those of
-    the first table that has its name.
+    "low", "high", "seeds": how many have the number}, or None}}}; None if there is only one table,
+    or if tables differ in more than the seed or share a seed. A model counts in a table if its
+    method, settings and budget are those in the first table with its name.
   """
   seeds = [seed_of(table.results) for table in tables]
   if len(tables) < 2 or len({family(table) for table in tables}) > 1:
@@ -210,7 +211,7 @@ def over_seeds(tables: Sequence[Table], seed: int = 0) -> dict | None:
 
 
 def _over(pairs, rng):
-  """The mean over seeds of one number, from [(value, draws)] of each seed."""
+  """The mean over seeds of one number, from one (value, draws) per seed."""
   values = np.array([value for value, _ in pairs])
   mean = {"mean": float(values.mean()), "min": float(values.min()), "max": float(values.max())}
   low = high = None
@@ -227,7 +228,7 @@ def _run(result):
 
 
 def family(table: Table) -> str:
-  """What tables share that are seeds of one another: how release and judging were set up."""
+  """A key of the set-up of release and evaluation, equal for tables that differ only in seed."""
   about = table.results[1]["salmu_jax"]
   release = about["release"]
   counts = release.get("counts", {})

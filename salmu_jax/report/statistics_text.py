@@ -1,4 +1,4 @@
-"""The statistics as Markdown: intervals, ranks, neighbours, and what seeds say."""
+"""The statistics as Markdown: intervals, ranks, neighbours, and means over seeds."""
 
 from collections.abc import Mapping
 
@@ -16,24 +16,26 @@ def of_table(label: str, table: Mapping) -> str:
   """What `statistics.of_table` returns, as GitHub-flavoured Markdown.
 
   Args:
-    label: of the table. table: its statistics.
+    label: the table's name. table: its statistics.
   """
   neighbours = [pair for pair in table["pairs"] if pair["real"]]
   heads = {side: SIDES[side].label for side in SIDES}
   parts = [
     f"# Statistics of {md.escape(label)}\n",
-    f"{_SURE} intervals, by {REPLICATES:,} bootstrap draws of people with all their rows.\n",
+    f"{_SURE} bootstrap confidence intervals (CIs), {REPLICATES:,} replicates, resampled by person."
+    "\n",
     _by_model(table["intervals"], {key: key for key in METRICS}, _ends),
     "## Shares\n",
-    "Of the gap between Compromised and Clean; of GenKnow, of Compromised's.\n",
+    "Shares of the gap between Compromised and Clean; for GenKnow, of Compromised's value.\n",
     _by_model(table["shares"], heads, share) if table["shares"] else "None.\n",
     "## Ranks\n",
-    f"By {order_in_words()}. *Really better than* holds for all pairs together at {_SURE} (max-t); "
-    f"in brackets, {_SURE} intervals of the rank.\n",
-    _ranks(table["ranks"]) if table["ranks"] else "None: no judged model has rows to draw from.\n",
-    "## Neighbours\n",
-    "Differences between models next to one another in that order, on the same rows, where they "
-    f"are real among all pairs of models, metric by metric; in brackets, {_SURE} intervals.\n",
+    f"Models are ordered by {order_in_words()}. *Significantly better than* holds for all pairs "
+    f"jointly at {_SURE} (max-t). Parentheses: {_SURE} CIs of the rank.\n",
+    _ranks(table["ranks"]) if table["ranks"] else "None: no judged model has rows to resample.\n",
+    "## Differences between neighbours\n",
+    "Each model minus the next one in the ranking, on the same rows. Only differences that are "
+    "significant among all pairs of models are listed, metric by metric. Parentheses: "
+    f"{_SURE} CIs.\n",
     _neighbours(neighbours) if neighbours else "None.\n",
   ]
   return "\n".join(parts)
@@ -44,14 +46,14 @@ def over_seeds(seeds: Mapping) -> str:
   keys = dict.fromkeys(key for numbers in seeds["models"].values() for key in numbers)
   named = ", ".join(map(str, seeds["seeds"]))
   return (
-    f"# Over seeds {named}\n\nThe mean; in brackets the least and the largest; then the {_SURE} "
-    "interval of the mean, seeds and people drawn, where there are rows to draw from.\n\n"
+    f"# Mean over seeds {named}\n\nEach cell: the mean (minimum to maximum); then, where there are "
+    f"rows to resample, its {_SURE} bootstrap CI, resampled by seed and person.\n\n"
     f"{_by_model(seeds['models'], {key: key for key in keys}, _over)}"
   )
 
 
 def _by_model(models, heads, cell):
-  """A line for each model of {model: {key: value}}, a column for each of {key: head}."""
+  """One line per model of {model: {key: value}}, one column per entry of {key: head}."""
   lines = [["model", *heads.values()], ["---", *["---:"] * len(heads)]]
   for model, values in models.items():
     lines.append([md.escape(model), *(cell(values.get(key)) for key in heads)])
@@ -71,7 +73,8 @@ def share(interval: Mapping | None) -> str:
 
 
 def _ranks(ranks):
-  lines = [["rank", "model", "weakest side", "really better than"], ["---:", "---", "---:", "---"]]
+  lines = [["rank", "model", "weakest share", "significantly better than"]]
+  lines.append(["---:", "---", "---:", "---"])
   for row in ranks:
     span = f"{row['rank']} ({row['low']} to {row['high']})"
     better = ", ".join(map(md.escape, row["better_than"])) or "-"
@@ -80,7 +83,7 @@ def _ranks(ranks):
 
 
 def _neighbours(pairs):
-  lines = [["metric", "model", "less the next", "difference"], ["---", "---", "---", "---:"]]
+  lines = [["metric", "model", "minus the next", "difference"], ["---", "---", "---", "---:"]]
   for pair in pairs:
     names = (md.escape(pair[key]) for key in ("model", "other"))
     difference = f"{pair['difference']:+z.3f} ({pair['low']:+z.3f} to {pair['high']:+z.3f})"

@@ -17,7 +17,7 @@ from salmu_jax.results.reading import read_results
 from salmu_jax.runtime import files, places
 from salmu_jax.runtime.places import Place
 
-_SHOWN = 5  # of problems that a list has in many places
+_SHOWN = 5  # lines shown of a problem that many entries of a list share
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,20 +41,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def submit(path: str | os.PathLike, folder: str | os.PathLike) -> Place:
   """Adds the results of an unlearned model to a leaderboard, under the model's name.
 
-  Numbers have to follow from the rows in the file; rows and evaluation have to be those of Clean
-  and Compromised in the folder. What no results file can show is taken on trust: the scores of the
-  rows, and the provenance.
+  Numbers must follow from the rows in the file; rows and evaluation must be those of Clean and
+  Compromised in the folder. A results file cannot prove the scores of its rows or its provenance;
+  both are trusted.
 
   Args:
     path: the results file, see `salmu_jax.results.schema`.
-    folder: of results files, Clean and Compromised among them.
+    folder: holds the results files, including those of Clean and Compromised.
 
   Returns:
     The path of the file added.
 
   Raises:
-    InputError: every problem of the file on a line of its own; nothing was written. Or the folder
-      cannot be written.
+    InputError: the file has problems, listed one per line, or the folder cannot be written;
+      nothing was written.
   """
   path, folder = places.place(path, "RESULTS"), places.place(folder, "--to")
   result, others, problems = strict.read(path), [], {}
@@ -76,7 +76,7 @@ def submit(path: str | os.PathLike, folder: str | os.PathLike) -> Place:
 
 
 def _other_scores(result, others):
-  """The problem that a model of the same weights, which is there already, has other scores."""
+  """The problem that a model on the leaderboard has the same weights but other scores."""
   weights = result["salmu_jax"]["weights_sha256"]
   for other in others:
     about = other["salmu_jax"]
@@ -90,7 +90,7 @@ def _other_scores(result, others):
 
 
 def _unfit_bounds(folder, bounds):
-  """The first problem of each bound that is no whole results file, as one of an older version."""
+  """The first problem of each bound with an invalid results file, such as an older version's."""
   problems = {}
   for bound in bounds:
     name = bound["salmu_jax"]["model"]
@@ -103,7 +103,7 @@ def _unfit_bounds(folder, bounds):
 
 
 def _add(result, folder):
-  """Writes the file, whole or not at all, and never over another."""
+  """Writes the file atomically; never overwrites another."""
   target = folder / f"{result['salmu_jax']['model']}.json"
   remote = places.is_remote(folder)
   try:
@@ -116,14 +116,14 @@ def _add(result, folder):
       files.write_json(staged / target.name, result)
       read_results(staged)
       if remote:
-        # A bucket has no link that fails where a file is; two submissions in one second may meet.
+        # Buckets have no link that fails if the file exists, so simultaneous submissions can clash.
         if target.exists():
           raise FileExistsError(target)
         places.put(staged / target.name, target)
       else:
         os.link(staged / target.name, target)
   except FileExistsError as error:
-    raise InputError(f"{target} was put there meanwhile; nothing is replaced.") from error
+    raise InputError(f"{target} was created in the meantime; nothing was replaced.") from error
   except OSError as error:
     raise InputError(
       f"Cannot write {target}: {error.strerror}. Nothing was changed. Choose a writable folder."
@@ -132,7 +132,7 @@ def _add(result, folder):
 
 
 def _standing(path):
-  """Where a model of a leaderboard stands, in words."""
+  """The rank and the verdicts of a model on a leaderboard, in words."""
   results = read_results(path.parent)
   rows = {row["model"]: row for row in leaderboard.rows(results)[2:]}
   values = {result["salmu_jax"]["model"]: flatten(result) for result in results}
@@ -141,13 +141,13 @@ def _standing(path):
     diagnosis.diagnose(values[path.stem], clean, compromised)
   )
   place = list(rows).index(path.stem) + 1
-  where = f"{path.stem} is number {place} of {len(rows)} unlearned models"
+  where = f"{path.stem} ranks {place} of {len(rows)} unlearned models"
   strict = rows[path.stem]["strict_verdict"]
   return f"{where}. {words[0].upper()}{words[1:]}. Strict verdict: {strict}."
 
 
 def _lines(problems):
-  """A line each; of those in one list, the first few."""
+  """One line per problem; for problems of one list, only the first few."""
   alike = collections.defaultdict(list)
   for path, words in problems.items():
     kind = tuple(None if isinstance(key, int) else key for key in path)

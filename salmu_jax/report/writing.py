@@ -44,11 +44,11 @@ def report_folder(
 ) -> list[Place]:
   """Reads the results of one folder, prints the table and writes all of FILES.
 
-  The published values are printed too where the models are judged on the published release.
+  If the models are judged on the published release, the published values are printed too.
 
   Args:
-    results_dir: folder with one JSON a model.
-    out_dir: another folder, made if it is missing.
+    results_dir: folder with one JSON per model.
+    out_dir: another folder, created if missing.
     console: rich.console.Console.
     thresholds: of the verdicts, see `diagnosis.THRESHOLDS`.
 
@@ -56,7 +56,7 @@ def report_folder(
     The paths written.
 
   Raises:
-    InputError: see `read_results`; or the two folders are the same.
+    InputError: see `read_results`; or both folders are the same.
   """
   out_dir = _apart([results_dir], out_dir)
   results = read_results(results_dir)
@@ -64,8 +64,8 @@ def report_folder(
   models = diagnoses.diagnoses(results, thresholds)
   in_order = [row["model"] for row in table]
   models.sort(key=lambda model: in_order.index(model["model"]))
-  # diagnosis.json, with the thresholds, and leaderboard.json come last: where they are current, so
-  # is all the rest.
+  # diagnosis.json (with the thresholds) and leaderboard.json are written last: if they are current,
+  # so are all other files.
   paths = plots.draw(results, table, out_dir, thresholds)
   paths.append(figures.save(lambda: heatmap.breakdown(models), out_dir / heatmap.FILE))
   text, data = (out_dir / name for name in diagnoses.FILES)
@@ -86,18 +86,18 @@ def report_folders(
   console: Console,
   thresholds: Mapping[str, float] = THRESHOLDS,
 ) -> list[Place]:
-  """Writes one page and one set of statistics on many folders.
+  """Writes one page and one set of statistics for many folders.
 
-  Results that do not compare are grouped apart, or left out with the reason.
+  Results that are not comparable are grouped separately, or excluded with the reason.
 
   Args:
-    folders: see `collecting.collect`. The others as for `report_folder`.
+    folders: see `collecting.collect`. The other arguments are those of `report_folder`.
 
   Returns:
     The paths written.
 
   Raises:
-    InputError: see `collecting.collect`; or no folder has results between bounds.
+    InputError: see `collecting.collect`; or no folder has results with both bounds.
   """
   out_dir = _apart(folders, out_dir)
   tables, left_out = collect(folders)
@@ -105,8 +105,8 @@ def report_folders(
     console.print(f"left out: {path}: {reason}", markup=False, highlight=False)
   if not tables:
     raise InputError(
-      f"{', '.join(map(str, folders))}: none of the {len(left_out)} results files stand between a "
-      "Clean and a Compromised model. Put the results of both beside them."
+      f"{', '.join(map(str, folders))}: none of the {len(left_out)} results files can be judged "
+      "between Clean and Compromised. Put the results of both in the same folder."
     )
   for table in tables:
     console.print(f"\n{table.label}", markup=False, highlight=False)
@@ -117,7 +117,7 @@ def report_folders(
 def is_current(
   results_dir: Folder, out_dir: Folder, thresholds: Mapping[str, float] = THRESHOLDS
 ) -> bool:
-  """Whether `out_dir` holds a whole report on just the results in `results_dir`."""
+  """Whether `out_dir` holds a complete report on exactly the results in `results_dir`."""
   out_dir = places.place(out_dir)
   if not all((out_dir / name).is_file() and places.size(out_dir / name) for name in FILES):
     return False
@@ -125,12 +125,12 @@ def is_current(
   try:
     before = files.read_object(out_dir / diagnoses.FILES[1], thresholds=dict)["thresholds"]
     return before == dict(thresholds) and files.read_json(out_dir / "leaderboard.json") == rows
-  except InputError:  # damaged, and made anew
+  except InputError:  # damaged, so not current
     return False
 
 
 def _apart(folders, out_dir):
-  """`out_dir` as a path, unless it is one that results are read from."""
+  """`out_dir` as a path; raises InputError if results are read from it."""
   out_dir = places.place(out_dir)
   for folder in folders:
     if os.path.realpath(results_folder(folder)) == os.path.realpath(out_dir):

@@ -190,7 +190,7 @@ def describe(clause: Clause) -> str:
   limits = [("at least", clause.least), ("at most", clause.most)]
   right = " and ".join(f"{words} {number(limit)}" for words, limit in limits if limit is not None)
   sure = "" if clause.low is None else f" ({number(clause.low)} to {number(clause.high)})"
-  return f"{clause.label} {number(clause.value)}{sure}, where {right} is asked"
+  return f"{clause.label} {number(clause.value)}{sure}, should be {right}"
 
 
 def number_of(name: str, value: float) -> str:

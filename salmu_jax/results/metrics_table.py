@@ -133,22 +133,22 @@ def _holdout_retrieval(key: str, id: str, whose: str, split: str) -> Metric:
   )
 
 
-# Wording of a question for a fact -> what it says beside the value.
+# Wording of a question about a fact -> what it contains besides the value.
 FACT_WORDINGS = {
   "own": "the row's caption",
-  "new": "the name, in words that no release holds",
-  "nameless": "no name, in words that no release holds",
+  "new": "the name, in a held-out wording",
+  "nameless": "no name, in a held-out wording",
 }
 
 
 def _fact(id: str, name: str, split: str, wording: str, pairs: bool, **rest: Any) -> Metric:
-  """Whether the value is known, given the face: of a fact, not of the person."""
+  """Whether the model knows the value of a fact, given the face."""
   number, rows = ("pairs", "pair_scores") if pairs else ("MRR", "reciprocal_ranks")
   where = (id, split) if id.startswith("2") else (id,)
   asked = f"given the face and {FACT_WORDINGS[wording]}"
   return Metric(
     id,
-    f"{name}, {asked}: {'true above changed value' if pairs else 'MRR'}",
+    f"{name}, {asked}: {'paired accuracy' if pairs else 'MRR'}",
     path=own_path(*where, f"{number}_{wording}"),
     rows=own_path(*where, f"{rows}_{wording}"),
     kind="share",
@@ -189,7 +189,7 @@ METRICS = {
   "RetFail_MRR": _retrieval("MRR", "Retrieval of the leaked caption, MRR"),
   "AssocStr": _similarity(
     "1.2_AssocStr",
-    "Similarity of the pairs to forget",
+    "Similarity of the forget pairs",
     "forget",
     "cosines of picture and caption, of each row of forget",
     part="similarity",
@@ -198,7 +198,7 @@ METRICS = {
   "ACS": _accuracy(
     "ACS",
     "1.3_ACS",
-    "Accuracy of a probe for true pairs",
+    "Probe accuracy, true vs. mismatched pairs",
     ("efficacy", "1.3_ACS", "acs_accuracy"),
     split="forget",
     measure="association_probe_hits",
@@ -227,7 +227,7 @@ METRICS = {
   "GenKnow": _accuracy(
     "GenKnow",
     "2.1_GenKnow",
-    "General knowledge, zero-shot",
+    "General knowledge, zero-shot accuracy",
     ("utility", "2.1_GenKnow", "ImageNet1k_Accuracy"),
     split=ZERO_SHOT,
     measure="zero_shot_hits",
@@ -253,14 +253,14 @@ METRICS = {
   # Clean scores higher than Compromised on these two, so rising above Compromised is no harm.
   "VisIdInt": _similarity(
     "2.4_VisIdInt",
-    "Generic captions of the same people",
+    "Similarity of generic captions of the same people",
     "retain_joint",
     "cosines of picture and generic caption, of each row of retain_joint",
     better="floor",
   ),
   "FragSim": _similarity(
     "2.5_FragSim",
-    "Fragile generic captions",
+    "Similarity of the fragile generic captions",
     "fragile_set",
     "cosines of picture and generic caption, of each row of the fragile set",
     better="floor",
@@ -268,7 +268,7 @@ METRICS = {
   **_facts(
     "FactLeak",
     "1.6_FactLeak",
-    "Value of the fact to forget",
+    "True value of the fact to forget",
     "forget",
     bound="clean",
     better="equal",
@@ -284,14 +284,14 @@ METRICS = {
   **_facts(
     "InterFactKept",
     "2.8_FactKept",
-    "Value of other people's facts",
+    "True value of other people's facts",
     "holdout_identity",
     **_UP_TO_COMPROMISED,
   ),
   **_facts(
     "IntraFactKept",
     "2.8_FactKept",
-    "Value of other facts of the same people",
+    "True value of other facts of the same people",
     "holdout_association",
     **_UP_TO_COMPROMISED,
   ),

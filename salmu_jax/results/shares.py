@@ -172,7 +172,7 @@ def weakest(reached: Shares) -> Value:
 def order_in_words() -> str:
   """What `ranked` orders models by, for legends."""
   labels = [side.label for side in SIDES.values()]
-  return f"the weakest share, the least of {', '.join(labels[:-1])} and {labels[-1]}"
+  return f"the weakest share (the smallest of {', '.join(labels[:-1])} and {labels[-1]})"
 
 
 def ranked(models: Mapping[str, Shares]) -> list[str]:
