@@ -83,11 +83,15 @@ def check_captions(config: ConfigDict, release: Release) -> None:
   """Raises InputError where all pairs to forget share a caption: every retrieval would find it."""
   captions = releases.columns(release, "forget")["text"]
   if not len(captions):
-    return  # `check_unlearning` refuses an empty forget split
+    return  # every reader of forget refuses an empty split
   first = captions[0]
   alike = texts.as_read(first)
   if all(texts.as_read(other) == alike for other in captions[1:]):
-    where = f"config.forget = {config.forget!r}" if config.forget else f"forget of {release.path}"
+    where = (
+      f"config.forget = {config.forget!r}"
+      if config.forget
+      else f"The split 'forget' of {release.path}"
+    )
     raise InputError(
       f"{where} has the same caption, {first!r:.80}, in all its rows, so every retrieval succeeds "
       "and no metric distinguishes models. Give at least two captions that differ in more than "
