@@ -189,8 +189,8 @@ def _check_rows(settings):
   forgotten = settings.people - settings.people // 4
   if settings.images_per_person + -(-settings.retain_joint // forgotten) > 1000:
     raise InputError(
-      f"config.generate.images_per_person = {settings.images_per_person} and the images of "
-      "retain_joint are more of a person than file names can number with three digits."
+      f"config.generate.images_per_person = {settings.images_per_person} and retain_joint give "
+      "a person more than 1,000 images, which file names with three digits cannot number."
     )
 
 
