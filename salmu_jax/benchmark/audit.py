@@ -104,7 +104,7 @@ def _report(job: Job, data: Data, evaluator: Evaluator) -> None:
   audits = _audits(job)
   missing = [*NOT_MEASURED, *_left_out(data, evaluator)]
   if data.zero_shot is None:
-    missing.append("General knowledge: config.imagenet names no pictures to test it with.")
+    missing.append("General knowledge: config.imagenet is empty, so it has no test images.")
   audit_table.write(job.workdir, audits, missing, _looked_at(data, evaluator))
   progress.console.print(audit_table.terminal(audits))
 

@@ -181,7 +181,7 @@ def check_fragile(config: ConfigDict, release: Release) -> None:
   if all(releases.columns(release, "retain_synth")["identity_id"]):
     raise InputError(
       f"The release {release.path} has no {releases.FRAGILE}, and every row of retain_synth has "
-      "an identity_id; the file lists rows without one. Add such rows, or the file."
+      "an identity_id; the set is chosen from rows without one. Add such rows, or the file."
     )
   releases.check_fragile_writable(release, hosts.is_first())
 
