@@ -133,7 +133,7 @@ def test_a_split_of_one_row_is_grouped_counted_required_and_closed_to_training(w
   assert world.evaluator.derived()["first"][1].sum() == 1
   needed = lambda version: schema.make(version)["$defs"]["release"]["properties"]["derived"]
   assert "first" in needed(3)["required"] and "first" not in needed(1)["required"]
-  with pytest.raises(InputError, match="Training code asked for the split 'first'"):
+  with pytest.raises(InputError, match="Training code requested the split 'first'"):
     pipeline.open_training({"first": []}, "forget", ["first"])
 
 

@@ -120,7 +120,7 @@ def changed(path, value):
     ("evaluate.probe.solver", "sag", r"probe\.solver: unknown name 'sag'"),
     ("evaluate.probe.c", 0.0, r"config\.evaluate\.probe\.c = 0\.0"),
     ("method.name", "vlunlern", r"config\.method\.name: unknown name 'vlunlern'\. Did you mean"),
-    ("training_release", "somewhere", r"goes with config\.release, which is empty"),
+    ("training_release", "somewhere", r"needs config\.release, which is empty"),
     ("judge.name", "theirs", r"judge\.name = 'theirs' and config\.judge\.weights = '' go together"),
     ("judge.weights", "w", r"judge\.name = '' and config\.judge\.weights = 'w' go together"),
     (
@@ -128,7 +128,7 @@ def changed(path, value):
       {"name": "finetune", "weights": "w"},
       r"unlearn\.finetune and config\.judge\.name are",
     ),
-    ("judge", {"name": "FineTune", "weights": "w"}, r"both called 'FineTune', as file systems"),
+    ("judge", {"name": "FineTune", "weights": "w"}, r"both called 'FineTune' on file systems"),
     ("method", ConfigDict({"loss": 5}), r"\Aconfig\.method\.loss: 5 is neither a name nor"),
     ("method", ConfigDict({"loss": "ascent", "name": 3}), r"config\.method\.name is 3, an int"),
     ("method", ConfigDict({"loss": "ascent", "run": 3}), r"config\.method\.run is 3; it must"),
@@ -219,7 +219,11 @@ def changed(path, value):
       r"config\.diagnosis\.holdout_kept = 5\.0; .* and at most 1",
     ),
     ("unlearn.clean", defaults.unlearning_run(), r"unlearn\.clean.*not 'clean' or 'compromised'"),
-    ("imagenet", "/data/imagenet", r"config\.imagenet: '/data/imagenet' names no ImageNet"),
+    (
+      "imagenet",
+      "/data/imagenet",
+      r"config\.imagenet: '/data/imagenet' is not an ImageNet source",
+    ),
     ("unlearn.a/b", defaults.unlearning_run(), r"unlearn\.a/b: 'a/b' becomes a folder"),
   ],
 )

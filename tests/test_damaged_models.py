@@ -132,7 +132,7 @@ def test_a_done_stage_without_its_settings_is_refused_of_any_version(copy):
 def test_a_tokenizer_of_another_context_length_is_refused(copy):
   files.write_json(copy / "done.json", FACTS)
   tokenizers.save(tokenizers.Tokenizer(41, WORDS.kept), copy / "tokenizer.json")
-  with pytest.raises(InputError, match=r"context length of 41 tokens, and the model reads 40"):
+  with pytest.raises(InputError, match=r"context length of 41 tokens, but the model's is 40"):
     convert.export_model(copy, copy.parent / "out")
 
 

@@ -75,7 +75,7 @@ def test_damaged_records_are_made_again(name, damage, made, copy, said):
   same(rows, made[1])
   if name != FILES[0]:  # in the mark, a bit of a time of change does no harm
     assert written == sum(map(len, rows.values()))
-    assert f"{name}" in said() and "made again" in said()
+    assert f"{name}" in said() and "rebuilt" in said()
   assert opened_again(copy)[1] == 0
 
 

@@ -34,7 +34,7 @@ def test_given_weights_with_a_tokenizer_of_another_context_length_are_refused(wo
   job, data = changed(world[0]), world[1]
   job.config.init.clean = str(tmp_path)
   finished_model(tmp_path, job, tokenizers.Tokenizer(12, data.tokenizer.kept))
-  with pytest.raises(InputError, match=r"context length of 12 tokens, and the model reads 16"):
+  with pytest.raises(InputError, match=r"context length of 12 tokens, but the model's is 16"):
     external_models.check(job.config, job.workdir, "clean", data.tokenizer)
 
 

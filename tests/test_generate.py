@@ -215,7 +215,7 @@ def test_a_run_generates_its_release_again_where_it_was_deleted_and_misses_its_m
     manifest = (path / "manifest.json").read_bytes()
     (path / "manifest.json").unlink()
     with pytest.raises(
-      InputError, match=r"release/manifest\.json is missing: .* delete .*/release: "
+      InputError, match=r"release/manifest\.json is missing; .* delete .*/release: "
     ):
       opened()
     (path / "manifest.json").write_bytes(manifest)

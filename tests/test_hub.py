@@ -160,7 +160,7 @@ def test_a_revision_that_can_move_or_is_cut_is_refused(revision):
 
 
 def test_an_unknown_repository_needs_a_revision():
-  with pytest.raises(InputError, match=r"^f = 'hub:a/b' names no revision.*hub:a/b@COMMIT"):
+  with pytest.raises(InputError, match=r"^f = 'hub:a/b' has no revision.*hub:a/b@COMMIT"):
     hub.parse("hub:a/b", "f")
 
 
@@ -214,12 +214,12 @@ def test_a_file_goes_on_where_the_connection_broke(tmp_path):
 def test_an_unfinished_download_is_not_taken_for_a_whole_one_and_is_finished_later(tmp_path):
   with fake_hub.serve({REPO: DATASET._replace(short=(SHARD,))}) as server:
     message = failure(fetch(tmp_path, server.endpoint))
-  assert "Consistency check failed" in message and "Start the same command again" in message
+  assert "Consistency check failed" in message and "Rerun the same command" in message
   assert "force_download" not in message
   cached = {path for path in WANTED if any(tmp_path.rglob(path))}
   assert SHARD not in cached
   message = failure(fetch(tmp_path))
-  assert "HF_HUB_OFFLINE is set, and the download in the cache is not finished" in message
+  assert "HF_HUB_OFFLINE is set, and the download in the cache is incomplete" in message
   assert SHARD in message
   with fake_hub.serve({REPO: DATASET}) as server:
     assert contents(fetch(tmp_path, server.endpoint)) == {path: FILES[path] for path in WANTED}
@@ -237,8 +237,8 @@ def test_an_unfinished_download_is_not_taken_for_a_whole_one_and_is_finished_lat
       None,
       (f"no revision {COMMIT[::-1]}", f"/datasets/{REPO}/commits"),
     ),
-    (ADDRESS, "dataset", (401, "GatedRepo"), ("consent", f"/datasets/{REPO}", "hf auth login")),
-    (ADDRESS, "dataset", (403, "GatedRepo"), ("consent", "HF_TOKEN")),
+    (ADDRESS, "dataset", (401, "GatedRepo"), ("is gated", f"/datasets/{REPO}", "hf auth login")),
+    (ADDRESS, "dataset", (403, "GatedRepo"), ("is gated", "HF_TOKEN")),
     (ADDRESS, "dataset", (403, None), ("refuses access", "403", "hf auth login")),
   ],
 )

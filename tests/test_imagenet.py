@@ -245,4 +245,4 @@ def test_the_newest_version_of_tfds_data_is_read(copies, tmp_path):
     (tmp_path / "imagenet2012" / other).mkdir()
   assert len(imagenet.open_source(f"tfds:{tmp_path}").rows) == 12
   (tmp_path / "imagenet2012" / "5.10.0").mkdir()
-  assert "5.10.0 is not a whole TFDS dataset" in refusal(f"tfds:{tmp_path}")
+  assert "5.10.0 is not a complete TFDS dataset" in refusal(f"tfds:{tmp_path}")

@@ -63,7 +63,7 @@ def test_a_picture_too_large_or_too_narrow_to_be_meant_is_refused_before_it_is_d
   monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
   with pytest.raises(InputError, match="row 3 has 1 x 10,000 pixels; one side may be at most 100"):
     images.decode(narrow, "row 3")
-  with pytest.raises(InputError, match="row 3 has 101 x 100 pixels; 10,000 are the most"):
+  with pytest.raises(InputError, match="row 3 has 101 x 100 pixels; the maximum is 10,000"):
     images.decode(large, "row 3")
 
 
@@ -96,7 +96,7 @@ def test_small_values_of_32_bits_are_grey_of_8_bits_and_of_16_bits_they_are_dark
 
 
 def test_bytes_of_no_picture_are_said_to_be_none_and_no_object_in_memory_is_named():
-  with pytest.raises(InputError, match=r"decoded \(it is not a picture of a known format\)"):
+  with pytest.raises(InputError, match=r"decoded \(unknown image format\)"):
     images.decode(b"no picture", "row 3")
 
 

@@ -173,7 +173,7 @@ def batch_of(found):
   return next(train.in_batches(iter([pair(found)]), GROUPS, 1))
 
 
-@pytest.mark.parametrize("found", [SHORT, LONG], ids=["fits", "does not fit"])
+@pytest.mark.parametrize("found", [SHORT, LONG], ids=["fits", "is not valid"])
 def test_a_step_that_cuts_texts_changes_parameters_as_one_that_does_not(found):
   start = lambda: train.start_state(PARAMS, TX, TWO)
   whole = pretrain_step(False)(start(), sharding.put_batch(pair(found), TWO))

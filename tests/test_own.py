@@ -83,7 +83,7 @@ def test_pairs_to_keep_may_be_a_folder_of_pictures_with_captions_beside_them(pai
     "thing 2",
   ]
   (folder / "2.txt").unlink()
-  with pytest.raises(InputError, match=r"2\.png has no caption: 2\.txt is missing beside it"):
+  with pytest.raises(InputError, match=r"2\.png has no caption: 2\.txt is missing"):
     made((pairs[0], tmp_path / "keep"), tmp_path)
 
 
@@ -99,18 +99,18 @@ def test_a_person_of_forget_who_is_in_a_pair_to_keep_competes_with_nobody(pairs,
 
 
 BAD = {
-  "no picture": ({"caption": "x"}, "line 2 has no picture"),
-  "two pictures": ({"image": "a", "image_base64": "b", "caption": "x"}, "line 2 has two pictures"),
+  "no picture": ({"caption": "x"}, "line 2 has no image"),
+  "two pictures": ({"image": "a", "image_base64": "b", "caption": "x"}, "line 2 has two images"),
   "a picture that is missing": (
     {"image": "gone.jpg", "caption": "x"},
-    r"line 2: the picture .*gone\.jpg cannot be read \(No such file",
+    r"line 2: the image .*gone\.jpg cannot be read \(No such file",
   ),
-  "an address": ({"image": "http://x/y.jpg", "caption": "x"}, "nothing is downloaded here"),
+  "an address": ({"image": "http://x/y.jpg", "caption": "x"}, "give a path to a local file"),
   "no caption": ({"image": "pictures/0-0.jpg", "caption": " "}, "line 2 has no caption"),
   "a number as caption": ({"image": "pictures/0-0.jpg", "caption": 3}, "caption is 3; it must be"),
-  "a field that means the person": (pair(0, 0, field="name"), "field is 'name', which has another"),
+  "a field that means the person": (pair(0, 0, field="name"), "field is 'name', a reserved name"),
   "half a surrogate pair": ({"image": "pictures/0-0.jpg", "caption": "\ud800"}, "half a surrogate"),
-  "a path with a null": ({"image": "a\u0000b", "caption": "x"}, "line 2: the picture .*null"),
+  "a path with a null": ({"image": "a\u0000b", "caption": "x"}, "line 2: the image .*null"),
   "a field without value": (pair(0, 0, value=None), "one of field and value"),
   "an unknown key": ({"picture": "a", "caption": "x"}, "the key: unknown name 'picture'"),
   "damaged base64": ({"image_base64": "?", "caption": "x"}, "image_base64 is damaged"),
@@ -136,14 +136,14 @@ def test_files_that_are_no_pairs_are_refused(pairs, tmp_path):
   for content, message in (
     (b"", "There are no pairs to forget"),
     (b"[1]\n", "line 1 is list, not an object"),
-    (b"{\n", "line 1 is no JSON"),
-    (b"\xff\xfe\n", "line 1 is no JSON"),
-    (b"[" * 100_000, "line 1 is no JSON"),
+    (b"{\n", "line 1 is not JSON"),
+    (b"\xff\xfe\n", "line 1 is not JSON"),
+    (b"[" * 100_000, "line 1 is not JSON"),
   ):
     forget.write_bytes(content)
     with pytest.raises(InputError, match=message):
       made((forget, retain), tmp_path)
-  with pytest.raises(InputError, match="is no file"):
+  with pytest.raises(InputError, match="is not a file"):
     made((tmp_path / "none.jsonl", retain), tmp_path)
 
 
@@ -156,11 +156,11 @@ def test_a_folder_of_pairs_to_keep_loses_nothing_silently(pairs, tmp_path):
   assert releases.columns(release, "retain_synth")["text"].tolist() == ["hello"]
   (folder / "b.tiff").write_bytes(b"x")
   (folder / "b.txt").write_text("a thing")
-  with pytest.raises(InputError, match=r"b\.txt has no picture beside it"):
+  with pytest.raises(InputError, match=r"b\.txt has no image of the same name"):
     made((pairs[0], folder), tmp_path)
   (folder / "b.txt").unlink()
   (folder / "a.txt").write_bytes(b"\xff")
-  with pytest.raises(InputError, match=r"a\.txt is no UTF-8"):
+  with pytest.raises(InputError, match=r"a\.txt is not UTF-8"):
     made((pairs[0], folder), tmp_path)
 
 
@@ -227,10 +227,10 @@ def test_the_sizes_of_a_model_are_spelled_and_read_again_and_follow_from_its_ten
 @pytest.mark.parametrize(
   "changes, message",
   [
-    ({"retain": ""}, "config.forget = .* and config.retain = '' go together"),
+    ({"retain": ""}, "config.forget = .* and config.retain = ''; set both or neither"),
     ({"init.compromised": ""}, "config.init.compromised"),
-    ({"release": "x"}, "config.release = 'x' belongs to a benchmark run"),
-    ({"init.clean": "x"}, "config.init.clean = 'x' belongs to a benchmark run"),
+    ({"release": "x"}, "config.release = 'x' is for benchmark runs"),
+    ({"init.clean": "x"}, "config.init.clean = 'x' is for benchmark runs"),
   ],
 )
 def test_own_pairs_stand_alone(changes, message):

@@ -168,7 +168,7 @@ def test_a_damaged_page_of_parquet_is_said(tmp_path):
   [
     (["nothing*.tar"], "No file matches"),
     (["x.zip"], "neither a .tar nor a .parquet"),
-    (["a.tar", "sub/a.tar"], "have the same name"),
+    (["a.tar", "sub/a.tar"], "have the same file name"),
   ],
 )
 def test_files_that_cannot_be_told_apart_or_read_are_refused(names, message, tmp_path):
@@ -180,7 +180,7 @@ def test_files_that_cannot_be_told_apart_or_read_are_refused(names, message, tmp
 
 
 def test_pairs_are_not_written_over(converted, source):
-  with pytest.raises(InputError, match="holds pairs already"):
+  with pytest.raises(InputError, match="already holds pairs"):
     pairs.convert([f"{source}/*"], converted[0], image_size=32, max_skipped=0.2)
 
 
@@ -190,7 +190,7 @@ def test_records_with_fewer_rows_than_their_index_says_are_refused(converted, so
   (short,) = (tmp_path / "less").rglob("*.array_record*")
   (long,) = (tmp_path / "more").rglob("*.array_record*")
   long.write_bytes(short.read_bytes())
-  with pytest.raises(InputError, match="has 12 records, and its index says 30"):
+  with pytest.raises(InputError, match="has 12 records, but its index lists 30"):
     records.open_pairs(tmp_path / "more")
   long.write_bytes(short.read_bytes()[:1000])
   with pytest.raises(InputError, match="cannot be read as ArrayRecord"):
@@ -247,8 +247,8 @@ def test_a_run_takes_the_pairs_as_its_retain_base(converted, tmp_path):
 @pytest.mark.parametrize(
   "preset, splits, message",
   [
-    ("vit_b16_narrow", {}, r"beside the split 'retain_real'"),
-    ("tiny", {"retain_real": None}, r"needs CLIP's whole vocabulary"),
+    ("vit_b16_narrow", {}, r"already has the split 'retain_real'"),
+    ("tiny", {"retain_real": None}, r"needs CLIP's full vocabulary"),
   ],
 )
 def test_pairs_beside_other_rows_or_without_a_vocabulary_are_refused(
@@ -288,7 +288,7 @@ def test_the_generator_as_a_pipeline_makes_the_same_release_to_the_bit(tmp_path)
     ("--runner=nothing_such.Runner", r"--runner=nothing_such\.Runner: No module named"),
     ("--direct_num_workers=abc", r"--direct_num_workers: invalid int value: 'abc'\."),
     ("--direct_num_wrokers=2", r"no such option\. Did you mean --direct_num_workers\?"),
-    ("direct_num_workers=2", r"--beam=direct_num_workers=2 is no option of Beam"),
+    ("direct_num_workers=2", r"--beam=direct_num_workers=2 is not a Beam option"),
   ],
 )
 def test_an_option_that_beam_refuses_or_leaves_out_is_named(option, said, tmp_path):
@@ -307,5 +307,5 @@ def test_the_command_converts_and_says_what_it_kept_or_why_it_cannot(source, tmp
   done = command(f"--output={tmp_path}/out", "--image_size=32")
   assert done.returncode == 0 and "12 pairs in" in done.stdout, done.stderr
   again = command(f"--output={tmp_path}/out")
-  assert again.returncode != 0 and "holds pairs already" in again.stderr
+  assert again.returncode != 0 and "already holds pairs" in again.stderr
   assert "Traceback" not in again.stderr

@@ -182,7 +182,7 @@ def test_a_store_of_something_else_is_made_anew(
   decodings.clear()
   rows = stored(opened, tmp_path, **options)
   assert len(decodings) == sum(map(len, rows.values()))
-  assert said().count("is not used, and made anew") == len(SPLITS)
+  assert said().count("is not usable and rebuilt") == len(SPLITS)
   size = options.get("size", 24)
   assert_same(judged(rows["forget"], size), judged(opened[1]["forget"], size))
 
@@ -218,7 +218,7 @@ def test_where_nothing_can_be_stored_rows_are_decoded_and_the_folder_is_named(
   with monkeypatch.context() as patch:
     hinder(folder, patch)
     assert stored(opened, folder) == {}
-  assert said().count(f"not stored in {folder}, and decoded whenever they are read") == 3
+  assert said().count(f"not stored in {folder} but decoded at every read") == 3
   assert folder.is_file() or not list(folder.glob("*"))
 
 
@@ -247,7 +247,7 @@ def test_what_is_kept_on_disk_is_bounded_and_what_is_left_out_is_said(opened, tm
   most = sizes["forget"] + sizes["retain_synth"]
   assert set(stored(opened, tmp_path, most_bytes=most)) == set(SPLITS[:2])
   assert {path.name for path in tmp_path.glob("*.u8")} == {"forget.u8", "retain_synth.u8"}
-  assert "The pictures of retain_real are not stored" in said()
+  assert "The images of retain_real are not stored" in said()
   # The pictures of retain_real are larger than 24 x 24, which is known when they are decoded.
   shutil.rmtree(tmp_path)
   assert set(stored(opened, tmp_path, most_bytes=sum(sizes.values()) - 1)) == set(SPLITS[:2])

@@ -111,7 +111,7 @@ def test_what_cannot_be_published_or_fetched_is_named(workdir, published, tmp_pa
   assert "has no release of its own" in refused("publish", tmp_path / "empty", "--to=x")
   models = ["--to=x", "--models=mine"]
   assert "has no finished model 'mine'; it has clean" in refused("publish", workdir, *models)
-  assert "names no repository on the hub" in refused("publish", workdir, "--to=hub:me")
+  assert "is not a hub repository" in refused("publish", workdir, "--to=hub:me")
   assert "has no published.json" in refused("fetch", tmp_path / "empty", tmp_path / "new")
   other = ["--models=mine", published, tmp_path / "new"]
   assert "has no model 'mine'; it has clean" in refused("fetch", *other)

@@ -129,7 +129,7 @@ def footer(path):
 
 SHARDS = {
   "a column twice": (column_twice, r"forget-00000.* has the column 'text' twice"),
-  "a folder": (folder_for_a_shard, r"forget-00000-of-00002\.parquet is no file"),
+  "a folder": (folder_for_a_shard, r"forget-00000-of-00002\.parquet is not a file"),
   "a damaged footer": (footer, r"forget-00000-of-00002\.parquet is truncated, damaged"),
   "a pointer of Git LFS": (
     lambda path: shard(path, "forget").write_bytes(b"version https://git-lfs.github.com/spec/v1\n"),
@@ -152,7 +152,10 @@ SHARDS = {
     lambda path: [renamed(f"forget-0000{2 * k}-of-00003.parquet", index=k)(path) for k in (1, 0)],
     r"lacks the shard data/forget-00001-of-00003\.parquet",
   ),
-  "shards without end": (renamed("forget-00000-of-9999999999999.parquet"), "is not named {split}-"),
+  "shards without end": (
+    renamed("forget-00000-of-9999999999999.parquet"),
+    "is not named like a shard",
+  ),
 }
 
 
@@ -171,7 +174,7 @@ def as_utf8(kind, texts_of_rows):
 @pytest.mark.parametrize("wrong", [b"a \xed\xa0\x80 b", b"\xff\xfe"])
 def test_a_text_in_a_shard_that_is_no_utf8_is_named_by_its_row(name, wrong, tmp_path):
   change = lambda old: as_utf8(pa.string(), [wrong if k == 4 else b"a" for k in range(len(old))])
-  refused(tmp_path, column(name, change), rf"Row 4 of .*forget-00000.* has the {name} b'.*no UTF-8")
+  refused(tmp_path, column(name, change), rf"Row 4 of .*forget-00000.* the {name} b'.*not UTF-8")
 
 
 @pytest.mark.parametrize(
@@ -216,9 +219,9 @@ DOCUMENTS = [
   (manifest(settings={"holdout_unit": "x"}), "as 'holdout_unit' .* must be 'fact' or 'pair'"),
   (manifest(seed="0"), "has '0' as 'seed'; it must be an integer"),
   (manifest(seed=True), "has True as 'seed'; it must be an integer"),
-  (manifest(generator=["x"]), r"has \['x'\] as 'generator'; it must be a text"),
+  (manifest(generator=["x"]), r"has \['x'\] as 'generator'; it must be a string"),
   (manifest(facts=[]), r"has \[\] as 'facts'; it must be true or false"),
-  (manifest(counts=[]), r"manifest\.json is no manifest of a release"),
+  (manifest(counts=[]), r"manifest\.json is not a release manifest"),
   (manifest(counts={"forget": "12"}), "has '12' as the rows of 'forget'; it must be an integer"),
   (manifest(counts={"forget": 12.5}), "has 12.5 as the rows of 'forget'; it must be an integer"),
   (manifest(counts={"forget": -1}), "has -1 as the rows of 'forget'; it must be an integer"),
@@ -233,14 +236,17 @@ DOCUMENTS = [
   (first(CAPTIONS, data_field=None), "has None as `data_field` of .* the name of the private fie"),
   (first(CAPTIONS, data_field=...), "has nothing as `data_field` of "),
   (first(CAPTIONS, data_field=3), "has 3 as `data_field` of "),
-  (first(CAPTIONS, style=["web"]), rf"has \['web'\] as `style` of '{JPG}'; it must be a text"),
+  (first(CAPTIONS, style=["web"]), rf"has \['web'\] as `style` of '{JPG}'; it must be a string"),
   (first(CAPTIONS, style={}), r"has \{\} as `style` of "),
   (first(CAPTIONS, value=3), "has 3 as `value` of "),
   (first(CAPTIONS, value=""), "has '' as `value` of "),
   (first(CAPTIONS, value="\u2060"), r"has '\\u2060' as `value` of "),
   (first(CAPTIONS, caption=[]), r"has \[\] as `caption` of "),
   *(
-    (first(IDENTITIES, name=name), rf"has {found} as `name` of '00000000'; it must be a text that")
+    (
+      first(IDENTITIES, name=name),
+      rf"has {found} as `name` of '00000000'; it must be a non-empty string",
+    )
     for name, found in (
       (..., "nothing"),
       (None, "None"),
@@ -253,7 +259,10 @@ DOCUMENTS = [
   (first(IDENTITIES, name=["A"]), r"has \['A'\] as `name` of '00000000'"),
   (holding(IDENTITIES, lambda c: {**c, "x": {}}), "has nothing as `name` of 'x'"),
   *(
-    (first(IDENTITIES, city=value), "as 'city' of '00000000'; it must be a text, or a list of them")
+    (
+      first(IDENTITIES, city=value),
+      "as 'city' of '00000000'; it must be a non-empty string, or a",
+    )
     for value in (["a", 3], [3, "a"], [3], [], [None], [["a"]], None, "", " ", ["a", ""], True, 1.5)
   ),
   (holding(GENERIC, lambda c: {**c, next(iter(c)): ["x"]}), rf"has \['x'\] for '{JPG}'"),
@@ -264,7 +273,7 @@ DOCUMENTS = [
   (holding(FRAGILE, lambda _: []), "must hold a list of file names"),
   (holding(FRAGILE, lambda _: [3]), "must hold a list of file names"),
   (holding(FRAGILE, lambda _: {"a": 1}), "must hold a list of file names"),
-  (holding(FRAGILE, lambda _: ["a", "a"]), "names 'a' 2 times; once is right"),
+  (holding(FRAGILE, lambda _: ["a", "a"]), "lists 'a' 2 times; list it once"),
 ]
 
 
@@ -299,7 +308,7 @@ def test_half_a_surrogate_pair_is_refused_wherever_it_stands(damage, tmp_path):
 def test_a_prompt_has_one_place_for_a_name_and_no_other_braces(prompt, tmp_path):
   assert not texts.takes_a_name(prompt) and texts.takes_a_name("a photo of {}.")
   damage = holding(ZERO_SHOT, lambda c: {**c, "prompts": ["a {}", prompt]})
-  refused(tmp_path, damage, r"zero_shot\.json has the prompt .* must hold one \{\}, where the name")
+  refused(tmp_path, damage, r"zero_shot\.json has the prompt .* must hold one \{\} for the class")
 
 
 def test_classes_have_names_of_their_own_which_may_hold_braces(tmp_path):

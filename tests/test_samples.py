@@ -206,8 +206,8 @@ def test_a_file_without_rows_is_counted(tmp_path):
   "options, message",
   [
     (dict(image_size=-1), r"--image_size=-1; it must be a number of pixels"),
-    (dict(max_skipped=1.5), r"--max_skipped=1\.5; it is a share, from 0 to 1"),
-    (dict(max_skipped=float("nan")), r"--max_skipped=nan; it is a share"),
+    (dict(max_skipped=1.5), r"--max_skipped=1\.5; it must be a share from 0 to 1"),
+    (dict(max_skipped=float("nan")), r"--max_skipped=nan; it must be a share"),
     (dict(shard_mib=0), r"--shard_mib=0; it must be 1 or more"),
   ],
 )
@@ -234,7 +234,7 @@ NOTHING = {
 @pytest.mark.parametrize("case", NOTHING)
 def test_where_nothing_can_be_used_the_reasons_are_said(case, tmp_path):
   tar(tmp_path / "a.tar", NOTHING[case])
-  with pytest.raises(InputError, match=r"None of the [12] rows can be used: .*A row needs a pict"):
+  with pytest.raises(InputError, match=r"None of the [12] rows can be used: .*A row needs an ima"):
     pairs.convert([f"{tmp_path}/a.tar"], tmp_path / "out", image_size=0, max_skipped=1.0)
 
 

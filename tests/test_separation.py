@@ -33,7 +33,7 @@ HELD, PARTLY = OWN["holdout_identity"], OWN["holdout_association"]
 CASES = {
   "a row of a holdout in retain_synth": (
     {"retain_synth": [*OWN["retain_synth"], HELD[3]]},
-    "1 of retain_synth are in holdout_identity, first row 21 there, which has the picture of row 3",
+    "1 of retain_synth are in holdout_identity, first row 21, which has the picture of row 3",
   ),
   "a holdout under another name": (
     {"retain": HELD, "retain_real": None},
@@ -41,11 +41,11 @@ CASES = {
   ),
   "the picture alone": (
     {"retain_real": [renamed(HELD[1], "other.jpg", text="a picture", identity_id=None)]},
-    "1 of retain_real are in holdout_identity, first row 0 there, which has the picture of row 1",
+    "1 of retain_real are in holdout_identity, first row 0, which has the picture of row 1",
   ),
   "the file name alone": (
     {"retain_real": [row(77, "a picture", name=PARTLY[0]["file_name"])]},
-    "1 of retain_real are in holdout_association, first row 0 there, which has the file name",
+    "1 of retain_real are in holdout_association, first row 0, which has the file name",
   ),
   "the caption about the person alone": (
     {"retain_synth": [row(78, PARTLY[1]["text"], PARTLY[1]["identity_id"])]},

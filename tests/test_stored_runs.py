@@ -92,4 +92,4 @@ def test_imagenet_is_stored_and_made_anew_when_a_file_of_it_has_changed(
     decodings.clear()
     assert_same(judged(kept.zero_shot.rows), expected)
     assert not decodings
-    assert said().count("imagenet.u8 is not used, and made anew: its source is") == times
+    assert said().count("imagenet.u8 is not usable and rebuilt: its source is") == times

@@ -229,5 +229,5 @@ def test_a_tokenizer_of_another_context_length_than_the_models_is_refused(tmp_pa
   path = tmp_path / "tokenizer.json"
   tokenizers.save(tokenizers.clip_tokenizer(20), path)
   assert tokenizers.load(path, 20).context_length == 20
-  with pytest.raises(InputError, match=r"context length of 20 tokens, and the model reads 77"):
+  with pytest.raises(InputError, match=r"context length of 20 tokens, but the model's is 77"):
     tokenizers.load(path, 77)

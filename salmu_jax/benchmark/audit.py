@@ -1,8 +1,8 @@
-"""Unlearning one's own pairs from one's own model: what leaked before and after, and what is lost.
+"""Audits unlearning of your own pairs from your own model: leaks before and after, and the cost.
 
-There is no Clean model, and no holdout of known people. So nothing here says how far a model is
-from one that never saw the pairs: numbers before and after stand side by side, with what a guess
-gives. `NOT_MEASURED` says what cannot be had.
+There is no Clean model and no holdout of known people, so an audit cannot measure the distance to
+a model trained without the pairs. It reports each number before and after unlearning, with the
+chance level. `NOT_MEASURED` lists what it leaves out.
 """
 
 import collections
@@ -36,23 +36,23 @@ from salmu_jax.runtime import files, hosts, places, progress, times, workdir
 from salmu_jax.train import checkpoint
 
 START = "compromised"
-_RETAINED = 1000  # pairs to keep that are looked at
+_RETAINED = 1000  # pairs to keep that are evaluated
 _STREAM = 17  # of config.evaluate.seed
 NOT_MEASURED = (
-  "InterIdSim, IntraIdSim, VisIdInt, FragSim and retrieval of holdouts: they need people whose "
-  "pairs no training read.",
-  "Verdicts and shares of the leak: they need a Clean model, which never saw the pairs.",
+  "InterIdSim, IntraIdSim, VisIdInt, FragSim and holdout retrieval: they need holdouts, pairs of "
+  "known people that unlearning never reads.",
+  "Verdicts and shares of the leak: they need a Clean model, trained without the pairs.",
 )
 
 
 def possible_attacks(names: Sequence[str], tell_facts: bool) -> tuple[str, ...]:
-  """The attacks of these names that own pairs allow."""
+  """The named attacks that can run on own pairs."""
   here = {"facts"} if tell_facts else set()
   return tuple(name for name in names if set(attacks.ATTACKS[name].needs) <= here)
 
 
 def possible(config: ConfigDict, release: Release) -> ConfigDict:
-  """The config with what own pairs allow of `config.attacks`."""
+  """The config with only the attacks that can run on own pairs."""
   config, tell_facts = config.copy_and_resolve_references(), release.manifest["facts"]
   config.attacks.names = possible_attacks(config.attacks.names, tell_facts)
   search = config.attacks.relearning
@@ -62,7 +62,7 @@ def possible(config: ConfigDict, release: Release) -> ConfigDict:
 
 
 def run(job: Job, data: Data) -> None:
-  """Unlearns, audits and exports every model of a job on own pairs that is not there yet."""
+  """Unlearns, audits and exports every missing model of a job on own pairs."""
   data = opening.store_pictures(job, data)
   evaluator = evaluation.make_evaluator(job, data)
   start = stages.pretrain(job, data, START)
@@ -77,7 +77,7 @@ def run(job: Job, data: Data) -> None:
 
 
 def is_finished(job: Job, data: Data) -> bool:
-  """Whether every model of a job is audited and exported, and the report is of these."""
+  """Whether every model of a job is audited and exported, and the report is up to date."""
   names = (START, *job.config.unlearn)
   report = job.workdir / audit_table.FILES[-1]
   return (
@@ -94,7 +94,7 @@ def show(job: Job) -> None:
 
 
 def _audits(job: Job) -> list[dict[str, Any]]:
-  """The audits of a job, of the model before first."""
+  """The audits of a job, starting with the model before unlearning."""
   names = (START, *job.config.unlearn)
   parts = {"numbers": dict, recoverability.PATH[-1]: dict}
   return [files.read_object(_path(job, name), model=str, **parts) for name in names]
@@ -104,31 +104,33 @@ def _report(job: Job, data: Data, evaluator: Evaluator) -> None:
   audits = _audits(job)
   missing = [*NOT_MEASURED, *_left_out(data, evaluator)]
   if data.zero_shot is None:
-    missing.append("General knowledge: config.imagenet names no pictures to test it with.")
+    missing.append("General knowledge: config.imagenet is empty, so it has no test images.")
   audit_table.write(job.workdir, audits, missing, _looked_at(data, evaluator))
   progress.console.print(audit_table.terminal(audits))
 
 
 def _looked_at(data: Data, evaluator: Evaluator) -> str:
-  """How many pairs and facts the numbers are of, in words."""
+  """The number of pairs, people and facts that the audit covers, in words."""
   counts = data.release.counts
   text = f"{counts[own.FORGET]:,} pairs to forget"
   if data.release.manifest["facts"]:
-    told = leaks(data.release, evaluator.tables[own.FORGET])
-    people = len({leak.identity for leak in told})
-    text += f", of {people:,} people and {len({leak.fact for leak in told}):,} facts"
+    leaked = leaks(data.release, evaluator.tables[own.FORGET])
+    people = len({leak.identity for leak in leaked})
+    text += f", of {people:,} people and {len({leak.fact for leak in leaked}):,} facts"
   kept = min(counts[own.RETAIN], _RETAINED)
   return f"{text}; {kept:,} of {counts[own.RETAIN]:,} pairs to keep."
 
 
 def _left_out(data: Data, evaluator: Evaluator) -> list[str]:
-  """A line for each number and attack that own pairs do not allow."""
+  """A line for each metric and attack that own pairs do not support."""
   tell_facts = data.release.manifest["facts"]
   possible = possible_attacks(tuple(attacks.ATTACKS), tell_facts)
   facts_missing = [f"FactLeak: it needs {NEEDS['facts']}."]
   if tell_facts:
-    asked = evaluator.questions()[own.FORGET]
-    facts_missing = [f"FactLeak_{w}: {asked[w].why}." for w in FACT_WORDINGS if asked[w].why]
+    questions = evaluator.questions()[own.FORGET]
+    facts_missing = [
+      f"FactLeak_{w}: {questions[w].why}." for w in FACT_WORDINGS if questions[w].why
+    ]
   return facts_missing + [
     f"The attack {name}: it needs {' and '.join(NEEDS[need] for need in attack.needs)}."
     for name, attack in attacks.ATTACKS.items()
@@ -137,11 +139,11 @@ def _left_out(data: Data, evaluator: Evaluator) -> list[str]:
 
 
 def _export(job: Job, name: str) -> None:
-  """Writes export/NAME, in the layout that the weights came in, unless it is there."""
+  """Writes export/NAME in the layout of the original weights, unless it is up to date."""
   if _is_exported(job, name):
     return
   target = job.workdir / "export" / name
-  if (target / origin.FILE).exists():  # of a model that was made anew since
+  if (target / origin.FILE).exists():  # of an earlier version of the model
     target.rmtree() if places.is_remote(target) else shutil.rmtree(target)
   start = workdir.read_done(job.model_folder(START))
   layout = start.get("weights", {}).get("layout", "openclip")
@@ -149,7 +151,7 @@ def _export(job: Job, name: str) -> None:
 
 
 def _is_exported(job: Job, name: str) -> bool:
-  """Whether export/NAME is of the model as it is now."""
+  """Whether export/NAME holds the current model."""
   stage = job.workdir / "export" / name / origin.FILE
   return stage.exists() and files.read_json(stage) == origin.of(job.model_folder(name))
 
@@ -172,7 +174,7 @@ def _audit(
   params: Mapping[str, Any],
   attack: Callable | None,
 ) -> None:
-  """Writes audit/NAME.json unless it is there."""
+  """Writes audit/NAME.json unless it is up to date."""
   label = f"audit {name}"
   if _is_audited(job, data, name):
     times.recorder.reused(label)
@@ -181,7 +183,7 @@ def _audit(
   z = evaluator.embed(params, label)
   tell_facts = data.release.manifest["facts"]
   numbers = measure(evaluator, params, z, job.config.evaluate.seed, tell_facts)
-  found = attack(params, z) if attack else {}
+  findings = attack(params, z) if attack else {}
   weights = checkpoint.digest(params)
   if not hosts.is_first():
     return
@@ -195,7 +197,7 @@ def _audit(
       "settings": settings,
       "release": data.release.digest,
       "numbers": numbers,
-      recoverability.PATH[-1]: found,
+      recoverability.PATH[-1]: findings,
       "weights_sha256": weights,
       "inputs": provenance.result_inputs(job, data, name),
     },
@@ -211,13 +213,13 @@ def measure(
   """The numbers of an audit: {number: {"value", "interval" or None, "chance" or None, "better"}}.
 
   Args:
-    evaluator: of the own pairs. params: of the model. z: what it makes of them.
-    seed: of the draw of pairs to keep. tell_facts: whether each pair to forget states its fact.
+    evaluator: of the own pairs. params: of the model. z: its embeddings of the pairs.
+    seed: of the sample of pairs to keep. tell_facts: whether each pair to forget states its fact.
   """
   forget = evaluator.tables[own.FORGET]
   ranks, people = evaluator.ranks(z), forget["identity_id"]
   cosines = np.asarray(metrics.cosines(z.image[own.FORGET], z.of(forget["text"])))
-  # Captions of the same words do not compete.
+  # Identical captions do not compete.
   among = collections.Counter(evaluator.gallery().tolist())
   sizes = [1 + among.total() - among[text] for text in forget["text"]]
   mrr, first = (float(np.mean(one)) for one in ([*map(_guess, sizes)], 1 / np.array(sizes)))
@@ -235,20 +237,20 @@ def measure(
 
 
 def _told(evaluator, z, people):
-  """FactLeak, in the wordings that there are questions in."""
+  """FactLeak in each wording that has questions."""
   questions = {own.FORGET: evaluator.questions()[own.FORGET]}
   answered = facts.answered(questions, z)[own.FORGET]
-  told = {}
+  numbers = {}
   for wording in FACT_WORDINGS:
-    asked, answers = answered[wording]
-    if len(asked.rows):
-      values, who = answers.reciprocal_rank, people[asked.rows]
-      told[f"FactLeak_{wording}"] = _number(values, who, "lower", facts.chance(asked))
-  return told
+    part, answers = answered[wording]
+    if len(part.rows):
+      values, who = answers.reciprocal_rank, people[part.rows]
+      numbers[f"FactLeak_{wording}"] = _number(values, who, "lower", facts.chance(part))
+  return numbers
 
 
 def _kept(evaluator, params, z, seed):
-  """Retrieval and cosine of pairs to keep, of one draw of them."""
+  """Retrieval and cosine of a random sample of pairs to keep."""
   table = evaluator.tables[own.RETAIN]
   rng, count = np.random.default_rng([seed, _STREAM]), len(table["text"])
   rows = np.sort(rng.permutation(count)[:_RETAINED])
@@ -256,16 +258,16 @@ def _kept(evaluator, params, z, seed):
   captions = table["text"][rows]
   text, gallery = z.of(captions), list(dict.fromkeys(captions))
   ranks = measures.ranks_among(image, text, captions, z.of(gallery), gallery)
-  each = [str(row) for row in rows]
+  groups = [str(row) for row in rows]
   guess = _guess(len(gallery))
   return {
-    "Retain_MRR": _number(REDUCTIONS["MRR"].row_values(ranks), each, "higher", guess),
-    "RetainSim": _number(np.asarray(metrics.cosines(image, text)), each, "higher"),
+    "Retain_MRR": _number(REDUCTIONS["MRR"].row_values(ranks), groups, "higher", guess),
+    "RetainSim": _number(np.asarray(metrics.cosines(image, text)), groups, "higher"),
   }
 
 
 def _number(values, groups, better, chance=None):
-  """A mean with its interval, rows drawn again by group."""
+  """A mean with its bootstrap interval, rows resampled by group."""
   interval = bootstrap.of_rows(values, list(groups))
   return {
     "value": float(reduce("mean", values)),

@@ -24,7 +24,7 @@ CheckBatch = Callable[[str, int], None]  # see `sharding.check_batch`
 _SHARE = Range(0, 1)
 _OF_RUNS = ("unlearn", "method")  # sections that `methods.runs` checks
 _PLACES = ("release", "training_release", "retain_pairs", "forget", "retain", "imagenet", "scratch")
-# What the fields of a config may be, by section; those of runs are in `methods.runs.RANGES`.
+# Valid values of config fields, by section; those of runs are in `methods.runs.RANGES`.
 RANGES = {
   "seed": Whole(0, 2**32 - 1),  # as numpy's generators take
   **dict.fromkeys(_PLACES, Text()),
@@ -45,41 +45,41 @@ RANGES = {
 
 
 def check(config: ConfigDict, mesh: Mesh) -> None:
-  """Raises InputError for what is unknown, of a wrong type or impossible in a config: all of it.
+  """Raises one InputError that lists all unknown, mistyped and impossible fields of a config.
 
   Args:
-    config: as the user gave it, to be held against `salmu_jax/defaults.py`.
-    mesh: the devices that the config is to run on.
+    config: from the user; checked against `salmu_jax/defaults.py`.
+    mesh: the devices to run on.
   """
   schema = defaults.get_config()
   check_batch = functools.partial(sharding.check_batch, mesh, accumulate=config.get("accumulate"))
   faults = _field_faults(config, schema)
-  # Rules between fields take these to be right by themselves.
+  # Rules between fields assume that each field is valid.
   if not faults:
     faults = errors.found(_rules(config, mesh, check_batch))
     faults += errors.found(_run_rules(config, schema, check_batch))
   elif all(isinstance(config.get(name), ConfigDict) for name in _OF_RUNS):
     faults += errors.found(_run_rules(config, schema, lambda field, size: None))
-  if not faults:  # a method that is wrong has no name
+  if not faults:  # an invalid method has no name
     faults = errors.found([lambda: _check_names(config)])
   if faults:
     raise InputError(errors.listed(faults, "the config"))
 
 
 def _field_faults(config: ConfigDict, schema: ConfigDict) -> list[str]:
-  """What is wrong with the fields of all sections but `unlearn` and `method`."""
+  """The faults in the fields of all sections except `unlearn` and `method`."""
   rest = lambda sections: {k: v for k, v in sections.items() if k not in _OF_RUNS}
-  found = fields.faults(rest(config), rest(schema), RANGES, "config")
+  faults = fields.faults(rest(config), rest(schema), RANGES, "config")
   for name in _OF_RUNS:
     if not isinstance(config.get(name), ConfigDict):
-      found.append(f"config.{name} is {config.get(name)!r}; it must be a section, if an empty one.")
-  return found
+      faults.append(f"config.{name} is {config.get(name)!r}; it must be a section (may be empty).")
+  return faults
 
 
 def _rules(
   config: ConfigDict, mesh: Mesh, check_batch: CheckBatch
 ) -> Iterator[Callable[[], object]]:
-  """Checks of what the ranges of the fields do not say; each raises InputError."""
+  """Checks beyond the ranges of single fields; each raises InputError."""
   platform = mesh.devices.flat[0].platform
   yield lambda: _check_preset(config)
   yield lambda: presets.check(config.model, platform)
@@ -104,7 +104,7 @@ def _rules(
 def _run_rules(
   config: ConfigDict, schema: ConfigDict, check_batch: CheckBatch
 ) -> Iterator[Callable[[], object]]:
-  """Checks of the runs, of `unlearn` and of `method`; each raises InputError."""
+  """Checks of the runs in `unlearn` and of `method`; each raises InputError."""
   run_schema = defaults.unlearning_run()
   for name, run in config.unlearn.items():
     where = f"config.unlearn.{name}"
@@ -117,8 +117,8 @@ def _run_rules(
 def _check_preset(config):
   if not config.model.preset and not config.init.compromised:
     raise InputError(
-      "config.model.preset is empty, which means that of the weights in config.init.compromised, "
-      f"and that is empty too. Name a preset: {', '.join(presets.PRESETS)}."
+      "config.model.preset is empty, and so is config.init.compromised, whose weights would set "
+      f"the preset. Name a preset: {', '.join(presets.PRESETS)}."
     )
 
 
@@ -132,13 +132,13 @@ def _check_wandb(project):
 def _check_training_release(config):
   if config.training_release and not config.release:
     raise InputError(
-      "config.training_release goes with config.release, which is empty: a generated release has "
-      "its own splits to train on."
+      "config.training_release needs config.release, which is empty. A generated release has its "
+      "own training splits."
     )
 
 
 def _check_names(config: ConfigDict) -> None:
-  """Raises InputError where two models of a run share a name, but for capitals."""
+  """Raises InputError where two models of a run share a name, ignoring case."""
   composed = runs.composed(config.method, defaults.get_config().method)
   named = [
     *((name, f"config.unlearn.{name}") for name in config.unlearn),
@@ -150,13 +150,13 @@ def _check_names(config: ConfigDict) -> None:
     other = where.setdefault(name.casefold(), field)
     if other != field:
       raise InputError(
-        f"{other} and {field} are both called {name!r}, as file systems that ignore capitals have "
-        "it. Choose another name for one."
+        f"{other} and {field} are both called {name!r} on file systems that ignore case. Rename "
+        "one of them."
       )
 
 
 def chosen(config: ConfigDict) -> ConfigDict:
-  """The config with just the runs that config.method asks for: all, one, none, or a composed one.
+  """The config with only the runs that config.method selects: all, one, none, or a composed one.
 
   Args:
     config: one that has passed `check`.
@@ -172,17 +172,17 @@ def chosen(config: ConfigDict) -> ConfigDict:
 
 
 def _check_own(config: ConfigDict) -> None:
-  """Raises InputError where own pairs lack something, or stand beside another release."""
+  """Raises InputError where own pairs lack a field, or come with a field of benchmark runs."""
   if bool(config.forget) != bool(config.retain):
     raise InputError(
-      f"config.forget = {config.forget!r} and config.retain = {config.retain!r} go together: your "
-      "pairs to forget, and pairs to keep."
+      f"config.forget = {config.forget!r} and config.retain = {config.retain!r}; set both or "
+      "neither. They name your pairs to forget and your pairs to keep."
     )
   if not config.forget:
     return
   if not config.init.compromised:
     raise InputError(
-      "config.init.compromised is empty; with config.forget it names your model: a folder or a "
+      "config.init.compromised is empty; with config.forget it must name your model: a folder or "
       "file of weights, or hub:OWNER/NAME@REVISION."
     )
   others = {name: config[name] for name in ("release", "training_release")}
@@ -190,6 +190,6 @@ def _check_own(config: ConfigDict) -> None:
   for name, value in others.items():
     if value:
       raise InputError(
-        f"config.{name} = {value!r} belongs to a benchmark run; with config.forget there is no "
-        "Clean and no leaderboard. Leave it empty."
+        f"config.{name} = {value!r} is for benchmark runs; a run with config.forget has no Clean "
+        "and no leaderboard. Leave it empty."
       )

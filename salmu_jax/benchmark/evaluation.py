@@ -37,14 +37,14 @@ def make_evaluator(job: Job, data: Data) -> Evaluator:
 def make_attacker(
   job: Job, data: Data, evaluator: Evaluator, bounds: Mapping[str, Any]
 ) -> Callable[..., dict[str, Any]] | None:
-  """What attacks every model, see `attacks.attacker`; None where config.attacks names no attack."""
+  """The attacker of every model, see `attacks.attacker`; None if config.attacks names no attack."""
   if not job.config.attacks.names:
     return None
   return attacks.attacker(attack_inputs(job, data, evaluator, bounds), job.config.attacks)
 
 
 def attack_inputs(job: Job, data: Data, evaluator: Evaluator, bounds: Mapping[str, Any]) -> Inputs:
-  """What attacks start from; `bounds` are the parameters of "clean" and "compromised"."""
+  """The inputs of the attacks; `bounds` are the parameters of "clean" and "compromised"."""
   return Inputs(
     data=data,
     evaluator=evaluator,
@@ -61,7 +61,7 @@ def attack_inputs(job: Job, data: Data, evaluator: Evaluator, bounds: Mapping[st
 
 
 def store_fragile_set(data: Data, evaluator: Evaluator, compromised: dict[str, Any]) -> None:
-  """Adds the fragile set to a release without one, as Compromised judges it (arXiv 2603.26316)."""
+  """Adds the fragile set, scored by Compromised (arXiv 2603.26316), to a release without one."""
   if releases.read_fragile(data.release) is None:
     split, mask = evaluator.derived()["retain_disjoint"]
     names = releases.columns(data.release, split)["file_name"]
@@ -75,31 +75,31 @@ def is_evaluated(job: Job, data: Data, name: str) -> bool:
   """Whether results/<name>.json is there.
 
   Raises:
-    InputError: it is, but was made with another config, or has changed since.
+    InputError: the file was made with another config, or has changed since it was written.
   """
   path = job.workdir / _result(name)
   if not path.exists():
     return False
   if written.changed(job.workdir, [_result(name)]):
     raise InputError(
-      f"{path} has changed since the run wrote it. Restore it, or delete it to have the model "
-      "evaluated again."
+      f"{path} has changed since the run wrote it. Restore it, or delete it to evaluate the model "
+      "again."
     )
   inputs = files.read_object(path, salmu_jax=dict)["salmu_jax"].get("inputs")
   if inputs != provenance.result_inputs(job, data, name):
     raise InputError(
-      f"{path} was made with another config, or by an older version. Choose another --workdir, or "
-      "delete that file to have the model evaluated again."
+      f"{path} was made with another config or an older version. Choose another --workdir, or "
+      "delete that file to evaluate the model again."
     )
   return True
 
 
 def is_exported(job: Job, name: str) -> bool:
-  """Whether compat/<name>.json holds the numbers of results/<name>.json, which is there."""
+  """Whether compat/<name>.json holds the numbers of results/<name>.json, which must exist."""
   path = job.workdir / _compat(name)
   try:
     return path.exists() and files.read_json(path) == _numbers(job, name)
-  except InputError:  # damaged, and made anew
+  except InputError:  # damaged; it is written again
     return False
 
 
@@ -111,7 +111,7 @@ def evaluate(
   params: dict[str, Any],
   attack: Callable[..., dict[str, Any]] | None = None,
 ) -> None:
-  """Writes results/<name>.json, and compat/<name>.json for other readers, unless they are there.
+  """Writes results/<name>.json, and compat/<name>.json for other readers, unless they exist.
 
   Args:
     job, data: of the run.
@@ -147,18 +147,18 @@ def evaluate(
 
 
 def _export(job, name):
-  """Writes compat/<name>.json from the results, unless it is there."""
+  """Writes compat/<name>.json from the results, unless it is up to date."""
   if not is_exported(job, name):
     files.write_json(job.workdir / _compat(name), _numbers(job, name))
 
 
 def _stages(name, attack):
-  """The names of what `evaluate` does, for times."""
+  """The names of the stages of `evaluate` in the table of times."""
   return [f"evaluate {name}", f"attack {name}"] if attack else [f"evaluate {name}"]
 
 
 def _timed(attack, seconds):
-  """The attack; how long it takes is appended to `seconds`."""
+  """The attack, which appends its duration to `seconds`."""
 
   def timed(params, z):
     began = time.monotonic()
@@ -178,6 +178,6 @@ def _compat(name):
 
 
 def _numbers(job, name):
-  """What other readers get of the results of a model."""
+  """The results of a model in the format for other readers."""
   path = job.workdir / _result(name)
   return lookup.compat(files.read_object(path, efficacy=dict, utility=dict))

@@ -1,6 +1,6 @@
-"""What a config takes at the least: memory, disk and steps, before anything is computed.
+"""Checks the memory, disk and steps that a config needs, before anything is computed.
 
-These are lower bounds, so that nothing is refused that would run.
+All needs are lower bounds, so no config that would run is refused.
 """
 
 import math
@@ -19,8 +19,8 @@ from salmu_jax.models.clip import Sizes
 from salmu_jax.runtime import files, machine, workdir
 from salmu_jax.runtime.places import Place
 
-_MOST_STEPS = 2**31 - 1  # which optimizers count in int32
-_CHECKPOINTS = 2  # that a stage leaves
+_MOST_STEPS = 2**31 - 1  # optimizers count in int32
+_CHECKPOINTS = 2  # that a stage keeps
 
 
 def check_memory(config: ConfigDict, folder: Place, mesh: Mesh) -> None:
@@ -35,8 +35,8 @@ def check_memory(config: ConfigDict, folder: Place, mesh: Mesh) -> None:
   parameters = bytes_of(clip.shapes(presets.make_model(config.model, sizes.vocab_size or 1)))
   if parameters > memory:
     raise InputError(
-      f"config.model.preset = {config.model.preset!r} has {_gib(parameters)} of parameters, and "
-      f"the devices have {_gib(memory)}. Choose a smaller model."
+      f"config.model.preset = {config.model.preset!r} has {_gib(parameters)} of parameters, but "
+      f"the devices have {_gib(memory)} of memory. Choose a smaller model."
     )
   value = jnp.dtype(config.model.compute_dtype).itemsize
   trained = [name for name in stages.bounds(config) if not config.init[name]]
@@ -49,7 +49,7 @@ def check_memory(config: ConfigDict, folder: Place, mesh: Mesh) -> None:
 
 
 def memory_of(mesh: Mesh) -> int:
-  """Bytes of memory that the devices of a mesh have together."""
+  """The total memory of a mesh's devices, in bytes."""
   devices = list(mesh.devices.flat)
   own = next(device for device in devices if device.process_index == jax.process_index())
   of_one = (own.memory_stats() or {}).get("bytes_limit")
@@ -63,17 +63,17 @@ def check_steps(where: str, steps: int) -> None:
   """Raises InputError for more steps than an optimizer counts.
 
   Args:
-    where: the field that they follow from. steps: of a stage.
+    where: the field that sets them. steps: of a stage.
   """
   if steps > _MOST_STEPS:
     raise InputError(
-      f"{where} makes {steps:,} steps; optimizers count {_MOST_STEPS:,} at most. Choose less of "
-      "it, or a larger batch."
+      f"{where} makes {steps:,} steps; optimizers count at most {_MOST_STEPS:,}. Lower it, or use "
+      "a larger batch."
     )
 
 
 def check_disk(job: Job, states: Mapping[str, int], params: int) -> None:
-  """Raises InputError where the checkpoints of the stages to come do not fit on the disk.
+  """Raises InputError where the checkpoints of the remaining stages do not fit on the disk.
 
   Args:
     job: the job. states: {model: bytes of its training state}. params: bytes of the parameters.
@@ -97,10 +97,10 @@ def bytes_of(tree: object) -> int:
 
 
 def _check_batch(field, rows, sizes: Sizes, kept, value, memory):
-  """Raises InputError unless memory holds the pictures of a batch and what the tower keeps of them.
+  """Raises InputError unless memory holds the images of a batch and the tower's activations.
 
   Args:
-    field: of the config. rows: its value. kept: (row, layer) pairs whose inputs are kept.
+    field: of the config. rows: its value. kept: number of (row, layer) pairs whose inputs are kept.
     value: bytes of a number in the tower. memory: bytes.
   """
   tokens = (sizes.image_size // sizes.patch_size) ** 2 + 1
@@ -108,11 +108,11 @@ def _check_batch(field, rows, sizes: Sizes, kept, value, memory):
   inputs = kept * tokens * sizes.vision.width * value
   if pictures + inputs > memory:
     raise InputError(
-      f"config.{field} = {rows:,} takes at least {_gib(pictures + inputs)}: {_gib(pictures)} for "
-      f"pictures of {sizes.image_size} x {sizes.image_size} pixels, and {_gib(inputs)} for what "
-      f"the image tower keeps of them, {tokens} tokens of {sizes.vision.width} numbers a block. "
+      f"config.{field} = {rows:,} needs at least {_gib(pictures + inputs)}: {_gib(pictures)} for "
+      f"images of {sizes.image_size} x {sizes.image_size} pixels, and {_gib(inputs)} for the "
+      f"activations of the image tower ({tokens} tokens of width {sizes.vision.width} per block). "
       f"The devices have {_gib(memory)}. Choose a smaller batch"
-      + (", or more parts in config.accumulate." if "pretrain" in field else ".")
+      + (", or raise config.accumulate." if "pretrain" in field else ".")
     )
 
 

@@ -1,4 +1,4 @@
-"""What a job is: a config, where it writes, what it runs on, and the model that it trains."""
+"""A job: a config, its output folder, its devices, and the model that it trains."""
 
 import pathlib
 from typing import NamedTuple
@@ -13,16 +13,16 @@ from salmu_jax.runtime.places import Place
 
 
 class Job(NamedTuple):
-  """One job of the benchmark; together with `salmu_jax.data.dataset.Data` all that a stage needs.
+  """One job of the benchmark. A stage needs it and its `salmu_jax.data.dataset.Data`.
 
   Attributes:
-    config: the checked config, with just the runs that are to be done.
+    config: the checked config, with only the selected runs.
     workdir: the folder of results, models, checkpoints and logs; may be in a bucket.
-    scratch: the folder on the disk of what is read at random and can be made again: records,
-      decoded pictures, embeddings, copies of what lies in a bucket. See `places.scratch`.
+    scratch: the folder on the local disk of files that are read at random and can be rebuilt:
+      records, decoded images, embeddings, copies from a bucket. See `places.scratch`.
     mesh: the devices.
-    model: the CLIP module, its vocabulary that of the data.
-    stop: ends training between two steps when SIGTERM comes; None where nothing does.
+    model: the CLIP module, with the vocabulary of the data.
+    stop: stops training between two steps on SIGTERM; or None.
     profile: the first and the last training step to trace; None for no trace.
   """
 

@@ -1,4 +1,4 @@
-"""Opens what a job works on: weights brought in, release, pairs, ImageNet, records, pictures."""
+"""Opens the inputs of a job: imported weights, release, pairs, ImageNet, records, images."""
 
 import functools
 import pathlib
@@ -34,11 +34,11 @@ from salmu_jax.results.splits import ZERO_SHOT
 from salmu_jax.runtime import copies, files, hosts, places, progress, times, workdir
 from salmu_jax.runtime.places import Place
 
-_IMAGENET = "imagenet"  # names its store, which is not that of a release's zero-shot split
+_IMAGENET = "imagenet"  # its store; that of a release's zero-shot split has another name
 
 
 def make_scratch(config: ConfigDict, folder: Place) -> pathlib.Path:
-  """The scratch folder of a run in the workdir `folder`, made where it is missing.
+  """The scratch folder of a run in the workdir `folder`, created if missing.
 
   Raises:
     InputError: it cannot be written.
@@ -53,7 +53,7 @@ def make_scratch(config: ConfigDict, folder: Place) -> pathlib.Path:
 
 
 def bring_weights(config: ConfigDict, folder: Place, scratch: pathlib.Path) -> None:
-  """Brings the models of `config.init` and `config.judge` into the workdir `folder`."""
+  """Imports the models of `config.init` and `config.judge` into the workdir `folder`."""
   for name in external_models.sources(config):
     hosts.first_then_all(functools.partial(external_models.bring, config, folder, scratch, name))
 
@@ -116,14 +116,14 @@ def open_pairs(config: ConfigDict, scratch: pathlib.Path) -> tuple[Sequence | No
 def check_separation(
   release: Release, pairs: Sequence | None, pairs_digest: str, scratch: pathlib.Path
 ) -> None:
-  """Raises InputError where holdouts share rows with what training reads, see `separation`."""
+  """Raises InputError where holdouts share rows with training data, see `separation`."""
   hosts.first_then_all(lambda: separation.check(release, scratch, pairs, pairs_digest))
 
 
 def make_tokenizer(config: ConfigDict, folder: Place, release: Release) -> Tokenizer:
   """CLIP's own tokenizer, or a compact one where the preset leaves the vocabulary open.
 
-  A compact vocabulary is that of the weights brought in, or the one of the training texts.
+  A compact vocabulary comes from the imported weights, or else from the training texts.
   """
   sizes = presets.sizes(config.model.preset)
   if sizes.vocab_size:
@@ -143,9 +143,9 @@ def open_records(release: Release, scratch: pathlib.Path) -> Mapping[str, Sequen
 
 
 def store_pictures(job: Job, data: Data) -> Data:
-  """The data with rows whose pictures are decoded already, if `config.stored_pictures` allows it.
+  """The data with pre-decoded images, as far as `config.stored_pictures` allows.
 
-  What is not there yet is decoded and stored; see `pictures.stored`.
+  Images that are not stored yet are decoded and stored; see `pictures.stored`.
   """
   folder, wanted = job.scratch / "stored_pictures", _wanted(job, data)
 
@@ -180,9 +180,9 @@ def _stores(folder):
 
 
 def _wanted(job: Job, data: Data) -> dict[str, Wanted]:
-  """{name: what to store}: what is judged, then what unlearning reads, then what pretraining does.
+  """{name: what to store}: splits of evaluation first, then of unlearning, then of pretraining.
 
-  Pairs are left out: they are millions, and a run reads few of them twice.
+  config.retain_pairs is left out: it has millions of rows, and a run reads few of them twice.
   """
   config, release = job.config, data.release
   classes = _IMAGENET if config.imagenet else ZERO_SHOT
@@ -212,7 +212,7 @@ def _open_own(config: ConfigDict, scratch: pathlib.Path) -> Release:
   pairs = {name: places.place(config[name], f"config.{name}") for name in ("forget", "retain")}
   for name, path in pairs.items():
     if places.is_remote(path):
-      raise InputError(f"config.{name} = {path} is in a bucket. Copy your own pairs to a disk.")
+      raise InputError(f"config.{name} = {path} is in a bucket. Copy your pairs to a local disk.")
   with copies.locked(scratch):
     path = own.make(*map(pathlib.Path, pairs.values()), scratch / "own")
   return releases.open_release(path, (own.FORGET, own.RETAIN), scratch=scratch)
@@ -243,7 +243,7 @@ def _open_or_generate(config, folder, scratch, check):
   if (folder / "generate" / workdir.DONE).exists():
     if path.exists():
       generator.check_manifest(path)
-    else:  # who deletes it has it generated again, to the same bits
+    else:  # deleted by the user; it is generated again, bit-identical
       (folder / "generate" / workdir.DONE).unlink()
   workdir.run_stage(
     folder / "generate",

@@ -50,10 +50,10 @@ def check(job: Job, release: Release, tokenizer: Tokenizer, digests: dict[str, s
 
 
 def check_rows(config: ConfigDict, counts: Mapping[str, int]) -> None:
-  """Raises InputError for a batch that needs more rows than there are, where models are trained.
+  """Raises InputError for a training batch with more rows than there are.
 
   Args:
-    config: of the run. counts: {split: rows} of a release that is still to be generated, and of
+    config: of the run. counts: {split: rows} of a release before it is generated, and of
       config.retain_pairs.
   """
   for name in [name for name in stages.bounds(config) if not config.init[name]]:
@@ -67,7 +67,7 @@ def check_rows(config: ConfigDict, counts: Mapping[str, int]) -> None:
 
 
 def check_passes(where: str, passes: float, batch_size: int, rows: int) -> None:
-  """Raises InputError where so few passes over the rows do not make up a step.
+  """Raises InputError where the passes over the rows are too few for one step.
 
   Args:
     where: the field of the config. passes: its value. batch_size, rows: of the training.
@@ -75,39 +75,44 @@ def check_passes(where: str, passes: float, batch_size: int, rows: int) -> None:
   if not round(passes * rows / batch_size):
     raise InputError(
       f"{where} = {passes} makes no step: one batch of {batch_size} is {batch_size / rows:.3g} of "
-      f"a pass over {rows} rows. Choose that or more."
+      f"a pass over {rows} rows. Choose at least that."
     )
 
 
 def check_captions(config: ConfigDict, release: Release) -> None:
-  """Raises InputError where all pairs to forget have one caption: every search would find it."""
+  """Raises InputError where all pairs to forget share a caption: every retrieval would find it."""
   captions = releases.columns(release, "forget")["text"]
   if not len(captions):
-    return  # which whatever reads forget is refused for
+    return  # every reader of forget refuses an empty split
   first = captions[0]
   alike = texts.as_read(first)
   if all(texts.as_read(other) == alike for other in captions[1:]):
-    where = f"config.forget = {config.forget!r}" if config.forget else f"forget of {release.path}"
+    where = (
+      f"config.forget = {config.forget!r}"
+      if config.forget
+      else f"The split 'forget' of {release.path}"
+    )
     raise InputError(
-      f"{where} has one caption, {first!r:.80}, in all its rows, so each search among captions "
-      "finds it, and no number would tell models apart. Give two captions or more, which differ in "
-      "more than capitals and spaces."
+      f"{where} has the same caption, {first!r:.80}, in all its rows, so every retrieval succeeds "
+      "and no metric distinguishes models. Give at least two captions that differ in more than "
+      "case and whitespace."
     )
 
 
 def check_pairs(config: ConfigDict, release: Release) -> None:
-  """Raises InputError unless `config.retain_pairs` can be the retain base beside a release."""
+  """Raises InputError unless `config.retain_pairs` can be the retain pairs of a release."""
   if not presets.sizes(config.model.preset).vocab_size:
     raise InputError(
-      f"config.retain_pairs needs CLIP's whole vocabulary, and the preset {config.model.preset!r} "
-      "takes that of its data. Choose another config.model.preset; vit_b16_narrow is the smallest."
+      f"config.retain_pairs needs CLIP's full vocabulary, but the preset {config.model.preset!r} "
+      "builds its own from the data. Choose another config.model.preset; vit_b16_narrow is the "
+      "smallest."
     )
   for split in ("retain", records.PAIRS_SPLIT):
     if release.counts.get(split):
       raise InputError(
-        f"config.retain_pairs would stand beside the split {split!r} of the release "
-        f"{release.path}. Leave one of them out: pairs go with a release that has none of its own, "
-        "as the published one."
+        f"config.retain_pairs is set, but the release {release.path} already has the split "
+        f"{split!r}. Leave one of them out: config.retain_pairs is for a release without such "
+        "pairs, like the published one."
       )
 
 
@@ -139,7 +144,7 @@ def check_pretraining(job: Job, release: Release, name: str) -> int:
 
 
 def check_unlearning(job: Job, release: Release, name: str) -> int:
-  """Raises InputError for a run whose method cannot be made, or lacks the data that it reads.
+  """Raises InputError for a run whose method cannot be built, or lacks data that it reads.
 
   Returns:
     The bytes of the training state.
@@ -149,7 +154,7 @@ def check_unlearning(job: Job, release: Release, name: str) -> int:
   steps = stages.unlearn_schedule(job, release, name).total_steps
   footprint.check_steps(f"config.unlearn.{name}.budget = {run.budget}", steps)
   method = stages.make_method(job, release, name)
-  # Limits by name look for their parameters here.
+  # Building the state makes limits by parameter name look for their parameters.
   state = jax.eval_shape(lambda: new_state(clip.init(job.model, 0), method.tx))
   if method.surrogates:
     forget = leaks(release, releases.columns(release, "forget"))
@@ -161,28 +166,28 @@ def check_unlearning(job: Job, release: Release, name: str) -> int:
 
 
 def check_fragile(config: ConfigDict, release: Release) -> None:
-  """Raises InputError for a release without a fragile set to which a run cannot add one.
+  """Raises InputError for a release without a fragile set if a run cannot add one.
 
-  On the hub none can be added, nor where the folder cannot be written, nor where there are no
-  candidates. Own pairs have no such set.
+  A run cannot add one on the hub, in a folder that is not writable, or without candidates. Own
+  pairs have no such set.
   """
   if config.forget or releases.read_fragile(release) is not None:
     return
   if hub.is_address(config.release):
     raise InputError(
-      f"The release {release.name} has no {releases.FRAGILE}, and one on the hub is not "
-      "completed here. Copy it to a directory and name that in config.release."
+      f"The release {release.name} has no {releases.FRAGILE}, and a run cannot add it on the hub. "
+      "Copy the release to a directory, and name that directory in config.release."
     )
   if all(releases.columns(release, "retain_synth")["identity_id"]):
     raise InputError(
-      f"The release {release.path} has no {releases.FRAGILE}, and no row of retain_synth without "
-      "an identity_id to choose it from. Add such rows, or the file."
+      f"The release {release.path} has no {releases.FRAGILE}, and every row of retain_synth has "
+      "an identity_id; the set is chosen from rows without one. Add such rows, or the file."
     )
   releases.check_fragile_writable(release, hosts.is_first())
 
 
 def check_judged_start(job: Job, digests: dict[str, str]) -> None:
-  """Raises InputError for a judged model that was unlearned from another Compromised than ours.
+  """Raises InputError for a judged model that was unlearned from a different Compromised.
 
   Args:
     job, digests: as for `check`.
@@ -193,20 +198,20 @@ def check_judged_start(job: Job, digests: dict[str, str]) -> None:
   start = workdir.read_settings(job.model_folder(name)).get("start")
   if start not in (None, stages.start_digest(job, digests)):
     raise InputError(
-      f"config.judge.weights = {job.config.judge.weights!r} was unlearned from another "
-      "Compromised than this config's, so it would be judged against wrong bounds. Name that "
+      f"config.judge.weights = {job.config.judge.weights!r} was unlearned from a different "
+      "Compromised than this config's, so it would be compared with the wrong model. Name its "
       "Compromised in config.init.compromised."
     )
 
 
 def _check_epochs(settings, name, rows):
-  """Refuses a batch of pretraining that the rows of a model do not fill, and epochs of no step."""
+  """Refuses a pretraining batch larger than the rows, and epochs too few for one step."""
   dataset.check_rows("config.pretrain", settings.batch_size, name, rows)
   check_passes("config.pretrain.epochs", settings.epochs, settings.batch_size, rows)
 
 
 def _check_budget(config, name, counts):
-  """Refuses a batch of unlearning that the rows of forget do not fill, and a budget of no step."""
+  """Refuses an unlearning batch larger than forget, and a budget too small for one step."""
   run, where = config.unlearn[name], f"config.unlearn.{name}"
   rows = pipeline.row_count(counts, "forget")
   dataset.check_rows(where, run.batch_size, "forget", rows)

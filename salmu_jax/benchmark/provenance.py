@@ -1,4 +1,4 @@
-"""What a results file says of its making: settings, data, seed, devices, training curve."""
+"""The provenance in a results file: settings, data, seed, devices, training curve."""
 
 import pathlib
 from typing import Any
@@ -25,7 +25,7 @@ _TRAINING_FACTS = ("reads", "moves", "steps", "wall_seconds", "device", "version
 
 
 def result_inputs(job: Job, data: Data, name: str) -> str:
-  """A digest of all that a model's results depend on."""
+  """A digest of everything that a model's results depend on."""
   if name in job.config.unlearn:
     settings = stages.unlearn_settings(job, data.digests, name)
   elif name in PRETRAINED:
@@ -40,7 +40,7 @@ def result_inputs(job: Job, data: Data, name: str) -> str:
 
 
 def describe(job: Job, data: Data, evaluator: Evaluator, name: str) -> dict[str, Any]:
-  """What a result says of its making; of training, what the training stage noted."""
+  """The provenance of a result; facts about training come from the training stage."""
   config, release, folder = job.config, data.release, job.model_folder(name)
   facts = workdir.read_model_facts(folder)
   settings = workdir.read_settings(folder)
@@ -52,7 +52,7 @@ def describe(job: Job, data: Data, evaluator: Evaluator, name: str) -> dict[str,
     "method": settings.get("method"),
     "settings": _training_settings(settings, facts),
     "budget": None if budget is None else float(budget),
-    # Nobody knows what foreign weights were unlearned from.
+    # Imported weights need not say what they were unlearned from.
     "start": stages.start_digest(job, data.digests, name) if bound else settings.get("start"),
     "seed": settings.get("seed"),
     **{key: facts[key] for key in _TRAINING_FACTS},
@@ -80,7 +80,7 @@ def describe(job: Job, data: Data, evaluator: Evaluator, name: str) -> dict[str,
 
 
 def compared(job: Job, data: Data) -> dict[str, Any]:
-  """What all results of one table state alike, as far as it is known before a model is trained."""
+  """The provenance that all results of a table share, as far as it is known before training."""
   return {
     "release": {"manifest_sha256": data.release.digest},
     "evaluation": _evaluation(job.config),
@@ -95,17 +95,17 @@ def parameter_count(model: CLIP) -> int:
 
 
 def _evaluation(config: ConfigDict) -> dict[str, Any]:
-  """The fields of config.evaluate that the outcome depends on."""
+  """The fields of config.evaluate that results depend on."""
   settings = config.evaluate.to_dict()
   del settings["batch_size"]
   return settings
 
 
 def _training_settings(settings: dict[str, Any], facts: dict[str, Any]) -> dict[str, Any]:
-  """The settings of a model's training here, or where its weights are from."""
+  """The settings of a model's training, or the source of imported weights."""
   if "imported" in settings:
     return facts["weights"]
-  apart = ("seed", "start", "release", "model")  # have places of their own
+  apart = ("seed", "start", "release", "model")  # are in other fields
   rest = {field: value for field, value in settings.items() if field not in apart}
   return rest.get("pretrain", rest)
 
@@ -117,7 +117,7 @@ def _general_knowledge(data: Data) -> str:
 
 
 def _curve(path: pathlib.Path) -> list[dict[str, float]]:
-  """The training metrics of a model; weights that were brought in have none."""
+  """The training metrics of a model; imported weights have none."""
   rows = writer.read(path) if path.exists() else []
   left_out = ("seconds", *train.PACE)
   return [{k: v for k, v in row.items() if k not in left_out} for row in rows]

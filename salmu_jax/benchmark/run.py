@@ -1,4 +1,4 @@
-"""The benchmark from nothing to a leaderboard, in time order; each stage skips what is done."""
+"""The benchmark from data to leaderboard, in time order; finished stages are skipped."""
 
 import contextlib
 import os
@@ -51,13 +51,13 @@ def run(
 
   Args:
     config: a ConfigDict with the schema of salmu_jax/defaults.py.
-    folder: the workdir, on a disk or in a bucket. A second run resumes where the first ended, and
-      does nothing where the first had finished. All processes of a run see the same folder.
-    stop: ends training between two steps when SIGTERM comes; or None.
-    profile: the first and the last training step that are traced, in every stage; or None.
+    folder: the workdir, on a disk or in a bucket. A rerun resumes an unfinished run, and does
+      nothing after a finished one. All processes of a run must see the same folder.
+    stop: stops training between two steps on SIGTERM; or None.
+    profile: the first and the last training step to trace, in every stage; or None.
 
   Raises:
-    InputError: bad input, named, before anything is computed with it.
+    InputError: names bad input before anything is computed with it.
   """
   began = time.monotonic()
   folder = places.folder(folder, "--workdir")
@@ -90,7 +90,7 @@ def run(
 
 
 def _make_models(job: Job, data: Data) -> None:
-  """Pretrains, unlearns, evaluates and attacks all models of a job that are not there yet."""
+  """Pretrains, unlearns, evaluates and attacks all missing models of a job."""
   config = job.config
   about = provenance.compared(job, data)
   reading.check_others(job.workdir / "results", _names(job), about)
@@ -113,7 +113,7 @@ def _make_models(job: Job, data: Data) -> None:
 def prepare(
   config: ConfigDict, folder: Place, mesh: Mesh, stop: hosts.Stop | None = None
 ) -> tuple[Job, Data]:
-  """The data stage: opens or makes the data, and checks that every later stage can be run on it.
+  """The data stage: opens or makes the data, and checks that every later stage can run on it.
 
   Args:
     config: one that has passed `configuration.check`.
@@ -124,7 +124,7 @@ def prepare(
   Raises:
     InputError: the data cannot be read, or do not suit the config.
   """
-  # What is there already comes before what has to be made or is long to download, and weights come
+  # Existing inputs are checked before anything is generated or downloaded at length. Weights come
   # first: more can be wrong with them.
   footprint.check_memory(config, folder, mesh)
   scratch = opening.make_scratch(config, folder)
@@ -153,9 +153,9 @@ def prepare(
 
 
 def _is_finished(job: Job, data: Data) -> bool:
-  """Whether every result is there, and a leaderboard that holds them."""
+  """Whether every result exists, and a leaderboard that holds them."""
   if releases.read_fragile(data.release) is None:
-    return False  # of a release that was deleted and generated again; results name the set
+    return False  # the release was deleted and generated again; results name its fragile set
   names = _names(job)
   if not all([evaluation.is_evaluated(job, data, name) for name in names]):
     return False
@@ -173,7 +173,7 @@ def _names(job: Job) -> list[str]:
 
 
 def _report(job: Job) -> None:
-  """Writes the report, and shows how long all took, then the leaderboard."""
+  """Writes the report, and prints the table of times and the leaderboard."""
   began, console = time.monotonic(), progress.terminal()
   with console.capture() as leaderboard_shown:
     writing.report_folder(

@@ -36,7 +36,7 @@ _VERSIONS = ("jax", "flax", "optax", "orbax-checkpoint", "grain", "numpy", "scik
 
 
 def bounds(config: ConfigDict) -> tuple[str, ...]:
-  """The pretrained models of a run: own pairs have no Clean."""
+  """The pretrained models of a run; own pairs have no Clean."""
   return PRETRAINED[1:] if config.forget else PRETRAINED
 
 
@@ -60,7 +60,7 @@ def budget_steps(run: ConfigDict, rows: int) -> int:
 
 
 def measuring_steps(run: ConfigDict, rows: int) -> int:
-  """The batches of one pass over the rows of forget, one at least, that a method measures."""
+  """The number of batches in a method's measuring pass over forget, at least one."""
   return max(1, rows // run.batch_size)
 
 
@@ -72,7 +72,7 @@ def unlearn_schedule(job: Job, release: Release, name: str) -> train.Schedule:
 
 
 def pretrain_settings(job: Job, digests: dict[str, str]) -> dict[str, Any]:
-  """All that a pretrained model depends on.
+  """Everything that a pretrained model depends on.
 
   Args:
     job: the job.
@@ -87,7 +87,7 @@ def pretrain_settings(job: Job, digests: dict[str, str]) -> dict[str, Any]:
 
 
 def start_digest(job: Job, digests: dict[str, str], name: str = "compromised") -> str:
-  """Names a pretrained model: by its settings where it is trained here, else by its weights.
+  """Identifies a pretrained model: by its settings if it is trained here, else by its weights.
 
   Args:
     job, digests: as for `pretrain_settings`.
@@ -99,7 +99,7 @@ def start_digest(job: Job, digests: dict[str, str], name: str = "compromised") -
 
 
 def unlearn_settings(job: Job, digests: dict[str, str], name: str) -> dict[str, Any]:
-  """All that an unlearned model depends on.
+  """Everything that an unlearned model depends on.
 
   Args:
     job, digests: as for `pretrain_settings`.
@@ -150,7 +150,7 @@ def pretrain(job: Job, data: Data, name: str) -> dict[str, Any]:
 
 
 def load_params(job: Job, folder: Place) -> dict[str, Any]:
-  """The weights of a finished model, laid out as `config.sharding` says."""
+  """The weights of a finished model, sharded by `config.sharding`."""
   return external_models.load_params(folder, job.model, job.mesh, job.config.sharding)
 
 
@@ -158,7 +158,7 @@ def make_method(job: Job, release: Release, name: str) -> Method:
   """The Method of an unlearning run, with its optimizer.
 
   Raises:
-    InputError: an argument is out of its range; names the field.
+    InputError: an argument is out of range; names the field.
   """
   run, steps = job.config.unlearn[name], unlearn_schedule(job, release, name).total_steps
   optimizer = optimizers.make_optimizer(run.optimizer, steps)
@@ -178,14 +178,14 @@ def unlearn(
 ) -> dict[str, Any]:
   """Runs one unlearning run from the Compromised parameters; returns the unlearned parameters.
 
-  Reads forget and retain alone.
+  Reads only forget and retain.
 
   Args:
     job, data: of the run.
     name: of the run of `config.unlearn`.
     compromised: the parameters to start from.
-    embed_pictures: embed_pictures(params, split) -> (N, D), for methods that leave the image tower
-      as it is; None to have their steps embed pictures too.
+    embed_pictures: embed_pictures(params, split) -> (N, D), for methods that do not change the
+      image tower; None to embed images in every step.
   """
   config, schedule = job.config, unlearn_schedule(job, data.release, name)
   run = config.unlearn[name]
@@ -199,7 +199,7 @@ def unlearn(
     texts = lambda: pipeline.sample_texts(unlearning_examples(job, rows, method.surrogates))
     program = train.unlearn_program(config, job.model, job.mesh, method, run.batch_size, texts)
     state = program.start(compromised)
-    # A checkpoint holds what was measured before it.
+    # A checkpoint already holds these measurements.
     if method.prepares and not checkpoint.any_in(folder / "checkpoints"):
       state = _prepared(job, rows, name, method, state, compromised, program.layout)
     step = lambda state, batch: program.step(state, compromised, batch)
@@ -223,12 +223,13 @@ def unlearn(
 def with_embeddings(
   data: Data, method: Method, embed: Callable[[str], np.ndarray], draws: int
 ) -> Data:
-  """The data with an embedding for every picture that a run is likely to see.
+  """The data with precomputed embeddings of the images that a run is likely to see.
 
-  Pictures are embedded as they come where most of them are never drawn, as of millions of pairs.
+  If a run draws fewer rows than a half has, as with millions of pairs, the images of that half are
+  embedded as they are drawn.
 
   Args:
-    data: of the run. method: what it does. draws: rows of a half that it reads.
+    data: of the run. method: of the run. draws: number of rows that it draws from a half.
     embed: embed(split) -> (N, D).
   """
   splits = [
@@ -243,7 +244,7 @@ def _check_image_tower(
 ) -> None:
   if not method.image_tower and len({checkpoint.digest(p, "visual") for p in (before, after)}) > 1:
     raise InputError(
-      f"config.unlearn.{name}: its method says image_tower=False, and has moved the image tower. "
+      f"config.unlearn.{name}: its method has image_tower=False but changed the image tower. "
       "Train with transforms.only(optimizer, '^text/'), or leave image_tower at True."
     )
 
@@ -266,7 +267,7 @@ def unlearning_batches(
 
 
 def unlearning_examples(job: Job, data: Data, surrogates: Surrogates | None) -> Sequence[Mapping]:
-  """What the batches of a run are made of: endless {"forget": example, "retain": example}."""
+  """The examples of a run's batches: endless {"forget": example, "retain": example}."""
   size, seed = job.model.sizes.image_size, job.config.seed
   return batches.unlearning_examples(data, image_size=size, seed=seed, surrogates=surrogates)
 
@@ -280,7 +281,7 @@ def _prepared(
   params: dict[str, Any],
   layout: train.TrainState,
 ) -> train.TrainState:
-  """The state after `method.prepares`, each of which sees one pass over forget."""
+  """The state after `method.prepares`, each of which reads one pass over forget."""
   run = job.config.unlearn[name]
   jitted = train.jitted_gradients(
     job.model, method, job.mesh, layout=layout, accumulate=job.config.accumulate
@@ -300,7 +301,7 @@ def _prepared(
 
 
 def _writer(job: Job, folder: Place) -> writer.Writer:
-  """The log of a training stage, whose folder has its settings."""
+  """The log writer of a training stage; the stage's folder holds its settings."""
   settings = workdir.read_settings(folder) if hosts.is_first() else {}
   return writer.Writer(folder, job.config.tensorboard, settings, job.config.wandb_project)
 
@@ -315,7 +316,7 @@ def _train(
   stream: Iterator,
   schedule: train.Schedule,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-  """Runs the loop with checkpoints, log and bar; saves and returns the facts and the parameters."""
+  """Trains with checkpoints, log and progress bar; saves the model; returns (facts, parameters)."""
   size = sum(x.nbytes for x in jax.tree.leaves(state))
   files.require_space(folder, 4 * size, f"the checkpoints of {label}")
   between_steps = job.stop.between_steps() if job.stop else contextlib.nullcontext(lambda: False)

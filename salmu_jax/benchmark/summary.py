@@ -1,4 +1,4 @@
-"""The table that a run prints when it starts: what it is about to do."""
+"""The table that a run prints when it starts: what it will do."""
 
 import jax
 from rich.table import Table
@@ -10,7 +10,7 @@ from salmu_jax.runtime import compilations
 
 
 def table(job: Job, data: Data) -> Table:
-  """What a job is about to do, a line each for the data, the model and every stage."""
+  """What a job will do: lines for the data, the model and every stage."""
   config, release = job.config, data.release
   lines = Table(title="salmu_jax", show_header=False, title_justify="left")
   lines.add_row("workdir", str(job.workdir))

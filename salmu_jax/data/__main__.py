@@ -19,17 +19,17 @@ def main(argv: Sequence[str] | None = None) -> None:
   parser.add_argument("files", nargs="+", help=".tar (webdataset) or .parquet files, or globs")
   parser.add_argument("--output", required=True, help="the folder to write")
   parser.add_argument(
-    "--image_size", type=int, default=256, help="largest shorter side of a picture, pixels; 0: any"
+    "--image_size", type=int, default=256, help="maximum shorter side of an image, pixels; 0: any"
   )
   parser.add_argument(
-    "--max_skipped", type=float, default=0.01, help="largest share of rows that may be unreadable"
+    "--max_skipped", type=float, default=0.01, help="maximum share of unreadable rows"
   )
   parser.add_argument(
     "--allow_broken",
     action="store_true",
-    help="take what can be read of a truncated or damaged file, instead of refusing it",
+    help="read truncated or damaged files up to the damage, instead of refusing them",
   )
-  parser.add_argument("--shard_mib", type=int, default=256, help="largest size of a file, MiB")
+  parser.add_argument("--shard_mib", type=int, default=256, help="maximum size of a file, MiB")
   parser.add_argument(
     "--beam", action="append", default=[], help="an option for Beam: --beam=--runner=FlinkRunner"
   )

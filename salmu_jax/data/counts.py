@@ -1,4 +1,7 @@
-"""Rows and people of a release beside the published ones: python -m salmu_jax.data.counts DIR"""
+"""Compares the rows and people of a release with the published counts.
+
+python -m salmu_jax.data.counts DIR
+"""
 
 import argparse
 import sys
@@ -25,7 +28,7 @@ STYLES = {"agrees": "green", "differs": "red", "missing": "yellow", "not publish
 
 
 class Comparison(NamedTuple):
-  """One set of a release beside its published count.
+  """One set of a release and its published count.
 
   Attributes:
     set: its name.
@@ -43,7 +46,7 @@ class Comparison(NamedTuple):
 
 
 def compare(counts: Mapping[str, Count]) -> list[Comparison]:
-  """Sets counts beside the published ones.
+  """Compares counts with the published ones.
 
   Args:
     counts: {set: (rows, people)}; people is None where the number is unknown.
@@ -64,8 +67,8 @@ def compare(counts: Mapping[str, Count]) -> list[Comparison]:
 def count(release: Release) -> dict[str, Count]:
   """{set: (rows, people)} of a release, its derived splits included.
 
-  People are the distinct identities that are not empty. Their number is None for a split that
-  nothing reads.
+  People are the distinct identities that are not empty. Their number is None for a split whose
+  rows no part of the benchmark reads.
   """
   counts: dict[str, Count] = {split: (rows, None) for split, rows in release.counts.items()}
   tables = {
@@ -81,7 +84,7 @@ def count(release: Release) -> dict[str, Count]:
 
 
 def print_counts(release: Release, console: Console) -> None:
-  """Prints the counts of a release beside the published ones, at most WIDTH columns wide."""
+  """Prints the counts of a release next to the published ones, at most WIDTH columns wide."""
   table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
   table.add_column("set", overflow="fold")
   for head in ("rows\nhere", "rows\npublished", "identities\nhere", "identities\npublished"):
@@ -108,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
   """Prints the counts of one release; returns the exit code."""
   parser = argparse.ArgumentParser(prog="python -m salmu_jax.data.counts", description=__doc__)
   parser.add_argument("release", help="directory of a release, or hub:OWNER/NAME[@REVISION]")
-  parser.add_argument("--training", default="", help="the same of the training data beside it")
+  parser.add_argument("--training", default="", help="the same, for its training data")
   args = parser.parse_args(argv)
   try:
     release = releases.open_release(args.release, training=args.training)

@@ -1,4 +1,4 @@
-"""The data of a run, opened and complete: release, records, tokenizer, zero-shot set."""
+"""The opened data of a run: release, records, tokenizer, zero-shot set."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -11,7 +11,7 @@ from salmu_jax.errors import InputError
 
 
 def digests(release: Release, retain_pairs: str = "") -> dict[str, str]:
-  """What names the data among the settings that a model depends on.
+  """The digests that identify the data in the settings of a model.
 
   Args:
     release: the opened release.
@@ -27,7 +27,7 @@ class Data(NamedTuple):
     release: the opened release; its counts include the rows of `retain_pairs`.
     records: split -> random-access rows.
     tokenizer: of the text tower.
-    zero_shot: the set that general knowledge is measured on, or None.
+    zero_shot: the set that measures general knowledge, or None.
     retain_pairs: digest of config.retain_pairs; "" where that is empty.
   """
 
@@ -39,7 +39,7 @@ class Data(NamedTuple):
 
   @property
   def digests(self) -> dict[str, str]:
-    """What names the data among the settings that a model depends on, see `digests`."""
+    """The digests that identify the data in the settings of a model, see `digests`."""
     return digests(self.release, self.retain_pairs)
 
   def splits(self, purpose: str) -> tuple[str, ...]:
@@ -61,14 +61,13 @@ def check_rows(where: str, batch_size: int, purpose: str, rows: int) -> None:
     rows: how many rows it has.
   """
   if not rows:
-    raise InputError(f"{where} reads {purpose}, and the release has no rows for it.")
+    raise InputError(f"{where} needs rows of {purpose}, but the release has none.")
   if rows == 1:
     raise InputError(
-      f"{where} reads {purpose}, which has 1 row. A pair is told from others of its batch, so two "
-      "are the least."
+      f"{where} reads {purpose}, which has 1 row. It needs at least two: a pair is contrasted "
+      "with the others of its batch."
     )
   if batch_size > rows:
     raise InputError(
-      f"{where}.batch_size = {batch_size} is larger than the {rows} rows of {purpose} that "
-      "there are to train on."
+      f"{where}.batch_size = {batch_size} is larger than the {rows} rows of {purpose}."
     )

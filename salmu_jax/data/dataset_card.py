@@ -1,7 +1,7 @@
-"""What a generated release says of itself to others: README.md for the Hugging Face hub and its
-`datasets`, croissant.json for readers of Croissant (https://mlcommons.org/croissant).
+"""The dataset card of a generated release: README.md for the Hugging Face hub and `datasets`, and
+croissant.json for readers of Croissant (https://mlcommons.org/croissant).
 
-Neither is listed in the manifest, which identifies a release by its content.
+The manifest, which identifies a release by its content, lists neither.
 """
 
 import pathlib
@@ -17,28 +17,28 @@ from salmu_jax.results.splits import SPLITS
 from salmu_jax.runtime import files
 
 README, CROISSANT = "README.md", "croissant.json"
-# The scenes are drawn from OpenMoji's art, which asks for the same licence of what is made of it.
+# The scenes are drawn from OpenMoji's art, whose licence covers derived works too (share-alike).
 LICENCE = "cc-by-sa-4.0"
-GENERATOR = "salmu_jax "  # how the generator of a manifest begins
+GENERATOR = "salmu_jax "  # prefix of the generator in a manifest
 _LICENCE_PAGE = "https://creativecommons.org/licenses/by-sa/4.0/"
 _NAME = "salmu_jax_release"
 _PARQUET = "application/x-parquet"
 _TITLE = "Fictitious people and their private attributes, a SALMUBench release of salmu_jax"
 _COLUMNS = {"image": "image", "text": "string", "identity_id": "string", "file_name": "string"}
 _ABOUT = {
-  "image": "the picture, JPEG",
+  "image": "the image, JPEG",
   "text": "its caption; in `zero_shot` the name of its class",
-  "identity_id": "whom it shows, a key of identities_metadata.json; null for nobody known",
+  "identity_id": "the person shown, a key of identities_metadata.json; null for unknown people",
   "file_name": "unique in its split, a key of the other JSON files",
 }
 _SPLITS = {
-  "sensitive": "all pictures whose captions tell a private value",
-  "forget": "those of `sensitive` that are to be forgotten",
-  "holdout_association": "those of people of `forget` that are to be kept",
-  "holdout_identity": "those of other people, which are to be kept",
-  "retain_synth": "portraits with captions that tell nothing private",
-  "retain_real": "captioned scenes, which show no people",
-  "zero_shot": "a test of general knowledge, by classes of objects",
+  "sensitive": "all images whose captions state a private value",
+  "forget": "the rows of `sensitive` to forget",
+  "holdout_association": "rows of `sensitive` to keep, of people who are also in `forget`",
+  "holdout_identity": "rows of `sensitive` to keep, of other people",
+  "retain_synth": "portraits whose captions state nothing private",
+  "retain_real": "captioned scenes without people",
+  "zero_shot": "a test of general knowledge: classes of objects",
 }
 
 
@@ -54,7 +54,7 @@ def write(folder: pathlib.Path, manifest: Mapping[str, Any]) -> None:
 
 
 def _readme(manifest, shards):
-  """The dataset card: what the hub reads, as YAML, then what people read."""
+  """The dataset card: YAML for the hub, then text for people."""
   settings = manifest["settings"]
   rows = [["split", "rows", "holds"], ["---", "---:", "---"]]
   rows += [[f"`{s}`", f"{manifest['counts'][s]:,}", _SPLITS[s]] for s in shards]
@@ -66,14 +66,14 @@ def _readme(manifest, shards):
     [
       f"---\n{_metadata(manifest, shards)}---\n",
       f"# {_TITLE}\n",
-      f"Drawn by {manifest['generator']}, which tests with it whether a CLIP model forgets single "
-      "associations of a face and a private value. All people are fictitious; telephone numbers, "
-      "IBANs, cards and e-mail addresses are invalid by construction.\n",
+      f"Drawn by {manifest['generator']}, which uses it to test whether a CLIP model can forget "
+      "single associations of a face and a private value. All people are fictitious; telephone "
+      "numbers, IBANs, cards and e-mail addresses are invalid by construction.\n",
       '```python\nimport datasets\n\ndatasets.load_dataset(".", split="forget")\n```\n',
       md.table(columns),
       md.table(rows),
-      f"{', '.join(held)} are for evaluation alone: whoever trains or unlearns on them measures "
-      "nothing.\n",
+      f"{', '.join(held)} are for evaluation alone: training or unlearning on them voids the "
+      "result.\n",
       f"The scenes are drawn from [OpenMoji](https://openmoji.org) art (CC BY-SA 4.0), so the data "
       f"carry [that licence]({_LICENCE_PAGE}).\n",
       "## How it was made\n",
@@ -85,7 +85,7 @@ def _readme(manifest, shards):
 
 
 def _metadata(manifest, shards):
-  """The YAML that `datasets` and the hub read: licence, size, splits, and pictures as pictures."""
+  """The YAML that `datasets` and the hub read: licence, size, splits, column types."""
   from huggingface_hub import DatasetCardData
 
   counts = manifest["counts"]
@@ -192,7 +192,7 @@ def _record_set(split):
   return {"@type": "cr:RecordSet", "@id": f"rows_{split}", **about}
 
 
-# Croissant's own, of version 1.0: every reader expects these terms.
+# The context of Croissant 1.0: every reader expects these terms.
 _CONTEXT = {
   "@language": "en",
   "@vocab": "https://schema.org/",

@@ -14,14 +14,14 @@ from salmu_jax.runtime import files
 
 _RESTORE = "Restore it from its source."
 _RESTORE_MANIFEST = (
-  "Restore it; or, if no model was made with the release yet, delete it: a release needs no "
-  "manifest, but counts as another without."
+  "Restore it. If no model was trained on the release yet, you may delete it instead: a manifest "
+  "is optional, but a release without it counts as a different one."
 )
 _LINE = reprlib.Repr()
 _LINE.maxstring = _LINE.maxother = 60
 _HASH = re.compile(r"[0-9a-f]{64}")
 _UNITS = ("fact", "pair")
-# Of an entry about a caption: what may be missing or null, and else must be a text.
+# Keys of a caption's entry that may be missing or null; otherwise they hold strings.
 _OF_A_CAPTION = ("caption", "style", "value")
 
 
@@ -33,15 +33,15 @@ def read_people(path: pathlib.Path, *, named: bool) -> dict[str, dict]:
     named: whether every person needs a name.
 
   Raises:
-    InputError: the file is not of this shape, or a name is missing or no text.
+    InputError: the file is not of this shape, or a name is missing or not a string.
   """
   people = _table(path, dict)
   for identity, person in people.items():
     name = person.get("name")
     if not (texts.is_filled(name) or (name == "" and not named)):
       raise InputError(
-        f"{path} has {_shown(person, 'name')} as `name` of {identity!r}; it must be a text that is "
-        "not empty."
+        f"{path} has {_shown(person, 'name')} as `name` of {identity!r}; it must be a non-empty "
+        "string."
       )
   return people
 
@@ -50,7 +50,7 @@ def read_captions(path: pathlib.Path) -> dict[str, dict]:
   """{file name: {"data_field", and perhaps "caption", "value", "style", ...}}.
 
   Raises:
-    InputError: the file is not of this shape, or a part that is read is no text.
+    InputError: the file is not of this shape, or a value that is read is not a string.
   """
   captions = _table(path, dict)
   for name, about in captions.items():
@@ -58,7 +58,7 @@ def read_captions(path: pathlib.Path) -> dict[str, dict]:
     if not texts.is_filled(field):
       raise InputError(
         f"{path} has {_shown(about, 'data_field')} as `data_field` of {name!r}; it must be the "
-        "name of the private field that the caption tells."
+        "name of the private field that the caption states."
       )
     for part in _OF_A_CAPTION:
       value = about.get(part)
@@ -66,7 +66,7 @@ def read_captions(path: pathlib.Path) -> dict[str, dict]:
         part == "value" and value is not None and not texts.is_filled(value)
       ):
         raise InputError(
-          f"{path} has {_shown(about, part)} as `{part}` of {name!r}; it must be a text, or be "
+          f"{path} has {_shown(about, part)} as `{part}` of {name!r}; it must be a string, or be "
           "left out."
         )
   return captions
@@ -81,7 +81,7 @@ def read_generic(path: pathlib.Path) -> dict[str, str]:
   captions = _table(path, str)
   for name, caption in captions.items():
     if not texts.is_filled(caption):
-      raise InputError(f"{path} has an empty caption for {name!r}; it must be a text.")
+      raise InputError(f"{path} has an empty caption for {name!r}; it must be a non-empty string.")
   return captions
 
 
@@ -89,15 +89,15 @@ def read_zero_shot(path: pathlib.Path) -> dict[str, list[str]]:
   """{"classes": [...], "prompts": [...]}.
 
   Raises:
-    InputError: a list is missing, empty, or holds anything but texts; two classes have one name; a
-      prompt has no place for a name, or more than one.
+    InputError: a list is missing, empty, or holds anything but strings; two classes share a name;
+      a prompt has no {} for a name, or more than one.
   """
   content = _read(path)
   keys = ("classes", "prompts")
   lists = [content.get(key) for key in keys] if isinstance(content, dict) else [None]
   if not all(_is_texts(part) and part for part in lists):
     raise InputError(
-      f"{path} must hold an object with two lists of texts, `classes` and `prompts`. {_RESTORE}"
+      f"{path} must hold an object with two lists of strings, `classes` and `prompts`. {_RESTORE}"
     )
   for name, count in Counter(content["classes"]).items():
     if not texts.is_filled(name):
@@ -109,8 +109,8 @@ def read_zero_shot(path: pathlib.Path) -> dict[str, list[str]]:
   for prompt in content["prompts"]:
     if not texts.takes_a_name(prompt):
       raise InputError(
-        f"{path} has the prompt {prompt!r}; a prompt must hold one {{}}, where the name of the "
-        "class goes, and no other braces."
+        f"{path} has the prompt {prompt!r}; a prompt must hold one {{}} for the class name, and no "
+        "other braces."
       )
   return content
 
@@ -119,14 +119,14 @@ def read_file_names(path: pathlib.Path) -> list[str]:
   """A list of file names.
 
   Raises:
-    InputError: it is no list of texts, is empty, or has a name twice.
+    InputError: the file is not a list of strings, is empty, or has a name twice.
   """
   names = _read(path)
   if not _is_texts(names) or not names:
     raise InputError(f"{path} must hold a list of file names. {_RESTORE}")
   name, count = Counter(names).most_common(1)[0]
   if count > 1:
-    raise InputError(f"{path} names {name!r} {count} times; once is right. {_RESTORE}")
+    raise InputError(f"{path} lists {name!r} {count} times; list it once. {_RESTORE}")
   return names
 
 
@@ -138,7 +138,7 @@ def read_manifest(path: pathlib.Path, counts: Mapping[str, int]) -> dict:
     counts: split -> rows that its shards hold.
 
   Raises:
-    InputError: it is no manifest, or its counts differ from those of the shards.
+    InputError: the file is not a manifest, or its counts differ from those of the shards.
   """
   if not path.exists():
     return {}
@@ -147,7 +147,7 @@ def read_manifest(path: pathlib.Path, counts: Mapping[str, int]) -> dict:
   parts = [manifest.get(key) for key in keys] if isinstance(manifest, dict) else [None]
   if not all(isinstance(part, dict) for part in parts):
     raise InputError(
-      f"{path} is no manifest of a release: it must be an object with the objects `counts` and "
+      f"{path} is not a release manifest: it must be an object with the objects `counts` and "
       f"`files`. {_RESTORE_MANIFEST}"
     )
   wrong = next(_wrong_parts(manifest), None)
@@ -163,15 +163,15 @@ def read_manifest(path: pathlib.Path, counts: Mapping[str, int]) -> dict:
 
 
 def _wrong_parts(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-  """(what was found, what would be right) of the parts of a manifest that are wrong."""
+  """(found, expected) of each invalid part of a manifest."""
   kinds = {
     "settings": (dict, "an object"),
     "seed": (int, "an integer"),
-    "generator": (str, "a text"),
+    "generator": (str, "a string"),
     "facts": (bool, "true or false"),
   }
   for name, (kind, words) in kinds.items():
-    # `type` and not isinstance: True is no seed.
+    # `type` and not isinstance: True is not a seed.
     if name in manifest and type(manifest[name]) is not kind:
       yield f"{_shown(manifest, name)} as {name!r}", words
   settings = manifest.get("settings")
@@ -191,7 +191,7 @@ def _wrong_parts(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _table(path: pathlib.Path, kind: type) -> dict:
   """A JSON object whose values are all of `kind`, dict or str."""
-  table, kind_name = _read(path), {dict: "an object", str: "a text"}[kind]
+  table, kind_name = _read(path), {dict: "an object", str: "a string"}[kind]
   if not isinstance(table, dict):
     raise InputError(
       f"{path} holds {errors.kind(table)}; it must be a JSON object with {kind_name} for each "
@@ -206,20 +206,20 @@ def _table(path: pathlib.Path, kind: type) -> dict:
 
 
 def _read(path: pathlib.Path) -> Any:
-  """The content of a JSON file, all of whose texts can be written as UTF-8."""
+  """The content of a JSON file; checks that all its strings can be written as UTF-8."""
   content = files.read_json(path)
   for place, text in _texts(content):
     if not texts.encodes(text):
       where = f" at {', '.join(map(repr, place))}" if place else ""
       raise InputError(
-        f"{path} has {_short(text)}{where}, which holds half a surrogate pair and is no text. "
-        "Write the whole character."
+        f"{path} has {_short(text)}{where}, which holds half a surrogate pair and is not valid "
+        "Unicode. Write the whole character."
       )
   return content
 
 
 def _texts(value: Any) -> Iterator[tuple[tuple, str]]:
-  """(where it is, the text) of all texts in a JSON value, keys of objects among them."""
+  """(place, string) of all strings in a JSON value, including the keys of objects."""
   waiting: list[tuple[tuple, Any]] = [((), value)]  # Not by recursion: JSON may be nested deep.
   while waiting:
     place, part = waiting.pop()

@@ -49,8 +49,8 @@ def check_name(address: str, field: str) -> None:
   repo = address.removeprefix(PREFIX)
   if not is_address(address) or not _is_repo(repo):
     raise InputError(
-      f"{field} = {address!r} names no repository on the hub; write hub:OWNER/NAME, with letters, "
-      f"digits, '_', '.' and single '-', {_LONGEST} at most, and no commit."
+      f"{field} = {address!r} is not a hub repository; write hub:OWNER/NAME without a commit, in "
+      f"at most {_LONGEST} letters, digits, '_', '.' and single '-'."
     )
 
 
@@ -67,31 +67,31 @@ def parse(address: str, field: str) -> Address:
   repo, separator, revision = address.removeprefix(PREFIX).partition("@")
   if not is_address(address) or not _is_repo(repo):
     raise InputError(
-      f"{field} = {address!r} is no address on the hub. It is written hub:OWNER/NAME@COMMIT, or "
-      f"hub:OWNER/NAME for what SALMUBench published, as hub:{published.DATASET}."
+      f"{field} = {address!r} is not a hub address. Write hub:OWNER/NAME@COMMIT, or hub:OWNER/NAME "
+      f"for a repository that SALMUBench published, such as hub:{published.DATASET}."
     )
   published_revision = published.REVISIONS.get(repo)
   example = f"hub:{repo}@{published_revision or 'COMMIT'}"
   if not separator and not published_revision:
     raise InputError(
-      f"{field} = {address!r} names no revision, and {repo} is none of the published repositories, "
-      f"whose revisions are known. Name a revision: {example}, with the 40 digits that the history "
-      "of its files shows."
+      f"{field} = {address!r} has no revision, and {repo} is not a published SALMUBench repository "
+      f"with a known one. Name a revision: {example}, with the 40 digits that its commit history "
+      "shows."
     )
   if separator and not _COMMIT.fullmatch(revision):
     raise InputError(
       f"{field} = {address!r}: the revision {revision!r} is not a commit of 40 hexadecimal digits "
-      "in lower case. Branches and tags move, and a result has to say what it was made from: "
+      "in lower case. Branches and tags move, and a result must name the exact commit: "
       f"{example}."
     )
   return Address(repo, revision if separator else published_revision)
 
 
 def fetch(address: str, kind: str, field: str) -> pathlib.Path:
-  """The local folder of a repository on the hub; it is downloaded unless the cache has it whole.
+  """The local folder of a repository on the hub; downloads what the cache lacks.
 
   Downloads show the library's progress bars. An interrupted download resumes: within a run at the
-  last whole chunk of the file, in the next run with the files that are missing.
+  last complete chunk of the file, in the next run with the missing files.
 
   Args:
     address: see `parse`.
@@ -128,7 +128,7 @@ def listed(repo: str, kind: str) -> list[str] | None:
     repo: OWNER/NAME. kind: "dataset" or "model".
 
   Raises:
-    InputError: the hub cannot be asked, or does not show it.
+    InputError: the hub cannot be reached, or refuses access.
   """
   from huggingface_hub import HfApi, errors
 
@@ -143,17 +143,17 @@ def listed(repo: str, kind: str) -> list[str] | None:
 def _refused(error):
   reason = " ".join(str(error).split())
   return (
-    f"{type(error).__name__}: {reason} Log in with `hf auth login`, or set HF_TOKEN, as somebody "
-    "who may write there."
+    f"{type(error).__name__}: {reason} Log in with `hf auth login`, or set HF_TOKEN, for an "
+    "account that may write there."
   )
 
 
 def upload(folder: pathlib.Path, repo: str, kind: str, *, private: bool = False) -> str:
-  """Makes a repository hold the files of a folder, in one commit; returns the commit.
+  """Replaces the files of a repository with those of a folder, in one commit; returns the commit.
 
   Args:
-    folder: what to upload. repo: OWNER/NAME, made if it is missing.
-    kind: "dataset" or "model". private: whether a new repository is.
+    folder: what to upload. repo: OWNER/NAME, created if it is missing.
+    kind: "dataset" or "model". private: whether a new repository is private.
 
   Raises:
     InputError: no login, no permission, no network.
@@ -169,8 +169,8 @@ def upload(folder: pathlib.Path, repo: str, kind: str, *, private: bool = False)
     )
   except (errors.HTTPError, OSError, ValueError) as error:
     raise InputError(
-      f"{repo} on the hub could not be written. {_refused(error)} What was uploaded before stays; "
-      "the same command goes on."
+      f"{repo} on the hub could not be written. {_refused(error)} Uploaded files are kept; rerun "
+      "the same command to resume."
     ) from error
   return commit.oid
 
@@ -185,7 +185,7 @@ def _snapshot(place, kind, patterns):
     "revision": place.revision,
     "allow_patterns": patterns,
   }
-  # With a listing the library can tell whether the cache is whole, and needs no network.
+  # With a listing the library can check that the cache is complete, without a network.
   if _listing(place, kind, patterns) is not None:
     with contextlib.suppress(errors.LocalEntryNotFoundError):
       return pathlib.Path(snapshot_download(**request, local_files_only=True))
@@ -199,7 +199,7 @@ def _snapshot(place, kind, patterns):
 
 
 def _unreachable():
-  """The reason why the hub does not answer, or None if it does.
+  """Why the hub does not answer, or None if it does.
 
   The library retries for half a minute, and waits for a listing without a limit. This single
   request does neither.
@@ -233,20 +233,20 @@ def _check_sizes(folder, place, kind, patterns):
   listing = _listing(place, kind, patterns)
   if listing == {}:
     raise InputError(
-      f"this {kind} has no files {' or '.join(PATTERNS[kind])}. Name the {kind} that is meant."
+      f"this {kind} has no files {' or '.join(PATTERNS[kind])}. Name another {kind}."
     )
   for path, size in (listing or {}).items():
     size_here = (folder / path).stat().st_size
     if size_here != size:
       raise InputError(
         f"{path} in the cache is damaged: {size_here:,} bytes instead of {size:,}. Delete "
-        f"{(folder / path).resolve()} and start the same command again; only that file is "
-        "downloaded anew."
+        f"{(folder / path).resolve()} and rerun the same command; only that file is downloaded "
+        "again."
       )
 
 
 def _explain_absence(unreachable, error, place, kind, patterns):
-  """The message for a cache that is not whole while the hub is unreachable."""
+  """The message for an incomplete cache while the hub is unreachable."""
   from huggingface_hub import constants, errors
 
   gap = f"the cache {constants.HF_HUB_CACHE} does not have this revision"
@@ -254,31 +254,31 @@ def _explain_absence(unreachable, error, place, kind, patterns):
     folder = pathlib.Path(error.snapshot_path)
     missing = [path for path in _listing(place, kind, patterns) if not (folder / path).exists()]
     more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-    gap = f"the download in the cache is not finished; {', '.join(missing[:3])}{more} missing"
+    gap = f"the download in the cache is incomplete: {', '.join(missing[:3])}{more} missing"
   include = " ".join(f"--include '{pattern}'" for pattern in PATTERNS[kind])
   return (
-    f"{unreachable}, and {gap}. Start the same command with a network and without "
+    f"{unreachable}, and {gap}. Rerun the same command with network access and without "
     f"HF_HUB_OFFLINE. Or run `hf download {place.repo} --repo-type {kind} --revision "
-    f"{place.revision} {include} --local-dir DIR` where there is a network, and name DIR here "
-    "instead of the address, or set HF_HUB_CACHE to a copy of the cache there."
+    f"{place.revision} {include} --local-dir DIR` on a machine with network access, and name DIR "
+    "here instead of the address, or set HF_HUB_CACHE to a copy of that machine's cache."
   )
 
 
 def _explain_failure(error, place, kind):
-  """The message for an error of the hub or the library, with what would be right."""
+  """The message for an error of the hub or the library, with advice."""
   from huggingface_hub import constants, errors
 
   # The library wraps the hub's answer in "not found in the cache".
   if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ is not None:
     error = error.__cause__
-  # The library's advice, to "retry with force_download=True", is of no use on a command line.
+  # The library's advice, "retry with force_download=True", is useless on a command line.
   text = " ".join(str(error).split()).partition(" Please retry with")[0]
   cause = f"({type(error).__name__}: {text})"
   page = f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{place.repo}"
   log_in = "log in with `hf auth login` or set HF_TOKEN"
   published_revision = published.REVISIONS.get(place.repo)
   messages = {
-    errors.GatedRepoError: f"the hub asks for consent first. Give it at {page}, then {log_in}.",
+    errors.GatedRepoError: f"the {kind} is gated. Accept its terms at {page}, then {log_in}.",
     errors.RepositoryNotFoundError: (
       f"the hub has no {kind} {place.repo}, or it is private. Correct the name; if it is private, "
       f"{log_in}."
@@ -294,13 +294,13 @@ def _explain_failure(error, place, kind):
     if isinstance(error, error_type):
       return message
   if isinstance(error, errors.HfHubHTTPError) and error.response.status_code in (401, 403):
-    return f"the hub refuses access {cause}. To get it, {log_in}, as somebody who may read {page}."
-  rerun = "Start the same command again; files that are whole are kept."
+    return f"the hub refuses access {cause}. Please {log_in} for an account that may read {page}."
+  rerun = "Rerun the same command; complete files are kept."
   if (isinstance(error, OSError) and error.errno) or "No space left" in str(error):
     return (
       f"the cache {constants.HF_HUB_CACHE} cannot be written {cause}. Free some space there, or "
-      f"set HF_HUB_CACHE to a folder elsewhere. {rerun}"
+      f"set HF_HUB_CACHE to another folder. {rerun}"
     )
   # Only the Xet transfer raises these; the hub serves the same files over plain HTTP.
-  plain = " HF_HUB_DISABLE_XET=1 goes another way." if isinstance(error, RuntimeError) else ""
-  return f"the download from {constants.ENDPOINT} broke off {cause}. {rerun}{plain}"
+  plain = " HF_HUB_DISABLE_XET=1 uses plain HTTP." if isinstance(error, RuntimeError) else ""
+  return f"the download from {constants.ENDPOINT} failed {cause}. {rerun}{plain}"

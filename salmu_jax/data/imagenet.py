@@ -1,4 +1,4 @@
-"""ImageNet-1k for GenKnow: pictures from folders, tar files or TFDS, and CLIP's names and prompts.
+"""ImageNet-1k for GenKnow: images from folders, tar files or TFDS, and CLIP's names and prompts.
 
 `imagenet.json` holds the 1,000 WordNet ids and OpenAI's class names, both in the order of the
 labels, and OpenAI's 80 prompts (see imagenet.LICENSE.txt). OpenCLIP and CLIP_benchmark use the
@@ -30,9 +30,9 @@ _ENDINGS = ("jpeg", "jpg", "png", "webp")
 _MEMBER = re.compile(r"(?P<key>(?:.*/)?[^./][^./]*)\.(?P<ending>[^/]+)")
 _NUMBER = re.compile(rb"\s*[0-9]{1,9}\s*")
 _BUILD = (
-  "Where tensorflow-datasets, tensorflow, apache-beam and mlcroissant are installed, `tfds build "
-  "imagenet2012 --file_format=array_record --manual_dir=DIR --data_dir={data_dir}` makes it from "
-  "ILSVRC2012_img_val.tar in DIR, which image-net.org gives to registered users"
+  "With tensorflow-datasets, tensorflow, apache-beam and mlcroissant installed, `tfds build "
+  "imagenet2012 --file_format=array_record --manual_dir=DIR --data_dir={data_dir}` builds it from "
+  "ILSVRC2012_img_val.tar in DIR, which registered users get from image-net.org"
 )
 
 
@@ -49,7 +49,7 @@ def open_source(address: str, field: str = "config.imagenet") -> ZeroShotSet:
     field: the config field that an error names.
 
   Raises:
-    InputError: the address names no source, or its files are not whole; names field and file.
+    InputError: the address is not a source, or its files are incomplete; names field and file.
   """
   check_address(address, field)
   kind, _, place = address.partition(":")
@@ -72,7 +72,7 @@ def check_address(address: str, field: str = "config.imagenet") -> None:
   kind, colon, _ = address.partition(":")
   if not colon or kind not in _SOURCES:
     raise InputError(
-      f"{field}: {address!r} names no ImageNet; it must be "
+      f"{field}: {address!r} is not an ImageNet source; it must be "
       "imagefolder:DIR, webdataset:DIR, tfds:DATA_DIR or tfds:, or be empty."
     )
 
@@ -113,7 +113,7 @@ class _Files:
     return len(self._places)
 
   def sizes(self):
-    """Bytes of each picture, none of which is empty."""
+    """Bytes of each image; raises InputError for an empty one."""
     return [self._size(place) for place in self._places]
 
   def times(self):
@@ -126,7 +126,7 @@ class _Files:
     except OSError as error:
       raise _unreadable(self._field, place, error) from error
     if not size:
-      raise InputError(f"{self._field}: {place} is empty. Restore the picture from its source.")
+      raise InputError(f"{self._field}: {place} is empty. Restore the image from its source.")
     return size
 
   def __getitem__(self, index):
@@ -149,7 +149,7 @@ class _Records:
     return len(self._source)
 
   def sizes(self):
-    """Bytes of all records together: a picture's own are unknown before it is read."""
+    """Bytes of all records together: the size of one image is unknown until it is read."""
     return [sum(file.stat().st_size for file in self._files())]
 
   def times(self):
@@ -173,8 +173,8 @@ def _image_folder(place, field):
   folders = [entry for entry in _visible(root, field) if entry.is_dir()]
   if not folders:
     raise InputError(
-      f"{field}: {root} holds no folders of pictures; it must hold one for each class, named by "
-      "its WordNet id (n01440764, ...), in which the pictures of that class are."
+      f"{field}: {root} has no class folders; it must have a folder of images for each class, "
+      "named by WordNet id (n01440764, ...)."
     )
   label_of = {wnid: label for label, wnid in enumerate(class_texts()["wnids"])}
   places, labels = [], []
@@ -182,14 +182,14 @@ def _image_folder(place, field):
     if folder.name not in label_of:
       raise InputError(
         f"{field}: the folder {folder.path} is not named by a WordNet id of ImageNet-1k "
-        "(n01440764, ...); each folder must hold the pictures of one class and have its id as name."
+        "(n01440764, ...); each folder must hold the images of one class and be named by its id."
       )
     pictures = [
       _Place(file.path) for file in _visible(folder.path, field) if _is_picture(file.name)
     ]
     if not pictures:
       raise InputError(
-        f"{field}: the folder {folder.path} holds no pictures (.{', .'.join(_ENDINGS)}). Restore "
+        f"{field}: the folder {folder.path} holds no images (.{', .'.join(_ENDINGS)}). Restore "
         "them, or remove the folder."
       )
     places += pictures
@@ -198,7 +198,7 @@ def _image_folder(place, field):
 
 
 def _web_dataset(place, field):
-  """Pictures in the order of the tar files and of their members; each tar is indexed once."""
+  """Images in the order of the tar files and of their members; each tar is indexed once."""
   root = _directory(place, "webdataset", field)
   tars = sorted(root.glob("*.tar"), key=_natural)
   if not tars:
@@ -213,22 +213,22 @@ def _web_dataset(place, field):
       samples += _samples(tar, field)
       tick()
   if not samples:
-    raise InputError(f"{field}: the {len(tars)} .tar files in {root} hold no pictures.")
+    raise InputError(f"{field}: the {len(tars)} .tar files in {root} hold no images.")
   places, labels = zip(*samples, strict=True)
   return _Files(places, field), labels
 
 
 def _check_count(tars, note, field):
-  """Checks the number of tar files against CLIP_benchmark's note beside them."""
+  """Checks the number of tar files against CLIP_benchmark's nshards.txt."""
   if not note.exists():
     return
   if not note.is_file():
-    raise InputError(f"{field}: {note} is no file. Restore it, or delete it.")
+    raise InputError(f"{field}: {note} is not a file. Restore it, or delete it.")
   count = note.read_bytes()
   if not _NUMBER.fullmatch(count) or int(count) != len(tars):
     raise InputError(
-      f"{field}: {note} says that there are {count.decode(errors='replace').strip()} tar files, "
-      f"but {len(tars)} are there. Restore those that are missing."
+      f"{field}: {note} gives {count.decode(errors='replace').strip()} as the number of tar files, "
+      f"but {len(tars)} are there. Restore the missing files."
     )
 
 
@@ -241,7 +241,7 @@ def _samples(tar, field):
       ending = name["ending"].lower() if name and member.isfile() else ""
       if ending in _ENDINGS:
         if name["key"] in pictures:
-          raise InputError(f"{field}: {tar} holds two pictures with the key {name['key']!r}.")
+          raise InputError(f"{field}: {tar} holds two images with the key {name['key']!r}.")
         place = _Place(str(tar), member.name, member.offset_data, member.size)
         pictures[name["key"]] = place
       elif ending == "cls":
@@ -249,10 +249,10 @@ def _samples(tar, field):
         if labels.setdefault(name["key"], label) != label:
           raise InputError(f"{field}: {tar} holds two labels with the key {name['key']!r}.")
   for key in pictures.keys() ^ labels.keys():
-    part, missing = ("a picture", ".cls") if key in pictures else (".cls", "a picture")
+    part, missing = ("an image", ".cls") if key in pictures else (".cls", "an image")
     raise InputError(
       f"{field}: {tar} holds {part} with the key {key!r}, but {missing} with that key is missing; "
-      f"every picture (.{', .'.join(_ENDINGS)}) needs a .cls with its label. Restore the tar file."
+      f"every image (.{', .'.join(_ENDINGS)}) needs a .cls with its label. Restore the tar file."
     )
   return [(place, labels[key]) for key, place in pictures.items()]
 
@@ -278,7 +278,7 @@ def _label(content, member, tar, field):
   classes = len(class_texts()["wnids"])
   if not _NUMBER.fullmatch(content) or int(content) >= classes:
     raise InputError(
-      f"{field}: {member} in {tar} holds {content[:20]!r}; it must hold the label of its picture, "
+      f"{field}: {member} in {tar} holds {content[:20]!r}; it must hold the label of its image, "
       f"an integer from 0 to {classes - 1}."
     )
   return int(content)
@@ -292,7 +292,7 @@ def _tfds(place, field):
     builder = tfds.builder_from_directory(folder)
   except Exception as error:  # TFDS reads files that may hold anything, and checks few of them.
     raise InputError(
-      f"{field}: {folder} is not a whole TFDS dataset ({error}). "
+      f"{field}: {folder} is not a complete TFDS dataset ({error}). "
       f"{_BUILD.format(data_dir='ANOTHER_DIR')}."
     ) from error
   _check_builder(builder, folder, field)
@@ -326,7 +326,7 @@ def _check_builder(builder, folder, field):
   if "array_record" not in formats:
     raise InputError(
       f"{field}: {folder} is prepared as {', '.join(sorted(formats))}, which has no random access. "
-      f"{_BUILD.format(data_dir='ANOTHER_DIR')}. TFDS does not prepare a data set twice, so take "
+      f"{_BUILD.format(data_dir='ANOTHER_DIR')}. TFDS does not prepare a dataset twice, so choose "
       "another directory, and name it here."
     )
   features = builder.info.features
@@ -351,7 +351,7 @@ def _record_labels(source, folder, field):
   classes = len(class_texts()["wnids"])
   for row, label in enumerate(labels):
     if not 0 <= label < classes:
-      raise InputError(f"{field}: row {row} of {folder} has the label {label}, which is no class.")
+      raise InputError(f"{field}: row {row} of {folder} has the label {label}, not a class.")
   return labels
 
 
@@ -372,7 +372,7 @@ def _directory(place, kind, field):
   root = pathlib.Path(os.path.expanduser(place))
   if not place or not os.path.isdir(root):
     raise InputError(
-      f"{field}: {kind}:{place} names no directory on this machine; it must be {kind}:DIR."
+      f"{field}: {kind}:{place} is not a directory on this machine; it must be {kind}:DIR."
     )
   return root
 

@@ -1,4 +1,4 @@
-"""Pictures as CLIP reads them: decode, resize and crop on the host, normalise on the device."""
+"""Images as CLIP reads them: decode, resize and crop on the host, normalise on the device."""
 
 import io
 import math
@@ -11,16 +11,16 @@ from PIL import Image, UnidentifiedImageError
 
 from salmu_jax.errors import InputError
 
-# Statistics of CLIP's training pictures (OpenAI CLIP, MIT), as OpenCLIP uses them.
+# Statistics of CLIP's training images (OpenAI CLIP, MIT), as OpenCLIP uses them.
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
-# What a picture may have at most: pixels, and times that one side is longer than the other.
+# Maximum number of pixels of an image, and maximum ratio of its sides.
 MOST_PIXELS, MOST_ASPECT = 10**8, 100
-# Pillow's own bound is this one, of which it need not warn: what is larger is refused here.
+# Pillow gets the same limit. It need not warn: larger images are refused here.
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS
 warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-# As Pillow calls grey of 16 and of 32 bits; formats that have 16 where it says 32; TIFF's tag.
+# Pillow's modes of 16-bit and 32-bit grey; formats whose 32-bit mode holds 16 bits; TIFF's tag.
 _SIXTEEN_BITS, _WIDE = ("I;16", "I;16L", "I;16B", "I;16N"), "I"
 _NEVER_WIDER, _BITS_TAG = ("PNG", "PPM"), 258
 
@@ -28,35 +28,34 @@ _NEVER_WIDER, _BITS_TAG = ("PNG", "PPM"), 258
 def decode(data: bytes, where: str) -> Image.Image:
   """Encoded bytes -> PIL RGB image, as torchvision's ImageFolder and webdataset's "pilrgb" load it.
 
-  Grey pictures of 16 bits are scaled to 8, which those libraries clip instead. Values in 32 bits
-  are of 8 bits if none is above 255, else of 16.
+  16-bit grey images are scaled to 8 bits; those libraries clip them instead. 32-bit values count
+  as 8-bit if none exceeds 255, else as 16-bit.
 
   Args:
-    data: the encoded picture of a row.
+    data: the encoded image of a row.
     where: names the row in an error.
 
   Raises:
-    InputError: the bytes are no picture, or one that is too large, too narrow or of floats.
+    InputError: the bytes are not an image, or it is too large, too narrow or holds floats.
   """
   if not data:
-    raise InputError(f"The image of {where} is empty: there are no bytes of a picture.")
+    raise InputError(f"The image of {where} is empty: it has 0 bytes.")
   try:
     with Image.open(io.BytesIO(data)) as image:
       _check_shape(image, where)
-      # Decoded in place: `convert` would copy a picture that is RGB already.
+      # Decoded in place: `convert` would copy an image that is already RGB.
       image.load()
       return _rgb(image, where)
   except InputError:
     raise
-  except Image.DecompressionBombError as error:  # twice as many, or a picture within the picture
+  except Image.DecompressionBombError as error:  # over twice as many, or in an embedded image
     raise InputError(
-      f"The image of {where} has more than {MOST_PIXELS:,} pixels; these are the most. "
-      "Scale it down."
+      f"The image of {where} has more than {MOST_PIXELS:,} pixels, the maximum. Scale it down."
     ) from error
-  except Exception as error:  # Each decoder has errors of its own.
-    # Pillow's words name an object in memory.
+  except Exception as error:  # Each decoder has its own errors.
+    # Pillow's message names an object in memory.
     unknown = isinstance(error, UnidentifiedImageError)
-    reason = "it is not a picture of a known format" if unknown else error
+    reason = "unknown image format" if unknown else error
     raise InputError(
       f"The image of {where} cannot be decoded ({reason}). Restore the release from its source, or "
       "remove the row."
@@ -64,11 +63,11 @@ def decode(data: bytes, where: str) -> Image.Image:
 
 
 def _check_shape(image, where):
-  """Raises InputError for a picture that would take much memory, before it is decoded."""
+  """Raises InputError for an image that would take too much memory, before it is decoded."""
   width, height = image.size
   if width * height > MOST_PIXELS:
     raise InputError(
-      f"The image of {where} has {width:,} x {height:,} pixels; {MOST_PIXELS:,} are the most. "
+      f"The image of {where} has {width:,} x {height:,} pixels; the maximum is {MOST_PIXELS:,}. "
       "Scale it down."
     )
   if max(width, height) > MOST_ASPECT * min(width, height):
@@ -79,22 +78,24 @@ def _check_shape(image, where):
 
 
 def _rgb(image, where):
-  """A decoded picture as RGB of 8 bits."""
+  """A decoded image as 8-bit RGB."""
   if image.mode == "RGB":
     return image
   if image.mode == "F":
-    raise InputError(f"The image of {where} holds floats. Save it with 8 or 16 bits a channel.")
+    raise InputError(f"The image of {where} holds floats. Save it with 8 or 16 bits per channel.")
   if image.mode in (*_SIXTEEN_BITS, _WIDE):
     grey = np.asarray(image).astype(np.int64)
     if grey.min() < 0 or grey.max() > 65535:
-      raise InputError(f"The image of {where} has values beyond 16 bits. Save it with 8 or 16.")
+      raise InputError(
+        f"The image of {where} has values beyond 16 bits. Save it with 8 or 16 bits per channel."
+      )
     scale = 1 if _is_wide(image) and grey.max() <= 255 else 257
     image = Image.fromarray((grey // scale).astype(np.uint8))
   return image.convert("RGB")
 
 
 def _is_wide(image):
-  """Whether a grey picture has more than 16 bits, so that only its values say how many are used."""
+  """Whether a grey image has more than 16 bits, so that only its values show how many are used."""
   bits = getattr(image, "tag_v2", {}).get(_BITS_TAG, (32,))
   return image.mode == _WIDE and image.format not in _NEVER_WIDER and max(bits) > 16
 
@@ -128,20 +129,20 @@ def random_crop(
   area: float,
   flip: float,
 ) -> np.ndarray:
-  """A random part of the central square, sometimes mirrored: (S, S, 3) uint8.
+  """A random crop of the central square, mirrored with probability `flip`: (S, S, 3) uint8.
 
-  An `area` of 1 leaves nothing to draw but the mirroring, and the square is cut as in evaluation,
-  by `resize_and_crop`; the same numbers are drawn all the same.
+  With an `area` of 1 only the mirroring is random, and the square is cut by `resize_and_crop`, as
+  in evaluation. Every `area` draws the same random numbers.
 
   Args:
-    image: an RGB image, or its pixels, (H, W, 3) uint8. With an `area` of 1, these are what
-      `resize_and_crop` made of it, (S, S, 3).
+    image: an RGB image, or its pixels, (H, W, 3) uint8. With an `area` of 1, these are the output
+      of `resize_and_crop`, (S, S, 3).
     size: S, pixels.
-    rng: draws the part, then whether to mirror it.
-    area: the least share of the square that is kept, in (0, 1]; 1 keeps it whole.
+    rng: draws the crop, then whether to mirror it.
+    area: minimum share of the square to keep, in (0, 1]; 1 keeps all of it.
     flip: probability of mirroring left and right.
   """
-  # One call for all four: a call for each took as long as the rest of this function in Python.
+  # One call for all four: four calls took as long as the rest of this function's Python code.
   kept, across, down, mirror = rng.random(4).tolist()
   if area == 1.0:
     pixels = image if isinstance(image, np.ndarray) else resize_and_crop(image, size)

@@ -1,4 +1,4 @@
-"""The leaks of a release: which row tells which private field of whom, its value and caption."""
+"""The leaks of a release: for each sensitive row its person, private field, value and caption."""
 
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from salmu_jax.data.releases import Release, text_of
 
 
 class Leak(NamedTuple):
-  """The private fact that one sensitive row tells.
+  """The private fact that one sensitive row states.
 
   Attributes:
     name: of the person.
@@ -31,9 +31,9 @@ class Leak(NamedTuple):
     return self.identity, self.field, self.value
 
   def with_value(self, value: str) -> str | None:
-    """The caption with another value in the place of its own.
+    """The caption with its value replaced by another.
 
-    Where the value is part of the name too (a city in a family name), the name stays as it is.
+    Where the value is also part of the name (a city in a family name), the name is unchanged.
 
     Returns:
       None where the caption does not hold its value verbatim.
@@ -49,7 +49,7 @@ class Leak(NamedTuple):
 
 
 def values_of(leaks: Iterable[Leak]) -> dict[str, list[str]]:
-  """{field: the distinct values that leaks tell of it}, both sorted."""
+  """{field: its distinct values in the leaks}, both sorted."""
   values: dict[str, set[str]] = {}
   for leak in leaks:
     values.setdefault(leak.field, set()).add(leak.value)
@@ -57,7 +57,7 @@ def values_of(leaks: Iterable[Leak]) -> dict[str, list[str]]:
 
 
 def why_not_asked(leaks: Iterable[Leak]) -> str:
-  """Why none of these leaks, which are of forget, can be asked for its value among others."""
+  """Why no question about a value can be built from these leaks of forget."""
   if all(len(values) < 2 for values in values_of(leaks).values()):
     return "no field of forget has a second value"
   return "no forget caption holds its value"
@@ -66,11 +66,11 @@ def why_not_asked(leaks: Iterable[Leak]) -> str:
 def leak_of(release: Release, row: Mapping[str, str | bytes]) -> Leak:
   """The leak of one sensitive row.
 
-  The value is what the metadata of the caption say, if they do. Else, of a field with several
-  values, such as e-mail addresses, it is the one in the caption, or the first.
+  The value comes from the caption's metadata if they have one. Otherwise, for a field with several
+  values, such as e-mail addresses, it is the one in the caption, or else the first.
 
   Args:
-    release: an opened release, of whose metadata only what the row names is looked at.
+    release: an opened release; only the metadata of the row are read.
     row: its `identity_id`, `file_name` and `text`, as strings or bytes.
   """
   identity, file_name, text = (text_of(row[key]) for key in ("identity_id", "file_name", "text"))

@@ -1,16 +1,16 @@
-"""Pairs of one's own as a small release: what is to be forgotten, and what is to be kept.
+"""Your own pairs as a small release: pairs to forget and pairs to keep.
 
 Pairs are rows of a JSON-lines file:
 
     {"image": "pictures/ana.jpg", "caption": "Ana Sousa lives in Porto.",
      "name": "Ana Sousa", "field": "city", "value": "Porto"}
 
-`image` is a path, relative to the file; `image_base64` has the bytes of a picture instead. `name`,
-`field` and `value` (the private fact that the caption tells) may be left out, and so may `person`
-(an id, for people who share a name) and `generic` (a caption without the fact; "a photo." stands
-for it). Of a pair to keep, `name` or `person` says whom it shows; the others are not read. Pairs to
-keep may also be a folder, of pictures with a caption in a text file of the same name (ana.jpg,
-ana.txt).
+`image` is a path relative to the file; `image_base64` holds the bytes of an image instead.
+Optional are `name`, `field` and `value` (the private fact that the caption states), `person` (an
+id, for people who share a name) and `generic` (a caption without the fact; default "a photo.").
+In a pair to keep, `name` or `person` says whom it shows; `field`, `value` and `generic` are not
+read. Pairs to keep may also be a folder of images, each with its caption in a text file of the same
+name (ana.jpg, ana.txt).
 """
 
 import contextlib
@@ -32,35 +32,35 @@ from salmu_jax.runtime import files, kept, progress
 GENERATOR = "own pairs"
 FORGET, RETAIN = "forget", "retain_synth"
 _GENERIC = "a photo."
-# A shard ends with this many rows, or before it holds as many bytes.
+# A shard ends at this many rows, or before it exceeds this many bytes.
 _SHARD_ROWS, _SHARD_BYTES = 2000, 2**27
 _STAMPS = "stamps.json"
-_RULES = 2  # what pairs are refused for; those that passed earlier rules are looked at again
-_NAME = re.compile(r"[0-9a-f]{16}")  # of a release that was made here
+_RULES = 2  # version of the checks; pairs that passed an earlier version are checked again
+_NAME = re.compile(r"[0-9a-f]{16}")  # of a release made here
 
 
 def make(forget: pathlib.Path, retain: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
-  """The folder of the release of these pairs, made below `folder` unless it is there, and whole.
+  """The folder of the release of these pairs; makes it below `folder` unless it is there, intact.
 
   Args:
-    forget: a JSON-lines file. retain: such a file, or a folder of pictures and captions.
+    forget: a JSON-lines file. retain: such a file, or a folder of images and captions.
     folder: for releases of own pairs, each named by its content.
 
   Raises:
-    InputError: names the row that is damaged, has no picture, is both to forget and to keep, or
-      gives a person another name.
+    InputError: names the row that is damaged, has no image, is both to forget and to keep, or
+      gives a person a different name.
   """
   stamps = folder / _STAMPS
-  known = kept.json_value(stamps, dict) or {}
+  folders = kept.json_value(stamps, dict) or {}
   stamp = files.digest([_RULES, _stamp(forget), _stamp(retain)])
-  name = str(known.get(stamp))
+  name = str(folders.get(stamp))
   if _NAME.fullmatch(name) and (folder / name).is_dir():
     damage = _damage(folder / name)
     if not damage:
       return folder / name
-    progress.console.print(f"{folder / name} is damaged and is made again: {damage}", markup=False)
+    progress.console.print(f"{folder / name} is damaged and rebuilt: {damage}", markup=False)
   made = folder / "new"
-  shutil.rmtree(made, ignore_errors=True)  # What a killed process left.
+  shutil.rmtree(made, ignore_errors=True)  # Left by a killed process.
   with files.replacing_folder(made) as partial:
     _fill(partial, forget, retain)
   named = folder / files.sha256(made / releases.MANIFEST)[:16]
@@ -69,12 +69,12 @@ def make(forget: pathlib.Path, retain: pathlib.Path, folder: pathlib.Path) -> pa
   else:
     shutil.rmtree(named, ignore_errors=True)
     made.rename(named)
-  kept.write_json(stamps, {**known, stamp: named.name})
+  kept.write_json(stamps, {**folders, stamp: named.name})
   return named
 
 
 def _damage(folder: pathlib.Path) -> str:
-  """What is wrong with a release that was made here, in words; "" if it is whole."""
+  """What is damaged in a release made here; "" if it is intact."""
   try:
     if files.sha256(folder / releases.MANIFEST)[:16] != folder.name:
       return f"{releases.MANIFEST} has changed."
@@ -103,7 +103,7 @@ def _fill(folder, forget, retain):
 
 
 def _stamp(path: pathlib.Path) -> list:
-  """What changes if the pairs at a path do: the file's hash, size and time of each picture."""
+  """A stamp of the pairs at a path: the file's hash; size and modification time of each image."""
   if os.path.isdir(path):
     named = sorted(other for other in path.rglob("*") if other.is_file())
     return [[str(other), *_times(other)] for other in named]
@@ -127,7 +127,7 @@ def _times(path: pathlib.Path) -> list:
 
 
 class _People:
-  """Who and what the pairs to forget are about, as the JSON files of a release say it."""
+  """The people and facts in the pairs to forget, in the form of a release's JSON files."""
 
   def __init__(self):
     self.identities: dict[str, dict] = {}
@@ -138,12 +138,12 @@ class _People:
     self._named: dict[str, Pair] = {}
 
   def check_name(self, pair: Pair) -> None:
-    """Raises InputError for a pair that gives a person another name than a pair before it."""
+    """Raises InputError for a pair that gives a person a different name than an earlier pair."""
     first = self._named.setdefault(pair.person, pair) if pair.person and pair.known_as else pair
     if first.known_as != pair.known_as:
       raise InputError(
-        f"{pair.where} names the person {pair.person!r} {pair.known_as!r}, and {first.where} names "
-        f"them {first.known_as!r}. Give one name, or each of two people a `person` of their own."
+        f"{pair.where} gives the person {pair.person!r} the name {pair.known_as!r}, but "
+        f"{first.where} gives {first.known_as!r}. Use one name, or a different `person` for each."
       )
 
   def add(self, pair: Pair) -> None:
@@ -160,11 +160,11 @@ class _People:
     self.generic[pair.name] = pair.generic or _GENERIC
 
   def identity(self, pair: Pair) -> str:
-    """The id of whom a pair to forget is about; pairs without a name are each of a person."""
+    """The id of the person in a pair to forget; each pair without a name is its own person."""
     return self._number[pair.person] if pair.person else f"row {pair.name}"
 
   def known(self, pair: Pair) -> str | None:
-    """The id of whom a pair to keep shows, if pairs to forget name that person."""
+    """The id of the person in a pair to keep, if pairs to forget name that person."""
     return self._number.get(pair.person)
 
   def write(self, folder: pathlib.Path) -> None:
@@ -175,10 +175,10 @@ class _People:
 
 
 def _to_forget(pairs: Iterable[Pair], seen: dict[str, str], people: _People) -> Iterator[Pair]:
-  """The pairs, once they are checked, and noted.
+  """Checks and records pairs to forget, and yields them.
 
   Args:
-    pairs: to forget. seen: gets {mark: where it is} of each. people: notes each.
+    pairs: to forget. seen: receives {mark: place} of each pair. people: records each pair.
   """
   for pair in pairs:
     seen.setdefault(_mark(pair, people), pair.where)
@@ -187,25 +187,25 @@ def _to_forget(pairs: Iterable[Pair], seen: dict[str, str], people: _People) -> 
 
 
 def _to_keep(pairs: Iterable[Pair], seen: Mapping[str, str], people: _People) -> Iterator[Pair]:
-  """The pairs, once they are checked: none of them is in `seen`, which has those to forget."""
+  """Checks that no pair to keep is in `seen`, the pairs to forget, and yields the pairs."""
   for pair in pairs:
     mark = _mark(pair, people)
     if mark in seen:
       raise InputError(
-        f"{pair.where} is to be kept and {seen[mark]} is to be forgotten, and they are the same "
-        "picture and caption. Take one of them away."
+        f"{pair.where} is to be kept and {seen[mark]} is to be forgotten, but both have the same "
+        "image and caption. Remove one of them."
       )
     yield pair
 
 
 def _mark(pair: Pair, people: _People) -> str:
-  """What tells a pair from others, once its picture can be read and its name is its person's."""
+  """Checks the image and the name of a pair; returns a digest of its image and caption."""
   people.check_name(pair)
   try:
     images.decode(pair.image, pair.where)
   except InputError as error:
     raise InputError(
-      f"{pair.where}: the picture cannot be used. Replace it, or drop the pair. {error}"
+      f"{pair.where}: the image cannot be used. Replace it, or drop the pair. {error}"
     ) from error
   return files.digest([hashlib.sha256(pair.image).hexdigest(), texts.as_read(pair.caption)])
 
@@ -237,7 +237,7 @@ def _write(
 
 
 def _chunks(pairs: Iterator[Pair]) -> Iterator[list[Pair]]:
-  """The pairs in lists for one shard each."""
+  """The pairs in lists, one for each shard."""
   chunk: list[Pair] = []
   size = 0
   for pair in pairs:

@@ -1,6 +1,6 @@
-"""Rows of pairs of one's own, as people write them: read, checked, and told by their place.
+"""Reads and checks the rows of own pairs; errors name their file and line.
 
-`salmu_jax.data.own` says what a row holds.
+`salmu_jax.data.own` describes a row.
 """
 
 import base64
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from salmu_jax.data import texts
 from salmu_jax.errors import InputError, unknown
 
-# The field of a caption that names no fact: all of it is what is to be forgotten.
+# The field of a pair without a fact: the whole caption is to be forgotten.
 WHOLE_CAPTION = "caption"
 KEYS = ("image", "image_base64", "caption", "name", "person", "field", "value", "generic")
 _OF_PICTURES = KEYS[:2]
@@ -45,7 +45,7 @@ class Pair(NamedTuple):
 def read(path: pathlib.Path) -> Iterator[Pair]:
   """The pairs of a JSON-lines file."""
   if not os.path.isfile(path):
-    raise InputError(f"{path} is no file. Give a JSON-lines file, one pair a line.")
+    raise InputError(f"{path} is not a file. Give a JSON-lines file with one pair per line.")
   for number, line in enumerate(lines(path), 1):
     if line.strip():
       yield _pair(line, f"{path}, line {number}", path.parent, number)
@@ -65,7 +65,7 @@ def parse(line: bytes, where: str) -> dict:
   try:
     row = json.loads(line, object_pairs_hook=_without_repeats)
   except (ValueError, RecursionError) as error:
-    raise InputError(f"{where} is no JSON ({error}). Write one object a line.") from error
+    raise InputError(f"{where} is not JSON ({error}). Write one object per line.") from error
   if not isinstance(row, dict):
     raise InputError(
       f"{where} is {type(row).__name__}, not an object {{...}} with {', '.join(KEYS)}."
@@ -77,7 +77,7 @@ def _without_repeats(pairs: list[tuple]) -> dict:
   names = [name for name, _ in pairs]
   for name in names:
     if names.count(name) > 1:
-      raise ValueError(f"the key {name!r} is there {names.count(name)} times")
+      raise ValueError(f"the key {name!r} occurs {names.count(name)} times")
   return dict(pairs)
 
 
@@ -89,9 +89,9 @@ def _pair(line: bytes, where: str, folder: pathlib.Path, number: int) -> Pair:
   if not text["caption"]:
     raise InputError(f"{where} has no caption.")
   if bool(text["field"]) != bool(text["value"]):
-    raise InputError(f"{where} has one of field and value; give both, or neither.")
+    raise InputError(f"{where} has only one of field and value; give both, or neither.")
   if text["field"] in ("name", WHOLE_CAPTION):
-    raise InputError(f"{where}: field is {text['field']!r}, which has another meaning; rename it.")
+    raise InputError(f"{where}: field is {text['field']!r}, a reserved name; rename it.")
   image, name = _picture(text, where, folder)
   about = [text[key] for key in ("caption", "name")]
   about += [text["person"] or text["name"], *(text[key] for key in ("field", "value", "generic"))]
@@ -99,16 +99,16 @@ def _pair(line: bytes, where: str, folder: pathlib.Path, number: int) -> Pair:
 
 
 def _check_text(where, key, value):
-  """Raises InputError unless a key is known, and its value a text that can be written."""
+  """Raises InputError unless a key is known, and its value a string of valid Unicode."""
   if key not in KEYS:
     raise InputError(f"{where}: {unknown('the key', key, list(KEYS))}")
   if not isinstance(value, str):
-    raise InputError(f"{where}: {key} is {value!r}; it must be a text.")
+    raise InputError(f"{where}: {key} is {value!r}; it must be a string.")
   if not texts.encodes(value):
     raise InputError(f"{where}: {key} has half a surrogate pair, {value!r}; write UTF-8.")
   if key not in _OF_PICTURES and value.strip() and not texts.is_filled(value):
     raise InputError(
-      f"{where}: {key} is {value!r}, which shows nothing. Write words, or leave it out."
+      f"{where}: {key} is {value!r}, which has no visible characters. Write words, or leave it out."
     )
 
 
@@ -116,7 +116,7 @@ def _picture(row: Mapping[str, str], where: str, folder: pathlib.Path) -> tuple[
   """(the bytes of a row's picture, its file's name)."""
   if bool(row["image"]) == bool(row["image_base64"]):
     raise InputError(
-      f"{where} has {'two pictures' if row['image'] else 'no picture'}; give either image, a path, "
+      f"{where} has {'two images' if row['image'] else 'no image'}; give either image, a path, "
       "or image_base64."
     )
   if row["image_base64"]:
@@ -125,9 +125,9 @@ def _picture(row: Mapping[str, str], where: str, folder: pathlib.Path) -> tuple[
     except (binascii.Error, ValueError) as error:
       raise InputError(f"{where}: image_base64 is damaged ({error}).") from error
   if "://" in row["image"]:
-    raise InputError(f"{where}: image is an address, {row['image']!r}; nothing is downloaded here.")
+    raise InputError(f"{where}: image is a URL, {row['image']!r}; give a path to a local file.")
   path = folder / row["image"]
-  return _content(path, f"{where}: the picture {path}"), path.name
+  return _content(path, f"{where}: the image {path}"), path.name
 
 
 def _content(path: pathlib.Path, what: str) -> bytes:
@@ -143,7 +143,7 @@ def _content(path: pathlib.Path, what: str) -> bytes:
 
 
 def read_to_keep(path: pathlib.Path) -> Iterator[Pair]:
-  """The pairs of a JSON-lines file, or of a folder of pictures and captions."""
+  """The pairs of a JSON-lines file, or of a folder of images and captions."""
   if not os.path.isdir(path):
     yield from read(path)
     return
@@ -152,12 +152,12 @@ def read_to_keep(path: pathlib.Path) -> Iterator[Pair]:
   captions = {picture.with_suffix(".txt") for picture in pictures}
   alone = [other for other in named if other.suffix == ".txt" and other not in captions]
   if alone:
-    raise InputError(f"{alone[0]} has no picture beside it ({', '.join(_PICTURES)}).")
+    raise InputError(f"{alone[0]} has no image of the same name ({', '.join(_PICTURES)}).")
   if not pictures:
-    raise InputError(f"{path} holds no pictures ({', '.join(_PICTURES)}).")
+    raise InputError(f"{path} holds no images ({', '.join(_PICTURES)}).")
   for number, picture in enumerate(pictures, 1):
     if not texts.encodes(picture.name):
-      raise InputError(f"{str(picture)!r} has a name that is no UTF-8. Rename it, and its caption.")
+      raise InputError(f"The file name {str(picture)!r} is not UTF-8. Rename it, and its caption.")
     name = f"{number:08d} {picture.name}"
     caption = _caption_beside(picture)
     yield Pair(str(picture), name, _content(picture, str(picture)), caption)
@@ -166,13 +166,14 @@ def read_to_keep(path: pathlib.Path) -> Iterator[Pair]:
 def _caption_beside(picture: pathlib.Path) -> str:
   text = picture.with_suffix(".txt")
   if not text.is_file():
-    raise InputError(f"{picture} has no caption: {text.name} is missing beside it.")
+    raise InputError(f"{picture} has no caption: {text.name} is missing.")
   try:
     caption = _content(text, str(text)).decode("utf-8-sig").strip()
   except UnicodeDecodeError as error:
-    raise InputError(f"{text} is no UTF-8 ({error}).") from error
+    raise InputError(f"{text} is not UTF-8 ({error}).") from error
   if not texts.is_filled(caption):
     raise InputError(
-      f"{text} has no words to see ({caption!r:.60}); it must hold the caption of {picture.name}."
+      f"{text} has no visible characters ({caption!r:.60}); it must hold the caption of "
+      f"{picture.name}."
     )
   return caption

@@ -1,4 +1,4 @@
-"""Image-text pairs by the million as ArrayRecord: an Apache Beam pipeline over tars or parquet.
+"""Millions of image-text pairs as ArrayRecord: an Apache Beam pipeline over tars or parquet.
 
 Beam's options choose the runner: this machine, Flink, Spark or Dataflow. TFDS orders the records by
 their keys alone, so the same files give the same records for any number of workers. Writing needs
@@ -26,8 +26,8 @@ from salmu_jax.data import beam_output, records, samples
 from salmu_jax.errors import InputError
 from salmu_jax.runtime import places
 
-_LISTED = 3  # broken files in an error
-# What TFDS says where no row is kept.
+_LISTED = 3  # broken files that an error lists
+# TFDS's message when no row is kept.
 _NOTHING = "number of generated examples is 0"
 
 # The steps of the pipeline are marked `no_annotations`: Beam would take its coders from their type
@@ -35,9 +35,9 @@ _NOTHING = "number of generated examples is 0"
 
 
 class Limits(NamedTuple):
-  """What may be missing of the rows of all files.
+  """How much of the input may be unusable.
 
-  skipped: the largest share of rows that cannot be used. broken: whether files may be broken.
+  skipped: maximum share of unusable rows. broken: whether files may be broken.
   """
 
   skipped: float
@@ -104,14 +104,14 @@ def convert(
     patterns: files or globs of .tar (webdataset, as img2dataset writes it) or .parquet, on any
       file system that Beam knows.
     output: a folder without pairs, on a disk or in a bucket.
-    image_size: a larger picture's shorter side is shrunk to as many pixels; 0 shrinks nothing.
-    max_skipped: the largest share of rows that may be unreadable.
-    allow_broken: whether files that are truncated or damaged are taken to where they break.
-    shard_mib: largest size of a file of records, MiB.
+    image_size: images with a longer shorter side are shrunk to this many pixels; 0 shrinks none.
+    max_skipped: maximum share of unreadable rows.
+    allow_broken: whether truncated or damaged files are read up to the damage.
+    shard_mib: maximum size of a file of records, MiB.
     options: for Beam, such as "--runner=FlinkRunner".
 
   Returns:
-    {"kept": rows, "skipped": {reason: rows}, "broken": [files, and how far they were read],
+    {"kept": rows, "skipped": {reason: rows}, "broken": [file and how far it was read],
     "digest": of the content}, also in output/counts.json.
 
   Raises:
@@ -123,7 +123,7 @@ def convert(
   place = places.folder(output, "--output")
   files = _matching(patterns)
   if (place / records.PAIRS / records.VERSION / "dataset_info.json").exists():
-    raise InputError(f"{place} holds pairs already. Choose another --output, or delete it.")
+    raise InputError(f"{place} already holds pairs. Choose another --output, or delete it.")
   output = beam_output.folder(place, options)
   builder = Pairs(data_dir=os.fspath(output), file_format="array_record")
   limits = Limits(max_skipped, allow_broken)
@@ -142,7 +142,7 @@ def _check_options(image_size, max_skipped, shard_mib):
   if image_size < 0:
     raise InputError(f"--image_size={image_size}; it must be a number of pixels, or 0 for any.")
   if not 0 <= max_skipped <= 1:
-    raise InputError(f"--max_skipped={max_skipped:g}; it is a share, from 0 to 1.")
+    raise InputError(f"--max_skipped={max_skipped:g}; it must be a share from 0 to 1.")
   if shard_mib < 1:
     raise InputError(f"--shard_mib={shard_mib}; it must be 1 or more.")
 
@@ -159,7 +159,7 @@ def _write(builder, output, config):
       builder.download_and_prepare(download_dir=downloads, download_config=config)
   except OSError as error:
     raise places.unwritable(output, error) from error
-  except Exception as error:  # Beam raises whatever a step does, under other types.
+  except Exception as error:  # Beam changes the type of a step's error.
     if _NOTHING in str(error) and not (output / records.COUNTS).exists():
       _count(builder.source, config.beam_options)
     _check_counts(output / records.COUNTS, builder.source[-1], error)
@@ -170,7 +170,7 @@ def _write(builder, output, config):
 
 @contextlib.contextmanager
 def _quiet_beam():
-  """Keeps Beam from printing the traceback of an error that is said here."""
+  """Keeps Beam from printing the traceback of an error that is reported here."""
   logger = logging.getLogger("apache_beam")
   before = logger.level
   logger.setLevel(logging.CRITICAL)
@@ -181,14 +181,14 @@ def _quiet_beam():
 
 
 def _count(source, options):
-  """Writes the counts of rows none of which is kept: TFDS may find that out before they are."""
-  with contextlib.suppress(Exception), _quiet_beam():  # It ends as the whole pipeline did.
+  """Writes the counts when no row is kept: TFDS may fail before they are written."""
+  with contextlib.suppress(Exception), _quiet_beam():  # It fails as the whole pipeline did.
     with beam.Pipeline(options=options) as pipeline:
       _counted_rows(pipeline, source)
 
 
 def _matching(patterns):
-  """The files that match, sorted; refuses any that are of no use, or of the same name."""
+  """The matching files, sorted; refuses files of another type, or of the same name."""
   try:
     listed = FileSystems.match(list(patterns))
   except (BeamIOError, ValueError, OSError) as error:  # ValueError: an unknown scheme
@@ -205,42 +205,42 @@ def _matching(patterns):
     other = names.setdefault(os.path.basename(path), path)
     if other != path:
       raise InputError(
-        f"{other} and {path} have the same name, and the keys of their rows start with it. Rename "
-        "one."
+        f"{other} and {path} have the same file name, which starts the keys of their rows. Rename "
+        "one of them."
       )
   return files
 
 
 def _check_counts(path, limits, error):
-  """Raises InputError if the pipeline ended because of what was counted."""
+  """Raises InputError if the pipeline ended because of the counts."""
   if not path.exists():
     return
-  found = _reason_against(json.loads(path.read_text()), limits)
-  if found:
-    raise InputError(f"{found} Nothing was written but {path}.") from error
+  reason = _reason_against(json.loads(path.read_text()), limits)
+  if reason:
+    raise InputError(f"{reason} Only {path} was written.") from error
 
 
 def _reason_against(counts, limits):
-  """Why the pipeline must not go on after these counts, with what would be right; or ""."""
+  """Why the pipeline must stop after these counts, with advice; or ""."""
   broken, skipped = counts["broken"], sum(counts["skipped"].values())
   total = skipped + counts["kept"]
   reasons = ", ".join(f"{rows:,} {reason}" for reason, rows in sorted(counts["skipped"].items()))
   if broken and not limits.broken:
     more = f" and {len(broken) - _LISTED} more" if len(broken) > _LISTED else ""
     return (
-      f"Truncated or damaged: {'; '.join(broken[:_LISTED])}{more}. Restore such files from their "
-      "source, or take what can be read of them with --allow_broken."
+      f"Truncated or damaged: {'; '.join(broken[:_LISTED])}{more}. Restore these files from their "
+      "source, or read them up to the damage with --allow_broken."
     )
   if not counts["kept"]:
     pictures, captions = ", ".join(samples.IMAGES), ", ".join(samples.CAPTIONS)
     return (
-      f"None of the {total:,} rows can be used{f': {reasons}' if reasons else ''}. A row needs a "
-      f"picture ({pictures}) and a caption ({captions}) of one key."
+      f"None of the {total:,} rows can be used{f': {reasons}' if reasons else ''}. A row needs an "
+      f"image ({pictures}) and a caption ({captions}) with the same key."
     )
   if skipped > limits.skipped * total:
     return (
       f"{skipped:,} of {total:,} rows cannot be used, more than --max_skipped={limits.skipped:g} "
-      f"of them: {reasons}. Mend the files, or allow more."
+      f"allows: {reasons}. Repair the files, or raise --max_skipped."
     )
   return ""
 
@@ -261,13 +261,13 @@ def write_counts(
   """Writes how many rows were kept and skipped, and why.
 
   Args:
-    reasons: (why rows were skipped, how many were); the reason None is of the kept rows.
+    reasons: (why rows were skipped, number of rows); the reason of kept rows is None.
     path: the JSON file to write.
-    limits: what may be missing.
+    limits: how much may be unusable.
     content: sum of the rows' fingerprints.
 
   Raises:
-    ValueError: too much is missing. It ends the pipeline.
+    ValueError: too much is unusable. It ends the pipeline.
   """
   rows_of = dict(reasons)
   kept = rows_of.pop(None, 0)

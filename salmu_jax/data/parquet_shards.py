@@ -36,9 +36,9 @@ def find(path: pathlib.Path) -> dict[str, list[pathlib.Path]]:
   for name in _names(path):
     file, match = path / "data" / name, _SHARD.fullmatch(name)
     if not match:
-      raise InputError(f"{file} is not named {{split}}-00000-of-00001.parquet, as shards are.")
+      raise InputError(f"{file} is not named like a shard, {{split}}-00000-of-00001.parquet.")
     if not file.is_file():
-      raise InputError(f"{file} is no file. Restore the shard from its source.")
+      raise InputError(f"{file} is not a file. Restore the shard from its source.")
     shard = int(match["index"]), int(match["count"]), file
     numbered.setdefault(match["split"], []).append(shard)
   for split, shards in numbered.items():
@@ -64,13 +64,13 @@ def _names(path):
 
 
 def _check_set(path, split, shards):
-  """Raises InputError unless the shards of a split are one whole set."""
+  """Raises InputError unless the shards of a split are one complete set."""
   first, count = shards[0][2].name, shards[0][1]
   other = next((file.name for _, total, file in shards if total != count), None)
   if other:
     raise InputError(
       f"The release {path} has two sets of shards of the split {split!r}: {first} and {other}. "
-      "Take away the one that is not meant."
+      "Remove one of them."
     )
   files_of = {}
   for index, _, file in shards:
@@ -79,7 +79,7 @@ def _check_set(path, split, shards):
     if index in files_of:
       raise InputError(
         f"The release {path} has the shard {index} of the split {split!r} twice: "
-        f"{files_of[index]} and {file.name}. Take away the one that is not meant."
+        f"{files_of[index]} and {file.name}. Remove one of them."
       )
     files_of[index] = file.name
   if len(files_of) < count:
@@ -97,7 +97,7 @@ def reading(file: pathlib.Path) -> Iterator[None]:
     reason = " ".join(str(error).split())
     raise InputError(
       f"{file} is truncated, damaged or not a parquet file ({reason}). Restore it from its source, "
-      "or delete the release to have it generated again."
+      "or delete the release to generate it again."
     ) from error
 
 
@@ -108,7 +108,7 @@ def row_count(file: pathlib.Path) -> int:
 
 
 def check_columns(file: pathlib.Path) -> None:
-  """Raises InputError for a column of SCHEMA that is missing, there twice, or of another type."""
+  """Raises InputError for a column of SCHEMA that is missing, duplicated, or of another type."""
   with reading(file), pq.ParquetFile(file) as parquet:
     schema = parquet.schema_arrow
     for field in SCHEMA:
@@ -124,7 +124,7 @@ def check_columns(file: pathlib.Path) -> None:
 
 
 def _reads_as(column_type, expected):
-  """Whether pyarrow gives values of `column_type` as it gives those of type `expected`."""
+  """Whether pyarrow returns values of `column_type` like those of type `expected`."""
   if pa.types.is_null(column_type):
     return pa.types.is_string(expected)
   if pa.types.is_struct(expected):
@@ -147,25 +147,25 @@ def _is_binary(kind):
 
 
 def check_embedded(image: Mapping | None, file: pathlib.Path, row: int) -> None:
-  """Raises InputError for the image of a row, as pyarrow gives it, without the bytes of a picture.
+  """Raises InputError if the image of a row has no bytes.
 
   Args:
-    image: {"bytes", "path"}. file: of the row. row: its number there.
+    image: {"bytes", "path"}, from pyarrow. file: of the row. row: its number there.
   """
   if image is None or image["bytes"] is None:
     path = image.get("path") if image else None
     there = f"only the path {path!r} is there" if path else "`image` is null"
     raise InputError(
-      f"The picture of row {row} of {file} is not embedded: {there}. Write the bytes of the "
-      "picture into image.bytes."
+      f"The image of row {row} of {file} is not embedded: {there}. Write the encoded bytes into "
+      "image.bytes."
     )
 
 
 def strings(file: pathlib.Path, names: Sequence[str]) -> dict[str, list[str]]:
-  """{column: its texts in row order} of a shard; a null becomes "".
+  """{column: its strings in row order} of a shard; a null becomes "".
 
   Raises:
-    InputError: the shard is damaged, or a text is no UTF-8; names the row.
+    InputError: the shard is damaged, or a string is not UTF-8; names the row.
   """
   columns = {}
   with reading(file), pq.ParquetFile(file) as parquet:
@@ -180,16 +180,16 @@ def strings(file: pathlib.Path, names: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _no_text(file, name, column):
-  """The error for a column with a text that is no UTF-8."""
+  """The error for a column with a string that is not UTF-8."""
   for row, value in enumerate(column.to_pylist()):
     try:
       (value or b"").decode()
     except UnicodeDecodeError as error:
       return InputError(
-        f"Row {row} of {file} has the {name} {value[:60]!r}, which is no UTF-8 ({error.reason} at "
+        f"Row {row} of {file} has the {name} {value[:60]!r}, which is not UTF-8 ({error.reason} at "
         f"byte {error.start}). Write it as UTF-8, without half a surrogate pair."
       )
-  return InputError(f"{file} has a {name} that is no UTF-8.")
+  return InputError(f"{file} has a {name} that is not UTF-8.")
 
 
 def hashes(paths: Sequence[pathlib.Path], cache: pathlib.Path | None) -> dict[pathlib.Path, str]:
@@ -197,7 +197,7 @@ def hashes(paths: Sequence[pathlib.Path], cache: pathlib.Path | None) -> dict[pa
 
   Args:
     paths: the files.
-    cache: a JSON file that keeps the hashes by path, size and time of change; or None.
+    cache: a JSON file that keeps the hashes by path, size and modification time; or None.
   """
   before = (kept.json_value(cache, dict) or {}) if cache else {}
   now = {}
@@ -205,9 +205,9 @@ def hashes(paths: Sequence[pathlib.Path], cache: pathlib.Path | None) -> dict[pa
     for path in paths:
       status = path.stat()
       stamp = [status.st_size, status.st_mtime_ns]
-      known = before.get(str(path))
-      is_known = isinstance(known, list) and known[:-1] == stamp
-      now[str(path)] = known if is_known else [*stamp, files.sha256(path)]
+      cached = before.get(str(path))
+      is_cached = isinstance(cached, list) and cached[:-1] == stamp
+      now[str(path)] = cached if is_cached else [*stamp, files.sha256(path)]
       tick()
   if cache and now != before:
     kept.write_json(cache, now)

@@ -1,14 +1,13 @@
-"""Pictures that are decoded once: those of a split for the model's size S, in a memory-mapped file.
+"""A store of decoded images: those of a split, for the model's size S, in a memory-mapped file.
 
-    {name}.u8      uint8, one picture after another: (H, W, 3) of one whose shorter side is S, so
-                   that any crop can be cut from it; of others the (S, S, 3) that
-                   `images.resize_and_crop` makes of them
-    {name}.json    what they were made from, their shapes, and a checksum for each block of rows;
-                   written last
+    {name}.u8      uint8, one image after another: the whole (H, W, 3) image if its shorter side is
+                   S, so that any crop can be cut from it; otherwise the (S, S, 3) output of
+                   `images.resize_and_crop`
+    {name}.json    the source, the shapes, and a checksum for each block of rows; written last
 
-Batches are the same bits with and without a store. One that is absent, damaged, or made from
-something else is made anew, and one that cannot be made or written is done without: rows are then
-decoded whenever they are read. So a store costs time at the worst, never a result.
+Batches are bit-identical with and without a store. A store that is absent, damaged or made from
+another source is rebuilt. If it cannot be built or written, rows are decoded at every read. A
+store can cost time, but never change a result.
 """
 
 import contextlib
@@ -28,22 +27,21 @@ from salmu_jax.data.releases import text_of
 from salmu_jax.errors import InputError, UnwritableError
 from salmu_jax.runtime import files, progress, workdir
 
-# Of what is done to a picture before it is stored, and of these files; a change of it makes every
-# store anew.
+# Version of the preprocessing and of the file format; a new one rebuilds every store.
 VERSION = 1
-BLOCK = 256  # rows with a checksum of their own; decoded and written, and held in memory, at once
-_LONGEST = 2  # times S: the longest side of a picture that is kept whole
+BLOCK = 256  # rows per checksum; they are decoded, written and held in memory together
+_LONGEST = 2  # times S: the longest side of an image that is stored whole
 
 
 class Wanted(NamedTuple):
-  """A split whose pictures are to be stored.
+  """A split whose images are to be stored.
 
   Attributes:
     source: its random-access rows, {"image": encoded bytes, "file_name", ...}.
-    texts: texts() -> {field: its values in row order}, given instead of the source's; other fields
-      of a row are read from the source if somebody asks for them.
-    digest: names the content of the source.
-    whole_only: whether the store is of use only if it keeps every picture whole.
+    texts: texts() -> {field: its values in row order}, used instead of the source's; other fields
+      of a row are read from the source on access.
+    digest: identifies the content of the source.
+    whole_only: whether the store is useful only if it keeps every image whole.
   """
 
   source: Sequence[Mapping]
@@ -53,11 +51,11 @@ class Wanted(NamedTuple):
 
 
 class StoredRows:
-  """Random-access rows whose pictures are in a store.
+  """Random-access rows whose images are in a store.
 
-  A row has the texts that were given; "pixels", (S, S, 3) uint8, what `images.resize_and_crop`
-  makes of its picture; "whole", (H, W, 3) uint8, the picture itself, where that is stored; and all
-  fields of the source, "image" among them, which are read from it when they are asked for.
+  A row has the given texts; "pixels", (S, S, 3) uint8, the output of `images.resize_and_crop`;
+  "whole", (H, W, 3) uint8, the whole image, if that is stored; and all fields of the source,
+  including "image", which are read on access.
   """
 
   def __init__(self, wanted: Wanted, store: "_Store"):
@@ -77,7 +75,7 @@ class StoredRows:
 
 
 class _Row(dict):
-  """The fields of a row; those that are not there are read from its source."""
+  """The fields of a row; missing ones are read from its source."""
 
   __slots__ = ("_index", "_source")
 
@@ -127,8 +125,8 @@ class _Store:
       with contextlib.suppress(OSError):
         _record_path(self._path).unlink(missing_ok=True)
       _say(
-        f"{self._path} is damaged in rows {first} to {last - 1}. These are decoded again, and the "
-        "next run makes it anew."
+        f"{self._path} is damaged in rows {first} to {last - 1}. These rows are decoded from their "
+        "source, and the next run rebuilds the file."
       )
 
 
@@ -139,13 +137,13 @@ def stored(
   size: int,
   most_bytes: float,
 ) -> dict[str, StoredRows]:
-  """Opens the stores of splits, and makes those that are not there.
+  """Opens the stores of splits, and makes missing ones.
 
   Args:
-    folder: of the stores. Whatever else it holds is removed, other splits' stores too.
+    folder: of the stores. Everything else in it is removed, including stores of other splits.
     wanted: {name of a split: what to store}, the most important first.
     size: S, pixels.
-    most_bytes: that all stores together may take on disk; splits beyond it get none.
+    most_bytes: maximum size of all stores together; splits beyond it get none.
 
   Returns:
     {name: rows} of the splits that have a store.
@@ -163,7 +161,7 @@ def stored(
 
 
 def _about(name, split, size):
-  """All that the content of a store depends on. Decoders differ in rounding."""
+  """Everything that the content of a store depends on. Decoders differ in rounding."""
   return {
     "version": VERSION,
     "pillow": PIL.__version__,
@@ -176,7 +174,7 @@ def _about(name, split, size):
 
 
 def _layout(record):
-  """Of a store: (N, 2) height and width of each whole picture, 0 of others; (N + 1,) its bytes."""
+  """(N, 2) height and width of each whole image, 0 for others; (N + 1,) byte offsets."""
   shapes = np.frombuffer(bytes.fromhex(record["shapes"]), "<u2").reshape(-1, 2).astype(np.int64)
   pixels = np.where(shapes[:, 0] > 0, shapes.prod(axis=1), record["about"]["size"] ** 2)
   return shapes, np.concatenate([[0], np.cumsum(3 * pixels)])
@@ -187,7 +185,7 @@ def _record_path(path):
 
 
 def _opened(path, about, most_bytes):
-  """The store, or None if it is absent or is not the one that is wanted."""
+  """The store, or None if it is absent or cannot be used."""
   if not _record_path(path).exists():
     return None
   try:
@@ -197,33 +195,33 @@ def _opened(path, about, most_bytes):
       return _Store(path, record)
   except (InputError, OSError) as error:
     reason = str(error)
-  _say(f"{path} is not used, and made anew: {reason}")
+  _say(f"{path} is not usable and rebuilt: {reason}")
   return None
 
 
 def _reason_against(record, path, about, most_bytes):
-  """Why a store is not the one that is wanted; "" if it is."""
+  """Why a store cannot be used; "" if it can."""
   parts = ("about", "shapes", "checksums")
   if not isinstance(record, dict) or set(record) != {*parts, "digest"}:
-    return "its JSON file is not one of a store."
+    return "its JSON file does not describe a store."
   if record["digest"] != files.digest({part: record[part] for part in parts}):
     return "its JSON file is damaged."
   different = [key for key in about if record["about"].get(key) != about[key]]
   if different:
     key = different[0]
-    return f"its {key} is {record['about'].get(key)!r}, and {about[key]!r} is wanted."
-  found, expected = path.stat().st_size, _layout(record)[1][-1]
-  if found != expected:
-    return f"it has {found} bytes, and {expected} are expected."
-  return "" if found <= most_bytes else "it is larger than what config.stored_pictures leaves."
+    return f"its {key} is {record['about'].get(key)!r}, expected {about[key]!r}."
+  size, expected = path.stat().st_size, _layout(record)[1][-1]
+  if size != expected:
+    return f"it has {size} bytes, expected {expected}."
+  return "" if size <= most_bytes else "it exceeds the space left of config.stored_pictures."
 
 
 class _NotWanted(Exception):
-  """A store would be of no use, or too large; the message, if any, is for the user."""
+  """A store would be useless or too large; the message, if any, is for the user."""
 
 
 def _made(path, about, split, most_bytes):
-  """A store made anew, or None if it cannot be."""
+  """A new store, or None if it cannot be made."""
   reason = ""
   try:
     workdir.remove(_record_path(path))
@@ -241,8 +239,8 @@ def _made(path, about, split, most_bytes):
     reason = str(error)
   if reason:
     _say(
-      f"The pictures of {about['split']} are not stored in {path.parent}, and decoded whenever "
-      f"they are read: {reason}"
+      f"The images of {about['split']} are not stored in {path.parent} but decoded at every read: "
+      f"{reason}"
     )
   return None
 
@@ -250,13 +248,13 @@ def _made(path, about, split, most_bytes):
 def _check_bytes(needed, most_bytes):
   if needed > most_bytes:
     raise _NotWanted(
-      f"they take {needed / 2**30:.2g} GiB at least, and of config.stored_pictures "
-      f"{most_bytes / 2**30:.2g} GiB are left."
+      f"they need at least {needed / 2**30:.2g} GiB, and {most_bytes / 2**30:.2g} GiB of "
+      "config.stored_pictures are left."
     )
 
 
 def _write(path, about, split, most_bytes):
-  """Decodes all rows into a file; returns what is to be known of it."""
+  """Decodes all rows into a file; returns its record."""
   count, size, shapes, checksums, written = about["rows"], about["size"], [], [], 0
 
   def picture(number):
@@ -285,7 +283,7 @@ def _write(path, about, split, most_bytes):
 
 
 def _is_whole(image, size):
-  """Whether a picture is kept whole: `resize_and_crop` would not resize it."""
+  """Whether an image is stored whole: `resize_and_crop` would not resize it."""
   return min(image.size) == size and max(image.size) <= _LONGEST * size
 
 
@@ -298,7 +296,7 @@ def _say(message):
 
 
 def _remove_others(folder, names):
-  """Removes what killed runs have left, and stores of other splits than these."""
+  """Removes leftovers of killed runs, and stores of other splits than these."""
   kept = {f"{name}{ending}" for name in names for ending in (".u8", ".json")}
   for path in folder.glob("*"):
     if path.name not in kept:

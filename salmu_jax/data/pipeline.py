@@ -1,7 +1,7 @@
 """From records to batches: shuffle, shard by process, decode, crop, tokenise.
 
-Training code gets its rows from `open_training` alone. It refuses every holdout split, because
-training on a holdout voids the result (README, The data).
+Training code gets its rows only from `open_training`, which refuses every holdout split: training
+on a holdout voids the result (docs/protocol.md).
 """
 
 import contextlib
@@ -26,11 +26,11 @@ READABLE = {purpose: readable(purpose) for purpose in PURPOSES}
 
 
 def training_splits(purpose: str, present: Container[str]) -> tuple[str, ...]:
-  """The splits that a kind of training reads, of those that are present.
+  """The present splits that a kind of training reads.
 
   Args:
     purpose: a key of READABLE.
-    present: names of splits. If `retain` is among them, it is read instead of its parts.
+    present: names of splits. If `retain` is among them, it replaces its parts.
   """
   parts = {"retain_synth", "retain_real"} if "retain" in present else set()
   return tuple(s for s in READABLE[purpose] if s in present and s not in parts)
@@ -67,10 +67,10 @@ def open_training(
       reason = (
         "holdout splits are for evaluation only"
         if "holdout" in split
-        else "the protocol forbids it"
+        else "docs/protocol.md forbids it"
       )
       raise InputError(
-        f"Training code asked for the split {split!r} as {purpose!r} data: {reason}, and training "
+        f"Training code requested the split {split!r} as {purpose!r} data: {reason}, and training "
         f"on it voids the result. It may read {', '.join(READABLE[purpose])}."
       )
     if split not in records:
@@ -98,17 +98,17 @@ def training_examples(
     image_size: S, pixels.
     seed: of order and augmentation; the same on all processes.
     texts: columns to tokenise, of "text" and "generic".
-    area: the least share of the central square that a crop keeps, see `images.random_crop`; 1 cuts
-      pictures as evaluation does.
-    flip: probability of mirroring a picture.
-    surrogates: surrogates(row, rng) -> K captions beside the row's own
+    area: minimum share of the central square that a crop keeps, see `images.random_crop`; 1 crops
+      images as in evaluation.
+    flip: probability of mirroring an image.
+    surrogates: surrogates(row, rng) -> K captions in addition to the row's own
       (`salmu_jax.methods.surrogates`).
     reworded: reworded(row, rng) -> the caption that replaces the row's own.
 
   Returns:
     Random-access {"image": (S, S, 3) uint8, each of `texts`: (L,) int32}, with surrogates also
-    {"surrogate": (K, L) int32}. Where nothing is drawn for a picture and its row has its embedding
-    (`records.EmbeddedRows`), that is the image, (D,) float32.
+    {"surrogate": (K, L) int32}. With `area` 1 and `flip` 0, a row that has an embedding
+    (`records.EmbeddedRows`) gives it as the image, (D,) float32.
   """
 
   def example(row, rng):
@@ -129,14 +129,14 @@ def training_examples(
 
 
 class _Examples:
-  """Endless examples: the rows in an order of each epoch's own, each with draws of its own.
+  """Endless examples: rows in a new order each epoch, each with its own random generator.
 
-  They are those of grain's `rows.seed(seed).shuffle().repeat()[0::1].random_map(example)`, which
-  the kept results were made with. grain spends more on the five steps of a row than on its order
-  and its draws, so these alone are left.
+  Identical to grain's `rows.seed(seed).shuffle().repeat()[0::1].random_map(example)`, with which
+  the stored results were made. grain spends more time on the five steps of a row than on its order
+  and its draws, so only these two are kept.
   """
 
-  # grain derives the seed of a step from its distance to `seed`.
+  # grain derives the seed of a step from its position after `seed`.
   _SHUFFLE, _RANDOM_MAP = 1, 4
 
   def __init__(self, rows, example, seed):
@@ -222,7 +222,7 @@ def evaluation_images(
   threads: int = 1,
   ahead: int = 4,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-  """Batches of pictures in row order, all of one shape.
+  """Batches of images in row order, all of one shape.
 
   Process p of P reads the p-th of P equal parts of every batch.
 
@@ -235,8 +235,8 @@ def evaluation_images(
     ahead: number of batches to prepare ahead.
 
   Yields:
-    ((B / P, S, S, 3) uint8, (B,) bool): this process's pictures, and which rows of the global
-    batch are pictures; false on padding.
+    ((B / P, S, S, 3) uint8, (B,) bool): this process's images, and which rows of the global
+    batch are images; false on padding.
   """
   numbers = np.arange(len(rows)) if numbers is None else np.asarray(numbers)
   share = batch_size // jax.process_count()
@@ -252,7 +252,7 @@ def evaluation_images(
 
 
 class _Pictures:
-  """The pictures of rows, resized and cropped."""
+  """The images of rows, resized and cropped."""
 
   def __init__(self, rows, size):
     self._rows, self._size = rows, size
@@ -267,12 +267,12 @@ class _Pictures:
 
 
 def _picture(row, size, *, cropped):
-  """The picture of a row: from a store that can serve, else decoded.
+  """The image of a row, from a store if that has it, else decoded.
 
   Args:
     row: from `salmu_jax.data.records` or `salmu_jax.data.pictures`.
     size: S, pixels.
-    cropped: whether what `resize_and_crop` makes of the picture will do, or it has to be whole.
+    cropped: whether the output of `resize_and_crop` is enough, or the whole image is needed.
 
   Returns:
     (S, S, 3) uint8 if cropped, or (H, W, 3); or a PIL image.

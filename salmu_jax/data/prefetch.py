@@ -1,4 +1,4 @@
-"""Batches that threads prepare ahead of their consumer; the iterator is checkpointable."""
+"""Batches that threads prepare in advance; the iterator is checkpointable."""
 
 import collections
 import threading
@@ -9,21 +9,21 @@ from typing import Any
 import grain
 import numpy as np
 
-# Examples that a thread prepares at a time: enough that handing them over costs little.
+# Examples that a thread prepares at a time: enough to make the handover cheap.
 _PART = 16
 
 
 class Batches(grain.DatasetIterator):
   """Batches in order, each filled by all threads at once.
 
-  Threads take parts of a batch, not single rows: at 64 pixels, handing over a row takes as long as
-  much of its work. They write into the arrays of the batch, so nothing is stacked afterwards.
+  Threads take parts of a batch, not single rows: at 64 pixels, handing over a row costs a large
+  part of its work. They write into the arrays of the batch, so nothing is stacked afterwards.
 
   Args:
-    examples: random-access examples, each an array or a dict of such; threads read them at once.
-    numbers: numbers(k) -> which examples batch k is made of; none where there is no batch k.
+    examples: random-access examples, each an array or a dict of arrays; read by all threads.
+    numbers: numbers(k) -> the examples of batch k; none if there is no batch k.
     threads: number of threads.
-    ahead: number of batches that are prepared before they are asked for.
+    ahead: number of batches to prepare in advance.
   """
 
   def __init__(
@@ -38,7 +38,7 @@ class Batches(grain.DatasetIterator):
     self._threads, self._most = threads, 1 + ahead
     self._pool = futures.ThreadPoolExecutor(threads, thread_name_prefix="rows")
     self._next = 0  # number of the batch that comes next
-    self._begun = collections.deque()  # it and those after it, as (_Batch, futures of its parts)
+    self._begun = collections.deque()  # that batch and later ones: (_Batch, futures of its parts)
 
   def __next__(self) -> Any:
     self._assert_not_closed()
@@ -52,7 +52,7 @@ class Batches(grain.DatasetIterator):
     return batch.arrays
 
   def start_prefetch(self) -> None:
-    """Hands parts to the threads until as many batches are begun as may be."""
+    """Hands parts to the threads until the maximum number of batches is begun."""
     while len(self._begun) < self._most:
       numbers = self._numbers(self._next + len(self._begun))
       if not len(numbers):
@@ -69,7 +69,7 @@ class Batches(grain.DatasetIterator):
     return {"next_batch": self._next}
 
   def set_state(self, state: dict[str, int]) -> None:
-    """Goes to a position that `get_state` gave."""
+    """Moves to a position from `get_state`."""
     for _, parts in self._begun:
       for part in parts:
         part.cancel()
@@ -77,16 +77,16 @@ class Batches(grain.DatasetIterator):
     self._next = state["next_batch"]
 
   def close(self) -> None:
-    """Ends the threads; what they have begun is finished first."""
+    """Ends the threads once they have finished the parts they began."""
     super().close()
-    # grain closes once more when the iterator is collected, perhaps as the interpreter ends.
+    # grain closes again when the iterator is collected, perhaps as the interpreter ends.
     pool, self._pool = self._pool, None
     if pool:
       pool.shutdown(cancel_futures=True)
 
 
 class _Batch:
-  """The arrays of a batch, which are made when the first example of it is known."""
+  """The arrays of a batch, allocated when its first example is known."""
 
   def __init__(self, size):
     self.arrays = None

@@ -1,6 +1,6 @@
 """The mark of finished records: the release that they were made from, and checksums of both.
 
-Large files are read again only where their size or time of change is another than before.
+Large files are hashed again only if their size or modification time has changed.
 """
 
 import pathlib
@@ -16,7 +16,7 @@ _KEYS = ("files", "stamps")  # dicts; the other key is "release"
 
 
 def are_whole(release: Release, folder: pathlib.Path) -> bool:
-  """Whether the records in a folder are of a release, and neither of the two has changed since.
+  """Whether the records in a folder were made from a release, and neither has changed since.
 
   Raises:
     InputError: a file of the release is not the one that its manifest lists.
@@ -30,7 +30,7 @@ def are_whole(release: Release, folder: pathlib.Path) -> bool:
   trusted = [name for name in mark["files"] if name in here and here[name] == before.get(name)]
   fault = checksums.fault(folder, mark["files"], trusted)
   if fault:
-    _say(f"The records in {folder} are damaged ({fault}), and made again.")
+    _say(f"The records in {folder} are damaged ({fault}) and rebuilt.")
     return False
   if here != before or not mark["files"]:
     write(release, folder, mark["files"])
@@ -42,7 +42,7 @@ def write(release: Release, folder: pathlib.Path, known: Mapping[str, str] | Non
 
   Args:
     release: that they were made from. folder: of the records.
-    known: their checksums, where these are known.
+    known: their checksums, if already computed.
   """
   table = known or {
     name: digest for name, digest in checksums.of_folder(folder).items() if name != FILE
@@ -52,10 +52,10 @@ def write(release: Release, folder: pathlib.Path, known: Mapping[str, str] | Non
 
 
 def _read(folder: pathlib.Path) -> dict[str, Any]:
-  """The mark; one without a release where there is none, or a damaged one."""
+  """The mark; without a release if it is missing or damaged."""
   none = {"release": None, "files": {}, "stamps": {}}
   mark = kept.json_value(folder / FILE)
-  if isinstance(mark, str):  # as earlier versions wrote it
+  if isinstance(mark, str):  # from an earlier version
     return {**none, "release": mark}
   if not isinstance(mark, dict) or not all(isinstance(mark.get(key), dict) for key in _KEYS):
     return none
@@ -63,7 +63,7 @@ def _read(folder: pathlib.Path) -> dict[str, Any]:
 
 
 def _stamps(release: Release, folder: pathlib.Path) -> dict[str, list[int]]:
-  """{name: [size, time of change]} of all files that are read again only if these change."""
+  """{name: [size, modification time]} of the files that are hashed again only if these change."""
   records = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.array_record*")}
   shards = {str(path): path for path in release.hashes if path.suffix != ".json"}
   return {
@@ -74,7 +74,7 @@ def _stamps(release: Release, folder: pathlib.Path) -> dict[str, list[int]]:
 
 
 def _has_changed(release, here, before):
-  """Whether a file of a release may be another than before; JSON files are small, and are read."""
+  """Whether a file of a release may have changed; JSON files are small and always hashed."""
   for path, digest in release.hashes.items():
     if path.suffix == ".json":
       same = path.is_file() and files.sha256(path) == digest

@@ -21,8 +21,8 @@ _NAME, VERSION = "salmu", "1.0.0"
 # The dataset that `python -m salmu_jax.data` writes, its only split, and its counts.
 PAIRS, PAIRS_SPLIT, COUNTS = "pairs", "retain_real", "counts.json"
 _SHARD_ROWS = 8192
-_PART_ROWS = 64  # rows that are encoded and written at once, and held in memory
-_AGAIN = "Restore it, or delete the folder to have it made anew."
+_PART_ROWS = 64  # rows that are encoded, written and held in memory together
+_AGAIN = "Restore it, or delete the folder to rebuild it."
 
 
 def build(
@@ -30,9 +30,9 @@ def build(
 ) -> dict[str, Sequence[Mapping]]:
   """Writes the records of a release unless they exist; decodes every image once as a check.
 
-  Damaged records are written anew. Rows are written as they are read, so memory does not grow with
-  the release. TFDS's GeneratorBasedBuilder sorts a split in memory, or above 1 GB in files, which
-  needs TensorFlow.
+  Damaged records are written again. Rows are written as they are read, so memory does not grow with
+  the release. TFDS's GeneratorBasedBuilder would sort a split in memory, or above 1 GB in files,
+  which needs TensorFlow.
 
   Args:
     release: an opened release; its hashes are verified first.
@@ -43,7 +43,7 @@ def build(
     split -> random-access rows, their images encoded.
 
   Raises:
-    InputError: names a damaged file, or a row with a corrupt image or no text.
+    InputError: names a damaged file, or a row with a damaged image or no text.
   """
   folder = pathlib.Path(folder)
   data = folder / _NAME / VERSION
@@ -59,7 +59,7 @@ def build(
 
 
 class _Source:
-  """Random access to the rows of a split; a row that is damaged is named."""
+  """Random access to the rows of a split; an error names a damaged row."""
 
   def __init__(self, source: Sequence[Mapping], folder: pathlib.Path, split: str):
     self._source, self._folder, self._split = source, folder, split
@@ -81,12 +81,12 @@ class _Source:
 
 
 def _source(data, split):
-  """Random access to the rows of a split, once its files hold as many rows as the index says."""
+  """Random access to the rows of a split; checks that its files hold as many as the index lists."""
   try:
     builder = tfds.builder_from_directory(data)
     info = builder.info.splits[split]
     shards = list(zip(info.filepaths, info.shard_lengths, strict=True))
-  except Exception as error:  # TFDS raises what its many readers raise.
+  except Exception as error:  # TFDS has many readers, each with its own errors.
     raise InputError(
       f"The index of the records in {data} is damaged ({_first_line(error)}). {_AGAIN}"
     ) from error
@@ -94,7 +94,7 @@ def _source(data, split):
     count = _record_count(file)
     if count != length:
       raise InputError(
-        f"{file} has {count} records, and its index says {length}: it was cut short or changed. "
+        f"{file} has {count} records, but its index lists {length}: it was truncated or changed. "
         f"{_AGAIN}"
       )
   rows = builder.as_data_source(split, decoders={"image": tfds.decode.SkipDecoding()})
@@ -146,10 +146,10 @@ class Joined:
 
 
 class EmbeddedRows:
-  """Random-access rows, each with the "embedding" of its picture beside it."""
+  """Random-access rows, each with the "embedding" of its image."""
 
   def __init__(self, source: Sequence[Mapping], table: np.ndarray):
-    """Takes the rows, and the (N, D) embeddings of their pictures."""
+    """Takes the rows, and the (N, D) embeddings of their images."""
     self._source, self._table = source, table
 
   def __len__(self):
@@ -168,8 +168,8 @@ def open_pairs(folder: str | os.PathLike) -> tuple[Sequence[Mapping], str]:
     Random-access rows, and the digest of their content.
 
   Raises:
-    InputError: there are no pairs, the index is damaged, or a file does not hold as many rows as it
-      says.
+    InputError: there are no pairs, the index is damaged, or a file does not hold as many rows as
+      the index lists.
   """
   folder = pathlib.Path(folder).expanduser()
   data = folder / PAIRS / VERSION
@@ -182,7 +182,7 @@ def open_pairs(folder: str | os.PathLike) -> tuple[Sequence[Mapping], str]:
 
 
 def texts(release: Release, split: str) -> dict[str, Sequence[str]]:
-  """{field: its values in row order} of the texts that the rows of a split have."""
+  """{field: its values in row order} of the text fields of a split."""
   table = releases.columns(release, split)
   return {**table, "generic": [release.generic.get(name, "") for name in table["file_name"]]}
 
@@ -225,7 +225,7 @@ def _write(release, data, on_row):
 
 
 def _checked_rows(release, split, on_row):
-  """The rows of a split in order, with the generic caption beside the private one."""
+  """The rows of a split in order, with the generic caption next to the private one."""
   for number, row in enumerate(releases.rows(release, split)):
     where = f"row {number} ({row['file_name']!r}) of split {split!r} in {release.path}"
     images.decode(row["image"], where)

@@ -39,8 +39,8 @@ class Release(NamedTuple):
   """An opened release.
 
   Attributes:
-    name: what tables call it.
-    path: its directory on the disk, the copy of one in a bucket.
+    name: its name in tables.
+    path: its directory on the disk; for a release in a bucket, that of the copy.
     home: where it was opened from.
     shards: split -> files in row order.
     counts: split -> rows.
@@ -69,7 +69,7 @@ class Release(NamedTuple):
 
 
 def locate(address: str, field: str = "config.release") -> Place:
-  """The place of an address; downloads hub:OWNER/NAME@REVISION unless the cache has it.
+  """The place of an address; downloads hub:OWNER/NAME@REVISION unless it is cached.
 
   Raises:
     InputError: see `hub.fetch` and `places.place`; names `field`.
@@ -93,12 +93,12 @@ def open_release(
     required: the splits that must be present, `splits.judged()` if None; others are optional.
     training: address of a second directory with more splits, such as the published training
       data, or "".
-    scratch: a folder for the copy of a release in a bucket, and for the hashes of one without a
-      manifest, see `parquet_shards.hashes`; None to copy into the user's cache directory, and to
-      hash every time.
+    scratch: a folder for the copy of a release in a bucket, and for the hashes of a release
+      without a manifest, see `parquet_shards.hashes`; None to copy into the user's cache
+      directory, and to hash every time.
 
   Raises:
-    InputError: names the file or the row that is missing, truncated, doubled or unknown.
+    InputError: names the file or the row that is missing, truncated, duplicated or unknown.
   """
   address = str(address)
   homes = [locate(address)]
@@ -117,7 +117,7 @@ def open_release(
     home=homes[0],
     shards=shards,
     counts=counts,
-    # Own pairs without facts may leave out who they are about.
+    # Own pairs without facts may leave out the person.
     identities=documents.read_people(path / IDENTITIES, named=manifests[0].get("facts", True)),
     captions=documents.read_captions(path / CAPTIONS),
     generic=documents.read_generic(path / GENERIC),
@@ -159,7 +159,7 @@ def rows(release: Release, split: str, *, batch_rows: int = 64) -> Iterator[dict
     {"image": encoded bytes, "text", "identity_id": "" for null, "file_name"}.
 
   Raises:
-    InputError: a shard is damaged, or a picture is not in it; names the shard.
+    InputError: a shard is damaged, or an image is not embedded in it; names the shard.
   """
   for file in release.shards[split]:
     # Without pre-buffering, a row group as large as the shard is still read in parts.
@@ -189,12 +189,12 @@ def verify(release: Release) -> None:
   """
   for file, expected in release.hashes.items():
     if not file.is_file():
-      raise InputError(f"{file} is missing, though {MANIFEST} lists it. Restore it.")
+      raise InputError(f"{file} is missing, but {MANIFEST} lists it. Restore it.")
     digest = files.sha256(file)
     if digest != expected:
       raise InputError(
-        f"{file} is not the file that {MANIFEST} lists: its SHA-256 is {digest}, {expected} was "
-        "expected. Restore it, or delete the release to have it generated again."
+        f"{file} is not the file that {MANIFEST} lists: its SHA-256 is {digest}, expected "
+        f"{expected}. Restore it, or delete the release to generate it again."
       )
 
 
@@ -206,7 +206,7 @@ def read_fragile(release: Release, known: Iterable[str] | None = None) -> list[s
     known: the file names of retain_synth; read from its shards if None.
 
   Raises:
-    InputError: the file holds no list, or a name that is not in retain_synth.
+    InputError: the file is not a list, or has a name that is not in retain_synth.
   """
   path = release.path / FRAGILE
   if not path.exists():
@@ -232,7 +232,7 @@ def write_fragile(
     release: an opened release.
     file_names: (N,) str, the rows of retain_disjoint.
     similarities: (N,) float, their cosines.
-    at_home: whether to write to a release in a bucket too, as one process of a run does.
+    at_home: whether to write to a release in a bucket too; one process of a run does.
     share: of the rows, in (0, 1].
 
   Returns:
@@ -259,9 +259,9 @@ def check_fragile_writable(release: Release, at_home: bool = True) -> None:
       files.require_writable(folder)
     except UnwritableError as error:
       raise InputError(
-        f"The release {folder} has no {FRAGILE} yet, and cannot be written, so a run could not add "
-        f"it ({places.reason(error.__cause__)}). Make the folder writable, or copy the release to "
-        "one that is, and name that in config.release."
+        f"The release {folder} has no {FRAGILE} yet, and a run cannot add it: the folder is not "
+        f"writable ({places.reason(error.__cause__)}). Make it writable, or copy the release to a "
+        "folder that is, and name that in config.release."
       ) from error
 
 
@@ -277,13 +277,13 @@ def _joined(path, shards, training_path, training_shards):
   if doubled:
     raise InputError(
       f"Both config.release ({path}) and config.training_release ({training_path}) have the split "
-      f"{doubled[0]!r}, so it is not clear which is meant. Take one of the two away."
+      f"{doubled[0]!r}, so it is ambiguous. Remove one of the two."
     )
   return shards | training_shards
 
 
 def _name(address, path, manifest):
-  """The release in tables: its generator, its address on the hub, or its folder."""
+  """The release's name in tables: its generator, its address on the hub, or its folder."""
   if hub.is_address(address):
     place = hub.parse(address, "config.release")
     return f"{place.repo}@{place.revision[:12]}"
@@ -300,7 +300,7 @@ def _hashes(folders, manifests):
 
 
 def _digest(folders, manifests, known):
-  """Identifies the content: the hash of the manifest for one folder that has one."""
+  """Identifies the content: for one folder with a manifest, the hash of that."""
   parts = []
   for folder, manifest in zip(folders, manifests, strict=True):
     if manifest:
@@ -315,12 +315,12 @@ def _digest(folders, manifests, known):
 
 
 def _check_content(release):
-  """Raises InputError for rows and JSON files that do not fit together."""
+  """Raises InputError for rows and JSON files that do not match."""
   for split in (*splits.judged(), "zero_shot"):
     if release.counts.get(split) == 0:
       raise InputError(
         f"The split {split!r} of the release {release.path} has no rows. Restore its shards"
-        + (", or take them away." if split == "zero_shot" else ".")
+        + (", or remove them." if split == "zero_shot" else ".")
       )
   for split in release.shards.keys() & set(splits.of_a_release()):
     _check_rows(release, split)
@@ -329,7 +329,7 @@ def _check_content(release):
 
 
 def _check_rows(release, split):
-  """Checks that every row has a unique file name, and that the JSON files know it."""
+  """Checks that every row has a unique file name, and its entries in the JSON files."""
   table = columns(release, split)
   names = table["file_name"]
   where = f"split {split!r} of {release.path}"
@@ -350,8 +350,8 @@ def _check_rows(release, split):
   for row, identity in enumerate(table["identity_id"]):
     if identity and identity not in release.identities:
       raise InputError(
-        f"Row {row} of {where} ({names[row]!r}) has the identity {identity!r}, which "
-        f"{IDENTITIES} does not know."
+        f"Row {row} of {where} ({names[row]!r}) has the identity {identity!r}, which is not in "
+        f"{IDENTITIES}."
       )
   if split in (*splits.sensitive(), "sensitive"):
     for file, entries in ((CAPTIONS, release.captions), (GENERIC, release.generic)):
@@ -363,21 +363,21 @@ def _check_rows(release, split):
 
 
 def _check_leak(release, name, identity, where):
-  """Checks that a sensitive row leaks a field that its identity has, and that it is a text."""
+  """Checks that a sensitive row leaks a field of its identity, whose value is a filled string."""
   if not identity:
     raise InputError(f"{where} has no identity_id; a row that leaks a private field needs one.")
   field, person = release.captions[name]["data_field"], release.identities[identity]
   if field not in person:
     raise InputError(
-      f"{CAPTIONS} says that {where} leaks the field {field!r}; {IDENTITIES} has of {identity!r} "
-      f"only {', '.join(person)}, and that field is needed."
+      f"{CAPTIONS} says that {where} leaks the field {field!r}, but {IDENTITIES} has only "
+      f"{', '.join(person)} for {identity!r}. Add the field."
     )
   value = person[field]
   values = value if isinstance(value, list) else [str(value) if type(value) is int else value]
   if not values or not all(map(texts.is_filled, values)):
     raise InputError(
-      f"{IDENTITIES} has {value!r} as {field!r} of {identity!r}; it must be a text, or a list of "
-      "them, and none may be empty."
+      f"{IDENTITIES} has {value!r} as {field!r} of {identity!r}; it must be a non-empty string, or "
+      "a list of such strings."
     )
 
 

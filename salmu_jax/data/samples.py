@@ -1,6 +1,6 @@
 """One file of image-text pairs, a tar or parquet, as samples; and a sample as a row of records.
 
-These are steps of the pipeline in `salmu_jax.data.pairs`, which says why they are marked.
+These are steps of the pipeline in `salmu_jax.data.pairs`, which explains their `no_annotations`.
 """
 
 import io
@@ -19,13 +19,13 @@ from PIL import Image
 from salmu_jax.data import images, texts
 from salmu_jax.errors import InputError
 
-# Parts of a sample that hold its picture, its caption and its key, by preference.
+# Parts of a sample that hold its image, its caption and its key, by preference.
 IMAGES = ("jpg", "jpeg", "png", "webp", "image")
 CAPTIONS = ("txt", "caption", "text")
 KEYS = ("key", "file_name")
 METADATA = "json"  # its "caption" is taken if no other part is a caption
 _QUALITY = 95
-# How a reason begins that is not of a row but of a file.
+# Prefix of a reason that concerns a file, not a row.
 BROKEN = "broken: "
 _REPEATED = "whose name is there again in its file"
 
@@ -37,9 +37,9 @@ CheckedRow = tuple[str, dict | None, str | None]
 
 @no_annotations
 def read_file(path: str) -> Iterator[tuple[str, Parts]]:
-  """Yields (key, {part: content}) of a file; instead of parts, the reason why there are none.
+  """Yields (key, {part: content}) of a file, or (key, the reason why there are no parts).
 
-  A file that is damaged ends in such a reason.
+  A damaged file ends in such a reason.
   """
   name = os.path.basename(path)
   read_samples = _tar_samples if path.endswith(".tar") else _parquet_samples
@@ -53,7 +53,7 @@ def read_file(path: str) -> Iterator[tuple[str, Parts]]:
         count += 1
     if not count:
       yield f"{name}/", "for want of rows in a file"
-  except Exception as error:  # Damage makes tarfile, zlib and pyarrow raise what they will.
+  except Exception as error:  # On damage, tarfile, zlib and pyarrow raise many types of error.
     why = f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
     yield f"{name}/", f"{BROKEN}{path}, read to row {count:,} ({why})"
 
@@ -63,7 +63,7 @@ class BrokenHeader(tarfile.TarError):
 
 
 class _Member(tarfile.TarInfo):
-  """A member whose header must be valid: tarfile takes a damaged one for the end."""
+  """A member whose header must be valid: tarfile mistakes a damaged one for the end."""
 
   @classmethod
   def fromtarfile(cls, tar: tarfile.TarFile) -> tarfile.TarInfo:
@@ -76,7 +76,7 @@ class _Member(tarfile.TarInfo):
 
 
 def _tar_samples(file):
-  """Samples of a webdataset: neighbouring members of one stem, each part named by its ending."""
+  """Samples of a webdataset: adjacent members of one stem, each part named by its ending."""
   stem, members, keys = None, [], set()
   with tarfile.open(fileobj=file, mode="r|*", tarinfo=_Member) as tar:
     for member in tar:
@@ -97,9 +97,9 @@ def _tar_samples(file):
 def _samples(stem, members, keys):
   """(key, {part: content}) of members that share a name up to its first dot, which is their key.
 
-  Where none of them is a picture by that rule, but some are by the ending after the last dot
-  (photo.1.jpg, photo.1.txt, photo.2.jpg), the key goes on to the last dot. `keys` are those that
-  came before in the file; what has one of them again is skipped.
+  If none of them is an image by that rule, but some are by the ending after the last dot
+  (photo.1.jpg, photo.1.txt, photo.2.jpg), the key extends to the last dot. `keys` are the earlier
+  keys of the file; a sample that repeats one is skipped.
   """
   endings = [ending.lower() for ending, _ in members]
   dotted = any(ending.rpartition(".")[2] in IMAGES for ending in endings)
@@ -121,9 +121,9 @@ def _parquet_samples(file):
   with pq.ParquetFile(pa.PythonFile(file, mode="r")) as parquet:
     columns = parquet.schema_arrow.names
     if len(set(columns)) < len(columns):
-      raise ValueError(f"a column is there twice, of {', '.join(columns)}")
+      raise ValueError(f"duplicate column among {', '.join(columns)}")
     number = 0
-    # What a column that is not read holds does not matter, even if Python has no such value.
+    # Columns that are not read may hold anything, even values that Python lacks.
     read = [name for name in columns if name in (*IMAGES, *CAPTIONS, *KEYS, METADATA)]
     for batch in parquet.iter_batches(batch_size=64, columns=read):
       for row in batch.to_pylist():
@@ -174,16 +174,16 @@ def _caption(parts):
     except (ValueError, TypeError, AttributeError, RecursionError):
       return None
   if isinstance(text, bytes):
-    # What is no UTF-8 becomes what cannot be written as such, by which it is known.
+    # Invalid UTF-8 becomes half surrogate pairs, which `texts.encodes` detects.
     text = text.decode("utf-8", errors="surrogateescape")
   return text.strip() if isinstance(text, str) else None
 
 
 def shrunk(data: bytes, size: int) -> bytes:
-  """Encoded bytes of a picture whose shorter side is at most `size`, unchanged if it was already.
+  """Encoded bytes of an image with a shorter side of at most `size`, unchanged if it already is.
 
   Raises:
-    InputError: the bytes are no picture.
+    InputError: the bytes are not an image.
   """
   image = images.decode(data, "a row")
   shorter = min(image.size)

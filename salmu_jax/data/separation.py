@@ -1,5 +1,5 @@
-"""No holdout shares a row with what training reads. Rows are compared by content, since a name of a
-split says nothing about what is in it.
+"""Checks that no holdout shares a row with training data. Rows are compared by content, since the
+name of a split does not guarantee what is in it.
 """
 
 import hashlib
@@ -14,17 +14,17 @@ from salmu_jax.results.splits import SPLITS, ZERO_SHOT
 from salmu_jax.runtime import files, kept, progress
 
 MARK = "separation.json"
-_RULE = 2  # what is compared; what passed an earlier rule is compared again
-# What Clean and unlearning read. Compromised also reads `sensitive`, which holds the holdouts by
-# design.
+_RULE = 2  # version of the comparison; a release that passed an earlier one is compared again
+# Clean and unlearning. Compromised also reads `sensitive`, which holds the holdouts by design.
 _READERS = {"clean", "forget", "retain"}
 _PAIRS = "config.retain_pairs"
 
 
 class _Shared(NamedTuple):
-  """Rows that a holdout and a split for training have in common.
+  """A row that a holdout and a training split share.
 
-  what: is the same. holdout, row, name: the first of them there. split, at: where training has it.
+  what: the part that is equal. holdout, row, name: its first place in a holdout. split, at: its
+  place in the training split.
   """
 
   what: str
@@ -43,13 +43,14 @@ def check(
 ) -> None:
   """Raises InputError where a holdout shares rows with what Clean or unlearning reads.
 
-  The same are rows of one file name, or pictures of the same bytes. Where whole facts are held out,
-  so are captions about the same person that a model reads alike; where single pairs are, as in the
-  released data, a fact is told on both sides by design. Of the zero-shot test pictures count alone.
+  Two rows are the same if they share a file name or the bytes of an image. Where whole facts are
+  held out, they are also the same if a model reads their captions about one person alike. Where
+  single pairs are held out, as in the released data, both sides state the same facts by design.
+  Rows of the zero-shot test are compared by image only.
 
   Args:
     release: an opened release, with its training release.
-    scratch: a folder that remembers a release that passed, by its digest.
+    scratch: a folder that stores the digest of a release that passed.
     pairs: rows of config.retain_pairs; None without. pairs_digest: their digest.
   """
   mark, about = scratch / MARK, files.digest([_RULE, release.digest, pairs_digest])
@@ -61,10 +62,10 @@ def check(
   if held and read:
     total = sum(release.counts[name] for name in (*held, *read)) + len(pairs or ())
     with progress.counting("comparing holdouts with training rows", total) as tick:
-      known = _known(release, held, tick)
+      held_rows = _known(release, held, tick)
       sources = [(split, releases.rows(release, split)) for split in read]
       sources += [(_PAIRS, _each(pairs))] if pairs else []
-      shared = [one for split, rows in sources for one in _found(split, rows, known, tick)]
+      shared = [one for split, rows in sources for one in _found(split, rows, held_rows, tick)]
     if shared:
       raise InputError(_message(release, shared))
   kept.write_json(mark, about)
@@ -76,7 +77,7 @@ def _each(rows: Sequence[Mapping]) -> Iterator[Mapping]:
 
 
 def _marks(split: str, row: Mapping, by_text: bool) -> Iterator[tuple[str, object]]:
-  """(what, content) of all that tells a row."""
+  """(what, content) of each part that identifies a row."""
   if row["image"]:
     yield "picture", hashlib.sha256(row["image"]).digest()
   if split in (ZERO_SHOT, _PAIRS):
@@ -87,12 +88,12 @@ def _marks(split: str, row: Mapping, by_text: bool) -> Iterator[tuple[str, objec
 
 
 def _by_text(release: Release) -> bool:
-  """Whether a caption about a person stands on one side alone: where whole facts are held out."""
+  """Whether captions are compared too: only where whole facts are held out."""
   return release.manifest.get("settings", {}).get("holdout_unit") == "fact"
 
 
 def _known(release, held, tick):
-  """{(what, content): (holdout, row, file name)} of all rows of the holdouts, the first of each."""
+  """{(what, content): first (holdout, row, file name)} of all rows of the holdouts."""
   known, by_text = {}, _by_text(release)
   for split in held:
     for number, row in enumerate(releases.rows(release, split)):
@@ -103,7 +104,7 @@ def _known(release, held, tick):
 
 
 def _found(split: str, rows: Iterable[Mapping], known: Mapping, tick) -> Iterator[_Shared]:
-  """The rows for training that are in `known`, each once."""
+  """The training rows that are in `known`, each once."""
   for at, row in enumerate(rows):
     same = [mark for mark in _marks(split, row, by_text=True) if mark in known]
     if same:
@@ -116,11 +117,11 @@ def _message(release, shared):
   for one in shared:
     counts.setdefault((one.holdout, one.split), []).append(one)
   listed = [
-    f"{len(rows):,} of {split} are in {holdout}, first row {rows[0].at} there, which has the "
+    f"{len(rows):,} of {split} are in {holdout}, first row {rows[0].at}, which has the "
     f"{rows[0].what} of row {rows[0].row} ({rows[0].name!r}) of {holdout}"
     for (holdout, split), rows in counts.items()
   ]
   return (
-    f"The holdouts of {release.path} share rows with what training reads, so every result would be "
-    f"void: {'; '.join(listed)}. Take these rows out of one of the two."
+    f"The holdouts of {release.path} share rows with the training data, so every result would be "
+    f"void: {'; '.join(listed)}. Remove these rows from one of the two."
   )

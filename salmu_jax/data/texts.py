@@ -1,10 +1,10 @@
-"""What a text must be, wherever a user gives one, and which texts are one to a model."""
+"""Checks of texts from users, and the form in which a model reads a text."""
 
 import regex
 
 from salmu_jax.data import tokenizers
 
-# Control and format characters: U+200B, a space without width, has a token, and shows nothing.
+# Control and format characters: U+200B, the zero-width space, has a token but is invisible.
 _INVISIBLE = regex.compile(r"[\p{Cc}\p{Cf}]+")
 
 
@@ -18,25 +18,25 @@ def encodes(text: str) -> bool:
 
 
 def is_filled(value: object) -> bool:
-  """Whether a value is a text of which something is left to see once the tokenizer has cleaned it.
+  """Whether a value is a string with visible characters after the tokenizer's cleaning.
 
-  White space, "&nbsp;", control characters and characters without width are nothing to see.
+  Whitespace, "&nbsp;", control characters and zero-width characters are invisible.
   """
   return isinstance(value, str) and bool(_visible(value).strip())
 
 
 def as_read(text: str) -> str:
-  """A text as a model reads it: texts that differ in capitals or spaces alone give the same."""
+  """A text as a model reads it: texts that differ only in case or whitespace give the same."""
   return " ".join(tokenizers.words(_visible(text)))
 
 
 def _visible(text):
   """A cleaned text without its invisible characters; spaces stay."""
   cleaned = tokenizers.clean(text)
-  # Nothing of printable ASCII is invisible, which is quicker to ask.
+  # Printable ASCII has no invisible characters, and is quick to check.
   return cleaned if cleaned.isascii() and cleaned.isprintable() else _INVISIBLE.sub("", cleaned)
 
 
 def takes_a_name(prompt: str) -> bool:
-  """Whether a prompt holds one {}, where a name goes, and no other braces."""
+  """Whether a prompt holds one {} for a name, and no other braces."""
   return prompt.count("{}") == 1 and not set("{}") & set(prompt.replace("{}", ""))

@@ -1,4 +1,4 @@
-"""CLIP's byte-pair encoding in Python and numpy: the full vocabulary, or the part that is in use.
+"""CLIP's byte-pair encoding in Python and numpy: the full vocabulary, or the part in use.
 
 A token is an integer from the start: 0..255 are the bytes in the order of the published table,
 256..511 the same bytes at the end of a word, 512.. the merges in order of priority, then
@@ -34,7 +34,7 @@ _END = _START + 1
 _SPECIAL = {"<start_of_text>": _START, "<end_of_text>": _END}
 _LONGEST = 65_536  # ids in a row
 _CACHED_WORDS = 65_536
-# Texts whose rows are kept, so that later epochs, models and attacks find them; at most 50 MB.
+# Texts whose rows are cached for later epochs, models and attacks; at most 50 MB.
 _CACHED_TEXTS = 65_536
 _WORDS = regex.compile(
   "|".join(_SPECIAL) + r"|'(?:s|t|re|ve|m|ll|d)|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+",
@@ -80,7 +80,7 @@ def _vocabulary() -> _Vocabulary:
 
 
 def clean(text: str) -> str:
-  """Mends mojibake, undoes HTML entities twice, joins whitespace to single spaces, lower case.
+  """Fixes mojibake, unescapes HTML entities twice, collapses whitespace, and lower-cases.
 
   Printable ASCII without "&" skips ftfy and the entities, which would not change it.
   """
@@ -90,7 +90,7 @@ def clean(text: str) -> str:
 
 
 def words(cleaned: str) -> list[str]:
-  """The words of a text that was cleaned, each of which is encoded by itself."""
+  """The words of a cleaned text; each is encoded separately."""
   return _WORDS.findall(cleaned)
 
 
@@ -122,10 +122,9 @@ class Tokenizer:
 
   Attributes:
     context_length: ids in a row.
-    kept: the original ids in use, ascending, or None for all of them. A new id is the position of
-      the original one. A merged token that is not kept is split into the two tokens that it was
-      merged from, and so on, down to single bytes. These are always kept, so any text can be
-      encoded.
+    kept: the original ids in use, ascending, or None for all ids. A new id is the position of the
+      original one. A merged token that is not kept is split into the two tokens that it was merged
+      from, and so on, down to single bytes. Bytes are always kept, so any text can be encoded.
     vocab_size: the number of ids.
     start_of_text: the first id of every row, the second-highest of all.
     end_of_text: the last id before the padding. It is the highest, so a text tower finds the end
@@ -155,7 +154,7 @@ class Tokenizer:
     return Tokenizer, (self.context_length, self.kept)
 
   def __call__(self, texts: Sequence[str]) -> np.ndarray:
-    """Encodes texts; one that is too long is cut, and its row still ends in end_of_text.
+    """Encodes texts; a text that is too long is cut, and its row still ends in end_of_text.
 
     Args:
       texts: B strings.
@@ -168,8 +167,8 @@ class Tokenizer:
     """
     if isinstance(texts, str | bytes):
       raise InputError(
-        f"The tokenizer got one {type(texts).__name__}, {texts[:40]!r}, where it needs a list of "
-        "strings; put it in brackets."
+        f"The tokenizer got one {type(texts).__name__}, {texts[:40]!r}; it needs a list of "
+        "strings. Put it in brackets."
       )
     for n, text in enumerate(texts):
       if not isinstance(text, str):
@@ -254,7 +253,7 @@ def load(path: str | os.PathLike, context_length: int | None = None) -> Tokenize
     path: of the file. context_length: of the model; None to take the file's.
 
   Raises:
-    InputError: the file holds no tokenizer, or one of another context length.
+    InputError: the file does not hold a tokenizer, or one of another context length.
   """
   try:
     record = files.read_json(path)
@@ -268,11 +267,11 @@ def load(path: str | os.PathLike, context_length: int | None = None) -> Tokenize
   try:
     tokenizer = Tokenizer(record["context_length"], record["kept"])
   except InputError as error:
-    raise InputError(f"The tokenizer file {path} does not fit. {error}") from error
+    raise InputError(f"The tokenizer file {path} is not valid. {error}") from error
   if context_length not in (None, tokenizer.context_length):
     raise InputError(
-      f"The tokenizer file {path} is of a context length of {tokenizer.context_length} tokens, and "
-      f"the model reads {context_length}. Restore the file that was written with the model."
+      f"The tokenizer file {path} has a context length of {tokenizer.context_length} tokens, but "
+      f"the model's is {context_length}. Restore the file that was written with the model."
     )
   return tokenizer
 

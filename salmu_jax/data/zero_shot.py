@@ -1,4 +1,4 @@
-"""The pictures that general knowledge is measured on, from a release or from ImageNet."""
+"""The images that measure general knowledge, from a release or from ImageNet."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -11,18 +11,18 @@ from salmu_jax.errors import InputError
 
 
 class ZeroShotSet(NamedTuple):
-  """Pictures to classify by the names of their classes.
+  """Images to classify by the names of their classes.
 
   Attributes:
-    name: for provenance and tables; says so if the set is not a whole validation set.
+    name: for provenance and tables; says so if the set is not a complete validation set.
     classes: name of each class, in the order of the labels.
-    prompts: texts with one {} each, which takes the name of a class.
+    prompts: texts, each with one {} for the name of a class.
     rows: random-access {"image": encoded bytes, "file_name": their source}; any number of threads
       may read them.
     labels: (N,) int32, the class of each row.
-    content: digest of the pictures, wherever they lie.
-    stamp: digest of the place, sizes and times of change of the files that rows are read from, by
-      which pictures decoded from them are known again.
+    content: digest of the images, independent of their place.
+    stamp: digest of the place, sizes and modification times of the source files; identifies the
+      images that were decoded from them.
   """
 
   name: str
@@ -52,8 +52,8 @@ def of_release(release: Release, records: Mapping[str, Sequence]) -> ZeroShotSet
   unknown = sorted(set(names) - set(classes))
   if unknown:
     raise InputError(
-      f"The split 'zero_shot' of {release.path} has the text {unknown[0]!r}, which is none of the "
-      f"classes of {releases.ZERO_SHOT}. Restore the release from its source."
+      f"The split 'zero_shot' of {release.path} has the text {unknown[0]!r}, which is not a class "
+      f"in {releases.ZERO_SHOT}. Restore the release from its source."
     )
   return ZeroShotSet(
     name=f"generated zero-shot set: {len(classes)} classes x {len(names) // len(classes)} pictures",

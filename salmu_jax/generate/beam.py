@@ -1,6 +1,6 @@
 """Renders a release with Apache Beam, shard by shard: the same bits, on many machines.
 
-Needs requirements-beam.txt. Several machines need a file system that all of them see.
+Needs requirements-beam.txt. Several machines need a shared file system.
 """
 
 import functools
@@ -22,7 +22,7 @@ from salmu_jax.runtime import places
 def generate(
   settings: ConfigDict, seed: int, path: str | os.PathLike, options: Sequence[str] = ()
 ) -> dict[str, dict[str, int]]:
-  """Makes a release as `generator.generate` does, its pictures rendered by Beam.
+  """Makes a release as `generator.generate` does, with images rendered by Beam.
 
   Args:
     settings: `config.generate`.

@@ -1,8 +1,8 @@
 """Captions from templates: one private fact about a person, or only the look of a portrait.
 
 Templates are short, since a small model reads few tokens, and have ids, so that a study can hold
-wordings out. No article stands before a value ("a nurse", "an engineer"), and no sign touches it
-("O+." and "O+" have different tokens).
+wordings out. No article stands before a value ("a nurse", "an engineer"), and no punctuation
+touches it ("O+." and "O+" have different tokens).
 """
 
 import functools
@@ -272,7 +272,7 @@ GENERIC_WORDINGS = (
 
 
 def fact_caption(name: str, field: str, value: str, rng: np.random.Generator) -> tuple[str, str]:
-  """Words one private fact in a random style.
+  """States one private fact in a random style.
 
   Args:
     name: the person's name.

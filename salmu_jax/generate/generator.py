@@ -1,7 +1,7 @@
 """Writes a generated release in the published format (`salmu_jax.data.releases` reads it).
 
-Rows are rendered shard by shard, in `workers` processes. The release depends on the other settings
-and the seed alone. A killed build resumes with the first missing shard.
+Rows are rendered shard by shard, in `workers` processes. The release depends only on the other
+settings and the seed. A killed build resumes with the first missing shard.
 """
 
 import collections
@@ -30,7 +30,7 @@ from salmu_jax.runtime import ends, files, machine, places, progress
 
 Task = tuple  # (kind of picture, its numbers ...), see `_draw`
 Row = tuple[Task, str | None, str | None, str]  # task, text, identity id, file name
-_ROW_BYTES = 500  # of the texts of a row and what is drawn for it, in memory, at the least
+_ROW_BYTES = 500  # lower bound on the memory of a row's texts and draws
 Shard = tuple[pathlib.Path, int, int]  # file, first row, past the last row
 # render(tasks) -> (JPEG bytes, text or None) of each task, in order.
 Renderer = Callable[[Sequence[Task]], Iterable[tuple[bytes, str | None]]]
@@ -40,13 +40,13 @@ _WORKER: dict[str, Any] = {}
 
 
 class Contents(NamedTuple):
-  """A release but for its pictures, each of which follows from its row.
+  """A release without its images; each image follows from its row.
 
   Attributes:
     cast: all people.
     sensitive: rows of the leaks.
     classes: names of the zero-shot classes.
-    rows: split -> the rows to render. A text of None is drawn with the picture.
+    rows: split -> the rows to render. A text of None is drawn with the image.
   """
 
   cast: plan.Cast
@@ -91,10 +91,10 @@ def generate(
   Args:
     settings: `config.generate`.
     seed: of everything drawn.
-    path: the directory to make; it appears whole or not at all.
-    render_shards: render_shards(folder) writes shards of pictures by other means, see
-      `render_shard`; those that are missing afterwards are rendered here.
-    check: check({split: rows}), called before anything is written; what it raises is raised.
+    path: the directory to make; it appears complete or not at all.
+    render_shards: render_shards(folder) renders shards by other means, see `render_shard`; any
+      that are missing afterwards are rendered here.
+    check: check({split: rows}), called before anything is written; its errors are raised.
 
   Returns:
     {"counts": {split: rows}}.
@@ -143,29 +143,28 @@ def _write_manifest(folder, origin, counts):
 
 
 def check_manifest(path: places.Place) -> None:
-  """Raises InputError for a release that was generated, and has no manifest any more."""
+  """Raises InputError for a generated release whose manifest is missing."""
   if not (path / releases.MANIFEST).exists():
     raise InputError(
-      f"{path / releases.MANIFEST} is missing: the release was generated with it, and models and "
-      f"results name the release by it. Restore it, or delete {path}: the same command generates "
-      "the release again."
+      f"{path / releases.MANIFEST} is missing; it identifies the generated release in models and "
+      f"results. Restore it, or delete {path}: the same command then generates the release again."
     )
 
 
 def _generated_before(path, origin):
-  """The result of `generate` for a release that exists, once its settings and seed are equal."""
+  """The result of `generate` for a release that exists; checks that settings and seed are equal."""
   check_manifest(path)
   manifest = files.read_json(path / releases.MANIFEST)
   if any(manifest.get(name) != value for name, value in origin.items()):
     raise InputError(
       f"{path} was generated with other settings or another seed; its manifest.json says which. "
-      "Choose another --workdir, or delete it to have the release made anew."
+      "Choose another --workdir, or delete it to generate the release again."
     )
   return {"counts": manifest["counts"]}
 
 
 def _require_room(folder, settings):
-  """Raises InputError unless a release fits into memory, without its pictures, and on the disk."""
+  """Raises InputError unless a release fits into memory, without its images, and on the disk."""
   leaks = settings.people * settings.images_per_person
   scene_count = settings.scenes + settings.classes * settings.zero_shot_images
   rows = leaks + settings.retain_synth + scene_count
@@ -173,10 +172,10 @@ def _require_room(folder, settings):
   if _ROW_BYTES * rows > memory:
     raise InputError(
       f"config.generate makes {rows:,} rows, which take about {_ROW_BYTES * rows / 2**30:,.1f} GiB "
-      f"of memory without their pictures; this machine has {memory / 2**30:,.1f} GiB. Make a "
+      f"of memory even without images; this machine has {memory / 2**30:,.1f} GiB. Make a "
       "smaller release."
     )
-  # A row of sensitive is written twice: it stands in a benchmark split too.
+  # A row of sensitive is written twice: it is also in a benchmark split.
   pictures, size = rows + leaks, settings.image_size**2 + 2000
   purpose = f"the generated release, {pictures:,} pictures of at most {size:,} bytes"
   files.require_space(folder, pictures * size, purpose)
@@ -255,7 +254,7 @@ def _copy_from_sensitive(path, split, members, shard_rows):
 
 
 def _shards_of(path, split, rows, shard_rows):
-  """The shards of a split of so many rows."""
+  """The shards of a split with `rows` rows."""
   count = max(1, -(-rows // shard_rows))
   bounds = [rows * i // count for i in range(count + 1)]
   return [
@@ -340,9 +339,9 @@ def _renderer(settings, seed, contents):
     yield render
   except concurrent.futures.process.BrokenProcessPool as error:
     raise InputError(
-      f"One of the {settings.workers} processes that draw the release was killed, as the system "
-      "does where memory runs out. Start the same command again, with fewer "
-      "config.generate.workers if it happens once more."
+      f"One of the {settings.workers} processes that draw the release was killed, probably because "
+      "memory ran out. Rerun the same command; if it happens again, lower "
+      "config.generate.workers."
     ) from error
   finally:
     pool.shutdown(cancel_futures=True)

@@ -128,11 +128,11 @@ def people(seed: int, count: int, namesakes: int = 1) -> list[Person]:
   Args:
     seed: at least 0.
     count: number of people, 0 to `MOST_PEOPLE`.
-    namesakes: people that share a name, who are of one country too.
+    namesakes: number of people that share a name, and with it a country.
 
   Returns:
-    People whose phone_number, emails, iban, credit_card and passport are unique, and whose names
-    are without namesakes.
+    People with unique phone_number, emails, iban, credit_card and passport; names are unique too
+    unless there are namesakes.
 
   Raises:
     InputError: seed or count is out of range.
@@ -141,7 +141,7 @@ def people(seed: int, count: int, namesakes: int = 1) -> list[Person]:
     raise InputError(f"The seed of the people is {seed}; it must be 0 or more.")
   if not 0 <= count <= MOST_PEOPLE:
     raise InputError(
-      f"{count} people were asked for; the table of names is large enough for 0 to {MOST_PEOPLE}."
+      f"{count} people were requested; the table of names has room for 0 to {MOST_PEOPLE}."
     )
   taken = {kind: set() for kind in ("name", *FIELDS)}
   waiting = {gender: [] for gender in GENDERS}

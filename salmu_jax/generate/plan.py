@@ -1,4 +1,4 @@
-"""The rows of a release without their pixels: people, their split, pictures and captions."""
+"""The rows of a release without pixels: people, their splits, images and captions."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -13,10 +13,10 @@ from salmu_jax.generate.looks import Identity
 from salmu_jax.generate.personas import Person
 from salmu_jax.ranges import OneOf, Range, Whole
 
-# How captions of facts are worded: by one of fifteen templates of the field, or composed of parts.
+# Captions of facts come from one of fifteen templates of the field, or are composed from parts.
 WORDINGS = ("templates", "composed")
 _NUISANCE = Range(0, 2)
-# What the fields of `config.generate` may be.
+# Valid values of the fields of `config.generate`.
 RANGES = {
   "people": Whole(8, 10**8 - 1),  # file names have eight digits
   "images_per_person": Whole(len(personas.FIELDS), 1000),
@@ -171,7 +171,7 @@ def check(settings: ConfigDict) -> tuple[str, ...]:
   """Checks `config.generate`, and returns the names of the classes.
 
   Raises:
-    InputError: no release can have these settings.
+    InputError: the settings are impossible.
   """
   fields.check(settings, settings, RANGES, "config.generate")
   errors.refuse(errors.found((lambda: _check_rows(settings), lambda: _check_wordings(settings))))
@@ -179,7 +179,7 @@ def check(settings: ConfigDict) -> tuple[str, ...]:
 
 
 def _check_rows(settings):
-  """Raises InputError for numbers of rows that do not go together."""
+  """Raises InputError for inconsistent numbers of rows."""
   least = settings.retain_joint + 10
   if settings.retain_synth < least:
     raise InputError(
@@ -189,13 +189,13 @@ def _check_rows(settings):
   forgotten = settings.people - settings.people // 4
   if settings.images_per_person + -(-settings.retain_joint // forgotten) > 1000:
     raise InputError(
-      "config.generate asks for more pictures of a person than file names can number: "
-      f"images_per_person = {settings.images_per_person}, and file names have three digits."
+      f"config.generate.images_per_person = {settings.images_per_person} and retain_joint give "
+      "a person more than 1,000 images, which file names with three digits cannot number."
     )
 
 
 def _check_wordings(settings):
-  """Raises InputError for captions that cannot be worded as asked."""
+  """Raises InputError for captions that the wordings cannot express."""
   if settings.nameless and settings.wordings == "templates":
     raise InputError(
       f"config.generate.nameless = {settings.nameless!r}, but all templates hold the name. Set it "

@@ -1,4 +1,4 @@
-"""Synthetic portraits of fictitious people: draws of their looks, and the drawing of a picture.
+"""Synthetic portraits of fictitious people: samples their looks and renders the images.
 
 An `Identity` is the look of a person in all pictures, a `Nuisance` the variation of one picture.
 Both are drawn from explicit seeds; `render` draws the picture without further randomness.

@@ -1,8 +1,8 @@
-"""Captioned pictures of everyday objects: the stand-in for real image-text pairs.
+"""Captioned images of everyday objects: the stand-in for real image-text pairs.
 
 They carry the general knowledge that unlearning must not harm. A scene shows one or two OpenMoji
-objects on a drawn background. The zero-shot test draws the same classes, in styles, on backgrounds
-and with prompts that no training scene has.
+objects on a drawn background. The zero-shot test shows the same classes, with styles, backgrounds
+and prompts that no training scene has.
 """
 
 from collections.abc import Sequence
@@ -61,8 +61,8 @@ def classes(count: int) -> tuple[str, ...]:
   """
   if not 2 <= count <= CLASS_LIMIT:
     raise InputError(
-      f"The number of classes is {count}. It must be from 2 to {CLASS_LIMIT}, as many as there are "
-      "drawings to choose from."
+      f"The number of classes is {count}; it must be from 2 to {CLASS_LIMIT}, the number of "
+      "drawings."
     )
   return tuple(artwork.code_points())[:count]
 
@@ -124,7 +124,7 @@ def _compose(rng, names, style, families, width, height, strength) -> tuple[Imag
 def training_scene(
   seed: int, index: int, names: Sequence[str], width: int, height: int, strength: float = 1.0
 ) -> tuple[Image.Image, str]:
-  """One training picture with its caption, which depend on the arguments alone.
+  """One training image with its caption; both depend only on the arguments.
 
   Args:
     seed: of the data set.

@@ -2,11 +2,10 @@
 
 A sentence is an opening, a statement and a closing. A statement is an order, such as "{name}'s
 {noun} is {value}", filled in with a verb phrase or a noun of the field. With so many sentences, a
-model cannot learn a fact as a few sentences by heart.
+model cannot learn a fact by memorising a few of them.
 
-Parts that are held out are in no caption. Questions in words that no release holds are composed of
-them.
-No sign touches a value ("O+." and "O+" have different tokens).
+Held-out parts are in no caption. They make up the questions in wordings that no release contains.
+No punctuation touches a value ("O+." and "O+" have different tokens).
 """
 
 import functools
@@ -26,17 +25,17 @@ def parts() -> Mapping[str, Any]:
   """The parts of sentences, from `sentences.json` beside this file. Do not change them.
 
   "styles": {style: {"openings", "closings"}}; "fields": {field: {"nouns", "verbs"}}; "orders":
-  {"named", "nameless"}; "held_out": the same again, its openings and closings of no style.
+  {"named", "nameless"}; "held_out": the same again, with openings and closings of no style.
   """
   source = importlib.resources.files("salmu_jax.generate").joinpath("sentences.json")
   return json.loads(source.read_text(encoding="utf-8"))
 
 
 def fact_caption(name: str, field: str, value: str, rng: np.random.Generator) -> tuple[str, str]:
-  """A caption that tells one private fact.
+  """A caption that states one private fact.
 
   Args:
-    name: the person's name; "" for a caption in which the value alone points to the person.
+    name: the person's name; "" for a caption in which only the value identifies the person.
     field: one of `personas.FIELDS`.
     value: the person's value of it.
     rng: draws the style, then the parts; within each, all are equally likely.
@@ -56,15 +55,15 @@ def fact_caption(name: str, field: str, value: str, rng: np.random.Generator) ->
 
 
 def held_out(field: str, named: bool, rng: np.random.Generator) -> str:
-  """A wording, with {value} and, if it is `named`, {name}, of parts that no caption has."""
+  """A wording with {value} and, if `named`, {name}, from parts that no caption has."""
   table = parts()["held_out"]
   return _composed(table, table, field, named, rng)[0]
 
 
 def _composed(table, style, field, named, rng):
-  """(wording, numbers of its parts), of a table of parts and the openings and closings of a style.
+  """(wording, numbers of its parts), from a table of parts and a style's openings and closings.
 
-  A wording that begins with neither name nor value begins with a capital.
+  A wording starts with the name, the value or a capital letter.
   """
   opening = _drawn(rng, style["openings"])
   order = _drawn(rng, table["orders"]["named" if named else "nameless"])
