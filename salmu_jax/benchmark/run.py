@@ -73,7 +73,8 @@ def run(
     times.recorder.begin(folder)
     job, data = prepare(config, folder, mesh, stop)
     finished, show = (audit.is_finished, audit.show) if config.forget else _BENCHMARK
-    if finished(job, data):
+    # One answer for all processes: a bucket may show them different files for a while.
+    if hosts.flag_of_first(finished(job, data)):
       progress.console.print(f"Nothing to do: every stage in {folder} is done.")
       show(job)
       return
