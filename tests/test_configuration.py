@@ -163,7 +163,7 @@ def changed(path, value):
     (
       "method.chain",
       ("add_retain",),
-      r"config\.method\.chain is of a composed method, and config\.method\.loss names none",
+      r"config\.method\.chain belongs to a composed method, and config\.method\.loss is empty",
     ),
     (
       "method.retain",
@@ -202,7 +202,7 @@ def changed(path, value):
     (
       "method",
       {"name": "vlunlearn", "run": {"budget": 9.0}},
-      r"config\.method\.run is of a composed",
+      r"config\.method\.run belongs to a composed",
     ),
     ("method", {"run": 5}, r"config\.method\.run is 5; it must hold fields of a run"),
     ("unlearn.finetune.method", "compose", r"unlearn\.finetune\.args lacks 'loss'"),

@@ -1,4 +1,9 @@
-"""Anchored caption editing: parts forget captions from their images, and holds similar captions."""
+"""Anchored caption editing: parts forget captions from their images and holds similar captions.
+
+Each row of forget comes with made-up captions, the surrogates. They are the nearest captions that
+must stay where they are (`salmu_jax.methods.surrogates`). experiments/anchored derives the method.
+The target "removed" forgets less and keeps more than "mismatched" (experiments/strict).
+"""
 
 from typing import Annotated
 
@@ -26,15 +31,15 @@ def make(
   source: Source = "both",
   reworded: Share = 0.0,
 ) -> Method:
-  """Descends on forget x mismatched_target + anchors x surrogate_retention + retain x
-  text_retention.
+  """Parts forget captions from their images; holds their surrogates and retain's captions.
 
-  This project's own; experiments/anchored derives it. With each row of forget come `surrogates`
-  made-up captions from `source` (`salmu_jax.methods.surrogates`), the nearest captions that are to
-  stay. Reads forget, retain's captions and the starting model. Moves the text tower.
+    forget x mismatched_target + anchors x surrogate_retention + retain x text_retention
 
-  With `target` "removed", component_removed stands in the place of mismatched_target, and there is
-  no `margin`: less is forgotten and more is kept (experiments/strict).
+  Reads forget, retain's captions and the starting model. Moves the text tower. Source: our own.
+
+  Args:
+    target: "removed" puts component_removed in the place of mismatched_target.
+    margin: of mismatched_target. surrogates, source, reworded: see `base.Surrogates`.
 
   Raises:
     InputError: a margin with the target "removed".
