@@ -85,7 +85,7 @@ def changed(path, value):
     ("pretrain.optimizer.warmup", 1.5, r"warmup = 1\.5; .* and at most 1"),
     ("pretrain.optimizer.learning_rate", -1.0, r"learning_rate = -1\.0"),
     ("pretrain.loss", "contrastiv", r"pretrain\.loss: unknown name.*Did you mean 'contrastive'"),
-    ("pretrain.loss", "sigmoid_ring", r"'sigmoid_ring' needs a bias.*logit_bias = True"),
+    ("pretrain.loss", "sigmoid_ring", r"'sigmoid_ring' needs a logit bias.*logit_bias = True"),
     ("accumulate", 0, r"config\.accumulate = 0"),
     ("reader_threads", 0, r"config\.reader_threads = 0; it must be a whole number of at least 1"),
     (
