@@ -1,8 +1,16 @@
 """Anchored caption editing: parts forget captions from their images and holds similar captions.
 
-Each row of forget comes with made-up captions, the surrogates. They are the nearest captions that
-must stay where they are (`salmu_jax.methods.surrogates`). experiments/anchored derives the method.
-The target "removed" forgets less and keeps more than "mismatched" (experiments/strict).
+Each row of forget comes with made-up captions, the surrogates w. They are the nearest captions that
+must stay where they are (`salmu_jax.methods.surrogates`). The terms of the loss:
+
+  mismatched_target    mean_i sqrt((S_ii - t_i)^2 + 0.05^2) - 0.05
+                       with t_i = mean_{j != i} S0_ij + margin
+  component_removed    mean_i (1 - v_i . unit(v0_i - (v0_i . u0_i) u0_i))
+  surrogate_retention  mean (1 - w . w0)
+  text_retention       mean (1 - v . v0) over retain
+
+experiments/anchored derives the method. The target "removed" forgets less and keeps more than
+"mismatched" (experiments/strict).
 """
 
 from typing import Annotated
@@ -46,7 +54,7 @@ def make(
   """
   goal = losses.mismatched_target(margin) if target == "mismatched" else losses.component_removed
   if margin and target == "removed":
-    raise InputError(f"margin = {margin} is of target = 'mismatched'; leave it out of 'removed'.")
+    raise InputError(f"margin = {margin} needs target = 'mismatched'; leave it out with 'removed'.")
   pair, near = (forget, goal), (anchors, losses.surrogate_retention)
   split = losses.weighted(pair), losses.weighted(near)
   tx = optax.chain(transforms.add_retain(retain), transforms.only(optimizer, "^text/"))

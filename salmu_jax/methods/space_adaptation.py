@@ -18,10 +18,11 @@ def make(
 ) -> Method:
   """Moves forget captions to a neutral place and holds retain's, by the text projection alone.
 
-    forget x neutral_target + retain x text_retention + penalty x |T - T0|^2 / 2,    T = T0 + A B
+    forget x mean (1 - v . g0) + retain x mean (1 - v . v0) + penalty x |T - T0|^2 / 2
 
-  T is the projection of the text tower, A and B are thin factors. Reads the captions of forget and
-  retain, and the starting model. Moves the text projection.
+  g0 are the starting embeddings of forget captions without private values. T = T0 + A B is the text
+  projection, with thin factors A and B. Reads the captions of forget and retain, and the starting
+  model. Moves the text projection.
 
   Source: Kravets and Namboodiri, Zero-shot CLIP Class Forgetting via Text-image Space Adaptation
   (TMLR 2025); rank and first two weights as in their code, which also trains without pictures. Our

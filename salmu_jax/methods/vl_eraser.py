@@ -18,10 +18,10 @@ def make(
 ) -> Method:
   """Learns forget in thin factors that leave retain alone, and subtracts them with the last step.
 
-    W0 - coefficient x P A B,    A B trained on L_CLIP(forget), P the vacuum of retain
+    W0 - coefficient x P A B,    A B trained on L_CLIP(forget), P onto the vacuum of retain
 
-  P projects out the leading inputs of each matrix on retain (`transforms.project_both`), so what W
-  does to them stays. Reads forget, and retain once before the first step. Moves the matrices.
+  P removes the leading inputs of each matrix on retain (`transforms.project_both`), so what W does
+  to them stays. Reads forget, and retain once before the first step. Moves the matrices.
 
   Source: Wang et al., VL-Eraser: Vacuum Distillation (CVPR 2026). Our reading: only the task loss
   of their two, as the FFN-wise distillation compares activations, which no loss here sees (their
