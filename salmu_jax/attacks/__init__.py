@@ -81,7 +81,7 @@ def check(config: ConfigDict, check_batch: base.CheckBatch) -> None:
 
 
 def check_data(config: ConfigDict, counts: Mapping[str, int]) -> None:
-  """Raises InputError where a chosen attack lacks the data that it needs.
+  """Raises InputError if a chosen attack lacks the data that it needs.
 
   Args:
     config: `config.attacks`. counts: {split: rows} of the release.

@@ -58,7 +58,7 @@ WORDINGS: dict[str, tuple[Callable, str]] = {
 
 
 class Asked(NamedTuple):
-  """The questions that a split is asked in one wording.
+  """The questions about a split in one wording.
 
   Attributes:
     rows: (F,) the rows of the split whose pictures are asked, sorted.
@@ -130,7 +130,7 @@ def _drawn_sentences(fields: Iterable[str], rng: np.random.Generator) -> Sentenc
 
 
 def drawn_values(told: Iterable[Leak], rng: np.random.Generator) -> dict[str, list[str]]:
-  """{field: the distinct values that leaks tell of it, in the order in which they are taken}."""
+  """{field: the distinct values that leaks hold for it, in random order}."""
   return {field: rng.permutation(values).tolist() for field, values in values_of(told).items()}
 
 

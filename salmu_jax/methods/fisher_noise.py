@@ -19,7 +19,7 @@ def make(
 
     theta <- theta + min((alpha / F_retain)^(1/2), limit x RMS of the layer) N(0, 1)
 
-  Reads retain. Moves all parameters, in the last step alone. The optimizer is not used: the budget
+  Reads retain. Moves all parameters, only in the last step. The optimizer is not used: the budget
   is one pass (1x).
 
   Source: Golatkar et al., Eternal Sunshine of the Spotless Net (arXiv 1911.04933), as in its public

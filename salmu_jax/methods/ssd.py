@@ -19,7 +19,7 @@ def make(
     where F_forget > alpha F_retain:  theta <- min(strength F_retain / F_forget, 1) theta
 
   F are the sums of squared batch gradients of L_CLIP. Reads forget and retain. Moves the weights
-  that are shrunk, in the last step alone. The optimizer is not used: the run reads batches for the
+  that are shrunk, only in the last step. The optimizer is not used: the run reads batches for the
   statistics, so its budget is one pass (1x).
 
   Source: Foster et al., Fast Machine Unlearning Without Retraining (AAAI 2024, arXiv 2308.07707);

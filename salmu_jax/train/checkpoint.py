@@ -87,16 +87,16 @@ class Checkpoints:
       return state, iterator, []
     folder = self._manager.directory / str(step)
     _same_processes(folder)
-    again = (
+    advice = (
       "Delete it to resume from the one before, or from the start if there is none. If it is of "
       "another optimizer, choose another --workdir."
     )
-    with _reading(f"The checkpoint {folder}", again):
+    with _reading(f"The checkpoint {folder}", advice):
       saved = _saved_shapes(folder / "state")
     what = f"The checkpoint {folder} is of another model or optimizer"
-    anew = f"Choose another --workdir, or delete {folder.parent} to restart this stage."
-    _same_shapes(what, saved, _shapes(state), anew)
-    with _reading(f"The checkpoint {folder}", again):
+    restart = f"Choose another --workdir, or delete {folder.parent} to restart this stage."
+    _same_shapes(what, saved, _shapes(state), restart)
+    with _reading(f"The checkpoint {folder}", advice):
       restored = self._manager.restore(
         step,
         args=ocp.args.Composite(
@@ -277,11 +277,11 @@ def load_params(folder: Path, like: optax.Params, sha256: str = "") -> optax.Par
   what = f"The weights at {folder} have another architecture"
   _same_shapes(what, saved, _shapes(like), change)
   target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-  again = _again(folder)
-  with _reading(f"The weights at {folder}", again), ocp.StandardCheckpointer() as checkpointer:
+  advice = _again(folder)
+  with _reading(f"The weights at {folder}", advice), ocp.StandardCheckpointer() as checkpointer:
     params = checkpointer.restore(folder, target)
   if sha256 and digest(params) != sha256:
-    raise InputError(f"The weights at {folder} differ from those that were written there. {again}")
+    raise InputError(f"The weights at {folder} differ from those that were written there. {advice}")
   return params
 
 

@@ -153,7 +153,7 @@ def _no_state(params):
 
 
 class PointState(NamedTuple):
-  """point: the state of a `Point`. inner: of the transformation beside it."""
+  """point: the state of a `Point`. inner: of the transformation."""
 
   point: Any
   inner: optax.OptState

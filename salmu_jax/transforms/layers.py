@@ -113,7 +113,7 @@ def grow_layers(steps: int, count: Count = 6) -> optax.GradientTransformationExt
 
   References:
     Ranjan et al., RAZOR (arXiv 2603.14819), iterative expansion, of 6 rounds at most. There every
-    round measures the order anew, and the rounds end when enough is forgotten.
+    round measures the order again, and the rounds end when enough is forgotten.
   """
 
   def init(params):

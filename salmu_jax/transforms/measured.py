@@ -137,7 +137,7 @@ def find_basis(rank: Count = 8) -> Prepare:
   """Orthonormalises `rank` sums of retain gradients, each over every `rank`-th batch of the pass.
 
   Directions that are linearly dependent to rounding are left out (zeros). Measuring needs memory
-  for `rank` sums and as many directions, beside that of the state.
+  for `rank` sums and as many directions, besides the state.
 
   Returns:
     prepare(opt_state, gradients).

@@ -120,7 +120,7 @@ def _sides_of(opt_state, half):
 
 
 def _as_matrix(path: Sequence, x: jax.Array) -> jax.Array | None:
-  """(in, out) of what maps features to features, or a stack of them; None for the rest."""
+  """A leaf as a matrix (in, out), or a stack of them; None if it does not map features."""
   stack = 1 if leaves.is_scanned(path) else 0
   if not leaves.is_matrix(path) or x.ndim < stack + 2:
     return None
