@@ -22,8 +22,9 @@ BEFORE, INSTEAD, AFTER = "before the optimizer", "in its place", "after the opti
 class LossEntry(NamedTuple):
   """A loss by its name in a config.
 
-  make: builds the loss from its arguments; None for no loss. flat_start: whether its gradient is
-  zero at the starting parameters. teaches: whether descending on it teaches the forget pairs.
+  make: builds the loss from its arguments; None for no loss.
+  flat_start: whether its gradient is zero at the starting parameters.
+  teaches: whether descending on it teaches the forget pairs.
   """
 
   make: Callable[..., Loss] | None
@@ -35,15 +36,18 @@ class ChainEntry(NamedTuple):
   """A transformation by its name in a config.
 
   make: builds it from its arguments, and from the run's `steps` and `seed` if it takes them.
-  stands: BEFORE, INSTEAD or AFTER. prepare: builds the function that fills its state before the
-  first step (`Method.prepares`). reads: the halves, "forget" or "retain", whose gradients every
-  update needs. measures: the halves whose gradients it gathers at the starting parameters. mixes:
-  whether it sets the share of the retain gradient in the update. rescales: whether it changes only
-  the length of the update. normalises: whether it scales both gradients to length one. chooses:
-  whether it chooses the layers to update. stretches: whether it scales the update of each weight by
-  a factor of its own. averages: whether its last update moves the weights to an average of earlier
-  ones. goes_back: whether it reverses what was learnt. harmless: whether it can be combined with
-  any other transformation, in any order.
+  stands: BEFORE, INSTEAD or AFTER.
+  prepare: builds the function that fills its state before the first step (`Method.prepares`).
+  reads: the halves, of "forget" and "retain", whose gradients every update needs.
+  measures: the halves whose gradients it gathers at the starting parameters.
+  mixes: whether it sets the share of the retain gradient in the update.
+  rescales: whether it changes only the length of the update.
+  normalises: whether it scales both gradients to length one.
+  chooses: whether it chooses the layers to update.
+  stretches: whether it scales the update of each weight by a factor of its own.
+  averages: whether its last update moves the weights to an average of earlier ones.
+  goes_back: whether it reverses what was learnt.
+  harmless: whether it can be combined with any other transformation, in any order.
   """
 
   make: Callable[..., optax.GradientTransformation]

@@ -17,7 +17,7 @@ def make(
 ) -> Method:
   """Ascends on forget and retain, then descends on retain, and adds noise with the last step.
 
-    -(L_CLIP(forget) + L_CLIP(retain)) in the first `rewind` of the steps, then L_CLIP(retain);
+    -(L_CLIP(forget) + L_CLIP(retain)) in the share `rewind` of the steps, then L_CLIP(retain);
     theta <- theta + sigma N(0, 1) with the last step
 
   Reads forget and retain. Moves all parameters.

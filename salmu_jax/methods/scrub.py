@@ -23,7 +23,7 @@ def make(
 
   Source: Kurmanji et al., Towards Unbounded Machine Unlearning (arXiv 2302.09880), equation 3 and
   algorithm 1, which makes max steps only at first. Here max and min steps alternate in the first
-  `ascent` of the steps. A min step comes first, because the KL has no gradient at the start.
+  share `ascent` of the steps. A min step comes first, because the KL has no gradient at the start.
 
   Args:
     optimizer, steps: of the run.

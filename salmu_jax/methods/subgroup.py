@@ -20,7 +20,7 @@ def make(
 ) -> Method:
   """Forgets, then trains on retain, in few layers; ends between the start and an average.
 
-    mean_i S_ii over forget in the first `forgetting` of the steps, then L_CLIP(retain);
+    mean_i S_ii over forget in the share `forgetting` of the steps, then L_CLIP(retain);
     theta <- theta0 + soup x (m - theta0) with the last step, m the moving average of the weights
 
   Thin factors are trained beside the matrices with the largest Fisher information of forget

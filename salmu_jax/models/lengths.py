@@ -98,7 +98,7 @@ def _most_longer(text_lengths, levels, rows):
   Args:
     text_lengths: (N, K) the lengths of the texts of N rows.
   """
-  # A text longer than any in the sample may come, so one more row with the longest is added.
+  # A text longer than any in the sample may come, so a row longer than every level is added.
   text_lengths = np.concatenate(
     [text_lengths, np.full((1, text_lengths.shape[1]), max(levels, default=0) + 1)]
   )

@@ -116,8 +116,8 @@ def soup(
 
     theta <- share m + (1 - share) theta0,    m <- decay m + (1 - decay) theta
 
-  The edit comes with the last of `steps` updates; earlier ones pass unchanged. In the first `after`
-  of the steps, the average is the current weights.
+  The edit comes with the last of `steps` updates; earlier ones pass unchanged. In the first share
+  `after` of the steps, the average is the current weights.
 
   References:
     Zhang et al., Targeted Forgetting of Image Subgroups in CLIP Models (arXiv 2506.03117),

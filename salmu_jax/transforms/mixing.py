@@ -127,7 +127,7 @@ def alternate(until: Count) -> optax.GradientTransformationExtraArgs:
   would scale its rounding errors up to a whole step.
 
   Args:
-    until: the step, counted from 0, after which only the retain gradient is followed.
+    until: the step, counted from 0, from which on only the retain gradient is followed.
 
   Extra args:
     retain_grads: a tree like the updates.

@@ -28,8 +28,8 @@ def undo(
     theta <- (1 - alpha) theta + alpha beta N
 
   N is Glorot's uniform noise for matrices and tables, and zero for gains and biases. The noise
-  comes with the update after `share` of the steps. Losses that compare do so with the start before
-  the noise, and with the parameters just before the noise, the teacher (`teacher`), after it. So a
+  comes with the update after `share` of the steps. Until then, losses that compare do so with the
+  start; afterwards, with the parameters just before the noise, the teacher (`teacher`). So a
   loss that holds captions where they were becomes distillation on these captions. It stands after
   the optimizer, whose rates and moments continue. `steps` is the length of the run, `seed` that of
   the noise.
