@@ -16,7 +16,7 @@ def make(
   penalty: Weight = 0.01,
   rank: Count = 5,
 ) -> Method:
-  """Moves forget captions to a neutral place and holds retain's, by the text projection alone.
+  """Pulls forget captions to a neutral place and holds retain's, by the text projection alone.
 
     forget x mean (1 - v . g0) + retain x mean (1 - v . v0) + penalty x |T - T0|^2 / 2
 
