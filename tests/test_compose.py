@@ -100,7 +100,7 @@ def embedded():
 def test_every_pair_of_losses_is_a_method_whose_losses_are_numbers(loss, retain_loss):
   flat = [parts.FORGET_LOSSES[loss].flat_start, parts.RETAIN_LOSSES[retain_loss].flat_start]
   if all(flat) or (loss == "none" and flat[1]):
-    with pytest.raises(InputError, match=r"nothing would move the model"):
+    with pytest.raises(InputError, match=r"the model would not move"):
       make(loss, "add_retain", retain_loss=retain_loss)
     return
   if loss == "learn":
@@ -170,15 +170,15 @@ NONSENSE = [
     r"trust_region needs radius; write \('trust_region', \{'radius'",
   ),
   ({"chain": (("train_only", {"patterns": "("}),)}, r"train_only: '\(' is no regular expression"),
-  ({"chain": ("add_retain", "add_retain")}, r"add_retain is there 2 times"),
+  ({"chain": ("add_retain", "add_retain")}, r"add_retain occurs 2 times"),
   ({"chain": ("munba", "add_retain")}, r"munba and add_retain contradict each other"),
   (
     {"chain": (("dampen", {"alpha": 1.0, "strength": 1.0}), "add_retain")},
-    r"dampen edits the weights once and trains nothing, so add_retain beside it",
+    r"dampen edits the weights once and trains nothing, so add_retain would have no effect",
   ),
   (
     {"loss": "none", "chain": ("keep_salient",)},
-    r"no forget gradient, and keep_salient works on",
+    r"no forget gradient, and keep_salient needs one",
   ),
   ({"chain": (3,)}, r"chain: 3 is neither a name nor a pair"),
   ({"chain": ((),)}, r"chain: \(\) is neither a name nor a pair"),
@@ -188,7 +188,7 @@ NONSENSE = [
   ),
   ({"chain": (("train_only", {"patterns": ()}),)}, r"patterns = \(\); it must be"),
   ({"retain_loss": ["contrastive"]}, r"retain_loss: unknown name"),
-  ({"retain_loss": "divergence"}, r"retain_loss = 'divergence' is read by nothing in the chain"),
+  ({"retain_loss": "divergence"}, r"retain_loss = 'divergence', but nothing in the chain reads it"),
   (
     {
       "retain_loss": "similarity_retention",
@@ -206,26 +206,26 @@ NONSENSE = [
   ),
   (
     {"chain": ("soup", "divide_by_importance")},
-    r"which divide_by_importance after it would stretch\. Put divide_by_importance before it",
+    r"and divide_by_importance after it would rescale that step\. Put divide_by_importance before",
   ),
-  ({"loss": "leave_reference"}, r"has no gradient at the start, so it needs one of munba"),
+  ({"loss": "leave_reference"}, r"has no gradient at the start, so the chain needs one of munba"),
   (
     {"loss": "learn", "chain": ("add_retain", ("reflect", {"coefficient": 1.0}))},
     r"retain would be learnt too",
   ),
   (
     {"loss": "learn", "chain": (("reflect", {"coefficient": 1.0}), "divide_by_importance")},
-    r"which divide_by_importance after it would cut",
+    r"and divide_by_importance after it would cut that step",
   ),
   (
     {"chain": ("munba", ("clip", {"max_norm": 1.0}))},
-    r"munba brings both gradients to length one",
+    r"munba scales both gradients to length one",
   ),
   ({"chain": (("scale", {"step_size": 0.0}),)}, r"chain: scale: step_size = 0\.0; .*above 0"),
   ({"chain": (("trust_region", {"radius": 0.0}),)}, r"chain: trust_region: radius = 0\.0"),
-  ({"loss": "none"}, r"leaves nothing to learn from"),
+  ({"loss": "none"}, r"leaves nothing to train on"),
   ({"loss": "learn"}, r"the opposite of unlearning"),
-  ({"chain": (("reflect", {"coefficient": 1.0}),)}, r"reflect goes back from what was learnt"),
+  ({"chain": (("reflect", {"coefficient": 1.0}),)}, r"reflect reverses what was learnt"),
   (
     {"chain": (("keep_salient", {"fraction": 1.5}),)},
     r"fraction = 1\.5; it must be a finite number above 0",

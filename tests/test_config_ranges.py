@@ -155,7 +155,7 @@ def test_an_argument_of_a_method_that_float32_cannot_hold_is_refused(value):
     ("vit-64-16-0x0x0-1x1x1-1-8-0", "a tower for images of 0 layers, 0 wide, with 0 heads"),
     ("vit-64-16-10x1x3-10x1x3-7-8-0", "10 wide, with 3 heads"),
     ("vit-64-65-12x1x3-12x1x3-7-8-0", "patches of 65 pixels in pictures of 64"),
-    ("vit-64-16-12x1x3-12x1x3-0-8-0", "embeddings of no numbers"),
+    ("vit-64-16-12x1x3-12x1x3-0-8-0", "embeddings of 0 dimensions"),
     ("vit-64-16-12x1x3-12x1x3-7-2-0", "a context of 2 tokens"),
   ],
 )
@@ -166,7 +166,7 @@ def test_a_preset_that_spells_sizes_which_no_model_has_is_refused(preset, fault)
 
 def test_a_preset_that_spells_another_vocabulary_than_a_tokenizer_has_is_refused():
   (line,) = faults(model__preset="vit-64-16-12x1x3-12x1x3-7-8-600")
-  assert "another vocabulary than CLIP's 49408 tokens" in line
+  assert "a vocabulary other than CLIP's 49408 tokens" in line
 
 
 def test_a_preset_that_spells_possible_sizes_is_accepted():

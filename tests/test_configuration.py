@@ -85,7 +85,7 @@ def changed(path, value):
     ("pretrain.optimizer.warmup", 1.5, r"warmup = 1\.5; .* and at most 1"),
     ("pretrain.optimizer.learning_rate", -1.0, r"learning_rate = -1\.0"),
     ("pretrain.loss", "contrastiv", r"pretrain\.loss: unknown name.*Did you mean 'contrastive'"),
-    ("pretrain.loss", "sigmoid_ring", r"'sigmoid_ring' needs a bias.*logit_bias = True"),
+    ("pretrain.loss", "sigmoid_ring", r"'sigmoid_ring' needs a logit bias.*logit_bias = True"),
     ("accumulate", 0, r"config\.accumulate = 0"),
     ("reader_threads", 0, r"config\.reader_threads = 0; it must be a whole number of at least 1"),
     (
@@ -163,7 +163,7 @@ def changed(path, value):
     (
       "method.chain",
       ("add_retain",),
-      r"config\.method\.chain is of a composed method, and config\.method\.loss names none",
+      r"config\.method\.chain belongs to a composed method, and config\.method\.loss is empty",
     ),
     (
       "method.retain",
@@ -202,7 +202,7 @@ def changed(path, value):
     (
       "method",
       {"name": "vlunlearn", "run": {"budget": 9.0}},
-      r"config\.method\.run is of a composed",
+      r"config\.method\.run belongs to a composed",
     ),
     ("method", {"run": 5}, r"config\.method\.run is 5; it must hold fields of a run"),
     ("unlearn.finetune.method", "compose", r"unlearn\.finetune\.args lacks 'loss'"),

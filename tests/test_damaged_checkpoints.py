@@ -69,7 +69,7 @@ def test_a_run_with_a_damaged_checkpoint_goes_on_from_the_one_before(which, run,
   if which == "metrics":
     shutil.rmtree(newest / "metrics")
   same(run, fit(run), unbroken)
-  assert "checkpoints/8 was damaged" in said() and "checkpoint 4 is tried" in said()
+  assert "checkpoints/8 was damaged" in said() and "trying checkpoint 4" in said()
 
 
 @pytest.mark.parametrize("make", ["folder", "file", "link"])
@@ -83,7 +83,7 @@ def test_what_has_the_name_of_a_later_checkpoint_and_is_none_is_removed(make, ru
     case "link":
       path.symlink_to("nowhere")
   same(run, fit(run), unbroken)
-  assert "checkpoints/99 was damaged (state is missing) and is removed" in said()
+  assert "checkpoints/99 was damaged (state is missing) and has been removed" in said()
 
 
 def test_a_run_without_a_whole_checkpoint_starts_anew(run, unbroken, said):
@@ -91,7 +91,7 @@ def test_a_run_without_a_whole_checkpoint_starts_anew(run, unbroken, said):
     shutil.rmtree(run / "checkpoints" / step / "state")
   assert not checkpoint.any_in(run / "checkpoints")
   same(run, fit(run), unbroken)
-  assert "the stage starts anew" in said()
+  assert "restarting the stage" in said()
 
 
 def test_a_whole_checkpoint_of_an_earlier_version_has_no_checksums_and_is_used(run, unbroken):
@@ -103,7 +103,7 @@ def test_a_damaged_checkpoint_without_checksums_is_refused_and_says_what_to_dele
   newest = run / "checkpoints" / "8"
   (newest / "sha256.json").unlink()
   (newest / "state" / "_METADATA").write_text("{}")
-  with pytest.raises(InputError, match=r"checkpoints/8 cannot be read .* Delete it to go on"):
+  with pytest.raises(InputError, match=r"checkpoints/8 cannot be read .* Delete it to resume"):
     fit(run)
   assert newest.exists()
 
@@ -123,5 +123,5 @@ def test_a_file_in_the_place_of_the_checkpoints_is_refused_at_once(kind, run):
     (run / "checkpoints").write_text("no folder")
   else:
     (run / "checkpoints").symlink_to("nowhere")
-  with pytest.raises(InputError, match=r"checkpoints is no folder"):
+  with pytest.raises(InputError, match=r"checkpoints is not a folder"):
     fit(run)

@@ -84,7 +84,7 @@ def test_weights_are_refused_that_are_missing_or_of_another_model(copy):
   other = model_folder(copy.parent / "other", seed=1)
   params = jax.tree.map(lambda x: x + 1, external_models.load_params(other, MODEL, MESH))
   checkpoint.save_params(copy / "params", params)
-  with pytest.raises(InputError, match=r"are not those that were written there"):
+  with pytest.raises(InputError, match=r"differ from those that were written there"):
     finish(copy)
   shutil.rmtree(copy / "params")
   with pytest.raises(InputError, match=r"the folder does not exist.*delete"):

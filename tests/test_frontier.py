@@ -44,7 +44,7 @@ def test_a_lever_without_a_change_is_the_method_itself():
 
 
 def test_a_margin_that_the_target_has_no_use_for_is_refused():
-  with pytest.raises(InputError, match=r"margin = 0\.1 is of target = 'mismatched'"):
+  with pytest.raises(InputError, match=r"margin = 0\.1 needs target = 'mismatched'"):
     anchored.make(optax.sgd(1.0), target="removed", margin=0.1)
 
 

@@ -260,7 +260,7 @@ def test_a_step_without_a_half_that_is_read_is_refused_and_one_that_is_not_read_
   _, metrics = jax.eval_shape(train.make_unlearn_step(STAND_IN, method), state, PARAMS, alone)
   assert set(metrics) == {"forget_loss", "update_norm"}
   method = make("grad_diff", settings)
-  with pytest.raises(InputError, match="reads retain, and the batch has no 'retain' half"):
+  with pytest.raises(InputError, match="reads retain, but the batch has no 'retain' half"):
     jax.eval_shape(train.make_unlearn_step(STAND_IN, method), state, PARAMS, alone)
 
 

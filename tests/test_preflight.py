@@ -125,7 +125,7 @@ def test_learning_again_what_leaves_no_forget_row_to_look_at_is_refused(world):
   attacks = job.config.attacks
   attacks.names, attacks.relearning.batch_size = ("Relearning",), 12
   few = job._replace(workdir=job.workdir / "attacked")
-  with pytest.raises(InputError, match="would learn 12 of the 12 rows of forget again"):
+  with pytest.raises(InputError, match="would relearn 12 of the 12 rows of forget"):
     check(few, data)
   attacks.relearning.batch_size = 16
   with pytest.raises(

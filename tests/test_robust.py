@@ -240,5 +240,5 @@ def test_a_wrong_way_is_refused_by_its_field(way, message):
 
 
 def test_a_method_without_a_forget_loss_has_nothing_to_be_robust_in():
-  with pytest.raises(InputError, match=r"^robust: sam works on the forgetting"):
+  with pytest.raises(InputError, match=r"^robust: sam needs a forget loss"):
     built("finetune", "sam")

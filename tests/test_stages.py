@@ -146,7 +146,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_measures_again_and_ends_the_sam
   for step in (folder / "checkpoints").iterdir():
     flip(max((step / "state").rglob("*"), key=lambda path: path.stat().st_size))
   after = stages.unlearn(job, data, "mine", train.init_params(job.model, 0, job.mesh))
-  assert len(seen) == 1 and "the stage starts anew" in said()
+  assert len(seen) == 1 and "restarting the stage" in said()
   jax.tree.map(np.testing.assert_array_equal, after, before)
 
 

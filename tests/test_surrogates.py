@@ -138,7 +138,11 @@ def test_other_fields_stand_in_for_one_all_of_whose_values_are_told():
   [
     ("made up", LEAKS, "source: unknown name 'made up'. Known: recombined, generated, both"),
     ("generated", [leak("Ada Archer", "shoe size", "43")], "no wordings for the field 'shoe size'"),
-    ("recombined", SHARED, "surrogates need values that forget does not tell, and it has none"),
+    (
+      "recombined",
+      SHARED,
+      "surrogates need values that are not in forget, and this source has none",
+    ),
     (
       "recombined",
       [Leak("Ada Archer", "job", "nurse", "she helps", "1")],
@@ -153,7 +157,7 @@ def test_what_cannot_be_made_is_refused_with_the_reason(source, leaks, message):
 
 def test_names_that_cannot_be_recombined_are_refused_with_the_reason():
   draw = surrogates.maker([LEAKS[0]], "recombined", 0).near
-  with pytest.raises(InputError, match="no name was found that is not in forget"):
+  with pytest.raises(InputError, match="tries found no name outside forget"):
     draw(LEAKS[0], 1, np.random.default_rng(0))
 
 

@@ -1,8 +1,8 @@
-"""Compiles the steps of a config for a TPU slice that is not there, and says what they take.
+"""Compiles the steps of a config for a TPU slice, without a TPU, and reports what they take.
 
 python -m salmu_jax.aot --config=configs/vit_b16.py --topology=v5e:4x4
 
-JAX_OPTIMIZATION_LEVEL=O0 compiles ten times as fast, and may say some less memory than is needed.
+JAX_OPTIMIZATION_LEVEL=O0 compiles ten times as fast, and may report slightly too little memory.
 """
 
 import sys
@@ -17,9 +17,9 @@ CONFIG = config_flag.define("A file of configs/, as for main.py.")
 TOPOLOGY = flags.DEFINE_string(
   "topology",
   "v5e:2x4",
-  "KIND:SHAPE of a slice, such as v4:2x2x1; an unknown KIND lists those there are.",
+  "KIND:SHAPE of a slice, such as v4:2x2x1; an unknown KIND lists the known ones.",
 )
-FIT = flags.DEFINE_bool("fit", True, "Also look for the largest batch, by some more compilations.")
+FIT = flags.DEFINE_bool("fit", True, "Also find the largest batch, with a few more compilations.")
 
 
 def main(argv: list[str]) -> None:

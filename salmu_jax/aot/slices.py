@@ -1,7 +1,7 @@
-"""Compiles the steps of a config for a TPU slice that is not there, and measures them.
+"""Compiles the steps of a config for a TPU slice, without a TPU, and measures them.
 
 These are the programs that the trainer and the evaluator run; exceeding a chip's memory is a
-compile error here as on the slice. Needs requirements-tpu.txt and no TPU.
+compile error here as on the slice. Needs requirements-tpu.txt.
 """
 
 import collections
@@ -30,14 +30,14 @@ from salmu_jax.models.clip import CLIP, Sizes
 from salmu_jax.runtime import sharding
 from salmu_jax.train import optimizers
 
-# The compiler alone is asked for; no TPU is to be looked for.
+# Only the compiler is needed: libtpu must not look for a TPU.
 _ENVIRONMENT = {
   "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
   "TPU_WORKER_HOSTNAMES": "localhost",
   "TPU_ACCELERATOR_TYPE": "v5litepod-4",
   "TPU_SKIP_MDS_QUERY": "1",
 }
-CLIP_VOCABULARY = 49408  # where the preset takes that of the data, which is no larger
+CLIP_VOCABULARY = 49408  # for a preset with the vocabulary of the data, which is no larger
 _STEPS = 1000  # of a run; programs depend on it only through the length of a table of rates
 _COLLECTIVES = (
   "all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute",
@@ -72,9 +72,9 @@ class Report(NamedTuple):
   Attributes:
     memory: bytes of arguments, of results that are not donated, of scratch and of code.
     scratch: bytes of scratch.
-    bytes_accessed: as the compiler counts them, the body of a scan once; None where it does not
-      say.
-    collectives: {kind: how many stand in the program}.
+    bytes_accessed: as the compiler counts them, the body of a scan once; None if it reports
+      none.
+    collectives: {kind: count in the program}.
     host: kinds of calls to the host.
   """
 
@@ -86,16 +86,16 @@ class Report(NamedTuple):
 
 
 class Step(NamedTuple):
-  """A program, and what it is lowered with.
+  """A program, and the arguments that it is lowered with.
 
   Attributes:
     jitted: the program.
     arguments: arguments(batch size) -> shapes with shardings.
     batch_size: of the config.
-    model_flops: model_flops(batch size) -> of all chips together, with texts at the full context,
-      see `models.flops`.
-    grows: whether there is a largest batch to look for. Texts are cut by the size of the batch, and
-      a batch that cannot be cut has to fit the memory too.
+    model_flops: model_flops(batch size) -> FLOPs of all chips together, with texts at the full
+      context, see `models.flops`.
+    grows: whether to look for the largest batch. Not for a step that cuts texts: it cuts them by
+      the batch size, and a batch that cannot be cut must fit the memory too.
   """
 
   jitted: Callable
@@ -109,7 +109,7 @@ def describe(topology: str) -> Mesh:
   """The mesh of a TPU slice by name, "v5e:4x4".
 
   Raises:
-    InputError: unknown, or the compiler is not installed.
+    InputError: the slice is unknown, or the compiler is not installed.
   """
   kind, _, shape = topology.partition(":")
   if kind not in CHIPS or not re.fullmatch(r"\d+(x\d+){1,2}", shape):
@@ -178,7 +178,7 @@ def _unlearning(
       forget["image"] = retain["image"] = embedded
     return state, state.params, {"forget": forget, "retain": retain}
 
-  # The reference and the generic captions come on top where a method reads them.
+  # Not counted: the reference and the generic captions, where a method reads them.
   count = lambda size: len(method.reads) * flops.training_step(model.sizes, size)
   return Step(program.jitted, arguments, batch_size, count)
 
@@ -221,7 +221,7 @@ def _embedding(config: ConfigDict, model: CLIP, mesh: Mesh) -> dict[str, Step]:
 
 
 def _captions(sizes: Sizes) -> np.ndarray:
-  """(N, L) tokens of generated private captions, the longest that there are in a release."""
+  """(N, L) tokens of generated private captions, the longest captions of a release."""
   rng = np.random.default_rng(0)
   texts = [
     captions.fact_caption(person.name, field, value, rng)[0]
@@ -254,7 +254,7 @@ def _tokens(sizes: Sizes, mesh: Mesh, *rows: int) -> jax.ShapeDtypeStruct:
 
 
 def compile_step(step: Step, batch_size: int | None = None) -> Report | None:
-  """Compiles a step; returns its `Report`, or None where it does not fit the memory of a chip."""
+  """Compiles a step; returns its `Report`, or None if it does not fit the memory of a chip."""
   lowered = step.jitted.lower(*step.arguments(batch_size or step.batch_size))
   try:
     compiled = lowered.compile()
@@ -285,7 +285,7 @@ def report(compiled: jax.stages.Compiled) -> Report:
 def largest_batch(step: Step) -> int:
   """The largest batch that fits, out of the configured batch times 1, 2, 4 ... 64.
 
-  The configured batch has to fit. Each doubling is compiled.
+  The configured batch must fit. Each doubling is compiled.
   """
   best = step.batch_size
   while best < 64 * step.batch_size and compile_step(step, 2 * best):

@@ -1,4 +1,4 @@
-"""What an attacker gets back of what was to be forgotten: the third pillar, Recoverability.
+"""Recoverability, the third pillar: how much of what should be forgotten an attacker gets back.
 
 Each attack is one module. It gives one number for the table, and the parts that make it. Clean and
 Compromised are attacked like every other model, and bound the number. An attacker may know forget,
@@ -43,9 +43,9 @@ ATTACKS: dict[str, base.Attack] = {
 
 
 def settings() -> ConfigDict:
-  """The section `config.attacks`: the chosen attacks, and below the name of each its settings."""
+  """The section `config.attacks`: the chosen attacks, and the settings of each under its name."""
   config = ConfigDict()
-  # What every model is attacked with: keys of salmu_jax.attacks.ATTACKS; () for nothing.
+  # Attacks on every model: keys of salmu_jax.attacks.ATTACKS; () for none.
   config.names = tuple(ATTACKS)
   for key, attack in ATTACKS.items():
     config[key.lower()] = attack.settings()
@@ -53,14 +53,14 @@ def settings() -> ConfigDict:
 
 
 def ranges() -> Ranges:
-  """What the fields of `config.attacks` may be."""
+  """Ranges of the fields of `config.attacks`."""
   return {"names": Each(OneOf(ATTACKS)), **{k.lower(): a.ranges for k, a in ATTACKS.items()}}
 
 
 def chosen(config: ConfigDict) -> dict[str, Any]:
-  """What results state of `config.attacks`: the chosen attacks, and the settings of these.
+  """What results state about `config.attacks`: the chosen attacks and their settings.
 
-  Empty where none is chosen.
+  Empty if none is chosen.
   """
   settings = {key.lower(): config[key.lower()].to_dict() for key in config.names}
   return {"names": list(config.names), **settings} if config.names else {}
@@ -81,7 +81,7 @@ def check(config: ConfigDict, check_batch: base.CheckBatch) -> None:
 
 
 def check_data(config: ConfigDict, counts: Mapping[str, int]) -> None:
-  """Raises InputError where a chosen attack lacks the data that it needs.
+  """Raises InputError if a chosen attack lacks the data that it needs.
 
   Args:
     config: `config.attacks`. counts: {split: rows} of the release.
@@ -96,10 +96,10 @@ def attacker(
   """Returns attack(params, z), which attacks one model in every chosen way.
 
   Args:
-    inputs: what attacks start from. config: `config.attacks`.
+    inputs: of all attacks. config: `config.attacks`.
 
   Returns:
-    A function of a model's parameters and of what the model makes of the release. It returns
+    A function of a model's parameters and of its embeddings of the release. It returns
     {key of ATTACKS: entry of the results file, see `base.entry`}.
   """
   runs = {key: ATTACKS[key].make(inputs, config[key.lower()]) for key in config.names}

@@ -1,4 +1,4 @@
-"""What an attack is, what it is given, and what it says of a model."""
+"""The interface of an attack: its inputs, its findings and its entry in a results file."""
 
 import types
 from collections.abc import Callable, Mapping, Sequence
@@ -31,11 +31,11 @@ CheckBatch = Callable[[str, int], None]
 
 
 class Inputs(NamedTuple):
-  """What attacks start from, made once for all models of a release.
+  """The inputs of attacks, made once for all models of a release.
 
   Attributes:
-    data: of which forget and retain are read, and nothing else.
-    evaluator: that judges the models.
+    data: of which only forget and retain are read.
+    evaluator: of the models.
     clean, compromised: parameters of the bounds.
     leaks: of forget, in the order of its rows.
     seed: of all draws.
@@ -73,7 +73,7 @@ class Inputs(NamedTuple):
     return embed
 
 
-# What data of one's own may lack -> how an audit says that an attack needs it.
+# What a user's own data may lack -> its name in an audit.
 NEEDS = {
   "clean": "a Clean model",
   "facts": "the name, the field and the value of every pair",
@@ -84,11 +84,11 @@ class Finding(NamedTuple):
   """What an attack finds on one model.
 
   Attributes:
-    parts: {name: number}, which make the attack's number; empty where it found nothing to attack.
-    details: more to tell, as JSON.
-    why: the reason for there being no parts.
-    interval: the 95 % interval of the attack's number, people drawn again with all their rows; None
-      where none is made.
+    parts: {name: number}, which make the attack's number; empty if there was nothing to attack.
+    details: further findings, as JSON.
+    why: the reason if there are no parts.
+    interval: the 95 % bootstrap CI of the attack's number, resampled by person; None if none is
+      made.
   """
 
   parts: dict[str, float]
@@ -100,7 +100,7 @@ class Finding(NamedTuple):
 def retrieved(
   ranks: Mapping[str, np.ndarray], people: Sequence[str], details: dict[str, Any]
 ) -> Finding:
-  """What retrieval gets back in several ways: the MRR of each; the interval is of the largest.
+  """The finding of retrieval in several ways: the MRR of each, and the CI of the largest.
 
   Args:
     ranks: {way: (N,) RetFail ranks}. people: (N,) of each row. details: as in `Finding`.
@@ -120,23 +120,23 @@ def _accept(settings: ConfigDict, where: str, other: Any) -> None:
 
 
 class Attack(NamedTuple):
-  """An attack, complete.
+  """The definition of an attack.
 
   Attributes:
     key: names the attack in config.attacks.names and in results; in lower case, its settings.
     label: what its number, from 0 to 1, is in words.
     reduction: a key of REDUCTIONS, which makes the number from the parts.
-    make: make(inputs, settings) -> run; run(params, Embedded) -> Finding, for one model. What is
-      expensive and the same for all models belongs into `make`.
+    make: make(inputs, settings) -> run; run(params, Embedded) -> Finding, for one model. Work
+      that is expensive and the same for all models belongs in `make`.
     settings: settings() -> its settings, with their defaults.
-    ranges: what each of its settings may be.
+    ranges: of its settings.
     check: check(settings, where, check_batch), which raises InputError for settings that do not go
       together. `where` is their path, such as "config.attacks.gallery".
-    check_data: check_data(settings, where, {split: rows}), which raises InputError where a release
+    check_data: check_data(settings, where, {split: rows}), which raises InputError if a release
       has too few rows for the settings.
-    needs: what it cannot do without, keys of NEEDS.
-    better: "lower", where a number below Clean's is as good as Clean's; "equal", where it is as bad
-      as one above.
+    needs: keys of NEEDS that it requires.
+    better: "lower" if a number below Clean's is as good as Clean's; "equal" if it is as bad as one
+      above.
   """
 
   key: str
@@ -152,7 +152,7 @@ class Attack(NamedTuple):
 
 
 def entry(attack: Attack, finding: Finding) -> dict[str, Any]:
-  """What a results file holds of an attack: its number, if any, and all that explains it."""
+  """An attack's entry in a results file: its number, if any, and what explains it."""
   about = {"label": attack.label, "better": attack.better}
   if not finding.parts:
     return {"value": None, **about, "why": finding.why, **finding.details}

@@ -1,9 +1,9 @@
 """Interpolation: does what was forgotten come back on the straight line to Compromised?
 
-A model that was unlearned by small steps lies in the valley of its start: half-way back the loss on
-the forget pairs is no higher than at the ends, and they are retrieved again. Between models that
-were trained apart stands a barrier (Lubana et al., arXiv 2211.08422). Clean and Compromised share
-their initial weights, and Clean's number says what that alone gives.
+A model that was unlearned in small steps lies in the loss valley of its start: half-way back, the
+loss on the forget pairs is no higher than at the ends, and they are retrieved again. Models that
+were trained separately have a barrier between them (Lubana et al., arXiv 2211.08422). Clean and
+Compromised share their initial weights; Clean's number shows what that alone gives.
 """
 
 import functools
@@ -85,8 +85,8 @@ def barrier(losses_of: dict[float, float]) -> float:
 
 
 def pair_loss(image: np.ndarray, text: np.ndarray, params: Params) -> float:
-  """The contrastive loss of (N, D) pairs, in blocks of consecutive rows; the last is left out
-  where it is not whole, unless there is no other.
+  """The contrastive loss of (N, D) pairs, in blocks of consecutive rows; an incomplete last
+  block is left out, unless it is the only one.
   """
   scale = jnp.minimum(jnp.exp(params["logit_scale"]), clip.LOGIT_SCALE_MAX)
   whole = max(1, len(image) // _BLOCK)

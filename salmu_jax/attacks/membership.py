@@ -1,4 +1,4 @@
-"""Membership: can pairs that were trained on be told from the same with another person's value?"""
+"""Membership: can trained pairs be told from the same pairs with another person's value?"""
 
 import functools
 from collections.abc import Sequence
@@ -19,9 +19,9 @@ FALSE_POSITIVE_RATE = 0.01
 def make(inputs: Inputs, config: ConfigDict) -> Run:
   """Returns run(params, z), see `base.Attack`.
 
-  Pairs are told apart by their similarity less Clean's, which says how similar a pair is to a model
-  that never saw it; Clean's is computed once for all models. Clean itself is attacked by its
-  similarity alone.
+  The score of a pair is its similarity less Clean's, the similarity under a model that never saw
+  the pair; Clean's is computed once for all models. On Clean itself the score is the similarity
+  alone.
   """
   del config
   rows, changed = changed_values(inputs.leaks, inputs.rng())
@@ -58,7 +58,7 @@ def make(inputs: Inputs, config: ConfigDict) -> Run:
 
 
 def changed_values(leaks: Sequence[Leak], rng: np.random.Generator) -> tuple[np.ndarray, list[str]]:
-  """Captions like those of the leaks that no model was trained on: with another person's value.
+  """The leaks' captions with another person's value, which no model was trained on.
 
   Args:
     leaks: of forget. rng: draws the other values.
@@ -78,18 +78,18 @@ def changed_values(leaks: Sequence[Leak], rng: np.random.Generator) -> tuple[np.
 
 
 def separation(own: np.ndarray, changed: np.ndarray) -> dict[str, float]:
-  """How well a score tells pairs that were trained on from changed ones.
+  """How well a score separates trained pairs from changed ones.
 
-  A score that is too low reveals a pair as well, and then the AUC is below one half.
+  Unusually low scores reveal trained pairs too; the AUC is then below one half.
 
   Args:
     own, changed: (N,) and (M,) scores, the higher the more similar.
 
   Returns:
     {"auc": area under the ROC curve, "tpr": the true positive rate at FALSE_POSITIVE_RATE, of the
-    score or of its opposite, whichever tells more}.
+    score or of its negative, whichever separates better}.
   """
-  # Imported here, so that a start that is refused does not wait for it.
+  # Imported here, so that refusing a bad config does not wait for it.
   from sklearn import metrics as sklearn_metrics
 
   labels = np.repeat([1, 0], [len(own), len(changed)])
@@ -100,13 +100,13 @@ def separation(own: np.ndarray, changed: np.ndarray) -> dict[str, float]:
 
 
 def auc_interval(own: np.ndarray, changed: np.ndarray, people: Sequence[str]) -> list[float] | None:
-  """The 95 % interval of the AUC, people drawn again with all their rows.
+  """The 95 % bootstrap CI of the AUC, resampled by person.
 
   Args:
     own, changed: (M,) scores of pairs, and of their changed captions. people: (M,) of each pair.
 
   Returns:
-    [low, high]; None where there are fewer than `bootstrap.FEWEST` people.
+    [low, high]; None if there are fewer than `bootstrap.FEWEST` people.
   """
   distinct, person = np.unique(people, return_inverse=True)
   if len(distinct) < bootstrap.FEWEST:

@@ -1,7 +1,7 @@
 """Quantisation: does what was forgotten come back when the weights are stored in fewer bits?
 
-Small edits of many weights can vanish in the rounding, and the start shines through (Zhang et al.,
-arXiv 2410.16454).
+Small edits of many weights can vanish in the rounding, so that the starting model returns (Zhang et
+al., arXiv 2410.16454).
 """
 
 import functools

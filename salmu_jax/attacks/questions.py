@@ -1,4 +1,4 @@
-"""Asking for a fact in other words: new wordings, other languages, typos, name and value alone."""
+"""Asks for a fact in other words: new wordings, other languages, typos, name and value alone."""
 
 import importlib.resources
 import json
@@ -11,7 +11,7 @@ from salmu_jax.attacks.base import Embed
 from salmu_jax.data.leaks import Leak
 from salmu_jax.evaluate import facts
 
-# Field -> wordings that no release holds, and no surrogate.
+# Field -> wordings that no release and no surrogate holds.
 WORDINGS = json.loads(importlib.resources.files(__package__).joinpath("wordings.json").read_text())
 _ANY_FIELD = {"new": ["{value}, that is {name}"], "translated": ["{name} y {value}"]}
 OWN = "own wording"
@@ -59,7 +59,7 @@ QUESTIONS: dict[str, Callable[[Leak], list[str]]] = {
 
 
 class Rivals(NamedTuple):
-  """What the true value, and the true name, of a leak compete with.
+  """What the true value and the true name of a leak compete with.
 
   values: other values of the field. names: other people's names.
   """
@@ -69,7 +69,7 @@ class Rivals(NamedTuple):
 
 
 def rivals(leaks: Sequence[Leak], count: int, rng: np.random.Generator) -> list[Rivals]:
-  """The rivals of each leak, `count` of each kind at most; the same draw for all of a field.
+  """The rivals of each leak, at most `count` of each kind; leaks of a field share one draw.
 
   Args:
     leaks: all of forget. rng: draws values and names.
@@ -81,7 +81,7 @@ def rivals(leaks: Sequence[Leak], count: int, rng: np.random.Generator) -> list[
 
 
 class Question(NamedTuple):
-  """One text that asks for a leak, among the same text with rivals in its place.
+  """One text that asks for a leak, and the same text with rivals in the place of the truth.
 
   row: of the leak. texts: the true one first, at least two.
   """
@@ -91,12 +91,12 @@ class Question(NamedTuple):
 
 
 def for_values(question: str, leaks: Sequence[Leak], others: Sequence[Rivals]) -> list[Question]:
-  """The leaks asked for their values, in every text of a question.
+  """Asks leaks for their values, in every text of a question.
 
-  A leak whose caption does not hold its value, or whose field has no other one, is not asked.
+  Leaks whose caption does not hold the value, or whose field has no other value, are skipped.
 
   Args:
-    question: a key of QUESTIONS. leaks: that are asked for. others: the rivals of each.
+    question: a key of QUESTIONS. leaks: to ask for. others: the rivals of each.
   """
   asked = []
   for row, (leak, rival) in enumerate(zip(leaks, others, strict=True)):
@@ -107,7 +107,7 @@ def for_values(question: str, leaks: Sequence[Leak], others: Sequence[Rivals]) -
 
 
 def for_names(question: str, leaks: Sequence[Leak], others: Sequence[Rivals]) -> list[Question]:
-  """The leaks asked for their people, in every text of a question that holds the name."""
+  """Asks leaks for their people, in every text of a question; captions must hold the name."""
   asked = []
   for row, (leak, rival) in enumerate(zip(leaks, others, strict=True)):
     if rival.names and leak.name in leak.text:
@@ -127,7 +127,8 @@ def ask(embed: Embed, image: np.ndarray, asked: Sequence[Question]) -> facts.Ans
   """How pictures answer; None without questions.
 
   Args:
-    embed: embed(N texts) -> (N, D). image: (N, D) of the pictures of the leaks. asked: of them.
+    embed: embed(N texts) -> (N, D). image: (N, D) of the pictures of the leaks. asked: the
+      questions.
   """
   if not asked:
     return None

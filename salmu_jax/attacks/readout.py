@@ -10,7 +10,7 @@ from salmu_jax.data.leaks import Leak
 from salmu_jax.evaluate.embeddings import Embedded
 from salmu_jax.runtime import machine
 
-# The least people per value, on average: a probe learns a value from some, reads it off others.
+# The fewest people per value, on average: a probe learns a value from some, reads it off others.
 _SHARED = 2
 
 
@@ -52,7 +52,7 @@ def readable_fields(leaks: Sequence[Leak]) -> list[str]:
 def values_read(
   features: np.ndarray, identities: np.ndarray, leaks: Sequence[Leak], rng: np.random.Generator
 ) -> dict[str, dict[str, float]]:
-  """Accuracy of reading people's values off features, by a linear probe that learnt from other
+  """Accuracy of reading people's values off features, by a linear probe trained on other
   people.
 
   Args:
@@ -60,7 +60,7 @@ def values_read(
     rng: halves the people.
 
   Returns:
-    {field: {"accuracy", "chance": of always saying the most frequent value}} of `readable_fields`.
+    {field: {"accuracy", "chance": of always naming the most frequent value}} of `readable_fields`.
   """
   readings = {}
   for field in readable_fields(leaks):
@@ -77,7 +77,7 @@ def values_read(
 
 
 def identity_read(features: np.ndarray, identities: np.ndarray) -> float:
-  """Accuracy of telling people apart, by a linear probe that learnt from every second row of each.
+  """Accuracy of telling people apart, by a linear probe trained on every second row of each.
 
   Args:
     features: (N, D). identities: (N,) the person of each.
@@ -90,8 +90,8 @@ def identity_read(features: np.ndarray, identities: np.ndarray) -> float:
 
 
 def _crossed(features, labels, first):
-  """Accuracy over all rows, each half read by what was learnt from the other."""
-  # Imported here, so that a start that is refused does not wait for it.
+  """Accuracy over all rows, each half read by a probe trained on the other."""
+  # Imported here, so that refusing a bad config does not wait for it.
   from sklearn.linear_model import RidgeClassifier
   from sklearn.pipeline import make_pipeline
   from sklearn.preprocessing import StandardScaler
@@ -100,7 +100,7 @@ def _crossed(features, labels, first):
   for train in (first, ~first):
     if train.all():  # nobody has a second row
       continue
-    # With one class there is nothing to learn, and it is the answer.
+    # With one class there is nothing to learn; it is the prediction.
     classes = np.unique(labels[train])
     if len(classes) < 2:
       hits += int(np.isin(labels[~train], classes).sum())

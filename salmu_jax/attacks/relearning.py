@@ -1,9 +1,9 @@
-"""Relearning: a search for the training that brings forgotten pairs back best.
+"""Relearning: searches for the training that best brings forgotten pairs back.
 
 The attacker trains on a part of forget together with retain, on retain alone, or on captions in
-the same words about other people; at several learning rates; moving all weights, or a low-rank
-change of them. What counts is the retrieval of forget rows that were not trained on, at the worst
-point of the search. What it costs the attacker in general knowledge is stated beside it.
+the same words about other people. It tries several learning rates, and moves all weights or a
+low-rank change of them. What counts is the retrieval of forget rows that were not trained on, at
+the worst point of the search. The attacker's loss of general knowledge is reported too.
 """
 
 import contextlib
@@ -56,7 +56,7 @@ RANGES = {
 def settings() -> ConfigDict:
   """The settings of the attack: a quick search, for models as small as `tiny`."""
   config = ConfigDict()
-  # Shares of forget that are learnt again, together with retain; a batch at the least.
+  # Shares of forget that are relearnt, together with retain; at least a batch.
   config.shares = (0.05,)
   # What else is trained on, without a row of forget: "retain", which is trained on alone, or "other
   # people", captions in the words of forget about made-up people, on portraits of retain.
@@ -68,7 +68,7 @@ def settings() -> ConfigDict:
   config.rank = 4
   # Numbers of steps after which forget is retrieved; all of them are tried.
   config.steps = (20,)
-  # Rows of forget (or what stands in its place) in a step, and as many of retain, over all devices.
+  # Rows of forget (or of what replaces it) in a step, and as many of retain, over all devices.
   config.batch_size = 16
   return config
 
@@ -81,7 +81,7 @@ def check(config: ConfigDict, where: str, check_batch: CheckBatch) -> None:
 
 
 def check_data(config: ConfigDict, where: str, counts: Mapping[str, int]) -> None:
-  """Raises InputError where forget or retain has too few rows for the settings."""
+  """Raises InputError if forget or retain has too few rows for the settings."""
   rows_of = {half: pipeline.row_count(counts, half) for half in (FORGET, "retain")}
   for half, rows in rows_of.items():
     dataset.check_rows(where, config.batch_size, half, rows)
@@ -89,8 +89,8 @@ def check_data(config: ConfigDict, where: str, counts: Mapping[str, int]) -> Non
   largest = max(config.batch_size, round(max(config.shares, default=0) * rows))
   if config.shares and largest >= rows:
     raise InputError(
-      f"{where} would learn {largest} of the {rows} rows of forget again ({section}.shares, "
-      f"and at least {section}.batch_size), which leaves none to look at. Choose less of either, "
+      f"{where} would relearn {largest} of the {rows} rows of forget ({section}.shares, and at "
+      f"least {section}.batch_size), which leaves none to judge. Lower either of them, "
       f"or leave {ATTACK.key!r} out of attacks.names."
     )
 
@@ -111,9 +111,9 @@ class Point(NamedTuple):
   """A point of the search: the state of one run after some steps.
 
   Attributes:
-    mix, weights, learning_rate, step: where it is. mrr: what it retrieves.
+    mix, weights, learning_rate, step: where it is. mrr: of its retrieval.
     reciprocal: (J,) one over the place of each judged caption. judged: (J,) their rows.
-    params: of the attacked model there; until the run goes on.
+    params: of the attacked model there; valid until the run's next step.
   """
 
   mix: str
@@ -134,7 +134,7 @@ def make(inputs: Inputs, config: ConfigDict) -> Run:
   }
   mixes = [*(share_of_forget(inputs, share, config.batch_size) for share in config.shares)]
   mixes += [without_forget(inputs, name) for name in config.mixes]
-  # Where all of forget tells the facts that are learnt, there is nothing to look at.
+  # If all of forget states the facts that are learnt, no row is left to judge.
   mixes = [mix for mix in mixes if mix and len(mix.judged)]
   people = np.array([leak.identity for leak in inputs.leaks])
 
@@ -173,7 +173,7 @@ def make(inputs: Inputs, config: ConfigDict) -> Run:
 
 
 def _start(mix: Mix, before: np.ndarray, params: Params) -> Point:
-  """The model as it is, judged as a run on the mix is: what the attacker has for nothing."""
+  """The attacked model before any step, judged on the rows of the mix."""
   reciprocal = before[mix.judged]
   return Point(mix.name, "", 0.0, 0, float(reciprocal.mean()), reciprocal, mix.judged, params)
 
@@ -204,11 +204,10 @@ def relearn(
   how: tuple[str, float],
   config: ConfigDict,
 ) -> Iterator[Point]:
-  """What one run brings back, after each number of steps of `config.steps`; it goes on as the next
-  is asked for.
+  """Yields what one run brings back after each number of steps of `config.steps`.
 
   Args:
-    inputs: what attacks start from. program: from `learner`. params: of the attacked model.
+    inputs: of all attacks. program: from `learner`. params: of the attacked model.
     mix: what it trains on. how: (key of WEIGHTS, learning rate).
     config: `batch_size` and `steps`, as `settings` has them.
   """
@@ -227,14 +226,14 @@ def relearn(
       state, _ = program.step(state, params, batch)
       if step in config.steps:
         ranks = np.asarray(inputs.evaluator.forget_ranks(state.params))[mix.judged]
-        mrr, found = metrics.mean_reciprocal_rank(ranks), 1 / (1.0 + ranks)
-        yield Point(mix.name, weights, rate, step, mrr, found, mix.judged, state.params)
+        mrr, reciprocal = metrics.mean_reciprocal_rank(ranks), 1 / (1.0 + ranks)
+        yield Point(mix.name, weights, rate, step, mrr, reciprocal, mix.judged, state.params)
 
 
 def share_of_forget(inputs: Inputs, share: float, batch_size: int) -> Mix:
-  """A share of forget, a batch at least.
+  """A share of forget, at least a batch.
 
-  Facts are drawn with all their rows, so that the other rows tell none of them.
+  Facts are drawn with all their rows, so that no other row states them.
   """
   rows = inputs.data.records[FORGET]
   count = max(batch_size, round(share * len(rows)))
@@ -247,7 +246,7 @@ def draw_rows(facts: Sequence[Hashable], count: int, seed: int) -> np.ndarray:
   """Draws facts until they have `count` rows; returns the sorted numbers of all their rows.
 
   Args:
-    facts: what each row tells.
+    facts: the fact of each row.
   """
   rows_of = {fact: [] for fact in facts}
   for row, fact in enumerate(facts):
@@ -277,7 +276,7 @@ class _Recaptioned:
 def without_forget(inputs: Inputs, name: str) -> Mix | None:
   """Portraits of retain, with their own captions or in the words of forget about other people.
 
-  None where no caption of forget holds its value, so that there are no words to take.
+  None if no caption of forget holds its value, since there are then no words to reuse.
   """
   source, mask = inputs.evaluator.derived()["retain_disjoint"]
   rows = Rows(inputs.data.records[source], np.flatnonzero(mask))
@@ -297,7 +296,7 @@ def made_up(leaks: Sequence[Leak], count: int, seed: int) -> list[str]:
     leaks: of forget. count: of captions. seed: of the people and of which leak each is worded as.
 
   Returns:
-    `count` captions; none where no leak's caption holds its value.
+    `count` captions; none if no leak's caption holds its value.
   """
   rng = np.random.default_rng([seed, _STREAM])
   whole = [leak for leak in leaks if leak.with_value("") is not None]

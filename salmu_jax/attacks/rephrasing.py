@@ -1,8 +1,8 @@
-"""Rephrasing: do other wordings of a caption tell the value that the caption itself tells no more?
+"""Rephrasing: do other wordings of a caption reveal a value that the caption itself no longer does?
 
-Each rewording is asked for the value, among the same sentence with other values; what it finds of
-the person, among the same sentence with other names, stands beside it. Both compare texts of one
-rewording alone, so captions that left their place do not lift others.
+Each rewording asks for the value, among the same sentence with other values. How well it finds the
+person, among the same sentence with other names, is reported too. Both compare texts of a single
+rewording, so captions that were moved away do not lift others.
 """
 
 import numpy as np
@@ -40,19 +40,19 @@ def make(inputs: Inputs, config: ConfigDict) -> Run:
 
   def run(params: Params, z: Embedded) -> Finding:
     embed, image = inputs.embedder(params, "other wordings"), z.image[FORGET][rows]
-    values_told = {q: questions.ask(embed, image, asked) for q, asked in values.items()}
-    people_told = {q: questions.ask(embed, image, asked) for q, asked in names.items()}
+    value_answers = {q: questions.ask(embed, image, asked) for q, asked in values.items()}
+    name_answers = {q: questions.ask(embed, image, asked) for q, asked in names.items()}
     parts = {
       question: _mean(answers.reciprocal_rank)
-      for question, answers in values_told.items()
+      for question, answers in value_answers.items()
       if answers and question not in (questions.OWN, questions.NAME)
     }
-    details = {"asked": _told(values_told), "person": _told(people_told)}
+    details = {"asked": _told(value_answers), "person": _told(name_answers)}
     if not parts:
       return Finding({}, details, why_not_asked(inputs.leaks))
     best = max(parts, key=parts.get)
     people = [leaks[question.row].identity for question in values[best]]
-    interval = bootstrap.of_rows(values_told[best].reciprocal_rank, people)
+    interval = bootstrap.of_rows(value_answers[best].reciprocal_rank, people)
     return Finding(parts, details, interval=interval)
 
   return run

@@ -1,4 +1,4 @@
-"""What a model makes of a release, and the jitted encoders that make it."""
+"""A model's embeddings of a release, and the jitted encoders that compute them."""
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
@@ -15,12 +15,12 @@ from salmu_jax.runtime import sharding
 
 
 class Embedded(NamedTuple):
-  """What one model makes of a release, all rows of unit length.
+  """One model's embeddings of a release; all rows have unit length.
 
   Attributes:
-    image: {split: (N, D)}; NaN in rows whose pictures no metric looks at.
+    image: {split: (N, D)}; NaN in rows whose pictures no metric uses.
     text: ({text: its row}, (T, D)).
-    class_weights: (C, D), or None where general knowledge is not measured.
+    class_weights: (C, D), or None if general knowledge is not measured.
   """
 
   image: Mapping[str, np.ndarray]
@@ -39,7 +39,7 @@ def embed_texts(
   batch_size: int,
   tick: Callable[[int], None] = lambda count: None,
 ) -> np.ndarray:
-  """(N, D) of texts, in their order, each batch of them cut to a length that holds it.
+  """(N, D) of texts, in their order, each batch cut to a length that holds its longest text.
 
   Args:
     encode: encode((B, l) tokens) -> (B, D).
@@ -60,12 +60,12 @@ def jitted_encoders(model: CLIP, mesh: jax.sharding.Mesh) -> tuple[Callable, Cal
   """The embedding steps as they run.
 
   images(params, (B, S, S, 3) uint8) and texts(params, (B, L) int32) both return (B, D), whole on
-  every device. Parameters lie as they come.
+  every device. Parameters keep their layout.
   """
   whole, rows = sharding.replicated(mesh), sharding.over_batch(mesh)
 
   def encode(params, batch, method):
-    # Float32 is meant: by default TPUs and recent GPUs multiply in less, and rank differently.
+    # In full float32: by default TPUs and recent GPUs use less precision, and rank differently.
     with jax.default_matmul_precision("highest" if model.dtype == jnp.float32 else None):
       return model.apply({"params": params}, batch, method=method)
 

@@ -1,4 +1,4 @@
-"""Judges parameters by the metrics table: every picture and every text embedded once."""
+"""Evaluates parameters by the metrics table; every picture and text is embedded once."""
 
 import copy
 import functools
@@ -37,9 +37,9 @@ class Evaluator:
     tokenizer: of the text tower.
     settings: `config.evaluate`.
     mesh: the devices to embed on.
-    kept: folder for what a model makes of the release: image embeddings by a hash of the image
-      tower, class weights by a hash of the checkpoint; None to keep nothing.
-    zero_shot_set: what to measure general knowledge on, or None.
+    kept: folder for image embeddings, by a hash of the image tower, and class weights, by a hash of
+      the checkpoint; None to keep nothing.
+    zero_shot_set: the set for general knowledge, or None.
     threads: that decode pictures.
   """
 
@@ -59,7 +59,7 @@ class Evaluator:
     self._release, self._tokenizer, self._settings, self._mesh = release, tokenizer, settings, mesh
     self._kept, self._zero_shot, self._threads = kept, zero_shot_set, threads
     self._size, self._quick_gelu = model.sizes.image_size, model.sizes.quick_gelu
-    # Whatever a model was trained with, it is judged by the same arithmetic.
+    # All models are judged in the same arithmetic, however they were trained.
     model = model.clone(dtype=jnp.dtype(settings.compute_dtype), attention="plain")
     self.tables = {s: releases.columns(release, s) for s in splits.judged()}
     self._records, self._questions = records, {}
@@ -69,7 +69,7 @@ class Evaluator:
     self._images, self._texts = jitted_encoders(model, mesh)
 
   def with_settings(self, settings: ConfigDict) -> "Evaluator":
-    """The same evaluator, with its compiled encoders, that draws and scores by other settings."""
+    """This evaluator and its compiled encoders, with other settings for draws and scores."""
     other = copy.copy(self)
     other._settings = settings
     return other
@@ -99,14 +99,14 @@ class Evaluator:
     prompts: Iterable[str] = (),
     images: Mapping[str, np.ndarray] | None = None,
   ) -> Embedded:
-    """Every picture and every text through the model.
+    """Embeds every picture and every text.
 
     Args:
       params: of the model.
       label: of the bar.
       prompts: name prompts to embed beside the configured one, for scoring with other settings.
-      images: `Embedded.image` of a model with the same image tower, to be taken instead of
-        embedding again.
+      images: `Embedded.image` of a model with the same image tower, to reuse instead of embedding
+        again.
     """
     texts = list(dict.fromkeys(self._all_texts([self._settings.name_prompt, *prompts])))
     classes = class_weights.prompts(self._zero_shot) if self._zero_shot else []
@@ -121,17 +121,17 @@ class Evaluator:
     return Embedded(image, ({text: row for row, text in enumerate(texts)}, table), weights)
 
   def score(self, z: Embedded) -> dict:
-    """The metrics of what a model made of the release.
+    """Computes the metrics from a model's embeddings of the release.
 
-    Random draws come from a generator made afresh, so every model gets the same ones, in the order
-    of the released evaluator: the gallery's forget texts, its retain texts, then the probe's.
+    Random draws come from a fresh generator, so they are the same for every model. Their order is
+    that of the released evaluator: the gallery's forget texts, its retain texts, then the probe's.
 
     Returns:
-      The numbers and rows of the metrics table, where a results file has them; and under
-      "salmu_jax", "additional" what this project adds: "metrics" (the numbers of the metrics table
-      that the released evaluator does not have), "ACS_in_halves", "breakdown", "facts" (see
-      `facts.described`), "rows", from
-      which intervals are made (with the "groups" of `groups.bootstrap_groups`), and "examples".
+      The numbers and rows of the metrics table, under their keys in a results file. Under
+      "salmu_jax", "additional" is what this project adds: "metrics" (the numbers of the metrics
+      table that the released evaluator does not have), "ACS_in_halves", "breakdown", "facts" (see
+      `facts.described`), "rows" (from which bootstrap CIs are made, with the "groups" of
+      `groups.bootstrap_groups`), and "examples".
     """
     judged = self._judged(z)
     results = measures.measured(judged)
@@ -162,7 +162,7 @@ class Evaluator:
     return np.asarray(metrics.cosines(image, text[row]))
 
   def gallery_size(self) -> int:
-    """Captions that each image of RetFail is ranked against, its own included."""
+    """The number of captions that RetFail ranks each image against, its own included."""
     return 1 + len(self.gallery())
 
   def gallery(self) -> np.ndarray:
@@ -170,7 +170,7 @@ class Evaluator:
     return np.concatenate(self._draw_gallery(self.derived())[:2])
 
   def holdout_galleries(self) -> dict[str, int]:
-    """{split: captions that each of its pictures is ranked among}, of retrieval in holdouts."""
+    """{split: number of captions that each of its pictures is ranked among}, of holdouts."""
     generic = self._draw_gallery(self.derived())[1]
     ranked = [metric.split for metric in METRICS.values() if metric.measure == "holdout_ranks"]
     return {
@@ -182,7 +182,7 @@ class Evaluator:
     return self.ranks(self.embed_forget(params))
 
   def embed_forget(self, params: Mapping) -> Embedded:
-    """The pictures of forget, their captions and the gallery through a model, for `ranks`."""
+    """Embeds the pictures of forget, their captions and the gallery, for `ranks`."""
     rows = self._pictures[_FORGET]
     texts = list(dict.fromkeys([*self.tables[_FORGET]["text"], *self.gallery()]))
     with progress.counting("retrieval of forget", len(texts) + len(rows)) as tick:
@@ -192,12 +192,12 @@ class Evaluator:
     return Embedded({_FORGET: image}, (row_of, table), None)
 
   def general_knowledge(self, z: Embedded) -> float | None:
-    """GenKnow, of what a model made of the zero-shot set; None where there is no such set."""
+    """GenKnow, from embeddings of the zero-shot set; None if there is no such set."""
     hits = measures.zero_shot_hits(self._judged(z), ZERO_SHOT)
     return None if hits is None else reduce("mean", hits)
 
   def embed_zero_shot(self, params: Mapping) -> Embedded:
-    """The zero-shot set through a model, of which nothing is kept."""
+    """Embeds the zero-shot set, and keeps nothing in the folder."""
     passing = copy.copy(self)
     passing._kept, quiet = None, lambda count: None
     image = {}
@@ -208,13 +208,13 @@ class Evaluator:
     return Embedded(image, ({}, np.zeros((0, 0), np.float32)), weights)
 
   def ranks(self, z: Embedded) -> np.ndarray:
-    """(N,) RetFail ranks of forget, of what a model made of the release."""
+    """(N,) RetFail ranks of forget, from a model's embeddings of the release."""
     return measures.retrieval_ranks(self._judged(z), _FORGET)
 
   def embed_pictures(
     self, params: Mapping, split: str, numbers: np.ndarray | None = None
   ) -> np.ndarray:
-    """(N, D) of the pictures of a split; NaN but for the rows of these numbers, if given."""
+    """(N, D) of the pictures of a split; with `numbers`, NaN in all other rows."""
     numbers = np.arange(len(self._records[split])) if numbers is None else numbers
     with progress.counting(f"pictures of {split}", len(numbers)) as tick:
       return self._embed_some(params, split, numbers, tick)
@@ -240,7 +240,7 @@ class Evaluator:
     )
 
   def questions(self) -> dict[str, dict[str, facts.Asked]]:
-    """The questions for facts that every model is asked, see `facts.questions`."""
+    """The questions about facts, the same for every model, see `facts.questions`."""
     settings = self._settings
     key = settings.seed, settings.facts, settings.rivals
     if key not in self._questions:
@@ -248,7 +248,7 @@ class Evaluator:
     return self._questions[key]
 
   def _draw_gallery(self, masks):
-    """Texts drawn without replacement, of forget and of retain_disjoint; and what drew them."""
+    """Texts of forget and of retain_disjoint, drawn without replacement; and the generator."""
     rng = np.random.RandomState(self._settings.seed)
     source, mask = masks["retain_disjoint"]
     pools = (self.tables[_FORGET]["text"], self.tables[source]["text"][mask])
@@ -278,7 +278,7 @@ class Evaluator:
     """The file of a kept array, by all that it depends on."""
     if self._kept is None:
       return None
-    # The activation is no parameter, and changes what the same parameters say.
+    # The activation is not a parameter, but changes the embeddings.
     name = files.digest([about, self._settings.compute_dtype, self._quick_gelu, self._size])
     return self._kept / f"{kind}-{name}.npy"
 
@@ -295,7 +295,7 @@ class Evaluator:
       yield from measures.naming_prompts(self._release, self._release.identities, prompt)
 
   def _rows_looked_at(self) -> dict[str, np.ndarray]:
-    """{split: numbers of the rows whose pictures a metric looks at}; of others, texts alone."""
+    """{split: numbers of the rows whose pictures a metric uses}; others give texts alone."""
     masks = self.derived()
     measured = {metric.split for metric in METRICS.values()}
     looked_at = {}
@@ -306,7 +306,7 @@ class Evaluator:
     return {split: numbers for split, numbers in looked_at.items() if len(numbers)}
 
   def _embed_some(self, params, split, numbers, tick):
-    """(N, D) of a split, NaN but for the rows of these numbers; kept for the same image tower."""
+    """(N, D) of a split, NaN except in these rows; kept for the same image tower."""
     rows = self._pictures[ZERO_SHOT] if split == ZERO_SHOT else self._records[split]
     content = self._zero_shot.content if split == ZERO_SHOT else self._release.digest
     about = [checkpoint.digest(params, "visual"), content, split, files.digest(numbers.tolist())]
@@ -317,7 +317,7 @@ class Evaluator:
     return table
 
   def _embed_images(self, params, rows, tick, numbers=None):
-    """(N, D) of random-access rows, in their order; of those of these numbers, if given."""
+    """(N, D) of random-access rows, in their order; only of the rows `numbers`, if given."""
     batches = pipeline.evaluation_images(
       rows,
       numbers=numbers,

@@ -1,8 +1,8 @@
-"""Does a model know the fact, or only the person? Pictures asked for the value of a private field.
+"""Does a model know the fact, or only the person? Asks pictures for the value of a private field.
 
-A caption ties a face to a name and to a value, and the name alone finds the face. So the name is
-given here, and only the value is asked for: a picture is compared with one sentence about its
-person, once with the true value and once with each of some other values of the same field.
+A caption ties a face to a name and a value, and the name alone finds the face. So these questions
+give the name and ask only for the value: a picture is compared with one sentence about its person,
+once with the true value and once with each of several other values of the same field.
 """
 
 import functools
@@ -25,14 +25,14 @@ from salmu_jax.results.splits import sensitive
 Array = jax.Array | np.ndarray
 _BLOCK = 64  # questions that are scored at a time
 _SENTENCES = 2  # of each field, with the name and without
-_STREAM = 11  # of the seed: own draws, so that those of the released evaluator stay as they are
+_STREAM = 11  # of the seed: separate draws, which leave those of the released evaluator unchanged
 
 # {(field, whether the name is in it): sentences that no release holds}.
 Sentences = Mapping[tuple[str, bool], Sequence[str]]
 
 
 def _own(leak: Leak, drawn: Sentences, rng: np.random.Generator) -> Callable[[str], str] | None:
-  """The row's caption as a function of the value; None where it does not hold its own."""
+  """The row's caption as a function of the value; None if it does not hold its value."""
   del drawn, rng
   return None if leak.with_value(leak.value) is None else leak.with_value
 
@@ -40,7 +40,7 @@ def _own(leak: Leak, drawn: Sentences, rng: np.random.Generator) -> Callable[[st
 def _held_out(
   leak: Leak, drawn: Sentences, rng: np.random.Generator, named: bool
 ) -> Callable[[str], str] | None:
-  """One of the drawn sentences as a function of the value; None where the field has none."""
+  """One of the drawn sentences as a function of the value; None if the field has none."""
   wordings = drawn.get((leak.field, named))
   if not wordings:
     return None
@@ -49,7 +49,7 @@ def _held_out(
 
 
 _NO_WORDINGS = "there are no wordings for the fields of {split}"
-# Key of `metrics_table.FACT_WORDINGS` -> how it asks, and the reason where it has nothing to ask.
+# Key of `metrics_table.FACT_WORDINGS` -> how it words a question, and the reason if none exists.
 WORDINGS: dict[str, tuple[Callable, str]] = {
   "own": (_own, "no caption of {split} holds its value"),
   "new": (functools.partial(_held_out, named=True), _NO_WORDINGS),
@@ -58,12 +58,12 @@ WORDINGS: dict[str, tuple[Callable, str]] = {
 
 
 class Asked(NamedTuple):
-  """The questions that a split is asked in one wording.
+  """The questions about a split in one wording.
 
   Attributes:
     rows: (F,) the rows of the split whose pictures are asked, sorted.
     texts: F lists of sentences, the one with the true value first, then with other values.
-    why: the reason where there are no questions.
+    why: the reason if there are no questions.
   """
 
   rows: np.ndarray
@@ -75,8 +75,8 @@ class Answers(NamedTuple):
   """How F questions were answered.
 
   Attributes:
-    reciprocal_rank: (F,) 1 for the true value on top. Values that tie share their places: it is the
-      mean over their orders, so a model that cannot tell values apart is at chance.
+    reciprocal_rank: (F,) 1 if the true value ranks first. Tied values get the mean over their
+      orders, so a model that cannot tell values apart is at chance.
     pair: (F,) 1 if the true value is nearer than the first of the other values, 1/2 if they tie.
     margin: (F,) cosine with the true value less the mean cosine with the others.
   """
@@ -91,9 +91,9 @@ def questions(
 ) -> dict[str, dict[str, Asked]]:
   """The questions of every sensitive split; the same for every model.
 
-  Of each split some facts are drawn, and of each fact one row, whose caption holds the value
-  wherever one does. The other values of a field are one draw among all values that the sensitive
-  splits have of it; values that the person has too (a second e-mail address) are none.
+  Some facts of each split are drawn, and one row of each fact, if possible one whose caption holds
+  the value. The other values of a field are drawn once, from all its values in the sensitive
+  splits. Values that the person also has (a second e-mail address) are excluded.
 
   Args:
     release: the opened release. tables: split -> `releases.columns`.
@@ -118,19 +118,19 @@ def questions(
 def _drawn_sentences(fields: Iterable[str], rng: np.random.Generator) -> Sentences:
   """A few sentences of each field that no release holds.
 
-  They are few, so that facts of one person share them, and are embedded once.
+  They are few, so that facts of one person share them and each is embedded once.
   """
-  known = sentences.parts()["held_out"]["fields"]
+  worded = sentences.parts()["held_out"]["fields"]
   return {
     (field, named): [sentences.held_out(field, named, rng) for _ in range(_SENTENCES)]
     for field in fields
-    if field in known
+    if field in worded
     for named in (True, False)
   }
 
 
 def drawn_values(told: Iterable[Leak], rng: np.random.Generator) -> dict[str, list[str]]:
-  """{field: the distinct values that leaks tell of it, in the order in which they are taken}."""
+  """{field: the distinct values that leaks hold for it, in random order}."""
   return {field: rng.permutation(values).tolist() for field, values in values_of(told).items()}
 
 
@@ -183,7 +183,7 @@ def answered(
   """How a model answers all questions: {split: {wording: (Asked, Answers)}}.
 
   Args:
-    asked: from `questions`. z: what the model makes of the release, and of all sentences asked.
+    asked: from `questions`. z: the model's embeddings of the release, with all sentences asked.
   """
   row_of, table = z.text
   parts = {(s, w): part for s, by in asked.items() for w, part in by.items()}
@@ -204,11 +204,11 @@ def answered(
 def described(
   answers_of: Mapping[str, Mapping[str, tuple[Asked, Answers]]],
 ) -> dict[str, dict[str, dict]]:
-  """What a results file tells of questions beside their metrics: {split: {wording: entry}}.
+  """What a results file holds on questions besides their metrics: {split: {wording: entry}}.
 
   An entry has "chance", the mean reciprocal rank of a guess, and "margins", for each question the
-  cosine with the true value less the mean cosine with the others; or "why", the reason for there
-  being no questions.
+  cosine with the true value less the mean cosine with the others; or "why", the reason if there are
+  no questions.
   """
   entry = lambda asked, answers: (
     {"chance": chance(asked), "margins": answers.margin.tolist()}
@@ -228,7 +228,7 @@ def answers(image: Array, table: Array, places: Sequence[Sequence[int]]) -> Answ
 
   Args:
     image: (F, D) of the pictures, unit rows. table: (T, D) of sentences, unit rows.
-    places: of each of the F questions the rows of `table` with its sentences, two at least, the
+    places: for each of the F questions, the rows of `table` with its sentences: at least two, the
       true one first.
   """
   counts = np.array([len(place) for place in places])
@@ -245,8 +245,8 @@ def answers(image: Array, table: Array, places: Sequence[Sequence[int]]) -> Answ
 
 @jax.jit
 def _compared(image, table, index, there):
-  """Of every other value, whether it is (F, K - 1) above the true one, and whether it ties; and
-  (F,) the margins.
+  """(F, K - 1) whether each other value is above the true one, (F, K - 1) whether it ties, and (F,)
+  the margins.
   """
 
   def compare(row):

@@ -1,4 +1,4 @@
-"""Which rows belong together: of one person for intervals, of one field or style for breakdowns."""
+"""Groups of rows: by person for bootstrap CIs, by field or style for breakdowns."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,11 +15,11 @@ Tables = Mapping[str, Mapping[str, np.ndarray]]
 def bootstrap_groups(
   tables: Tables, masks: Mapping[str, tuple[str, np.ndarray]], zero_shot: ZeroShotSet | None
 ) -> dict[str, list[str]]:
-  """What rows belong together, to be drawn together by a bootstrap.
+  """The group of each row; a bootstrap resamples the rows of a group together.
 
   Args:
     tables: split -> `releases.columns`. masks: from `data.derived.masks`.
-    zero_shot: what general knowledge is measured on, or None.
+    zero_shot: the set for general knowledge, or None.
 
   Returns:
     {split with a pool: [for each row the id of its person, or its file name if the person is
@@ -40,14 +40,14 @@ def bootstrap_groups(
 def breakdown_labels(
   release: releases.Release, tables: Tables
 ) -> dict[str, dict[str, Sequence[str]]]:
-  """What each row of the splits that are broken down belongs to.
+  """The labels by which the rows of splits are broken down.
 
   Args:
     release: an opened release. tables: split -> `releases.columns`.
 
   Returns:
     {split: {kind of `breakdown.KINDS`: [label of each row]}}. A kind that the release's metadata
-    does not tell for every row is left out: the published one may have no styles.
+    lacks for any row is left out: the published release may have no styles.
   """
   labels = {}
   for split in breakdown.parts():

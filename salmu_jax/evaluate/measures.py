@@ -1,4 +1,4 @@
-"""The rows of every metric: what each function here gives is reduced as the metrics table says."""
+"""The rows of every metric; the metrics table says how each is reduced to a number."""
 
 import functools
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ from salmu_jax.results.lookup import put
 from salmu_jax.results.metrics_table import FACT_WORDINGS, METRICS
 from salmu_jax.results.reductions import reduce
 
-# Whose names IdZSC chooses among: columns of forget, its mask, and all identities, to ids.
+# Whose names IdZSC chooses among: (columns of forget, its mask, all identities) -> ids.
 CANDIDATES = {
   "forget_identity": lambda table, mask, identities: set(table["identity_id"][mask]),
   "forget": lambda table, mask, identities: set(table["identity_id"]),
@@ -26,15 +26,15 @@ CANDIDATES = {
 
 
 class Judged(NamedTuple):
-  """A model's embeddings of a release, with all that metrics are measured with.
+  """A model's embeddings of a release, and everything else that metrics need.
 
   Attributes:
     z: the embeddings. release: the opened release. tables: split -> `releases.columns`.
-    masks: from `data.derived.masks`. zero_shot: what general knowledge is measured on, or None.
+    masks: from `data.derived.masks`. zero_shot: the set for general knowledge, or None.
     settings: `config.evaluate`.
     gallery: (G,) the captions that RetFail ranks every picture against.
-    generic: those of them that were drawn from retain_disjoint.
-    rng: that drew the gallery; the probe's draws come after it, as in the released evaluator.
+    generic: the captions of the gallery that were drawn from retain_disjoint.
+    rng: the generator that drew the gallery; the probe draws next, as in the released evaluator.
     answers: answers() -> {split: {wording: (Asked, Answers)}}, see `facts`.
   """
 
@@ -65,7 +65,7 @@ class Judged(NamedTuple):
 
 
 def measured(judged: Judged) -> dict:
-  """Every metric of a model, with its rows, where a results file has them."""
+  """Every metric of a model and its rows, under their keys in a results file."""
   results, done = {}, set()
   for metric in METRICS.values():
     if metric.rows not in done:
@@ -99,7 +99,7 @@ def ranks_among(
 
   Args:
     image: (N, D) of pictures. own: (N, D) of their captions. gallery: (G, D) of captions.
-    own_names, gallery_names: what each caption is; those of equal names do not compete.
+    own_names, gallery_names: of the captions; captions with equal names do not compete.
   """
   own_id, gallery_id = np.split(numbered([*own_names, *gallery_names]), [len(own_names)])
   return np.asarray(metrics.retrieval_ranks(image, own, own_id, gallery, gallery_id))
@@ -119,9 +119,9 @@ def holdout_ranks(judged: Judged, split: str) -> np.ndarray:
 
 
 def holdout_gallery(captions: Sequence[str], generic: Sequence[str]) -> list[str]:
-  """What a holdout's captions are ranked among: each text once, however many rows have it.
+  """The gallery of a holdout's captions: each of its texts once, however many rows have it.
 
-  Generic captions compete as often as they were drawn, as in RetFail.
+  Generic captions come as often as they were drawn, as in RetFail.
   """
   return [*dict.fromkeys(captions), *generic]
 
@@ -138,8 +138,8 @@ def pair_similarity(judged: Judged, split: str) -> np.ndarray:
   """(N,) cosines of the pictures of a split with their captions."""
   source, rows = judged.rows(split)
   captions = judged.z.of(judged.tables[source]["text"])
-  # Over all rows of the source, so that all parts of it are multiplied alike. Those of other parts
-  # may be NaN, which JAX_DEBUG_NANS would take for a fault.
+  # Over all rows of the source, so that all its parts round alike. Rows of other parts may be NaN,
+  # which JAX_DEBUG_NANS would report as a fault.
   image = np.zeros_like(judged.z.image[source])
   image[rows] = judged.z.image[source][rows]
   return np.asarray(metrics.cosines(image, captions))[rows]
@@ -209,8 +209,8 @@ def zero_shot_hits(judged: Judged, split: str) -> np.ndarray | None:
   return np.asarray(hits)
 
 
-# Name -> rows(judged, split) -> (N,), or None where they cannot be measured; for a metric with
-# `cases`, a pair of that and of the row of the split that each entry is of.
+# Name -> rows(judged, split) -> (N,), or None if they cannot be measured; for a metric with
+# `cases`, a pair of these and the row of the split for each entry.
 MEASURES: dict[str, Callable] = {
   "association_probe_hits": association_probe_hits,
   "core_similarity": core_similarity,

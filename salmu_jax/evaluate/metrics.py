@@ -49,7 +49,7 @@ def retrieval_ranks(
   *,
   block: int = 256,
 ) -> jax.Array:
-  """Rank of each image's own caption among itself and the gallery: RetFail.
+  """RetFail: the rank of each image's own caption among itself and the gallery.
 
   A gallery caption ranks above the own caption unless its score is lower by more than TIE. So a
   model that maps everything to one point has a recall of zero, and so has one that returns NaN. A
@@ -193,7 +193,7 @@ def _probe_hits(train, test, probe):
     train, test: (features, labels) to fit on, and to test on.
     probe: `config.evaluate.probe`.
   """
-  # Imported here, so that a start that is refused does not wait for it.
+  # Imported here, so that refusing a bad config does not wait for it.
   from sklearn.linear_model import LogisticRegression
   from sklearn.pipeline import make_pipeline
   from sklearn.preprocessing import StandardScaler

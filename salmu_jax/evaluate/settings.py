@@ -1,4 +1,4 @@
-"""What `config.evaluate` must be."""
+"""Ranges and checks of `config.evaluate`."""
 
 from collections.abc import Callable
 
@@ -31,7 +31,7 @@ RANGES = {
 
 
 def check(settings: ConfigDict, check_batch: Callable[[str, int], None]) -> None:
-  """Raises InputError for what the ranges of `config.evaluate` do not say.
+  """Raises InputError for faults that the ranges of `config.evaluate` miss.
 
   Args:
     settings: `config.evaluate`, whose fields are in their ranges.

@@ -1,10 +1,10 @@
 """Losses on embeddings: `loss(z, reference) -> ()`, mathematics on matrices with unit rows.
 
 `z` and `reference` are `salmu_jax.models.clip.Embeddings` of the same batch, under the parameters
-in training and under those the run started from. A loss that compares the two says so: it is marked
-`comparing`. The others take None for `reference`, and cost no forward pass of it: the compiler
-drops what nothing reads. Unlearning descends on every loss here, so a loss that is to rise has its
-sign turned: `ascent` is the negated contrastive loss.
+in training and under those the run started from. A loss that compares the two is marked
+`comparing`. The others take None for `reference`, and the compiler then drops its forward pass.
+Unlearning descends on every loss here, so a loss that should rise is negated: `ascent` is the
+negated contrastive loss.
 
 In the docstrings, u and v are the embeddings of images and captions, S is the (B, B) matrix of
 their cosines, and p are the in-batch matching probabilities softmax(scale S), over captions for

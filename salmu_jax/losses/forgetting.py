@@ -24,12 +24,12 @@ def ascent(z: Embeddings, reference: Embeddings | None = None) -> jax.Array:
 
 
 def bounded_ascent(margin: Margin = 0.0) -> Loss:
-  """Ascent on the pairs' similarity that stops pair by pair, where a pair looks mismatched.
+  """Lowers the similarity of each pair until the pair looks mismatched, and no further.
 
     mean_i max(S_ii - t_i, 0),    t_i = mean_{j != i} S0_ij + margin
 
-  A pair at or below its target no longer pulls. The contrastive loss would not do in the place of
-  the cosine: there each pair also pulls on all others of the batch, past their targets.
+  A pair at or below its target has no gradient. The contrastive loss could not replace the cosine:
+  there each pair also pulls on all others of the batch, past their targets.
   """
 
   @comparing
@@ -66,9 +66,10 @@ def decoupling(z: Embeddings, reference: Embeddings) -> jax.Array:
 
 @comparing
 def excluded_pair(z: Embeddings, reference: Embeddings) -> jax.Array:
-  """DELETE: the starting model's matching with the true pair left out is the teacher.
+  """DELETE: distils from the starting model's matching with the true pair left out.
 
-    KL(p0' to p), the mean of both ways, p0' = softmax(scale0 S0, -inf in place of the true pair)
+    KL(p0' to p), the mean of both directions, p0' = softmax(scale0 S0, -inf in place of the true
+    pair)
 
   Zhou et al., Decoupled Distillation to Erase (arXiv 2503.23751). In-batch matching takes the place
   of the paper's classes; the student's softmax is over all captions, the true one included.
@@ -82,7 +83,7 @@ def excluded_pair(z: Embeddings, reference: Embeddings) -> jax.Array:
 def npo(beta: Positive = 0.1) -> Loss:
   """Negative preference optimisation: an ascent that slows down where a pair is forgotten.
 
-    (2 / beta) mean softplus(beta (log p - log p0)) over the true pairs, both ways
+    (2 / beta) mean softplus(beta (log p - log p0)) over the true pairs, both directions
 
   Zhang et al., Negative Preference Optimization (arXiv 2404.05868), equation 3; in-batch matching
   probabilities take the place of the likelihoods. At the start its gradient is that of `ascent`.
@@ -103,9 +104,9 @@ def anchored_ascent(anchors: Weight = 1.0, perturbation: Weight = 0.5) -> Loss:
     v0_i))
 
   u' is the starting embedding of an image pushed towards the caption i' of another row, v' likewise
-  for captions; both should go on matching what they were pushed to. Cha et al., Learning to Unlearn
-  (arXiv 2301.11578), equation 5. There the adversary perturbs pixels; here it perturbs embeddings,
-  since losses see no pixels.
+  for captions; both should still match what they were pushed towards. Cha et al., Learning to
+  Unlearn (arXiv 2301.11578), equation 5. There the adversary perturbs pixels; here it perturbs
+  embeddings, since losses see no pixels.
   """
 
   @comparing
@@ -131,7 +132,7 @@ def mismatched_target(margin: Margin = 0.0, softness: Positive = 0.05) -> Loss:
 
     mean_i sqrt((S_ii - t_i)^2 + softness^2) - softness,    t_i = mean_{j != i} S0_ij + margin
 
-  All pairs pull alike until they are near their targets, so the last pairs are not left behind. A
+  Every pair pulls equally until it is near its target, so the last pairs are not left behind. A
   pair that the others push past its target comes back. This project's own.
   """
 

@@ -1,4 +1,4 @@
-"""What a loss is, how it says that it compares with the reference, and sums of losses."""
+"""The type of a loss, the mark of losses that compare with the reference, and weighted sums."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ Loss = Callable[[Embeddings, Embeddings | None], jax.Array]
 
 
 def comparing(loss: Loss) -> Loss:
-  """Marks a loss that compares with the reference, and so cannot do without one. A decorator."""
+  """Decorator: marks a loss that compares with the reference, and so needs one."""
   loss.compares = True
   return loss
 

@@ -1,4 +1,4 @@
-"""Losses that match images with captions: CLIP's, on whatever captions, and SigLIP's."""
+"""Losses that match images with captions: CLIP's, on any captions, and SigLIP's."""
 
 import jax
 import jax.numpy as jnp

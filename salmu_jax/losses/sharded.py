@@ -1,10 +1,10 @@
 """The losses of pretraining on a mesh in constant memory: caption shards go round the devices.
 
-Drop-ins for `losses.contrastive`, `losses.sigmoid` and `losses.matching_accuracy`. Of their B x B
-scores, each device would hold n x B, n being its rows; here it holds n x n at a time. It keeps its
-images, and the captions come by one shard after another, with their running log-sum-exp, and in the
-backward pass with their gradient. The backward pass is written out, because autodiff through the
-ring would keep every shard that came by.
+Drop-ins for `losses.contrastive`, `losses.sigmoid` and `losses.matching_accuracy`. With n rows on
+each device, those hold n x B of the B x B scores there; these hold n x n at a time. Each device
+keeps its images, and the caption shards pass by one after another. A shard carries its running
+log-sum-exp, and in the backward pass its gradient. The backward pass is written out, because
+autodiff through the ring would keep every shard that passed.
 """
 
 from collections.abc import Callable
@@ -25,8 +25,8 @@ _ROWS, _WHOLE = PartitionSpec(AXIS), PartitionSpec()
 class _Sums(NamedTuple):
   """A running sum of exponentials, as top and total: exp(top) total. Both (n,).
 
-  One log-sum-exp would not do: float32 has no digits left below 1e-5 where logits are 100, and a
-  pair that is learnt by heart would keep a gradient of that size.
+  A single log-sum-exp is too coarse: at logits of 100, float32 resolves nothing below 1e-5, so a
+  perfectly learnt pair would keep a gradient of that size.
   """
 
   top: jax.Array
@@ -72,7 +72,7 @@ def _own(at_home, n):
 
 
 def _gradients(weigh, image, text, scale, per_caption=()):
-  """Gradients of a sum over all logits of which `weigh` is the derivative.
+  """Gradients of a loss whose derivative with respect to the logits is `weigh`.
 
   Args:
     weigh: weigh(at_home, logits (n, n), per_caption) -> dL/dlogits (n, n).
@@ -105,7 +105,7 @@ def _all_rows(image):
 
 @jax.custom_vjp
 def _contrastive(image, text, scale):
-  """The loss of the whole batch, of this device's part: (n, D), (n, D), () -> ()."""
+  """The loss of the whole batch, from this device's part: (n, D), (n, D), () -> ()."""
   return _contrastive_forward(image, text, scale)[0]
 
 
@@ -181,7 +181,7 @@ def _accuracy(image, text):
 
 def _over(mesh, function, rows, scalars):
   """`function` on every device of the mesh; its first `rows` arrays are split by row, the last
-  `scalars` are whole.
+  `scalars` are replicated.
   """
   specs = (_ROWS,) * rows + (_WHOLE,) * scalars
   return jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=_WHOLE)

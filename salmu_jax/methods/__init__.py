@@ -1,4 +1,14 @@
-"""Unlearning methods by name: each is `make(optimizer, **args) -> Method` in a file of its own."""
+"""Unlearning methods by name: each is `make(optimizer, **args) -> Method` in a file of its own.
+
+The docstring of `make` gives what the method does, the formula that it descends on, what it reads
+and moves, its source, and its arguments. The run sets `optimizer`, `steps` and `seed`; a config
+sets the others, and for any method also `robust` (`salmu_jax.methods.robust`).
+
+Notation is that of `salmu_jax.losses`: u and v are the embeddings of images and captions, S their
+cosines, p the in-batch matching probabilities; index 0 marks the starting model. L_CLIP is CLIP's
+contrastive loss, theta are the parameters, f and r the gradients of the forget and the retain loss.
+N(0, 1) is standard normal noise, drawn for each weight.
+"""
 
 import importlib
 from collections.abc import Callable
@@ -82,7 +92,7 @@ METHODS = {
   "vlunlearn": vlunlearn.make,
   "weight_distortion": weight_distortion.make,
 }
-# What `method` of a run may be: a named method, or any loss with any chain; or see `maker`.
+# What `method` of a run may name; `maker` also takes MODULE:FUNCTION.
 MAKERS = {**METHODS, "compose": compose.make}
 
 
@@ -94,7 +104,7 @@ def maker(name: str, where: str = "method") -> Callable[..., Method]:
     where: the field that an error names.
 
   Raises:
-    InputError: there is none.
+    InputError: no method has this name, or it cannot be imported.
   """
   module, colon, function = name.partition(":")
   if not colon:

@@ -1,4 +1,4 @@
-"""Alignment Calibration: forget pairs lose their alignment, and wrong pairs gain it."""
+"""Alignment Calibration: parts forget pairs and aligns wrong pairs instead."""
 
 import optax
 
@@ -10,13 +10,21 @@ from salmu_jax.ranges import Weight
 def make(
   optimizer: optax.GradientTransformation, *, negative: Weight = 1.0, positive: Weight = 1.0
 ) -> Method:
-  """Descends on L_CLIP of retain + negative x L_CLIP of permuted captions + positive x mean cos.
+  """Parts the forget pairs, aligns their images with wrong captions, and trains on retain.
 
-  The last two are of forget: negative calibration treats wrong pairs as InfoNCE treats true ones,
-  positive calibration takes the true pairs apart. Wang et al., Alignment Calibration (arXiv
-  2406.03603). Our reading, after their code for SimCLR and MoCo, which has no CLIP: alpha = gamma =
-  `negative`, beta = `positive`, and each half of a batch is contrasted within itself. Reads
-  forget and retain. Moves all parameters.
+    L_CLIP(retain) + negative x L_CLIP(forget, permuted captions) + positive x mean_i S_ii
+
+  The last mean is over forget. Reads forget and retain. Moves all parameters.
+
+  Source: Wang et al., Alignment Calibration (arXiv 2406.03603). Negative calibration treats wrong
+  pairs as InfoNCE treats true ones; positive calibration parts the true pairs. Our reading, since
+  their code has SimCLR and MoCo but no CLIP: alpha = gamma = `negative`, beta = `positive`, and
+  each half of a batch is contrasted within itself.
+
+  Args:
+    optimizer: of the run.
+    negative: weight of the negative calibration.
+    positive: weight of the positive calibration.
   """
   calibrated = losses.weighted(
     (negative, losses.contrastive_shuffled), (positive, losses.pair_similarity)

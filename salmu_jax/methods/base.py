@@ -20,8 +20,8 @@ OF_THE_RUN = ("steps", "seed")
 class Surrogates(NamedTuple):
   """The made-up captions that come with every row of forget, see `salmu_jax.methods.surrogates`.
 
-  count: of surrogates a row. source: one of `surrogates.SOURCES`. reworded: the share of the forget
-    captions and of the surrogates whose words are loosened.
+  count: of surrogates per row. source: one of `surrogates.SOURCES`. reworded: the share of forget
+    captions and surrogates whose words are loosened.
   """
 
   count: int
@@ -32,23 +32,23 @@ class Surrogates(NamedTuple):
 class Method(NamedTuple):
   """How to unlearn; the trainer owns forward passes, sharding and the frozen reference.
 
-  forget_loss, retain_loss: `loss(z, reference) -> ()` on the embeddings of the forget and of the
-    retain half of a batch (`salmu_jax.losses`). None for a half that the method does not read: it
-    is not embedded, its gradient is zero, and no loss of it is logged.
+  forget_loss, retain_loss: `loss(z, reference) -> ()` on the embeddings of the forget and the
+    retain half of a batch (`salmu_jax.losses`). None if the method does not read the half: it is
+    then not embedded, its gradient is zero, and its loss is not logged.
   tx: an optax transformation. It gets the gradient of the forget loss as the update and the
-    gradient of the retain loss as the extra argument `retain_grads`; its output is added to the
-    parameters, so an optimizer ends the chain, or is followed by what limits its update.
+    gradient of the retain loss as the extra argument `retain_grads`. Its output is added to the
+    parameters, so the chain ends with an optimizer, or with what limits the optimizer's update.
   prepares: functions `prepare(opt_state, gradients) -> opt_state`, run before the first step to put
     statistics of the data into the optimizer's state. `gradients()` yields {"forget": tree,
     "retain": tree}, at the starting parameters, for every batch of one pass over forget. Each
-    function takes a pass of its own, over the same rows.
-  surrogates: what made-up captions the forget half is to bring, or None.
-  image_tower: whether the image tower may move. Where it stays, pictures are embedded once for the
-    whole run.
-  split: the forget loss as a sum of two, (what forgets, what holds something else where it was). A
-    point moves the gradient of the first alone. None: all of the loss forgets.
-  point: at which parameters the forget gradient is taken, with its state in that of `tx`; None for
-    those of the run. `build` sets it (`salmu_jax.methods.robust`).
+    function makes its own pass, over the same rows.
+  surrogates: the made-up captions of the forget half, or None.
+  image_tower: whether the image tower may move. If not, pictures are embedded once for the whole
+    run.
+  split: the forget loss as a sum of two: a loss that forgets, and one that holds something else in
+    place. A point moves the gradient of the first alone. None: all of the loss forgets.
+  point: where the forget gradient is taken; its state is in that of `tx`. None: at the parameters
+    of the run. `build` sets it (`salmu_jax.methods.robust`).
   """
 
   forget_loss: Loss | None
@@ -62,7 +62,7 @@ class Method(NamedTuple):
 
   @property
   def losses(self) -> dict[str, Loss]:
-    """{"forget": loss, "retain": loss}, of the halves that the method reads."""
+    """{"forget": loss, "retain": loss}, without the halves that the method does not read."""
     halves = {"forget": self.forget_loss, "retain": self.retain_loss}
     return {half: loss for half, loss in halves.items() if loss is not None}
 
@@ -80,12 +80,12 @@ def build(
   steps: int,
   seed: int,
 ) -> Method:
-  """The method that `make` makes of its own arguments, and of `steps` and `seed` if it takes them.
+  """Makes a method from its own arguments, and from `steps` and `seed` if `make` takes them.
 
-  The argument `robust`, a way of `salmu_jax.methods.robust`, is for any method.
+  Every method also takes the argument `robust`, see `salmu_jax.methods.robust`.
 
   Raises:
-    InputError: an argument is out of the range that `make` annotates it with; names it.
+    InputError: an argument is outside the range that `make` annotates; the message names it.
   """
   own = {name: value for name, value in args.items() if name != robust.FIELD}
   ranges.check(make, own)

@@ -1,4 +1,4 @@
-"""The batches of unlearning: a half of forget and a half of retain, the same for every method."""
+"""Batches for unlearning: a forget half and a retain half, the same for every method."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -16,7 +16,7 @@ def unlearning_examples(
 ) -> Sequence[Mapping]:
   """Endless {"forget": example, "retain": example}; their order is the same for every method.
 
-  A half that the release has no rows for is left out. Batches of them come from `pipeline.start`.
+  A half without rows in the release is left out. `pipeline.start` makes batches of the examples.
 
   Args:
     data: its forget and retain are read, nothing else.
@@ -42,10 +42,10 @@ def unlearning_examples(
 def surrogate_captions(
   data: Data, settings: Surrogates | None, seed: int
 ) -> Mapping[str, Callable]:
-  """The arguments `surrogates` and `reworded` of `pipeline.training_examples`; none for None.
+  """The arguments `surrogates` and `reworded` of `pipeline.training_examples`, if any.
 
   Args:
-    data: its forget is read. settings: `Method.surrogates`. seed: of the run.
+    data: its forget is read. settings: `Method.surrogates`; None gives {}. seed: of the run.
 
   Raises:
     InputError: see `surrogates.maker`.

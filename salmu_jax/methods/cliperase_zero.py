@@ -1,4 +1,4 @@
-"""CLIPErase in the variant whose end point is the published one: similarities pulled to 0."""
+"""CLIPErase with its published end point: pulls forget similarities to 0."""
 
 import optax
 
@@ -10,13 +10,21 @@ from salmu_jax.ranges import Weight
 def make(
   optimizer: optax.GradientTransformation, *, forget: Weight = 1.0, retain: Weight = 1.0
 ) -> Method:
-  """Descends on forget x mean S^2 + retain x (mean (S - S0)^2 + MSE(u) + MSE(v)).
+  """Pulls forget similarities to 0, and holds retain's similarities and embeddings.
 
-  The first term is of forget, the others of retain.
+    forget x mean S^2 + retain x (mean (S - S0)^2 + MSE(u) + MSE(v))
 
-  Unlike `cliperase`, whose forget term is unbounded, this one has its optimum at similarity 0,
-  where the published run of CLIPErase ends (InterIdSim .024, arXiv 2603.26316). Reads forget,
-  retain and the starting model. Moves all parameters.
+  The first term is over forget, the others over retain; MSE(u) and MSE(v) are mean squared changes
+  since the start. Reads forget, retain and the starting model. Moves all parameters.
+
+  Source: a variant of CLIPErase (arXiv 2410.23330). The forget term of `cliperase` is unbounded;
+  this one has its optimum at similarity 0, where the published run of CLIPErase ends (InterIdSim
+  .024, arXiv 2603.26316).
+
+  Args:
+    optimizer: of the run.
+    forget: weight of the forget term.
+    retain: weight of the retain terms.
   """
   kept = losses.weighted((1.0, losses.similarity_retention), (1.0, losses.embedding_retention))
   tx = optax.chain(optax.scale(forget), transforms.add_retain(retain), optimizer)

@@ -1,4 +1,4 @@
-"""Any forget loss with any chain of transformations, named in a config instead of a file."""
+"""Composes a method in a config: any forget loss with any chain of transformations."""
 
 import inspect
 from collections.abc import Sequence
@@ -29,15 +29,15 @@ def make(
   retain_loss: str = USUAL_RETAIN_LOSS,
   chain: Sequence[Part] = (),
 ) -> Method:
-  """The method of a loss and a chain.
+  """Makes a method from a loss and a chain.
 
   Args:
-    optimizer: put between the transformations that mix gradients and those that limit the update.
+    optimizer: stands between transformations that mix gradients and those that limit the update.
     steps, seed: of the run, for the transformations that take them.
-    loss: a key of `parts.FORGET_LOSSES`, or a pair of it and a dict of arguments, ("npo", {"beta":
-      0.5}).
+    loss: a key of `parts.FORGET_LOSSES`, or a pair of a key and a dict of arguments, such as
+      ("npo", {"beta": 0.5}).
     retain_loss: a key of `parts.RETAIN_LOSSES`.
-    chain: keys of `parts.CHAIN`, or such pairs, as ("keep_salient", {"fraction": 0.3}).
+    chain: keys of `parts.CHAIN`, or such pairs: ("keep_salient", {"fraction": 0.3}).
 
   Raises:
     InputError: an unknown name or argument, or parts that contradict each other, with the reason.
@@ -65,7 +65,7 @@ def make(
 
 
 def label(loss: Part, chain: Sequence[Part], way: robust.Way = ()) -> str:
-  """The name of a composed run: its parts, so that no two named methods are called alike.
+  """The name of a composed run: "composed", then the names of its parts.
 
   Args:
     loss, chain: see `make`. way: see `robust.made`; empty for none.
@@ -98,7 +98,7 @@ def _entry(table, where, name):
 
 
 def _made(name, args, of_the_run):
-  """(transformation, its `prepare` or None); arguments go to whichever takes them."""
+  """(transformation, its `prepare` or None); each argument goes to the makers that take it."""
   entry = _entry(CHAIN, "chain", name)
   makers = [maker for maker in (entry.make, entry.prepare) if maker]
   taken = [set(inspect.signature(maker).parameters) for maker in makers]

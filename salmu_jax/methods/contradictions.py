@@ -1,6 +1,6 @@
 """Which losses and transformations make no sense together, and why.
 
-What contradicts what follows from the entries of `salmu_jax.methods.parts`.
+The rules follow from the entries of `salmu_jax.methods.parts`.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ def reads(loss: str, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def refuse(loss: str, retain_loss: str, names: Sequence[str]) -> None:
-  """Raises InputError where a part could do nothing, works on nothing, or undoes another.
+  """Raises InputError if a part has no effect, has nothing to work on, or undoes another.
 
   Args:
     loss, retain_loss: keys of `parts.FORGET_LOSSES` and `parts.RETAIN_LOSSES`. names: keys of
@@ -45,16 +45,16 @@ def refuse(loss: str, retain_loss: str, names: Sequence[str]) -> None:
     _flat_start("retain_loss", retain_loss, "retain", names)
   if retain_loss != USUAL_RETAIN_LOSS and "retain" not in reads(loss, names):
     raise InputError(
-      f"retain_loss = {retain_loss!r} is read by nothing in the chain. Add add_retain, or leave it "
-      "out."
+      f"retain_loss = {retain_loss!r}, but nothing in the chain reads it. Add add_retain, or leave "
+      "it out."
     )
   _both_flat(loss, retain_loss, names)
   if FORGET_LOSSES[loss].flat_start:
     _flat_start("loss", loss, "forget", names)
     if not _those(_mixes, names):
       raise InputError(
-        f"loss = {loss!r} has no gradient at the start, so it needs one of "
-        f"{', '.join(_those(_mixes))} in the chain to get away from there."
+        f"loss = {loss!r} has no gradient at the start, so the chain needs one of "
+        f"{', '.join(_those(_mixes))} to leave the start."
       )
 
 
@@ -88,7 +88,7 @@ def _repeated(loss, names):
   del loss
   for name in names:
     if names.count(name) > 1:
-      raise InputError(f"chain: {name} is there {names.count(name)} times; once is enough.")
+      raise InputError(f"chain: {name} occurs {names.count(name)} times; once is enough.")
 
 
 def _mixers(loss, names):
@@ -96,15 +96,15 @@ def _mixers(loss, names):
   mixers = _those(_mixes, names)
   if len(mixers) > 1:
     raise InputError(
-      f"chain: {' and '.join(mixers)} contradict each other: each decides what share the retain "
-      "gradient has in the update. Keep one."
+      f"chain: {' and '.join(mixers)} contradict each other: each sets the share of the retain "
+      "gradient in the update. Keep one."
     )
   rescales = lambda entry: entry.rescales
   normalising = _those(lambda entry: entry.normalises, names)
   if normalising and _those(rescales, names):
     raise InputError(
-      f"chain: {normalising[0]} brings both gradients to length one, so "
-      f"{' or '.join(_those(rescales))} beside it does nothing. Leave it out."
+      f"chain: {normalising[0]} scales both gradients to length one, so "
+      f"{' or '.join(_those(rescales))} has no effect with it. Leave it out."
     )
 
 
@@ -113,8 +113,8 @@ def _choosers(loss, names):
   choosers = _those(lambda entry: entry.chooses, names)
   if len(choosers) > 1:
     raise InputError(
-      f"chain: {' and '.join(choosers)} contradict each other: each decides which layers are "
-      "updated, and their layers can have none in common. Keep one."
+      f"chain: {' and '.join(choosers)} contradict each other: each chooses the layers to update, "
+      "and they may have no layer in common. Keep one."
     )
 
 
@@ -124,8 +124,8 @@ def _averages(loss, names):
     later = _those(lambda entry: entry.stretches, names[names.index(name) + 1 :])
     if later:
       raise InputError(
-        f"chain: {name} brings the weights to an average with its last step, which {later[0]} "
-        f"after it would stretch. Put {later[0]} before it."
+        f"chain: {name} moves the weights to an average in its last step, and {later[0]} after it "
+        f"would rescale that step. Put {later[0]} before it."
       )
 
 
@@ -135,8 +135,8 @@ def _edits(loss, names):
   idle = [name for name in names if name not in (*edits, *_those(_harmless))]
   if edits and idle:
     raise InputError(
-      f"chain: {edits[0]} edits the weights once and trains nothing, so {', '.join(idle)} beside "
-      f"it would do nothing. Of the others only {', '.join(_those(_harmless))} goes with it."
+      f"chain: {edits[0]} edits the weights once and trains nothing, so {', '.join(idle)} would "
+      f"have no effect. Only {', '.join(_those(_harmless))} can be combined with it."
     )
 
 
@@ -146,14 +146,14 @@ def _no_loss(loss, names):
   idle = _those(_needs_forget, names)
   if idle:
     raise InputError(
-      f"loss = {loss!r} has no forget gradient, and {idle[0]} works on one. Name a loss, or leave "
+      f"loss = {loss!r} gives no forget gradient, and {idle[0]} needs one. Name a loss, or leave "
       f"{idle[0]} out."
     )
   if not _those(_learns_retain, names):
     learning = _those(lambda entry: _learns_retain(entry) and entry.mixes)
     raise InputError(
       f"loss = {loss!r} without {' or '.join(map(repr, learning))} in the chain leaves nothing to "
-      "learn from. Add it, or name a loss."
+      "train on. Add one, or name a loss."
     )
 
 
@@ -162,8 +162,8 @@ def _going_back(loss, names):
   if back and not FORGET_LOSSES[loss].teaches:
     teaching = [name for name, entry in FORGET_LOSSES.items() if entry.teaches]
     raise InputError(
-      f"chain: {back[0]} goes back from what was learnt, so after loss = {loss!r} it would undo "
-      f"the forgetting. It goes with loss = {' or '.join(map(repr, teaching))}."
+      f"chain: {back[0]} reverses what was learnt, so with loss = {loss!r} it would undo the "
+      f"forgetting. Use it with loss = {' or '.join(map(repr, teaching))}."
     )
 
 
@@ -174,39 +174,39 @@ def _learning(loss, names):
   if not back and not _those(_edits_weights, names):
     forgetting = lambda entry: entry.goes_back or (_edits_weights(entry) and _needs_forget(entry))
     raise InputError(
-      f"loss = {loss!r} teaches the forget pairs; alone it is the opposite of unlearning. It goes "
+      f"loss = {loss!r} teaches the forget pairs; alone it is the opposite of unlearning. Use it "
       f"with {' or '.join(_those(forgetting))} in the chain."
     )
   for name in back:
     mixers = _those(_mixes, names)
     if mixers:
       raise InputError(
-        f"chain: with {mixers[0]} beside {name}, retain would be learnt too, and unlearnt with the "
-        f"rest. Leave {mixers[0]} out."
+        f"chain: with {mixers[0]} and {name}, retain would be learnt too, and unlearnt with "
+        f"forget. Leave {mixers[0]} out."
       )
     later = [after for after in names[names.index(name) + 1 :] if after not in _those(_harmless)]
     if later:
       raise InputError(
-        f"chain: {name} goes back past the start in one step, which {later[0]} after it would cut. "
-        f"Put {later[0]} before it."
+        f"chain: {name} goes back past the start in one step, and {later[0]} after it would cut "
+        f"that step. Put {later[0]} before it."
       )
 
 
 def _both_flat(loss, retain_loss, names):
-  """Refuses what has no gradient at the start, and so would follow rounding errors from there."""
+  """Refuses two losses without a gradient at the start: the run would follow rounding errors."""
   forget = FORGET_LOSSES[loss]
   moves = forget.make is not None and not forget.flat_start
   if moves or not RETAIN_LOSSES[retain_loss].flat_start or _those(_edits_weights, names):
     return
   others = [name for name, entry in RETAIN_LOSSES.items() if not entry.flat_start]
   raise InputError(
-    f"loss = {loss!r} and retain_loss = {retain_loss!r} have no gradient at the start, so nothing "
-    f"would move the model. Take another loss, or retain_loss = {' or '.join(map(repr, others))}."
+    f"loss = {loss!r} and retain_loss = {retain_loss!r} have no gradient at the start, so the "
+    f"model would not move. Take another loss, or retain_loss = {' or '.join(map(repr, others))}."
   )
 
 
 def _flat_start(field, name, half, names):
-  """Refuses what measures gradients at the start, where this loss has none."""
+  """Refuses transformations that measure gradients at the start, where this loss has none."""
   measuring = _those(lambda entry: half in entry.measures, names)
   if measuring:
     raise InputError(

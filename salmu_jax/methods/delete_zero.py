@@ -1,4 +1,4 @@
-"""DELETE in the variant whose end point is the published one: similarities pulled to 0."""
+"""DELETE with its published end point: pulls forget similarities to 0."""
 
 import optax
 
@@ -10,10 +10,20 @@ from salmu_jax.ranges import Weight
 def make(
   optimizer: optax.GradientTransformation, *, forget: Weight = 1.0, retain: Weight = 1.0
 ) -> Method:
-  """Descends on forget x mean S^2 of forget + retain x mean (S - S0)^2 of retain.
+  """Pulls forget similarities to 0, and holds retain's similarities.
 
-  `delete` has no target similarity; this has 0, where the published run of DELETE ends (InterIdSim
-  .023, arXiv 2603.26316). Reads forget, retain and the starting model. Moves all parameters.
+    forget x mean S^2 + retain x mean (S - S0)^2
+
+  The first mean is over forget, the second over retain. Reads forget, retain and the starting
+  model. Moves all parameters.
+
+  Source: a variant of DELETE (arXiv 2503.23751). `delete` has no target similarity; this one has 0,
+  where the published run of DELETE ends (InterIdSim .023, arXiv 2603.26316).
+
+  Args:
+    optimizer: of the run.
+    forget: weight of the forget term.
+    retain: weight of the retain term.
   """
   tx = optax.chain(optax.scale(forget), transforms.add_retain(retain), optimizer)
   return Method(losses.zero_similarity, losses.similarity_retention, tx)

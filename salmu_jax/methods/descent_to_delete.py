@@ -1,4 +1,4 @@
-"""Descent-to-Delete: fine-tuning on retain, then noise that hides what is left."""
+"""Descent-to-Delete: fine-tunes on retain, then adds noise that hides what remains."""
 
 import optax
 
@@ -10,11 +10,19 @@ from salmu_jax.ranges import Weight
 def make(
   optimizer: optax.GradientTransformation, *, steps: int, seed: int, sigma: Weight = 1e-3
 ) -> Method:
-  """Descends on the contrastive loss of retain; the last step adds sigma x N(0, 1) to the weights.
+  """Fine-tunes on retain, and adds Gaussian noise to the weights with the last step.
 
-  Neel et al., Descent-to-Delete (arXiv 2007.02923), algorithm 1. There sigma follows from constants
-  of strong convexity and certifies deletion. A CLIP model is not convex, so here sigma is a setting
-  and certifies nothing. Reads retain. Moves all parameters.
+    L_CLIP(retain);    theta <- theta + sigma N(0, 1) with the last step
+
+  Reads retain. Moves all parameters.
+
+  Source: Neel et al., Descent-to-Delete (arXiv 2007.02923), algorithm 1. There sigma follows from
+  constants of strong convexity and certifies deletion. A CLIP model is not convex, so here sigma is
+  a setting and certifies nothing.
+
+  Args:
+    optimizer, steps, seed: of the run.
+    sigma: standard deviation of the noise.
   """
   tx = optax.chain(
     optax.set_to_zero(),

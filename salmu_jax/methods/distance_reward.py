@@ -1,4 +1,4 @@
-"""Fine-tuning on retain with a reward of being far from the start in weight space."""
+"""Distance reward: fine-tunes on retain and rewards distance from the starting weights."""
 
 import optax
 
@@ -8,11 +8,19 @@ from salmu_jax.ranges import Weight
 
 
 def make(optimizer: optax.GradientTransformation, *, weight: Weight = 1.0) -> Method:
-  """Descends on L_CLIP of retain - weight x sqrt(mean (theta - theta0)^2 + 1e-8).
+  """Fine-tunes on retain with a reward for distance from the starting weights.
 
-  Siddiqui et al., From Dormant to Deleted (arXiv 2505.22310); in its code weight_dist_reg, whose
-  weight is 1. There it may also start from what another method made; here it starts from the
-  model as it is. Reads retain, and the starting weights. Moves all parameters.
+    L_CLIP(retain) - weight x sqrt(mean (theta - theta0)^2 + 1e-8)
+
+  Reads retain and the starting weights. Moves all parameters.
+
+  Source: Siddiqui et al., From Dormant to Deleted (arXiv 2505.22310); weight_dist_reg in its code,
+  with weight 1. There it may also start from the result of another method; here it starts from the
+  model as it is.
+
+  Args:
+    optimizer: of the run.
+    weight: of the reward.
   """
   tx = optax.chain(
     optax.set_to_zero(), transforms.add_retain(), transforms.reward_distance(weight), optimizer

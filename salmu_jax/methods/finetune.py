@@ -7,10 +7,16 @@ from salmu_jax.methods.base import Method
 
 
 def make(optimizer: optax.GradientTransformation) -> Method:
-  """Descends on the contrastive loss of retain, u <- r.
+  """Fine-tunes on retain alone.
 
-  Golatkar et al., Eternal Sunshine of the Spotless Net (arXiv 1911.04933), as a baseline. Reads
-  retain. Moves all parameters.
+    L_CLIP(retain)
+
+  Reads retain. Moves all parameters.
+
+  Source: Golatkar et al., Eternal Sunshine of the Spotless Net (arXiv 1911.04933), as a baseline.
+
+  Args:
+    optimizer: of the run.
   """
   tx = optax.chain(optax.set_to_zero(), transforms.add_retain(), optimizer)
   return Method(None, losses.contrastive, tx)

@@ -1,4 +1,4 @@
-"""Training the forget images towards captions that hold nothing private."""
+"""Generic captions: trains the forget images towards captions without private values."""
 
 import optax
 
@@ -7,10 +7,16 @@ from salmu_jax.methods.base import Method
 
 
 def make(optimizer: optax.GradientTransformation) -> Method:
-  """Descends on the contrastive loss of forget images with their generic captions.
+  """Trains the forget images towards captions without private values.
 
-  A baseline of SALMUBench (arXiv 2603.26316). Reads forget and its generic captions. Moves all
-  parameters.
+    L_CLIP(forget, generic captions)
+
+  Reads forget and its generic captions. Moves all parameters.
+
+  Source: a baseline of SALMUBench (arXiv 2603.26316).
+
+  Args:
+    optimizer: of the run.
   """
   tx = optax.with_extra_args_support(optimizer)
   return Method(losses.contrastive_generic, None, tx)

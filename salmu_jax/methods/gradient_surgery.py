@@ -1,4 +1,4 @@
-"""Gradient surgery: ascent on forget without what would hurt retain."""
+"""Gradient surgery: ascends on forget without the part of the gradient that hurts retain."""
 
 import optax
 
@@ -10,11 +10,19 @@ from salmu_jax.ranges import Weight
 def make(
   optimizer: optax.GradientTransformation, *, forget: Weight = 1.0, retain: Weight = 1.0
 ) -> Method:
-  """Descends on retain x L_CLIP(retain) - forget x L_CLIP(forget), without conflicts.
+  """Ascends on forget without the part of the gradient that points against retain's.
 
-  The part of the forget gradient that points against the retain gradient is taken out. Yu et
-  al., Gradient Surgery for Multi-Task Learning (arXiv 2001.06782). Reads forget and retain. Moves
-  all parameters.
+    u = f - min(<f, r>, 0) / <r, r> r + retain x r,    f the gradient of -forget x L_CLIP(forget)
+
+  r is the gradient of L_CLIP(retain). Reads forget and retain. Moves all parameters.
+
+  Source: Yu et al., Gradient Surgery for Multi-Task Learning (arXiv 2001.06782). They project both
+  gradients; here only that of forget is projected.
+
+  Args:
+    optimizer: of the run; it gets u as the gradient.
+    forget: weight of the ascent.
+    retain: weight of the descent.
   """
   tx = optax.chain(
     optax.scale(forget), transforms.project_conflicts(), transforms.add_retain(retain), optimizer

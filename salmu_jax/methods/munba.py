@@ -1,4 +1,4 @@
-"""MUNBa: ascent on forget and descent on retain, weighed by Nash bargaining."""
+"""MUNBa: ascends on forget and descends on retain, weighed by Nash bargaining."""
 
 import optax
 
@@ -7,8 +7,16 @@ from salmu_jax.methods.base import Method
 
 
 def make(optimizer: optax.GradientTransformation) -> Method:
-  """Descends on a_r x L_CLIP(retain) - a_f x L_CLIP(forget), with new weights in every step.
+  """Ascends on forget and descends on retain, with weights from Nash bargaining in every step.
 
-  Wu and Harandi, MUNBa (arXiv 2411.15537). Reads forget and retain. Moves all parameters.
+    a_r L_CLIP(retain) - a_f L_CLIP(forget),    a_k = 1 / (|g_k| sqrt(1 + cos))
+
+  g_k is the gradient of each loss and cos their cosine, bounded below by -0.99
+  (`transforms.munba`). Reads forget and retain. Moves all parameters.
+
+  Source: Wu and Harandi, MUNBa (arXiv 2411.15537).
+
+  Args:
+    optimizer: of the run.
   """
   return Method(losses.ascent, losses.contrastive, optax.chain(transforms.munba(), optimizer))

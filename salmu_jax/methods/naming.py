@@ -1,4 +1,4 @@
-"""Parts of methods by their names in a config: a name, or a pair of it and its arguments."""
+"""Parts of methods in a config: a name, or a pair of a name and its arguments."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -7,20 +7,20 @@ from typing import Any
 from salmu_jax import ranges
 from salmu_jax.errors import InputError, unknown
 
-# A name, or a pair of it and its arguments.
+# A name, or a pair of a name and its arguments.
 Part = str | tuple[str, Mapping[str, Any]]
 
 
 def named(
   where: str, part: Part, example: str = "('keep_salient', {'fraction': 0.3})"
 ) -> tuple[str, dict[str, Any]]:
-  """(name, arguments) of a name or of a pair.
+  """Returns (name, arguments) of a part.
 
   Args:
-    where: the field that an error names. part: see `Part`. example: a pair that the field takes.
+    where: the field that an error names. part: see `Part`. example: a valid pair, for the error.
 
   Raises:
-    InputError: it is neither; names `where`.
+    InputError: `part` is neither a name nor a pair; the message names `where`.
   """
   if isinstance(part, str):
     return part, {}
@@ -36,14 +36,14 @@ def named(
 def called(
   where: str, name: str, maker: Callable, args: Mapping[str, Any], of_the_run: Mapping[str, Any]
 ) -> Any:
-  """What `maker` makes of the arguments of a part, and of those of the run that it takes.
+  """Calls `maker` with the arguments of a part, and with those of the run that it takes.
 
   Args:
-    where: the field that errors name. name: of the part. maker: of it.
-    args: of the part. of_the_run: {"steps", "seed"}, or nothing.
+    where: the field that errors name. name: of the part. maker: its function.
+    args: of the part. of_the_run: values of "steps" and "seed", or empty.
 
   Raises:
-    InputError: an argument is unknown, out of its range, or lacking.
+    InputError: an argument is unknown, out of its range, or missing.
   """
   parameters = inspect.signature(maker).parameters
   for arg in args:

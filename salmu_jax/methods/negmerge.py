@@ -1,4 +1,4 @@
-"""NegMerge: several task vectors, negated where they agree in sign."""
+"""NegMerge: negates several task vectors where they agree in sign."""
 
 import optax
 
@@ -16,12 +16,22 @@ def make(
   legs: Count = 4,
   spread: Factor = 2.0,
 ) -> Method:
-  """theta0 - coefficient x the mean of `legs` task vectors, where all agree in sign.
+  """Negates the mean of several task vectors, where all of them agree in sign.
 
-  Kim et al., NegMerge (arXiv 2410.05583); there 10 to 30 fine-tuned models differ in several
-  hyper-parameters. Here the models share one budget, so each gets a part of it, and they differ in
-  learning rate (by a factor of up to `spread` both ways) and in the rows they see. Reads forget.
-  Moves the weights on which all agree.
+    theta0 - coefficient x mean_k tau_k where all tau_k have one sign, theta0 elsewhere
+
+  tau_k = theta_k - theta0, with theta_k fine-tuned on L_CLIP(forget). Reads forget. Moves the
+  weights on which all agree.
+
+  Source: Kim et al., NegMerge (arXiv 2410.05583). There 10 to 30 fine-tuned models differ in
+  several hyper-parameters. Here the models share one budget, so each gets a part of it; they differ
+  in learning rate and in the rows they see.
+
+  Args:
+    optimizer, steps: of the run.
+    coefficient: length of the step back, in units of the merged task vector.
+    legs: number of task vectors.
+    spread: factor by which the learning rates differ at most from the run's, both ways.
   """
   if steps < legs:
     raise InputError(f"legs = {legs}; the run has {steps} steps, and every leg needs one.")

@@ -1,4 +1,4 @@
-"""Ascent on forget inside the null space of retain gradients."""
+"""Null space: ascends on forget within the null space of retain gradients."""
 
 import optax
 
@@ -12,9 +12,18 @@ def make(
 ) -> Method:
   """Ascends on forget, with updates projected out of the span of `rank` retain gradients.
 
-  After Saha et al., Gradient Projection Memory (arXiv 2103.09762): to first order the retain loss
-  stays as it was. The state holds `rank` copies of the parameters. Clipped as `negative_gradient`.
-  Reads forget, and retain once before the first step. Moves all parameters.
+    -L_CLIP(forget),    u <- u - sum_k <u, b_k> b_k    after the optimizer
+
+  The b_k are orthonormal and span the retain gradients, so to first order the retain loss stays
+  where it was. The gradient is clipped as in `negative_gradient`. The state holds `rank` copies of
+  the parameters. Reads forget, and retain once before the first step. Moves all parameters.
+
+  Source: after Saha et al., Gradient Projection Memory (arXiv 2103.09762).
+
+  Args:
+    optimizer: of the run.
+    rank: number of retain gradients.
+    max_norm: largest global norm of the gradient.
   """
   clip = optax.clip_by_global_norm(max_norm)
   tx = optax.chain(clip, optimizer, transforms.project_out(rank))

@@ -1,7 +1,7 @@
-"""What a method can be composed of: an entry for every loss and every transformation.
+"""The losses and transformations that a method can be composed of, with an entry for each.
 
-From the entries follow where a transformation stands in a chain, which halves a composed method
-reads, and which parts contradict each other (`salmu_jax.methods.contradictions`).
+The entries decide where a transformation stands in a chain, which halves a composed method reads,
+and which parts contradict each other (`salmu_jax.methods.contradictions`).
 """
 
 import functools
@@ -15,16 +15,16 @@ from salmu_jax.losses import Loss
 from salmu_jax.ranges import Positive
 from salmu_jax.transforms.measured import Prepare
 
-# Where a transformation stands. Those at one place keep the order of the config.
+# Where a transformation stands; those at the same place keep the order of the config.
 BEFORE, INSTEAD, AFTER = "before the optimizer", "in its place", "after the optimizer"
 
 
 class LossEntry(NamedTuple):
   """A loss by its name in a config.
 
-  make: makes it of its arguments; None stands for no loss.
-  flat_start: whether it has no gradient at the starting parameters.
-  teaches: whether descending on it teaches the pairs that are to be forgotten.
+  make: builds the loss from its arguments; None for no loss.
+  flat_start: whether its gradient is zero at the starting parameters.
+  teaches: whether descending on it teaches the forget pairs.
   """
 
   make: Callable[..., Loss] | None
@@ -35,19 +35,19 @@ class LossEntry(NamedTuple):
 class ChainEntry(NamedTuple):
   """A transformation by its name in a config.
 
-  make: makes it of its arguments, and of the run's `steps` and `seed` if it takes them.
+  make: builds it from its arguments, and from the run's `steps` and `seed` if it takes them.
   stands: BEFORE, INSTEAD or AFTER.
-  prepare: makes the function that fills its state before the first step (`Method.prepares`).
+  prepare: builds the function that fills its state before the first step (`Method.prepares`).
   reads: the halves, of "forget" and "retain", whose gradients every update needs.
   measures: the halves whose gradients it gathers at the starting parameters.
-  mixes: whether it decides what share the retain gradient has in the update.
-  rescales: whether it changes nothing but the length of the update.
-  normalises: whether it brings both gradients to length one.
-  chooses: whether it decides which layers are updated.
-  stretches: whether it multiplies the update of each weight by a factor of its own.
-  averages: whether its last update brings the weights to an average of those before.
-  goes_back: whether it goes back from what was learnt.
-  harmless: whether it can stand beside any other transformation, in any order.
+  mixes: whether it sets the share of the retain gradient in the update.
+  rescales: whether it changes only the length of the update.
+  normalises: whether it scales both gradients to length one.
+  chooses: whether it chooses the layers to update.
+  stretches: whether it scales the update of each weight by a factor of its own.
+  averages: whether its last update moves the weights to an average of earlier ones.
+  goes_back: whether it reverses what was learnt.
+  harmless: whether it can be combined with any other transformation, in any order.
   """
 
   make: Callable[..., optax.GradientTransformation]
@@ -66,7 +66,7 @@ class ChainEntry(NamedTuple):
 
   @property
   def halves(self) -> tuple[str, ...]:
-    """The halves that it depends on by itself, whatever else is in the chain."""
+    """The halves that it depends on, whatever else is in the chain."""
     return (*self.reads, *self.measures)
 
 
@@ -79,7 +79,7 @@ def _clip(max_norm: Positive) -> optax.GradientTransformation:
 
 
 BOTH = ("forget", "retain")
-# Descending on each forgets, but for those that teach.
+# Descending on any of them forgets, except on those that teach.
 FORGET_LOSSES = {
   "ascent": LossEntry(lambda: losses.ascent),
   "anchored_ascent": LossEntry(losses.anchored_ascent),

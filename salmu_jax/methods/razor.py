@@ -1,4 +1,4 @@
-"""RAZOR: forgetting and retaining in few layers, of which one more is opened at a time."""
+"""RAZOR: forgets and retains in few layers, and opens them one at a time."""
 
 import optax
 
@@ -16,15 +16,25 @@ def make(
   mismatch: Weight = 1.0,
   alpha: Share = 1.0,
 ) -> Method:
-  """Descends on L_CLIP of retain + forget x mean cos of forget pairs + mismatch x mean (S - S0)^2
-  of retain, in up to `layers` matrices.
+  """Parts forget pairs and holds retain, in up to `layers` matrices that are opened one at a time.
 
-  Ranjan et al., RAZOR (arXiv 2603.14819): layers by |f| / |theta| (1 + cos(f, r))^alpha, which
-  favours those where forgetting does not hurt retain. Our reading, for their code is not public:
-  whole matrices, not single heads; scores are measured once; a layer is opened in every part of the
-  run, at most 6 as in the paper, which stops once enough is forgotten; the search over learning
-  rates takes the place of theirs for the step. Reads forget and retain, both once before the first
-  step, and the starting model. Moves the opened layers.
+    L_CLIP(retain) + forget x mean_i S_ii + mismatch x mean (S - S0)^2
+    matrices in order of |f| / |theta| (1 + cos(f, r))^alpha
+
+  The first mean is over forget, the second over retain; f and r are the gradients of both halves.
+  Reads forget and retain, both once before the first step, and the starting model. Moves the opened
+  layers.
+
+  Source: Ranjan et al., RAZOR (arXiv 2603.14819). Our reading, since their code is not public:
+  whole matrices, not single heads; scores measured once; one layer opened in each of `layers` equal
+  parts of the run (the paper stops once enough is forgotten, after 6 rounds at most); the search
+  over learning rates replaces theirs for the step.
+
+  Args:
+    optimizer, steps: of the run.
+    layers: number of matrices opened by the end.
+    forget, mismatch: weights of the terms.
+    alpha: how strongly the order favours matrices where forgetting does not hurt retain.
   """
   kept = losses.weighted((1.0, losses.contrastive), (mismatch, losses.similarity_retention))
   grow = transforms.grow_layers(steps, layers)

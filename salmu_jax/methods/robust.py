@@ -1,7 +1,7 @@
 """Ways to make any method robust to relearning, by their names in a config.
 
-A way either moves the point that the forget gradient is taken at (`salmu_jax.train.points`), or
-follows the method's transformation with another. It reads the forget half of the batch and the
+A way either moves the point at which the forget gradient is taken (`salmu_jax.train.points`), or
+adds a transformation after the method's. It reads only the forget half of the batch and the
 starting model, so a method reads no more data with it.
 """
 
@@ -30,7 +30,7 @@ WAYS = {**POINTS, **FOLLOWING}
 
 
 class Robust(NamedTuple):
-  """What a way changes of a method: its transformation, and its point (`Method.point`)."""
+  """What a way changes in a method: its transformation, and its point (`Method.point`)."""
 
   tx: optax.GradientTransformation
   point: Point | None
@@ -48,7 +48,7 @@ def name_of(way: Way) -> str:
 def made(
   way: Way, tx: optax.GradientTransformation, forgets: bool, *, steps: int, seed: int
 ) -> Robust:
-  """What a way makes of a method.
+  """Makes a method robust in a way.
 
   Args:
     way: a key of WAYS, alone or before its arguments: "sam", ("sam",) or ("sam", {"rho": 0.1}).
@@ -56,12 +56,13 @@ def made(
     steps, seed: of the run.
 
   Raises:
-    InputError: no such way, wrong arguments of it, or no forget loss; names `robust`.
+    InputError: the way is unknown, its arguments are wrong, or the method has no forget loss; the
+      message names `robust`.
   """
   name, args = _named(way)
   if not forgets:
     raise InputError(
-      f"{FIELD}: {name} works on the forgetting, and the method has no forget loss. Leave it out."
+      f"{FIELD}: {name} needs a forget loss, and the method has none. Leave {FIELD} out."
     )
   one = naming.called(FIELD, name, WAYS[name], args, {"steps": steps, "seed": seed})
   if name in POINTS:

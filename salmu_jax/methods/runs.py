@@ -1,4 +1,4 @@
-"""Unlearning runs as a config states them: `config.unlearn`, and the run of `config.method`."""
+"""Unlearning runs of a config: those of `config.unlearn`, and the one of `config.method`."""
 
 import functools
 import inspect
@@ -18,7 +18,7 @@ from salmu_jax.train import settings as train_settings
 NO_METHOD = "none"  # of config.method.name
 # Where the settings of a run come from: the search, the method's authors, or anywhere else.
 TUNINGS = ("tuned", "reproduction", "own")
-# What the fields of a run may be; its `args` are what the method says.
+# Ranges of the fields of a run; the method gives those of `args`.
 RANGES = {
   "method": Text(),
   "budget": Range(0, 10**5, above=True),
@@ -29,7 +29,7 @@ RANGES = {
   "tuning": OneOf(TUNINGS),
   "tuning_of": Text(),
 }
-_CLAIM = ("tuning", "tuning_of")  # fields that say so, which no model depends on
+_CLAIM = ("tuning", "tuning_of")  # the claim itself; no model depends on it
 _FREE = ("budget", "log_every", "checkpoint_every")  # may change in a run that stays "tuned"
 
 
@@ -40,7 +40,7 @@ def check(
   schema: ConfigDict,
   check_batch: Callable[[str, int], None],
 ) -> None:
-  """Raises InputError for what is impossible in a run of `config.unlearn`, all of it.
+  """Raises InputError with every fault of a run of `config.unlearn`.
 
   Args:
     where: the path of the run, such as "config.unlearn.finetune".
@@ -101,7 +101,7 @@ def training_settings(run: ConfigDict) -> dict[str, Any]:
 
 
 def tuned_digest(run: ConfigDict) -> str:
-  """Names the settings that `run.tuning` speaks of: all but the budget and what is logged."""
+  """Digest of the settings that `run.tuning` describes: all but the budget and logging."""
   settings = training_settings(run)
   return files.digest({k: value for k, value in settings.items() if k not in _FREE})
 
@@ -109,12 +109,12 @@ def tuned_digest(run: ConfigDict) -> str:
 def tuning(run: ConfigDict | None) -> str | None:
   """Where the settings of a run come from, one of TUNINGS.
 
-  This is `run.tuning`, unless the settings were changed after it was said, by a flag or by another
-  config: then it is "own".
+  This is `run.tuning`; but if a flag or another config changed the settings afterwards, it is
+  "own".
 
   Args:
-    run: of `config.unlearn`; None for weights from elsewhere, whose settings nobody knows: the
-      answer is None too.
+    run: of `config.unlearn`; None for weights from elsewhere, whose settings are unknown: the
+      result is None too.
   """
   if run is None:
     return None
@@ -131,12 +131,12 @@ def _check_choice(method: ConfigDict, names: list[str], schema: ConfigDict) -> N
   if method.get("loss", ""):
     _check_composition(method, names)
     return
-  # As plain dicts: a locked ConfigDict, as flags make it, equals no other.
+  # Compared as plain dicts: a locked ConfigDict, which flags make, equals no other.
   defaults = schema.to_dict()
   changed = [k for k, v in method.to_dict().items() if k != "name" and v != defaults[k]]
   if changed:
     raise InputError(
-      f"config.method.{changed[0]} is of a composed method, and config.method.loss names none. "
+      f"config.method.{changed[0]} belongs to a composed method, and config.method.loss is empty. "
       f"Known losses: {', '.join(parts.FORGET_LOSSES)}. A run of config.unlearn has fields of "
       "its own."
     )
@@ -178,9 +178,9 @@ def _check_fields(
   make = maker(run.method, f"{where}.method")
   if not isinstance(run.get("args"), ConfigDict):
     raise InputError(f"{where}.args must be a dict of the method's arguments; it may be empty.")
-  known, batch = base.arguments(make), f"{where.removeprefix('config.')}.batch_size"
+  arguments, batch = base.arguments(make), f"{where.removeprefix('config.')}.batch_size"
   rules = [
-    *(functools.partial(fields.check_name, f"{where}.args", name, known) for name in run.args),
+    *(functools.partial(fields.check_name, f"{where}.args", name, arguments) for name in run.args),
     lambda: check_batch(batch, run.batch_size),
     lambda: train_settings.check_logging(where, run),
   ]
@@ -188,7 +188,7 @@ def _check_fields(
 
 
 def _check_makeable(where: str, run: ConfigDict) -> None:
-  """Makes the method for a run of any length, so that its own checks come first."""
+  """Makes the method once, so that its own checks run before anything else."""
   make = maker(run.method)
   for parameter in inspect.signature(make).parameters.values():
     required = parameter.default is parameter.empty and parameter.name in base.arguments(make)

@@ -1,4 +1,4 @@
-"""SalUn: shuffled captions and retain, on the weights that matter most for forget."""
+"""SalUn: trains on shuffled captions and retain, on the weights that matter most for forget."""
 
 import optax
 
@@ -10,12 +10,20 @@ from salmu_jax.ranges import PositiveShare, Weight
 def make(
   optimizer: optax.GradientTransformation, *, fraction: PositiveShare = 0.5, retain: Weight = 1.0
 ) -> Method:
-  """Descends on L_CLIP of permuted captions + retain x L_CLIP of retain, on salient weights alone.
+  """Trains on shuffled captions of forget and on retain, on salient weights alone.
 
-  Fan et al., SalUn (ICLR 2024), equations 4 to 6, with permuted captions for random labels. Salient
-  is the `fraction` of weights with the largest |sum of gradients| of that forget loss; the authors'
-  code takes the loss on the true labels. Reads forget, once more before the first step, and retain.
-  Moves the salient weights.
+    L_CLIP(forget, permuted captions) + retain x L_CLIP(retain)
+
+  A weight is salient if it is in the `fraction` with the largest |sum of gradients| of the forget
+  loss. Reads forget, once more before the first step, and retain. Moves the salient weights.
+
+  Source: Fan et al., SalUn (ICLR 2024, arXiv 2310.12508), equations 4 to 6, with permuted captions
+  for random labels. The authors' code measures saliency with the loss on the true labels.
+
+  Args:
+    optimizer: of the run.
+    fraction: share of all weights that is salient.
+    retain: weight of the retain loss.
   """
   tx = optax.chain(transforms.add_retain(retain), optimizer, transforms.keep_salient())
   prepares = (transforms.find_salient(fraction),)

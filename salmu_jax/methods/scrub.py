@@ -15,13 +15,21 @@ def make(
   task: Weight = 1.0,
   ascent: Share = 0.5,
 ) -> Method:
-  """Alternates ascent on KL(p0 to p) of forget with descent on alpha x KL + task x L_CLIP of
-  retain.
+  """Alternates between leaving the starting model on forget and following it on retain.
 
-  Kurmanji et al., Towards Unbounded Machine Unlearning (arXiv 2302.09880), equation 3 and algorithm
-  1, which makes max steps only at first. Here max and min steps take turns in the share `ascent` of
-  the run's steps, and a min step is the first, because the KL has no gradient at the start. The
-  authors' alpha is 0.01 to 0.5. Reads forget, retain and the starting model. Moves all parameters.
+    max step: -KL(p0 to p) on forget;    min step: alpha x KL(p0 to p) + task x L_CLIP on retain
+
+  Reads forget, retain and the starting model. Moves all parameters.
+
+  Source: Kurmanji et al., Towards Unbounded Machine Unlearning (arXiv 2302.09880), equation 3 and
+  algorithm 1, which makes max steps only at first. Here max and min steps alternate in the first
+  share `ascent` of the steps. A min step comes first, because the KL has no gradient at the start.
+
+  Args:
+    optimizer, steps: of the run.
+    alpha: weight of the KL on retain; the authors' values are 0.01 to 0.5.
+    task: weight of the contrastive loss on retain.
+    ascent: share of the steps in which max steps occur.
   """
   leave = losses.weighted((-1.0, losses.divergence))
   follow = losses.weighted((alpha, losses.divergence), (task, losses.contrastive))

@@ -1,4 +1,4 @@
-"""Training the forget images towards each other's captions."""
+"""Shuffled captions: trains the forget images towards each other's captions."""
 
 import optax
 
@@ -7,10 +7,17 @@ from salmu_jax.methods.base import Method
 
 
 def make(optimizer: optax.GradientTransformation) -> Method:
-  """Descends on the contrastive loss of forget images with permuted captions.
+  """Trains the forget images towards each other's captions.
 
-  A baseline of SALMUBench (arXiv 2603.26316); random labels, in classifiers. Each step pairs every
-  image with the caption before its own in the shuffled batch. Reads forget. Moves all parameters.
+    L_CLIP(forget, permuted captions)
+
+  Each step pairs every image with the caption before its own in the shuffled batch. Reads forget.
+  Moves all parameters.
+
+  Source: a baseline of SALMUBench (arXiv 2603.26316); for classifiers it is known as random labels.
+
+  Args:
+    optimizer: of the run.
   """
   tx = optax.with_extra_args_support(optimizer)
   return Method(losses.contrastive_shuffled, None, tx)

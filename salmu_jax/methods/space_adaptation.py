@@ -1,4 +1,4 @@
-"""Text-image space adaptation: forget captions go to a neutral place, by the last matrix alone."""
+"""Text-image space adaptation: moves forget captions to a neutral place by the last matrix."""
 
 import optax
 
@@ -16,16 +16,25 @@ def make(
   penalty: Weight = 0.01,
   rank: Count = 5,
 ) -> Method:
-  """Descends on forget x neutral_target + retain x text_retention + penalty x |T - T0|^2 / 2.
+  """Pulls forget captions to a neutral place and holds retain's, by the text projection alone.
 
-  T, the projection of the text tower, becomes T0 + A B with thin factors. Kravets and Namboodiri,
-  Zero-shot CLIP Class Forgetting via Text-image Space Adaptation (TMLR 2025); rank and the first
-  two weights as in their code, which trains too, without pictures. Our reading: the neutral place
-  of a caption is its caption without private values, theirs the empty text; distances of unit
-  vectors and of weights are squared, for the square has a gradient at 0, so their penalty of 1,
-  beside distances of whole vectors, would leave nothing to move here; retain's captions take the
-  place of classes that a language model names. Reads the captions of forget and retain, and the
-  starting model. Moves the text projection.
+    forget x mean (1 - v . g0) + retain x mean (1 - v . v0) + penalty x |T - T0|^2 / 2
+
+  g0 are the starting embeddings of forget captions without private values. T = T0 + A B is the text
+  projection, with thin factors A and B. Reads the captions of forget and retain, and the starting
+  model. Moves the text projection.
+
+  Source: Kravets and Namboodiri, Zero-shot CLIP Class Forgetting via Text-image Space Adaptation
+  (TMLR 2025); rank and first two weights as in their code, which also trains without pictures. Our
+  reading: the neutral place is the caption without private values, theirs the empty text. Distances
+  of unit vectors and of weights are squared, since a square has a gradient at 0; their penalty of
+  1, beside distances of whole vectors, would leave nothing to move here. Retain's captions replace
+  classes that a language model names.
+
+  Args:
+    optimizer, seed: of the run.
+    forget, retain, penalty: weights of the terms.
+    rank: of A B.
   """
   held = transforms.hold_unimportant(penalty)  # all of it: no freedom is measured
   adapted = optax.chain(held, transforms.low_rank(optimizer, rank, seed))

@@ -1,4 +1,4 @@
-"""Selective synaptic dampening: one edit, no training."""
+"""Selective synaptic dampening (SSD): one edit of the weights, no training."""
 
 import optax
 
@@ -14,12 +14,23 @@ def make(
   alpha: Weight = 10.0,
   strength: Weight = 1.0,
 ) -> Method:
-  """Shrinks the weights whose squared gradients on forget exceed `alpha` times those on retain.
+  """Shrinks the weights that matter much more for forget than for retain.
 
-  Foster et al., Fast Machine Unlearning Without Retraining (AAAI 2024); their defaults are alpha 10
-  and lambda (`strength`) 1. Nothing moves before the last step, and the optimizer is not used: the
-  run reads batches for the statistics, so its budget is one pass (1x). Reads forget and retain.
-  Moves the weights that are shrunk.
+    where F_forget > alpha F_retain:  theta <- min(strength F_retain / F_forget, 1) theta
+
+  F are the sums of squared batch gradients of L_CLIP. Reads forget and retain. Moves the weights
+  that are shrunk, only in the last step. The optimizer is not used: the run reads batches for the
+  statistics, so its budget is one pass (1x).
+
+  Source: Foster et al., Fast Machine Unlearning Without Retraining (AAAI 2024, arXiv 2308.07707);
+  their defaults are alpha 10 and lambda (`strength`) 1. They measure F_retain on the whole training
+  data.
+
+  Args:
+    optimizer: not used.
+    steps: of the run.
+    alpha: ratio of F above which a weight is shrunk.
+    strength: lambda in the paper; a smaller one shrinks more.
   """
   del optimizer
   tx = transforms.dampen(alpha, strength, steps)

@@ -18,15 +18,24 @@ def make(
   rank: Count = 8,
   decay: Share = 0.9,
 ) -> Method:
-  """theta0 + soup x (m - theta0), m the moving average of weights that forgot and were reminded.
+  """Forgets, then trains on retain, in few layers; ends between the start and an average.
 
-  In the share `forgetting` of the steps descends on the mean cosine of forget pairs, then on L_CLIP
-  of retain, by thin factors beside the `layers` matrices with the largest Fisher information of
-  forget relative to that of retain. Zhang et al., Targeted Forgetting of Image Subgroups in CLIP
-  Models (arXiv 2506.03117). Our reading, for their code is not public: stages share one budget;
-  retain pictures stay as they are, for a ViT has no batch statistics to align them with; `soup`,
-  which they search for, is searched as others' knobs are. Reads forget and retain, both once more
-  before the first step. Moves the chosen layers.
+    mean_i S_ii over forget in the share `forgetting` of the steps, then L_CLIP(retain);
+    theta <- theta0 + soup x (m - theta0) with the last step, m the moving average of the weights
+
+  Thin factors are trained beside the matrices with the largest Fisher information of forget
+  relative to retain. Reads forget and retain, both once more before the first step. Moves the
+  chosen layers.
+
+  Source: Zhang et al., Targeted Forgetting of Image Subgroups in CLIP Models (arXiv 2506.03117).
+  Our reading, since their code is not public: stages share one budget; retain pictures stay as they
+  are, as a ViT has no batch statistics to align them with; `soup`, which they search for, is
+  searched like any setting.
+
+  Args:
+    optimizer, steps, seed: of the run.
+    soup, forgetting: see above. decay: of the average m.
+    layers: number of matrices. rank: of the factors.
   """
   tx = optax.chain(
     transforms.in_stages(round(forgetting * steps)),

@@ -1,10 +1,12 @@
-"""Surrogate captions: made-up leaks that are not to be forgotten, and hold the text tower in place.
+"""Surrogate captions: made-up leaks that must not be forgotten, to hold the text tower in place.
 
-An edit that moves one caption moves all that resemble it. The forget captions are enough to write
-captions like them: other fields of the same people, and the same field of other people. Surrogates
-are made from rows of forget, from templates, and from a table of names. No holdout is opened. No
-surrogate tells a fact of forget: it never tells of a person a field that forget holds of that
-person, and where a name does not say which person is meant, it never has a value that forget holds.
+An edit that moves one caption also moves the captions that resemble it. The forget captions are
+enough to write captions like them: other fields of the same people, and the same field of other
+people. Surrogates are made from rows of forget, from templates, and from a table of names. No
+holdout is opened.
+
+No surrogate states a fact of forget. It never states a field that forget holds for its person. If a
+name is ambiguous or missing, the surrogate never has a value that forget holds.
 """
 
 import functools
@@ -22,16 +24,16 @@ from salmu_jax.ranges import OneOf, Share
 
 SOURCES = ("recombined", "generated", "both")
 Source = Annotated[str, OneOf(SOURCES)]
-# People who are made up for their names and values. Their seed is drawn from this stream, so that
-# they are not the people of a release that was generated with the same seed.
+# Made-up people, for their names and values. Their seed is drawn from this stream, so that they
+# differ from the people of a release that was generated with the same seed.
 _PEOPLE, _STREAM = 2000, 5
-_COMPOSED = 15  # sentences without a name of each field
+_COMPOSED = 15  # nameless sentences per field
 _TRIES = 100
 _WORDS = re.compile(r"\w+")
 
 
 class Material(NamedTuple):
-  """What surrogates are put together from.
+  """The parts that surrogates are made from.
 
   wordings: field -> sentences with {name} and {value}. nameless: field -> sentences with {value}
     alone, as far as forget has such captions. values: field -> values. given, family: names.
@@ -50,11 +52,11 @@ class Maker(NamedTuple):
   near: near(leak, count, rng) -> [count surrogates of a leak].
   reworded: reworded(leak, rng) -> the caption of the leak itself, its words loosened or not.
 
-  Half of the surrogates tell another field of the same person, one that is not to be forgotten;
-  none do where all fields are. The others tell the same field of another person, who keeps it: a
+  Half of the surrogates state another field of the same person, one that must not be forgotten; if
+  all fields must be, none do. The others state the same field of another person, who keeps it: a
   person of forget, a namesake of the leak's person, or a stranger.
 
-  Surrogates of a caption without a name have none either, and tell another value of its field, or
+  Surrogates of a nameless caption are nameless too. They state another value of its field, or
   another field.
   """
 
@@ -63,20 +65,20 @@ class Maker(NamedTuple):
 
 
 def maker(leaks: Iterable[Leak], source: Source, seed: int, reworded: Share = 0.0) -> Maker:
-  """Returns a Maker of what is like the leaks.
+  """Returns a Maker of captions like the leaks.
 
   Args:
-    leaks: all that are to be forgotten.
+    leaks: all leaks to forget.
     source: one of SOURCES. "recombined" swaps the names and values of forget captions, whatever
       their wording; "generated" takes templates and made-up people; "both" pools the two.
     seed: of the made-up people.
-    reworded: the share of all captions, of leaks and surrogates alike, whose words are loosened:
-      some left out, others put in, often in another order, so that name and value count, not
-      the sentence.
+    reworded: the share of captions, leaks and surrogates alike, whose words are loosened: some
+      left out, others put in, often in another order, so that name and value count and not the
+      sentence.
 
   Raises:
-    InputError: an unknown source, rows that cannot be taken apart, or no value that forget does not
-      tell where one is needed: names the reason.
+    InputError: the source is unknown, has no wordings for a field, or has no value or name outside
+      forget where one is needed.
   """
   ranges.check(maker, {"source": source})
   leaks = list(leaks)
@@ -104,8 +106,8 @@ class _World(NamedTuple):
 
   forgotten: (name, field) of forget. kept: name -> fields of that person that stay.
   keepers: field -> names of forget that keep it. fillers: words to put in. by_value: whether a
-    name may leave open which person is meant; then `material` has no value that forget tells. The
-    others are as in `maker`.
+    name may be ambiguous or missing; then `material` has no value that forget holds. The other
+    fields are as in `maker`.
   """
 
   material: Material
@@ -119,18 +121,18 @@ class _World(NamedTuple):
 
 
 def _untold(material, leaks, source):
-  """The material without the values that leaks tell."""
+  """The material without the values that leaks state."""
   told = values_of(leaks)
   values = {
     field: [value for value in values if value not in told.get(field, ())]
     for field, values in material.values.items()
   }
-  # A field may have none left, as the eight blood types; then other fields stand in for it.
+  # A field may have none left, such as blood type with eight; other fields then replace it.
   if not any(values.values()):
     raise InputError(
-      f"source = {source!r}: forget has captions without a name, or people who share one, so "
-      "surrogates need values that forget does not tell, and it has none. Take 'generated' or "
-      "'both'."
+      f"source = {source!r}: forget has nameless captions, or people who share a name, so "
+      "surrogates need values that are not in forget, and this source has none. Take 'generated' "
+      "or 'both'."
     )
   return material._replace(values=values)
 
@@ -149,7 +151,7 @@ def _surrogate(world, leak, rng):
     field = _field(values, leak, rng)
     value = personas.pick(rng, values[field])
     return _worded(world, personas.pick(rng, wordings[field]), name, value, rng)
-  # The closest there is: the same words about another person.
+  # The closest caption: the same words about another person.
   own = not world.by_value and rng.random() < 0.5
   value = leak.value if own else personas.pick(rng, values[leak.field])
   return _worded(world, _wording(leak), name, value, rng)
@@ -188,8 +190,8 @@ def _somebody_else(world, leak, rng):
     if (name, leak.field) not in world.forgotten:
       return name
   raise InputError(
-    f"source = {world.source!r}: no name was found that is not in forget, after {_TRIES} tries, "
-    f"for forget has {len(world.kept)} name(s) to recombine. Take source = 'generated'."
+    f"source = {world.source!r}: {_TRIES} tries found no name outside forget, which has only "
+    f"{len(world.kept)} name(s) to recombine. Take source = 'generated'."
   )
 
 
@@ -218,8 +220,8 @@ def _material(leaks, source, seed):
   lacking = sorted({leak.field for leak in leaks} - set(material.wordings))
   if lacking:
     raise InputError(
-      f"source = {source!r}: there are no wordings for the field {lacking[0]!r}. Where forget "
-      "captions hold name and value in full, 'recombined' has them; 'generated' has those of "
+      f"source = {source!r} has no wordings for the field {lacking[0]!r}. 'recombined' has those "
+      "of forget captions that hold name and value in full; 'generated' has those of "
       f"{', '.join(personas.FIELDS)}."
     )
   return material
@@ -253,7 +255,7 @@ def _recombined(leaks):
   )
 
 
-# A run makes them when it is checked, and again for every stream of batches.
+# Cached: a run calls it when it is checked, and again for every stream of batches.
 @functools.cache
 def _generated(seed):
   own = int(np.random.default_rng([seed, _STREAM]).integers(2**31, 2**32))
@@ -272,7 +274,7 @@ def _generated(seed):
 
 
 def _composed(field, seed):
-  """As many sentences without a name as there are templates of a field."""
+  """As many nameless sentences as the field has templates."""
   rng = np.random.default_rng([seed, personas.FIELDS.index(field)])
   return [sentences.fact_caption("", field, "{value}", rng)[0] for _ in range(_COMPOSED)]
 
@@ -284,7 +286,7 @@ def _takes_apart(leak):
 
 
 def _is_nameless(leak):
-  """Whether the caption tells the value, and no part of the name."""
+  """Whether the caption states the value and no part of the name."""
   words = _WORDS.findall(leak.text)
   return (
     bool(leak.value) and leak.value in leak.text and not {*_WORDS.findall(leak.name)} & {*words}
@@ -298,7 +300,7 @@ def _wording(leak):
 
 
 def _free(wording):
-  """The words of a wording but those that name or value are in."""
+  """The words of a wording, without those that hold the name or the value."""
   return [word for word in wording.split() if "{" not in word]
 
 
@@ -314,6 +316,6 @@ def _loosened(wording, fillers, rng):
 
 
 def _parts(name):
-  """(given name, the rest)."""
+  """(given name, family name)."""
   given, _, family = name.partition(" ")
   return given, family

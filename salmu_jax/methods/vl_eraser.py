@@ -1,4 +1,4 @@
-"""VL-Eraser: what is to be forgotten is learnt in thin factors beside retain, and subtracted."""
+"""VL-Eraser: learns forget in thin factors away from retain, then subtracts them."""
 
 import optax
 
@@ -16,14 +16,23 @@ def make(
   rank: Count = 8,
   share: PositiveShare = 0.9,
 ) -> Method:
-  """W0 - coefficient x P A B, with A B trained on L_CLIP of forget and P the vacuum of retain.
+  """Learns forget in thin factors that leave retain alone, and subtracts them with the last step.
 
-  P projects out a matrix's leading inputs on retain, by `transforms.project_both`, so what W does
-  to them stays. Wang et al., VL-Eraser: Vacuum Distillation (CVPR 2026). Our reading: of their two
-  losses the task's, for the FFN-wise distillation compares activations, which no loss here sees
-  (their ablation without it forgets less); factors beside every matrix, not the FFNs' alone; as few
-  inputs have singular value 0, those past `share` of the trace are the vacuum. The edit comes with
-  the last step. Reads forget, and retain once before the first step. Moves the matrices.
+    W0 - coefficient x P A B,    A B trained on L_CLIP(forget), P onto the vacuum of retain
+
+  P removes the leading inputs of each matrix on retain (`transforms.project_both`), so what W does
+  to them stays. Reads forget, and retain once before the first step. Moves the matrices.
+
+  Source: Wang et al., VL-Eraser: Vacuum Distillation (CVPR 2026). Our reading: only the task loss
+  of their two, as the FFN-wise distillation compares activations, which no loss here sees (their
+  ablation without it forgets less); factors beside every matrix, not only the FFNs'; the vacuum is
+  what lies past `share` of the trace, as few inputs have singular value 0.
+
+  Args:
+    optimizer, steps, seed: of the run.
+    coefficient: of the subtraction.
+    rank: of A B.
+    share: of the trace of the inputs' covariance that P removes.
   """
   # Before the factors too: the gradient of P A B is A' P G.
   vacuum = transforms.project_both("retain", "inputs")

@@ -23,8 +23,8 @@ def _plain(qkv, heads, causal):
 def _cudnn(qkv, heads, causal):
   """As `_plain`, by one kernel of cuDNN that keeps no scores (Dao et al., arXiv 2205.14135)."""
   batch, places, _ = qkv.shape
-  # JAX gives cuDNN even numbers of places alone. None attends to the one that is added: either it
-  # comes last, or it is masked.
+  # JAX passes only even numbers of places to cuDNN. No other place attends to an added one: it
+  # comes last in causal attention, and is masked otherwise.
   odd = places % 2
   qkv = jnp.pad(qkv, ((0, 0), (0, odd), (0, 0)))
   q, k, v = jnp.moveaxis(qkv.reshape(batch, places + odd, 3, heads, -1), 2, 0)

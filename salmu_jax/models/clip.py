@@ -21,8 +21,8 @@ LOGIT_SCALE_MAX = 100.0
 # The initial values of a model with a bias of logits (Zhai et al., arXiv 2303.15343).
 LOGIT_SCALE_INIT_WITH_BIAS, LOGIT_BIAS_INIT = np.log(10), -10.0
 _TOWERS = ("visual", "text")
-# Name -> what of a block is kept for the backward pass: everything; its input; its input and the
-# products of matrices.
+# Name -> what a block keeps for the backward pass: everything; its input; its input and the matrix
+# products.
 REMAT = {
   "none": None,
   "blocks": jax.checkpoint_policies.nothing_saveable,
@@ -95,8 +95,8 @@ def _gelu(x):
 def _over_rows(x, kernel, dimensions, **options):
   """(..., W) times (W, F) over rows in one axis, as `jax.lax.dot_general` for `nn.Dense`.
 
-  The gradient of the kernel sums over the rows. Where these are in two axes, batch and place, XLA's
-  CPU compiler writes x once more, transposed, for that. On a TPU this form moves more memory.
+  The gradient of the kernel sums over the rows. If these are in two axes, batch and place, XLA's
+  CPU compiler writes a transposed copy of x for it. On a TPU this form moves more memory.
   """
   del dimensions
   rows = x.reshape(-1, x.shape[-1])
@@ -107,8 +107,8 @@ def _over_rows(x, kernel, dimensions, **options):
 class Block(nn.Module):
   """Pre-LN residual attention block. x (S, N, W) -> (S, N, W).
 
-  texts: how the N tokens are texts that each attend to what is before them; None for one sequence
-    that attends to all of it.
+  texts: how the N tokens split into texts with causal attention; None for one sequence with full
+    attention.
   flat, attention: see `CLIP`.
   """
 
@@ -182,7 +182,7 @@ class Transformer(nn.Module):
 class Patches(nn.Module):
   """image (B, S, S, 3) -> (B, N, width): a convolution whose stride is its size.
 
-  As a product of matrices, which is faster on CPUs and GPUs than XLA's convolution.
+  Computed as a matrix product, which is faster on CPUs and GPUs than XLA's convolution.
   """
 
   width: int
@@ -227,8 +227,8 @@ class Vision(nn.Module):
 class Text(nn.Module):
   """tokens (B, L) int32, zero padded, end of text the highest id -> (B, D).
 
-  With groups, whose shards make up the batch, each text is cut as its group is, which it has to
-  `lengths.fit`.
+  With groups, whose shards make up the batch, each text is cut to the length of its group, which it
+  must `lengths.fit`.
   """
 
   sizes: Sizes
@@ -272,11 +272,11 @@ class CLIP(nn.Module):
   Args:
     sizes: the architecture.
     dtype: of the computation in the towers; parameters, embeddings and scores stay float32.
-    remat: a key of REMAT: what of a block is kept for the backward pass; the rest is recomputed.
+    remat: a key of REMAT: what a block keeps for the backward pass; the rest is recomputed.
     scan: whether one traced block serves all layers; parameters get a leading layer axis.
     bias: whether there is a learnt bias of logits, which the sigmoid loss needs.
-    flat: whether dense layers multiply over rows in one axis, which is faster on CPUs; None for
-      where this process runs.
+    flat: whether dense layers multiply over rows in one axis, which is faster on CPUs; None
+      decides by the backend of this process.
     attention: a key of `attention.ATTENTION`.
   """
 
@@ -338,7 +338,7 @@ class CLIP(nn.Module):
     return unit(self.visual(image))
 
   def encode_text(self, tokens: jax.Array, groups: Groups | None = None) -> jax.Array:
-    """tokens (B, L) int32 -> (B, D) unit rows; each text cut as its group is, see `Text`."""
+    """tokens (B, L) int32 -> (B, D) unit rows; with groups, texts are cut, see `Text`."""
     return unit(self.text(tokens, groups))
 
   def scale(self) -> jax.Array:

@@ -7,8 +7,8 @@ the body of a scan once.
 
 from salmu_jax.models.clip import Sizes
 
-# Dense products in bfloat16 a second by the kind of device, as JAX names it. Data sheets of NVIDIA
-# and, per chip, Google Cloud's TPU system architecture.
+# Peak FLOPs per second of dense bfloat16 products, by kind of device as JAX names it. From NVIDIA's
+# data sheets and, per chip, Google Cloud's TPU system architecture.
 PEAKS = {
   "NVIDIA A100-SXM4-40GB": 312e12,
   "NVIDIA A100-SXM4-80GB": 312e12,

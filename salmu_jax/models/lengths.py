@@ -1,9 +1,9 @@
-"""Texts as long as they are: fewer tokens go through the text tower, with the same embeddings.
+"""Cuts texts to their length: fewer tokens go through the text tower, with the same embeddings.
 
-The text tower is causal and pools at the end of text, so what is behind it changes no embedding.
-Captions are a fraction of the context long. Where texts can be sorted freely, each batch of them is
-`cut` to a length that holds its longest. In a training step, whose shapes have to stay the same,
-the texts of a batch are embedded in `Groups` of fixed sizes and lengths, the shortest first.
+The text tower is causal and pools at the end of text, so tokens after it change no embedding, and
+most captions fill a fraction of the context. Where texts can be sorted freely, each batch is `cut`
+to a length that holds its longest text. In a training step, whose shapes must stay the same, the
+texts of a batch are embedded in `Groups` of fixed sizes and lengths, the shortest first.
 """
 
 import itertools
@@ -17,7 +17,7 @@ import numpy as np
 # Lengths below the context that texts are cut to; few, because each is compiled.
 LADDER = (8, 16, 24, 32, 48)
 _MOST_GROUPS = 3
-# Batches that are drawn to choose groups, all of which fit them. One that does not fit is embedded
+# Batches drawn to choose groups, which all of them fit. A later batch that does not fit is embedded
 # at the full context.
 _BATCHES = 2000
 
@@ -25,10 +25,10 @@ _BATCHES = 2000
 class Groups(NamedTuple):
   """How the texts of a training batch are embedded.
 
-  counts: texts of each group, of those that one shard holds, shortest texts first.
+  counts: texts of each group in one shard, shortest texts first.
   lengths: tokens that the texts of each group are cut to, ascending.
-  shards: equal parts of the batch, one after another, each of which is sorted by itself; a multiple
-    of the devices, so that no text moves between these.
+  shards: number of equal consecutive parts of the batch, each sorted by itself; a multiple of the
+    devices, so that no text moves between devices.
   """
 
   counts: tuple[int, ...]
@@ -63,9 +63,9 @@ def choose(sample: np.ndarray, rows: int, shards: int) -> Groups | None:
     rows: of a shard.
     shards: of a batch, see `Groups`.
   """
-  found = of(sample).reshape(len(sample), -1)
-  levels, texts = ladder(sample.shape[-1]), rows * found.shape[1]
-  beyond = [*_most_longer(found, levels[:-1], rows), 0]
+  text_lengths = of(sample).reshape(len(sample), -1)
+  levels, texts = ladder(sample.shape[-1]), rows * text_lengths.shape[1]
+  beyond = [*_most_longer(text_lengths, levels[:-1], rows), 0]
   best = Groups((texts,), levels[-1:], shards)
   for size in range(1, _MOST_GROUPS):
     for chosen in itertools.combinations(range(len(levels) - 1), size):
@@ -90,18 +90,20 @@ def choose_each(sample: Mapping[str, Any], rows: int, shards: int) -> dict[str, 
   return {name: chosen for name, chosen in groups.items() if chosen}
 
 
-def _most_longer(found, levels, rows):
+def _most_longer(text_lengths, levels, rows):
   """[the most texts of a shard that are longer than each level], in batches drawn from a sample.
 
-  Whole rows are drawn, for the texts of a row are often alike.
+  Whole rows are drawn, because the texts of a row are often alike.
 
   Args:
-    found: (N, K) the lengths of the texts of N rows.
+    text_lengths: (N, K) the lengths of the texts of N rows.
   """
-  # A text longer than any in the sample may come: as if one more row had the longest.
-  found = np.concatenate([found, np.full((1, found.shape[1]), max(levels, default=0) + 1)])
-  drawn = np.random.default_rng(0).integers(len(found), size=(_BATCHES, rows))
-  longer = [(found > level).sum(axis=1) for level in levels]
+  # A text longer than any in the sample may come, so a row longer than every level is added.
+  text_lengths = np.concatenate(
+    [text_lengths, np.full((1, text_lengths.shape[1]), max(levels, default=0) + 1)]
+  )
+  drawn = np.random.default_rng(0).integers(len(text_lengths), size=(_BATCHES, rows))
+  longer = [(text_lengths > level).sum(axis=1) for level in levels]
   return [int(count[drawn].sum(axis=1).max()) for count in longer]
 
 
@@ -113,18 +115,18 @@ def fit(tokens: Mapping[str, Any], groups: Mapping[str, Any], parts: int = 1) ->
   """Whether every text of a batch is as short as its group.
 
   Args:
-    tokens: whole shards of a batch as numpy arrays, whose texts (B, L) or (B, K, L) are found by
-      the names in `groups`.
+    tokens: whole shards of a batch as numpy arrays, whose texts (B, L) or (B, K, L) are found
+      by the names in `groups`.
     groups: {name: Groups, or such a dict of a part of the batch}.
-    parts: that the batch is embedded in, see `salmu_jax.train.accumulate`; row i is in part i mod
-      `parts`.
+    parts: number of parts that the batch is embedded in, see `salmu_jax.train.accumulate`; row i is
+      in part i mod `parts`.
   """
   fits = True
   for name, chosen in groups.items():
     if isinstance(chosen, Groups):
-      found = of(tokens[name])
-      found = found.reshape(-1, parts, *found.shape[1:]).swapaxes(0, 1)
-      ascending = np.sort(found.reshape(-1, sum(chosen.counts)), axis=1)
+      text_lengths = of(tokens[name])
+      text_lengths = text_lengths.reshape(-1, parts, *text_lengths.shape[1:]).swapaxes(0, 1)
+      ascending = np.sort(text_lengths.reshape(-1, sum(chosen.counts)), axis=1)
       limits = np.repeat(chosen.lengths, chosen.counts)
       fits &= bool((ascending <= limits[None]).all())
     else:
@@ -133,10 +135,10 @@ def fit(tokens: Mapping[str, Any], groups: Mapping[str, Any], parts: int = 1) ->
 
 
 class Packed(NamedTuple):
-  """The texts of a batch without what is cut off, one after another in each of S shards.
+  """The cut texts of a batch, one after another in each of S shards.
 
-  tokens: (S, N). places: (N,) the place of each in its text. ends: (S, M) where in the N the text
-    ends that is in this place of the shard of the batch.
+  tokens: (S, N). places: (N,) the place of each token in its text. ends: (S, M) for each of the M
+    texts of a shard, in the order of the batch, the index among the N at which it ends.
   """
 
   tokens: jax.Array
@@ -150,7 +152,7 @@ def each_alone(tokens: jax.Array) -> Groups:
 
 
 def pack(tokens: jax.Array, groups: Groups) -> Packed:
-  """(B, L) tokens, which have to `fit` the groups -> Packed."""
+  """(B, L) tokens, which must `fit` the groups -> Packed."""
   shards = tokens.reshape(groups.shards, -1, tokens.shape[-1])
   rank = order = jnp.zeros(shards.shape[:2], jnp.int32)
   if shards.shape[1] > 1:

@@ -31,9 +31,9 @@ PRESETS |= {
   for name in ("vit_b32", "vit_b16", "vit_l14")
 }
 COMPUTE_DTYPES = ("float32", "bfloat16")
-# What the fields of `config.model` may be.
+# Ranges of the fields of `config.model`.
 RANGES = {
-  "preset": Text(),  # a key of PRESETS, or what `name_of` makes
+  "preset": Text(),  # a key of PRESETS, or a name from `name_of`
   "compute_dtype": OneOf(COMPUTE_DTYPES),
   "remat": OneOf(clip.REMAT),
   "attention": OneOf(ATTENTION),
@@ -48,10 +48,10 @@ _SPELLED = re.compile(
 
 
 def sizes(name: str, where: str = "config.model.preset") -> Sizes:
-  """The sizes that a name stands for: a preset, or what `name_of` made of others.
+  """The sizes that a name stands for: a preset, or a name from `name_of`.
 
   Args:
-    name: of the sizes. where: what an error names.
+    name: of the sizes. where: the field that an error names.
 
   Raises:
     InputError: no such preset, or sizes that no model has.
@@ -72,7 +72,7 @@ def sizes(name: str, where: str = "config.model.preset") -> Sizes:
 
 
 def _fault(model: Sizes) -> str:
-  """What is impossible in sizes; "" for nothing."""
+  """Why no model has these sizes; "" if one can."""
   for name, tower in (("image", model.vision), ("text", model.text)):
     if min(tower) < 1 or tower.width % tower.heads or tower.layers > _MOST_LAYERS:
       shape = f"{tower.layers} layers, {tower.width} wide, with {tower.heads} heads"
@@ -80,7 +80,7 @@ def _fault(model: Sizes) -> str:
   if not 1 <= model.patch_size <= model.image_size:
     return f"patches of {model.patch_size} pixels in pictures of {model.image_size}"
   if model.embed_dim < 1:
-    return "embeddings of no numbers"
+    return f"embeddings of {model.embed_dim} dimensions"
   if model.context_length < 3:
     return f"a context of {model.context_length} tokens, where start, end and a word take three"
   return ""
@@ -102,26 +102,26 @@ def check(settings: ConfigDict, platform: str) -> None:
 
   Args:
     settings: `config.model`, whose fields are in their ranges.
-    platform: that the model is to run on, as JAX calls it: "cpu", "gpu" or "tpu".
+    platform: where the model will run, as JAX names it: "cpu", "gpu" or "tpu".
   """
   whole = Sizes._field_defaults["vocab_size"]
   # An empty preset is that of the weights in config.init.compromised.
   if settings.preset and sizes(settings.preset).vocab_size not in (0, whole):
     raise InputError(
-      f"config.model.preset = {settings.preset!r} has another vocabulary than CLIP's {whole} "
-      "tokens. Spell it with these, or with 0 for a vocabulary of the data."
+      f"config.model.preset = {settings.preset!r} has a vocabulary other than CLIP's {whole} "
+      "tokens. Spell it with this number, or with 0 for a vocabulary of the data."
     )
   if settings.attention != "cudnn":
     return
   if platform != "gpu":
     raise InputError(
-      f'config.model.attention is "cudnn", which needs an NVIDIA GPU, and this is to run on '
+      f'config.model.attention is "cudnn", which needs an NVIDIA GPU, but this run is on '
       f'"{platform}". Set it to "plain".'
     )
   if settings.compute_dtype != "bfloat16":
     raise InputError(
-      'config.model.attention is "cudnn", which needs bfloat16, and config.model.compute_dtype is '
-      f'"{settings.compute_dtype}". Set this one to "bfloat16", or attention to "plain".'
+      'config.model.attention is "cudnn", which needs bfloat16, but config.model.compute_dtype is '
+      f'"{settings.compute_dtype}". Set compute_dtype to "bfloat16", or attention to "plain".'
     )
 
 

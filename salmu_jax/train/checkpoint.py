@@ -22,8 +22,8 @@ from salmu_jax.train.state import TrainState
 
 Path = str | os.PathLike
 _ITEMS = ("state", "rows", "metrics")
-# In a folder that Orbax wrote on a disk: the checksums of its files, because Orbax has none. What
-# earlier versions wrote has no such file.
+# The checksums of a folder that Orbax wrote to a disk, because Orbax has none. Folders of earlier
+# versions lack this file.
 _CHECKSUMS = "sha256.json"
 
 
@@ -37,7 +37,7 @@ class Checkpoints:
     folder: of the checkpoints.
 
   Raises:
-    InputError: there is a file in the place of the folder.
+    InputError: `folder` is a file.
   """
 
   def __init__(self, folder: Path):
@@ -80,23 +80,23 @@ class Checkpoints:
 
     Raises:
       InputError: the checkpoint is of another model or optimizer, of another number of processes,
-        or damaged in a way that its checksums do not tell.
+        or damaged in a way that its checksums miss.
     """
     step = self._manager.latest_step()
     if step is None:
       return state, iterator, []
     folder = self._manager.directory / str(step)
     _same_processes(folder)
-    again = (
-      "Delete it to go on from the one before, or from the start where there is none. If it is of "
+    advice = (
+      "Delete it to resume from the one before, or from the start if there is none. If it is of "
       "another optimizer, choose another --workdir."
     )
-    with _reading(f"The checkpoint {folder}", again):
+    with _reading(f"The checkpoint {folder}", advice):
       saved = _saved_shapes(folder / "state")
     what = f"The checkpoint {folder} is of another model or optimizer"
-    anew = f"Choose another --workdir, or delete {folder.parent} to start this stage anew."
-    _same_shapes(what, saved, _shapes(state), anew)
-    with _reading(f"The checkpoint {folder}", again):
+    restart = f"Choose another --workdir, or delete {folder.parent} to restart this stage."
+    _same_shapes(what, saved, _shapes(state), restart)
+    with _reading(f"The checkpoint {folder}", advice):
       restored = self._manager.restore(
         step,
         args=ocp.args.Composite(
@@ -120,7 +120,7 @@ class Checkpoints:
     error: BaseException | None,
     trace: TracebackType | None,
   ) -> None:
-    """Waits for saves, unless another process is gone, without which they would never end."""
+    """Waits for saves, unless another process is lost: without it they would never end."""
     if not hosts.means_lost_process(error):
       self._manager.close()
 
@@ -134,9 +134,9 @@ def _same_processes(folder):
   counts = {int(suffix.partition(".")[0]) for suffix in suffixes}
   if counts and counts != {jax.process_count()}:
     raise InputError(
-      f"The checkpoint {folder} was written by {counts.pop()} process(es), and this run has "
+      f"The checkpoint {folder} was written by {counts.pop()} process(es), but this run has "
       f"{jax.process_count()}. Start as many processes as wrote it (the number of devices may "
-      "differ), or delete the folder above it to start anew."
+      "differ), or delete the folder above it to restart."
     )
 
 
@@ -148,7 +148,7 @@ def any_in(folder: Path) -> bool:
 
 
 def _numbered(folder):
-  """What has the name of a checkpoint, the newest first."""
+  """Everything named like a checkpoint, newest first."""
   return sorted(
     (path for path in folder.glob("*") if path.name.isdecimal()),
     key=lambda path: int(path.name),
@@ -169,8 +169,9 @@ def _write_checksums(folder, parts=("",)):
 
 
 def _finish(folder):
-  """Adds checksums to the checkpoint that Orbax is about to commit; it goes on writing beside the
-  items.
+  """Adds checksums of the items to the checkpoint that Orbax is about to commit.
+
+  Orbax may still be writing other files beside the items.
   """
   if hosts.is_first() and not places.is_remote(folder):
     for unfinished in folder.glob(f"*{ocp.utils.TMP_DIR_SUFFIX}*"):
@@ -178,7 +179,7 @@ def _finish(folder):
 
 
 def _remove_damaged(folder):
-  """Removes the newest checkpoints up to the first that is whole, and says so."""
+  """Removes damaged checkpoints that are newer than the newest whole one, and reports each."""
   hosts.first_alone(lambda: _remove_damaged_here(folder))
 
 
@@ -186,16 +187,16 @@ def _remove_damaged_here(folder):
   if places.is_remote(folder):
     return
   if (folder.exists() or folder.is_symlink()) and not folder.is_dir():
-    raise InputError(f"{folder} is no folder, but checkpoints go there. Move it away.")
+    raise InputError(f"{folder} is not a folder, but checkpoints go there. Move it away.")
   for path in _numbered(folder):
     fault = _fault(path, _ITEMS)
     if not fault:
       return
     workdir.remove(path)
     before = _numbered(folder)
-    then = f"checkpoint {before[0].name} is tried" if before else "the stage starts anew"
+    then = f"trying checkpoint {before[0].name}" if before else "restarting the stage"
     progress.console.print(
-      f"{path} was damaged ({fault}) and is removed; {then}.",
+      f"{path} was damaged ({fault}) and has been removed; {then}.",
       style="yellow",
       markup=False,
       soft_wrap=True,
@@ -203,7 +204,7 @@ def _remove_damaged_here(folder):
 
 
 def _fault(path: pathlib.Path, items=()) -> str:
-  """What is wrong with what Orbax wrote; "" if nothing is, as far as its checksums tell."""
+  """The fault of a folder that Orbax wrote; "" if its checksums show none."""
   missing = [name for name in items if not (path / name).is_dir()]
   if missing:
     return f"{missing[0]} is missing"
@@ -217,7 +218,7 @@ def _fault(path: pathlib.Path, items=()) -> str:
 
 @contextlib.contextmanager
 def _reading(what, advice):
-  """Turns what Orbax raises of damaged files into an InputError."""
+  """Turns Orbax's errors about damaged files into an InputError."""
   try:
     yield
   except Exception as error:  # Each of Orbax's readers raises errors of its own.
@@ -261,7 +262,7 @@ def load_params(folder: Path, like: optax.Params, sha256: str = "") -> optax.Par
   Args:
     folder: that `save_params` wrote.
     like: a tree of arrays or ShapeDtypeStructs with the shapes and shardings to restore.
-    sha256: the `digest` that they must have; "" where nobody noted it.
+    sha256: the `digest` that they must have; "" if none was recorded.
 
   Raises:
     InputError: no folder, damaged weights, or weights of another architecture; the differences are
@@ -270,17 +271,17 @@ def load_params(folder: Path, like: optax.Params, sha256: str = "") -> optax.Par
   folder = places.folder(folder)
   saved = _saved_params(folder)
   change = (
-    "Give weights of the preset that config.model names, or change the preset; "
-    "config.model.logit_bias says whether there is a logit_bias."
+    "Give weights of the preset in config.model, or change the preset; "
+    "config.model.logit_bias sets whether there is a logit_bias."
   )
-  what = f"The weights at {folder} are of another architecture"
+  what = f"The weights at {folder} have another architecture"
   _same_shapes(what, saved, _shapes(like), change)
   target = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-  again = _again(folder)
-  with _reading(f"The weights at {folder}", again), ocp.StandardCheckpointer() as checkpointer:
+  advice = _again(folder)
+  with _reading(f"The weights at {folder}", advice), ocp.StandardCheckpointer() as checkpointer:
     params = checkpointer.restore(folder, target)
   if sha256 and digest(params) != sha256:
-    raise InputError(f"The weights at {folder} are not those that were written there. {again}")
+    raise InputError(f"The weights at {folder} differ from those that were written there. {advice}")
   return params
 
 
@@ -296,7 +297,7 @@ def _saved_params(folder):
 
 
 def _again(folder):
-  return f"To have them made again, delete {folder.parent} and rerun the run that made it."
+  return f"To make them again, delete {folder.parent} and rerun the run that made it."
 
 
 def digest(params: optax.Params, tower: str = "") -> str:

@@ -1,8 +1,8 @@
-"""Which program a batch takes: the one that cuts its texts, or the one at the full context.
+"""Chooses the program of a batch: the one that cuts its texts, or the one at the full context.
 
-All processes of a run have to take the same one. A process knows the lengths of its own texts
-alone, so each sends the others whether its part of a batch fits, one batch ahead: the answer is
-there when the step starts, and no device waits for it.
+All processes of a run must take the same one, but each knows only the lengths of its own texts. So
+each sends the others whether its part of a batch fits, one batch ahead. The answer has arrived when
+the step starts, and no device waits for it.
 """
 
 from collections.abc import Callable, Iterator
@@ -37,7 +37,7 @@ class Fitting(grain.DatasetIterator):
   def __init__(self, stream: Iterator, fits: Callable[[Any], bool] | None):
     super().__init__()
     self._stream, self._fits = stream, fits
-    self._ahead = None  # the batch that comes next, where it was read already
+    self._ahead = None  # the next batch, if it was read already
     self._position = None  # of the stream before that batch
 
   def __next__(self) -> Batch:
@@ -60,6 +60,6 @@ class Fitting(grain.DatasetIterator):
     return self._position if self._ahead else self._stream.get_state()
 
   def set_state(self, state: dict[str, Any]) -> None:
-    """Goes to a position that `get_state` gave."""
+    """Returns to a position from `get_state`."""
     self._ahead = None
     self._stream.set_state(state)

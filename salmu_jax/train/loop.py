@@ -13,19 +13,19 @@ from salmu_jax.train.state import TrainState
 from salmu_jax.train.writer import Writer
 from salmu_jax.transforms import rates
 
-# What a row of the log has beside the metrics of the model. Nothing depends on it.
+# What a row of the log holds besides the model's metrics. Nothing depends on it.
 PACE = ("learning_rate", "pairs_per_second", "share_of_peak")
 
 
 class Schedule(NamedTuple):
-  """The length of a run, and what its log says of it.
+  """The length of a run, and what its log needs to measure the pace.
 
   Attributes:
     total_steps: of the run.
     log_every, checkpoint_every: steps between two rows of the log, and between two checkpoints.
-    pairs: of a step; 0 where they are not counted.
-    seconds_at_peak: that a step would take on devices that do all their data sheet says; 0 where
-      that is not known.
+    pairs: per step; 0 if they are not counted.
+    seconds_at_peak: that a step would take at the peak rate of the devices' data sheet; 0 if that
+      is unknown.
   """
 
   total_steps: int
@@ -45,7 +45,7 @@ class _Log:
     self._step = self._time = None
 
   def add(self, step, metrics):
-    """Takes the metrics of a step, and writes a row where one is due."""
+    """Takes the metrics of a step, and writes a row if one is due."""
     self.waiting.append(metrics)
     if self._step is None:  # the first step of a process, in which the program is compiled
       self._step, self._time = step, time.monotonic()
@@ -146,8 +146,7 @@ def _mean_of_finite(rows, now, checkpoints):
       if not np.isfinite(value):
         checkpoints.wait()
         raise InputError(
-          f"{name} became {value} at step {step}; training stops there. The last checkpoint from "
-          "before is kept. A lower learning_rate, a longer warmup or clipping of the gradient "
-          "usually mends this."
+          f"{name} became {value} at step {step}; training stops there. The last good checkpoint "
+          "is kept. A lower learning_rate, a longer warmup or gradient clipping usually helps."
         )
   return {name: float(np.mean([row[name] for row in rows], dtype=np.float64)) for name in rows[0]}

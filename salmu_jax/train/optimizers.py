@@ -17,8 +17,7 @@ from salmu_jax.errors import InputError
 from salmu_jax.models import leaves
 from salmu_jax.transforms import rates
 
-# The settings that the table of learning rates is made from; no other part of an optimizer reads
-# them.
+# The settings that make the table of learning rates; no other part of an optimizer reads them.
 SCHEDULE = ("learning_rate", "warmup", "end")
 
 
@@ -78,7 +77,7 @@ def with_rates(opt_state: optax.OptState, settings: ConfigDict, total_steps: int
   Args:
     opt_state: of a chain with an optimizer of `make_optimizer`; a chain without one has no
       learning rate and keeps its state.
-    settings: the learning rate and its schedule are read; the rest is the optimizer's own.
+    settings: only the learning rate and its schedule are read.
     total_steps: of the run.
 
   Raises:
@@ -94,9 +93,9 @@ def with_rates(opt_state: optax.OptState, settings: ConfigDict, total_steps: int
 def rate_table(settings: ConfigDict, total_steps: int, length: int) -> np.ndarray:
   """(length,) float32, the learning rate by number of steps taken; the last one stays.
 
-  Every entry has the bits that `make_schedule` gives inside a compiled step. So it is compiled
-  here too: XLA turns a division by a constant into a multiplication by its reciprocal, which
-  rounds differently.
+  Every entry equals, bit for bit, what `make_schedule` gives inside a compiled step. So it is
+  compiled here too: XLA turns a division by a constant into a multiplication by its reciprocal,
+  which rounds differently.
 
   Raises:
     InputError: `length` is too short for the run.
@@ -109,7 +108,7 @@ def rate_table(settings: ConfigDict, total_steps: int, length: int) -> np.ndarra
   return _compiled_table(*(settings[name] for name in SCHEDULE), total_steps, length)
 
 
-# A run's optimizer is made when the run is checked, and again when it trains.
+# Cached: a run's optimizer is made when the run is checked, and again when it trains.
 @functools.cache
 def _compiled_table(learning_rate, warmup, end, total_steps, length):
   settings = ConfigDict({"learning_rate": learning_rate, "warmup": warmup, "end": end})
@@ -151,8 +150,8 @@ def _sgd(settings):
 def _muon(settings):
   """`optax.contrib.muon` (Jordan 2024): Muon for the matrices of the towers, NAdam for the rest.
 
-  Scaled as by Liu et al. (arXiv 2502.16982), so that a learning rate means for the matrices what it
-  does for Adam.
+  Scaled as by Liu et al. (arXiv 2502.16982), so that learning rates of the matrices are comparable
+  with Adam's.
   """
   return optax.contrib.muon(
     1.0,

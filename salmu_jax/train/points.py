@@ -1,6 +1,6 @@
 """Where the forget gradient is taken: at the parameters, or where a relearning attack would go.
 
-An update that forgets at one point of parameter space may be undone by a short way to another. A
+An update that forgets at one point of parameter space may be undone by a short path to another. A
 `Point` chooses, in every step, at which parameters the gradient of the forget loss is taken; the
 update still moves the parameters of the run. It sees the forget half of the batch, and is pure.
 """
@@ -24,7 +24,7 @@ _SMALL = 1e-12  # a gradient as short as this has no direction
 class Gradients(NamedTuple):
   """Gradients on the forget half of the batch, as functions of parameters.
 
-  Zero for the image tower of a method that leaves it as it is.
+  Zero for the image tower if the method does not move it.
 
   forget: forget(params) -> tree, of the loss that forgets. relearn: relearn(params) -> tree, of
     CLIP's contrastive loss, which an attacker descends on.
@@ -46,12 +46,13 @@ class Point(NamedTuple):
 
 
 def sam(rho: Weight = 0.1) -> Point:
-  """Sharpness-aware unlearning: where the forget loss grows fastest, at a distance.
+  """Sharpness-aware unlearning: at a distance, in the direction of fastest growth of the loss.
 
     f(theta + rho g / |g|),    g = f(theta)
 
   f is the gradient of the forget loss, the norm runs over the whole tree, and the retain gradient
-  stays at theta, as in the authors' code. One more gradient a step. `rho` 0 changes nothing.
+  stays at theta, as in the authors' code. Costs one more gradient per step. `rho` 0 changes
+  nothing.
 
   Args:
     rho: the distance, absolute.
@@ -81,8 +82,8 @@ def adversary(learning_rate: Weight = 1e-3, every: Count = 5) -> Point:
   """At a copy of the model that relearns the batch: the update forgets what came back there.
 
   In every `every`-th step, the first included, the adversary is forked: it becomes a copy of the
-  parameters, with a fresh optimizer. In each step it then takes one step of Adam down the
-  contrastive loss of the forget half, and the forget gradient is taken where it has come to. Its
+  parameters, with a fresh optimizer. In each step it then takes one Adam step on the
+  contrastive loss of the forget half, and the forget gradient is taken at its new parameters. Its
   state is three copies of the parameters. With `learning_rate` 0 and `every` 1 nothing changes.
 
   Args:
@@ -92,7 +93,7 @@ def adversary(learning_rate: Weight = 1e-3, every: Count = 5) -> Point:
     Sondej et al., Robust LLM Unlearning with MUDMAN (arXiv 2506.12484), algorithm 1;
     github.com/filyp/MUDMAN. There the adversary takes plain gradient steps, the forget gradient
     comes before the step, is masked where it disagrees with retain's, and has length one. Tamirisa
-    et al. (TAR, arXiv 2408.00761) add up first-order gradients along such a way of AdamW's steps.
+    et al. (TAR, arXiv 2408.00761) add up first-order gradients along such a path of AdamW steps.
   """
   optimizer = optax.adam(learning_rate, b2=0.98)
 
@@ -119,16 +120,16 @@ def contexts(radius: Weight = 0.5, search: Count = 3) -> Point:
 
   e is the embedding of a token, g the gradient there of the contrastive loss of the forget half,
   and s the root mean square of the lengths of the rows of the table, so no token moves further than
-  radius s. The perturbation is of the batch: a token is moved alike wherever it stands. It is not
-  kept. `radius` 0 changes nothing.
+  radius s. All occurrences of a token in the batch share one perturbation, which is dropped after
+  the step. `radius` 0 changes nothing.
 
   Args:
     radius: see above. search: how many steps; each takes one gradient.
 
   References:
     Sheshadri et al., Latent Adversarial Training (arXiv 2407.15549), equation 3, on the embedding
-    layer; github.com/aengusl/latent-adversarial-training. There each text has a perturbation of its
-    own, and the search is a projected descent.
+    layer; github.com/aengusl/latent-adversarial-training. There each text has its own
+    perturbation, and the search is a projected descent.
   """
 
   def find(gradients, params, state):
@@ -152,7 +153,7 @@ def _no_state(params):
 
 
 class PointState(NamedTuple):
-  """point: the state of a `Point`. inner: of the transformation beside it."""
+  """point: the state of a `Point`. inner: of the transformation."""
 
   point: Any
   inner: optax.OptState
@@ -161,7 +162,7 @@ class PointState(NamedTuple):
 def keeping(
   tx: optax.GradientTransformation, point: Point
 ) -> optax.GradientTransformationExtraArgs:
-  """`tx` with a place for the state of a point in its own, which the step fills."""
+  """`tx` whose state also holds the state of a point, which the step updates."""
   tx = optax.with_extra_args_support(tx)
 
   def init(params):
@@ -188,9 +189,9 @@ def forget_gradient(
   Args:
     point: says where. gradient: gradient(loss)(params) -> (value, tree), on the forget half.
     forgets: the loss whose gradient is taken at the point.
-    holds: one whose gradient is taken at `params`, and added; None for none.
+    holds: a loss whose gradient at `params` is added; None for none.
     params: of the run. state: of `keeping`.
-    still: whether the image tower stays as it is.
+    still: whether the image tower is fixed.
   """
 
   def moving(loss):

@@ -60,8 +60,8 @@ def pretrain_program(
     model: the CLIP module.
     mesh: the devices.
     total_steps: of the run.
-    texts: texts() -> tokens like those of the batches, by whose lengths texts are cut, see
-      `lengths.choose_each`; None to embed all texts at the full context.
+    texts: texts() -> tokens like those of the batches; their lengths decide how texts are cut, see
+      `lengths.choose_each`. None embeds all texts at the full context.
   """
   tx = optimizers.make_optimizer(config.pretrain.optimizer, total_steps)
   layout = state_layout(clip.shapes(model), tx, mesh, config.sharding)
@@ -118,7 +118,7 @@ def cutting_step(
     mesh: the devices.
     texts: as for `pretrain_program`.
     batch_size: rows, over all devices.
-    parts: that a batch is embedded in, see `salmu_jax.train.accumulate`.
+    parts: number of parts that a batch is embedded in, see `salmu_jax.train.accumulate`.
   """
   rows = batch_size // (mesh.size * parts)
   groups = lengths.choose_each(texts(), rows, mesh.size) if texts else None
@@ -134,7 +134,7 @@ def in_batches(stream: Iterator, groups: Any, parts: int) -> Iterator:
   Args:
     stream: a checkpointable iterator of this process's rows of batches, as numpy arrays.
     groups: how texts are cut, see `lengths.fit`; None for the full context.
-    parts: that a batch is embedded in, see `salmu_jax.train.accumulate`.
+    parts: number of parts that a batch is embedded in, see `salmu_jax.train.accumulate`.
   """
   fits = functools.partial(lengths.fit, groups=groups, parts=parts) if groups else None
   return Fitting(stream, fits)
@@ -175,8 +175,8 @@ def jitted_pretrain_step(
     mesh: the devices.
     objective: an Objective for this mesh; CLIP's contrastive loss if None.
     layout: of the state, see `state_layout`; whole copies if None.
-    accumulate: parts that the batch is embedded in, see `salmu_jax.train.accumulate`.
-    groups: of the texts of a batch, which have to `lengths.fit`; None for the full context.
+    accumulate: number of parts that the batch is embedded in, see `salmu_jax.train.accumulate`.
+    groups: of the texts of a batch, which must `lengths.fit`; None for the full context.
   """
   objective = objective or OBJECTIVES["contrastive"](mesh)
   whole, rows = sharding.replicated(mesh), sharding.over_batch(mesh)
@@ -236,11 +236,11 @@ def prepared(
   mesh: Mesh,
   layout: TrainState | None = None,
 ) -> TrainState:
-  """The state with what `method.prepares` measure, laid out as a step leaves it.
+  """The state with the measurements of `method.prepares`, laid out as a step leaves it.
 
   Args:
     state: the state before the first step.
-    method: the method that measures.
+    method: whose `prepares` measure.
     gradients: gradients() yields the output of `jitted_gradients` for every batch of one pass.
     mesh: the devices.
     layout: of the state; whole copies if None.

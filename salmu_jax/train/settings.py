@@ -1,4 +1,4 @@
-"""What `config.pretrain`, `config.accumulate` and the settings of an optimizer must be."""
+"""Ranges and checks of `config.pretrain`, `config.accumulate` and optimizer settings."""
 
 from collections.abc import Callable
 
@@ -60,7 +60,7 @@ def check_pretraining(
 def _check_bias(where, loss, logit_bias):
   if "sigmoid" in loss and not logit_bias:
     raise InputError(
-      f"{where}.loss = {loss!r} needs a bias of logits; set config.model.logit_bias = True."
+      f"{where}.loss = {loss!r} needs a logit bias; set config.model.logit_bias = True."
     )
 
 
@@ -72,5 +72,5 @@ def check_logging(where: str, section: ConfigDict) -> None:
   if section.checkpoint_every % section.log_every:
     raise InputError(
       f"{where}.checkpoint_every = {section.checkpoint_every} is not a multiple of log_every = "
-      f"{section.log_every}: a checkpoint is written only after its metrics were seen to be finite."
+      f"{section.log_every}: a checkpoint is written only after its metrics were found finite."
     )

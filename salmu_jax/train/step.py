@@ -33,7 +33,7 @@ class UnlearningMethod(Protocol):
 
 
 class Objective(NamedTuple):
-  """What pretraining minimises, and what it logs beside it.
+  """What pretraining minimises, and the accuracy that it logs.
 
   loss: loss(Embeddings) -> ().
   accuracy: accuracy(Embeddings) -> (), the share of images whose own caption is the nearest.
@@ -89,7 +89,7 @@ def make_pretrain_step(
     model: the CLIP module.
     tx: the optimizer.
     objective: the loss to minimise and the accuracy to log.
-    accumulate: parts that the batch is embedded in, see `salmu_jax.train.accumulate`.
+    accumulate: number of parts that the batch is embedded in, see `salmu_jax.train.accumulate`.
     groups: of its texts, see `embed`.
   """
 
@@ -129,7 +129,7 @@ def make_unlearn_step(
   Args:
     model: the CLIP module.
     method: two losses and a transformation.
-    accumulate: parts that each half is embedded in, see `salmu_jax.train.accumulate`.
+    accumulate: number of parts that each half is embedded in, see `salmu_jax.train.accumulate`.
     groups: {half: groups of its texts, see `embed`}.
   """
 
@@ -177,7 +177,7 @@ def gradients_of(
   The gradient of a half without a loss is zero.
 
   Raises:
-    InputError: a half that the method reads is absent, or the reference of a loss that compares.
+    InputError: a half that the method reads is absent, or a loss that compares has no reference.
   """
   terms = _terms(model, reference, batch, accumulate, groups)
   return _gradients(terms, method.losses, params)
@@ -222,8 +222,8 @@ def _scoped_loss(scope, loss, target, z):
 def _refuse_absent(half, batch):
   if half not in batch:
     raise InputError(
-      f"The method reads {half}, and the batch has no {half!r} half; give it one, or take a method "
-      f"that reads {' and '.join({'forget', 'retain'} - {half})} alone."
+      f"The method reads {half}, but the batch has no {half!r} half. Add it, or use a method that "
+      f"reads only {' and '.join({'forget', 'retain'} - {half})}."
     )
 
 
@@ -231,7 +231,7 @@ def _refuse_unreferenced(half, loss):
   """None as the reference of a loss that needs none; raises InputError for the others."""
   if losses.compares(loss):
     raise InputError(
-      f"The {half} loss compares with the starting model, and no reference was given; pass the "
+      f"The {half} loss compares with the starting model, but no reference was given. Pass the "
       "parameters that the run starts from."
     )
   return None

@@ -1,4 +1,4 @@
-"""Training metrics: always `metrics.jsonl`; TensorBoard and Weights & Biases beside it."""
+"""Training metrics: `metrics.jsonl`, and on request TensorBoard and Weights & Biases."""
 
 import json
 import os
@@ -21,7 +21,7 @@ class Writer:
   """Appends {name: value} rows by step. Process 0 writes; the other processes do nothing.
 
   Each row also has the `seconds` of training so far, including those before an interruption.
-  Nothing can be appended to a file in a bucket: there, files on the disk are copied now and then.
+  Files in a bucket cannot be appended to; there, files on the disk are copied at intervals.
 
   Args:
     folder: where metrics.jsonl is written.
@@ -51,10 +51,10 @@ class Writer:
   def resume(self, step: int) -> None:
     """Starts after `step`; drops later rows of an interrupted run, which will be written again.
 
-    So are damaged lines at the end, as the loss of power leaves them.
+    Damaged lines at the end, as after a power loss, are dropped too.
 
     Raises:
-      InputError: names a line that is damaged, before a row that would be kept.
+      InputError: a line before a row to keep is damaged; the message names it.
     """
     if self._active and (self._place / FILE).exists():
       kept = _up_to(step, self._place / FILE)
@@ -62,7 +62,7 @@ class Writer:
       files.write_text(self._folder / FILE, text)
       self._before = kept[-1]["seconds"] if kept else 0.0
     if self._active and self._tensorboard:
-      # Imports PyTorch where that is installed, which takes seconds.
+      # Imports PyTorch if it is installed, which takes seconds.
       from tensorboardX import SummaryWriter
       from tensorboardX.summary import hparams
 
@@ -94,7 +94,7 @@ class Writer:
       self.flush()
 
   def flush(self) -> None:
-    """Returns when all rows are where they stay, as they have to be before a checkpoint is."""
+    """Returns when all rows are in their final place; they must be before a checkpoint is saved."""
     if not self._staging:
       return
     if self._events:
@@ -103,7 +103,7 @@ class Writer:
     self._sent = time.monotonic()
 
   def _wandb_run(self):
-    """The run on Weights & Biases; the same one where a run goes on."""
+    """The run on Weights & Biases; the same one when a run resumes."""
     import wandb
 
     model, workdir = self._place.name, self._place.parent.parent.name
@@ -146,7 +146,7 @@ def read(path: str | os.PathLike) -> list[dict[str, Any]]:
   """The rows of a metrics.jsonl, up to a line that a kill cut short.
 
   Raises:
-    InputError: names a line that is damaged.
+    InputError: a line is damaged; the message names it.
   """
   lines = _lines(path)
   for number, row in lines:
@@ -165,8 +165,8 @@ def _up_to(step, path):
       raise _damaged(path, number, row)
   damaged = [number for number, row in lines[last:] if isinstance(row, str)]
   if damaged:
-    said = f"{path}, line {damaged[0]} is damaged; training writes it again."
-    progress.console.print(said, markup=False, soft_wrap=True)
+    message = f"{path}, line {damaged[0]} is damaged; training writes it again."
+    progress.console.print(message, markup=False, soft_wrap=True)
   return [row for _, row in lines[:last]]
 
 
@@ -199,10 +199,10 @@ def _row(line):
     isinstance(row.get(key), kind) and not isinstance(row[key], bool)
     for key, kind in (("step", int), ("seconds", int | float))
   )
-  return row if whole else "a row has numbers `step` and `seconds`"
+  return row if whole else "a row needs the numbers `step` and `seconds`"
 
 
 def _damaged(path, number, why):
   return InputError(
-    f"{path}, line {number} is damaged: {why}. Take the line out to go on without it."
+    f"{path}, line {number} is damaged: {why}. Remove the line to go on without it."
   )

@@ -1,14 +1,14 @@
 """Unlearning as optax gradient transformations.
 
 The update that enters a chain is the gradient of the forget loss; the gradient of the retain loss
-rides along as the keyword-only extra argument `retain_grads`, a tree like the updates. All keep the
-tree's shape and the updates' dtypes, and swallow extra arguments meant for others.
+comes as the keyword-only extra argument `retain_grads`, a tree like the updates. All keep the
+tree's shape and the updates' dtypes, and ignore extra arguments meant for others.
 
-`mixing` weighs the two gradients against each other and goes before the optimizer, as `distance`
-does; `limits`, `measured`, `two_sided` and `layers` restrict where an update may go and work after
-it (with weight decay or momentum, a limit before the optimizer would leak); `edits` and `merging`
-change the weights once, at the end of their own budget; `noising` damages them in the middle of it;
-`rates` scales an update by the learning rate of its step.
+`mixing` weighs the two gradients against each other; like `distance`, it goes before the optimizer.
+`limits`, `measured`, `two_sided` and `layers` restrict where an update may go, and stand after the
+optimizer: before it, weight decay or momentum would leak past a limit. `edits` and `merging` change
+the weights once, at the end of the budget; `noising` damages them in the middle of it. `rates`
+scales an update by the learning rate of its step.
 """
 
 from salmu_jax.transforms.distance import reward_distance

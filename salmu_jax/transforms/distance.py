@@ -24,7 +24,7 @@ def reward_distance(weight: Positive = 1.0) -> optax.GradientTransformationExtra
     u <- u + grad of -weight sqrt(mean (theta - theta0)^2 + 1e-8)
 
   The mean runs over all N weights of the tree, so a weight gains -weight (theta - theta0) / (N
-  distance). At the start it has no gradient; what else moves the weights sets the direction.
+  distance). It has no gradient at the start; the losses set the direction.
 
   Args:
     weight: of the reward; 0 changes nothing.

@@ -1,7 +1,7 @@
 """Weight edits: the weights change once, in the last step of the edit's own budget.
 
-Some gather statistics of the data until then, and nothing moves meanwhile; the others let the
-optimizer fine-tune, and edit the outcome. `steps` is the length of the run.
+Some gather statistics of the data until then, and move nothing; the others let the optimizer
+fine-tune, and edit the result. `steps` is the length of the run.
 """
 
 from typing import NamedTuple
@@ -41,7 +41,7 @@ class DampenState(NamedTuple):
 
 
 def dampen(alpha: Weight, strength: Weight, steps: int) -> optax.GradientTransformationExtraArgs:
-  """Selective synaptic dampening: weights that matter much more for forget than for all are shrunk.
+  """Selective synaptic dampening: shrinks weights that matter much more for forget than for all.
 
     where F_forget > alpha F_all:  theta <- min(strength F_all / F_forget, 1) theta
 
@@ -135,7 +135,7 @@ class AddNoiseState(NamedTuple):
 
 
 def add_noise(sigma: Positive, steps: int, seed: int) -> optax.GradientTransformationExtraArgs:
-  """Adds sigma N(0, 1) to the parameters with the last of `steps` updates, which pass unchanged.
+  """Adds sigma N(0, 1) to the last of `steps` updates; earlier ones pass unchanged.
 
   References:
     Neel et al., Descent-to-Delete (arXiv 2007.02923), algorithm 1.
@@ -163,11 +163,12 @@ class ReflectState(NamedTuple):
 
 
 def reflect(coefficient: Positive, steps: int) -> optax.GradientTransformationExtraArgs:
-  """Goes back through the start: a task vector, negated.
+  """Negates a task vector: goes back through the start.
 
     theta <- theta0 - coefficient (theta_steps - theta0)
 
-  with the last of `steps` updates; those before pass unchanged. Coefficient 0 returns the start.
+  The edit comes with the last of `steps` updates; earlier ones pass unchanged. Coefficient 0
+  returns the start.
 
   References:
     Ilharco et al., Editing Models with Task Arithmetic (arXiv 2212.04089), section 3.

@@ -1,5 +1,5 @@
-"""Limits after the optimizer: the layers that the data chooses, by SLUG, RAZOR or their relative
-Fisher information.
+"""Limits after the optimizer: to layers that the data chooses, by SLUG, RAZOR or relative Fisher
+information.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from salmu_jax.runtime import hosts
 from salmu_jax.transforms import trees
 from salmu_jax.transforms.measured import Prepare, filled, mean_gradients
 
-_NEVER = 2**30  # the place of what is never opened
+_NEVER = 2**30  # the place of a layer that is never opened
 
 
 class SelectLayersState(NamedTuple):
@@ -94,8 +94,8 @@ def find_fisher_layers(count: Count = 8) -> Prepare:
 
 
 class GrowLayersState(NamedTuple):
-  """count: (), steps taken. norm: of each layer at the start. place: int32, which layer is opened
-  how late; it broadcasts.
+  """count: (), steps taken. norm: of each layer at the start. place: int32, when a layer
+  is opened, counted from 0; it broadcasts.
   """
 
   count: jax.Array
@@ -113,7 +113,7 @@ def grow_layers(steps: int, count: Count = 6) -> optax.GradientTransformationExt
 
   References:
     Ranjan et al., RAZOR (arXiv 2603.14819), iterative expansion, of 6 rounds at most. There every
-    round measures the order anew, and the rounds end when enough is forgotten.
+    round measures the order again, and the rounds end when enough is forgotten.
   """
 
   def init(params):
@@ -136,7 +136,7 @@ def find_order(alpha: Share = 1.0) -> Prepare:
     phi = |f| / |theta| (1 + cos(f, r))^alpha
 
   f and r are the mean gradients of the two losses. The paper ascends on its forget loss and so has
-  1 - cos; here both losses are descended on. Parameters that are no matrices come never.
+  1 - cos; here both losses are descended on. Parameters other than matrices are never opened.
 
   Returns:
     prepare(opt_state, gradients).

@@ -1,4 +1,4 @@
-"""Limits after the optimizer: some of the parameters alone, or not far from the start."""
+"""Limits after the optimizer: to some of the parameters, or to a ball around the start."""
 
 import re
 from collections.abc import Sequence
@@ -104,7 +104,7 @@ def trust_region(radius: Positive) -> optax.GradientTransformationExtraArgs:
     theta + u <- theta0 + min(1, R / |theta + u - theta0|) (theta + u - theta0),   R = radius
     |theta0|
 
-  An update that stays inside is left alone. Norms run over the whole tree.
+  An update that stays inside passes unchanged. Norms run over the whole tree.
 
   Args:
     radius: of the ball, as a share of the norm of the starting parameters.

@@ -1,10 +1,10 @@
 """Limits that the data decides: which weights matter for forget, and which for retain.
 
-Each transformation keeps what it needs in its state, which the `find_...` or `measure_...` beside
-it fills from one pass over the data. Those give `prepare(opt_state, gradients) -> opt_state`, see
-`salmu_jax.methods.base.Method`. All but `hold_unimportant` change nothing before that, and go after
-the optimizer in a chain: Adam undoes any constant factor on a weight's gradient, and its decay
-moves masked weights.
+Each transformation keeps its measurements in its state. A `find_...` or `measure_...` function
+makes `prepare(opt_state, gradients) -> opt_state`, which fills that state from one pass over the
+data, see `salmu_jax.methods.base.Method`. Until then, all but `hold_unimportant` change nothing.
+They go after the optimizer in a chain: Adam undoes any constant factor on a weight's gradient, and
+its decay moves masked weights.
 """
 
 import math
@@ -81,7 +81,7 @@ def find_salient(fraction: PositiveShare = 0.5) -> Prepare:
 
   Args:
     fraction: share of all weights to mark, over the whole tree; the authors' default is 0.5.
-      Weights without any gradient, as those of words that do not occur, are never marked.
+      Weights without any gradient, such as those of unseen words, are never marked.
 
   Returns:
     prepare(opt_state, gradients).
@@ -134,10 +134,10 @@ def project_out(rank: Count = 8) -> optax.GradientTransformationExtraArgs:
 
 
 def find_basis(rank: Count = 8) -> Prepare:
-  """Orthonormalises `rank` sums of retain gradients, over every rank-th batch of the pass each.
+  """Orthonormalises `rank` sums of retain gradients, each over every `rank`-th batch of the pass.
 
   Directions that are linearly dependent to rounding are left out (zeros). Measuring needs memory
-  for `rank` sums and as many directions, beside that of the state.
+  for `rank` sums and as many directions, besides the state.
 
   Returns:
     prepare(opt_state, gradients).
@@ -158,8 +158,8 @@ def find_basis(rank: Count = 8) -> Prepare:
   return prepare
 
 
-# As one program each: of several processes, collectives of many small ones would wait for each
-# other.
+# One program each: with several processes, the collectives of many small programs would wait for
+# each other.
 @jax.jit
 def _gram(vectors):
   """(K, K) inner products of K trees."""

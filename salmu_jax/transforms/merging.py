@@ -1,4 +1,4 @@
-"""Merging weights inside one budget: of several short runs, or of one run and its start."""
+"""Merges weights within one budget: of several short runs, or of one run and its start."""
 
 from typing import NamedTuple
 
@@ -31,13 +31,13 @@ def reflect_merged(
   steps: int,
   spread: Factor = 2.0,
 ) -> optax.GradientTransformationExtraArgs:
-  """NegMerge: task vectors of several runs, merged where they agree in sign, negated.
+  """NegMerge: merges task vectors of several runs where they agree in sign, and negates them.
 
     theta <- theta0 - coefficient mean_k tau_k [all tau_k have one sign]
 
   The run is cut into legs of steps // legs updates. Each leg starts from theta0 with a fresh
-  optimizer, so with the warm-up and the first part of its schedule. Its updates are scaled by a
-  factor of its own; the factors are spaced evenly in the logarithm from 1 / spread to spread. The
+  optimizer, and so with the warm-up and the first part of its schedule. Its updates are scaled by
+  its own factor; the factors are spaced evenly in the logarithm from 1 / spread to spread. The
   last step makes the edit. Steps left over between the last leg and that step leave the weights at
   the start.
 
@@ -47,7 +47,7 @@ def reflect_merged(
     spread: of the legs' learning rates.
 
   References:
-    Kim et al., NegMerge (arXiv 2410.05583), equations 3 and 4. There runs differ in more than their
+    Kim et al., NegMerge (arXiv 2410.05583), equations 3 and 4. Their runs differ in more than
     learning rate and order of data.
   """
   length = steps // legs
@@ -76,7 +76,7 @@ def reflect_merged(
 
 
 def _returning(updates, state, params, legs, weight, due):
-  """The updates; where `due`, those to the start less `weight` times the merged task vector."""
+  """The updates; where `due`, the step to the start less `weight` times the merged task vector."""
 
   def edit(u, p, s, total, low, high):
     merged = jnp.where((low > 0) | (high < 0), total / legs, 0)
@@ -116,8 +116,8 @@ def soup(
 
     theta <- share m + (1 - share) theta0,    m <- decay m + (1 - decay) theta
 
-  with the last of `steps` updates; those before pass unchanged. The average begins anew, with the
-  weights themselves, until the run is done by the share `after`.
+  The edit comes with the last of `steps` updates; earlier ones pass unchanged. In the first share
+  `after` of the steps, the average is the current weights.
 
   References:
     Zhang et al., Targeted Forgetting of Image Subgroups in CLIP Models (arXiv 2506.03117),

@@ -1,4 +1,4 @@
-"""Mixing the forget and the retain gradient into one update, before the optimizer in a chain."""
+"""Mixes the forget and the retain gradient into one update, before the optimizer in a chain."""
 
 from typing import NamedTuple
 
@@ -49,8 +49,8 @@ def project_conflicts() -> optax.GradientTransformationExtraArgs:
 
     u <- u - min(<u, r>, 0) / <r, r> * r
 
-  so a step along -u leaves the retain loss unchanged to first order where the two conflict, and is
-  left alone where they agree. Inner products run over the whole tree.
+  Where the two conflict, a step along -u then leaves the retain loss unchanged to first order;
+  where they agree, u stays as it is. Inner products run over the whole tree.
 
   Extra args:
     retain_grads: a tree like the updates.
@@ -87,9 +87,9 @@ def munba() -> optax.GradientTransformationExtraArgs:
 
     u <- a_f f + a_r r,    with G a = 1 / a,  G the Gram matrix of the two gradients
 
-  For two players this has the closed form a_k = 1 / (|g_k| sqrt(1 + cos)): both gradients at length
-  one, the sum longer the more they conflict. `cos` counts at most down to -0.99: at -1 there is
-  nothing to agree on.
+  For two players this has the closed form a_k = 1 / (|g_k| sqrt(1 + cos)): both gradients are
+  scaled to length one, and their sum is longer the more they conflict. `cos` is clipped at -0.99,
+  since at -1 no agreement exists.
 
   Extra args:
     retain_grads: a tree like the updates.
@@ -121,10 +121,10 @@ class AlternateState(NamedTuple):
 
 
 def alternate(until: Count) -> optax.GradientTransformationExtraArgs:
-  """Retain gradients in even steps, forget gradients in odd ones; from step `until` only retain.
+  """Follows retain gradients in even steps, forget gradients in odd ones; from `until` only retain.
 
-  It begins with retain: a loss that compares with the starting model has no gradient there, and
-  Adam would scale its rounding errors up to a whole step.
+  Retain comes first: a loss that compares with the starting model has no gradient there, and Adam
+  would scale its rounding errors up to a whole step.
 
   Args:
     until: the step, counted from 0, from which on only the retain gradient is followed.
@@ -159,7 +159,7 @@ class InStagesState(NamedTuple):
 
 
 def in_stages(until: Count, weight: SignedWeight = 0.0) -> optax.GradientTransformationExtraArgs:
-  """First the forget gradient, with some of the retain gradient; then the retain gradient alone.
+  """Follows the forget gradient plus some of the retain gradient, then the retain gradient alone.
 
     u <- u + weight r  before step `until`,    u <- r  from then on
 

@@ -1,4 +1,4 @@
-"""UNDO: noise in the middle of a run, after which the model so far is what losses compare with."""
+"""UNDO: adds noise in mid-run; losses then compare with the model just before the noise."""
 
 from typing import Annotated, NamedTuple
 
@@ -29,9 +29,10 @@ def undo(
 
   N is Glorot's uniform noise for matrices and tables, and zero for gains and biases. The noise
   comes with the update after `share` of the steps. Until then, losses that compare do so with the
-  start; from then on with the parameters just before the noise, the teacher (`teacher`). So a loss
-  that holds captions where they were becomes distillation on these captions. After the optimizer,
-  whose rates and moments go on. `steps` is the length of the run, `seed` that of the noise.
+  start; afterwards, with the parameters just before the noise, the teacher (`teacher`). So a
+  loss that holds captions where they were becomes distillation on these captions. It stands after
+  the optimizer, whose rates and moments continue. `steps` is the length of the run, `seed` that of
+  the noise.
 
   References:
     Lee et al., Distillation Robustifies Unlearning (UNDO, arXiv 2506.06278), section 5;

@@ -1,6 +1,6 @@
-"""Updates of matrices, projected away from the leading directions of their inputs and outputs.
+"""Projects updates of matrices away from the leading directions of their inputs and outputs.
 
-What these directions are is measured before the first step, as in `salmu_jax.transforms.measured`.
+These directions are measured before the first step, as in `salmu_jax.transforms.measured`.
 """
 
 import functools
@@ -26,9 +26,9 @@ _ROUNDING = 1e-6
 
 
 class ProjectBothState(NamedTuple):
-  """removed: {half: {side: tree}}. A tree is like the parameters: in the place of each matrix (in,
-  out) it has the projector onto what is removed, (in, in) or (out, out), zeros until it is
-  measured, and in the place of anything else nothing. Scanned blocks have one for each layer.
+  """removed: {half: {side: tree}}. A tree is like the parameters. Each matrix (in, out) is replaced
+  by the projector onto the directions to remove, (in, in) or (out, out), which is zero until it is
+  measured. Other leaves are empty. Scanned blocks have a projector for each layer.
   """
 
   removed: dict[str, dict[str, optax.Params]]
@@ -42,22 +42,22 @@ def project_both(half: Half, sides: Sides = "both") -> optax.GradientTransformat
   With a an input of the layer and g the gradient of its output, the gradient of a kernel (in, out)
   is G = sum a g' over tokens. An update without the inputs of retain (a'U = 0) leaves the layer's
   outputs there as they are, however long the step. One without the output gradients (U g = 0)
-  leaves the loss as it is to first order. The kernel of patches counts as the matrix that it
-  multiplies as. Tables, gains and biases pass: hold them with `train_only`. The state holds up to
-  two square matrices for each matrix.
+  leaves the loss as it is to first order. The patch kernel counts as a matrix. Tables, gains and
+  biases pass unchanged: hold them with `train_only`. The state holds up to two square matrices for
+  each matrix.
 
-  Which arguments give what, all with gradients of batches in the place of vectors of tokens:
+  Published methods as arguments, all with batch gradients in the place of token vectors:
     Gradient projection memory: half "retain", sides "inputs". Its threshold is our share. It
       projects gradients, this projects updates; both are one under plain SGD.
     AlphaEdit's P: half "retain", sides "inputs", on the matrices that it edits. It removes the
       eigenvectors with eigenvalues above 1e-2, whatever share of the trace they hold.
-    CIR: half "forget", sides "both", under SGD. What many forget tokens have in common is removed,
-      what is special to one stays. It centres first, and the trace here counts the mean. It
-      projects a and g of each token, which is the same as projecting their sum.
+    CIR: half "forget", sides "both", under SGD. What many forget tokens share is removed, what is
+      special to one stays. CIR centres first; the trace here includes the mean. CIR projects a and
+      g of each token, which is the same as projecting their sum.
     VL-Eraser's vacuum: half "retain", sides "inputs", as `salmu_jax.methods.vl_eraser` reads it.
 
   Args:
-    half: that is measured. sides: what is removed, inputs, output gradients or both.
+    half: the half that is measured. sides: what is removed: inputs, output gradients or both.
 
   References:
     Sondej and Yang, Collapse of Irrelevant Representations (CIR, arXiv 2509.11816);
@@ -120,7 +120,7 @@ def _sides_of(opt_state, half):
 
 
 def _as_matrix(path: Sequence, x: jax.Array) -> jax.Array | None:
-  """(in, out) of what maps features to features, or a stack of them; None for the rest."""
+  """A leaf as a matrix (in, out), or a stack of them; None if it does not map features."""
   stack = 1 if leaves.is_scanned(path) else 0
   if not leaves.is_matrix(path) or x.ndim < stack + 2:
     return None
