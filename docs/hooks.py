@@ -11,6 +11,7 @@ import pathlib
 import posixpath
 import re
 
+import griffe
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
@@ -28,6 +29,8 @@ JOINED = (
   "experiments/mini/leaderboard.html",
 )
 _FLAX = ("setup",)  # methods that Flax defines
+# Where the text of a docstring ends.
+_SECTION = re.compile(r"(?=^(?:Args|Attributes|Extra args|Raises|Returns|Yields):)", re.M)
 _FENCE = re.compile(r"^( *)(```|~~~).*?^\1\2 *$", re.M | re.S)
 _LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#|/)([^)\s#]+)(#[^)\s]*)?(?=\))")
 
@@ -95,6 +98,16 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     text = reference(page, modules)
     files.append(File.generated(config, f"reference/{page}.md", content=text))
   return files
+
+
+class Formulas(griffe.Extension):
+  """Shows the formulas of docstrings, which are indented by two spaces, as code."""
+
+  def on_instance(self, *, obj: griffe.Object, **kwargs: object) -> None:
+    """Indents the formulas of a docstring as Markdown wants code."""
+    if obj.docstring:
+      text, *sections = _SECTION.split(obj.docstring.value, 1)
+      obj.docstring.value = "".join([re.sub(r"^ {2}(?=.)", "    ", text, flags=re.M), *sections])
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:

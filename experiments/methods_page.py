@@ -57,20 +57,42 @@ def shares(name: str) -> dict[str, float]:
 
 
 def _detail(name):
-  make = METHODS[name]
-  text = re.split(r"\n\n(?:Args|Raises|Returns):\n", inspect.cleandoc(make.__doc__))[0]
-  arguments = _arguments(make)
-  return f"{text}\n\n" + (f"{arguments}\n" if arguments else "") + f"{_settings(name)}\n"
+  make, module = METHODS[name], sys.modules[METHODS[name].__module__]
+  text, *sections = re.split(r"\n\n(?=(?:Args|Raises|Returns):\n)", inspect.cleandoc(make.__doc__))
+  more = inspect.cleandoc(module.__doc__).partition("\n\n")[2]
+  arguments = _arguments(make, _described("\n".join(sections)))
+  parts = [_with_formulas(text), _with_formulas(more), arguments.rstrip(), _settings(name)]
+  return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _arguments(make):
+def _with_formulas(text):
+  """A text with its formulas, which are indented, as code."""
+  return re.sub(r"^ {2}(?=.)", "    ", text, flags=re.M)
+
+
+def _described(sections):
+  """{argument: its description} of the section Args of a docstring."""
+  entries = re.findall(r"^  (\w[\w, ]*): (.*(?:\n    .*)*)", sections, re.M)
+  split = ((names.split(", "), " ".join(words.split())) for names, words in _apart(entries))
+  return {name: words.rstrip(".") for names, words in split for name in names}
+
+
+def _apart(entries):
+  """Entries; one line may hold several: "margin: of the loss. surrogates: how many"."""
+  for names, words in entries:
+    first, *others = re.split(r"\. (?=[a-z]\w*(?:, \w+)*: )", words)
+    yield names, first
+    yield from (tuple(other.split(": ", 1)) for other in others)
+
+
+def _arguments(make, described):
   """The table of the arguments that a config gives; "" where there are none."""
-  lines = [["argument", "default", "range"], ["---", "---", "---"]]
+  lines = [["argument", "default", "range", "meaning"], ["---"] * 4]
   for name, parameter in inspect.signature(make, eval_str=True).parameters.items():
     if parameter.kind is parameter.KEYWORD_ONLY and name not in base.OF_THE_RUN:
       limits = getattr(parameter.annotation, "__metadata__", ())
       words = "; ".join(ranges.in_words(limit) for limit in limits)
-      lines.append([f"`{name}`", f"`{parameter.default!r}`", words])
+      lines.append([f"`{name}`", f"`{parameter.default!r}`", words, described.get(name, "")])
   return md.table(lines) if len(lines) > 2 else ""
 
 
