@@ -126,7 +126,7 @@ def test_a_lone_process_stops_at_sigterm_and_resumes_with_the_same_bits(alone, t
   unlearning_from(tmp_path, 4)
   processes.started[0].send_signal(signal.SIGTERM)
   ((code, _, err),) = processes.wait()
-  assert code == 143 and "Stopped after" in err and "goes on from there" in err
+  assert code == 143 and "Stopped after" in err and "Rerun the same command to resume" in err
   run(tmp_path, 1, devices=4, flags=flags)
   assert_same_bits(tmp_path, alone)
 
