@@ -91,10 +91,10 @@ def explained(error: Exception, config: ConfigDict | None) -> InputError:
   The flags are not parsed again to print absl's own message, because absl would then refuse every
   override as a duplicate.
   """
-  found = [cause for cause in causes(error) if isinstance(cause, InputError)]
-  if found:
+  input_errors = [cause for cause in causes(error) if isinstance(cause, InputError)]
+  if input_errors:
     # The innermost error: the outer ones carry a traceback in their text.
-    return found[-1]
+    return input_errors[-1]
   wrong = re.match(r"flag (--config\.\S+?=.*?): ", str(error), re.DOTALL)
   if wrong:
     return InputError(config_file.wrong_type(wrong[1], config))

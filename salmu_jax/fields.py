@@ -43,17 +43,17 @@ def faults(
   Returns:
     A sentence for each fault, in the alphabetical order of a ConfigDict's fields.
   """
-  found = [errors.unknown(where, name, list(schema)) for name in section if name not in schema]
+  sentences = [errors.unknown(where, name, list(schema)) for name in section if name not in schema]
   for name, default in schema.items():
     path = f"{where}.{name}"
     if name not in section:
       if name not in optional:
-        found.append(f"{where} lacks the field {name!r}; see salmu_jax/defaults.py.")
+        sentences.append(f"{where} lacks the field {name!r}; see salmu_jax/defaults.py.")
     elif isinstance(default, ConfigDict):
-      found += _faults_of_section(section[name], default, limits.get(name, {}), path)
+      sentences += _faults_of_section(section[name], default, limits.get(name, {}), path)
     else:
-      found += _faults_of_value(section[name], default, limits.get(name), path)
-  return found
+      sentences += _faults_of_value(section[name], default, limits.get(name), path)
+  return sentences
 
 
 def _faults_of_section(value, schema, limits, path):

@@ -36,10 +36,10 @@ def _check_xla_flags():
   flags = os.environ.get("XLA_FLAGS", "")
   if not flags.strip():
     return
-  tried = subprocess.run([sys.executable, "-c", _READ_XLA_FLAGS], capture_output=True, text=True)
-  said = re.search(r"^[EF]\d.*?\] (.*?)\.?$", tried.stderr, re.MULTILINE)
-  if tried.returncode and said:
+  process = subprocess.run([sys.executable, "-c", _READ_XLA_FLAGS], capture_output=True, text=True)
+  reason = re.search(r"^[EF]\d.*?\] (.*?)\.?$", process.stderr, re.MULTILINE)
+  if process.returncode and reason:
     raise InputError(
-      f"The environment variable XLA_FLAGS = {flags!r} is not valid for XLA ({said[1]}). "
+      f"The environment variable XLA_FLAGS = {flags!r} is not valid for XLA ({reason[1]}). "
       "Unset it, or give flags that XLA has, as --NAME=VALUE, separated by spaces."
     )

@@ -42,18 +42,18 @@ def check(folder: str | os.PathLike, size: int) -> None:
     path = pathlib.Path(folder) / name
     if path.exists():
       with explaining(path):
-        found = files.read_object(path)
+        content = files.read_object(path)
         # Before transformers 5, the second had no settings of images.
-        _check(path, found if name == FILE else found.get(_PICTURES, {}), size)
+        _check(path, content if name == FILE else content.get(_PICTURES, {}), size)
 
 
-def _check(path, found, size):
+def _check(path, content, size):
   expected = {**settings(size), "do_rescale": True, "rescale_factor": 1 / 255}
   del expected["image_processor_type"]  # Several classes do the same.
   for key in ("image_mean", "image_std", "rescale_factor"):
-    check_close(path, key, found.get(key, expected[key]), expected.pop(key))
+    check_close(path, key, content.get(key, expected[key]), expected.pop(key))
   for key, right in expected.items():
-    value = found.get(key, right)
+    value = content.get(key, right)
     # Older versions write sizes as one number.
     if value != right and not (isinstance(right, dict) and value == size):
       raise InputError(f"{path}: {key} is {value!r}; preprocessing here uses {right!r}.")

@@ -66,8 +66,8 @@ def plan(folder: Place, target: str, models: Sequence[str] = ()) -> list[Part]:
       f"{folder} has no release of its own, so there is no dataset to publish. To export models "
       "alone, use python -m salmu_jax.interop.convert."
     )
-  every = sorted((folder / "models").iterdir()) if (folder / "models").is_dir() else []
-  finished = [path.name for path in every if convert.is_finished(path)]
+  paths = sorted((folder / "models").iterdir()) if (folder / "models").is_dir() else []
+  finished = [path.name for path in paths if convert.is_finished(path)]
   chosen = list(dict.fromkeys(models or finished))
   for name in chosen:
     if name not in finished:
@@ -94,14 +94,14 @@ def replaced(part: Part) -> int | None:
     InputError: the repository holds something that this project did not publish, or the hub cannot
       be reached.
   """
-  there = hub.listed(part.target, part.kind)
+  names = hub.listed(part.target, part.kind)
   mark = INDEX if part.kind == _DATASET else origin.FILE
-  if there and mark not in there and set(there) - {".gitattributes", dataset_card.README}:
+  if names and mark not in names and set(names) - {".gitattributes", dataset_card.README}:
     raise InputError(
-      f"{part.target} on the hub holds something else ({len(there)} files but no {mark}), which "
+      f"{part.target} on the hub holds something else ({len(names)} files but no {mark}), which "
       "would be replaced. Choose another name."
     )
-  return None if there is None else len(there)
+  return None if names is None else len(names)
 
 
 def publish(parts: Sequence[Part], *, private: bool = False) -> str:
@@ -166,15 +166,17 @@ def fetch(address: str, folder: Place, models: Sequence[str] = BOUNDS) -> None:
   if (folder / "release").exists():
     raise InputError(f"{folder} has a release already. Name another workdir.")
   source = _fetched(address, _DATASET)
-  known = _index(source, address)
-  unknown = [name for name in models if name not in known]
+  addresses = _index(source, address)
+  unknown = [name for name in models if name not in addresses]
   if unknown:
-    raise InputError(f"{address} has no model {unknown[0]!r}; it has {', '.join(known)}.")
+    raise InputError(f"{address} has no model {unknown[0]!r}; it has {', '.join(addresses)}.")
   releases.verify(releases.open_release(source))
   results = {name: _result(source / "results" / f"{name}.json", name) for name in models}
   with owner.owning(folder), _unfinished(folder) as partial:
     for name, result in results.items():
-      at = known[name] if hub.is_address(address) else f"{places.place(address)}/{known[name]}"
+      at = (
+        addresses[name] if hub.is_address(address) else f"{places.place(address)}/{addresses[name]}"
+      )
       _restore(name, at, result, folder, partial)
     # Files appear only now, when everything is known to be complete.
     for name, result in results.items():

@@ -131,9 +131,9 @@ def _check_gap(of_value, key, values, clean, compromised):
 def _finite(key, table, whose):
   value = table.get(key)
   if value is None or not math.isfinite(value):
-    found = "missing" if value is None else f"{value}"
+    words = "missing" if value is None else f"{value}"
     raise InputError(
-      f"{key}: the value of {whose} is {found}; a verdict needs a finite number. Evaluate the "
+      f"{key}: the value of {whose} is {words}; a verdict needs a finite number. Evaluate the "
       "model like the others; NaN means that its weights have diverged."
     )
   return float(value)

@@ -32,18 +32,18 @@ def on_disk(path: Place, scratch: pathlib.Path, purpose: str) -> pathlib.Path:
   """
   if not places.is_remote(path):
     return pathlib.Path(path)
-  copy, there = place_of(path, scratch), _listed(path, purpose)
+  copy, stamps = place_of(path, scratch), _listed(path, purpose)
   with locked(copy.parent):
     listing = copy.parent / _LISTING
-    here = kept.json_value(listing)
-    here = here if isinstance(here, dict) else {}
-    changed = {name: stamp for name, stamp in there.items() if here.get(name) != stamp}
+    copied = kept.json_value(listing)
+    copied = copied if isinstance(copied, dict) else {}
+    changed = {name: stamp for name, stamp in stamps.items() if copied.get(name) != stamp}
     _fetch(path, copy, changed, purpose)
-    gone = here.keys() - there.keys()
+    gone = copied.keys() - stamps.keys()
     for name in gone:
       (copy / name).unlink(missing_ok=True)
     if changed or gone:
-      kept.write_json(listing, there)
+      kept.write_json(listing, stamps)
   return copy
 
 

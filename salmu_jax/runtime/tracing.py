@@ -23,8 +23,8 @@ def steps(text: str) -> tuple[int, int] | None:
   """
   if not text:
     return None
-  found = re.fullmatch(r"([0-9]{1,12}):([0-9]{1,12})", text)
-  first, last = map(int, found.groups()) if found else (0, 0)
+  match = re.fullmatch(r"([0-9]{1,12}):([0-9]{1,12})", text)
+  first, last = map(int, match.groups()) if match else (0, 0)
   if not 1 <= first <= last:
     raise InputError(f"--profile={text} is not FROM:TO, the numbers of two steps, such as 20:24.")
   return first, last

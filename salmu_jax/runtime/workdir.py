@@ -108,9 +108,9 @@ def read_done(folder: Place, **kinds: type | tuple[type, ...]) -> dict[str, Any]
 
 def _checked(folder, facts):
   """The facts of a mark, after its checksums are compared."""
-  found = fault(folder, facts)
-  if found:
-    raise InputError(f"{folder}/{found}.{_advice(folder)}")
+  problem = fault(folder, facts)
+  if problem:
+    raise InputError(f"{folder}/{problem}.{_advice(folder)}")
   return facts
 
 
