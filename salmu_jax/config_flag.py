@@ -28,7 +28,7 @@ def define(about: str) -> flags.FlagHolder:
 
 
 def with_configs(argv: list[str]) -> list[str]:
-  """The arguments; a --config that is not a file here names the file in the installed configs/.
+  """The arguments; if --config is not a file here, it becomes that file in the installed configs/.
 
   Also extends sys.path, so that configs and methods of the working directory can be imported.
   """

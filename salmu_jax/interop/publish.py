@@ -297,7 +297,7 @@ def _stage_dataset(source, stage, models):
 
 
 def _copy_release(source: pathlib.Path, target: pathlib.Path) -> None:
-  """Copies the files of a release, but no others beside them."""
+  """Copies the files of a release, and no other files in its folder."""
   shutil.copytree(source / "data", target / "data")
   listed = [
     name for name in files.read_json(source / releases.MANIFEST)["files"] if "/" not in name

@@ -13,8 +13,8 @@ from salmu_jax.runtime import ends, surroundings
 
 @contextlib.contextmanager
 def ending_quietly() -> Iterator[None]:
-  """Prepares a command's environment and output; a signal or a closed pipe ends the block without a
-  traceback.
+  """Prepares the environment and output of a command, which then never ends with a traceback on a
+  signal or a closed pipe.
 
   A signal prints one line, see `ends`. A pipe whose reader has ended, such as `head`, prints
   nothing and gives status 141. Output to a lost terminal is dropped. A character that the

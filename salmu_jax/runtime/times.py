@@ -64,7 +64,7 @@ class Recorder:
     memory = f"peak memory {about['peak_memory_bytes'] / 2**30:.1f} GiB"
     table.add_row("this run", progress.duration(about["seconds"]), memory)
     programs = f"{about['programs_compiled']} programs compiled, {about['programs_read']} read"
-    table.add_row("of it, compiling", progress.duration(about["compiling_seconds"]), programs)
+    table.add_row("of which compiling", progress.duration(about["compiling_seconds"]), programs)
     return table
 
   def _about(self):

@@ -248,7 +248,7 @@ def remove(path: pathlib.Path) -> None:
 
 
 def check_model_name(where: str, name: str) -> None:
-  """Raises InputError unless a model can have this name beside the two bounds.
+  """Raises InputError unless a model other than the two bounds can have this name.
 
   Args:
     where: the field of the config that names the model.
