@@ -1,7 +1,7 @@
-"""The whole benchmark in small, for a laptop: 40 people, 64 px, a tiny CLIP.
+"""The whole benchmark at laptop scale: 40 people, 64 px, a tiny CLIP.
 
 Runs the eight published methods and this project's own. Captions are composed of parts, half of
-them without the name, and five people share a name, so Compromised knows facts, and not only
+them without the name, and five people share each name, so Compromised learns facts and not only
 people (experiments/editions).
 
 python main.py --config=configs/mini.py --workdir=runs/mini
@@ -26,14 +26,14 @@ def get_config(names=""):
     namesakes=5,
   )
   config.model.preset = "mini"
-  # The recipe that was the fastest in experiments/pretraining, two epochs longer.
+  # The fastest recipe in experiments/pretraining, with two more epochs.
   config.pretrain.update(
     epochs=10.0,
     batch_size=256,
     checkpoint_every=100,
     optimizer=defaults.optimizer(4e-3, name="muon", warmup=0.05, weight_decay=0.1),
   )
-  # Its questions are many texts for so small a release.
+  # Each row asks many texts, which is a lot for so small a release.
   config.attacks.rephrasing.rows = 100
   config.unlearn = methods.runs(names or ",".join([*methods.BASELINES, "anchored"]), "mini")
   for run in config.unlearn.values():

@@ -1,7 +1,7 @@
 """The first edition of mini: 160 people with few pictures each, templates, names in all captions.
 
-Its Compromised knows people and hardly a fact. It is kept for one release, so that earlier numbers
-can be made again. The methods that mini runs have the settings that were tuned on it.
+Its Compromised knows people but hardly any facts. It is kept for one release, so that earlier
+numbers can be reproduced. The methods that mini runs use the settings tuned on this edition.
 
 python main.py --config=configs/mini_first.py --workdir=runs/mini_first
 """

@@ -1,10 +1,10 @@
-"""Your own pairs, forgotten by your own CLIP; an audit of what leaked before and after.
+"""Unlearns your own pairs from your own CLIP, and audits what leaks before and after.
 
 python main.py --config=configs/own.py:vlunlearn --config.forget=forget.jsonl
 --config.retain=retain.jsonl --config.init.compromised=FOLDER --workdir=runs/own
 
-salmu_jax/data/own.py says how pairs are written. FOLDER has weights of OpenCLIP or Hugging Face (or
-hub:OWNER/NAME@REVISION); the sizes of the model are read from it.
+salmu_jax/data/own.py describes the format of the pairs. FOLDER holds OpenCLIP or Hugging Face
+weights (hub:OWNER/NAME@REVISION works too); the model's sizes are read from them.
 """
 
 from configs import methods
@@ -13,7 +13,7 @@ from salmu_jax import defaults
 
 def get_config(names="vlunlearn"):
   config = defaults.get_config()
-  config.model.preset = ""  # that of the weights
+  config.model.preset = ""  # taken from the weights
   # Settings for the released ViT-B/16. Tune the learning rate for your model.
   config.unlearn = methods.runs(names or "vlunlearn", "vit_b16")
   for run in config.unlearn.values():

@@ -1,6 +1,6 @@
-"""The same benchmark in a few minutes, the first time most of it compilation.
+"""The whole benchmark in a few minutes, most of them compilation the first time.
 
-It shows that everything runs, not what methods are worth.
+It checks that everything runs; its scores say nothing about methods.
 
 python main.py --config=configs/smoke.py --workdir=runs/smoke
 """
@@ -31,6 +31,6 @@ def get_config(names=""):
   config.attacks.rephrasing.rows, config.attacks.gallery.people = 40, 8
   config.unlearn = methods.runs(names, "mini")
   for run in config.unlearn.values():
-    # Tuned for other data and, but for one method, other batches.
+    # These settings were tuned for other data and, except for one method, other batch sizes.
     run.update(batch_size=16, log_every=5, checkpoint_every=20, tuning="own")
   return config

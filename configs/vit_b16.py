@@ -4,8 +4,8 @@ python main.py --config=configs/vit_b16.py --workdir=runs/vit_b16
 python main.py --config=configs/vit_b16.py --config.method.name=vlunlearn --workdir=runs/vit_b16
 
 Downloads data and weights at their pinned revisions, unlearns with the eight published methods, or
-the one named, and judges. Compromised is published as a PyTorch file: pip install -r
-requirements-torch.txt first. Add --config.imagenet=imagefolder:DIR to have GenKnow measured.
+the one named, and evaluates. Compromised is published as a PyTorch file, so pip install -r
+requirements-torch.txt first. GenKnow needs --config.imagenet=imagefolder:DIR.
 """
 
 from configs import methods
@@ -24,7 +24,7 @@ def get_config(names=""):
 
 
 def on_accelerators(config):
-  """Judging and attacking ViT-B/16 where there is room: large batches, the whole search."""
+  """Sets the evaluation and attacks of ViT-B/16: large batches, the whole relearning search."""
   config.evaluate.batch_size = 1024
   config.attacks.relearning.update(
     batch_size=256,

@@ -1,5 +1,5 @@
-"""ViT-B/16 from nothing, on a TPU slice or a GPU node: data generated or given, both models
-trained.
+"""ViT-B/16 from scratch, on a TPU slice or a GPU node: data is generated or given, and both models
+are trained.
 
 python main.py --config=configs/vit_b16_scratch.py --workdir=runs/vit_b16_scratch
 """

@@ -9,26 +9,28 @@ from salmu_jax import config_flag
 from salmu_jax.errors import InputError, Stopped
 from salmu_jax.runtime import ends, pipes
 
-WORKDIR = flags.DEFINE_string("workdir", None, "Directory for everything that is written.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Directory for all outputs.")
 CONFIG = config_flag.define(
-  "A file of configs/, or your own; append :NAME,NAME to run only these methods."
+  "A config file from configs/, or your own; append :NAME,NAME to run only these methods."
 )
 
 PROFILE = flags.DEFINE_string(
   "profile",
   "",
-  "FROM:TO, training steps to trace in every stage, into WORKDIR/models/NAME/profile.",
+  "FROM:TO, the training steps to profile in every stage; writes WORKDIR/models/NAME/profile.",
 )
 COORDINATOR = flags.DEFINE_string(
   "coordinator",
   "",
-  "For a run of several processes: HOST:PORT of the first process, or 'auto' where TPU, Slurm, MPI "
-  "or Kubernetes tell it, as on a TPU slice. Every process gets the same command, with its own "
-  "--process.",
+  "For a multi-process run: HOST:PORT of the first process, or 'auto' to detect it from TPU, "
+  "Slurm, MPI or Kubernetes, as on a TPU slice. Start every process with the same command and its "
+  "own --process.",
 )
-PROCESSES = flags.DEFINE_integer("processes", None, "The number of processes; with --coordinator.")
+PROCESSES = flags.DEFINE_integer(
+  "processes", None, "Number of processes, with --coordinator=HOST:PORT."
+)
 PROCESS = flags.DEFINE_integer(
-  "process", None, "The number of this process, from 0; with --coordinator."
+  "process", None, "Number of this process, from 0, with --coordinator=HOST:PORT."
 )
 
 
@@ -39,7 +41,7 @@ def main(argv: list[str]) -> None:
   if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.WARNING)
   _check_interpreter()
-  # Imported late, so that --help is quick and worker processes do not load what they do not need.
+  # Imported here, so that --help is quick and worker processes load only what they need.
   from salmu_jax.benchmark import run
   from salmu_jax.runtime import hosts, progress, sharding, tracing
 
@@ -51,29 +53,29 @@ def main(argv: list[str]) -> None:
 
 
 def start() -> None:
-  """Runs `main`, and ends as `pipes.ending_quietly` says."""
+  """Runs `main`; see `pipes.ending_quietly` for how it ends."""
   with pipes.ending_quietly():
     _start()
 
 
 def _check_interpreter() -> None:
-  """Raises InputError for -OO, which takes away docstrings that altair is built from."""
+  """Raises InputError for -OO, which strips the docstrings that altair needs."""
   if sys.flags.optimize > 1:
     raise InputError(
-      "Python runs with -OO or PYTHONOPTIMIZE=2, without docstrings, and altair, which draws the "
-      "page, is built from them. Leave it out, or take -O."
+      "Python runs with -OO or PYTHONOPTIMIZE=2, which strips docstrings; altair, which draws the "
+      "page, needs them. Remove it, or use -O."
     )
 
 
 def _start() -> None:
-  """Runs `main`; an error that the user can mend is printed as a paragraph, without a traceback."""
+  """Runs `main`; prints an error that the user can fix as a paragraph, without a traceback."""
   for flag in flags.FLAGS.flags_by_module_dict()[__name__]:
-    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)  # which --help shows
+    flags.FLAGS.register_key_flag_for_module(sys.argv[0], flag)  # so that --help shows it
   flags.mark_flags_as_required(["config", "workdir"])
   try:
     app.run(main, flags_parser=config_flag.parse)
   except Stopped as stop:
-    print(f"\nStopped {stop}, as asked. The same command goes on from there.", file=sys.stderr)
+    print(f"\nStopped {stop}, as requested. Rerun the same command to resume.", file=sys.stderr)
     sys.exit(ends.status())
   except Exception as error:
     message = explained(error)
@@ -83,25 +85,25 @@ def _start() -> None:
 
 
 def explained(error: BaseException) -> str | None:
-  """The message for an error that the user or the machine has caused; None for any other."""
+  """The message for an error that the user or the machine caused; None for any other error."""
   if isinstance(error, InputError):
     return str(error)
   if disk_is_full(error):
     return (
-      f"The disk of {WORKDIR.value} is full. What was finished before is unchanged. Free some "
-      "space and start the same command again."
+      f"The disk of {WORKDIR.value} is full. Finished work is unchanged. Free some space and rerun "
+      "the same command."
     )
   if isinstance(error, OSError) and "://" in WORKDIR.value:
     return (
-      f"The bucket of {WORKDIR.value} could not be used: {str(error).splitlines()[0]}. What was "
-      "finished before is unchanged. Start the same command again."
+      f"The bucket of {WORKDIR.value} could not be used: {str(error).splitlines()[0]}. Finished "
+      "work is unchanged. Rerun the same command."
     )
   hosts = sys.modules.get("salmu_jax.runtime.hosts")
   if hosts and hosts.means_lost_process(error):
     reason = str(error).splitlines()[0]
     return (
-      f"Lost another process of this run ({reason}). See what that one says. Start all of them "
-      "again: they go on from the last checkpoint."
+      f"Lost another process of this run ({reason}). Read the output of that process, then restart "
+      "all processes: they resume from the last checkpoint."
     )
   return None
 
@@ -116,7 +118,7 @@ def leave(message: str) -> None:
 
 
 def disk_is_full(error: BaseException) -> bool:
-  """Whether a full disk caused an error; libraries wrap it in errors of their own."""
+  """Whether a full disk caused an error, which libraries may have wrapped in their own."""
   return any(
     getattr(cause, "errno", None) == errno.ENOSPC or "No space left on device" in str(cause)
     for cause in config_flag.causes(error)

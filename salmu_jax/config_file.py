@@ -1,5 +1,6 @@
-"""The file that --config names, run once ahead of the flags, so that its faults are said as
-such: by file, line and reason, or by the field that an override gets wrong.
+"""Loads the file that --config names, once, before the flags are parsed.
+
+An error in it then names the file, the line and the reason; a wrong override, its field.
 """
 
 import importlib.util
@@ -16,16 +17,16 @@ from salmu_jax import errors
 from salmu_jax.errors import InputError
 
 _OVERRIDE = re.compile(r"--?(?P<no>no)?config\.(?P<path>[^=]*?)(?:=(?P<value>.*))?", re.DOTALL)
-_RUNS = " A run has fields if the config does it, as configs/mini.py:anchored does anchored."
-_ARGS = " A flag changes arguments that the config file sets. Set others there, in the run's args."
-_WRITE = "def get_config(names=''): ... return a ConfigDict, as the files of configs/ do."
+_RUNS = " Only runs that the config includes have fields; configs/mini.py:anchored adds anchored."
+_ARGS = " A flag can only change arguments that the config file sets. Set others in args there."
+_WRITE = "def get_config(names=''): ... return a ConfigDict, as the files in configs/ do."
 
 
 def check_overrides(config: ConfigDict, argv: Sequence[str]) -> None:
-  """Raises InputError for an override of no field of a config.
+  """Raises InputError for an override of a field that a config does not have.
 
   Args:
-    config: as its file gives it. argv: of the command.
+    config: as its file returns it. argv: of the command.
   """
   for argument in argv:
     override = _OVERRIDE.fullmatch(argument)
@@ -33,7 +34,7 @@ def check_overrides(config: ConfigDict, argv: Sequence[str]) -> None:
       value = _field(config, override["path"])
       if override["no"] and (override["value"] is not None or not isinstance(value, bool)):
         raise InputError(
-          f"{argument}: --no goes before a field that is True or False, and takes no value. Write "
+          f"{argument}: --no applies only to a field that is True or False, without a value. Write "
           f"--config.{override['path']}=VALUE."
         )
 
@@ -45,17 +46,17 @@ def load_named(named: str) -> ConfigDict:
 
 
 def load(path: pathlib.Path, names: str | None = None) -> ConfigDict:
-  """What `get_config` of a file returns.
+  """The config that `get_config` of a file returns.
 
   Args:
-    path: of the file. names: what follows it on the command line; None if nothing does.
+    path: of the file. names: what follows its colon on the command line; None without a colon.
 
   Raises:
-    InputError: there is no such file, it fails, or it returns something else.
+    InputError: the file does not exist, fails, or returns something else.
   """
   if not path.is_file():
     what = "is a folder" if path.is_dir() else "does not exist"
-    raise InputError(f"--config={path} {what}. Name one of configs/, such as configs/mini.py.")
+    raise InputError(f"--config={path} {what}. Name a config file, such as configs/mini.py.")
   spec = importlib.util.spec_from_loader("_config_of_this_run", loader=None)
   module = importlib.util.module_from_spec(spec)
   module.__file__ = str(path)
@@ -75,10 +76,10 @@ def load(path: pathlib.Path, names: str | None = None) -> ConfigDict:
 
 
 def wrong_type(argument: str, config: ConfigDict) -> str:
-  """What is wrong with an override whose value has not the type of its field.
+  """The message for an override whose value does not have the type of its field.
 
   Args:
-    argument: --config.FIELD=VALUE, which passed `check_overrides`. config: see there.
+    argument: --config.FIELD=VALUE, which passed `check_overrides`. config: as for that function.
   """
   default = config
   override = _OVERRIDE.fullmatch(argument)
@@ -91,13 +92,13 @@ def wrong_type(argument: str, config: ConfigDict) -> str:
       f"Set its fields: {fields}." if fields else "It has no fields."
     )
   return (
-    f"config.{override['path']} = {override['value']!r} is no {type(default).__name__}; give one, "
-    f"such as {default!r}."
+    f"config.{override['path']} = {override['value']!r}; it must be of type "
+    f"{type(default).__name__}, such as {default!r}."
   )
 
 
 def named(argv: Sequence[str]) -> str | None:
-  """The value of --config; None without. Raises InputError if it is there twice."""
+  """The value of --config, or None. Raises InputError if --config is given twice."""
   files = []
   for at, argument in enumerate(argv):
     name, equals, value = argument.partition("=")
@@ -117,12 +118,12 @@ def _get_config(path, module, given):
   try:
     inspect.signature(make).bind(*given)
   except TypeError as error:
-    raise InputError(f"{path}: get_config cannot be called so ({error}). Write {_WRITE}") from error
+    raise InputError(f"{path}: get_config cannot be called ({error}). Write {_WRITE}") from error
   return make
 
 
 def _where(path, error):
-  """The file and the line that an error comes from, as far as it is in the file itself."""
+  """The config file and, if an error comes from a line in it, that line."""
   if isinstance(error, SyntaxError) and error.filename == str(path):
     return f"{path}, line {error.lineno}"
   frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
@@ -134,7 +135,7 @@ def _field(config, path):
   section, where = config, "config"
   for part in path.split("."):
     if not isinstance(section, ConfigDict):
-      raise InputError(f"{where} is {section!r}, a value; --config.{path} takes it for a section.")
+      raise InputError(f"{where} is {section!r}, not a section, so it has no field {part!r}.")
     if part not in section:
       of_run = where.startswith("config.unlearn.") and where.endswith(".args")
       hint = _RUNS if where == "config.unlearn" else _ARGS if of_run else ""

@@ -1,4 +1,4 @@
-"""Input that the user can correct, and a run that stops on request."""
+"""Errors that the user can correct, and the exception of a run that stops on request."""
 
 import difflib
 from collections.abc import Callable, Iterable, Sequence
@@ -10,13 +10,13 @@ class InputError(ValueError):
   """Bad input from the user: a config field, a file or a row.
 
   The message is one paragraph that names the field, file or row, what was found, and what would be
-  right; of several faults, a line each. `main.py` prints it without a traceback and exits with a
+  right; several faults have a line each. `main.py` prints it without a traceback and exits with a
   non-zero code.
   """
 
 
 class UnwritableError(InputError):
-  """A file cannot be written: the disk is full, or the place is closed to writing."""
+  """A file cannot be written: the disk is full, or the place is not writable."""
 
 
 def refuse(faults: Sequence[str]) -> None:
@@ -26,7 +26,7 @@ def refuse(faults: Sequence[str]) -> None:
 
 
 def found(checks: Iterable[Callable[[], object]]) -> list[str]:
-  """The faults that checks raise as InputError, all of them."""
+  """All faults that checks raise as InputError."""
   faults = []
   for check in checks:
     try:
@@ -37,14 +37,14 @@ def found(checks: Iterable[Callable[[], object]]) -> list[str]:
 
 
 def listed(faults: Sequence[str], where: str) -> str:
-  """One fault as it is; several as a list, the first twenty.
+  """A single fault as it is, several as a list of up to twenty.
 
   Args:
-    faults: a sentence each. where: what they are in, as "the config".
+    faults: a sentence each. where: what contains them, such as "the config".
   """
   if len(faults) == 1:
     return faults[0]
-  lines = [f"{len(faults)} things are wrong in {where}:", *(f"- {f}" for f in faults[:_MOST])]
+  lines = [f"{len(faults)} errors in {where}:", *(f"- {f}" for f in faults[:_MOST])]
   lines += [f"- and {len(faults) - _MOST} more"] if len(faults) > _MOST else []
   return "\n".join(lines)
 
@@ -54,7 +54,7 @@ class Stopped(Exception):
 
 
 def unknown(where: str, name: object, choices: Iterable[object]) -> str:
-  """The message for a name that is not in a table: the nearest valid name, and all of them.
+  """The message for an unknown name: it lists the nearest valid name and all valid names.
 
   Args:
     where: the config field or the table.
@@ -75,8 +75,8 @@ def kind(value: object) -> str:
 
 
 def shown(value: object) -> str:
-  """A value as an error shows it: cut where it is long, a huge integer by its size."""
-  if isinstance(value, int) and abs(value) >= 10**30:  # Python refuses to write endless ones
+  """A value as errors show it: long ones are cut, and a huge integer is described by its size."""
+  if isinstance(value, int) and abs(value) >= 10**30:  # Python refuses to print huge integers
     return f"a whole number of {value.bit_length()} bits"
   text = repr(value)
   return text if len(text) <= 80 else f"{text[:80]}..."

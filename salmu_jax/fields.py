@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from salmu_jax import errors, ranges
 from salmu_jax.errors import InputError
 
-# {field: what it may be, or the table of a section}.
+# {field: its limit, or the table of a section}.
 Ranges = Mapping[str, Any]
 
 
@@ -20,7 +20,7 @@ def check(
   where: str,
   optional: Iterable[str] = (),
 ) -> None:
-  """Raises InputError for the `faults` of a section, all of them."""
+  """Raises InputError with all `faults` of a section."""
   errors.refuse(faults(section, schema, limits, where, optional))
 
 
@@ -31,29 +31,29 @@ def faults(
   where: str,
   optional: Iterable[str] = (),
 ) -> list[str]:
-  """What is wrong with the fields of a section, at every depth: names, types, ranges.
+  """The faults in the fields of a section and its subsections: names, types, ranges.
 
   Args:
     section: as the user gave it.
     schema: the same section with its defaults.
-    limits: the table of its ranges; a field that is not in it may have any value of its type.
+    limits: the table of its ranges; a field without an entry may have any value of its type.
     where: the path of the section, such as "config.pretrain".
     optional: fields that may be missing.
 
   Returns:
-    A sentence for each fault, in alphabetical order, as a ConfigDict has its fields.
+    A sentence for each fault, in the alphabetical order of a ConfigDict's fields.
   """
-  found = [errors.unknown(where, name, list(schema)) for name in section if name not in schema]
+  sentences = [errors.unknown(where, name, list(schema)) for name in section if name not in schema]
   for name, default in schema.items():
     path = f"{where}.{name}"
     if name not in section:
       if name not in optional:
-        found.append(f"{where} lacks the field {name!r}; see salmu_jax/defaults.py.")
+        sentences.append(f"{where} lacks the field {name!r}; see salmu_jax/defaults.py.")
     elif isinstance(default, ConfigDict):
-      found += _faults_of_section(section[name], default, limits.get(name, {}), path)
+      sentences += _faults_of_section(section[name], default, limits.get(name, {}), path)
     else:
-      found += _faults_of_value(section[name], default, limits.get(name), path)
-  return found
+      sentences += _faults_of_value(section[name], default, limits.get(name), path)
+  return sentences
 
 
 def _faults_of_section(value, schema, limits, path):

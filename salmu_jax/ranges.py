@@ -1,10 +1,10 @@
-"""What a value may be. A table says it of the fields of a config, annotations of arguments.
+"""Limits of values. A table gives those of config fields, annotations those of arguments.
 
   RANGES = {"epochs": Range(0, 10**4, above=True), "names": Each(OneOf(ATTACKS))}
 
   def make(optimizer, *, forget: Weight = 1.0, layers: Count = 1): ...
 
-`faults` reads these annotations; an argument without one may be anything. `fields.faults` reads
+`faults` reads the annotations; an argument without one may have any value. `fields.faults` reads
 tables.
 """
 
@@ -20,14 +20,14 @@ import numpy as np
 from salmu_jax import errors
 
 _FLOAT32, _INT32 = 3.4e38, 2**31 - 1  # the largest that arrays hold
-_SMALLEST = float(np.finfo(np.float32).tiny)  # the smallest above zero that they hold in full
-_LONGEST = 4096  # letters of a text, as of a path on Linux
+_SMALLEST = float(np.finfo(np.float32).tiny)  # the smallest normal number above zero
+_LONGEST = 4096  # characters of a string; Linux allows no longer paths
 
 
 class Range(NamedTuple):
-  """A finite number from `low` to `high`, which are left out if `above` and `below` are true.
+  """A finite number from `low` to `high`; `above` excludes `low`, `below` excludes `high`.
 
-  Arrays hold it in float32: a number that is `low` or `high` there is left out with them.
+  A number that float32, the dtype of arrays, rounds to an excluded bound is excluded too.
   """
 
   low: float
@@ -50,11 +50,11 @@ class OneOf(NamedTuple):
 
 
 class Text(NamedTuple):
-  """A text that can name a file: UTF-8 without control characters, and not endless."""
+  """A string that can name a file: UTF-8 without control characters, of limited length."""
 
 
 class Each(NamedTuple):
-  """A sequence of at least `least` values that are all in a range."""
+  """A sequence of at least `least` values, all of which are within `limit`."""
 
   limit: Any
   least: int = 0
@@ -72,12 +72,12 @@ Count = Annotated[int, Whole(1)]
 
 
 def check(function: Callable, args: Mapping[str, Any]) -> None:
-  """Raises InputError for what the annotations of a function rule out of {name: value}."""
+  """Raises InputError for arguments {name: value} that break a function's annotated limits."""
   errors.refuse(faults(function, args))
 
 
 def faults(function: Callable, args: Mapping[str, Any]) -> list[str]:
-  """What the annotations of a function rule out of {name: value}, a sentence each."""
+  """A sentence for each argument in {name: value} that breaks a function's annotated limits."""
   parameters, found = inspect.signature(function, eval_str=True).parameters, []
   for name, value in args.items():
     annotation = parameters[name].annotation if name in parameters else None
@@ -88,10 +88,10 @@ def faults(function: Callable, args: Mapping[str, Any]) -> list[str]:
 
 
 def fault(name: str, value: Any, limit: Limit) -> list[str]:
-  """[what is wrong with a value], or [].
+  """[a sentence that says what is wrong with a value], or [].
 
   Args:
-    name: of the field or argument. value: that it has. limit: what it may be.
+    name: of the field or argument. value: its value. limit: of the value.
   """
   if isinstance(limit, OneOf):
     return [] if _listed(value, limit) else [errors.unknown(name, value, limit.values)]
@@ -105,8 +105,8 @@ def fault(name: str, value: Any, limit: Limit) -> list[str]:
 
 @functools.singledispatch
 def _words(limit, value):
-  """What a value must be, where it is not; else ""."""
-  raise TypeError(f"{limit!r} is no limit")
+  """What a value must be, if it breaks its limit; else ""."""
+  raise TypeError(f"{limit!r} is not a limit")
 
 
 @_words.register
@@ -121,11 +121,11 @@ def _(limit: Range, value):
   too_high = number and limit.high < value < math.inf
   words = f"a finite number {least}" + (most if limit.high != _FLOAT32 or too_high else "")
   rounded = number and limit.low < value < limit.high
-  return words + (f", and float32 makes {_single(value):g} of it" if rounded else "")
+  return words + (f", but float32 rounds it to {_single(value):g}" if rounded else "")
 
 
 def _single(value):
-  """A number as float32 holds it; what is too small to be held in full counts as zero."""
+  """A number rounded to float32; subnormal numbers count as zero."""
   single = float(np.float32(value))
   return single if abs(single) >= _SMALLEST else 0.0
 
@@ -143,12 +143,12 @@ def _(limit: Whole, value):
 @_words.register
 def _(limit: Text, value):
   if not isinstance(value, str):
-    return "a text"
+    return "a string"
   if any(ord(letter) < 32 or ord(letter) == 127 for letter in value):
-    return "a text without control characters"
+    return "a string without control characters"
   if any("\ud800" <= letter <= "\udfff" for letter in value):
-    return "a text that UTF-8 can hold, without half a surrogate pair"
-  return "" if len(value) <= _LONGEST else f"a text of at most {_LONGEST} letters"
+    return "a string that UTF-8 can encode, without lone surrogates"
+  return "" if len(value) <= _LONGEST else f"a string of at most {_LONGEST} characters"
 
 
 @_words.register
@@ -156,11 +156,11 @@ def _(limit: Each, value):
   if not isinstance(value, tuple | list):
     return "a sequence"
   if len(value) < limit.least:
-    return f"a sequence of at least {limit.least}"
+    return f"a sequence of at least {limit.least} values"
   if isinstance(limit.limit, OneOf):
-    return ""  # `fault` names what is not listed
+    return ""  # `fault` names the unknown value
   wrong = [words for item in value if (words := _words(limit.limit, item))]
-  return f"a sequence, each of it {wrong[0]}" if wrong else ""
+  return f"a sequence, each item {wrong[0]}" if wrong else ""
 
 
 def _listed(value, limit):

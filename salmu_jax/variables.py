@@ -1,4 +1,4 @@
-"""The variables of the environment that JAX and XLA read when they start."""
+"""Checks the environment variables that JAX and XLA read when they start."""
 
 import os
 import re
@@ -7,7 +7,7 @@ import sys
 
 from salmu_jax.errors import InputError
 
-# XLA ends the process where it does not take its flags.
+# XLA ends the process if its flags are invalid.
 _READ_XLA_FLAGS = (
   "from jaxlib import xla_client as xla; "
   "xla.CompileOptions().executable_build_options.debug_options"
@@ -15,31 +15,31 @@ _READ_XLA_FLAGS = (
 
 
 def check() -> None:
-  """Raises InputError for a variable that JAX or XLA does not take; loads JAX."""
+  """Raises InputError for a variable that JAX or XLA rejects; loads JAX."""
   _check_xla_flags()  # first: a loaded JAX may have read them
   try:
     import jax  # noqa: F401
   except ValueError as error:
-    # The longest first: the names of some are the beginning of others'.
+    # Longest first, because some names are prefixes of others.
     names = sorted((name for name in os.environ if name.startswith("JAX_")), key=len)
     variable = next((name for name in names[::-1] if name in str(error).upper()), None)
     if variable is None:
       raise
     raise InputError(
-      f"The environment variable {variable} = {os.environ[variable]!r} is nothing that JAX takes "
-      f"({error}). Unset it, or see JAX's documentation for what it may be."
+      f"The environment variable {variable} = {os.environ[variable]!r} is not valid for JAX "
+      f"({error}). Unset it, or see JAX's documentation for its valid values."
     ) from error
 
 
 def _check_xla_flags():
-  """Raises InputError for flags that would end this process; another one tries them."""
+  """Raises InputError for flags that would end this process, after trying them in another."""
   flags = os.environ.get("XLA_FLAGS", "")
   if not flags.strip():
     return
-  tried = subprocess.run([sys.executable, "-c", _READ_XLA_FLAGS], capture_output=True, text=True)
-  said = re.search(r"^[EF]\d.*?\] (.*?)\.?$", tried.stderr, re.MULTILINE)
-  if tried.returncode and said:
+  process = subprocess.run([sys.executable, "-c", _READ_XLA_FLAGS], capture_output=True, text=True)
+  reason = re.search(r"^[EF]\d.*?\] (.*?)\.?$", process.stderr, re.MULTILINE)
+  if process.returncode and reason:
     raise InputError(
-      f"The environment variable XLA_FLAGS = {flags!r} is nothing that XLA takes ({said[1]}). "
-      "Unset it, or write flags that XLA has, as --NAME=VALUE, with a space between two."
+      f"The environment variable XLA_FLAGS = {flags!r} is not valid for XLA ({reason[1]}). "
+      "Unset it, or give flags that XLA has, as --NAME=VALUE, separated by spaces."
     )

@@ -205,9 +205,9 @@ def test_a_second_run_is_refused_while_the_first_lives_and_takes_over_when_it_is
   mark = workdir / owner.MARK
   with owner.owning(workdir):
     assert files.read_json(mark)["process"] == os.getpid()
-    with pytest.raises(InputError, match=rf"Another run works in {workdir}"), owner.owning(workdir):
+    with pytest.raises(InputError, match=rf"Another run uses {workdir}"), owner.owning(workdir):
       pass
-  assert not mark.exists() and "looking for signs of life" in said()
+  assert not mark.exists() and "waiting for its heartbeat" in said()
   # One whose machine is gone, and one of this machine that was killed.
   dead = subprocess.Popen([sys.executable, "-c", ""])
   dead.wait()
@@ -224,7 +224,7 @@ def test_a_folder_of_results_that_may_not_be_read_is_named(home, capsys):
 
 
 def test_a_release_that_is_not_there_is_named(home, tmp_path):
-  with pytest.raises(InputError, match="there is nothing where the release should be"):
+  with pytest.raises(InputError, match="the release is not there"):
     releases.open_release(f"{home}/nothing", scratch=tmp_path)
   with pytest.raises(InputError, match="gs://closed/x: the release cannot be listed"):
     releases.open_release(f"gs://{bucket.CLOSED}/x", scratch=tmp_path)

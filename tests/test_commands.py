@@ -90,13 +90,19 @@ SMOKE = "main.py --config=configs/smoke.py"
     (f"{SMOKE} --workdir={{tmp}} --profile_file=/no/x", "--profile_file=/no/x cannot be written"),
     (f"{SMOKE} --workdir={'a' * 300}", "--workdir has a name of 300 bytes"),
     ("-m salmu_jax.generate --config=configs/none.py --output={tmp}", "none.py does not exist."),
-    ("-m salmu_jax.generate --config=configs --output={tmp}", "configs is a folder. Name one of"),
+    (
+      "-m salmu_jax.generate --config=configs --output={tmp}",
+      "configs is a folder. Name a config file",
+    ),
     (
       "-m salmu_jax.generate --config=configs/smoke.py --output={tmp} --config.sed=1",
       "Did you mean 'seed'",
     ),
-    ("-m salmu_jax.aot --config=configs/none.py", "none.py does not exist. Name one of"),
-    ("-m salmu_jax.aot --config=configs/smoke.py --config.seed=x", "config.seed = 'x' is no int"),
+    ("-m salmu_jax.aot --config=configs/none.py", "none.py does not exist. Name a config file"),
+    (
+      "-m salmu_jax.aot --config=configs/smoke.py --config.seed=x",
+      "config.seed = 'x'; it must be of type int",
+    ),
     ("-m salmu_jax.report experiments/mini/results --out=", "--out is empty. Name a file"),
     ("-m salmu_jax.report none", "none is not a folder. Name a workdir"),
     ("-m salmu_jax.report {tmp} --out={tmp}", "is not a folder. Name a workdir"),

@@ -61,7 +61,7 @@ def test_a_file_that_is_not_there_or_takes_no_names_is_named(tmp_path):
   path = tmp_path / "own.py"
   path.write_text("from configs import smoke\nget_config = lambda: smoke.get_config()\n")
   assert isinstance(config_file.load(path), ConfigDict)
-  with pytest.raises(InputError, match="cannot be called so"):
+  with pytest.raises(InputError, match="get_config cannot be called"):
     config_file.load_named(f"{path}:finetune")
 
 
@@ -77,11 +77,17 @@ OVERRIDES = {
   "--config.pretrain.=1": r"config\.pretrain: unknown name ''\. Known: ",
   "--config.pretran.epochs=1": r"config: unknown name 'pretran'\. Did you mean 'pretrain'",
   "--config.pretrain.epoch=1": r"config\.pretrain: unknown name 'epoch'\. Did you mean 'epochs'",
-  "--config.unlearn.finetune.args.margin=1": r"args: unknown name 'margin'.*Set others there",
-  "--config.unlearn.nope.budget=1": r"config\.unlearn: unknown name 'nope'.*A run has fields",
-  "--config.seed.x=1": r"config\.seed is 0, a value; --config\.seed\.x takes it for a section",
+  "--config.unlearn.finetune.args.margin=1": (
+    r"args: unknown name 'margin'.*Set others in args there"
+  ),
+  "--config.unlearn.nope.budget=1": (
+    r"config\.unlearn: unknown name 'nope'.*Only runs that the config includes have fields"
+  ),
+  "--config.seed.x=1": r"config\.seed is 0, not a section, so it has no field 'x'",
   "--noconfig.tensorbord": r"config: unknown name 'tensorbord'",
-  "--noconfig.tensorboard=1": r"--noconfig\.tensorboard=1: --no goes before a field that is True",
+  "--noconfig.tensorboard=1": (
+    r"--noconfig\.tensorboard=1: --no applies only to a field that is True"
+  ),
   "--noconfig.seed": r"--noconfig\.seed: --no .*Write --config\.seed=VALUE",
 }
 
@@ -101,7 +107,7 @@ def test_a_value_of_another_type_is_named_with_one_that_fits(tmp_path):
   path.write_text(GOOD)
   config = config_file.load(path)
   for override, message in (
-    ("--config.seed=abc", "config.seed = 'abc' is no int; give one, such as 0."),
+    ("--config.seed=abc", "config.seed = 'abc'; it must be of type int, such as 0."),
     ("--config.generate=3", "config.generate is a section, which takes no value. Set its fields"),
     (
       "--config.unlearn.finetune.args=3",

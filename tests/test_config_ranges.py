@@ -81,7 +81,7 @@ def test_one_fault_is_a_sentence_and_several_are_a_list():
     "config.seed = -1; it must be a whole number of at least 0 and at most 4294967295."
   ]
   lines = faults(seed=-1, pretrain__epochs=0.0, unlearn__finetune__budget=-2.0, model__remat="all")
-  assert lines[0] == "4 things are wrong in the config:"
+  assert lines[0] == "4 errors in the config:"
   assert [line.split()[1].rstrip(":") for line in lines[1:]] == [
     "config.model.remat",
     "config.pretrain.epochs",
@@ -94,7 +94,7 @@ def test_rules_between_fields_are_all_said_once_the_fields_are_right():
   lines = faults(
     pretrain__checkpoint_every=30, evaluate__name_prompt="who", training_release="somewhere"
   )
-  assert lines[0] == "3 things are wrong in the config:"
+  assert lines[0] == "3 errors in the config:"
   assert "is not a multiple of log_every" in lines[1]
   assert "name_prompt" in lines[2] and "config.training_release" in lines[3]
 
@@ -107,7 +107,7 @@ def test_of_many_faults_the_first_twenty_are_listed():
   with pytest.raises(InputError) as refusal:
     configuration.check(config, ONE)
   lines = str(refusal.value).splitlines()
-  assert lines[0].startswith("30 things are wrong") and len(lines) == 22
+  assert lines[0].startswith("30 errors in the config") and len(lines) == 22
   assert lines[-1] == "- and 10 more"
 
 
@@ -124,12 +124,12 @@ def test_of_many_faults_the_first_twenty_are_listed():
     ("generate__scenes", 10**11, "at most 100000000"),
     ("seed", 10**400, "config.seed = a whole number of 1329 bits; it must be"),
     ("pretrain__optimizer__b2", 1.0, "below 1"),
-    ("release", "a\0b", "a text without control characters"),
-    ("scratch", "\ud800", "half a surrogate pair"),
-    ("retain_pairs", "x" * 5000, "at most 4096 letters"),
+    ("release", "a\0b", "a string without control characters"),
+    ("scratch", "\ud800", "without lone surrogates"),
+    ("retain_pairs", "x" * 5000, "at most 4096 characters"),
     ("release", ["a"], "config.release is ['a'], a list; it must be a str"),
     ("attacks__relearning__steps", 5, "is 5, an int; it must be a tuple"),
-    ("attacks__quantisation__bits", (4.0,), "each of it a whole number"),
+    ("attacks__quantisation__bits", (4.0,), "each item a whole number"),
     ("unlearn", [1], "config.unlearn is [1]; it must be a section"),
     ("method", None, "config.method is None; it must be a section"),
   ],

@@ -119,11 +119,11 @@ def openclip_folder(folder, **changes):
 @pytest.mark.parametrize(
   "section, key, value, message",
   [
-    ("vision_cfg", "width", 128, r"vision\.width is 128 there and 64 in the preset"),
-    ("text_cfg", "layers", 3, r"text\.layers is 3 there and 2 in the preset"),
-    ("model_cfg", "quick_gelu", True, "quick_gelu is True there and False in the preset"),
-    ("vision_cfg", "head_width", 0, "is no config of a CLIP model: ZeroDivisionError"),
-    ("preprocess_cfg", "mean", [[0.5], 0.5], "is no config of a CLIP model: ValueError"),
+    ("vision_cfg", "width", 128, r"vision\.width is 128, the preset has 64"),
+    ("text_cfg", "layers", 3, r"text\.layers is 3, the preset has 2"),
+    ("model_cfg", "quick_gelu", True, "quick_gelu is True, the preset has False"),
+    ("vision_cfg", "head_width", 0, "is not a config of a CLIP model: ZeroDivisionError"),
+    ("preprocess_cfg", "mean", [[0.5], 0.5], "is not a config of a CLIP model: ValueError"),
     (
       "vision_cfg",
       "timm_model_name",
@@ -132,7 +132,7 @@ def openclip_folder(folder, **changes):
     ),
     ("text_cfg", "pool_type", "last", r"text_cfg\.pool_type is 'last'; it must be 'argmax'"),
     ("text_cfg", "no_causal_mask", True, r"no_causal_mask is True; it must be False"),
-    ("vision_cfg", "rope", 1, r"vision_cfg\.rope is 1; nothing here corresponds"),
+    ("vision_cfg", "rope", 1, r"vision_cfg\.rope is 1; this option is not supported"),
     ("preprocess_cfg", "mean", [0.5, 0.5, 0.5], r"preprocess_cfg\.mean is \[0\.5"),
     ("preprocess_cfg", "resize_mode", "squash", r"resize_mode is 'squash'; it must be 'shortest'"),
   ],
@@ -197,7 +197,7 @@ def test_a_folder_with_other_content_is_never_touched(tmp_path, left):
   (target / left).parent.mkdir(parents=True)
   (target / left).write_text('{"imported": {}}')
   for preset in ("vit_b32", "vit_b16_narrow"):
-    with pytest.raises(InputError, match=r"dst is there already.*Nothing in it was touched"):
+    with pytest.raises(InputError, match=r"dst already exists.*Nothing in it was changed"):
       convert.import_model(source, preset, target, "SRC")
   assert contents(target) == {pathlib.Path(left): b'{"imported": {}}'}
 
@@ -206,7 +206,7 @@ def test_weights_are_not_imported_into_their_own_folder(tmp_path):
   source = openclip_folder(tmp_path / "src")
   before = contents(source)
   for _ in range(2):
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="already exists"):
       convert.import_model(source, "vit_b16_narrow", source, "SRC")
   assert contents(source) == before
 
@@ -293,7 +293,7 @@ def test_a_missing_source_and_a_file_without_weights_are_reported(tmp_path):
   with pytest.raises(InputError, match=r"config\.init\.clean: .*nowhere is neither a file"):
     convert.import_model(tmp_path / "nowhere", "vit_b16", tmp_path / "dst", "config.init.clean")
   (tmp_path / "notes.txt").write_text("x")
-  with pytest.raises(InputError, match=r"notes\.txt is no file of weights"):
+  with pytest.raises(InputError, match=r"notes\.txt is not a file of weights"):
     convert.import_model(tmp_path / "notes.txt", "vit_b16", tmp_path / "dst", "SRC")
   assert not (tmp_path / "dst" / "done.json").exists()
 
@@ -306,12 +306,12 @@ def test_safetensors_are_preferred_to_a_pickle_beside_them(tmp_path):
 
 def test_an_export_never_overwrites(finished, exported, tmp_path):
   before = {p: p.read_bytes() for p in exported.iterdir()}
-  with pytest.raises(InputError, match="is there already and is not an empty folder"):
+  with pytest.raises(InputError, match="already exists and is not an empty folder"):
     convert.export_model(finished, exported)
   assert {p: p.read_bytes() for p in exported.iterdir()} == before
   (tmp_path / "empty").mkdir()
   convert.export_model(finished, tmp_path / "empty")
-  with pytest.raises(InputError, match="is no finished model folder"):
+  with pytest.raises(InputError, match="is not a finished model folder"):
     convert.export_model(tmp_path, tmp_path / "out")
 
 
@@ -353,7 +353,7 @@ def test_the_command_converts_both_ways_and_explains_errors(finished, tmp_path, 
   file.write_bytes((tmp_path / "out" / "open_clip_model.safetensors").read_bytes())
   assert convert.main([str(file), str(tmp_path / "x")]) == 0
   said = capsys.readouterr()
-  assert "no config is beside alone.safetensors" in " ".join(said.err.split())
+  assert "alone.safetensors has no config beside it" in " ".join(said.err.split())
   assert "preset vit-64-16-128x3x2-64x2x1-128-40-49408" in said.out
   assert convert.main([str(file), str(tmp_path / "y"), "--preset", "vit_b61"]) == 1
   assert "Did you mean 'vit_b16'" in capsys.readouterr().err
@@ -372,10 +372,10 @@ def test_the_command_converts_both_ways_and_explains_errors(finished, tmp_path, 
       "DST = 'HERE/model/sub' lies in SRC = 'HERE/model', which is only read",
     ),
     (("weights", "weights/sub"), "DST = 'HERE/weights/sub' lies in SRC = 'HERE/weights', whi"),
-    (("model", ".x.unfinished"), "DST = '.x.unfinished' has a name as unfinished files have"),
-    ((".out.partial", "out"), "SRC = '.out.partial' has a name as unfinished files have"),
-    (("model", "out", "--preset=nope"), "--preset=nope is for foreign weights, and SRC = 'model'"),
-    (("weights", "out", "--layout=openclip"), "--layout=openclip is of an export, and SRC = 'we"),
+    (("model", ".x.unfinished"), "DST = '.x.unfinished' has a name reserved for unfinished files"),
+    ((".out.partial", "out"), "SRC = '.out.partial' has a name reserved for unfinished files"),
+    (("model", "out", "--preset=nope"), "--preset=nope is for foreign weights, but SRC = 'model'"),
+    (("weights", "out", "--layout=openclip"), "--layout=openclip is for exports, but SRC = 'we"),
   ],
 )
 def test_what_the_command_cannot_convert_is_named_and_nothing_is_written(

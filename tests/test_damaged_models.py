@@ -136,20 +136,20 @@ def test_a_tokenizer_of_another_context_length_is_refused(copy):
     convert.export_model(copy, copy.parent / "out")
 
 
-@pytest.mark.parametrize("kind", ["a file", "a link to nothing"])
+@pytest.mark.parametrize("kind", ["a file", "a broken link"])
 @pytest.mark.parametrize("name", ["models", "models/clean", "results"])
 def test_what_is_in_the_place_of_a_folder_is_refused_before_the_stage(name, kind, tmp_path):
   path = tmp_path / name
   path.parent.mkdir(exist_ok=True)
   path.write_text("x") if kind == "a file" else path.symlink_to("nowhere")
-  with pytest.raises(InputError, match=rf"{name} is {kind}, and has to be a folder"):
+  with pytest.raises(InputError, match=rf"{name} is {kind}; it must be a folder"):
     workdir.check_layout(tmp_path, [])
     workdir.run_stage(tmp_path / "models" / "clean", "x", SETTINGS, lambda _: {})
 
 
 def test_a_folder_in_the_place_of_a_file_is_refused_before_anything_is_computed(tmp_path):
   (tmp_path / "leaderboard.md").mkdir()
-  with pytest.raises(InputError, match=r"leaderboard\.md is a folder, and has to be a file"):
+  with pytest.raises(InputError, match=r"leaderboard\.md is a folder; it must be a file"):
     workdir.check_layout(tmp_path, ["config.json", "leaderboard.md"])
 
 

@@ -24,7 +24,10 @@ BROKEN = {
   "no hits": (_rows(lambda rows: rows.pop("hits")), "additional.rows.hits must be"),
   "no ACS": (_rows(lambda rows: rows["hits"].pop("ACS")), "additional.rows.hits.ACS must be"),
   "no ACS_rows": (_rows(lambda rows: rows.pop("ACS_rows")), "additional.rows.ACS_rows must be"),
-  "far ACS_rows": (_rows(lambda rows: rows.update(ACS_rows=[999])), "of the 200 rows of forget"),
+  "far ACS_rows": (
+    _rows(lambda rows: rows.update(ACS_rows=[999])),
+    "row numbers of forget, from 0 and below 200",
+  ),
   "group": (_rows(lambda rows: rows["groups"].update(forget=None)), "rows.groups.forget must be"),
   "label": (_rows(lambda rows: rows["groups"].update(forget=[7])), "rows.groups.forget must be"),
   "hit": (_rows(lambda rows: rows["hits"].update(IdZSC=["x"])), "rows.hits.IdZSC must be"),

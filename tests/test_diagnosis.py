@@ -120,7 +120,7 @@ def test_thresholds_decide_and_have_to_be_complete():
 
 @pytest.mark.parametrize("value", [float("nan"), -0.1, 1.5])
 def test_a_threshold_that_is_no_share_is_refused(value):
-  with pytest.raises(InputError, match=r"thresholds: holdout_kept = .*it is a share"):
+  with pytest.raises(InputError, match=r"thresholds: holdout_kept = .*it must be a share"):
     diagnose(model(), LOW, HIGH, dict(THRESHOLDS, holdout_kept=value))
 
 
@@ -154,7 +154,7 @@ def test_a_general_knowledge_that_is_nan_is_an_error():
 @pytest.mark.parametrize("key", ["RetFail_MRR", "InterIdSim", "IntraIdSim"])
 def test_compromised_not_above_clean_is_an_error(key):
   for level in (0.0, -0.1):
-    with pytest.raises(InputError, match=f"{key}: Compromised has .* has to be above Clean"):
+    with pytest.raises(InputError, match=f"{key}: Compromised has .* must be above Clean"):
       diagnose(model(), LOW, HIGH | {key: level})
 
 
@@ -239,7 +239,7 @@ def test_flatten_refuses_what_is_not_a_results_file():
   with pytest.raises(InputError, match="no section 'efficacy', found nothing"):
     lookup.flatten({})
   for value in ("0.3", True, [0.3]):
-    with pytest.raises(InputError, match=r"efficacy/1\.2_AssocStr/mean is .*; it is a number"):
+    with pytest.raises(InputError, match=r"efficacy/1\.2_AssocStr/mean is .*; it must be a number"):
       lookup.flatten(results("efficacy", "1.2_AssocStr", mean=value))
   flat_metric = results()
   flat_metric["efficacy"]["1.3_ACS"] = 0.9

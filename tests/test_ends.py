@@ -50,7 +50,7 @@ def ended(process, number):
   """What a process printed to stdout, once it has ended with the status of a signal."""
   stdout, stderr = process.communicate(timeout=60)
   assert process.returncode == STATUS[number], stderr
-  line = f"{WORDS[number]}. What was finished is saved; the same command goes on from there."
+  line = f"{WORDS[number]}. Finished work is saved; rerun the same command to resume."
   assert stderr.split("\n") == ["", line, ""] or "saved" in stdout
   return stdout
 

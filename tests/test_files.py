@@ -92,7 +92,7 @@ DAMAGED = {
   "no UTF-8": (b"\xff\xfe", "is not valid JSON"),
   "nested deep": (b"[" * 100_000, "is nested too deep for JSON|is not valid JSON"),
   "a number of many digits": (b"1" * 5000, "is not valid JSON"),
-  "a key twice": (b'{"a": {"b": 1, "b": 3}}', r"not valid JSON \(the key 'b' is there twice\)"),
+  "a key twice": (b'{"a": {"b": 1, "b": 3}}', r"not valid JSON \(the key 'b' occurs twice\)"),
 }
 
 

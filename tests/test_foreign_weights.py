@@ -72,7 +72,7 @@ def test_two_tensors_of_one_plain_name_are_refused():
 @pytest.mark.parametrize(
   "change, says",
   [
-    ({"logit_scale": np.float32(1e30)}, r"no logarithm of a logit scale"),
+    ({"logit_scale": np.float32(1e30)}, r"not the logarithm of a logit scale"),
     ({"logit_scale": np.float32(np.nan)}, r"logit_scale holds NaN"),
     ({"logit_scale": None}, r"logit_scale is missing"),
     ({"ln_final.bias": np.full(64, 1e300)}, r"ln_final\.bias holds NaN or infinity"),
@@ -166,7 +166,7 @@ SIGLIP = {
 def test_siglip_is_named(layout, config, tmp_path):
   folder = source(tmp_path / "src", layout, config=config)
   for bring in (brought, lambda folder: convert.preset_of(str(folder), "SRC")):
-    with pytest.raises(InputError, match=r"That is SigLIP, .* only CLIP is read here"):
+    with pytest.raises(InputError, match=r"That is SigLIP, .* only CLIP is supported"):
       bring(folder)
 
 
@@ -227,7 +227,7 @@ def test_an_index_that_is_not_of_its_files_is_refused(change, says, tmp_path):
 def test_files_of_other_names_are_listed(tmp_path):
   folder = source(tmp_path / "src")
   (folder / "open_clip_model.safetensors").rename(folder / "epoch_3.safetensors")
-  with pytest.raises(InputError, match=r"It holds epoch_3\.safetensors: name the file"):
+  with pytest.raises(InputError, match=r"It holds epoch_3\.safetensors: name the file to use"):
     brought(folder)
   convert.import_model(folder / "epoch_3.safetensors", "vit_b16_narrow", tmp_path / "dst", "SRC")
 

@@ -126,7 +126,7 @@ def test_a_lone_process_stops_at_sigterm_and_resumes_with_the_same_bits(alone, t
   unlearning_from(tmp_path, 4)
   processes.started[0].send_signal(signal.SIGTERM)
   ((code, _, err),) = processes.wait()
-  assert code == 143 and "Stopped after" in err and "goes on from there" in err
+  assert code == 143 and "Stopped after" in err and "Rerun the same command to resume" in err
   run(tmp_path, 1, devices=4, flags=flags)
   assert_same_bits(tmp_path, alone)
 
@@ -156,18 +156,20 @@ def test_a_process_with_another_number_of_processes_is_refused(tmp_path):
   first.kill()
   first.communicate()
   assert second.returncode != 0
-  assert "started with --processes=3, and the first with 2" in err
+  assert "started with --processes=3, but the first with 2" in err
 
 
 def test_a_missing_first_process_is_reported():
-  with pytest.raises(InputError, match=r"Nobody listens at --coordinator=127\.0\.0\.1:1 after 1 s"):
+  with pytest.raises(
+    InputError, match=r"No process listens at --coordinator=127\.0\.0\.1:1 after 1 s"
+  ):
     hosts.start("127.0.0.1:1", 2, 1, timeout=1)
 
 
 @pytest.mark.parametrize(
   "flags, message",
   [
-    (("", 2, None), "go with --coordinator"),
+    (("", 2, None), "need --coordinator"),
     (("somewhere", 2, 0), "not HOST:PORT"),
     ((":5000", 2, 0), "not HOST:PORT"),
     (("host:", 2, 1), "not HOST:PORT"),
@@ -180,7 +182,7 @@ def test_a_missing_first_process_is_reported():
     (("host:70000", 2, 1), "ports are from 1 to 65535"),
     (("127.0.0.1:5000", 2, -1), "--processes=2 and --process=-1"),
     (("127.0.0.1:5000", 0, 0), "--processes=0 and --process=0"),
-    (("auto", 2, 0), "leave out the other two"),
+    (("auto", 2, 0), "leave out --processes and --process"),
     (("127.0.0.1:5000", 2, 2), "--processes=2 and --process=2"),
     (("127.0.0.1:5000", None, 0), "needs --processes"),
   ],

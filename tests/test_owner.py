@@ -33,7 +33,7 @@ def holder(workdir):
 
 def test_a_second_run_in_a_workdir_is_told_who_works_there_and_takes_over_after_a_kill(tmp_path):
   process = holder(tmp_path)
-  told = rf"Another run works in {re.escape(str(tmp_path))}: process {process.pid} on .*, since 20"
+  told = rf"Another run uses {re.escape(str(tmp_path))}: process {process.pid} on .*, since 20"
   try:
     with pytest.raises(InputError, match=told), owner.owning(tmp_path):
       pass

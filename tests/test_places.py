@@ -31,7 +31,7 @@ def test_a_place_on_a_disk_is_absolute_and_the_home_folder_is_known(tmp_path, mo
 
 @pytest.mark.parametrize("name", ["a[1]", "a*", "b?/c"])
 def test_a_folder_of_weights_has_no_wildcard_in_its_path(name, tmp_path, monkeypatch):
-  with pytest.raises(InputError, match=r"DST = .* in its path, /.*take for a wildcard"):
+  with pytest.raises(InputError, match=r"DST = .* in its path, /.*treat as a wildcard"):
     places.folder(name, "DST")
   (tmp_path / name).mkdir(parents=True)
   monkeypatch.chdir(tmp_path / name)
@@ -42,7 +42,9 @@ def test_a_folder_of_weights_has_no_wildcard_in_its_path(name, tmp_path, monkeyp
 
 @pytest.mark.parametrize("name", [".x.unfinished", "runs/.x.unfinished/", ".x.partial"])
 def test_a_user_gives_nothing_the_name_of_an_unfinished_file(name):
-  with pytest.raises(InputError, match=r"SRC = '.*' has a name as unfinished files have \(\.x\."):
+  with pytest.raises(
+    InputError, match=r"SRC = '.*' has a name reserved for unfinished files \(\.x\."
+  ):
     places.place(name, "SRC")
   assert places.place(name) == pathlib.Path(name).absolute()  # no user named it
   assert places.place("x.unfinished", "SRC")
@@ -70,8 +72,8 @@ def test_a_folder_to_write_does_not_lie_in_one_that_is_read(tmp_path):
     ("az://container/run", "neither a path on a disk nor one of gs://BUCKET/FOLDER, s3://"),
     ("file:///tmp/run", "neither a path on a disk"),
     ("https://example.org/run", "neither a path on a disk"),
-    ("hub:owner/name", "is a repository of the hub, and here goes a file or folder"),
-    ("runs/a\udcff", "has bytes that are no UTF-8"),
+    ("hub:owner/name", "is a repository of the hub; it must be a file or folder"),
+    ("runs/a\udcff", "has bytes that are not UTF-8"),
   ],
 )
 def test_an_address_that_nothing_opens_is_refused_and_never_local(address, reason, tmp_path):
@@ -150,6 +152,6 @@ def test_the_size_of_a_file_and_what_cannot_be_written_are_told(tmp_path):
   files.write_text(tmp_path / "file", "12345")
   assert places.size(tmp_path / "file") == 5
   told = str(places.unwritable(tmp_path, PermissionError(13, "Permission denied")))
-  assert told.startswith(f"Cannot write {tmp_path}: Permission denied. What was there")
+  assert told.startswith(f"Cannot write {tmp_path}: Permission denied. Existing content")
   in_the_way = str(places.unwritable(tmp_path / "file", FileExistsError(17, "File exists")))
   assert "Something else has that name" in in_the_way and "Free some" not in in_the_way

@@ -99,7 +99,7 @@ def test_the_command_writes_nothing_unless_it_is_told_to(workdir, tmp_path, caps
   said = " ".join(capsys.readouterr().out.split())
   assert f"fetch {tmp_path / 'out'} WORKDIR" in said
   assert command.main(["publish", str(workdir), *to]) == 1
-  assert "is there already" in capsys.readouterr().err
+  assert "already exists" in capsys.readouterr().err
 
 
 def test_what_cannot_be_published_or_fetched_is_named(workdir, published, tmp_path, capsys):
@@ -133,7 +133,7 @@ def test_a_damaged_copy_is_not_fetched(published, tmp_path):
   content = files.read_json(result)
   content["salmu_jax"]["weights_sha256"] = "0" * 64
   result.write_text(json.dumps(content))
-  with pytest.raises(InputError, match=r"has weights of SHA-256 .*, and its results are of 000"):
+  with pytest.raises(InputError, match=r"has weights of SHA-256 .*, but its results are of 000"):
     publish.fetch(str(spoilt), tmp_path / "new")
   assert not (tmp_path / "new").exists()
   shard = next((spoilt / "dataset" / "data").glob("forget-*"))
@@ -170,7 +170,7 @@ def test_results_that_are_not_whole_leave_nothing_of_a_workdir(damage, published
   [
     ("settings", {"seed": 5}, r"settings\.json has changed since it was written"),
     ("done", {"steps": 5}, r"done\.json has changed since it was written"),
-    ("settings", {"model": {"preset": 3, "scan": False}}, "names no preset"),
+    ("settings", {"model": {"preset": 3, "scan": False}}, "lacks the preset"),
   ],
 )
 def test_what_an_export_says_of_its_folder_is_checked(part, changes, fault, workdir, tmp_path):

@@ -37,11 +37,11 @@ def annotated(
     ({"positive": 0.0}, "positive = 0.0; it must be a finite number above 0."),
     (
       {"positive": 1e-300},
-      "positive = 1e-300; it must be a finite number above 0, and float32 makes 0 of it.",
+      "positive = 1e-300; it must be a finite number above 0, but float32 rounds it to 0.",
     ),
     (
       {"positive": 1e-40},
-      "positive = 1e-40; it must be a finite number above 0, and float32 makes 0 of it.",
+      "positive = 1e-40; it must be a finite number above 0, but float32 rounds it to 0.",
     ),
     ({"share": 1.5}, "share = 1.5; it must be a finite number of at least 0 and at most 1."),
     ({"part": 0}, "part = 0; it must be a finite number above 0 and at most 1."),

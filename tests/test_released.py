@@ -254,7 +254,7 @@ def test_an_unlearned_model_is_handed_back_with_its_card(finished, tmp_path):
 def test_weights_that_are_not_the_presets_are_refused_before_anything_runs(cache, tmp_path):
   done = run(cache, tmp_path / "work", *REDUCED[1:])
   assert done.returncode != 0 and "Traceback" not in done.stderr
-  assert "config.init.clean" in done.stderr and "embed_dim is 64 there and 512" in done.stderr
+  assert "config.init.clean" in done.stderr and "embed_dim is 64, the preset has 512" in done.stderr
   assert not (tmp_path / "work" / "records").exists()
 
 

@@ -278,7 +278,10 @@ def test_flags_that_name_unknown_things_teach(environment, tmp_path):
   refused(
     main(environment, tmp_path, CONFIG, "--config.pretrain.epoch=3.0"), "Did you mean 'epochs'"
   )
-  refused(main(environment, tmp_path, CONFIG, "--config.seed=a"), "config.seed = 'a' is no int")
+  refused(
+    main(environment, tmp_path, CONFIG, "--config.seed=a"),
+    "config.seed = 'a'; it must be of type int",
+  )
   refused(main(environment, tmp_path, "configs/nosuch.py"), "configs/nosuch.py does not exist")
   absent = "--config.unlearn.anchored.budget=20"
   refused(main(environment, tmp_path, CONFIG, absent), "'anchored'", "configs/mini.py:anchored")

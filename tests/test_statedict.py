@@ -98,7 +98,7 @@ def test_missing_and_extra_tensors_are_both_listed():
   tensors["visual.attn_pool.probe"] = np.zeros(3)
   with pytest.raises(InputError) as error:
     statedict.from_tensors(tensors, SIZES, "x")
-  for words in ("visual.proj is missing", "ln_final.weight is missing", "attn_pool.probe belongs"):
+  for words in ("visual.proj is missing", "ln_final.weight is missing", "attn_pool.probe is not"):
     assert words in str(error.value)
 
 
@@ -113,7 +113,7 @@ def test_every_kind_of_fault_is_listed_even_if_there_are_many_of_another():
     statedict.from_tensors(tensors, SIZES, "x")
   for words in (
     "resblocks.0.ln_1.weight is missing",
-    "blocks.0.ln_1.weight belongs to no part",
+    "blocks.0.ln_1.weight is not a tensor of this model",
     f"and {len(renamed) - 5} more like that",
     "visual.proj is (2, 3), this model has (12, 8)",
     "ln_final.weight holds NaN",
@@ -148,7 +148,7 @@ def test_weights_of_no_floating_point_numbers_are_refused_by_name(kind):
 def test_a_logit_scale_whose_exponential_overflows_is_refused(value):
   tensors = statedict.to_tensors(PLAIN, SIZES, "openclip")
   tensors["logit_scale"] = np.float32(value)
-  with pytest.raises(InputError, match="which is no logarithm of a logit scale"):
+  with pytest.raises(InputError, match="which is not the logarithm of a logit scale"):
     statedict.from_tensors(tensors, SIZES, "x")
 
 

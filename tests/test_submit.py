@@ -256,7 +256,7 @@ def test_all_problems_come_at_once(board):
   scores = [f"utility.2.2_InterIdSim.scores[{row}]" for row in range(5)]
   expected = ["salmu_jax.reads[0]", "salmu_jax.device", "salmu_jax.start", "salmu_jax.seed"]
   assert set(lines) == {*expected, *scores, "efficacy.1.3_ACS.acs_accuracy"}
-  assert lines["salmu_jax.seed"] == "there twice; should be there once"
+  assert lines["salmu_jax.seed"] == "given twice; should be given once"
 
 
 @pytest.mark.parametrize("text", ["[]", "1", "null", "NaN", '"x"', "{}"])
@@ -285,7 +285,7 @@ def test_settings_nested_too_deep_are_refused(board):
   text = json.dumps(changed("salmu_jax", "settings", value={"a": "HERE"}))
   lines = refused(board, text.replace('"HERE"', "[" * 300 + "]" * 300))
   ((line, words),) = lines.items()
-  assert line.startswith("salmu_jax.settings.a[0]") and words.startswith("nested deeper")
+  assert line.startswith("salmu_jax.settings.a[0]") and words.startswith("nested too deep")
 
 
 def test_file_too_large_is_refused_before_it_is_read(board):

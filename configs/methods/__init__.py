@@ -1,6 +1,6 @@
 """Settings of each unlearning method: `mini()` and `vit_b16()`.
 
-Those of `mini()` that say so were tuned on the mini benchmark (experiments/baselines).
+Settings of `mini()` marked "tuned" were tuned on the mini benchmark (experiments/baselines).
 """
 
 import importlib
@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 
 from salmu_jax.errors import InputError, unknown
 
-# The published ones, in the order of the paper's table, CLIPErase and DELETE in the variants that
-# end where the published runs do. The others run where they are named.
+# The published methods, in the order of the paper's table; CLIPErase and DELETE are the variants
+# that end where the published runs do. Other methods run only if they are named.
 BASELINES = (
   "cliperase_zero",
   "delete_zero",
@@ -26,7 +26,7 @@ EVERY = "all"
 
 
 def runs(names, size):
-  """The runs of a config: for each name, what configs/methods/<name>.py says for `size`.
+  """The unlearning runs of a config: for each name, the run that configs/methods/<name>.py returns.
 
   Args:
     names: comma-separated; empty for BASELINES, "all" for every file here.

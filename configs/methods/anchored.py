@@ -1,8 +1,9 @@
-"""Anchored caption editing. This project's own, so nobody's settings but ours.
+"""Anchored caption editing. This project's own method, with our settings.
 
-Those of ViT-B/16 are not searched. Muon moves each matrix by the same length whatever its gradient,
-so the rate is a thirtieth of mini's: trained at length, a tower has less to move. A batch of 64 is
-the least that spreads over a slice of 64 chips; six surrogates a row make it 448 captions.
+The ViT-B/16 settings were not searched. Muon moves each matrix by the same length whatever its
+gradient, and a tower that was trained at length has less to move, so the learning rate is a
+thirtieth of mini's. A batch of 64 is the smallest that splits over a slice of 64 chips; six
+surrogates per row make it 448 captions.
 """
 
 from salmu_jax.defaults import optimizer, unlearning_run

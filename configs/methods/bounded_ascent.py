@@ -1,4 +1,4 @@
-"""Ascent that stops pair by pair. This project's own, so nobody's settings but ours."""
+"""Ascent that stops pair by pair. This project's own method, with our settings."""
 
 from salmu_jax.defaults import unlearning_run
 

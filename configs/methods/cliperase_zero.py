@@ -1,4 +1,4 @@
-"""CLIPErase as its code has it: AdamW 1e-7, cosine, decay 1e-3, 16 + 16 rows a step."""
+"""CLIPErase as in its code: AdamW 1e-7, cosine, decay 1e-3, 16 + 16 rows a step."""
 
 from salmu_jax.defaults import optimizer, unlearning_run
 

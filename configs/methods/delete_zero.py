@@ -1,4 +1,4 @@
-"""DELETE with target similarity 0; settings as cliperase_zero."""
+"""DELETE with target similarity 0; the settings of cliperase_zero."""
 
 from salmu_jax.defaults import optimizer, unlearning_run
 

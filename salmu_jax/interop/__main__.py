@@ -1,4 +1,4 @@
-"""Publishes a workdir, and makes one of what was published.
+"""Publishes a workdir, or makes a workdir from what was published.
 
 python -m salmu_jax.interop publish WORKDIR --to=DIR | --to=hub:OWNER/NAME
 python -m salmu_jax.interop fetch DIR | hub:OWNER/NAME@COMMIT WORKDIR
@@ -16,12 +16,12 @@ from salmu_jax.runtime import pipes, places, progress
 
 
 def _publish(args: argparse.Namespace, console: Console) -> None:
-  # Imported late, as JAX is with them: --help is quick, and Ctrl-C has its answer by then.
+  # Imported here because they load JAX: --help is quick, and Ctrl-C is handled by now.
   from salmu_jax.data import hub
   from salmu_jax.interop import publish
 
   parts = publish.plan(places.folder(args.workdir, "WORKDIR"), args.to, args.models)
-  table = Table("kind", "where", "size", "there already")
+  table = Table("kind", "where", "size", "already there")
   for part in parts:
     on_hub = hub.is_address(args.to)
     count = publish.replaced(part) if on_hub else None
@@ -33,7 +33,7 @@ def _publish(args: argparse.Namespace, console: Console) -> None:
     return
   address = publish.publish(parts, private=args.private)
   console.print(
-    f"Published. Others fetch it:\npython -m salmu_jax.interop fetch {address} WORKDIR",
+    f"Published. To fetch it:\npython -m salmu_jax.interop fetch {address} WORKDIR",
     soft_wrap=True,
   )
 
@@ -44,8 +44,8 @@ def _fetch(args: argparse.Namespace, console: Console) -> None:
   folder = places.folder(args.workdir, "WORKDIR")
   publish.fetch(args.source, folder, args.models or publish.BOUNDS)
   console.print(
-    f"{args.workdir} has the release and the models. Name it as --workdir of the config "
-    "that they were made with.",
+    f"{args.workdir} has the release and the models. Pass it as --workdir, with the config "
+    "that made them.",
     soft_wrap=True,
   )
 
@@ -58,18 +58,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     formatter_class=argparse.RawDescriptionHelpFormatter,
   )
   commands = parser.add_subparsers(required=True, metavar="COMMAND")
-  sender = commands.add_parser("publish", help="to a folder or the Hugging Face hub")
-  sender.add_argument("workdir", help="of a finished run that made its own release")
+  sender = commands.add_parser("publish", help="publish to a folder or the Hugging Face hub")
+  sender.add_argument("workdir", help="workdir of a finished run that generated its release")
   sender.add_argument("--to", required=True, help="a folder, or hub:OWNER/NAME")
-  sender.add_argument("--models", type=_names, default=(), help="NAME,NAME; all if left out")
-  sender.add_argument("--private", action="store_true", help="new repositories on the hub are so")
-  sender.add_argument("--yes", action="store_true", help="do it; otherwise only say what would be")
+  sender.add_argument("--models", type=_names, default=(), help="NAME,NAME; default: all models")
+  sender.add_argument("--private", action="store_true", help="make new hub repositories private")
+  sender.add_argument("--yes", action="store_true", help="publish, instead of only listing what")
   sender.set_defaults(run=_publish)
-  getter = commands.add_parser("fetch", help="a release and models into a new workdir")
+  getter = commands.add_parser("fetch", help="fetch a release and models into a new workdir")
   getter.add_argument("source", help="a folder that was published to, or hub:OWNER/NAME@COMMIT")
-  getter.add_argument("workdir", help="to make, on a disk")
+  getter.add_argument("workdir", help="workdir to make, on a local disk")
   getter.add_argument(
-    "--models", type=_names, default=(), help="NAME,NAME; clean,compromised if left out"
+    "--models", type=_names, default=(), help="NAME,NAME; default: clean,compromised"
   )
   getter.set_defaults(run=_fetch)
   args = parser.parse_args(argv)

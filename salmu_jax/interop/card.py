@@ -25,7 +25,7 @@ _LOAD = {
   ),
 }
 _LIBRARY = {"openclip": "open_clip", "huggingface": "transformers"}
-_METRICS_OF_OWN = "`audit.md` of the run says what leaked before and after.\n"
+_METRICS_OF_OWN = "The run's `audit.md` states what leaked before and after unlearning.\n"
 _SOURCE = (
   f"{published.SOURCE['title']}: {published.SOURCE['page']}, arXiv {published.SOURCE['arxiv']}. "
   "All people are fictitious.\n"
@@ -33,7 +33,7 @@ _SOURCE = (
 
 
 class Published(NamedTuple):
-  """Where an export is published, for the links on its card; empty where it is not.
+  """Where an export is published, for the links on its card; empty if it is not.
 
   Attributes:
     dataset: the repository of the data and results.
@@ -54,7 +54,7 @@ def markdown(
   """README.md of an export.
 
   Args:
-    folder: the finished model folder. Its metrics are read from WORKDIR/results, if they are there.
+    folder: the finished model folder. Its metrics are read from WORKDIR/results, if they exist.
     sizes: of the export.
     layout: "openclip" or "huggingface".
     tokenizer: of the model.
@@ -65,7 +65,7 @@ def markdown(
   facts = workdir.read_model_facts(folder)
   path = folder.parent.parent / "results" / f"{folder.name}.json"
   results = files.read_json(path) if path.exists() else None
-  # In a workdir of own pairs, see `benchmark.audit`.
+  # Only in a workdir of the user's own pairs, see `benchmark.audit`.
   own = (folder.parent.parent / "audit" / f"{folder.name}.json").exists()
   parts = [
     f"---\n{_metadata(folder, layout, settings, results, where)}\n---\n",
@@ -84,7 +84,7 @@ def markdown(
 
 
 def _metadata(folder, layout, settings, results, where):
-  """The YAML that the hub reads: library, licence, base model, data, results."""
+  """The YAML header that the hub reads: library, licence, base model, data, results."""
   from huggingface_hub import ModelCardData
 
   card = ModelCardData(
@@ -100,7 +100,7 @@ def _metadata(folder, layout, settings, results, where):
 
 
 def _trained_here(folder, results):
-  """Whether a model, and what it started from, were trained on a release that was made here."""
+  """Whether a model and the model it started from were trained on a generated release."""
   made = results["salmu_jax"]["release"]["name"].startswith(dataset_card.GENERATOR)
   models = (folder, folder.parent / "compromised")
   return made and all(
@@ -157,7 +157,7 @@ def _provenance(settings, facts, results):
     "data read": ", ".join(facts["reads"]) or None,
     "parameters that moved": facts["moves"],
     "start model": settings.get("start"),
-    "brought in from": _source(facts.get("weights", {}).get("source")),
+    "imported from": _source(facts.get("weights", {}).get("source")),
     "release": about.get("release", {}).get("name"),
     "release digest": settings.get("release"),
     "seed": settings.get("seed"),
@@ -171,7 +171,7 @@ def _provenance(settings, facts, results):
 
 
 def _source(address):
-  """Where weights are from: an address on the hub, or the name of a file or folder alone."""
+  """The origin of weights: an address on the hub, or only the name of a file or folder."""
   return address and (address if hub.is_address(address) else pathlib.PurePath(address).name)
 
 
@@ -198,7 +198,7 @@ def _vocabulary(tokenizer):
     return ""
   return (
     f"The model knows {tokenizer.vocab_size:,} of CLIP's tokens; the embeddings of the others are "
-    "zero. Texts of known tokens are read as in training; unknown tokens are lost. "
+    "zero. Texts of known tokens are embedded as in training; unknown tokens are lost. "
     "`salmu_jax_tokenizer.json` lists the known tokens.\n"
   )
 

@@ -37,16 +37,16 @@ def import_model(
   field: str,
   scratch: pathlib.Path | None = None,
 ) -> None:
-  """Converts foreign weights to a finished model folder, unless the folder has them already.
+  """Converts foreign weights to a finished model folder, unless it already has them.
 
   The folder appears complete or not at all. An existing folder is never changed.
 
   Args:
     source: a file or a folder, on a disk or in a bucket, or an address on the hub.
-    preset: of its sizes, see `presets.sizes`.
+    preset: the preset of its sizes, see `presets.sizes`.
     folder: the model folder to make.
-    field: what an error names, as "config.init.clean".
-    scratch: for a copy of weights in a bucket; None for the user's cache directory.
+    field: its name in errors, such as "config.init.clean".
+    scratch: folder for a copy of weights in a bucket; None for the user's cache directory.
 
   Raises:
     InputError: the weights are missing, damaged or of another architecture, or cannot be
@@ -63,7 +63,7 @@ def import_model(
     source = os.fspath(places.place(source, field))
   same = done and done["weights"].get("source") == source
   if same and (pinned or not places.place(source).exists()):
-    # A commit fixes the content, and a source that was deleted after the import is not needed.
+    # A commit fixes the content, and a source deleted after the import is not needed.
     imported = workdir.read_settings(folder)["imported"]
     file = None
   else:
@@ -85,11 +85,11 @@ def import_model(
 def _check_vacant(folder, done):
   """Raises InputError unless `folder` is an imported model, an empty folder, or absent."""
   if (done and "weights" in done) or (not done and places.is_remote(folder)):
-    return  # in a bucket, what an interrupted upload left
+    return  # in a bucket, the remains of an interrupted upload
   if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
     raise InputError(
-      f"{folder} is there already and is neither an imported model nor an empty folder. Nothing in "
-      "it was touched. Choose another folder, or move this one away."
+      f"{folder} already exists and is neither an imported model nor an empty folder. Nothing in "
+      "it was changed. Choose another folder, or move this one away."
     )
 
 
@@ -100,14 +100,14 @@ def _convert_weights(file, sizes, folder, about, field):
     file: of weights; a config beside it must describe the same model.
     sizes: of the model; a vocabulary of 0 is filled in from the tokenizer beside the file.
     folder: the model folder.
-    about: facts about the weights to keep: where they are from, their SHA-256.
-    field: what an error names.
+    about: facts about the weights to record: their source and SHA-256.
+    field: their name in errors.
 
   Returns:
     Facts for the folder's done.json.
 
   Raises:
-    InputError: a damaged file, a config that differs, or tensors that do not fit.
+    InputError: the file is damaged, its config differs, or its tensors do not fit.
   """
   params, tokenizer, layout = _read_foreign(file, sizes, field)
   tokenizers.save(tokenizer, folder / workdir.TOKENIZER)
@@ -153,8 +153,8 @@ def export_model(
   """Writes a finished model as a folder that OpenCLIP or Hugging Face loads, with a model card.
 
   A compacted vocabulary is expanded to CLIP's: kept ids get their embeddings, the others zeros.
-  Texts of kept tokens are embedded as before. The compacted tokenizer is written too, and an import
-  restores the compacted vocabulary from it.
+  Texts of kept tokens are embedded as before. The compacted tokenizer is also written, so that an
+  import can restore the compacted vocabulary.
 
   Args:
     folder: the model folder.
@@ -166,15 +166,15 @@ def export_model(
     The path of the weights.
 
   Raises:
-    InputError: `folder` is no finished model, or `target` exists and is not empty.
+    InputError: `folder` is not a finished model, or `target` exists and is not empty.
   """
   folder, target = places.folder(folder, "SRC"), places.folder(target, "DST")
   if not is_finished(folder):
     raise InputError(
-      f"{folder} is no {weights.FINISHED}. Name one such as WORKDIR/models/vlunlearn."
+      f"{folder} is not a {weights.FINISHED}. Name one, such as WORKDIR/models/vlunlearn."
     )
   if target.exists() and (not target.is_dir() or any(target.iterdir())):
-    raise InputError(f"{target} is there already and is not an empty folder. Name another DST.")
+    raise InputError(f"{target} already exists and is not an empty folder. Name another DST.")
   params, sizes, tokenizer = _read_finished(folder)
   name = modelconfig.WEIGHTS[layout]
   with files.replacing_folder(target) as partial:
@@ -191,16 +191,16 @@ def export_model(
 
 
 def restore_model(source: pathlib.Path, folder: Place, field: str) -> None:
-  """Makes the finished model folder that was exported to `source`, as it was but for its logs.
+  """Restores the finished model folder that was exported to `source`, without its logs.
 
   Args:
     source: a folder from `export_model`.
     folder: the model folder to make; it appears complete or not at all.
-    field: what an error names.
+    field: its name in errors.
 
   Raises:
-    InputError: `source` was not exported by this project, or is damaged; of an export with
-      checksums, its settings, facts and tokenizer are compared.
+    InputError: `source` was not exported by this project, or is damaged. Its settings, facts and
+      tokenizer are compared with its checksums, if it has them.
   """
   settings, done = origin.read(source, field)
   preset, scan = settings["model"]["preset"], settings["model"]["scan"]
@@ -215,7 +215,7 @@ def restore_model(source: pathlib.Path, folder: Place, field: str) -> None:
 
 
 def weights_digest(folder: Place) -> str:
-  """The digest of the weights of a finished model folder, as results state it."""
+  """The digest of the weights of a finished model folder, as in results files."""
   return checkpoint.digest(_load_params(folder)[0])
 
 
@@ -227,11 +227,11 @@ def _sha256(file, field):
 
 
 def preset_of(source: str, field: str, scratch: pathlib.Path | None = None) -> str:
-  """The preset of a model, or what spells its sizes: by its own settings, config or tensors.
+  """The preset of a model, or a name made of its sizes, from its settings, config or tensors.
 
   Args:
-    source: as for `import_model`, or a finished model folder. field: what an error names.
-    scratch: for a copy of weights in a bucket; None for the user's cache directory.
+    source: as for `import_model`, or a finished model folder. field: its name in errors.
+    scratch: folder for a copy of weights in a bucket; None for the user's cache directory.
 
   Raises:
     InputError: as `import_model`.
@@ -249,16 +249,16 @@ def preset_of(source: str, field: str, scratch: pathlib.Path | None = None) -> s
     if sizes is None:
       sizes = statedict.sizes_of(weights.read_tensors(file), file)
       progress.console.print(
-        f"{field}: no config is beside {file.name}, so its sizes are those of its tensors, with "
-        f"heads of {sizes.vision.width // sizes.vision.heads} dimensions and GELU, as CLIP has "
-        "them."
+        f"{field}: {file.name} has no config beside it, so its sizes are read from its tensors, "
+        f"with heads of {sizes.vision.width // sizes.vision.heads} dimensions and GELU, as in "
+        "CLIP."
       )
   except InputError as error:
     raise InputError(f"{field}: {error}") from error
   if (file.parent / TOKENIZER).exists():
-    sizes = sizes._replace(vocab_size=0)  # of which it knows a part
+    sizes = sizes._replace(vocab_size=0)  # a compacted vocabulary
   name = presets.name_of(sizes)
-  presets.sizes(name, f"{field}: the sizes of {file}")  # refuses those that no model has
+  presets.sizes(name, f"{field}: the sizes of {file}")  # refuses impossible sizes
   return name
 
 
@@ -269,12 +269,12 @@ def is_finished(folder: str | os.PathLike) -> bool:
 
 
 def _load_params(folder):
-  """(params, sizes, tokenizer) of a model folder, as they are there."""
+  """(params, sizes, tokenizer) of a model folder, as stored."""
   settings = workdir.read_model_settings(folder)
   sizes = presets.sizes(settings["preset"], f"{folder / workdir.SETTINGS}: model.preset")
   tokenizer = tokenizers.load(folder / workdir.TOKENIZER, sizes.context_length)
   sizes = sizes._replace(vocab_size=tokenizer.vocab_size)
-  # Of weights that were brought in, the settings do not say whether there is a bias.
+  # The settings of imported weights do not say whether there is a logit bias.
   bias = "logit_bias" in checkpoint.saved_names(folder / "params")
   like = clip.shapes(clip.CLIP(sizes, scan=settings["scan"], bias=bias))
   device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -302,8 +302,8 @@ def _tokenizer_beside(file, sizes):
   path = file.parent / TOKENIZER
   if not path.exists():
     raise InputError(
-      f"{file} has no {TOKENIZER} beside it, which lists the tokens that a model with a compacted "
-      "vocabulary knows. Keep all files of the exported folder together."
+      f"{file} has no {TOKENIZER} beside it, which lists the tokens of a model with a compacted "
+      "vocabulary. Keep all files of the exported folder together."
     )
   return tokenizers.load(path, sizes.context_length)
 
@@ -313,7 +313,7 @@ def _full_vocabulary():
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-  """Exports or imports a model, by the command line; returns the exit code."""
+  """Exports or imports a model from the command line; returns the exit code."""
   parser = argparse.ArgumentParser(
     prog="python -m salmu_jax.interop.convert",
     description=__doc__,
@@ -323,10 +323,11 @@ def main(argv: Sequence[str] | None = None) -> int:
   parser.add_argument("dst", help="the folder to make")
   parser.add_argument(
     "--preset",
-    help=f"of foreign weights, if neither a config nor shapes tell: {', '.join(presets.PRESETS)}",
+    help="preset of foreign weights, if neither their config nor their shapes determine it: "
+    f"{', '.join(presets.PRESETS)}",
   )
   parser.add_argument(
-    "--layout", choices=statedict.LAYOUTS, help="of an export; openclip if left out"
+    "--layout", choices=statedict.LAYOUTS, help="layout of an export; default: openclip"
   )
   args = parser.parse_args(argv)
   try:
@@ -347,8 +348,8 @@ def _converted(source: str, target: str, preset: str | None, layout: str | None)
   if not pinned and is_finished(source):
     if preset is not None:
       raise InputError(
-        f"--preset={preset} is for foreign weights, and SRC = {source!r} is a model folder, which "
-        "says its own. Leave it out."
+        f"--preset={preset} is for foreign weights, but SRC = {source!r} is a model folder, which "
+        "states its preset. Leave --preset out."
       )
     file = export_model(source, target, layout or "openclip")
     size = places.size(file) / 2**20
@@ -357,8 +358,8 @@ def _converted(source: str, target: str, preset: str | None, layout: str | None)
     )
   if layout is not None:
     raise InputError(
-      f"--layout={layout} is of an export, and SRC = {source!r} is no {weights.FINISHED}. Leave it "
-      "out."
+      f"--layout={layout} is for exports, but SRC = {source!r} is not a {weights.FINISHED}. Leave "
+      "--layout out."
     )
   preset = preset or preset_of(source, "SRC")
   presets.sizes(preset, "--preset")

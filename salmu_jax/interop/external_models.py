@@ -1,6 +1,6 @@
 """Models that were not trained in this workdir: the weights of `config.init` and `config.judge`.
 
-Such a model is a finished model folder of another run, which is used where it is, or weights in
+Such a model is a finished model folder of another run, which is used in place, or weights in
 OpenCLIP's or Hugging Face's format, which are converted into the workdir once.
 """
 
@@ -31,7 +31,7 @@ def sources(config: ConfigDict) -> dict[str, str]:
 
 
 def field(config: ConfigDict, name: str) -> str:
-  """The field of the config that says where the weights of a model are."""
+  """The config field that names the weights of a model."""
   return f"config.init.{name}" if name in config.init else "config.judge.weights"
 
 
@@ -50,13 +50,13 @@ def model_folder(config: ConfigDict, folder: Place, name: str) -> Place:
 
 
 def bring(config: ConfigDict, folder: Place, scratch: pathlib.Path, name: str) -> None:
-  """Converts the weights of a model into its folder in the workdir, unless they are converted.
+  """Converts the weights of a model into its folder in the workdir, unless they already are.
 
   A finished model folder elsewhere stays where it is.
 
   Args:
     config, folder: as for `model_folder`.
-    scratch: for a copy of weights in a bucket.
+    scratch: folder for a copy of weights in a bucket.
     name: of a model of `sources`.
 
   Raises:
@@ -70,19 +70,19 @@ def bring(config: ConfigDict, folder: Place, scratch: pathlib.Path, name: str) -
 
 
 def check(config: ConfigDict, folder: Place, name: str, tokenizer: Tokenizer) -> None:
-  """Raises InputError for a model with another preset or another vocabulary than the job has.
+  """Raises InputError for a model whose preset or vocabulary differs from the job's.
 
   Args:
     config, folder: as for `model_folder`.
-    name: of a model of `sources`, which was brought.
+    name: of a model of `sources`, after `bring`.
     tokenizer: of the job.
   """
   preset = workdir.read_model_settings(model_folder(config, folder, name))["preset"]
   where = f"{field(config, name)} = {sources(config)[name]!r}"
   if preset != config.model.preset:
     raise InputError(
-      f"{where} is a model of the preset {preset!r}, and config.model.preset "
-      f"is {config.model.preset!r}. Make them one."
+      f"{where} is a model of the preset {preset!r}, but config.model.preset "
+      f"is {config.model.preset!r}. Use the same preset for both."
     )
   vocabulary = model_folder(config, folder, name) / workdir.TOKENIZER
   if (
@@ -90,7 +90,7 @@ def check(config: ConfigDict, folder: Place, name: str, tokenizer: Tokenizer) ->
     or tokenizers.load(vocabulary, tokenizer.context_length).kept != tokenizer.kept
   ):
     raise InputError(
-      f"{where} has no tokenizer.json, or another vocabulary than this release gives: its weights "
+      f"{where} has no tokenizer.json, or another vocabulary than this release, so its weights "
       "would read other words. Use the release that it was trained on."
     )
 
@@ -100,15 +100,15 @@ def check_judged(config: ConfigDict) -> None:
   name, weights = config.judge.name, config.judge.weights
   if bool(name) != bool(weights):
     raise InputError(
-      f"config.judge.name = {name!r} and config.judge.weights = {weights!r} go together: the row "
-      "of the leaderboard, and where its weights are."
+      f"config.judge.name = {name!r} and config.judge.weights = {weights!r} go together: set both, "
+      "the name of the row in the leaderboard and the weights, or neither."
     )
   if name:
     workdir.check_model_name("config.judge.name", name)
 
 
 def digest(folder: Place) -> str:
-  """Names a finished model: by its weights if they were converted, else by its settings."""
+  """A digest that identifies a finished model: of its weights if converted, else its settings."""
   settings = workdir.read_settings(folder)
   if "imported" in settings:
     return workdir.read_done(folder, weights=dict)["weights"].get("sha256")
@@ -123,7 +123,7 @@ def load_params(
 ) -> dict[str, Any]:
   """The weights of a finished model, for `model`, laid out by `sharding.parameter_layout`.
 
-  Layers are stacked or unstacked where the folder has them otherwise than `model`.
+  Layers are stacked or unstacked if the folder stores them differently from `model`.
 
   Args:
     folder: of the finished model.
@@ -156,5 +156,5 @@ def _is_finished(source: str, where: str) -> bool:
 
 @functools.cache
 def _marked_in_bucket(mark: Place) -> bool:
-  """Whether a mark is there; a bucket is asked once."""
+  """Whether a mark exists; a bucket is queried once."""
   return mark.exists()

@@ -1,7 +1,7 @@
-"""The config files beside foreign weights: OpenCLIP's and Hugging Face's, written and compared.
+"""Reads, compares and writes the config files of OpenCLIP and Hugging Face beside weights.
 
 A config is read as flat facts, {"vision.width": 768, ...}, which are compared one by one with the
-facts of a Sizes. An option that the towers here do not have is refused by its name.
+facts of a Sizes. An option that the towers here do not have is an error that names it.
 """
 
 import os
@@ -18,13 +18,13 @@ from salmu_jax.runtime import files
 OPENCLIP, HUGGINGFACE = "open_clip_config.json", "config.json"
 WEIGHTS = {"openclip": "open_clip_model.safetensors", "huggingface": "model.safetensors"}
 _EPSILON = 1e-5  # Of layer norms, in the towers here and in PyTorch.
-_MOST, _MOST_LAYERS = 10**6, 1000  # of a size, and of layers; no model comes near
+_MOST, _MOST_LAYERS = 10**6, 1000  # limits of a size and of layers, far above any model
 
 _SIGLIP = (
-  " That is SigLIP, whose towers, tokenizer and pictures are others than CLIP's; only CLIP is read "
-  "here."
+  " That is SigLIP, whose towers, tokenizer and preprocessing differ from CLIP's; only CLIP is "
+  "supported."
 )
-# Options of OpenCLIP's configs that have one possible value here: {key: that value}.
+# Options of OpenCLIP's configs with only one supported value: {key: that value}.
 _BLOCKS = {
   "act_kwargs": None,
   "norm_kwargs": None,
@@ -120,8 +120,8 @@ def read(
   """(facts, the file) of the config in a folder, or (None, None) if there is none.
 
   Raises:
-    InputError: the file is no config of a CLIP model, or sets an option that the towers here do not
-      have.
+    InputError: the file is not a config of a CLIP model, or sets an option that the towers here do
+      not have.
   """
   for name, reader in ((OPENCLIP, _read_openclip), (HUGGINGFACE, _read_huggingface)):
     path = pathlib.Path(folder) / name
@@ -132,7 +132,7 @@ def read(
 
 
 def check(folder: str | os.PathLike, sizes: Sizes) -> None:
-  """Raises InputError if a folder has configs, and of another model than `sizes`."""
+  """Raises InputError if a folder has configs that describe another model than `sizes`."""
   described, path = read(folder)
   differences = _differences(described, sizes) if described else []
   if differences:
@@ -152,7 +152,7 @@ def sizes(folder: str | os.PathLike) -> Sizes | None:
     most = _MOST_LAYERS if key.endswith("layers") else _MOST
     if key != "quick_gelu" and (type(value) is not int or not 1 <= value <= most):
       resnet = key == "vision.layers" and isinstance(value, list)
-      kind = " It is a ResNet's; only vision transformers are read here." if resnet else ""
+      kind = " That is a ResNet; only vision transformers are supported." if resnet else ""
       raise InputError(
         f"{path}: {key} is {value!r:.40}; it must be a whole number from 1 to {most:,}.{kind}"
       )
@@ -166,7 +166,7 @@ def sizes(folder: str | os.PathLike) -> Sizes | None:
 
 def _check_divides(path, what, whole, part):
   if whole % part:
-    raise InputError(f"{path}: {what} is {whole}, which {part} does not divide.")
+    raise InputError(f"{path}: {what} is {whole}; it must be a multiple of {part}.")
 
 
 def describes(folder: str | os.PathLike, sizes: Sizes) -> bool:
@@ -184,7 +184,7 @@ def write(
     folder: of the weights.
     sizes: of the model.
     layout: "openclip" or "huggingface".
-    logit_bias: of the model, which OpenCLIP has to be told of; None without one.
+    logit_bias: of the model, which OpenCLIP's config must state; None without one.
   """
   folder = pathlib.Path(folder)
   if layout == "openclip":
@@ -200,10 +200,10 @@ def write(
 
 def _differences(described, sizes):
   expected = facts(sizes)
-  if not sizes.vocab_size:  # The preset leaves it open; exports have CLIP's whole vocabulary.
+  if not sizes.vocab_size:  # Not set by the preset; exports have CLIP's full vocabulary.
     expected["vocab_size"] = described["vocab_size"]
   return [
-    f"{key} is {described[key]!r} there and {value!r} in the preset"
+    f"{key} is {described[key]!r}, the preset has {value!r}"
     for key, value in expected.items()
     if described[key] != value
   ]
@@ -339,7 +339,7 @@ def _huggingface(sizes):
       model_type="clip_text_model",
       max_position_embeddings=sizes.context_length,
       vocab_size=sizes.vocab_size,
-      # The last two ids. Both text towers read the first end of text.
+      # The last two ids. Both text towers read the first end-of-text token.
       bos_token_id=sizes.vocab_size - 2,
       eos_token_id=sizes.vocab_size - 1,
     ),
@@ -349,5 +349,5 @@ def _huggingface(sizes):
 def _check_fixed(path, section, key, value):
   fixed = _FIXED[section]
   if key not in fixed or value != fixed[key]:
-    right = f"it must be {fixed[key]!r}" if key in fixed else "nothing here corresponds to it"
+    right = f"it must be {fixed[key]!r}" if key in fixed else "this option is not supported"
     raise InputError(f"{path}: {section}.{key} is {value!r}; {right}.")

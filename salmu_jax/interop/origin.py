@@ -1,6 +1,6 @@
-"""What an export says of the model folder that it was made from, in a file of its own.
+"""The file in which an export records the model folder that it was made from.
 
-{"settings", "done"}, as that folder has them.
+It holds {"settings", "done"} of that folder.
 """
 
 import pathlib
@@ -15,9 +15,9 @@ FILE = "salmu_jax_stage.json"
 
 
 def of(folder: Place) -> dict[str, Any]:
-  """What FILE of an export holds: the settings and the facts of the folder.
+  """The content of FILE for an export of a folder: its settings and facts.
 
-  Of weights that came from a disk or a bucket, the name stays and the path does not.
+  Weights that came from a disk or a bucket keep their name, but not their path.
   """
   settings, done = workdir.read_settings(folder), workdir.read_done(folder)
   if _is_local(done):
@@ -30,11 +30,11 @@ def read(source: pathlib.Path, field: str) -> tuple[dict[str, Any], dict[str, An
   """(settings, facts) of the folder that was exported to `source`.
 
   Raises:
-    InputError: `source` was not exported by this project, or the file is damaged; names `field`.
+    InputError: `source` was not exported by this project, or the file is damaged. It names `field`.
   """
   path = source / FILE
   if not path.is_file():
-    raise InputError(f"{field}: {source} has no {FILE}, which an export of this project has.")
+    raise InputError(f"{field}: {source} has no {FILE}, so it is not an export of this project.")
   stage = files.read_json(path)
   try:
     settings, done = dict(stage["settings"]), dict(stage["done"])
@@ -43,16 +43,16 @@ def read(source: pathlib.Path, field: str) -> tuple[dict[str, Any], dict[str, An
     raise InputError(f"{field}: {path} is damaged. Restore it.") from error
   if not isinstance(preset, str) or not isinstance(scan, bool):
     raise InputError(
-      f"{field}: {path} is damaged: it names no preset, or not whether layers are stacked."
+      f"{field}: {path} is damaged: it lacks the preset, or whether layers are stacked."
     )
   return settings, done
 
 
 def write(folder: pathlib.Path, settings: dict[str, Any], done: dict[str, Any], what: str) -> None:
-  """Writes settings and facts into a folder that has the rest, and compares all checksums.
+  """Writes settings and facts into a folder with all other files, and compares all checksums.
 
   Args:
-    folder: of the model. settings, done: see `read`. what: was read, for an error.
+    folder: of the model. settings, done: see `read`. what: the file they are from, for errors.
 
   Raises:
     InputError: the settings, the facts or the tokenizer are not those that were exported.

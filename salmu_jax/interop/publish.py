@@ -1,13 +1,13 @@
-"""Publishes what a workdir holds, and fetches what was published.
+"""Publishes a workdir, and fetches what was published.
 
-Published are a data set (the release, results and leaderboard) and a repository for each model, on
-the Hugging Face hub or in a folder:
+On the Hugging Face hub or in a folder, it writes a dataset (the release, results and leaderboard)
+and a repository for each model:
 
     folder                   on the hub              holds
     DIR/dataset              dataset OWNER/NAME      release, results/, leaderboard/, published.json
     DIR/models/MODEL         model OWNER/NAME-MODEL  OpenCLIP's layout, with a model card
 
-published.json says where each model is; on the hub, at which commit.
+published.json lists where each model is and, on the hub, at which commit.
 """
 
 import contextlib
@@ -36,10 +36,10 @@ class Part(NamedTuple):
 
   Attributes:
     kind: "dataset" or "model".
-    name: of the model; "" for the data set.
+    name: of the model; "" for the dataset.
     target: a folder, or OWNER/NAME on the hub.
-    source: what it is made from.
-    size: about how many bytes.
+    source: the folder that it is made from.
+    size: approximate size in bytes.
   """
 
   kind: str
@@ -50,7 +50,7 @@ class Part(NamedTuple):
 
 
 def plan(folder: Place, target: str, models: Sequence[str] = ()) -> list[Part]:
-  """What `publish` would write; the data set comes last, for it names the others.
+  """What `publish` would write; the dataset comes last, because it names the others.
 
   Args:
     folder: the workdir of a finished run.
@@ -58,16 +58,16 @@ def plan(folder: Place, target: str, models: Sequence[str] = ()) -> list[Part]:
     models: names of finished models; all if none.
 
   Raises:
-    InputError: the workdir has no release of its own, a model has not been trained or judged, or a
-      name is none that the hub takes.
+    InputError: the workdir has no release of its own, a model has not been trained or evaluated, or
+      a name is not valid on the hub.
   """
   if not (folder / "release" / releases.MANIFEST).exists():
     raise InputError(
-      f"{folder} has no release of its own, so there is no data set to publish. Models alone are "
-      "exported by python -m salmu_jax.interop.convert."
+      f"{folder} has no release of its own, so there is no dataset to publish. To export models "
+      "alone, use python -m salmu_jax.interop.convert."
     )
-  every = sorted((folder / "models").iterdir()) if (folder / "models").is_dir() else []
-  finished = [path.name for path in every if convert.is_finished(path)]
+  paths = sorted((folder / "models").iterdir()) if (folder / "models").is_dir() else []
+  finished = [path.name for path in paths if convert.is_finished(path)]
   chosen = list(dict.fromkeys(models or finished))
   for name in chosen:
     if name not in finished:
@@ -88,37 +88,37 @@ def plan(folder: Place, target: str, models: Sequence[str] = ()) -> list[Part]:
 
 
 def replaced(part: Part) -> int | None:
-  """How many files a repository on the hub has, which `publish` would replace; None if it is new.
+  """The number of files in a hub repository that `publish` would replace; None if it is new.
 
   Raises:
-    InputError: the repository holds something that was not published from here, or the hub cannot
-      be asked.
+    InputError: the repository holds something that this project did not publish, or the hub cannot
+      be reached.
   """
-  there = hub.listed(part.target, part.kind)
+  names = hub.listed(part.target, part.kind)
   mark = INDEX if part.kind == _DATASET else origin.FILE
-  if there and mark not in there and set(there) - {".gitattributes", dataset_card.README}:
+  if names and mark not in names and set(names) - {".gitattributes", dataset_card.README}:
     raise InputError(
-      f"{part.target} on the hub holds something else ({len(there)} files, and no {mark}), which "
+      f"{part.target} on the hub holds something else ({len(names)} files but no {mark}), which "
       "would be replaced. Choose another name."
     )
-  return None if there is None else len(there)
+  return None if names is None else len(names)
 
 
 def publish(parts: Sequence[Part], *, private: bool = False) -> str:
   """Writes the parts of a plan; returns the address to fetch them from.
 
-  A folder appears complete or not at all. On the hub each repository gets one commit, and one that
-  is there already is changed to hold this.
+  A folder appears complete or not at all. On the hub each repository gets one commit, which
+  replaces the content of a repository that exists.
 
   Raises:
-    InputError: the folder is there already, or the hub refuses.
+    InputError: the folder exists, or the hub refuses.
   """
   dataset = parts[-1]
   target = pathlib.Path(dataset.target)
   if not target.is_absolute():
     return _publish_to_hub(parts, private)
   if target.parent.exists() and (target.parent.is_file() or any(target.parent.iterdir())):
-    raise InputError(f"{target.parent} is there already. Name another --to.")
+    raise InputError(f"{target.parent} already exists. Name another --to.")
   with files.replacing_folder(target.parent) as partial:
     places_of = {part.name: f"models/{part.name}" for part in parts[:-1]}
     for part in parts[:-1]:
@@ -148,16 +148,16 @@ def _publish_to_hub(parts, private):
 
 
 def fetch(address: str, folder: Place, models: Sequence[str] = BOUNDS) -> None:
-  """Makes a workdir of what was published, in which a run goes on as in the one it came from.
+  """Makes a workdir from what was published, in which runs resume as in the original workdir.
 
   Args:
     address: the folder that was published to, or hub:OWNER/NAME@COMMIT.
     folder: the workdir to make; on a disk.
-    models: to bring along, with their results.
+    models: names of the models to fetch, with their results.
 
   Raises:
-    InputError: nothing was published there, a file is damaged, or the workdir is in use or has a
-      release or a model of another kind.
+    InputError: nothing was published there, a file is damaged, or the workdir is in use, has a
+      release, or has other models of these names.
   """
   if places.is_remote(folder):
     raise InputError(f"{folder} is in a bucket; fetch into a folder on a disk.")
@@ -166,17 +166,19 @@ def fetch(address: str, folder: Place, models: Sequence[str] = BOUNDS) -> None:
   if (folder / "release").exists():
     raise InputError(f"{folder} has a release already. Name another workdir.")
   source = _fetched(address, _DATASET)
-  known = _index(source, address)
-  unknown = [name for name in models if name not in known]
+  addresses = _index(source, address)
+  unknown = [name for name in models if name not in addresses]
   if unknown:
-    raise InputError(f"{address} has no model {unknown[0]!r}; it has {', '.join(known)}.")
+    raise InputError(f"{address} has no model {unknown[0]!r}; it has {', '.join(addresses)}.")
   releases.verify(releases.open_release(source))
   results = {name: _result(source / "results" / f"{name}.json", name) for name in models}
   with owner.owning(folder), _unfinished(folder) as partial:
     for name, result in results.items():
-      at = known[name] if hub.is_address(address) else f"{places.place(address)}/{known[name]}"
+      at = (
+        addresses[name] if hub.is_address(address) else f"{places.place(address)}/{addresses[name]}"
+      )
       _restore(name, at, result, folder, partial)
-    # All that was fetched is whole: only now anything appears.
+    # Files appear only now, when everything is known to be complete.
     for name, result in results.items():
       _move(name, result, partial, folder)
     with files.replacing_folder(folder / "release") as release:
@@ -185,9 +187,9 @@ def fetch(address: str, folder: Place, models: Sequence[str] = BOUNDS) -> None:
 
 @contextlib.contextmanager
 def _unfinished(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-  """A folder in a workdir for models that are not checked yet; it is gone afterwards."""
+  """A folder in a workdir for models that are not checked yet; it is removed afterwards."""
   partial = folder / f".fetched{places.PARTIAL}"
-  shutil.rmtree(partial, ignore_errors=True)  # What a killed process left.
+  shutil.rmtree(partial, ignore_errors=True)  # The remains of a killed process.
   try:
     yield partial
   finally:
@@ -201,12 +203,12 @@ def _index(source, address):
     raise InputError(f"{address} has no {INDEX}; it was not written by `publish`.")
   models = files.read_object(path, models=dict)["models"]
   if not all(isinstance(at, str) for at in models.values()):
-    raise InputError(f"{path} is damaged: it must say where each model is. Publish it again.")
+    raise InputError(f"{path} is damaged: it must list where each model is. Publish it again.")
   return models
 
 
 def _result(path: pathlib.Path, name: str) -> dict:
-  """The published results of a model, which are whole."""
+  """The published results of a model, checked for completeness."""
   if not path.exists():
     raise InputError(f"the model {name} has no results at {path}. Publish it again.")
   reading.read(path)
@@ -214,12 +216,12 @@ def _result(path: pathlib.Path, name: str) -> dict:
 
 
 def _restore(name, address, result, folder, partial):
-  """Makes a model in `partial`, unless `folder` has it; its weights have to be those judged."""
+  """Makes a model in `partial`, unless `folder` has it; its weights must match its results."""
   there, field = folder / "models" / name, f"the model {name}"
   target = there if convert.is_finished(there) else partial / name
   if target != there:
     if there.exists():
-      raise InputError(f"{there} is there already, and is no finished model. Move it away.")
+      raise InputError(f"{there} already exists and is not a finished model. Move it away.")
     convert.restore_model(_fetched(address, _MODEL), target, field)
   weights, judged = convert.weights_digest(target), result["salmu_jax"].get("weights_sha256")
   if weights == judged:
@@ -227,13 +229,13 @@ def _restore(name, address, result, folder, partial):
   if target == there:
     raise InputError(f"{target} is another model than {field} at {address}. Move it away.")
   raise InputError(
-    f"{field} at {address} has weights of SHA-256 {weights}, and its results are of {judged}. "
-    "Both were not published together; publish them again."
+    f"{field} at {address} has weights of SHA-256 {weights}, but its results are of {judged}. "
+    "They were not published together; publish them again."
   )
 
 
 def _move(name, result, partial, folder):
-  """Puts a model that was checked, and its results, in their places."""
+  """Moves a checked model and its results into the workdir."""
   if (partial / name).exists():
     target = folder / "models" / name
     with places.writing(target):
@@ -249,7 +251,7 @@ def _address(target: str) -> str:
     return target
   place = places.folder(target, "--to")
   if places.is_remote(place):
-    raise InputError(f"--to={target} is no folder on a disk, nor hub:OWNER/NAME.")
+    raise InputError(f"--to={target} is neither a folder on a disk nor hub:OWNER/NAME.")
   return str(place)
 
 
@@ -267,13 +269,13 @@ def _bytes(folder: Place) -> int:
 
 @contextlib.contextmanager
 def _staged() -> Iterator[pathlib.Path]:
-  """A folder for one part while it is made."""
+  """A temporary folder in which one part is made."""
   with tempfile.TemporaryDirectory(prefix="salmu_jax-publish-") as folder:
     yield pathlib.Path(folder)
 
 
 def _stage_dataset(source, stage, models):
-  """The files of the data set: the release, the published models' results, the leaderboard."""
+  """Writes the files of the dataset: release, results of the published models, leaderboard."""
   release = copies.on_disk(source / "release", places.cache(), "the release")
   _copy_release(release, stage)
   dataset_card.write(stage, files.read_json(stage / releases.MANIFEST))
@@ -295,7 +297,7 @@ def _stage_dataset(source, stage, models):
 
 
 def _copy_release(source: pathlib.Path, target: pathlib.Path) -> None:
-  """Copies the files of a release, and nothing that may lie beside them."""
+  """Copies the files of a release, and no other files in its folder."""
   shutil.copytree(source / "data", target / "data")
   listed = [
     name for name in files.read_json(source / releases.MANIFEST)["files"] if "/" not in name

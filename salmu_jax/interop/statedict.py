@@ -1,7 +1,7 @@
 """Parameters to and from the state dicts of OpenCLIP's `CLIP` and Hugging Face's `CLIPModel`.
 
-A layout is a list of Entry, which follows from the sizes and serves both directions. Arrays are
-numpy and are only transposed, split and joined, so a round trip returns the same bits.
+A layout is a list of Entry, which follows from the sizes and is used in both directions. numpy
+arrays are only transposed, split and joined, so a round trip is bit-identical.
 """
 
 import math
@@ -25,12 +25,12 @@ _NOT_PARAMETERS = {
   "vision_model.embeddings.position_ids",
   "text_model.embeddings.position_ids",
 }
-# What DistributedDataParallel, torch.compile and trainers put before all names.
+# Prefixes that DistributedDataParallel, torch.compile and trainers add to all names.
 _WRAPPERS = ("module.", "_orig_mod.", "model.")
 _SHOWN = 5
 _BIAS = "logit_bias"
 _MOST_LOG_SCALE = 80
-_HEAD = 64  # dimensions of a head, where nothing else tells
+_HEAD = 64  # dimensions of a head, if nothing else determines them
 
 
 class Entry(NamedTuple):
@@ -137,7 +137,7 @@ def _shapes(entries):
 
 
 def _layout(layout, sizes, names):
-  """The entries of a layout, with the bias of logits where a model has one."""
+  """The entries of a layout, with the logit bias if a model has one."""
   has_bias = layout == "openclip" and _BIAS in names
   return [*LAYOUTS[layout](sizes), *([Entry(_BIAS, (), (_BIAS,))] if has_bias else [])]
 
@@ -159,8 +159,8 @@ def to_tensors(params: Mapping[str, Any], sizes: Sizes, layout: str) -> dict[str
   params, tensors = clip.unstack_layers(params), {}
   if _BIAS in params and layout != "openclip":
     raise InputError(
-      f"The model has a {_BIAS}, as config.model.{_BIAS} said, and the layout {layout!r} has no "
-      "place for it. Export it in the layout 'openclip'."
+      f"The model has a {_BIAS} (config.model.{_BIAS}), which the layout {layout!r} cannot hold. "
+      "Export it in the layout 'openclip'."
     )
   for entry in _layout(layout, sizes, params):
     value = params
@@ -214,16 +214,16 @@ def layout_of(tensors: Iterable[str]) -> str:
 
 
 def sizes_of(tensors: Mapping[str, np.ndarray], where: str) -> Sizes:
-  """The sizes of a model, as far as its tensors tell them.
+  """The sizes of a model, inferred from its tensors.
 
-  A file of weights tells neither the number of heads nor the activation. Those of a preset of the
-  same shapes are taken, or else heads of 64 dimensions, as in ViT-B and ViT-L, and GELU.
+  Tensors determine neither the number of heads nor the activation. These are taken from a preset
+  of the same shapes or, without one, are heads of 64 dimensions, as in ViT-B and ViT-L, and GELU.
 
   Args:
     tensors: as for `from_tensors`. where: names the file in an error.
 
   Raises:
-    InputError: these are not the tensors of a CLIP of a ViT and a text transformer.
+    InputError: these are not the tensors of a CLIP with a ViT and a text transformer.
   """
   tensors = _plain_names(tensors, where)
   small = Sizes(64, 16, 16, Tower(64, 1, 1), Tower(64, 1, 1))
@@ -231,8 +231,8 @@ def sizes_of(tensors: Mapping[str, np.ndarray], where: str) -> Sizes:
   missing = [e.tensors[0] for e in entries.values() if e.tensors[0] not in tensors]
   if missing:
     raise InputError(
-      f"{where} has no tensor {missing[0]}, so it holds no CLIP of a vision transformer and a text "
-      "transformer. Only those are read here."
+      f"{where} has no tensor {missing[0]}, so it is not a CLIP with a vision transformer and a "
+      "text transformer. Only those are supported."
     )
 
   def shape(path):
@@ -252,7 +252,7 @@ def sizes_of(tensors: Mapping[str, np.ndarray], where: str) -> Sizes:
     vocab_size, _ = shape("text/token_embedding/embedding")
     context_length, _ = shape("text/positional_embedding")
   except (IndexError, ValueError) as error:
-    raise InputError(f"{where} has tensors of other dimensions than a CLIP has.") from error
+    raise InputError(f"{where} has tensors whose dimensions are not those of a CLIP.") from error
   towers = tower("visual", width), tower("text", text_width)
   sizes = Sizes(embed_dim, side * patch, patch, *towers, context_length, vocab_size)
   alike = (preset for preset in PRESETS.values() if _without_heads(preset) == _without_heads(sizes))
@@ -277,7 +277,7 @@ def _plain_names(tensors, where):
   for name, value in tensors.items():
     short = _plain_name(name)
     if short in plain:
-      raise InputError(f"{where} holds two tensors {short}, one of them as {name}. Take one out.")
+      raise InputError(f"{where} holds two tensors {short}, one of them as {name}. Remove one.")
     plain[short] = value
   return {name: value for name, value in plain.items() if name not in _NOT_PARAMETERS}
 
@@ -287,7 +287,7 @@ def _check_complete(tensors, expected, where):
   common = [name for name in expected if name in tensors]
   faults = [
     [f"{name} is missing" for name in expected if name not in tensors],
-    [f"{name} belongs to no part of this model" for name in tensors if name not in expected],
+    [f"{name} is not a tensor of this model" for name in tensors if name not in expected],
     [
       f"{name} is {np.shape(tensors[name])}, this model has {expected[name]}"
       for name in common
@@ -306,11 +306,11 @@ def _check_complete(tensors, expected, where):
       if _is_float(tensors[name]) and not np.isfinite(_float32(tensors[name])).all()
     ],
     [
-      f"{name} is {np.ravel(tensors[name])[0]:g}, which is no logarithm of a logit scale"
+      f"{name} is {np.ravel(tensors[name])[0]:g}, which is not the logarithm of a logit scale"
       for name in common
       if name == "logit_scale"
       and _is_float(tensors[name])
-      # Beyond it, its exponential is no number of float32.
+      # Beyond it, the exponential overflows float32.
       and not abs(float(np.ravel(tensors[name])[0])) < _MOST_LOG_SCALE
     ],
   ]
@@ -323,7 +323,7 @@ def _check_complete(tensors, expected, where):
 
 
 def _float32(tensor: np.ndarray) -> np.ndarray:
-  with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused
+  with np.errstate(over="ignore"):  # numbers that overflow float32 become infinite: an error
     return np.asarray(tensor, np.float32)
 
 
@@ -333,7 +333,7 @@ def _is_float(tensor: np.ndarray) -> bool:
 
 
 def _listed(lines):
-  """The first faults of a kind, and the number of its other faults."""
+  """The first faults of a kind, and the number of further ones."""
   more = f"; and {len(lines) - _SHOWN} more like that" if len(lines) > _SHOWN else ""
   return "; ".join(lines[:_SHOWN]) + more
 
@@ -344,7 +344,7 @@ def _tensor_shape(entry):
 
 
 def _entries(sizes, names, block):
-  """All entries but the projections, which only one of the layouts transposes."""
+  """All entries except the projections, which only one of the layouts transposes."""
   image, text, patch = sizes.vision, sizes.text, sizes.patch_size
   positions = 1 + (sizes.image_size // patch) ** 2
   entries = [

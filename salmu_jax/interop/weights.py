@@ -15,15 +15,15 @@ from salmu_jax.runtime import files
 _PICKLES = (".bin", ".pt", ".pth")
 _SHOWN = 3  # files in an error
 FINISHED = "finished model folder of this project (it has done.json and params/)"
-INDEX = ".safetensors.index.json"  # how the name of an index of several files ends
+INDEX = ".safetensors.index.json"  # suffix of the index of sharded weights
 
 
 def file_of(source: str | os.PathLike, field: str) -> pathlib.Path:
-  """The weights file that `source` is, or the first one of hub.WEIGHTS in that folder.
+  """`source` itself if it is a file, or the first of hub.WEIGHTS in that folder.
 
   Args:
     source: a file or a folder.
-    field: what an error names.
+    field: its name in errors.
 
   Raises:
     InputError: there is none.
@@ -37,7 +37,7 @@ def file_of(source: str | os.PathLike, field: str) -> pathlib.Path:
     if (source / name).is_file():
       return source / name
   others = sorted(path.name for path in source.glob("*.safetensors"))[:_SHOWN]
-  hint = f" It holds {', '.join(others)}: name the file that is meant." if others else ""
+  hint = f" It holds {', '.join(others)}: name the file to use." if others else ""
   raise InputError(
     f"{field}: {source} is neither a file of weights, nor a folder with "
     f"{', '.join(hub.WEIGHTS)}, nor a {FINISHED}.{hint}"
@@ -48,8 +48,8 @@ def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
   """{name: array} of .safetensors files, or of a PyTorch state dict (.bin, .pt, .pth).
 
   Args:
-    path: the file, or the index of several. `torch.load(weights_only=True)` reads state dicts, if
-      torch is installed.
+    path: the file, or the index of sharded weights. `torch.load(weights_only=True)` reads state
+      dicts, if torch is installed.
 
   Raises:
     InputError: the file is missing, damaged, of another kind, or a pickle of more than tensors.
@@ -64,12 +64,12 @@ def read_tensors(path: str | os.PathLike) -> dict[str, np.ndarray]:
   if path.suffix in _PICKLES:
     return _read_pickle(path)
   raise InputError(
-    f"{path} is no file of weights: its name must end in .safetensors, {', '.join(_PICKLES)}."
+    f"{path} is not a file of weights: its name must end in .safetensors, {', '.join(_PICKLES)}."
   )
 
 
 def sha256(path: pathlib.Path) -> str:
-  """What names the content of a file of weights, or of all files of an index.
+  """A digest of the content of a file of weights, or of all files of an index.
 
   Raises:
     InputError: see `read_tensors`.
@@ -81,7 +81,7 @@ def sha256(path: pathlib.Path) -> str:
 
 
 def _index(path):
-  """{tensor: name of its file} of an index, all of whose files are there."""
+  """{tensor: name of its file} of an index; checks that all files exist."""
   table = files.read_object(path, weight_map=dict)["weight_map"]
   for tensor, name in table.items():
     plain = isinstance(name, str) and pathlib.PurePath(name).name == name
@@ -100,7 +100,9 @@ def _read_several(path):
   for name in sorted(set(table.values())):
     for tensor, value in _read_safetensors(path.with_name(name)).items():
       if table.get(tensor) != name:
-        raise InputError(f"{path.with_name(name)} holds {tensor}, which {path} has not there.")
+        raise InputError(
+          f"{path.with_name(name)} holds {tensor}, which {path} does not list there."
+        )
       tensors[tensor] = value
   missing = [tensor for tensor in table if tensor not in tensors]
   if missing:
@@ -109,11 +111,11 @@ def _read_several(path):
 
 
 def write_tensors(path: str | os.PathLike, tensors: Mapping[str, np.ndarray]) -> None:
-  """Writes {name: float32 array} as .safetensors, atomically, with the mark of PyTorch's files."""
+  """Writes {name: float32 array} as .safetensors, atomically, with PyTorch's format tag."""
   with files.replacing(path) as temporary:
     try:
       safetensors.numpy.save_file(tensors, temporary, metadata={"format": "pt"})
-    except safetensors.SafetensorError as error:  # safetensors reports a full disk so.
+    except safetensors.SafetensorError as error:  # This is how safetensors reports a full disk.
       raise OSError(str(error)) from error
 
 
@@ -121,7 +123,7 @@ def _read_safetensors(path):
   try:
     return safetensors.numpy.load_file(path)
   except (AttributeError, safetensors.SafetensorError) as error:
-    # A type that numpy has not, or one that safetensors itself does not turn into numpy's.
+    # A dtype that numpy lacks, or that safetensors does not convert to numpy's.
     if isinstance(error, safetensors.SafetensorError) and "Dtype" not in str(error):
       raise _damaged(path, error) from error
     raise InputError(
@@ -144,21 +146,21 @@ def _read_pickle(path):
     torch = importlib.import_module("torch")
   except ImportError as error:
     raise InputError(
-      f"{path} is a pickle, which only PyTorch's restricted reader may read, and torch is not "
+      f"{path} is a pickle, which is read only with PyTorch's restricted reader, but torch is not "
       "installed here. Install it (pip install -r requirements-torch.txt), or run `python -m "
       f"salmu_jax.interop.convert {path} DIR` once where it is installed, and give DIR here."
     ) from error
   try:
     content = torch.load(path, map_location="cpu", weights_only=True)
   except Exception as error:  # A damaged pickle can raise anything.
-    # PyTorch's message is left out: it advises to unpickle without restriction.
+    # PyTorch's message is left out: it recommends unpickling without restrictions.
     raise InputError(
       f"{path} is damaged, or holds more than tensors, which is not executed "
       f"({type(error).__name__}). Give a plain state dict, or better a .safetensors file."
     ) from error
   state = content.get("state_dict", content) if isinstance(content, dict) else content
   if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-    raise InputError(f"{path} holds no state dict, which maps names to tensors.")
+    raise InputError(f"{path} does not hold a state dict, which maps names to tensors.")
   for name, tensor in state.items():
     if tensor.is_complex() or tensor.layout is not torch.strided:
       raise InputError(

@@ -14,12 +14,12 @@ _EXAMPLE = {"split": str, "file_name": str, "name": str, "caption": str, "rank":
 
 
 def check(path: Path, result: Mapping) -> None:
-  """Raises InputError unless `additional` has the shape that statistics and page read.
+  """Raises InputError unless `additional` has the shape that the statistics and the page read.
 
-  It may lack parts.
+  Parts of it may be missing.
 
   Args:
-    path: of the file. result: that has the fields of `reading.FIELDS`.
+    path: of the file. result: its content, with the fields of `reading.FIELDS`.
   """
   about = result["salmu_jax"]
   for key, text in {"model": about["model"], **_texts(about["release"])}.items():
@@ -42,7 +42,7 @@ def _check_rows(path, result, rows):
     _must(isinstance(rows.get(key), dict), path, f"additional.rows.{key}", "an object")
   for name, labels in rows["groups"].items():
     whole = isinstance(labels, list) and all(isinstance(label, str) for label in labels)
-    _must(whole, path, f"additional.rows.groups.{name}", "a list of texts")
+    _must(whole, path, f"additional.rows.groups.{name}", "a list of strings")
   for name, hits in rows["hits"].items():
     whole = hits is None or (isinstance(hits, list) and all(hit in (0, 1, None) for hit in hits))
     _must(whole, path, f"additional.rows.hits.{name}", "null, or a list of 0, 1 or null")
@@ -52,11 +52,11 @@ def _check_rows(path, result, rows):
 
 
 def _check_metric(path, result, metric, groups):
-  """The rows of a metric are there, and its cases are rows of its split."""
+  """Checks that the rows of a metric exist, and that its cases are rows of its split."""
   where = ".".join(metric.rows).removeprefix("salmu_jax.")
   within = "salmu_jax." if metric.rows[0] == "salmu_jax" else ""
   if metric.kind == "hit":
-    _must(metric.rows[-1] in (rows_at(result, metric.rows[:-1]) or {}), path, where, "there")
+    _must(metric.rows[-1] in (rows_at(result, metric.rows[:-1]) or {}), path, where, "present")
   else:
     whole = list | None if metric.optional else list
     right = "a list or null" if metric.optional else "a list"
@@ -69,7 +69,7 @@ def _check_metric(path, result, metric, groups):
       return
     _must(isinstance(cases, list), path, where, "a list")
     inside = all(isinstance(row, int) and 0 <= row < count for row in cases)
-    _must(inside, path, where, f"numbers of the {count} rows of {metric.split}")
+    _must(inside, path, where, f"row numbers of {metric.split}, from 0 and below {count}")
 
 
 def _check_examples(path, examples):
@@ -85,7 +85,7 @@ def _check_examples(path, examples):
 
 
 def _check_attacks(path, attacks):
-  """What attacks say of themselves can stand in tables."""
+  """Checks that tables can show the names and labels of attacks."""
   _must(isinstance(attacks, dict | None), path, "additional.recoverability", "an object")
   for key, attack in (attacks or {}).items():
     where = f"additional.recoverability.{key!r}"

@@ -1,8 +1,8 @@
-"""A bootstrap clustered on people: they are drawn again with all their rows.
+"""Bootstrap CIs, resampled by person: a person is drawn with all of their rows.
 
 People are the same for every model, so differences are paired (Field and Welsh, J. R. Statist. Soc.
-B 69, 2007). Portraits of the fragile set that show nobody who is known are drawn one by one, and
-GenKnow's pictures class by class.
+B 69, 2007). Portraits of the fragile set that show no known person are resampled one by one, and
+GenKnow's images by class.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,15 +15,15 @@ from salmu_jax.results.reductions import REDUCTIONS
 from salmu_jax.results.splits import PEOPLE, SPLITS
 
 REPLICATES = 2000
-FEWEST = 5  # groups that can say anything of others
+FEWEST = 5  # groups that a bootstrap needs
 LEVEL = 0.95
 ENDS = [50 * (1 - LEVEL), 100 - 50 * (1 - LEVEL)]  # percentiles of an interval
 
-Draws = np.ndarray | None  # (REPLICATES,) values of a number; None where there are no rows
+Draws = np.ndarray | None  # (REPLICATES,) replicates of a number; None without rows
 
 
 def replicates(results: Sequence[Mapping], seed: int = 0) -> dict[str, dict[str, Draws]]:
-  """{model: {key of METRICS: its values on drawn people}}; the draws are the same for all."""
+  """{model: {key of METRICS: its replicates}}; all models share the same draws of people."""
   pools = _pools(results)
   weights = {
     name: draw(len(pool), np.random.default_rng([seed, number]))
@@ -41,10 +41,11 @@ def replicates(results: Sequence[Mapping], seed: int = 0) -> dict[str, dict[str,
 
 
 def cases(result: Mapping, metric: Metric) -> tuple[np.ndarray, list[str]] | None:
-  """The value of each row of a metric, and the group that each row is of.
+  """The value of each row of a metric, and the group of each row.
 
   Returns:
-    ((N,), [N labels]); None where the file lacks them, a row has no number, or groups are few.
+    ((N,), [N labels]); None if the file lacks them, a row is not finite, or there are fewer than
+    FEWEST groups.
   """
   groups = rows_at(result, (*ADDITIONAL, "rows", "groups"))
   rows = rows_at(result, metric.rows)
@@ -59,7 +60,7 @@ def cases(result: Mapping, metric: Metric) -> tuple[np.ndarray, list[str]] | Non
 
 
 def _pools(results: Sequence[Mapping]) -> dict[str, list[str]]:
-  """{pool: the groups that are drawn}, of all files that have rows; people first."""
+  """{pool: the groups that are resampled}, from all files with rows; people first."""
   others = sorted({split.pool for split in SPLITS.values()} - {"", PEOPLE})
   pools: dict[str, dict[str, None]] = {name: {} for name in (PEOPLE, *others)}
   for result in results:
@@ -71,7 +72,7 @@ def _pools(results: Sequence[Mapping]) -> dict[str, list[str]]:
 
 
 def draw(count: int, rng: np.random.Generator) -> np.ndarray:
-  """(REPLICATES, count) how often each group is drawn, `count` times with replacement."""
+  """(REPLICATES, count) how often each group is drawn, in `count` draws with replacement."""
   if not count:
     return np.zeros((REPLICATES, 0))
   return rng.multinomial(count, np.full(count, 1 / count), REPLICATES).astype(float)
@@ -80,27 +81,27 @@ def draw(count: int, rng: np.random.Generator) -> np.ndarray:
 def means(
   values: np.ndarray, labels: Sequence[str], number_of: Mapping[str, int], weights: np.ndarray
 ) -> np.ndarray:
-  """(REPLICATES,) means over the rows of the groups that are drawn.
+  """(REPLICATES,) means over the rows of the drawn groups.
 
   Args:
-    values: (N,) of the rows. labels: [N] the group of each. number_of: of each group.
+    values: (N,) of the rows. labels: [N] the group of each row. number_of: {group: its column}.
     weights: (REPLICATES, G) how often each group is drawn.
   """
   group = np.array([number_of[label] for label in labels])
   total = np.bincount(group, values, len(number_of))
   rows = np.bincount(group, minlength=len(number_of))
   with np.errstate(invalid="ignore"):
-    return (weights @ total) / (weights @ rows)  # NaN where none of few groups is drawn
+    return (weights @ total) / (weights @ rows)  # NaN if no group with rows is drawn
 
 
 def of_rows(values: np.ndarray, labels: Sequence[str], seed: int = 0) -> list[float] | None:
-  """[low, high] of a mean over rows, groups drawn again with all their rows.
+  """The bootstrap CI [low, high] of a mean over rows, resampled by group.
 
   Args:
-    values: (N,) of the rows. labels: [N] the group of each.
+    values: (N,) of the rows. labels: [N] the group of each row.
 
   Returns:
-    None where there are fewer than FEWEST groups.
+    None if there are fewer than FEWEST groups.
   """
   distinct = sorted(set(labels))
   if len(distinct) < FEWEST:
@@ -111,25 +112,25 @@ def of_rows(values: np.ndarray, labels: Sequence[str], seed: int = 0) -> list[fl
 
 
 def interval(draws: Draws) -> list[float] | None:
-  """[low, high] of one number; None without draws, or where too many miss all of its groups."""
+  """The CI [low, high] of one number; None without replicates, or if too many are NaN."""
   if draws is None or np.mean(np.isfinite(draws)) < LEVEL:
     return None
   return [float(x) for x in np.nanpercentile(draws, ENDS)]
 
 
 def ends(draws: Draws) -> list[float] | tuple[None, None]:
-  """(low, high) of one number; (None, None) where there is no interval."""
+  """The CI (low, high) of one number; (None, None) if there is none."""
   return interval(draws) or (None, None)
 
 
 def simultaneous(table: np.ndarray) -> np.ndarray:
-  """Half widths of intervals that hold all differences together with probability LEVEL.
+  """Half widths of intervals that cover all differences at once with probability LEVEL.
 
   Args:
     table: (M, R) replicates.
 
   Returns:
-    (M, M); of the M (M - 1) / 2 differences (single-step max-t).
+    (M, M), for the M (M - 1) / 2 pairwise differences (single-step max-t).
   """
   count = len(table)
   se, largest = np.zeros((count, count)), np.zeros(REPLICATES)

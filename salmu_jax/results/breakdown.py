@@ -31,12 +31,12 @@ def measure(
   """The metrics of every group.
 
   Args:
-    results: of one model, with the rows of its metrics; an older file lacks those of younger ones.
+    results: of one model, with the rows of its metrics; an older file lacks newer metrics.
     labels: {split: {kind: [label of each row]}}.
 
   Returns:
-    {split: {kind: {label: {"rows": int, name in `parts`: number}}}}. A metric that is measured on
-    some of the rows alone also has its `count_of` rows, and is left out where a label has none.
+    {split: {kind: {label: {"rows": int, name in `parts`: number}}}}. A metric measured on only some
+    rows also has their number, under `count_of`, and is left out for a label without such rows.
   """
   groups = {}
   for split, metrics in parts().items():
@@ -53,7 +53,7 @@ def measure(
 
 
 def count_of(part: str) -> str:
-  """The name of the number of rows that a part is of, where it is not of all of them."""
+  """The key for the number of rows of a part that is not measured on all rows."""
   return f"{part}_rows"
 
 
@@ -62,7 +62,7 @@ def _by_label(
   rows: Mapping[str, tuple[Sequence[float], Sequence[int] | None]],
   metrics: Mapping[str, Metric],
 ) -> dict[str, dict[str, float]]:
-  """{label: the number of its rows, and the metrics of these}, from (values, rows they are of)."""
+  """{label: its number of rows and its metrics}, from {part: (values, row of each value)}."""
   labels, group = np.unique(names, return_inverse=True)
   groups = {
     label: {"rows": int(np.sum(group == number))} for number, label in enumerate(labels.tolist())

@@ -1,7 +1,7 @@
-"""The strict verdict: clauses on facts, retrieval and attacks, beside those of the published one.
+"""The strict verdict: the published one, plus clauses on facts, retrieval and attacks.
 
-A model can pass the published verdict by the cosines that it keeps while its retrieval is gone, and
-by a leak that it hides deeper than a retrained model would. Each clause here names one such way.
+A model can pass the published verdict although it lost retrieval, because it keeps cosines, and
+although its scores lie below those of a retrained model. Each clause here rules out one such case.
 """
 
 import functools
@@ -13,14 +13,14 @@ from salmu_jax.results.lookup import flatten, rows_at
 from salmu_jax.results.shares import SIDES, STRICT_SIDES, Side, side_shares
 
 _SHARES = SIDES | STRICT_SIDES
-# Metrics that have to lie within Clean's interval: above it the fact leaks, and below it the model
-# shuns the fact, which tells it as surely.
+# Metrics that must lie within Clean's interval: above it the fact leaks; below it the model avoids
+# the fact, which is as revealing.
 WITHIN_CLEAN = ("FactLeak_own", "FactLeak_new")
-# Likewise of attacks; and those whose number has to be no higher than the interval of Clean's.
+# Attacks that must lie within Clean's interval, and attacks that must not exceed it.
 ATTACKS_WITHIN_CLEAN = ("Membership",)
 ATTACKS_UP_TO_CLEAN = ("Relearning",)
-# With the holdout unit "pair" a fact is both to be forgotten and to be kept, in other pictures and
-# words, so these clauses contradict each other.
+# With the holdout unit "pair" the same fact must be forgotten in some images and words and kept in
+# others, so these clauses contradict each other.
 CONTRADICTING = {"pair": (*WITHIN_CLEAN, "intra_ret_kept", "intra_fact_kept")}
 PASSES = "passes"
 
@@ -31,11 +31,11 @@ class Clause(NamedTuple):
   Attributes:
     name: a key of SIDES, STRICT_SIDES or METRICS, or an attack.
     label: what the number is, for tables.
-    value: the model's number; None where it is missing.
-    low, high: its 95 % interval; None where there is none.
-    least, most: what the number has to reach, and not to exceed; None where that side is open.
-    holds: whether it does; None where that cannot be told.
-    why: the reason for that.
+    value: the model's number; None if it is missing.
+    low, high: its 95 % interval; None if it has none.
+    least, most: the lower and upper limit of the number; None if it has none.
+    holds: whether the number is within its limits; None if that is unknown.
+    why: why it is unknown.
   """
 
   name: str
@@ -50,18 +50,18 @@ class Clause(NamedTuple):
 
   @property
   def miss(self) -> float:
-    """How far the number is on the wrong side of its limit; 0 where it holds."""
+    """How far the number is beyond its limit; 0 if the clause holds."""
     below = 0.0 if self.least is None else self.least - self.value
     above = 0.0 if self.most is None else self.value - self.most
     return max(0.0, below, above)
 
 
 class StrictVerdict(NamedTuple):
-  """The clauses of one model, and what follows.
+  """The strict verdict of one model, and its clauses.
 
   Attributes:
     word: "passes"; the labels of the clauses that fail; or why the model is not judged.
-    clauses: all of them.
+    clauses: all clauses.
     left_out: names of clauses that contradict each other on this release.
   """
 
@@ -96,7 +96,7 @@ def _strict_verdict(result, bounds, drawn, thresholds):
 
 
 def _word(clauses):
-  """What a verdict says: failures, if there are any, before what cannot be told."""
+  """The word of a verdict; clauses that fail come before clauses whose outcome is unknown."""
   failed = [clause.label for clause in clauses if clause.holds is False]
   if failed:
     return f"fails: {', '.join(failed)}"
@@ -105,7 +105,7 @@ def _word(clauses):
 
 
 def _share_clauses(result, bounds, draws, thresholds):
-  """Shares of the gap between Compromised and Clean, of the published verdict and further ones."""
+  """Clauses on shares of the gap between Compromised and Clean, the published ones and others."""
   values = [flatten(one) for one in (result, *bounds)]
   reached, replicates = (side_shares(_SHARES, *tables) for tables in (values, draws))
   for name, side in _SHARES.items():
@@ -129,7 +129,7 @@ def _missing(side: Side, values):
 
 
 def _within_clean(result, draws):
-  """Metrics that Clean's interval bounds from both sides."""
+  """Clauses on metrics that must lie within Clean's interval."""
   values = flatten(result)
   for key in WITHIN_CLEAN:
     least, most = bootstrap.ends(draws[1][key])
@@ -139,7 +139,7 @@ def _within_clean(result, draws):
 
 
 def _attack_clauses(result, clean):
-  """Attacks that ran: Clean's interval bounds Membership from both sides, Relearning from above."""
+  """Clauses on attacks that ran: Membership within Clean's interval, Relearning not above it."""
   ours, theirs = (rows_at(one, recoverability.PATH) or {} for one in (result, clean))
   for key in (*ATTACKS_WITHIN_CLEAN, *ATTACKS_UP_TO_CLEAN):
     if key not in ours and key not in theirs:
@@ -153,7 +153,7 @@ def _attack_clauses(result, clean):
 
 
 def _clause(name, label, value, interval, *, least=None, most=None, why=""):
-  """A clause, which holds where the value lies between its limits."""
+  """A clause, which holds if the value lies between its limits."""
   if value is None:
     return Clause(name, label, None, None, None, least, most, None, why)
   holds = (least is None or value >= least) and (most is None or value <= most)
@@ -164,7 +164,7 @@ def in_short(clauses: Sequence[Mapping]) -> str:
   """The strict verdict in a few words.
 
   Args:
-    clauses: of one model, the fields of each as JSON has them.
+    clauses: of one model, each as the dict of its fields in JSON.
   """
   held = [clause["holds"] for clause in clauses]
   if False in held:
@@ -173,7 +173,7 @@ def in_short(clauses: Sequence[Mapping]) -> str:
 
 
 def unmet(clauses: Sequence[Mapping]) -> list[str]:
-  """The clauses that do not hold or cannot be told, each with its numbers in one line.
+  """The clauses that fail or whose outcome is unknown, each with its numbers in one line.
 
   Args:
     clauses: as for `in_short`.
@@ -194,5 +194,5 @@ def describe(clause: Clause) -> str:
 
 
 def number_of(name: str, value: float) -> str:
-  """A number of a clause as text, from the clause's name: shares in percent."""
+  """A number of a clause as text, by the clause's name: shares in percent."""
   return f"{value:z.1%}" if name in _SHARES else f"{value:.3f}"

@@ -1,4 +1,4 @@
-"""What a results file has to agree with itself in: numbers, their rows, counts and intervals."""
+"""Checks that a results file agrees with itself: numbers, their rows, counts and intervals."""
 
 import functools
 import math
@@ -13,7 +13,7 @@ from salmu_jax.results.reductions import reduce
 from salmu_jax.results.splits import ZERO_SHOT, count_path, grouped
 
 Path = tuple[str | int, ...]
-# The paths that a check looks at, and its problems (path, words), which are looked for when asked.
+# The paths that a check reads, and its problems (path, words), which are found lazily.
 Check = tuple[list[Path], Iterable[tuple[Path, str]]]
 
 RELEASE = ("salmu_jax", "release")
@@ -21,10 +21,10 @@ GROUPS, PARTS = (*ADDITIONAL, "rows", "groups"), (*ADDITIONAL, "breakdown")
 
 
 def add_problems(wrong: dict[Path, str], checks: Iterable[Check]) -> None:
-  """Runs checks; one does not run where something that it looks at is wrong already.
+  """Runs checks, except those that read something already known to be wrong.
 
   Args:
-    wrong: {path: words}, to which their problems are added.
+    wrong: {path: words}; the problems are added to it.
   """
   for looks_at, check in checks:
     if not any(_overlap(path, where) for path in wrong for where in looks_at):
@@ -36,9 +36,9 @@ def checks(result: Mapping, *, whole: bool) -> Iterator[Check]:
   """The checks of a file against itself.
 
   Args:
-    result: a results file. What the schema finds wrong in it, or missing, is not looked at.
-    whole: whether it has to hold the parts that numbers of attacks and of the breakdown are made
-      of, as files of older versions do not.
+    result: a results file. What the schema finds wrong or missing in it is not checked.
+    whole: whether it must hold the parts of attack numbers and of the breakdown, which files of
+      older versions lack.
   """
   for where, count in _counted(result).items():
     yield [where, count], _length(result, where, count)
@@ -53,12 +53,12 @@ def checks(result: Mapping, *, whole: bool) -> Iterator[Check]:
 
 
 def _overlap(one, other):
-  """Whether one path leads to the other, or both to the same."""
+  """Whether one path is a prefix of the other, or both are equal."""
   return all(a == b for a, b in zip(one, other, strict=False))
 
 
 def metrics_of(result: Mapping) -> list[Metric]:
-  """The metrics that a file has to hold, or holds all the same."""
+  """The metrics that a file must hold, and further ones that it holds."""
   metrics = METRICS.values()
   return [m for m in metrics if required(m, result) or rows_at(result, m.path) is not None]
 
@@ -67,8 +67,8 @@ def _counted(result):
   """{path of rows: path of the number of `salmu_jax.release` that counts them}."""
   counts = {}
   for metric in metrics_of(result):
-    # Of the zero-shot pictures the file has no count; their classes are counted instead. Of facts,
-    # some are drawn.
+    # The file does not count zero-shot images, so their classes are counted instead. Of the facts,
+    # only a random subset has rows.
     if metric.split != ZERO_SHOT and metric.kind != "share":
       for path in (metric.rows, metric.cases):
         if path:
@@ -79,7 +79,7 @@ def _counted(result):
 
 
 def _checks_of_metric(result, metric):
-  """The checks of one metric: of its rows, of which row each is, and of the number they give."""
+  """The checks of one metric: of its rows, its cases and its number."""
   if metric.split == ZERO_SHOT:
     yield [metric.rows, GROUPS], _zero_shot(result, metric)
   if metric.gallery:
@@ -138,14 +138,14 @@ def _number(result, metric):
 
 
 def _same(one, other):
-  """Whether two numbers are equal, but for the order in which their rows are summed."""
+  """Whether two numbers are equal up to the order in which their rows are summed."""
   if one is None or other is None:
     return one is other
   return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
 
 
 def _parts(result):
-  """The breakdown has the rows and the means: of each person, and of a kind's labels together."""
+  """The breakdown agrees with the rows: for each person, and for the labels of a kind together."""
   groups, tables = value_at(result, GROUPS), value_at(result, PARTS)
   labels = {
     split: {"identity": groups[split], "all": [""] * len(groups[split])} for split in tables
@@ -160,7 +160,7 @@ def _parts(result):
 
 
 def _together(parts):
-  """The parts of a kind as one."""
+  """The parts of a kind, merged."""
   together = {}
   counts = {key: breakdown.count_of(key) for part in parts for key in part}
   for key, count in counts.items():
@@ -174,14 +174,14 @@ def _together(parts):
 
 
 def _attacks_add_up(result, whole):
-  """The number of each attack is that of its parts."""
+  """The number of each attack follows from its parts."""
   for path, value, expected in recoverability.mismatches(result):
     if whole or "parts" in value_at(result, path[:-1]):
-      yield path, f"{schema.found(value)}; should be {expected}, as its parts have it"
+      yield path, f"{schema.found(value)}; should be {expected}, as its parts give"
 
 
 def _intervals(result):
-  """The interval of an attack holds its number."""
+  """The interval of an attack contains its number."""
   for key, attack in (rows_at(result, recoverability.PATH) or {}).items():
     value, interval = attack.get("value"), attack.get("interval")
     if value is None or interval is None:
@@ -191,7 +191,7 @@ def _intervals(result):
     if not low - slack <= value <= high + slack:
       yield (
         (*recoverability.PATH, key, "interval"),
-        f"found {low} to {high}; should hold the attack's value, {value}",
+        f"found {low} to {high}; should contain the attack's value, {value}",
       )
 
 
@@ -220,5 +220,5 @@ def differ(ours: Any, theirs: Any, path: Path, whose: str) -> Iterator[tuple[Pat
 
 
 def value_at(result: Any, path: Path) -> Any:
-  """The value at a path that is there."""
+  """The value at a path that exists."""
   return functools.reduce(operator.getitem, path, result)

@@ -1,4 +1,4 @@
-"""Sorts the results of many folders into tables of models that compare."""
+"""Groups the results of many folders into tables of comparable models."""
 
 import os
 from collections.abc import Iterable
@@ -15,9 +15,9 @@ LeftOut = list[tuple[str, str]]  # (path, why it is in no table)
 
 
 class Table(NamedTuple):
-  """Models that compare: judged on the same rows, between the same bounds.
+  """Comparable models: evaluated on the same rows, with the same bounds.
 
-  label: tells it from others. results: Clean, Compromised, then the others.
+  label: names the table. results: Clean, Compromised, then the others.
   """
 
   label: str
@@ -25,15 +25,15 @@ class Table(NamedTuple):
 
 
 def collect(folders: Iterable[str | os.PathLike]) -> tuple[list[Table], LeftOut]:
-  """The results of many folders, those that do not compare kept apart.
+  """Tables of the results of many folders, one for each set of comparable models.
 
   Args:
-    folders: each with one JSON a model, or a workdir with a folder `results` of them.
+    folders: each with one JSON per model, or a workdir with a folder `results` of them.
 
   Returns:
-    ([Table], [(path, why it is in none)]). A table has the models between one Clean and one
-    Compromised, which lie in one folder; the models may lie anywhere. A file that is no results
-    file that can be read, or has no bounds, is left out.
+    ([Table], [(path, why it is in no table)]). The Clean and the Compromised of a table are in one
+    folder; its other models may be in any. A file that is not a readable results file, or that has
+    no bounds, is left out.
 
   Raises:
     InputError: a folder has no JSON.
@@ -54,7 +54,7 @@ def results_folder(folder: str | os.PathLike) -> Place:
 
 
 def _read_folder(folder, left_out):
-  """[(what they were judged on, [(path, result)])] of a folder."""
+  """[(digest of what they were evaluated on, [(path, result)])] of a folder."""
   paths = sorted(folder.glob("*.json"))
   if not paths:
     raise InputError(
@@ -72,10 +72,10 @@ def _read_folder(folder, left_out):
 
 
 def _between_bounds(judged, left_out):
-  """[results of a table], from [(what they were judged on, [(path, result)])]."""
+  """[results of a table], from [(digest of what they were evaluated on, [(path, result)])]."""
   bounds, unlearned = {}, []
   for key, pairs in judged:
-    # A Clean model, and weights of unknown start, belong with the Compromised that they lie beside.
+    # Clean, and weights of unknown start, belong to the Compromised in the same folder.
     beside = next((_start(r) for _, r in pairs if _role(r) == "compromised"), None)
     for path, result in pairs:
       own = _start(result) if _role(result) != "clean" else None
@@ -90,8 +90,7 @@ def _between_bounds(judged, left_out):
     if reason := _unfit(result, pair):
       left_out.append((str(path), reason))
     else:
-      # Of imported bounds the seed is unknown; then unlearned models of other seeds are other
-      # tables.
+      # The seed of imported bounds is unknown; unlearned models then have a table per seed.
       bounds_seed = pair["compromised"][1]["salmu_jax"]["seed"]
       seed = None if bounds_seed is not None else result["salmu_jax"]["seed"]
       table = tables.setdefault((*place, seed), dict(pair))
@@ -102,7 +101,7 @@ def _between_bounds(judged, left_out):
 
 
 def _unfit(result, bounds):
-  """Why a model does not stand between bounds {role: (path, result)}; empty where it does."""
+  """Why bounds {role: (path, result)} do not apply to a model; "" if they do."""
   missing = [role for role in ROLES[:2] if role not in bounds]
   if missing:
     return f"no {missing[-1].capitalize()} of the same start was evaluated on the same rows"
@@ -112,7 +111,7 @@ def _unfit(result, bounds):
 
 
 def _add_bounds_alone(tables, bounds, left_out):
-  """Bounds that no model stands between are a table of two; one without the other is left out."""
+  """Adds a table of two for bounds without models; one bound without the other is left out."""
   used = {place[:2] for place in tables}
   for place, pair in bounds.items():
     if len(pair) == 2 and place not in used:
@@ -123,7 +122,7 @@ def _add_bounds_alone(tables, bounds, left_out):
 
 
 def _put(table, name, path, result, left_out):
-  """Adds a model, unless one of its name is there; the same model judged twice is no other."""
+  """Adds a model, or leaves it out if another model has its name."""
   marks = lambda r: [r["salmu_jax"].get(key) for key in ("weights_sha256", "inputs", "steps")]
   if marks(table.setdefault(name, (path, result))[1]) != marks(result):
     left_out.append((str(path), f"{table[name][0]} has another model of this name"))
@@ -138,7 +137,7 @@ def _role(result):
 
 
 def _judged_on(result):
-  """Digest of what has to be the same in results that compare."""
+  """Digest of what must be the same in comparable results."""
   about = result["salmu_jax"]
   everywhere = [m for m in metrics_table.plotted().values() if m.since == 1]  # in every file
   rows = [len(rows_at(result, metric.rows) or ()) for metric in everywhere]
@@ -147,7 +146,7 @@ def _judged_on(result):
 
 
 def labels(tables: Iterable[list[dict]]) -> list[str]:
-  """A name for each list of results: release, unit and seed; if that is not enough, a hash too."""
+  """A name for each list of results: release, unit and seed, and a hash if these are not unique."""
   plain = []
   for results in tables:
     about = results[1]["salmu_jax"]
@@ -161,7 +160,7 @@ def labels(tables: Iterable[list[dict]]) -> list[str]:
 
 
 def seed_of(results: list[dict]) -> int | None:
-  """The seed of a table: of Compromised, or, where that is imported, of what was unlearned."""
+  """The seed of a table: of Compromised or, if that is imported, of the unlearned models."""
   seeds = [result["salmu_jax"]["seed"] for result in results[1:]]
   return next((seed for seed in seeds if seed is not None), None)
 

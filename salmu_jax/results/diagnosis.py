@@ -1,4 +1,4 @@
-"""From the numbers of a model and of its two bounds to a verdict, in numbers and in words."""
+"""The verdict on a model, in numbers and words, from its metrics and those of its two bounds."""
 
 import math
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ class Verdict(NamedTuple):
     word: the failure modes joined with " + ", or "passes"; it ends with ", general knowledge not
       measured" where that is so.
     failures: the failure modes, in the order of FAILURES.
-    shares: that they follow from.
+    shares: the shares that they follow from.
     leakage_metric: the key of METRICS that the leak is read from.
   """
 
@@ -35,7 +35,7 @@ class Verdict(NamedTuple):
 
 
 def check_thresholds(thresholds: Mapping[str, float]) -> None:
-  """Raises InputError for a threshold that is missing, unknown or no share."""
+  """Raises InputError for a threshold that is missing, unknown or not a share."""
   if set(thresholds) != set(THRESHOLDS):
     raise InputError(
       f"thresholds: found {', '.join(sorted(thresholds)) or 'none'}; give exactly "
@@ -43,7 +43,7 @@ def check_thresholds(thresholds: Mapping[str, float]) -> None:
     )
   for name, value in thresholds.items():
     if not 0 <= value <= 1:
-      raise InputError(f"thresholds: {name} = {value!r}; it is a share, from 0 to 1.")
+      raise InputError(f"thresholds: {name} = {value!r}; it must be a share, from 0 to 1.")
 
 
 def obstacle(
@@ -51,9 +51,9 @@ def obstacle(
   clean: Mapping[str, float | None],
   compromised: Mapping[str, float | None],
 ) -> str:
-  """Why a model cannot be judged, in words; empty where it can.
+  """Why a model cannot be judged, in words; empty if it can.
 
-  General knowledge may be missing; then there is a verdict without it.
+  General knowledge may be missing; the verdict then leaves it out.
   """
   needed = [side.metric for side in SIDES.values() if not side.of_value]
   if any(table[key] is None for table in (values, clean, compromised) for key in needed):
@@ -77,7 +77,7 @@ def diagnose(
 ) -> Verdict:
   """Names the failure modes of a model.
 
-  Numbers are taken as they are: a value published with three digits decides by those digits.
+  Numbers are not rounded: a value published with three digits is compared with these digits.
 
   Args:
     values: {key of METRICS: float or None} of the model, see `lookup.flatten`.
@@ -87,7 +87,7 @@ def diagnose(
 
   Raises:
     InputError: a number is missing or not finite (a missing GenKnow is reported, not raised),
-      Compromised is not above Clean, or a threshold is missing, unknown or no share.
+      Compromised is not above Clean, or a threshold is missing, unknown or not a share.
   """
   check_thresholds(thresholds)
   for side in SIDES.values():
@@ -107,7 +107,7 @@ def diagnose(
 
 
 def _check_gap(of_value, key, values, clean, compromised):
-  """Raises InputError where a share has nothing to be a share of."""
+  """Raises InputError if the whole of a share is not above zero."""
   if of_value:
     if values.get(key) is None or compromised.get(key) is None:
       return
@@ -115,7 +115,7 @@ def _check_gap(of_value, key, values, clean, compromised):
     if (bound := _finite(key, compromised, "Compromised")) <= 0:
       raise InputError(
         f"{key}: Compromised has {bound:.6g}, so no share of it can be lost; its zero-shot "
-        "accuracy has to be above 0."
+        "accuracy must be above 0."
       )
     return
   _finite(key, values, "the model")
@@ -123,27 +123,27 @@ def _check_gap(of_value, key, values, clean, compromised):
   if high <= low:
     raise InputError(
       f"{key}: Compromised has {high:.6g} and Clean {low:.6g}, so there is no leak to measure "
-      "against; Compromised has to be above Clean. Either it has not learnt the sensitive pairs "
-      "(train it longer) or the two were exchanged."
+      "against; Compromised must be above Clean. Either it has not learnt the sensitive pairs "
+      "(train it longer) or the two were swapped."
     )
 
 
 def _finite(key, table, whose):
   value = table.get(key)
   if value is None or not math.isfinite(value):
-    found = "missing" if value is None else f"{value}"
+    words = "missing" if value is None else f"{value}"
     raise InputError(
-      f"{key}: the value of {whose} is {found}; a verdict needs a finite number. Score the model "
-      "with the evaluator that scored the others; NaN means that its weights have diverged."
+      f"{key}: the value of {whose} is {words}; a verdict needs a finite number. Evaluate the "
+      "model like the others; NaN means that its weights have diverged."
     )
   return float(value)
 
 
 class Group(NamedTuple):
-  """How one group of rows fares.
+  """The shares of one group of rows.
 
   Attributes:
-    kind: "field", "style" or "identity". label: which one. rows: how many of forget it has.
+    kind: "field", "style" or "identity". label: of the group. rows: its number of forget rows.
     shares: of the gaps between Compromised and Clean on these rows; general knowledge has none.
   """
 
@@ -174,7 +174,7 @@ def by_group(model: Mapping, clean: Mapping, compromised: Mapping) -> list[Group
 
 
 def _numbers_of_group(table: Mapping, kind: str, label: str) -> dict[str, float | None]:
-  """{key of METRICS: its value on the rows of a group}, of the metrics that shares are made of."""
+  """{key of METRICS: its value on the rows of a group}, for the metrics that shares need."""
   metrics = {side.metric: METRICS[side.metric] for side in SIDES.values()}
   return {
     key: table[metric.split].get(kind, {}).get(label, {}).get(metric.part)
@@ -191,7 +191,7 @@ def describe(verdict: Verdict) -> str:
 
 
 def meaning(failure: str, thresholds: Mapping[str, float]) -> str:
-  """When a model has a failure mode, in words.
+  """The condition of a failure mode, in words.
 
   Args:
     failure: one of FAILURES.

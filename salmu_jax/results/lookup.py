@@ -1,4 +1,4 @@
-"""Reads and writes the numbers and rows of a results file where the metrics table says they are."""
+"""Reads and writes numbers and rows of a results file at the paths of the metrics table."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,13 +8,13 @@ from salmu_jax.results.metrics_table import METRICS, Metric, Path
 
 
 def version_of(result: Any) -> int:
-  """The version of a results file; files of the first do not state it."""
+  """The version of a results file; files of version 1 do not state it."""
   version = rows_at(result, ("salmu_jax", "file_version"))
   return version if isinstance(version, int) else 1
 
 
 def required(metric: Metric, result: Mapping) -> bool:
-  """Whether a results file has to hold a metric; an older file may lack it."""
+  """Whether a results file must hold a metric; an older file may lack it."""
   return metric.since <= version_of(result)
 
 
@@ -25,8 +25,8 @@ def flatten(results: Mapping) -> dict[str, float | None]:
     results: the parsed JSON, in the released evaluator's shape; other keys are ignored.
 
   Returns:
-    {key of METRICS: float, or None where the file has no number}. Where the released evaluator says
-    that it measured nothing (`Metric.absent`), that is None too.
+    {key of METRICS: float, or None if the file has no number}. The released evaluator's number for
+    "not measured" (`Metric.absent`) becomes None too.
 
   Raises:
     InputError: a section is missing or a value is not a number.
@@ -45,27 +45,28 @@ def flatten(results: Mapping) -> dict[str, float | None]:
 
 
 def number_at(results: Mapping, path: Path) -> float | None:
-  """The number that a path leads to; None where a key is missing or the value is null.
+  """The number at a path; None if a key is missing or the value is null.
 
   Raises:
-    InputError: there is something else than a number, or no object on the way.
+    InputError: the value is not a number, or one on the way to it is not an object.
   """
   value = results
   for depth, key in enumerate(path):
     if not isinstance(value, Mapping):
       raise InputError(
-        f"results: {'/'.join(path[:depth])} is {value!r}; it is an object with the key {key!r}."
+        f"results: {'/'.join(path[:depth])} is {value!r}; it must be an object with the key "
+        f"{key!r}."
       )
     value = value.get(key)
     if value is None:
       return None
   if isinstance(value, bool) or not isinstance(value, int | float):
-    raise InputError(f"results: {'/'.join(path)} is {value!r}; it is a number or null.")
+    raise InputError(f"results: {'/'.join(path)} is {value!r}; it must be a number or null.")
   return float(value)
 
 
 def rows_at(results: Any, path: Path) -> Any:
-  """What a path leads to, as the rows of a metric; None where the file lacks it."""
+  """The value at a path, such as the rows of a metric; None if the file lacks it."""
   value = results
   for key in path:
     value = value.get(key) if isinstance(value, Mapping) else None
@@ -73,7 +74,7 @@ def rows_at(results: Any, path: Path) -> Any:
 
 
 def put(results: dict, path: Path, value: Any) -> None:
-  """Sets the value at a path, making the objects on the way."""
+  """Sets the value at a path, and creates missing objects on the way."""
   for key in path[:-1]:
     results = results.setdefault(key, {})
   results[path[-1]] = value
@@ -82,13 +83,13 @@ def put(results: dict, path: Path, value: Any) -> None:
 def distance(
   metric: Metric, value: float | None, clean: float | None, compromised: float | None
 ) -> float | None:
-  """How far a value is from what the metric is judged by.
+  """The distance of a value from the bound that the metric is judged by.
 
   Args:
     metric: a row of METRICS. value: the model's. clean, compromised: the bounds' values.
 
   Returns:
-    value minus the bound, or None where either is missing.
+    value minus the bound, or None if either is missing.
   """
   bound = {"clean": clean, "compromised": compromised}[metric.bound]
   return None if value is None or bound is None else value - bound
@@ -107,7 +108,7 @@ def distances(
 
 
 def compat(results: Mapping) -> dict[str, dict]:
-  """Results in exactly the released evaluator's layout, with its word for what is not measured."""
+  """Results in exactly the released evaluator's layout, with its number for "not measured"."""
   released = {pillar: dict(results[pillar]) for pillar in ("efficacy", "utility")}
   for metric in METRICS.values():
     if metric.absent is not None and number_at(results, metric.path) is None:

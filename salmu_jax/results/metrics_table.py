@@ -1,8 +1,8 @@
-"""The metrics table: one row owns everything about a metric but how its rows are measured.
+"""The metrics table: one row defines everything about a metric except how its rows are measured.
 
 Evaluator, row checks, schema, statistics, plots, breakdown, page, diagnosis and submissions derive
-from this table. A metric needs a row here and, where no function of `salmu_jax.evaluate.measures`
-gives its rows, such a function.
+from this table. A new metric needs a row here and, unless a function of
+`salmu_jax.evaluate.measures` already gives its rows, such a function.
 """
 
 from typing import Any, NamedTuple
@@ -19,27 +19,28 @@ class Metric(NamedTuple):
   """One number of a results file.
 
   Attributes:
-    id: its name in the results file; that of the released evaluator where that has the metric.
+    id: its name in the results file; the released evaluator's name, if that has the metric.
     name: what it measures, for tables and pages.
     path: keys that lead to the number in a results file. Numbers that the released evaluator does
       not have are at `own_path(id, key)`.
-    rows: keys that lead to the rows that the number is a reduction of.
+    rows: keys that lead to the rows from which the number is reduced.
     kind: what a row is: "rank" (0 is best), "cosine", "hit" (1 or 0) or "share" (0 to 1).
-    split: the split that the rows are of, a key of `splits.SPLITS`.
-    measure: what gives the rows, a key of `salmu_jax.evaluate.measures.MEASURES`.
+    split: the split of the rows, a key of `splits.SPLITS`.
+    measure: the function that gives the rows, a key of `salmu_jax.evaluate.measures.MEASURES`.
     reduction: from rows to the number, a key of `reductions.REDUCTIONS`.
-    bound: "clean" or "compromised": the model whose value is aimed at.
+    bound: "clean" or "compromised": the model whose value is the target.
     better: "lower" (down to the bound), "higher" (up to the bound), "floor" (anything at or above
       the bound is as good) or "equal" (below the bound is as wrong as above it).
     about: what the rows are, for the schema.
-    part: its name in the breakdown by field, style and person; "" where it is not broken down.
-    cases: keys that lead to the row of `split` that each entry of `rows` is of; () where they are
-      the rows of the split in their order.
-    gallery: of ranks, keys that lead to how many captions were ranked, the own one included.
-    absent: what the released evaluator writes for a number that it could not measure.
-    optional: whether a release may leave nothing to measure it on; then it is null.
-    listed: whether tables for readers have it; all are in CSV, JSON, statistics and page.
-    since: the first version of the results file that has to hold it.
+    part: its name in the breakdown by field, style and person; "" if it is not broken down.
+    cases: keys that lead to the row number in `split` of each entry of `rows`; () if `rows` are all
+      rows of the split in order.
+    gallery: for ranks, keys that lead to the gallery size: the captions ranked, the row's own
+      included.
+    absent: the number that the released evaluator writes for "not measured".
+    optional: whether a release may have no data to measure it on; it is null then.
+    listed: whether summary tables show it; CSV, JSON, statistics and page show all metrics.
+    since: the first version of the results file that must hold it.
   """
 
   id: str
@@ -63,7 +64,7 @@ class Metric(NamedTuple):
 
 
 def own_path(id: str, *keys: str) -> Path:
-  """Where a results file holds a number, or rows, that the released evaluator does not have."""
+  """The path in a results file of a number or rows that the released evaluator does not have."""
   return (*ADDITIONAL, "metrics", id, *keys)
 
 
@@ -88,7 +89,7 @@ def _retrieval(key: str, name: str) -> Metric:
 
 
 def _similarity(id: str, name: str, split: str, about: str, **changes: Any) -> Metric:
-  """A mean cosine, in the layout of the released evaluator; kept as high as Compromised's."""
+  """A mean cosine in the layout of the released evaluator, to be kept at Compromised's value."""
   pillar = "efficacy" if id[0] == "1" else "utility"
   similarity = Metric(
     id,
@@ -107,12 +108,12 @@ def _similarity(id: str, name: str, split: str, about: str, **changes: Any) -> M
 
 
 def _accuracy(key: str, id: str, name: str, path: Path, **rest: Any) -> Metric:
-  """A share of hits, which are told apart for intervals."""
+  """A share of hits; each hit is stored, for intervals."""
   return Metric(id, name, path, rows=(*_HITS, key), kind="hit", reduction="mean", **rest)
 
 
 def _holdout_retrieval(key: str, id: str, whose: str, split: str) -> Metric:
-  """Retrieval within a holdout: what is kept of it that a mean cosine does not show."""
+  """Retrieval within a holdout, which may be lost although the mean cosine is kept."""
   return Metric(
     id,
     f"Retrieval of captions of {whose}, {key}",

@@ -1,4 +1,4 @@
-"""Reads results files and refuses what does not compare: one folder of one JSON a model."""
+"""Reads a folder of results files, one JSON per model, and refuses any that are not comparable."""
 
 import json
 import os
@@ -20,7 +20,7 @@ FIELDS = {  # key of `salmu_jax` in a results file -> types its value may have
   "settings": (dict,),
   "budget": (int, float, type(None)),
   "reads": (list,),
-  # Imported weights say nothing of these four, nor of `start`.
+  # Imported weights do not state these four, nor `start`.
   "seed": (int, type(None)),
   "steps": (int, type(None)),
   "wall_seconds": (int, float, type(None)),
@@ -37,7 +37,7 @@ SAME = {  # key of `salmu_jax.release` -> types; equal in all files
   "retrieval_gallery": (int,),
   "fragile_set_sha256": (str,),
 }
-# Losses and accuracies that a training curve may have beside its steps.
+# Losses and accuracies that a training curve may have besides its steps.
 CURVES = ("loss", "accuracy", "forget_loss", "retain_loss")
 
 
@@ -45,17 +45,17 @@ def read(path: str | os.PathLike) -> dict:
   """One results file, checked.
 
   Numbers that are not finite become None, which is shown as missing. A file of an older version may
-  lack what came later, and fields that nobody knows are left alone.
+  lack later fields, and unknown fields are left alone.
 
   Raises:
-    InputError: the file is unreadable or incomplete, a value is not as the schema says, or a number
+    InputError: the file is unreadable or incomplete, a value does not fit the schema, or a number
       does not follow from its rows.
   """
   path = places.place(path)
   result = strict.read(path, missing=True)
   _check(path, result)
   faults = list(schema.faults(result))
-  # Of weights from elsewhere nobody says what they read.
+  # What external weights were trained on is unknown.
   tolerable = {
     fault.path: fault.words
     for fault in faults
@@ -79,14 +79,14 @@ def read_results(folder: str | os.PathLike) -> list[dict]:
   """Reads and checks every results file of a folder.
 
   Args:
-    folder: directory with one JSON a model.
+    folder: directory with one JSON per model.
 
   Returns:
     Results (dicts as in the files): Clean, Compromised, then the others in the files' order.
 
   Raises:
-    InputError: a file is unreadable or incomplete, Clean or Compromised is missing or there
-      twice, two models share a name, or the models were not judged on the same rows.
+    InputError: a file is unreadable or incomplete, Clean or Compromised is missing or duplicated,
+      two models share a name, or the models were not evaluated on the same rows.
   """
   folder = places.place(folder)
   pairs = [(path, read(path)) for path in sorted(folder.glob("*.json"))]
@@ -96,15 +96,15 @@ def read_results(folder: str | os.PathLike) -> list[dict]:
     other = by_name.get(name) or (by_role.get(role) if role != "unlearned" else None)
     if other:
       raise InputError(
-        f"{path} and {other} both hold model {name!r} (role {role!r}). Names must differ and there "
-        "is one Clean and one Compromised model: take one of the files away."
+        f"{path} and {other} both hold model {name!r} (role {role!r}). Names must differ, with one "
+        "Clean and one Compromised model: remove one of the files."
       )
     by_name[name] = by_role[role] = path
   for role in ("clean", "compromised"):
     if role not in by_role:
       raise InputError(
-        f"{folder} has {len(pairs)} results files, none with role {role!r}: there is no bound to "
-        f"judge models against. Evaluate the {role.capitalize()} model and put its JSON there."
+        f"{folder} has {len(pairs)} results files, none with role {role!r}, so a bound to compare "
+        f"models with is missing. Evaluate the {role.capitalize()} model and put its JSON there."
       )
   _check_same(pairs)
   _check_attacks(pairs)
@@ -113,12 +113,12 @@ def read_results(folder: str | os.PathLike) -> list[dict]:
 
 
 def check_others(folder: str | os.PathLike, names: Collection[str], about: Mapping) -> None:
-  """Raises InputError where results beside those of a run cannot stand in one table with them.
+  """Raises InputError if a folder has other results that are not comparable with those of a run.
 
   Args:
-    folder: directory with one JSON a model, or none yet.
-    names: of the models that the run evaluates; their files are not looked at.
-    about: what the run's results will state, as under `salmu_jax`: the manifest of the release,
+    folder: directory with one JSON per model, or none yet.
+    names: of the models that the run evaluates; their files are not read.
+    about: what the run's results will state under `salmu_jax`: the manifest of the release,
       `evaluation`, `attacks`, and the digest of the Compromised model as `start`.
   """
   folder, ours = places.place(folder), json.loads(json.dumps(about))
@@ -137,13 +137,13 @@ def check_others(folder: str | os.PathLike, names: Collection[str], about: Mappi
     if any(different.values()):
       what = " and ".join(name for name, differs in different.items() if differs)
       raise InputError(
-        f"{path} is of another {what} than this run, so its numbers do not compare with those of "
-        "the run. Take that file away, or choose another --workdir."
+        f"{path} has another {what} than this run, so its numbers are not comparable with those of "
+        "the run. Remove that file, or choose another --workdir."
       )
     if theirs["model"] in names or theirs["role"] != "unlearned":
       raise InputError(
         f"{path} holds the model {theirs['model']!r} (role {theirs['role']!r}), which this run "
-        "evaluates itself. Take that file away, or choose another --workdir."
+        "evaluates itself. Remove that file, or choose another --workdir."
       )
 
 
@@ -168,10 +168,11 @@ def _check(path, result):
       raise InputError(f"{path}: salmu_jax.curve[{at}] must be an object with a number `step`.")
   additional.check(path, result)
   if not result["salmu_jax"]["model"].strip():
-    raise InputError(f"{path}: salmu_jax.model is empty; it is the model's name.")
+    raise InputError(f"{path}: salmu_jax.model is empty; it must be the model's name.")
   if result["salmu_jax"]["role"] not in ROLES:
     raise InputError(
-      f"{path}: salmu_jax.role is {result['salmu_jax']['role']!r}; it is one of {', '.join(ROLES)}."
+      f"{path}: salmu_jax.role is {result['salmu_jax']['role']!r}; it must be one of "
+      f"{', '.join(ROLES)}."
     )
 
 
@@ -192,7 +193,7 @@ def _value(path, result, keys, types):
 
 
 def _check_same(pairs):
-  """Raises InputError when two models were judged on different rows or in different ways."""
+  """Raises InputError when two models were evaluated on different rows or in different ways."""
   (reference_path, reference), *others = pairs
   for path, result in others:
     for key in SAME:
@@ -200,19 +201,19 @@ def _check_same(pairs):
       if ours != theirs:
         raise InputError(
           f"{path} was evaluated with release.{key} {ours!r}, {reference_path} with {theirs!r}: "
-          "their numbers do not compare. Evaluate both models on the same release."
+          "their numbers are not comparable. Evaluate both models on the same release."
         )
     ours, theirs = (r["salmu_jax"]["evaluation"] for r in (result, reference))
     if ours != theirs:
       raise InputError(
-        f"{path} was evaluated with {ours}, {reference_path} with {theirs}: their numbers do not "
-        "compare. Evaluate both models with the same config.evaluate."
+        f"{path} was evaluated with {ours}, {reference_path} with {theirs}: their numbers are not "
+        "comparable. Evaluate both models with the same config.evaluate."
       )
     ours, theirs = (r["salmu_jax"]["general_knowledge"] for r in (result, reference))
     if ours != theirs:
       raise InputError(
-        f"{path} has general_knowledge {ours!r}, {reference_path} has {theirs!r}: GenKnow does not "
-        "compare. Evaluate both models on the same zero-shot set."
+        f"{path} has general_knowledge {ours!r}, {reference_path} has {theirs!r}: GenKnow is not "
+        "comparable. Evaluate both models on the same zero-shot set."
       )
     for metric in metrics_table.plotted().values():
       ours, theirs = (_count(r, metric) for r in (result, reference))
@@ -239,18 +240,18 @@ def _check_attacks(pairs):
       if settings != reference:
         raise InputError(
           f"{other} was attacked with {attack} {settings}, {path} with {reference}: their numbers "
-          "do not compare. Attack both models with the same config.attacks."
+          "are not comparable. Attack both models with the same config.attacks."
         )
 
 
 def attacked_with(result: Mapping) -> dict[str, dict]:
-  """How a model was attacked: {attack: its settings}."""
+  """The attacks on a model: {attack: its settings}."""
   attacks = result["salmu_jax"].get("attacks") or {}
   return {name: attacks.get(name.lower(), {}) for name in attacks.get("names", ())}
 
 
 def attacked_alike(one: Mapping, other: Mapping) -> bool:
-  """Whether two models were attacked with the same settings, in each attack that both were."""
+  """Whether each attack that ran on both models had the same settings."""
   ours, theirs = attacked_with(one), attacked_with(other)
   return all(ours[name] == theirs[name] for name in ours.keys() & theirs.keys())
 
@@ -262,6 +263,6 @@ def _check_starts(pairs):
     about = result["salmu_jax"]
     if about["role"] == "unlearned" and about["start"] not in (starts["compromised"], None):
       raise InputError(
-        f"{path} was unlearned from another Compromised model than the one in this folder, so its "
-        "bounds are not these. Unlearn from this one, or take the file away."
+        f"{path} was unlearned from another Compromised model than the one in this folder, so "
+        "these bounds do not apply to it. Unlearn from this one, or remove the file."
       )

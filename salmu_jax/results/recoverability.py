@@ -1,4 +1,4 @@
-"""What attacks got of a model, as its results file says: each attack describes itself there."""
+"""The results of attacks on a model, in its results file; each attack describes itself there."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,7 +9,7 @@ from salmu_jax.results.lookup import number_at, rows_at
 from salmu_jax.results.metrics_table import ADDITIONAL
 
 PATH = (*ADDITIONAL, "recoverability")
-# How an attack's number follows from its parts.
+# How the number of an attack follows from its parts.
 REDUCTIONS = {"mean": np.mean, "max": np.max}
 
 
@@ -19,7 +19,7 @@ def attacks(results: Iterable[Mapping]) -> dict[str, str]:
   Clean's number is the bound, see `better`.
 
   Args:
-    results: results files of models that compare.
+    results: results files of comparable models.
   """
   labels: dict[str, str] = {}
   for result in results:
@@ -32,7 +32,7 @@ def better(results: Iterable[Mapping]) -> dict[str, str]:
   """{key of the attack: "lower", or "equal" where a number below Clean's is as bad as one above}.
 
   Args:
-    results: results files of models that compare; older ones do not say it, and mean "lower".
+    results: results files of comparable models; older ones omit it, which means "lower".
   """
   ways: dict[str, str] = {}
   for result in results:
@@ -42,14 +42,14 @@ def better(results: Iterable[Mapping]) -> dict[str, str]:
 
 
 def values(result: Mapping, keys: Iterable[str]) -> dict[str, float | None]:
-  """What attacks got of one model: {key: float, or None where it was not attacked}."""
+  """The numbers of attacks on one model: {key: float, or None if the attack did not run}."""
   return {key: number_at(result, (*PATH, key, "value")) for key in keys}
 
 
 def mismatches(result: Mapping) -> Iterator[tuple[tuple[str, ...], object, object]]:
-  """The attacks whose number is not that of its parts: (path, number found, number of the parts).
+  """The attacks whose number does not follow from its parts: (path, number found, right number).
 
-  An attack that had nothing to attack says "why" and has no number.
+  An attack that had nothing to attack states "why" and has no number.
   """
   for key, attack in (rows_at(result, PATH) or {}).items():
     parts, reduction = attack.get("parts"), attack.get("reduction")

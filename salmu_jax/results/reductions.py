@@ -9,11 +9,11 @@ from salmu_jax.errors import InputError
 
 
 class Reduction(NamedTuple):
-  """A number that is the mean of a value of each row.
+  """A number that is the mean over rows of a value of each row.
 
   Attributes:
     row_values: row_values(rows (N,)) -> (N,), the value of each row.
-    words: what the number is of its rows, with {} for their name.
+    words: how the number follows from its rows; {} stands for their name.
   """
 
   row_values: Callable[[np.ndarray], np.ndarray]
@@ -28,7 +28,7 @@ REDUCTIONS = {
 
 
 def reduce(reduction: str, rows: Sequence[float] | np.ndarray) -> float:
-  """The number that rows give.
+  """The number that rows reduce to.
 
   Args:
     reduction: a key of REDUCTIONS. rows: (N,) numbers; ranks count from 0.

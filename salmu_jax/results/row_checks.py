@@ -1,4 +1,4 @@
-"""What a submitted results file has to agree with: itself, and the bounds it is judged by."""
+"""Checks that a submitted results file agrees with itself and with its bounds."""
 
 from collections.abc import Collection, Mapping
 
@@ -12,21 +12,22 @@ _MODEL, _ROLE, _START = (("salmu_jax", key) for key in ("model", "role", "start"
 _EVALUATION, _KNOWLEDGE = ("salmu_jax", "evaluation"), ("salmu_jax", "general_knowledge")
 _EXAMPLES = (*ADDITIONAL, "examples")
 _ATTACKS = ("salmu_jax", "attacks")
-_BOUNDS = "as the leaderboard's Compromised has it"
+_BOUNDS = "as in the leaderboard's Compromised"
 _SAME = [(*_RELEASE, key) for key in SAME]
 
 
 def problems(
   result: Mapping, compromised: Mapping | None, taken: Collection[str]
 ) -> dict[tuple, str]:
-  """What is wrong with a results file.
+  """The problems of a results file.
 
-  A check runs where nothing that it looks at was found wrong before: one fault is one problem.
+  A check is skipped if something that it reads is already known to be wrong, so that one fault
+  gives one problem.
 
   Args:
     result: what `strict.read` returns.
-    compromised: the results of the leaderboard's Compromised; None where there are none.
-    taken: names, in small letters, that the model cannot have.
+    compromised: the results of the leaderboard's Compromised; None without.
+    taken: names in lower case that the model cannot have.
 
   Returns:
     {path in the file: what was found; what would be right}.
@@ -37,7 +38,7 @@ def problems(
 
 
 def _checks(result, compromised, taken):
-  """(paths that it looks at, its problems) of each check, which runs when it is asked."""
+  """(paths that it reads, its problems) of each check, which runs lazily."""
   yield [_MODEL], _name(result, taken)
   yield [_ROLE], _role(result)
   if compromised:
@@ -59,34 +60,34 @@ def _checks(result, compromised, taken):
 
 
 def _name(result, taken):
-  """The name is free, also where a file system takes capitals for small letters."""
+  """The name is free, also on a file system that ignores case."""
   name = value_at(result, _MODEL)
   if name.casefold() in taken:
     yield (
       _MODEL,
-      f"{schema.found(name)}; should be a name that is not there yet: nothing is replaced",
+      f"{schema.found(name)}; should be a new name: a submission replaces nothing",
     )
 
 
 def _role(result):
-  """Bounds are not submitted."""
+  """The model is not a bound."""
   role = value_at(result, _ROLE)
   if role != "unlearned":
     yield (
       _ROLE,
-      f"{schema.found(role)}; should be 'unlearned': bounds come from the leaderboard's keeper",
+      f"{schema.found(role)}; should be 'unlearned': bounds come from the leaderboard's maintainer",
     )
 
 
 def _start(result, compromised):
-  """Unlearning started from the leaderboard's Compromised, where that is known."""
+  """Unlearning started from the leaderboard's Compromised, if the start is known."""
   start, right = value_at(result, _START), value_at(compromised, _START)
   if start not in (None, right):
     yield _START, f"{schema.found(start)}; should be {schema.short(right)}, {_BOUNDS}, or null"
 
 
 def _as_judged(result, compromised, where):
-  """What the numbers depend on is as in the bounds."""
+  """The settings that the numbers depend on are those of the bounds."""
   advice = ""
   if where in _SAME:
     advice = ". Choose this release's leaderboard, or put Clean's and Compromised's results there"
@@ -95,7 +96,7 @@ def _as_judged(result, compromised, where):
 
 
 def _labels_as_judged(result, compromised):
-  """The labels of the breakdown are those of the bounds, and on as many rows."""
+  """The labels of the breakdown and their numbers of rows are those of the bounds."""
   ours, theirs = (
     {
       split: {
@@ -110,7 +111,7 @@ def _labels_as_judged(result, compromised):
 
 
 def _examples_as_judged(result, compromised):
-  """The examples are of the rows that the bounds show, with their portraits."""
+  """The examples show the same rows and portraits as those of the bounds."""
   shown = ("split", "file_name", "name", "caption", "portrait")
   ours, theirs = (
     [{key: row[key] for key in shown} for row in value_at(judged, ADDITIONAL).get("examples", [])]
@@ -121,18 +122,18 @@ def _examples_as_judged(result, compromised):
 
 
 def _attacks_as_judged(result, compromised):
-  """Each attack on the model states its settings; they are those of the attack on the bounds."""
+  """Each attack on the model states its settings, which are those of the attack on the bounds."""
   ours, theirs = attacked_with(result), attacked_with(compromised)
   for name in value_at(result, ADDITIONAL).get("recoverability") or {}:
     if name not in ours:
-      yield _ATTACKS, f"does not name {name}; should name it, and hold its settings, {_BOUNDS}"
+      yield _ATTACKS, f"does not name {name}; should name it and hold its settings, {_BOUNDS}"
     elif name in theirs:
       yield from differ(ours[name], theirs[name], (*_ATTACKS, name.lower()), _BOUNDS)
 
 
 def _attacks_described(result, compromised):
-  """Each attack states the label, the direction, the reduction and the parts that it has on
-  Compromised; one with a number there has a number here.
+  """Each attack has the label, direction, reduction and parts that it has on Compromised, and has a
+  number if it has one there.
   """
   ours, theirs = (
     value_at(judged, ADDITIONAL).get("recoverability") or {} for judged in (result, compromised)

@@ -1,4 +1,4 @@
-"""The JSON schema of results files, made of results.schema.json and of the metrics table."""
+"""The JSON schema of results files, made from results.schema.json and the metrics table."""
 
 import argparse
 import copy
@@ -18,11 +18,11 @@ from salmu_jax.runtime import files, pipes
 
 Path = tuple[str | int, ...]
 _FRAME_DEPTH = 3  # keys of a path within `salmu_jax.release`, `.evaluation` and `.additional`
-_LONG = 100  # no list that the schema limits in length has more
+_LONG = 100  # longer than any list whose length the schema limits
 
 _FRAME = files.read_json(pathlib.Path(__file__).with_name("results.schema.json"))
 _SHARE, _COSINE = {"$ref": "#/$defs/share"}, {"$ref": "#/$defs/cosine"}
-# Kind of a metric's rows -> (what rows are, one row, the number that they are reduced to).
+# Kind of a metric's rows -> (description of the rows, schema of one row, schema of their number).
 _KINDS = {
   "rank": (
     "the rank of each row of {split} in the release's order, 0 for the best",
@@ -52,7 +52,7 @@ def make(version: int | None = None) -> dict:
   """The whole schema.
 
   Args:
-    version: of the results file; metrics that are younger may be missing. None: the newest.
+    version: of the results file; newer metrics may be missing. None: the newest version.
   """
   schema = copy.deepcopy(_FRAME)
   version = metrics_table.file_version() if version is None else version
@@ -77,7 +77,7 @@ def make(version: int | None = None) -> dict:
 
 
 def _describe(schema: dict, metric: Metric, required: bool) -> None:
-  """Adds a metric's number, rows and cases where a results file has them."""
+  """Adds a metric's number, rows and cases at their places in a results file."""
   rows, row, number = _KINDS[metric.kind]
   optional = metric.optional
   if metric.gallery:
@@ -111,7 +111,7 @@ def _describe(schema: dict, metric: Metric, required: bool) -> None:
 
 
 def _short(path: Path) -> str:
-  """A path as descriptions have it, from `salmu_jax` or the metric's own object on."""
+  """A path as descriptions show it, starting below `salmu_jax` or the metric's own object."""
   return ".".join(map(str, path[1:] if path[:1] == ("salmu_jax",) else path[2:]))
 
 
@@ -153,7 +153,7 @@ def _broken_down(metrics: Mapping[str, Metric], split: str, version: int) -> dic
 
 
 def _put(schema: dict, path: Path, node: dict, required: bool) -> None:
-  """Sets the schema of the value at a path, making the objects on the way."""
+  """Sets the schema of the value at a path, and creates missing objects on the way."""
   parent = schema
   for depth, key in enumerate(path):
     parent = _target(schema, parent)
@@ -189,17 +189,17 @@ def _target(schema: dict, node: dict) -> dict:
 def _validator(
   version: int, rows: tuple[tuple[str, Metric | Split], ...]
 ) -> jsonschema.Draft202012Validator:
-  del rows  # of the two tables that the schema is made of
+  del rows  # the two tables that the schema is made from, as part of the cache key
   return jsonschema.Draft202012Validator(make(version))
 
 
 class Fault(NamedTuple):
-  """A place where a results file is not as the schema says.
+  """A place where a results file violates the schema.
 
   Attributes:
     path: of the value. words: what was found, and what would be right.
-    tolerable: whether a table can be made all the same: a number or a field of the frame is
-      missing, a field is of another version, or a name is none of a file.
+    tolerable: whether a table can still be made: a number or a field of the frame is missing, a
+      field is of another version, or a name is not valid as a file name.
   """
 
   path: Path
@@ -208,13 +208,13 @@ class Fault(NamedTuple):
 
 
 def invalid(result: Any) -> Iterator[tuple[Path, str]]:
-  """(path, words) of what is not as the schema says."""
+  """(path, words) of each violation of the schema."""
   for fault in faults(result):
     yield fault.path, fault.words
 
 
 def faults(result: Any) -> Iterator[Fault]:
-  """What is not as the schema says."""
+  """The violations of the schema."""
   version = lookup.version_of(result) if isinstance(result, Mapping) else 1
   validator = _validator(version, (*METRICS.items(), *SPLITS.items()))
   if not validator.is_valid(_thinned(result)):
@@ -248,8 +248,9 @@ def _is_number(node):
 
 
 def _thinned(value):
-  """A value that is valid where the whole is, with less to look at: of long lists of numbers the
-  extremes and one that is not whole, of lists of texts the first.
+  """A smaller value that is valid exactly if the whole is, for speed.
+
+  A long list of numbers keeps its extremes and one fraction, a long list of strings its first.
   """
   if isinstance(value, dict):
     return {key: _thinned(item) for key, item in value.items()}
@@ -273,7 +274,7 @@ def _described(schema: dict, path: Path) -> str:
 
 
 def _nodes(schema: dict, node: dict) -> Iterator[dict]:
-  """The parts of a schema that hold for the same value, what says most of it last."""
+  """The parts of a schema that apply to the same value, the most specific last."""
   if "$ref" in node:
     yield from _nodes(schema, _target(schema, node))
   yield node
@@ -288,7 +289,7 @@ def _inside(node, key):
 
 
 def found(value: Any) -> str:
-  """A value as what was found."""
+  """The words of a message for a value that was found."""
   return f"found {short(value)}"
 
 
@@ -303,7 +304,7 @@ def short(value: Any) -> str:
 
 
 def dotted(path: Path) -> str:
-  """A path as text; names in it are a stranger's."""
+  """A path as text; names in it are not trusted."""
   shown = (
     f"[{key}]" if isinstance(key, int) else f".{key if key.isprintable() else ascii(key)}"
     for key in path

@@ -12,15 +12,16 @@ Value = float | np.ndarray
 
 
 class Side(NamedTuple):
-  """What one share is a share of.
+  """The definition of one share.
 
   Attributes:
     label: its name in tables.
     metric: the key of METRICS that it is computed from.
-    removed: whether it is what is gone of the gap between Compromised and Clean, not what is left.
+    removed: whether it is the removed part of the gap between Compromised and Clean, not the
+      remaining part.
     of_value: whether it is a share of Compromised's value, not of the gap to Clean.
-    threshold: the key of `diagnosis.THRESHOLDS` that says how large it has to be.
-    failure: the failure mode of a model in which it is too small.
+    threshold: the key of `diagnosis.THRESHOLDS` of its smallest allowed value.
+    failure: the failure mode of a model whose share is too small.
     about: what it is, for pages.
   """
 
@@ -34,16 +35,16 @@ class Side(NamedTuple):
 
 
 class Shares(NamedTuple):
-  """How far a model reaches each aim; 1 is whole.
+  """How far a model reaches each aim; 1 is fully.
 
-  None where a share is undefined: a value is missing, or Compromised is not above Clean.
+  A share is None if it is undefined: a value is missing, or Compromised is not above Clean.
 
   Attributes:
-    leak_removed: of the gap in retrieval of the forget pairs, what is closed: 1 at Clean's value.
-    inter_kept: of the gap in the similarity of other people's pairs, what is left: 1 at
+    leak_removed: the removed share of the gap in retrieval of the forget pairs: 1 at Clean's value.
+    inter_kept: the remaining share of the gap in similarity of other people's pairs: 1 at
       Compromised's value.
-    intra_kept: the same of other pairs of the same people.
-    knowledge_kept: of Compromised's general knowledge, what is left.
+    intra_kept: the same for other pairs of the same people.
+    knowledge_kept: the remaining share of Compromised's general knowledge.
   """
 
   leak_removed: Value | None
@@ -94,8 +95,8 @@ SIDES = {
   ),
 }
 
-# What the strict verdict asks beside SIDES (see `clauses`): retrieval of what should be kept, and
-# its values, where SIDES look at cosines.
+# What the strict verdict (see `clauses`) requires besides SIDES, which measure cosines: retrieval
+# of the holdouts, and the values of their facts.
 STRICT_SIDES = {
   f"{short}_{what}_kept": _of_gap(
     f"{metric} kept",
@@ -111,7 +112,7 @@ STRICT_SIDES = {
   for short, metric in zip(("inter", "intra"), metrics, strict=True)
 }
 
-# What can be drawn as kept of the holdouts, beside the leak that is removed: the shares of other
+# The kept shares of the holdouts that can be plotted against the removed leak: those of other
 # people's pairs, and of other pairs of the same people.
 HOLDOUT_SHARES = {
   "similarity": ("inter_kept", "intra_kept"),
@@ -149,7 +150,7 @@ def side_shares(
 def _share(
   side: Side, value: Value | None, clean: Value | None, compromised: Value | None
 ) -> Value | None:
-  """One share; of draws, NaN in those that have no gap."""
+  """One share; for replicates, NaN in those without a gap."""
   low = 0.0 if side.of_value else clean
   if value is None or low is None or compromised is None:
     return None
@@ -163,22 +164,22 @@ def _share(
 
 
 def weakest(reached: Shares) -> Value:
-  """The least of the shares that are defined, each counted up to 1."""
+  """The smallest of the defined shares, each capped at 1."""
   return np.minimum(
     1, np.min(np.broadcast_arrays(*(share for _, share in reached.items())), axis=0)
   )
 
 
 def order_in_words() -> str:
-  """What `ranked` orders models by, for legends."""
+  """The criterion by which `ranked` orders models, for legends."""
   labels = [side.label for side in SIDES.values()]
   return f"the weakest share (the smallest of {', '.join(labels[:-1])} and {labels[-1]})"
 
 
 def ranked(models: Mapping[str, Shares]) -> list[str]:
-  """The models in their order: by the weakest share, the largest first; equals by name.
+  """The models sorted by their weakest share, largest first; ties by name.
 
-  A model with an undefined share stands behind all others.
+  Models with an undefined share come last.
   """
 
   def key(model: str) -> tuple[bool, float, str]:

@@ -1,7 +1,7 @@
-"""The splits: whose rows they are, who may read them, and what a bootstrap draws of them.
+"""The splits: their rows, who may read them, and the unit that a bootstrap resamples.
 
-A split of a release has its shards there. A derived split is some of the rows of another, told by
-a mask over them. Nothing but evaluation and attacks reads a split without readers.
+A split of a release has its own shards. A derived split is the part of another split that a mask
+selects. Only evaluation and attacks read a split without readers.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -21,16 +21,16 @@ class Split(NamedTuple):
   Attributes:
     readers: the kinds of training that may read it: pretraining "clean" or "compromised", and the
       halves "forget" and "retain" of an unlearning batch. Empty: it is for evaluation only.
-    judged: whether a release has to have it for models to be judged on it.
+    judged: whether a release needs it for models to be evaluated on it.
     sensitive: whether its rows leak a private value, so that the release's JSON files list them.
-    pool: the unit that a bootstrap resamples: PEOPLE, or groups of the split's own, by their name;
-      "" for a split that no metric uses.
+    pool: the unit that a bootstrap resamples: PEOPLE, or the name of the split's own groups; "" for
+      a split that no metric uses.
     plotted: whether similarity.png and the page show the distribution of its similarities.
-    examples: people of it whose portraits are examples on the page.
+    examples: the number of its people whose portraits are examples on the page.
     part_of: of a derived split, the split that it is a part of.
-    since: the first version of the results file that has to count its rows.
-    mask: of a derived split, mask(columns, fragile names or None) -> a truth for each row of
-      `part_of`, or None where it is not known yet.
+    since: the first version of the results file that must count its rows.
+    mask: of a derived split, mask(columns, fragile names or None) -> a bool for each row of
+      `part_of`, or None if it is not known yet.
   """
 
   readers: tuple[str, ...] = ()
@@ -45,19 +45,19 @@ class Split(NamedTuple):
 
 
 def _forgotten_in_part(columns: Columns, is_in: bool) -> Iterable[bool]:
-  """Of each row of forget, whether other facts of its person are held out."""
+  """For each row of forget, whether other facts of its person are held out, or not (`is_in`)."""
   partly = set(columns["holdout_association"]["identity_id"])
   return ((identity in partly) == is_in for identity in columns["forget"]["identity_id"])
 
 
 def _of_forgotten(columns: Columns) -> Iterable[bool]:
-  """Of each row of retain_synth, whether it shows a person of forget."""
+  """For each row of retain_synth, whether it shows a person of forget."""
   forgotten = set(columns["forget"]["identity_id"])
   return (identity in forgotten for identity in columns["retain_synth"]["identity_id"])
 
 
 def _fragile(columns: Columns, fragile: Iterable[str] | None) -> Iterable[bool] | None:
-  """Of each row of retain_synth, whether the fragile set names it."""
+  """For each row of retain_synth, whether the fragile set names it."""
   if fragile is None:
     return None
   names = set(fragile)
@@ -70,9 +70,9 @@ SPLITS = {
   "holdout_identity": Split(judged=True, sensitive=True, pool=PEOPLE, plotted=True, examples=2),
   "retain_synth": Split(_RETAIN_READERS, judged=True),
   "retain_real": Split(_RETAIN_READERS),
-  # The whole retain base as the published training data has it.
+  # The whole retain base, as in the published training data.
   "retain": Split(_RETAIN_READERS),
-  # The whole sensitive set, the holdouts included.
+  # The whole sensitive set, including the holdouts.
   "sensitive": Split(("compromised",)),
   # Counted by its classes; a release may have none.
   ZERO_SHOT: Split(pool=ZERO_SHOT),
@@ -94,13 +94,13 @@ SPLITS = {
     part_of="retain_synth",
     mask=lambda columns, _: (not i for i in columns["retain_synth"]["identity_id"]),
   ),
-  # Most of its portraits show people of whom nothing is known, so they are drawn one by one.
+  # Most of its portraits show unknown people, so they are resampled one by one.
   "fragile_set": Split(part_of="retain_synth", mask=_fragile, pool="fragile_set", plotted=True),
 }
 
 
 def judged() -> tuple[str, ...]:
-  """The splits that a release must have for models to be judged on it."""
+  """The splits that a release must have for models to be evaluated on it."""
   return _named(lambda split: split.judged)
 
 
@@ -110,7 +110,7 @@ def sensitive() -> tuple[str, ...]:
 
 
 def of_a_release() -> tuple[str, ...]:
-  """The splits that have shards; others that a release has are counted and streamed, not used."""
+  """The splits that have shards; any others in a release are counted and streamed, but not used."""
   return _named(lambda split: not split.part_of)
 
 
@@ -122,7 +122,7 @@ def readable(purpose: str) -> tuple[str, ...]:
 def grouped(version: int) -> tuple[str, ...]:
   """The splits whose rows a results file of a version counts, and groups for a bootstrap.
 
-  The zero-shot pictures are not among them: a release may have none.
+  The zero-shot split is not among them: a release may lack it.
   """
   return _named(lambda split: split.pool not in ("", ZERO_SHOT) and split.since <= version)
 
@@ -132,5 +132,5 @@ def _named(condition: Callable[[Split], bool]) -> tuple[str, ...]:
 
 
 def count_path(name: str) -> tuple[str, str]:
-  """Where `salmu_jax.release` of a results file counts the rows of a split."""
+  """The keys below `salmu_jax.release` of a results file that lead to a split's number of rows."""
   return ("derived" if SPLITS[name].part_of else "counts", name)

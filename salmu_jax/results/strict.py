@@ -1,4 +1,4 @@
-"""Reads a results file strictly, and finds what JSON allows and no such file holds."""
+"""Reads a results file strictly, and finds what JSON allows but a results file must not hold."""
 
 import collections
 import json
@@ -20,7 +20,7 @@ _UNSHOWN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class _Broken(NamedTuple):
-  """Stands in a parsed file for what is no value of a results file."""
+  """In a parsed file, a placeholder for a value that a results file must not hold."""
 
   found: str
   right: str
@@ -31,15 +31,14 @@ def read(path: Place, *, missing: bool = False) -> Any:
 
   Args:
     path: of the file.
-    missing: whether a number that is not finite is None, as one that is missing.
+    missing: whether a number that is not finite becomes None, like a missing one.
 
   Returns:
-    What json.loads does; but a name that is there twice, a number that is too long, and, unless
-    they are missing, numbers that are not finite have a value of a type of its own, which `unfit`
-    finds.
+    The value of json.loads, with placeholders, which `unfit` finds, for duplicate names, for
+    numbers that are too long and, unless `missing`, for numbers that are not finite.
 
   Raises:
-    InputError: the file is missing, too large, unreadable or no JSON.
+    InputError: the file is missing, too large, unreadable or not JSON.
   """
   infinite = (lambda name: None) if missing else (lambda name: _Broken(name, "a finite number"))
   try:
@@ -67,7 +66,7 @@ def read(path: Place, *, missing: bool = False) -> Any:
 
 def _object(pairs):
   seen = collections.Counter(name for name, _ in pairs)
-  twice = {name: _Broken("there twice", "there once") for name in seen if seen[name] > 1}
+  twice = {name: _Broken("given twice", "given once") for name in seen if seen[name] > 1}
   return {**dict(pairs), **twice}
 
 
@@ -83,13 +82,13 @@ def _finite(digits, infinite):
 
 
 def unfit(value: Any, path: tuple = ()) -> Iterator[tuple[tuple, str]]:
-  """(path, words) of what no results file holds: what is no JSON, and what cannot be shown."""
+  """(path, words) of what a results file must not hold: invalid JSON, text that cannot be shown."""
   if isinstance(value, _Broken):
     yield path, f"{value.found}; should be {value.right}"
   elif isinstance(value, str) and _UNSHOWN.search(value):
-    yield path, f"{found(value)}; should have no control characters and no half of a character"
+    yield path, f"{found(value)}; should have no control characters and no lone surrogates"
   elif isinstance(value, dict | list) and len(path) == _MOST_DEEP:
-    yield path, f"nested deeper; should be at most {_MOST_DEEP} levels"
+    yield path, f"nested too deep; should be at most {_MOST_DEEP} levels"
   elif isinstance(value, dict):
     for key, item in value.items():
       if _UNSHOWN.search(key):

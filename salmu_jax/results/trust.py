@@ -1,7 +1,7 @@
-"""How far each number can be trusted to tell a model that knows from one that does not, as data.
+"""How reliably each number separates models that know from models that do not, as data.
 
 TRUST: {key of metrics_table.METRICS or of an attack: 0 to 1}, measured by experiments/meta on mini.
-  Numbers that ask for what all of its models know have none.
+  Numbers that test what all of its models know are absent.
 PATH: of the JSON that holds them; `python -m experiments.tabulate` writes it.
 """
 

@@ -1,1 +1,1 @@
-"""What a run runs on: devices, processes, files, workdirs, the terminal."""
+"""The runtime: devices, processes, files, workdirs, the terminal."""

@@ -1,4 +1,4 @@
-"""Checksums of files, by which damage is found before anything is computed with it."""
+"""Checksums of files, which reveal damage before a file is used."""
 
 import os
 import pathlib
@@ -22,8 +22,8 @@ def fault(
 
   Args:
     folder: on a disk.
-    expected: {name of a file in it: SHA-256}; other files do not matter.
-    trusted: names of files that need only be there.
+    expected: {name of a file in it: SHA-256}; other files are ignored.
+    trusted: names of files that only need to exist.
   """
   for name, digest in expected.items():
     path = pathlib.Path(folder, name)
@@ -42,7 +42,7 @@ def read(path: str | os.PathLike) -> dict[str, str]:
   """Reads {name: SHA-256} from a JSON file.
 
   Raises:
-    InputError: the file holds something else.
+    InputError: the file does not hold such a table.
   """
   table = files.read_object(path)
   if not all(isinstance(digest, str) for digest in table.values()):

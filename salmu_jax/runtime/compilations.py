@@ -1,4 +1,4 @@
-"""Compiled programs kept on disk, so that what was compiled once is not compiled in a later run."""
+"""A cache of compiled programs on disk, so that later runs do not compile them again."""
 
 import hashlib
 import os
@@ -17,7 +17,7 @@ from salmu_jax.runtime import files, places, progress
 DEFAULT, OFF = "default", "off"
 LIMIT = 2 * 2**30  # bytes of a folder; configs/smoke.py:finetune writes 41 programs, 2 MiB
 _MARK = ".program"  # in the names of our files, complete or not; no others are touched
-_WRITING = 3600  # seconds after which an incomplete file is nobody's
+_WRITING = 3600  # seconds after which an incomplete file counts as abandoned
 _DIGEST = hashlib.sha256().digest_size
 
 
@@ -25,9 +25,9 @@ class Tally(NamedTuple):
   """What this process has compiled.
 
   Attributes:
-    programs: that it asked for.
-    read: of these, read from the folder.
-    seconds: that both took.
+    programs: the number of programs that it requested.
+    read: the number of these that were read from the folder.
+    seconds: the time spent on compiling and reading.
   """
 
   programs: int = 0
@@ -42,23 +42,23 @@ class _Entry(NamedTuple):
 
 
 class Store:
-  """The programs in a folder, by JAX's key; processes may share it, and be killed.
+  """The programs in a folder, by JAX's key; processes may share the folder, and be killed.
 
-  JAX's own store is not used. It writes in place, so a kill or a full disk leaves an incomplete
-  entry, which stays; it has no checksum, so a program that was changed on the disk may be run; and
-  with a bound on its size, a kill between the two files of an entry ends all writing. Here an entry
-  is complete or absent, is compared with its SHA-256, and is replaced if it is damaged. What goes
-  wrong is told once, and costs time only.
+  JAX's own store has three faults. It writes in place, so a kill or a full disk leaves an
+  incomplete entry for good. It has no checksums, so it may run a program that was changed on disk.
+  With a size limit, a kill between the two files of an entry ends all writing. Here an entry is
+  complete or absent, is compared with its SHA-256, and is replaced if it is damaged. A failure is
+  reported once and costs only time.
   """
 
   def __init__(self, folder: pathlib.Path, limit: int = LIMIT) -> None:
-    """`limit`: bytes; the programs that were used longest ago go first."""
+    """`limit`: bytes; the least recently used programs are removed first."""
     self._path = folder  # JAX names it in its log
     self._limit = limit
     self._complained = False
 
   def get(self, key: str) -> bytes | None:
-    """The program of a key, or None: JAX then compiles it, and calls `put`."""
+    """The program of a key; if it is None, JAX compiles the program and calls `put`."""
     path = self._file(key)
     try:
       content = path.read_bytes()
@@ -75,7 +75,7 @@ class Store:
     return program
 
   def put(self, key: str, program: bytes) -> None:
-    """Keeps a program that was compiled."""
+    """Stores a compiled program."""
     try:
       with files.replacing(self._file(key)) as temporary:
         temporary.write_bytes(hashlib.sha256(program).digest() + program)
@@ -84,7 +84,7 @@ class Store:
       self._complain(f"cannot be written ({_reason(error)})")
 
   def describe(self) -> str:
-    """Where the programs are, how many, and their size."""
+    """The folder, the number of programs in it and their size, in words."""
     entries = self._entries()
     size = sum(entry.size for entry in entries) / 2**20
     return f"{self._path} ({len(entries):,} programs, {size:.1f} MiB)"
@@ -102,7 +102,7 @@ class Store:
       size -= entry.size
 
   def _entries(self):
-    """All entries, and what killed processes left of theirs."""
+    """All entries, including incomplete ones of killed processes."""
     entries = []
     for path in self._path.iterdir():
       if _MARK in path.name:
@@ -122,35 +122,35 @@ class Store:
 
 
 def start(where: str) -> None:
-  """Sets where this process keeps what it compiles; call it before anything is compiled.
+  """Sets where this process stores compiled programs; call it before anything is compiled.
 
-  A folder that cannot be used is told on the terminal, and nothing is kept then.
+  If the folder cannot be used, a warning is printed and nothing is stored.
 
   Args:
     where: `config.compilation_cache`, see `check`.
   """
-  told = os.environ.get("JAX_COMPILATION_CACHE_DIR", "")
-  if where == DEFAULT and "://" in told:
+  jax_folder = os.environ.get("JAX_COMPILATION_CACHE_DIR", "")
+  if where == DEFAULT and "://" in jax_folder:
     return  # JAX's own store can write to a bucket; ours cannot
   compilation_cache.reset_cache()
-  store = _opened(where, told)
+  store = _opened(where, jax_folder)
   jax.config.update("jax_compilation_cache_dir", str(store._path) if store else None)
   if store:
-    # All programs are kept: even the smallest takes longer to compile than to read.
+    # All programs are stored: even the smallest takes longer to compile than to read.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    # JAX has no public way to bring a store along; without this line it would use its own there.
+    # JAX has no public way to set a store; without this line it would use its own in that folder.
     compilation_cache._cache = store
 
 
 def current() -> Store | None:
-  """The store in use; None where there is none, or it is JAX's own."""
+  """The store in use; None if there is none, or it is JAX's own."""
   store = compilation_cache._cache
   return store if isinstance(store, Store) else None
 
 
 def describe() -> str:
-  """Where compiled programs are kept, in words."""
+  """Where compiled programs are stored, in words."""
   store = current()
   return store.describe() if store else jax.config.jax_compilation_cache_dir or OFF
 
@@ -180,43 +180,43 @@ def check(where: str) -> None:
   """Raises InputError unless `config.compilation_cache` is "default", "off", "" or a folder."""
   if "://" in where:
     raise InputError(
-      f"config.compilation_cache = {where!r}; it must be a folder of this machine, {DEFAULT!r} or "
-      f"{OFF!r}. JAX itself writes to a bucket if JAX_COMPILATION_CACHE_DIR names it."
+      f"config.compilation_cache = {where!r}; it must be a local folder, {DEFAULT!r} or {OFF!r}. "
+      "For a cache in a bucket, set JAX_COMPILATION_CACHE_DIR, which JAX itself uses."
     )
 
 
-def _opened(where, told):
-  """The store that `config.compilation_cache` asks for; `told` is JAX's own variable."""
+def _opened(where, jax_folder):
+  """The store that `config.compilation_cache` selects; `jax_folder` is JAX's own setting."""
   if where in ("", OFF) or not jax.config.jax_enable_compilation_cache:
     return None
   if jax.process_count() > 1 and jax.default_backend() == "cpu":
-    # A program with collectives between processes that is read back aborts (seen with jaxlib 0.10).
+    # Running a program with cross-process collectives that was read back aborts (jaxlib 0.10).
     return None
-  if where == DEFAULT and not told and jax.process_count() > 1:
-    # JAX writes in the first process alone and expects a folder that all of them see, which the
-    # user's cache need not be. Where some compile what others read, nothing is won; and on GPUs,
-    # where processes share the search for fast kernels, they could wait for those that only read.
+  if where == DEFAULT and not jax_folder and jax.process_count() > 1:
+    # JAX writes only in the first process and expects a folder that all processes see, which the
+    # user's cache may not be. If some compile what others read, nothing is gained. On GPUs, where
+    # processes share the autotuning of kernels, they could wait for processes that only read.
     return None
-  folder = told or places.cache() / "compilations" if where == DEFAULT else where
+  folder = jax_folder or places.cache() / "compilations" if where == DEFAULT else where
   try:
     folder = pathlib.Path(folder).expanduser().absolute()
-    # Programs in it are run, so nobody else may write there.
+    # Programs in it are executed, so nobody else may write there.
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as probe:
       probe.write(bytes(4096))
-  except (OSError, RuntimeError) as error:  # the latter: there is no home
+  except (OSError, RuntimeError) as error:  # RuntimeError: there is no home folder
     _warn(f"{folder} cannot be used ({_reason(error)})")
     return None
   return Store(folder)
 
 
 def _reason(error):
-  """The reason that the system gives for an OSError, or for the one behind an InputError."""
+  """The system's reason for an OSError, or for the one behind an InputError."""
   cause = error.__cause__ or error
   return getattr(cause, "strerror", None) or cause
 
 
 def _warn(trouble):
-  advice = "Programs are compiled anew; config.compilation_cache moves the folder."
+  advice = "Programs are compiled again; config.compilation_cache sets another folder."
   text = Text(f"Compilation cache: {trouble}. {advice}", style="yellow")
   progress.console.print(text, soft_wrap=True)

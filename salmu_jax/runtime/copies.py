@@ -1,4 +1,4 @@
-"""Copies on the disk of what lies in a bucket: for reading at random, and for files of any size."""
+"""Local copies of files in a bucket, for random access."""
 
 import contextlib
 import fcntl
@@ -10,40 +10,40 @@ from salmu_jax.errors import InputError
 from salmu_jax.runtime import files, kept, places, progress
 from salmu_jax.runtime.places import Place
 
-_LISTING = "listing.json"  # beside a copy: what is complete in it
-# What tells one content of a file in a bucket from another, of all that a listing says of it.
+_LISTING = "listing.json"  # beside a copy: its complete files
+# The fields of a bucket's listing that change with the content of a file.
 _STAMPS = ("size", "etag", "ETag", "generation", "mtime", "LastModified")
 
 
 def on_disk(path: Place, scratch: pathlib.Path, purpose: str) -> pathlib.Path:
-  """A place on the disk: itself, or a copy of a file or folder in a bucket.
+  """A local path: the place itself, or a copy of a file or folder in a bucket.
 
-  What has not changed in the bucket is not copied again. Processes of one machine wait for each
-  other.
+  Files that have not changed in the bucket are not copied again. Processes of one machine wait for
+  each other.
 
   Args:
     path: a file or a folder.
     scratch: the folder of copies.
-    purpose: what it is, as "the release".
+    purpose: what it is, for messages, such as "the release".
 
   Raises:
-    InputError: there is nothing, or it cannot be read.
+    InputError: it does not exist, or cannot be read.
     UnwritableError: the disk has no room for it.
   """
   if not places.is_remote(path):
     return pathlib.Path(path)
-  copy, there = place_of(path, scratch), _listed(path, purpose)
+  copy, stamps = place_of(path, scratch), _listed(path, purpose)
   with locked(copy.parent):
     listing = copy.parent / _LISTING
-    here = kept.json_value(listing)
-    here = here if isinstance(here, dict) else {}
-    changed = {name: stamp for name, stamp in there.items() if here.get(name) != stamp}
+    copied = kept.json_value(listing)
+    copied = copied if isinstance(copied, dict) else {}
+    changed = {name: stamp for name, stamp in stamps.items() if copied.get(name) != stamp}
     _fetch(path, copy, changed, purpose)
-    gone = here.keys() - there.keys()
+    gone = copied.keys() - stamps.keys()
     for name in gone:
       (copy / name).unlink(missing_ok=True)
     if changed or gone:
-      kept.write_json(listing, there)
+      kept.write_json(listing, stamps)
   return copy
 
 
@@ -53,7 +53,7 @@ def place_of(path: Place, scratch: pathlib.Path) -> pathlib.Path:
 
 
 def publish(path: Place, scratch: pathlib.Path, purpose: str) -> None:
-  """Sends what was made at `place_of(path)` to the bucket, and notes that both are the same."""
+  """Uploads the files at `place_of(path)` to the bucket, and records that both are the same."""
   copy = place_of(path, scratch)
   places.send(copy, path)
   files.write_json(copy.parent / _LISTING, _listed(path, purpose))
@@ -69,14 +69,14 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
 
 
 def _listed(path, purpose):
-  """{name in a folder: its stamp} of what is at a place in a bucket; {"": stamp} of a file."""
+  """{name in the folder: its stamp} for a folder in a bucket, {"": its stamp} for a file."""
   system, root = places.file_system(path), os.fspath(path)
   try:
     found = system.find(root, detail=True)
-  except Exception as error:  # Every package has errors of its own.
+  except Exception as error:  # Every package has its own errors.
     raise InputError(f"{path}: {purpose} cannot be listed ({places.reason(error)}).") from error
   if not found:
-    raise InputError(f"{path}: there is nothing where {purpose} should be. Check the address.")
+    raise InputError(f"{path}: {purpose} is not there. Check the address.")
   bucket_path = root.partition("://")[2].rstrip("/")
   return {
     name.removeprefix(bucket_path).lstrip("/"): {k: str(about[k]) for k in _STAMPS if k in about}
@@ -86,7 +86,7 @@ def _listed(path, purpose):
 
 
 def _fetch(path, copy, there, purpose):
-  """Copies files out of a bucket, each of which appears complete or not at all."""
+  """Copies files out of a bucket; each appears complete or not at all."""
   if not there:
     return
   size = sum(int(stamp["size"]) for stamp in there.values())
@@ -97,6 +97,6 @@ def _fetch(path, copy, there, purpose):
       with files.replacing(copy / name) as temporary:
         try:
           places.file_system(path).get_file(source, str(temporary))
-        except Exception as error:  # Every package has errors of its own.
+        except Exception as error:  # Every package has its own errors.
           raise InputError(f"{source} cannot be read ({places.reason(error)}).") from error
       tick()

@@ -1,8 +1,8 @@
 """How a process ends on a signal: SIGTERM, SIGHUP or Ctrl-C.
 
-The main thread unwinds, so that temporary files go. A process that has not ended GRACE seconds
-later, as one that compiles, is ended where it stands. Training holds the first SIGTERM back until
-its step is saved, see `holding`.
+The main thread unwinds, so that temporary files are removed. A process that has not ended after
+GRACE seconds, because it compiles for example, exits at once. Training delays the first SIGTERM
+until its step is saved, see `holding`.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ class Ending(BaseException):
   """The process ends on a signal.
 
   Args:
-    number: of the signal; SIGPIPE where nobody reads the output any more.
+    number: of the signal; SIGPIPE if the reader of the output is gone.
   """
 
   def __init__(self, number: int):
@@ -33,26 +33,26 @@ class Ending(BaseException):
 
   @property
   def status(self) -> int:
-    """The exit code, which is what a shell says of a program that the signal has ended."""
+    """The exit code that a shell reports for a program ended by the signal."""
     return 128 + self.number
 
   @property
   def message(self) -> str:
-    """A line for the terminal; empty where nobody reads it."""
+    """A line for the terminal; empty if nobody reads it."""
     if self.number == signal.SIGPIPE:
       return ""
     what = "Interrupted" if self.number == signal.SIGINT else f"Stopped by {self.number.name}"
-    return f"{what}. What was finished is saved; the same command goes on from there."
+    return f"{what}. Finished work is saved; rerun the same command to resume."
 
 
 class _Signals:
-  """The signals of this process. There is one, `_signals`.
+  """The signals of this process. There is one instance, `_signals`.
 
   Attributes:
-    came: (number, time) of each, in their order.
-    held: whether the first may wait.
-    ending: whether the process ends already; what comes then, as the second hangup of a terminal
-      that is gone, does not disturb it.
+    came: (number, time) of each signal, in order.
+    held: whether the first signal may wait.
+    ending: whether the process is already ending; further signals, such as the second hangup of a
+      lost terminal, are then ignored.
     said: whether the line was printed.
   """
 
@@ -63,17 +63,17 @@ class _Signals:
     self._writer: int | None = None
 
   def listen(self) -> bool:
-    """Takes the signals; false where that was done before."""
+    """Installs the handlers; false if that was done before."""
     for number in _SIGNALS:
       before = signal.getsignal(number)
       if before != signal.SIG_IGN:  # nohup ignores SIGHUP
-        # Also where Python holds it for taken: a library in C may have taken it since.
+        # Even if Python's handler seems installed: a C library may have replaced it since.
         signal.signal(number, self._receive)
         self._before.setdefault(number, signal.SIG_DFL if before is None else before)
     if self._writer is not None:
       return False
-    # Python runs `_receive` between two instructions, and a compilation is one. The thread hears of
-    # a signal at once.
+    # Python runs `_receive` between two instructions, and a compilation is one instruction. The
+    # thread learns of a signal at once.
     reader, self._writer = os.pipe()
     os.set_blocking(self._writer, False)
     signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
@@ -81,7 +81,7 @@ class _Signals:
     return True
 
   def stop_listening(self) -> None:
-    """Gives the signals back."""
+    """Restores the previous handlers."""
     for number, before in self._before.items():
       signal.signal(number, before)
     signal.set_wakeup_fd(-1)
@@ -89,7 +89,7 @@ class _Signals:
     self._before, self._writer, self.ending = {}, None, False
 
   def ignore(self) -> None:
-    """Ignores the signals, until the process is gone: Python gives those it takes back before."""
+    """Ignores the signals until the process is gone; on exit Python would restore the defaults."""
     for number in self._before:
       signal.signal(number, signal.SIG_IGN)
 
@@ -113,9 +113,9 @@ class _Signals:
 
 
 def _add(signals, number):
-  """Adds a signal to those that came; false for a hangup that was told before.
+  """Adds a signal to those that came; false for a repeated hangup.
 
-  A terminal that goes away tells it, and then its shell does.
+  A terminal that closes sends a hangup, and then its shell sends it again.
   """
   now = time.monotonic()
   if number == signal.SIGHUP and any(
@@ -130,14 +130,14 @@ _signals = _Signals()
 
 
 def listen() -> None:
-  """Takes SIGTERM, SIGHUP and Ctrl-C; again where a library has taken them meanwhile."""
+  """Handles SIGTERM, SIGHUP and Ctrl-C, again if a library has replaced the handlers meanwhile."""
   _signals.listen()
 
 
 @contextlib.contextmanager
 def with_one_line() -> Iterator[None]:
   """Ends the process with one line and the status of the signal, if one comes within the block."""
-  if threading.current_thread() is not threading.main_thread():  # which alone gets signals
+  if threading.current_thread() is not threading.main_thread():  # only it gets signals
     yield
     return
   ours, before = False, sys.unraisablehook
@@ -149,7 +149,7 @@ def with_one_line() -> Iterator[None]:
     _signals.ending = True
     ending = error if isinstance(error, Ending) else Ending(signal.SIGINT)
     _say(ending)
-    _end_workers()  # Python would wait for what they do.
+    _end_workers()  # Python would wait for them.
     _signals.ignore()
     sys.exit(ending.status)
   finally:
@@ -157,11 +157,11 @@ def with_one_line() -> Iterator[None]:
     if ours and not _signals.came:
       _signals.stop_listening()
     elif ours:
-      _signals.ending = True  # Nothing would take what is raised from here on.
+      _signals.ending = True  # Nothing would catch an exception from here on.
 
 
 def _end_in_callback(otherwise, unraisable):
-  """Python goes on after an error in a callback, such as that of a garbage collector."""
+  """Ends the process on an Ending in a callback, such as a finalizer, where Python ignores it."""
   if isinstance(unraisable.exc_value, Ending):
     end_now(unraisable.exc_value)
   otherwise(unraisable)
@@ -169,9 +169,9 @@ def _end_in_callback(otherwise, unraisable):
 
 @contextlib.contextmanager
 def holding() -> Iterator[Callable[[], bool]]:
-  """Yields asked() -> bool: whether SIGTERM or SIGHUP came, of which the first ends nothing.
+  """Yields asked() -> bool: whether SIGTERM or SIGHUP came; the first does not end the process.
 
-  Ctrl-C does, and so does a second signal; a hangup that is told twice is one.
+  Ctrl-C and a second signal do; a repeated hangup counts as one.
   """
   _signals.held = True
   try:
@@ -187,7 +187,7 @@ def status() -> int:
 
 @contextlib.contextmanager
 def starting_workers() -> Iterator[None]:
-  """Processes that start within the block do not hear Ctrl-C, which ends their parent."""
+  """Processes started within the block do not receive Ctrl-C, which ends their parent."""
   before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
   try:
     yield
@@ -196,7 +196,7 @@ def starting_workers() -> Iterator[None]:
 
 
 def end_now(ending: Ending) -> NoReturn:
-  """Ends the process where it stands, and its workers."""
+  """Ends the process and its workers at once."""
   _say(ending)
   _end_workers()
   os._exit(ending.status)

@@ -1,4 +1,4 @@
-"""Atomic files, on a disk or in a bucket: a reader sees the old content or the new one."""
+"""Atomic files, on a disk or in a bucket: a reader sees either the old content or the new."""
 
 import contextlib
 import hashlib
@@ -16,7 +16,7 @@ from salmu_jax.runtime import places
 
 
 def _umask() -> int:
-  """The permissions that new files do not get; reading it means setting it."""
+  """The permissions that new files do not get; the system only returns them when they are set."""
   mask = os.umask(0o022)
   os.umask(mask)
   return mask
@@ -30,13 +30,13 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
   """Yields a temporary file, which replaces `path` if the block succeeds.
 
   Args:
-    path: the file to write. Missing parent folders are made.
+    path: the file to write. Missing parent folders are created.
 
   Yields:
-    A file on the disk: beside `path`, or where temporary files lie if `path` is in a bucket.
+    A local file: beside `path` or, if `path` is in a bucket, in the folder of temporary files.
 
   Raises:
-    UnwritableError: the disk is full, or permission is missing; `path` is as it was.
+    UnwritableError: the disk is full, or permission is missing; `path` is unchanged.
   """
   if places.is_remote(path):
     with tempfile.TemporaryDirectory(prefix="salmu_jax-") as folder:
@@ -67,7 +67,7 @@ def remove_unfinished(folder: str | os.PathLike) -> None:
   """Removes the temporary files of `replacing` that killed processes left below a folder.
 
   Args:
-    folder: that nobody else writes to now. A bucket has none.
+    folder: must not be in use by other writers. A bucket has no such files.
   """
   if not places.is_remote(folder):
     for path in pathlib.Path(folder).rglob(f".*{places.UNFINISHED}"):
@@ -79,10 +79,10 @@ def remove_unfinished(folder: str | os.PathLike) -> None:
 def replacing_folder(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
   """Yields a temporary folder on the disk, which becomes `folder` if the block succeeds.
 
-  In a bucket its files are copied one by one; whoever reads them needs a mark that comes after.
+  In a bucket its files are copied one by one; readers need a mark that is written after them.
 
   Args:
-    folder: the folder to make, absent or empty. Missing parent folders are made.
+    folder: the folder to make, absent or empty. Missing parent folders are created.
 
   Raises:
     UnwritableError: the folder cannot be written.
@@ -95,7 +95,7 @@ def replacing_folder(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
   folder = pathlib.Path(folder)
   partial = folder.with_name(f".{folder.name}{places.PARTIAL}")
   try:
-    shutil.rmtree(partial, ignore_errors=True)  # What a killed process left.
+    shutil.rmtree(partial, ignore_errors=True)  # The remains of a killed process.
     partial.mkdir(parents=True)
     yield partial
     os.replace(partial, folder)
@@ -138,12 +138,11 @@ def read_json(path: str | os.PathLike) -> Any:
   """Reads a JSON file.
 
   Raises:
-    InputError: the file is missing, cannot be read, or is not JSON, or a key of an object is there
-      twice.
+    InputError: the file is missing, cannot be read, or is not JSON, or an object has a key twice.
   """
   place = places.place(path)
   if not places.is_remote(place) and (place.is_fifo() or place.is_socket()):
-    raise InputError(f"{path} is a pipe or a socket, which may never end. Put a file there.")
+    raise InputError(f"{path} is a pipe or a socket, which may never end. It must be a file.")
   try:
     return json.loads(place.read_text(encoding="utf-8"), object_pairs_hook=_object)
   except FileNotFoundError as error:
@@ -152,17 +151,17 @@ def read_json(path: str | os.PathLike) -> Any:
     raise InputError(f"{path} cannot be read ({error.strerror or error}).") from error
   except RecursionError as error:
     raise InputError(f"{path} is nested too deep for JSON. Restore it from its source.") from error
-  except ValueError as error:  # no JSON, no UTF-8, a number of too many digits
+  except ValueError as error:  # not JSON, not UTF-8, a number of too many digits
     raise InputError(f"{path} is not valid JSON ({error}). Restore it from its source.") from error
 
 
 def _object(pairs):
-  """A JSON object; of a key that is there twice, nobody knows which value is meant."""
+  """A JSON object; raises ValueError for a duplicate key, whose value would be ambiguous."""
   value = dict(pairs)
   if len(value) < len(pairs):
     keys = [key for key, _ in pairs]
     twice = next(key for key in keys if keys.count(key) > 1)
-    raise ValueError(f"the key {twice!r} is there twice")
+    raise ValueError(f"the key {twice!r} occurs twice")
   return value
 
 
@@ -170,10 +169,10 @@ def read_object(path: str | os.PathLike, **kinds: type | tuple[type, ...]) -> di
   """Reads a JSON file that holds an object.
 
   Args:
-    path: of the file. **kinds: the fields that it has to have, and of which types.
+    path: of the file. **kinds: the required fields and their types.
 
   Raises:
-    InputError: as `read_json`, or it holds something else, or lacks a field of that type.
+    InputError: as `read_json`, or it is not an object, or lacks a field of the required type.
   """
   value = read_json(path)
   if not isinstance(value, dict):
@@ -186,7 +185,7 @@ def read_object(path: str | os.PathLike, **kinds: type | tuple[type, ...]) -> di
 
 
 def sha256(path: str | os.PathLike) -> str:
-  """Hex SHA-256 of a file, which is read in blocks."""
+  """Hex SHA-256 of a file, read in blocks."""
   with open(path, "rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -197,9 +196,9 @@ def digest(value: Any) -> str:
 
 
 def require_writable(folder: str | os.PathLike) -> None:
-  """Raises UnwritableError unless files can be written into a folder; a missing one is made.
+  """Raises UnwritableError unless files can be written into a folder; a missing one is created.
 
-  A file is written and removed: permissions tell an administrator nothing.
+  It writes and removes a file, because permissions do not restrict an administrator.
   """
   probe = places.place(folder) / f".{secrets.token_hex(8)}"
   write_text(probe, "")
@@ -213,7 +212,7 @@ def require_space(folder: str | os.PathLike, needed: int, purpose: str) -> None:
   Args:
     folder: where the bytes will be written; it need not exist yet.
     needed: bytes.
-    purpose: what the bytes are, as "the release".
+    purpose: what the bytes are, for messages, such as "the release".
   """
   if places.is_remote(folder):
     return  # a bucket does not fill up

@@ -1,4 +1,4 @@
-"""Runs of several processes: joining them, work for the first one only, and stopping at SIGTERM.
+"""Multi-process runs: joining them, work for the first process only, and stopping at SIGTERM.
 
 Every process runs the same program and sees the same workdir. Only the first writes files; all take
 part in steps, checkpoints and evaluation.
@@ -24,7 +24,7 @@ from jax.experimental import multihost_utils
 from salmu_jax.errors import InputError, Stopped
 from salmu_jax.runtime import ends, sharding
 
-# Seconds until the loss of a process is noticed, and until an orderly shutdown is given up.
+# Seconds until the loss of a process is noticed, and until an orderly shutdown is abandoned.
 _HEARTBEAT, _SHUTDOWN = 30, 30
 # A name, IPv4 or, in brackets, IPv6.
 _ADDRESS = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,9})")
@@ -39,9 +39,9 @@ def start(
   """Connects this process with the others of the run; call it before JAX computes anything.
 
   Args:
-    coordinator: "HOST:PORT" of the first process; "auto" where TPU, Slurm, MPI or Kubernetes know
-      it; "" for a run of one process.
-    processes: how many processes there are; None with "auto" or "".
+    coordinator: "HOST:PORT" of the first process; "auto" to detect it from TPU, Slurm, MPI or
+      Kubernetes; "" for a run of one process.
+    processes: the number of processes; None with "auto" or "".
     process: the number of this one, from 0; None with "auto" or "".
     timeout: seconds to wait for the others.
 
@@ -50,14 +50,11 @@ def start(
   """
   if not coordinator:
     if processes is not None or process is not None:
-      raise InputError(
-        "--processes and --process go with --coordinator=HOST:PORT, which is missing."
-      )
+      raise InputError("--processes and --process need --coordinator=HOST:PORT, which is missing.")
     return
   if coordinator == "auto" and (processes is not None or process is not None):
     raise InputError(
-      "--coordinator=auto detects the processes itself; leave out the other two, --processes and "
-      "--process."
+      "--coordinator=auto detects the processes itself; leave out --processes and --process."
     )
   address = {}
   if coordinator != "auto":
@@ -73,7 +70,7 @@ def start(
   _initialize(coordinator, **address, initialization_timeout=timeout)
   if processes not in (None, jax.process_count()):
     raise InputError(
-      f"This process was started with --processes={processes}, and the first with "
+      f"This process was started with --processes={processes}, but the first with "
       f"{jax.process_count()}. Start all of them with the same number."
     )
 
@@ -103,7 +100,7 @@ def _check_address(coordinator, processes, process):
     )
   if processes is None or process is None or not 0 <= process < processes:
     raise InputError(
-      f"--coordinator={coordinator} needs --processes, how many there are, and --process, the "
+      f"--coordinator={coordinator} needs --processes, the number of processes, and --process, the "
       f"number of this one, from 0; found --processes={processes} and --process={process}."
     )
 
@@ -119,8 +116,9 @@ def _await_first(coordinator, timeout):
     except OSError as error:
       if time.monotonic() > deadline:
         raise InputError(
-          f"Nobody listens at --coordinator={coordinator} after {timeout} s ({error}). Start the "
-          "first process (--process=0) there, and make sure that the others can reach that port."
+          f"No process listens at --coordinator={coordinator} after {timeout} s ({error}). Start "
+          "the first process (--process=0) there, and make sure that the others can reach that "
+          "port."
         ) from error
     time.sleep(0.5)
 
@@ -133,8 +131,8 @@ def check_same(label: str, value: str) -> None:
   """Raises InputError unless `value` is the same in all processes.
 
   Args:
-    label: what the value is, as "config".
-    value: such as a digest; its first 64 bytes are compared.
+    label: the name of the value in errors, such as "config".
+    value: for example a digest; its first 64 bytes are compared.
   """
   if jax.process_count() == 1:
     return
@@ -171,7 +169,7 @@ def first_alone(work: Callable[[], Any]) -> None:
     raise
   _wait_for_all()
   if not flag_of_first(True):
-    raise InputError("Process 0 has failed; its own message says why.")
+    raise InputError("Process 0 has failed; its output says why.")
 
 
 def first_then_all(work: Callable[[], T]) -> T:
@@ -186,7 +184,7 @@ def first_then_all(work: Callable[[], T]) -> T:
 
 
 def _wait_for_all():
-  """Waits without a limit; a collective of the devices would give up after half a minute."""
+  """Waits without a limit; a collective of the devices would time out after half a minute."""
   everyone = set(range(jax.process_count()))
   ocp.multihost.sync_global_processes(
     f"salmu_jax {next(_barrier)}", processes=everyone, timeout=_WEEK
@@ -199,7 +197,7 @@ def flag_of_first(flag: bool) -> bool:
 
 
 def on_host(tree: Any) -> Any:
-  """A tree of arrays as numpy; every process gets whole copies of arrays that are split."""
+  """A tree of arrays as numpy; every process gets full copies of sharded arrays."""
 
   def fetch(leaf):
     split = isinstance(leaf, jax.Array) and not (
@@ -226,25 +224,26 @@ def exit_with_error(message: str) -> NoReturn:
 
 
 class Stop:
-  """Stops training at SIGTERM, which clouds send before they take a machine away, and at SIGHUP.
+  """Stops training at SIGTERM, which clouds send before they preempt a machine, and at SIGHUP.
 
-  A run of one process stops after the current step. Several processes have to stop after the same
-  step: with every step each sends the others whether it got the signal, and reads their answer a
-  step later, so that no device waits. Outside of training a signal ends the process, see `ends`.
+  A run of one process stops after the current step. Several processes must stop after the same
+  step. At every step, each process sends the others whether it got the signal, and reads their
+  answer one step later, so that no device waits. Outside of training a signal ends the process, see
+  `ends`.
   """
 
   def __init__(self) -> None:
     self._answer = self._asked = None
     self._alone = jax.process_count() == 1
-    # JAX's own preemption service, which takes SIGTERM when processes join, counts the steps of the
-    # whole program, and Orbax uses it too.
+    # Replaces JAX's preemption service, which handles SIGTERM once processes join: it counts the
+    # steps of the whole program, and Orbax uses it too.
     ends.listen()
 
   @contextlib.contextmanager
   def between_steps(self) -> Iterator[Callable[[], bool]]:
-    """Yields due() -> bool, which tells after every step whether to stop.
+    """Yields due() -> bool, which says after every step whether to stop.
 
-    Within the block the first signal raises nothing.
+    Within the block the first signal does not raise.
 
     Raises:
       Stopped: when the block ends, if the signal came after the last call of `due`.
@@ -275,7 +274,7 @@ def any_of_all(flag: bool) -> jax.Array:
 
 @functools.cache
 def _all_devices():
-  """The mesh, made once because every step needs it."""
+  """The mesh, cached because every step needs it."""
   return sharding.make_mesh()
 
 

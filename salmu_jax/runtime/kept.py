@@ -1,7 +1,7 @@
-"""What is kept on disk because it takes long to make, and is made again where it is lost.
+"""Cached files: slow to make, and made again if they are lost.
 
-Such a file costs time at the worst: one that is damaged is made again, and one that cannot be
-written is not kept. Either is said on the terminal.
+A fault in such a file only costs time: a damaged one is made again, and one that cannot be written
+is not kept. Both print a warning.
 """
 
 import hashlib
@@ -26,26 +26,27 @@ def array(path: str | os.PathLike | None, make: Callable[[], np.ndarray]) -> np.
   All processes of a run call it together, and all make the array if one of them cannot read it.
 
   Args:
-    path: the file, named by all that the array depends on; None to keep nothing.
+    path: the file, whose name identifies everything that the array depends on; None to keep
+      nothing.
     make: makes the array.
   """
   if path is None:
     return make()
   path = pathlib.Path(path)
-  found = _read(path)
-  if not hosts.flag_of_any(found is None):
-    return found
+  stored = _read(path)
+  if not hosts.flag_of_any(stored is None):
+    return stored
   made = make()
-  if found is None and (hosts.is_first() or not path.exists()):
+  if stored is None and (hosts.is_first() or not path.exists()):
     _write(path, made)
   return made
 
 
 def json_value(path: pathlib.Path, kind: type = object) -> Any:
-  """The JSON value of such a file; None where there is none, or a damaged one.
+  """The JSON value of such a file; None if it is missing or damaged.
 
   Args:
-    path: of the file. kind: what it holds, as dict.
+    path: of the file. kind: the type of its value, such as dict.
   """
   if not path.exists():
     return None
@@ -61,13 +62,13 @@ def json_value(path: pathlib.Path, kind: type = object) -> Any:
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-  """Writes what `json_value` reads, in the place of whatever is there."""
+  """Writes the file that `json_value` reads, replacing anything at that path."""
   if path.is_dir():
     shutil.rmtree(path)
   try:
     files.write_json(path, value)
   except UnwritableError as error:
-    _say(f"{path.name} is not kept, which costs time in the next run: {error}")
+    _say(f"{path.name} is not kept, so the next run makes it again: {error}")
 
 
 def _say(message):
@@ -75,7 +76,7 @@ def _say(message):
 
 
 def _read(path):
-  """The array; None where there is none, or a damaged one."""
+  """The array; None if it is missing or damaged."""
   try:
     content = path.read_bytes()
   except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What the machine has, and how much of it a computation may use."""
+"""The memory of the machine, and the threads that a computation may use."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ def memory() -> int:
 def one_thread() -> contextlib.AbstractContextManager:
   """Within the block, BLAS and OpenMP use one thread.
 
-  With more they add in another order, so that a result would depend on the number of cores. On
-  matrices as small as those of a probe, one thread is also several times faster.
+  With more threads, sums are added in another order, so results would depend on the number of
+  cores. On matrices as small as a probe's, one thread is also several times faster.
   """
   return threadpoolctl.threadpool_limits(1)

@@ -1,8 +1,7 @@
-"""One run a workdir: a mark that says who works in it, on a disk or in a bucket.
+"""One run per workdir: a mark that names the run that uses it, on a disk or in a bucket.
 
-On a disk the mark is a locked file, and the system drops the lock of a process that is gone. In a
-bucket it is an object that its owner writes anew now and then, and whose owner is taken for gone
-when it no longer does.
+On a disk the mark is a locked file; the system releases the lock when its process ends. In a bucket
+the mark is an object that its owner rewrites regularly; an owner that stops is taken for gone.
 """
 
 import contextlib
@@ -22,8 +21,8 @@ from salmu_jax.runtime import places, progress
 from salmu_jax.runtime.places import Place
 
 MARK = ".running"
-BEAT = 20  # seconds between two signs of life in a bucket
-GONE = 90  # seconds without one after which an owner is taken for gone
+BEAT = 20  # seconds between two heartbeats in a bucket
+GONE = 90  # seconds without a heartbeat after which an owner is taken for gone
 
 
 @contextlib.contextmanager
@@ -31,14 +30,14 @@ def owning(workdir: Place) -> Iterator[None]:
   """Keeps other runs out of a workdir while the block runs.
 
   Raises:
-    InputError: another run works in it; says which, and since when.
+    InputError: another run uses it; says which, and since when.
   """
   with (_in_bucket if places.is_remote(workdir) else _on_disk)(workdir):
     yield
 
 
 def _who():
-  """{"host", "process", "since", "machine"}: the last tells processes of one name apart."""
+  """{"host", "process", "since", "machine"}; "machine" separates processes of the same number."""
   boot = pathlib.Path("/proc/sys/kernel/random/boot_id")
   namespace = pathlib.Path("/proc/self/ns/pid")
   machine = [path.read_text().strip() for path in (boot,) if path.exists()]
@@ -53,8 +52,8 @@ def _who():
 
 def _in_use(workdir, owner):
   return InputError(
-    f"Another run works in {workdir}: process {owner.get('process')} on {owner.get('host')}, since "
-    f"{owner.get('since')}. Wait for its end, stop it, or choose another --workdir."
+    f"Another run uses {workdir}: process {owner.get('process')} on {owner.get('host')}, since "
+    f"{owner.get('since')}. Wait until it ends, stop it, or choose another --workdir."
   )
 
 
@@ -90,7 +89,7 @@ def _locked(path):
         file.seek(0)
         raise _in_use(path.parent, _parsed(file.read())) from error
     except OSError as error:  # a file system without locks
-      text = f"{path.parent} cannot be locked ({error.strerror}): let no other run work in it."
+      text = f"{path.parent} cannot be locked ({error.strerror}). Make sure no other run uses it."
       progress.console.print(text, markup=False, soft_wrap=True)
       return file
     if path.exists() and path.stat().st_ino == os.fstat(file.fileno()).st_ino:
@@ -108,7 +107,7 @@ def _in_bucket(workdir):
 
   def beat():
     while not ended.wait(BEAT):
-      # A sign of life that fails is followed by the next.
+      # A heartbeat that fails is followed by the next.
       with contextlib.suppress(Exception):
         system.pipe_file(path, _beating(who))
 
@@ -126,7 +125,7 @@ def _beating(who):
 
 
 def _created(system, path, who):
-  """Whether the mark was not there, and is ours now."""
+  """Whether the mark did not exist and is now ours."""
   try:
     system.pipe_file(path, _beating(who), mode="create")
   except FileExistsError:
@@ -135,7 +134,7 @@ def _created(system, path, who):
 
 
 def _await_or_refuse(system, path, who, workdir):
-  """Removes the mark of an owner that is gone; raises InputError for one that is at work."""
+  """Removes the mark of an owner that is gone; raises InputError for one that is running."""
   try:
     owner = _parsed(system.cat_file(path))
   except FileNotFoundError:
@@ -144,8 +143,8 @@ def _await_or_refuse(system, path, who, workdir):
   here = owner.get("machine") == who["machine"] and owner.get("host") == who["host"]
   if not (here and not _alive(owner.get("process"))):
     progress.console.print(
-      f"{workdir} has the mark of process {owner.get('process')} on {owner.get('host')}; looking "
-      f"for signs of life, {GONE} s at most ...",
+      f"{workdir} has the mark of process {owner.get('process')} on {owner.get('host')}; waiting "
+      f"for its heartbeat, {GONE} s at most ...",
       markup=False,
       soft_wrap=True,
     )
@@ -170,7 +169,7 @@ def _parsed(content) -> dict[str, Any]:
 
 
 def _alive(process):
-  """Whether a process of this machine is there."""
+  """Whether a process of this machine is running."""
   if not isinstance(process, int):
     return False
   try:

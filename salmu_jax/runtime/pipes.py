@@ -13,12 +13,12 @@ from salmu_jax.runtime import ends, surroundings
 
 @contextlib.contextmanager
 def ending_quietly() -> Iterator[None]:
-  """Settles what surrounds a command, which ends without a traceback where its output or a signal
-  says that it should.
+  """Prepares the environment and output of a command, which then never ends with a traceback on a
+  signal or a closed pipe.
 
-  A signal is answered by one line, see `ends`; output into a pipe whose reader has ended, such as
-  `head`, by none, with status 141. Output to a terminal that is gone is dropped. A character that
-  the encoding of a terminal lacks is escaped.
+  A signal prints one line, see `ends`. A pipe whose reader has ended, such as `head`, prints
+  nothing and gives status 141. Output to a lost terminal is dropped. A character that the
+  terminal's encoding lacks is escaped.
   """
   with ends.with_one_line(), _standing("stdout"), _standing("stderr"):
     surroundings.settle()
@@ -27,11 +27,11 @@ def ending_quietly() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _standing(name):
-  """Puts a `_Stream` in the place of sys.stdout or sys.stderr."""
+  """Replaces sys.stdout or sys.stderr with a `_Stream`."""
   stream = getattr(sys, name)
   try:
     descriptor = stream.fileno()
-  except (AttributeError, OSError):  # closed from the start, or no file
+  except (AttributeError, OSError):  # closed from the start, or not a file
     yield
     return
   stream.flush()
@@ -53,10 +53,10 @@ def _standing(name):
 
 
 class _Stream(io.TextIOWrapper):
-  """Text for a file descriptor; what is written after its reader is gone goes nowhere.
+  """Text for a file descriptor; text written after the reader is gone is dropped.
 
-  The bytes are written in C: an exception that a signal raises between a write in Python and its
-  end would have the buffer write them again.
+  The bytes are written in C, because an exception that a signal raises during a write in Python
+  would make the buffer write them twice.
   """
 
   def write(self, text: str) -> int:

@@ -1,8 +1,8 @@
 """Places that users name, on a disk or in a bucket: one kind of path for both.
 
-On a disk a place is a pathlib.Path, in a bucket an epath.Path, which has the same methods. What has
-to be on a disk is read from a copy there, see `copies`. A bucket is slow, so files are few and
-nothing in it is renamed: the file that is written last says that the others are complete.
+On a disk a place is a pathlib.Path, in a bucket an epath.Path, which has the same methods. Files
+that must be on a disk are read from a copy there, see `copies`. A bucket is slow, so it has few
+files and none is renamed: the file that is written last marks the others as complete.
 """
 
 import contextlib
@@ -25,11 +25,11 @@ from salmu_jax.errors import InputError, UnwritableError
 Place = pathlib.Path | epath.Path
 # Scheme -> the package that opens it.
 SCHEMES = {"gs": "gcsfs", "s3": "s3fs"}
-# What the system says where a path has something in the way that is no folder.
+# The system's errors for a path with something in it that is not a folder.
 _IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.ELOOP, errno.EISDIR)
-_LONGEST = 255  # bytes of a name, on the file systems that are used
+_LONGEST = 255  # bytes of a name, on common file systems
 _MARKS = ("manifest.json", "done.json")
-# How the names of unfinished files and folders end, which begin with a dot; these are removed.
+# Suffixes of unfinished files and folders, whose names begin with a dot; they are removed.
 UNFINISHED, PARTIAL = ".unfinished", ".partial"
 _WILD = "*?["
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/(/?)(.*)", re.DOTALL)
@@ -40,11 +40,11 @@ def place(path: str | os.PathLike, field: str = "") -> Place:
 
   Args:
     path: on a disk, or gs://BUCKET/... or s3://BUCKET/...
-    field: what an error names, as "--workdir"; "" for a path that no user named.
+    field: its name in errors, such as "--workdir"; "" for a path that no user named.
 
   Raises:
-    InputError: it is no path at all, a name in it is too long, no installed package opens the
-      address, `~` names nobody, or a user gave it the name of an unfinished file.
+    InputError: it is not a path, a name in it is too long, no installed package opens the address,
+      `~` names an unknown user, or a user gave it the name of an unfinished file.
   """
   text = os.fspath(path)
   named = f"{field} = {text!r}" if field else text
@@ -66,7 +66,7 @@ def place(path: str | os.PathLike, field: str = "") -> Place:
     raise InputError(f"{named} names no place in a bucket; write {scheme}://BUCKET/FOLDER.")
   if importlib.util.find_spec(SCHEMES[scheme]) is None:
     raise InputError(
-      f"{named}: {scheme}:// is opened by the package {SCHEMES[scheme]}, which is not installed. "
+      f"{named}: {scheme}:// needs the package {SCHEMES[scheme]}, which is not installed. "
       f"Install it (pip install {SCHEMES[scheme]}), or name a folder on a disk."
     )
   _file_system(scheme)
@@ -77,7 +77,7 @@ def folder(path: str | os.PathLike, field: str = "") -> Place:
   """The place of a folder that is written to, or that has a model; see `place`.
 
   Raises:
-    InputError: as `place`, or a name in it has a character that Orbax takes for a wildcard.
+    InputError: as `place`, or a name in it has a character that Orbax treats as a wildcard.
   """
   there = place(path, field)
   wild = sorted(set(_WILD) & set(os.fspath(there)))
@@ -85,7 +85,7 @@ def folder(path: str | os.PathLike, field: str = "") -> Place:
     named = f"{field} = {os.fspath(path)!r}" if field else os.fspath(path)
     raise InputError(
       f"{named} has {' and '.join(wild)} in its path, {there}, which readers of weights and of "
-      "records take for a wildcard. Choose another name, or move the folder."
+      "records treat as a wildcard. Choose another name, or move the folder."
     )
   return there
 
@@ -93,11 +93,11 @@ def folder(path: str | os.PathLike, field: str = "") -> Place:
 def refuse_inside(
   target: str | os.PathLike, field: str, source: str | os.PathLike, source_field: str
 ) -> None:
-  """Raises InputError where a folder to be written is a folder that is read, or lies in it.
+  """Raises InputError if a folder to be written is a folder that is read, or lies in it.
 
   Args:
-    target: to be written. field: what an error names. source: a file or a folder. source_field: its
-      name.
+    target: to be written. field: its name in errors. source: a file or a folder that is read.
+    source_field: its name in errors.
   """
   if is_remote(target) != is_remote(source):
     return
@@ -114,40 +114,40 @@ def refuse_inside(
 
 
 def _refuse_unfinished(path, named):
-  """Raises InputError where a path ends in a name that only unfinished files and folders have."""
+  """Raises InputError if a path ends in a name that only unfinished files and folders have."""
   name = os.path.basename(path.rstrip(os.sep))
   if name.startswith(".") and name.endswith((UNFINISHED, PARTIAL)):
     raise InputError(
-      f"{named} has a name as unfinished files have ({name}); such files are removed. Choose "
-      "another name, or rename what is there."
+      f"{named} has a name reserved for unfinished files ({name}), which are removed. Choose "
+      "another name, or rename the file."
     )
 
 
 def _refuse_no_path(text, what, named):
-  """Raises InputError for what is blank, no UTF-8 or on the hub."""
+  """Raises InputError for a path that is blank, not UTF-8, or on the hub."""
   if not text.strip():
     kind = "blank" if text else "empty"
-    raise InputError(f"{what} is {kind}. Name a file or folder; . is this one.")
+    raise InputError(f"{what} is {kind}. Name a file or folder; . is the current folder.")
   if any("\ud800" <= letter <= "\udfff" for letter in text):  # what Python makes of other bytes
     raise InputError(
-      f"{what} = {text!r} has bytes that are no UTF-8, which libraries need a path to be. Choose "
+      f"{what} = {text!r} has bytes that are not UTF-8, which libraries require of a path. Choose "
       "another name."
     )
   if text.startswith("hub:"):
     raise InputError(
-      f"{named} is a repository of the hub, and here goes a file or folder. Name one; a folder of "
-      f"that name is ./{text}."
+      f"{named} is a repository of the hub; it must be a file or folder. For a folder of that "
+      f"name, write ./{text}."
     )
 
 
 def _refuse_long(path, what):
-  """Raises InputError where a name is longer than a disk takes; a bucket takes longer ones."""
+  """Raises InputError for a name that is too long for a disk; a bucket allows longer ones."""
   for name in path.split(os.sep):
     count = len(os.fsencode(name))
     if count > _LONGEST:
       raise InputError(
-        f"{what} has a name of {count} bytes, {name[:40]!r}...; file systems take {_LONGEST} at "
-        "most."
+        f"{what} has a name of {count} bytes, {name[:40]!r}...; file systems allow at most "
+        f"{_LONGEST}."
       )
 
 
@@ -158,12 +158,13 @@ def is_remote(path: str | os.PathLike) -> bool:
 
 @functools.cache
 def _file_system(scheme):
-  """Without a cache of listings: other processes write too, and what is not in an old listing would
-  be taken for missing.
+  """The fsspec file system of a scheme, without a cache of listings.
+
+  Other processes write too, so a file that is not in an old listing would seem to be missing.
   """
   import fsspec
 
-  # What it raises is said in words, and its log has a traceback for each try.
+  # Its errors are reported in words, and its log has a traceback for each attempt.
   logging.getLogger(SCHEMES[scheme]).setLevel(logging.CRITICAL)
   for protocol in ("gcs", "gs") if scheme == "gs" else (scheme,):
     fsspec.config.conf.setdefault(protocol, {})["use_listings_cache"] = False
@@ -177,20 +178,20 @@ def file_system(path: Place) -> Any:
 
 
 def scratch(workdir: Place, setting: str) -> pathlib.Path:
-  """The folder on the disk for what a run reads at random: records, pictures, copies, caches.
+  """The local folder for files that a run reads at random: records, images, copies, caches.
 
   Args:
     workdir: of the run.
-    setting: `config.scratch`; where it is empty, scratch is the workdir itself, or for a workdir in
-      a bucket a folder of the user's cache directory.
+    setting: `config.scratch`. If it is empty, scratch is the workdir or, for a workdir in a bucket,
+      a folder of the user's cache directory.
 
   Raises:
-    InputError: the setting names no place on the disk.
+    InputError: the setting is not a local path.
   """
   if setting and is_remote(setting):
     raise InputError(
-      f"config.scratch = {setting!r} is an address, and scratch is read at random. Name a folder "
-      "on the disk, or leave it empty."
+      f"config.scratch = {setting!r} is in a bucket, but scratch needs random access. Name a local "
+      "folder, or leave it empty."
     )
   if not setting and not is_remote(workdir):
     return pathlib.Path(workdir)
@@ -199,7 +200,7 @@ def scratch(workdir: Place, setting: str) -> pathlib.Path:
 
 
 def digest(path: Place) -> str:
-  """Twelve hex digits that tell a place from others."""
+  """Twelve hex digits that identify a place."""
   return hashlib.sha256(os.fspath(path).encode()).hexdigest()[:12]
 
 
@@ -210,7 +211,7 @@ def cache() -> pathlib.Path:
 
 
 def put(file: pathlib.Path, path: Place) -> None:
-  """Copies a file on the disk into a bucket; what is there is replaced, whole.
+  """Copies a local file into a bucket; an existing file is replaced as a whole.
 
   Raises:
     UnwritableError: the bucket cannot be written.
@@ -220,9 +221,9 @@ def put(file: pathlib.Path, path: Place) -> None:
 
 
 def send(folder: pathlib.Path, path: Place) -> None:
-  """Copies the files of a folder on the disk to a place; what is there is replaced.
+  """Copies the files of a local folder to a place; existing files are replaced.
 
-  In a bucket, those that say that a folder is complete come last.
+  In a bucket, the files that mark a folder as complete are written last.
 
   Raises:
     UnwritableError: the place cannot be written.
@@ -241,33 +242,33 @@ def send(folder: pathlib.Path, path: Place) -> None:
 
 
 def size(path: Place) -> int:
-  """The bytes of a file."""
+  """The size of a file in bytes."""
   about = path.stat()
   return about.length if is_remote(path) else about.st_size
 
 
 @contextlib.contextmanager
 def writing(path: Place) -> Iterator[None]:
-  """Turns what a bucket answers to writing into an UnwritableError."""
+  """Turns the errors of writing to a place into an UnwritableError."""
   try:
     yield
   except InputError:
     raise
-  except Exception as error:  # Every package has errors of its own.
+  except Exception as error:  # Every package has its own errors.
     raise unwritable(path, error) from error
 
 
 def unwritable(path: Place, error: BaseException) -> UnwritableError:
   """The error that says why a place cannot be written."""
   if is_remote(path):
-    mend = "See that the bucket is there and that this machine may write to it"
+    mend = "Check that the bucket exists and that this machine may write to it"
   elif getattr(error, "errno", None) in _IN_THE_WAY:
-    mend = "Something else has that name, or a part of its path. Move that away, or choose another"
+    mend = "Something else has that name, or a part of its path. Move it away, or choose another"
   else:
     mend = "Free some space or choose another place"
   return UnwritableError(
-    f"Cannot write {path}: {reason(error)}. What was there before is unchanged. {mend}, then rerun "
-    "the same command."
+    f"Cannot write {path}: {reason(error)}. Existing content is unchanged. {mend}, then rerun the "
+    "same command."
   )
 
 

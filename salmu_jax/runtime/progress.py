@@ -1,4 +1,4 @@
-"""What the terminal shows: a line for each stage, and live bars; in a log, lines in their place."""
+"""Terminal output: a line for each stage, and progress bars, which become lines in a log."""
 
 import contextlib
 import time
@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 def terminal(**options: Any) -> Console:
-  """A console that prints text as it is: in names and paths of users, brackets are no markup."""
+  """A console that prints text as it is: brackets in users' names and paths are not markup."""
   return Console(markup=False, emoji=False, **options)
 
 
@@ -23,11 +23,11 @@ _EVERY = 30  # seconds between two lines of a bar in a log
 def bar(label: str, total: int) -> Iterator[Callable[..., None]]:
   """Yields update(done, text=""), which moves a progress bar with its rate and the time left.
 
-  Where stderr is not a terminal, it prints the same as a line, twice a minute at most.
+  If stderr is not a terminal, it prints the same as a line, at most twice a minute.
 
   Args:
     label: of the bar.
-    total: how many steps or rows make it full.
+    total: the number of steps or rows of a full bar.
   """
   if not console.is_terminal:
     yield _lines(label, total)
@@ -52,7 +52,7 @@ def bar(label: str, total: int) -> Iterator[Callable[..., None]]:
 
 
 def _lines(label, total):
-  """The `update` of a bar in a log."""
+  """The `update` of a bar that is printed to a log."""
   first = began = shown = None
 
   def update(done, text=""):

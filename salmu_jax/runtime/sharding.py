@@ -22,9 +22,9 @@ Rules = Sequence[tuple[str, Sequence[str | None]]]
 REPLICATED: Rules = ((".*", ()),)
 
 
-# Settings of JAX that change results or the random numbers of a seed, or that our programs break
-# by; also where the environment (JAX_ENABLE_X64 and the like) says otherwise. How programs are
-# compiled and what helps to debug them is left to the user.
+# Settings of JAX that would change results or the random numbers of a seed, or break our programs.
+# They override the environment (JAX_ENABLE_X64 and the like). Settings of compilation and debugging
+# are left to the user.
 FIXED = {
   "jax_enable_x64": False,
   "jax_default_prng_impl": "threefry2x32",
@@ -46,10 +46,10 @@ FIXED = {
 def make_mesh(devices: Sequence[jax.Device] | None = None) -> Mesh:
   """One `data` axis over all devices (or the given ones); sharding is left to the compiler.
 
-  Every program begins here, so this is where what would change its numbers is fixed.
+  Every program makes a mesh first, so this also applies FIXED.
   """
   for name, value in FIXED.items():
-    if name in jax.config.values:  # JAX adds and drops some with its versions
+    if name in jax.config.values:  # JAX versions add and drop some
       jax.config.update(name, value)
   used = devices_of_all() if devices is None else devices
   return jax.make_mesh((len(used),), (AXIS,), axis_types=(AxisType.Auto,), devices=used)
@@ -59,16 +59,16 @@ def devices_of_all() -> Sequence[jax.Device]:
   """The devices of all processes.
 
   Raises:
-    InputError: JAX finds none of the platform that it is told to use.
+    InputError: JAX finds no device of the platform that it must use.
   """
   try:
     return jax.devices()
   except (RuntimeError, AssertionError) as error:
     wanted = os.environ.get("JAX_PLATFORMS", "")
-    reason = str(error) or "its package is not installed, or no such device is there"
+    reason = str(error) or "its package is not installed, or the machine has no such device"
     raise InputError(
-      f"JAX finds no device (JAX_PLATFORMS={wanted}): {reason}. Unset JAX_PLATFORMS, or name cpu, "
-      "cuda or tpu as this machine has it."
+      f"JAX finds no device (JAX_PLATFORMS={wanted}): {reason}. Unset JAX_PLATFORMS, or set it to "
+      "cpu, cuda or tpu, whichever this machine has."
     ) from error
 
 
@@ -89,10 +89,10 @@ def parameter_layout(params: Any, mesh: Mesh, rules: Rules = REPLICATED) -> Any:
     params: a tree of arrays or shapes.
     mesh: the devices.
     rules: in order, see REPLICATED and salmu_jax.models.leaves.FSDP. The first rule that matches
-      the path of a parameter decides.
+      the path of a parameter applies.
 
   Raises:
-    InputError: no rule matches a parameter; a rule decides for no parameter, names an unknown axis,
+    InputError: no rule matches a parameter; a rule applies to no parameter, names an unknown axis,
       or has more axes than its parameter has dimensions; or a dimension does not divide over the
       devices.
   """
@@ -114,8 +114,8 @@ def parameter_layout(params: Any, mesh: Mesh, rules: Rules = REPLICATED) -> Any:
   unused = [rules[number] for number in range(len(rules)) if number not in used]
   if unused:
     raise InputError(
-      f"config.sharding: no parameter goes by the rule {unused[0]!r}: its regex matches no "
-      "parameter that an earlier rule does not match. Correct the regex, or remove the rule."
+      f"config.sharding: the rule {unused[0]!r} applies to no parameter: its regex matches none, "
+      "or only those of earlier rules. Correct the regex, or remove the rule."
     )
   return layout
 
@@ -166,7 +166,7 @@ def _split_last(name, shape, axes, mesh):
 
 
 def state_layout(state: Any, params_layout: Any, mesh: Mesh) -> Any:
-  """A tree of NamedSharding for a training state: moments and the like follow their parameter.
+  """A tree of NamedSharding for a training state: moments and the like are laid out as parameters.
 
   Args:
     state: a tree of arrays or shapes. A leaf belongs to a parameter if its path ends in the path of
@@ -186,7 +186,7 @@ def state_layout(state: Any, params_layout: Any, mesh: Mesh) -> Any:
 
 
 def _trailing(sharding, shape, mesh):
-  """A parameter's sharding on the last dimensions of `shape`; replicated where it does not fit."""
+  """A parameter's sharding on the last dimensions of `shape`; replicated if it does not fit."""
   spec = tuple(sharding.spec)
   if len(shape) < len(spec):
     return replicated(mesh)
@@ -200,7 +200,7 @@ def check_batch(mesh: Mesh, field: str, batch_size: int, accumulate: int = 1) ->
 
   Args:
     mesh: the devices.
-    field: of the config, whose value is `batch_size`, as "pretrain.batch_size".
+    field: the config field of `batch_size`, such as "pretrain.batch_size".
     batch_size: rows of a global batch.
     accumulate: parts whose gradients are accumulated.
   """

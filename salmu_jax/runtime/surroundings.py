@@ -1,4 +1,4 @@
-"""What a command needs of its environment, whoever starts it."""
+"""Prepares the environment of a command."""
 
 import os
 import pathlib
@@ -8,12 +8,11 @@ import warnings
 
 
 def settle() -> None:
-  """Takes out of the environment what only others need, and adds the home folder that is missing.
+  """Removes settings that are meant for other programs, and sets a home folder if there is none.
 
-  Containers run as users without one, and Matplotlib and Altair look for it when they are imported.
+  Containers may run as a user without one, and Matplotlib and Altair look for it on import.
   """
-  # A notebook sets it for itself, and a cell that starts a command passes it on; nothing is shown
-  # here.
+  # A notebook sets it, and passes it on to the commands of its cells, which show no figures.
   os.environ.pop("MPLBACKEND", None)
   _show_warnings()
   try:
@@ -23,21 +22,21 @@ def settle() -> None:
 
 
 def _show_warnings():
-  """Shows the warnings that PYTHONWARNINGS or -W makes errors, here and in worker processes.
+  """Shows warnings that PYTHONWARNINGS or -W turns into errors, here and in worker processes.
 
-  Libraries warn of what they go on from, and an error there would be taken for one of a file.
+  Libraries continue after a warning, and an error there would seem to be one of an input file.
   """
   kept = [option for option in sys.warnoptions if not _is_error(option)]
   if kept == sys.warnoptions:
     return
   print(
-    "PYTHONWARNINGS or -W makes errors of warnings; salmu_jax shows the warnings instead.",
+    "PYTHONWARNINGS or -W turns warnings into errors; salmu_jax shows the warnings instead.",
     file=sys.stderr,
   )
-  sys.warnoptions[:] = kept  # which workers get
+  sys.warnoptions[:] = kept  # passed on to workers
   if "PYTHONWARNINGS" in os.environ:
     options = os.environ["PYTHONWARNINGS"].split(",")
-    os.environ["PYTHONWARNINGS"] = ",".join(each for each in options if not _is_error(each))
+    os.environ["PYTHONWARNINGS"] = ",".join(option for option in options if not _is_error(option))
   shown = [
     ("default" if action == "error" else action, *rest) for action, *rest in warnings.filters
   ]

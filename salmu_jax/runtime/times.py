@@ -1,4 +1,4 @@
-"""How long the stages of a run take: kept in its workdir, and shown when it ends."""
+"""The wall time of a run's stages, kept in its workdir and shown when it ends."""
 
 import os
 import resource
@@ -15,7 +15,7 @@ FILE = "times.json"
 
 
 class Stage(NamedTuple):
-  """A stage of a run; `seconds` is None where it was done before anybody kept the time."""
+  """A stage of a run; `seconds` is None if it was done before times were recorded."""
 
   name: str
   seconds: float | None
@@ -23,16 +23,16 @@ class Stage(NamedTuple):
 
 
 class Recorder:
-  """Keeps the seconds of every stage. There is one, `recorder`, as there is one terminal."""
+  """Records the seconds of every stage. There is one instance, `recorder`."""
 
   def __init__(self) -> None:
     self.begin(None)
 
   def begin(self, folder: str | os.PathLike | None) -> None:
-    """Starts with a run.
+    """Starts recording a run.
 
     Args:
-      folder: the workdir, whose times.json is gone on with; None writes nothing.
+      folder: the workdir, whose times.json is continued; None writes nothing.
     """
     self._file = folder and places.place(folder) / FILE
     self._kept = _read(self._file) if folder else {}
@@ -40,18 +40,18 @@ class Recorder:
     self._began, self._compiled = time.monotonic(), compilations.tally()
 
   def done(self, name: str, seconds: float) -> None:
-    """Notes a stage that has just been done, and writes times.json."""
+    """Records a stage that has just been done, and writes times.json."""
     self._stages.append(Stage(name, seconds, reused=False))
     self._kept[name] = seconds
     if self._file and hosts.is_first():
       files.write_json(self._file, {"stages": self._kept, "last_run": self._about()})
 
   def reused(self, name: str) -> None:
-    """Notes a stage that an earlier run has done."""
+    """Records a stage that an earlier run has done."""
     self._stages.append(Stage(name, self._kept.get(name), reused=True))
 
   def table(self) -> Table:
-    """The stages of the run so far, in the order in which they were noted."""
+    """The stages of the run so far, in the order in which they were recorded."""
     about = self._about()
     table = Table(title="times", show_header=False, title_justify="left")
     table.add_column()
@@ -64,11 +64,11 @@ class Recorder:
     memory = f"peak memory {about['peak_memory_bytes'] / 2**30:.1f} GiB"
     table.add_row("this run", progress.duration(about["seconds"]), memory)
     programs = f"{about['programs_compiled']} programs compiled, {about['programs_read']} read"
-    table.add_row("of it, compiling", progress.duration(about["compiling_seconds"]), programs)
+    table.add_row("of which compiling", progress.duration(about["compiling_seconds"]), programs)
     return table
 
   def _about(self):
-    """What times.json says of the run so far."""
+    """The section of times.json on this run so far."""
     now = compilations.tally()
     programs, read, seconds = (a - b for a, b in zip(now, self._compiled, strict=True))
     return {
@@ -85,13 +85,13 @@ recorder = Recorder()
 
 
 def peak_memory() -> int:
-  """The most bytes of memory that this process has held at once."""
+  """The peak memory of this process, in bytes."""
   unit = 1 if sys.platform == "darwin" else 1024
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _read(file):
-  """{stage: seconds} of earlier runs. A run does not depend on it, so it is never refused."""
+  """{stage: seconds} of earlier runs. Runs do not depend on it, so a damaged file is no error."""
   if not file.exists():
     return {}
   try:

@@ -1,4 +1,4 @@
-"""A profile of some training steps, for Perfetto and XProf."""
+"""Profiles of some training steps, for Perfetto and XProf."""
 
 import contextlib
 import pathlib
@@ -16,23 +16,23 @@ FOLDER = "profile"
 
 
 def steps(text: str) -> tuple[int, int] | None:
-  """The first and the last step of `--profile=FROM:TO`; None where it is empty.
+  """The first and the last step of `--profile=FROM:TO`; None if it is empty.
 
   Raises:
-    InputError: they are no numbers of steps.
+    InputError: they are not numbers of steps.
   """
   if not text:
     return None
-  found = re.fullmatch(r"([0-9]{1,12}):([0-9]{1,12})", text)
-  first, last = map(int, found.groups()) if found else (0, 0)
+  match = re.fullmatch(r"([0-9]{1,12}):([0-9]{1,12})", text)
+  first, last = map(int, match.groups()) if match else (0, 0)
   if not 1 <= first <= last:
-    raise InputError(f"--profile={text} is not FROM:TO, two numbers of steps, such as 20:24.")
+    raise InputError(f"--profile={text} is not FROM:TO, the numbers of two steps, such as 20:24.")
   return first, last
 
 
 @contextlib.contextmanager
 def tracing(chosen: tuple[int, int] | None, folder: Place) -> Iterator[Callable[[int], None]]:
-  """Yields trace(step), to be called before each step; the chosen steps are traced.
+  """Yields trace(step), to call before each step; the chosen steps are traced.
 
   The first process writes the trace to folder/profile, in TensorBoard's layout.
 

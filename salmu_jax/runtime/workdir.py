@@ -16,12 +16,12 @@ from salmu_jax.runtime.places import Place
 SETTINGS = "settings.json"
 DONE = "done.json"
 TOKENIZER = "tokenizer.json"
-# Of a workdir, but for those that are made again where they are damaged.
+# The folders of a workdir, except those that are made again if they are damaged.
 _FOLDERS = ("release", "generate", "models", "results", "compat", "audit", "export")
-_LONGEST = 100  # letters of a model's name, as results files have it
-_LONGEST_FILE = 200  # bytes of it, which leave a file system's 255 room for endings
+_LONGEST = 100  # characters of a model's name, as in results files
+_LONGEST_FILE = 200  # bytes of it; file systems allow 255, which leaves room for suffixes
 _NUMBER, _NOTHING = (int, float), type(None)
-# What the mark of a model says of its training; None of weights that were brought in.
+# What the mark of a model states about its training; None for imported weights.
 _MODEL_FACTS = {
   "reads": list,
   "moves": (str, _NOTHING),
@@ -45,7 +45,7 @@ def run_stage(
   Args:
     folder: of the stage.
     label: for the terminal.
-    settings: JSON value, all that the outcome depends on.
+    settings: JSON value of everything that the outcome depends on.
     work: does the stage and returns the facts to keep.
 
   Returns:
@@ -77,7 +77,7 @@ def run_stage(
 
 
 def write_done(folder: Place, facts: dict[str, Any]) -> None:
-  """Marks a stage as done, with its facts and with checksums that later readers compare.
+  """Marks a stage as done, with its facts and with checksums for later readers.
 
   Args:
     folder: of the stage. facts: JSON object; checksums in it are replaced.
@@ -94,10 +94,10 @@ def with_digest(facts: dict[str, Any]) -> dict[str, Any]:
 def read_done(folder: Place, **kinds: type | tuple[type, ...]) -> dict[str, Any]:
   """The facts of a finished stage.
 
-  Marks of earlier versions have no checksums, and are taken as they are.
+  Marks of earlier versions have no checksums; they are accepted without.
 
   Args:
-    folder: of the stage. **kinds: the facts that it has to have beside `seconds`, and their types.
+    folder: of the stage. **kinds: the required facts besides `seconds`, and their types.
 
   Raises:
     InputError: the mark is damaged, or the stage's settings or tokenizer are not those it was
@@ -107,15 +107,15 @@ def read_done(folder: Place, **kinds: type | tuple[type, ...]) -> dict[str, Any]
 
 
 def _checked(folder, facts):
-  """The facts of a mark, once its checksums are compared."""
-  found = fault(folder, facts)
-  if found:
-    raise InputError(f"{folder}/{found}.{_advice(folder)}")
+  """The facts of a mark, after its checksums are compared."""
+  problem = fault(folder, facts)
+  if problem:
+    raise InputError(f"{folder}/{problem}.{_advice(folder)}")
   return facts
 
 
 def fault(folder: Place, facts: dict[str, Any]) -> str:
-  """What is wrong with the mark of a stage or with the files that it vouches for; "" if nothing is.
+  """What is wrong with the mark of a stage or with the files that it covers; "" if nothing is.
 
   Args:
     folder: of the stage. facts: of its mark.
@@ -133,12 +133,12 @@ def fault(folder: Place, facts: dict[str, Any]) -> str:
 
 
 def read_model_facts(folder: Place) -> dict[str, Any]:
-  """The facts of a finished model, see `read_done`; those of its training are all there."""
+  """The facts of a finished model, see `read_done`; those of its training are required."""
   return read_done(folder, **_MODEL_FACTS)
 
 
 def read_weights_digest(folder: Place) -> str:
-  """The digest that the weights of a model must have; "" where nobody noted it.
+  """The digest that the weights of a model must have; "" if none was recorded.
 
   Raises:
     InputError: see `read_done`.
@@ -157,7 +157,7 @@ def _checksums(folder):
 
 
 def _read(folder, name, **kinds):
-  """An object in a file of a stage; an error says how to get another one."""
+  """An object in a file of a stage; an error says how to make it again."""
   try:
     return files.read_object(folder / name, **kinds)
   except InputError as error:
@@ -165,7 +165,7 @@ def _read(folder, name, **kinds):
 
 
 def _advice(folder):
-  return f" To have it made again, delete {folder} and rerun the run that made it."
+  return f" To make it again, delete {folder} and rerun the run that made it."
 
 
 def read_settings(folder: Place) -> dict[str, Any]:
@@ -186,16 +186,16 @@ def read_model_settings(folder: Place) -> dict[str, Any]:
   model = _read(folder, SETTINGS, model=dict)["model"]
   if not isinstance(model.get("preset"), str) or not isinstance(model.get("scan"), bool):
     raise InputError(
-      f"{folder / SETTINGS} names no preset, or not whether layers are stacked.{_advice(folder)}"
+      f"{folder / SETTINGS} lacks the preset, or whether layers are stacked.{_advice(folder)}"
     )
   return model
 
 
 def check_folder(path: Place) -> None:
-  """Raises InputError where a file or a broken link is in the place of a folder or of its parent.
+  """Raises InputError if a folder or one of its parents is a file or a broken link.
 
   Args:
-    path: of a folder that is there, or will be made.
+    path: of a folder that exists or will be made.
   """
   if places.is_remote(path):
     return
@@ -203,8 +203,8 @@ def check_folder(path: Place) -> None:
     if place.is_dir():
       return
     if place.exists() or place.is_symlink():
-      kind = "a file" if place.exists() else "a link to nothing"
-      raise InputError(f"{place} is {kind}, and has to be a folder. Move it away.")
+      kind = "a file" if place.exists() else "a broken link"
+      raise InputError(f"{place} is {kind}; it must be a folder. Move it away.")
 
 
 def check_settings(folder: str | os.PathLike, settings: dict[str, Any]) -> None:
@@ -214,33 +214,33 @@ def check_settings(folder: str | os.PathLike, settings: dict[str, Any]) -> None:
     _checked(path.parent, _read(path.parent, DONE))
   elif not path.exists():
     return
-  # Settings pass through JSON, as the kept ones did: tuples become lists.
+  # Settings pass through JSON, as the stored ones did: tuples become lists.
   before, now = _flat(read_settings(path.parent)), _flat(json.loads(json.dumps(settings)))
   different = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k)]
   if different:
     shown = "; ".join(f"{k} was {before.get(k)!r} and is {now.get(k)!r}" for k in different[:4])
     more = f"; and {len(different) - 4} more" if len(different) > 4 else ""
     raise InputError(
-      f"{folder} was made with another config: {shown}{more}. Choose another --workdir, set these "
-      f"back, or delete {folder} to make it anew."
+      f"{folder} was made with another config: {shown}{more}. Choose another --workdir, restore "
+      f"these settings, or delete {folder} to make it again."
     )
 
 
 def check_layout(workdir: Place, names: Iterable[str]) -> None:
-  """Raises InputError where something else is in the place of what a run writes.
+  """Raises InputError if a file is where a run writes a folder, or a folder where it writes a file.
 
   Args:
-    workdir: of the run. names: of the files that it writes there, beside its folders.
+    workdir: of the run. names: of the files that it writes there, besides its folders.
   """
   for name in _FOLDERS:
     check_folder(workdir / name)
   for path in [workdir / name for name in names]:
     if path.is_dir():
-      raise InputError(f"{path} is a folder, and has to be a file. Move it away.")
+      raise InputError(f"{path} is a folder; it must be a file. Move it away.")
 
 
 def remove(path: pathlib.Path) -> None:
-  """Removes a file, a folder or a link on a disk, if it is there; a link alone, not its target."""
+  """Removes a file, a folder or a link on a disk, if it exists; of a link, not the target."""
   if path.is_dir() and not path.is_symlink():
     shutil.rmtree(path)
   else:
@@ -248,7 +248,7 @@ def remove(path: pathlib.Path) -> None:
 
 
 def check_model_name(where: str, name: str) -> None:
-  """Raises InputError unless a model can have this name beside the two bounds.
+  """Raises InputError unless a model other than the two bounds can have this name.
 
   Args:
     where: the field of the config that names the model.
@@ -257,8 +257,8 @@ def check_model_name(where: str, name: str) -> None:
   too_long = len(name) > _LONGEST or len(name.encode(errors="replace")) > _LONGEST_FILE
   if not letters.isalnum() or too_long or name in ("clean", "compromised"):
     raise InputError(
-      f"{where}: {shown(name)} becomes a folder, so it may hold only letters, digits, '-' and '_', "
-      f"{_LONGEST} at most in {_LONGEST_FILE} bytes, and is not 'clean' or 'compromised'."
+      f"{where}: {shown(name)} names a folder, so it may hold only letters, digits, '-' and '_', "
+      f"at most {_LONGEST} in {_LONGEST_FILE} bytes, and must not be 'clean' or 'compromised'."
     )
 
 

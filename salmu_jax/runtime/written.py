@@ -1,4 +1,4 @@
-"""What runs have written into a workdir, by SHA-256, so that a later run sees what was edited."""
+"""The SHA-256 of files that runs wrote into a workdir, so that later runs detect edits."""
 
 import hashlib
 from collections.abc import Iterable
@@ -11,13 +11,13 @@ FILE = "checksums.json"  # of a workdir
 
 
 def write_json(workdir: Place, name: str, value: Any) -> None:
-  """Writes a JSON file of a workdir, and notes its checksum first.
+  """Records the checksum of a JSON file of a workdir, then writes the file.
 
-  A run that is killed in between leaves a checksum without a file, which says nothing.
+  A run that is killed in between leaves a checksum without a file, which does no harm.
 
   Args:
-    workdir: that the file is below.
-    name: of the file, as "results/npo.json".
+    workdir: the workdir of the file.
+    name: of the file, such as "results/npo.json".
     value: see `files.write_json`.
   """
   text = files.json_text(workdir / name, value)
@@ -26,12 +26,12 @@ def write_json(workdir: Place, name: str, value: Any) -> None:
 
 
 def note(workdir: Place, names: Iterable[str]) -> None:
-  """Notes the checksums of files that were written into a workdir."""
+  """Records the checksums of files that were written into a workdir."""
   _add(workdir, {name: _sha256(workdir / name) for name in names})
 
 
 def changed(workdir: Place, names: Iterable[str]) -> list[str]:
-  """The files that are there, but not as they were written; of a file not noted nobody knows.
+  """The files that were changed since they were written; a file without a checksum is not checked.
 
   Raises:
     InputError: the checksums are damaged.
