@@ -123,8 +123,8 @@ def test_a_pipe_in_the_place_of_a_file_is_named_and_not_waited_for(tmp_path):
   [
     ("[]", "holds list, not an object"),
     ("null", "holds NoneType, not an object"),
-    ("{}", "has nothing as 'seconds'; it is damaged"),
-    ('{"seconds": "3"}', "has '3' as 'seconds'; it is damaged"),
+    ("{}", "is damaged: it has no 'seconds'"),
+    ('{"seconds": "3"}', "is damaged: 'seconds' is '3'"),
   ],
 )
 def test_an_object_has_the_fields_of_the_types_that_are_asked_for(content, message, tmp_path):

@@ -72,7 +72,7 @@ def followed(tmp_path_factory):
 def test_the_recipe_touches_the_three_files_that_it_names(followed):
   folder, named = followed
   assert touched(folder) == sorted(named) and len(named) == 3
-  assert "new method is three files; two are new" in section("Your own method")
+  assert "new method takes two new files and two lines in a third" in section("Your own method")
 
 
 def test_the_method_of_the_recipe_is_made_of_its_config_and_its_range_is_kept(followed):

@@ -43,7 +43,8 @@ def read(source: pathlib.Path, field: str) -> tuple[dict[str, Any], dict[str, An
     raise InputError(f"{field}: {path} is damaged. Restore it.") from error
   if not isinstance(preset, str) or not isinstance(scan, bool):
     raise InputError(
-      f"{field}: {path} is damaged: it lacks the preset, or whether layers are stacked."
+      f"{field}: {path} is damaged: it lacks the preset, or the field that says whether layers are "
+      "stacked."
     )
   return settings, done
 

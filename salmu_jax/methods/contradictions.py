@@ -181,8 +181,8 @@ def _learning(loss, names):
     mixers = _those(_mixes, names)
     if mixers:
       raise InputError(
-        f"chain: with {mixers[0]} and {name}, retain would be learnt too, and unlearnt with "
-        f"forget. Leave {mixers[0]} out."
+        f"chain: {mixers[0]} and {name} together would unlearn retain with forget. Leave "
+        f"{mixers[0]} out."
       )
     later = [after for after in names[names.index(name) + 1 :] if after not in _those(_harmless)]
     if later:

@@ -16,7 +16,7 @@ def make(
   rank: Count = 8,
   share: PositiveShare = 0.9,
 ) -> Method:
-  """Learns forget in thin factors that leave retain alone, and subtracts them with the last step.
+  """Trains a low-rank update on forget that leaves retain alone, and subtracts it in the last step.
 
     W0 - coefficient x P A B,    A B trained on L_CLIP(forget), P onto the vacuum of retain
 

@@ -179,8 +179,8 @@ def read_object(path: str | os.PathLike, **kinds: type | tuple[type, ...]) -> di
     raise InputError(f"{path} holds {type(value).__name__}, not an object. Restore it.")
   for name, kind in kinds.items():
     if not isinstance(value.get(name), kind):
-      found = repr(value[name])[:40] if name in value else "nothing"
-      raise InputError(f"{path} has {found} as {name!r}; it is damaged. Restore it.")
+      fault = f"{name!r} is {value[name]!r:.40}" if name in value else f"it has no {name!r}"
+      raise InputError(f"{path} is damaged: {fault}. Restore it.")
   return value
 
 

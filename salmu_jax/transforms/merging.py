@@ -112,7 +112,7 @@ class SoupState(NamedTuple):
 def soup(
   steps: int, share: Share = 0.5, decay: Share = 0.9, after: Share = 0.5
 ) -> optax.GradientTransformationExtraArgs:
-  """Ends between the start and a moving average of the weights.
+  """In the last step, replaces the weights by a mix of the start and a moving average.
 
     theta <- share m + (1 - share) theta0,    m <- decay m + (1 - decay) theta
 
