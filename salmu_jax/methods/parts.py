@@ -16,7 +16,8 @@ from salmu_jax.ranges import Positive
 from salmu_jax.transforms.measured import Prepare
 
 # Where a transformation stands; those at the same place keep the order of the config.
-BEFORE, INSTEAD, AFTER = "before the optimizer", "in its place", "after the optimizer"
+BEFORE, AFTER = "before the optimizer", "after the optimizer"
+INSTEAD = "instead of the optimizer"
 
 
 class LossEntry(NamedTuple):
