@@ -103,4 +103,4 @@ lock: .venv/ready-dev
 	@touch $@
 
 clean:
-	rm -rf .venv .venv-tpu runs
+	rm -rf .venv .venv-tpu runs build site
