@@ -211,7 +211,7 @@ NONSENSE = [
   ({"loss": "leave_reference"}, r"has no gradient at the start, so the chain needs one of munba"),
   (
     {"loss": "learn", "chain": ("add_retain", ("reflect", {"coefficient": 1.0}))},
-    r"retain would be learnt too",
+    r"together would unlearn retain with forget",
   ),
   (
     {"loss": "learn", "chain": (("reflect", {"coefficient": 1.0}), "divide_by_importance")},

@@ -75,7 +75,9 @@ def test_a_new_entry_that_mixes_contradicts_the_other_mixers_and_teaches_retain(
   refused("triple and munba contradict each other", "ascent", "triple", "munba")
   refused("so the chain needs one of munba, alternate, add_retain, triple", "leave_reference")
   refused("without 'add_retain' or 'triple' in the chain", "none")
-  refused("with triple and reflect, retain would be learnt too", "learn", "triple", "reflect")
+  refused(
+    "triple and reflect together would unlearn retain with forget", "learn", "triple", "reflect"
+  )
 
 
 def test_a_new_entry_that_measures_contradicts_losses_that_are_flat_at_the_start(monkeypatch):

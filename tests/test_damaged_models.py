@@ -104,7 +104,7 @@ def test_a_mark_of_another_shape_is_refused(content, copy):
 def test_a_mark_without_a_fact_of_training_is_refused_where_results_state_it(key, copy):
   facts = {name: value for name, value in FACTS.items() if name != key} | {key: {}, "versions": []}
   files.write_json(copy / "done.json", facts)
-  with pytest.raises(InputError, match=r"done\.json has"):
+  with pytest.raises(InputError, match=rf"done\.json is damaged: '{key}' is"):
     workdir.read_model_facts(copy)
 
 

@@ -215,7 +215,7 @@ def test_weights_in_several_files_are_read_and_named_by_all_of_them(layout, tmp_
     (lambda t: {**t, "logit_scale": "no.safetensors"}, r"lists no\.safetensors, which is not"),
     (lambda t: {**t, "more": t["logit_scale"]}, r"lists more in .* does not hold it"),
     (lambda t: {k: v for k, v in t.items() if k != "logit_scale"}, r"holds logit_scale, which"),
-    (list, r"as 'weight_map'; it is damaged"),
+    (list, r"is damaged: 'weight_map' is \["),
     (lambda t: {}, r"logit_scale is missing"),
   ],
 )

@@ -82,7 +82,7 @@ def test_a_file_that_is_not_named_after_its_model_is_refused(build, unreported):
 
 @pytest.mark.parametrize("name", ["clean", "finetune", "FineTune"])
 def test_the_name_of_a_kept_model_is_refused(build, unreported, name):
-  with pytest.raises(InputError, match=r"salmu_jax\.model: found .*nothing is replaced"):
+  with pytest.raises(InputError, match=r"salmu_jax\.model: found .*a submission replaces nothing"):
     build({f"{name}.json": submission(name)})
 
 
