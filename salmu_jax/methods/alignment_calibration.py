@@ -17,7 +17,7 @@ def make(
   The last mean is over forget. Reads forget and retain. Moves all parameters.
 
   Source: Wang et al., Alignment Calibration (arXiv 2406.03603). Negative calibration treats wrong
-  pairs as InfoNCE treats true ones; positive calibration parts the true pairs. Our reading, since
+  pairs as InfoNCE treats true ones; positive calibration parts true pairs. Our reading, since
   their code has SimCLR and MoCo but no CLIP: alpha = gamma = `negative`, beta = `positive`, and
   each half of a batch is contrasted within itself.
 

@@ -1,7 +1,7 @@
 """One run per workdir: a mark that names the run that uses it, on a disk or in a bucket.
 
 On a disk the mark is a locked file; the system releases the lock when its process ends. In a bucket
-the mark is an object that its owner rewrites regularly; an owner that stops is taken for gone.
+the mark is an object that its owner rewrites regularly; an owner that stops doing so counts as gone.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from salmu_jax.runtime.places import Place
 
 MARK = ".running"
 BEAT = 20  # seconds between two heartbeats in a bucket
-GONE = 90  # seconds without a heartbeat after which an owner is taken for gone
+GONE = 90  # seconds without a heartbeat after which an owner counts as gone
 
 
 @contextlib.contextmanager
