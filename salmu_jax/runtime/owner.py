@@ -1,7 +1,7 @@
 """One run per workdir: a mark that names the run that uses it, on a disk or in a bucket.
 
 On a disk the mark is a locked file; the system releases the lock when its process ends. In a bucket
-the mark is an object that its owner rewrites regularly; an owner that stops doing so counts as gone.
+the mark is an object that its owner rewrites regularly. An owner that stops doing so is gone.
 """
 
 import contextlib
