@@ -117,8 +117,8 @@ def test_the_block_for_a_new_tpu_vm_runs_as_it_is_pasted(copy, tmp_path):
     # There is no network to the outside: the code from here, no PyTorch, a benchmark in small.
     "git clone https://github.com/salmu-jax/salmu_jax": f"cp -r {copy} .",
     "uv pip install --quiet --torch-backend=cpu torch==2.13.0": "true",
-    "nohup python main.py --config=configs/vit_b16.py --config.method.name=vlunlearn "
-    "--workdir=gs://BUCKET/run > run.log 2>&1 &": "python main.py --config=tests/hostconfig.py "
+    "nohup python main.py --config=configs/vit_b16.py:vlunlearn --workdir=gs://BUCKET/run "
+    "> run.log 2>&1 &": "python main.py --config=tests/hostconfig.py "
     "--config.attacks.names='()' --workdir=run > run.log 2>&1",
     "tail -f run.log": "cat run.log && python --version",
   }
