@@ -7,6 +7,7 @@ API reference has a page for each package.
 """
 
 import ast
+import functools
 import pathlib
 import posixpath
 import re
@@ -46,6 +47,7 @@ def packages() -> dict[str, list[str]]:
   return pages
 
 
+@functools.cache
 def parsed(module: str) -> ast.Module:
   """The syntax tree of a module."""
   path = ROOT.joinpath(*module.split("."))
@@ -53,10 +55,10 @@ def parsed(module: str) -> ast.Module:
   return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def public(tree: ast.AST) -> list[ast.FunctionDef | ast.ClassDef]:
+def public(tree: ast.Module | ast.ClassDef) -> list[ast.FunctionDef | ast.ClassDef]:
   """The public functions and classes that a module or class defines."""
   kinds = ast.FunctionDef | ast.ClassDef
-  nodes = [node for node in getattr(tree, "body", ()) if isinstance(node, kinds)]
+  nodes = [node for node in tree.body if isinstance(node, kinds)]
   return [node for node in nodes if node.name[0] != "_" and node.name not in _FLAX]
 
 

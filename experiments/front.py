@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from rich.console import Console
 
+from experiments.anchored import tabulate as anchored
 from experiments.anchored import variants
 from experiments.mini import tabulate as mini
 from experiments.strict import frontier, frontier_table
@@ -55,8 +56,7 @@ def table() -> str:
   lines.append(["---", *["---:"] * (len(SHARES) + 1)])
   for words, scores, clauses in models:
     shares = [f"{share:z.0%}" for share in smallest_shares(scores, *bounds).values()]
-    held = sum(clause["holds"] is True for clause in clauses)
-    lines.append([words, *shares, f"{held} of {len(clauses)}"])
+    lines.append([words, *shares, f"{anchored.held(clauses)} of {len(clauses)}"])
   return md.table(lines)
 
 

@@ -9,7 +9,7 @@ import optax
 
 from configs import methods
 from experiments import front
-from experiments.baselines import space, study
+from experiments.baselines import space
 from experiments.baselines import tabulate as baselines
 from salmu_jax import ranges
 from salmu_jax.methods import METHODS, base, runs
@@ -34,7 +34,7 @@ def details() -> str:
 
 
 def summary(name: str) -> str:
-  """What a method does, in the first sentence of its module."""
+  """What a method does: the first sentence of its module."""
   text = inspect.cleandoc(sys.modules[METHODS[name].__module__].__doc__)
   return " ".join(text.split("\n\n")[0].split()).rstrip(".")
 
@@ -50,9 +50,7 @@ def reads(name: str) -> str:
 def shares(name: str) -> dict[str, float]:
   """{column: the smaller share} of the tuned method at the budget of the search."""
   bounds = baselines.bounds()
-  record = study.RESULTS / f"{name}.json"
-  budget = 1.0 if name in space.ONE_PASS else space.SEARCH_BUDGET
-  scores = study.files.read_json(record)["tuned"][f"{budget:g}"]["scores"]
+  scores = baselines.at(baselines.records()[name], space.SEARCH_BUDGET)["scores"]
   return front.smallest_shares(scores, bounds["clean"], bounds["compromised"])
 
 

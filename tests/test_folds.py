@@ -80,8 +80,8 @@ def test_folds_apart_all_start_from_compromised_and_their_changes_add_up(bench):
 
 
 def test_the_kept_runs_by_fold_have_the_steps_of_one_run_at_5x():
-  record = frontier_table._kept(folds.NAME)["runs"]
-  assert list(record) == list(folds.LABELS.values())
+  record = frontier_table.kept(folds.NAME)["runs"]
+  assert list(record) == [label for label, _ in folds.WAYS.values()]
   whole = frontier_table.record("seed-0")["runs"][frontier.at(5.0)]["steps"]
   assert {run["steps"] for run in record.values()} == {whole}
 
@@ -94,9 +94,9 @@ def test_baselines_alike_have_anchoreds_optimizer_and_batches_and_their_own_argu
 
 
 def test_the_kept_baselines_alike_are_all_that_train_each_with_the_rate_of_its_search():
-  record = frontier_table._kept(alike.NAME)
+  record = frontier_table.kept(alike.NAME)
   assert list(record["runs"]) == list(record["searches"]) == list(alike.NAMES)
-  start = frontier_table.files.read_json(alike.study.RESULTS / "npo.json")["start"]
+  start = alike.tabulate.records()["npo"]["start"]
   for name, trials in record["searches"].items():
     up = [trial["learning_rate"] for trial in trials if trial["learning_rate"] >= alike.RATES[0]]
     assert up == list(alike.RATES[: len(up)])

@@ -87,12 +87,13 @@ def clause_table(columns: Mapping[str, Sequence[Mapping]]) -> str:
     cells = [_cell([run["clauses"][at] for run in column]) for column in columns.values()]
     lines.append([clause["label"], _required(limits), *cells])
   count = f"of {len(runs[0]['clauses'])}"
-  held = [", ".join(str(_held(run)) for run in column) for column in columns.values()]
-  return md.table([*lines, ["*clauses that hold*", count, *held]])
+  counts = [", ".join(str(held(run["clauses"])) for run in column) for column in columns.values()]
+  return md.table([*lines, ["*clauses that hold*", count, *counts]])
 
 
-def _held(run):
-  return sum(clause["holds"] is True for clause in run["clauses"])
+def held(made: Sequence[Mapping]) -> int:
+  """How many clauses of a run hold."""
+  return sum(clause["holds"] is True for clause in made)
 
 
 def _required(clauses_):
@@ -122,7 +123,7 @@ def runs_table(runs: Mapping[str, Mapping], shown: Sequence[str], asked: bool = 
     lines.append(["*required*", *(_required([first[name]]) for name in shown), f"of {len(first)}"])
   for label, run in runs.items():
     made = {clause["name"]: clause for clause in run["clauses"]}
-    lines.append([label, *(_cell([made[name]]) for name in shown), str(_held(run))])
+    lines.append([label, *(_cell([made[name]]) for name in shown), str(held(run["clauses"]))])
   return md.table(lines)
 
 

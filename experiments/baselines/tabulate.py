@@ -56,15 +56,15 @@ def searched() -> str:
   return md.table(lines)
 
 
-def _at(record, budget):
+def at(record: dict, budget: float) -> dict:
   """The tuned run at a budget; methods of one pass have only one run."""
-  return record["tuned"].get(budget) or record["tuned"]["1"]
+  return record["tuned"].get(f"{budget:g}") or record["tuned"]["1"]
 
 
 def tuned() -> str:
   """The table of tuned methods at the search budget, in the order of the leaderboard."""
   rows = [
-    (name, _setting(record["chosen"], name), _at(record, f"{space.SEARCH_BUDGET:g}"))
+    (name, _setting(record["chosen"], name), at(record, space.SEARCH_BUDGET))
     for name, record in studies().items()
   ]
   return _table(rows, ("method", "learning rate, knob"))
@@ -152,7 +152,7 @@ def picture() -> str:
     return NOT_RUN
   clean, compromised = (bounds()[name]["InterIdSim"] for name in ("clean", "compromised"))
   mismatched = bounds()["mismatched"]
-  runs = {name: _at(record, "5") for name, record in studies().items()}
+  runs = {name: at(record, 5.0) for name, record in studies().items()}
   claims = [*_claims_of_failure(runs, clean), *_claims_of_similarity(runs, mismatched)]
   claims += _claims_of_ineffectiveness(runs)
   heads = ("in the paper, at 5x", "on mini, tuned, at 5x", "agreement")

@@ -18,11 +18,10 @@ from experiments import finished
 from experiments.anchored import variants
 from experiments.anchored.bench import Bench
 from experiments.anchored.study import Record
-from experiments.baselines import space, study
+from experiments.baselines import space, study, tabulate
 from experiments.strict import frontier
 from salmu_jax import defaults
 from salmu_jax.methods import METHODS
-from salmu_jax.runtime import files
 
 NAME = f"alike-seed-{frontier.SEEDS[0]}"
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)  # 3e-3 is the one of `anchored`
@@ -38,14 +37,9 @@ def settings(name: str, rate: float, args: dict, budget: float) -> ConfigDict:
   return run
 
 
-def arguments(name: str) -> dict:
-  """What the search of experiments/baselines chose for the arguments of a method."""
-  return files.read_json(study.RESULTS / f"{name}.json")["chosen"]["args"]
-
-
 def search(opened: study.Study, name: str, recorded: Sequence[dict]) -> list[dict]:
   """The trials of a method's learning rate on the cut; those `recorded` are not run again."""
-  trials, args = [], arguments(name)
+  trials, args = [], tabulate.records()[name]["chosen"]["args"]
   make = lambda rate: settings(name, rate, args, space.SEARCH_BUDGET)
   study.search_rates(opened, name, make, trials, recorded, (RATES, LOWER))
   return trials

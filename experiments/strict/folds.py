@@ -8,6 +8,7 @@ results/folds-seed-0.json is written after every run, and a run that is there wi
 is not made again.
 """
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -24,14 +25,11 @@ from salmu_jax.data.records import Joined, Rows
 
 NAME = f"folds-seed-{frontier.SEEDS[0]}"
 FOLDS = 4
-LABELS = {
-  "layers": "fold by fold, the later ones held",
-  "unheld": "fold by fold",
-  "merged": "folds apart, their changes added",
-}
 
 
-def forget_fold(bench: Bench, chosen: np.ndarray, held: np.ndarray, label: str):
+def forget_fold(
+  bench: Bench, chosen: np.ndarray, held: np.ndarray, label: str
+) -> tuple[optax.Params, int, float]:
   """(parameters, steps, seconds) of a run from `bench.start` on a part of forget.
 
   Args:
@@ -77,16 +75,17 @@ def merged(bench: Bench) -> tuple[optax.Params, int, float]:
   params = bench.start
   for number in range(FOLDS):
     label = f"fold {number + 1} of {FOLDS}"
-    own, more, took = forget_fold(bench, fold == number, fold < 0, label)
+    own, more, took = forget_fold(bench, fold == number, np.zeros_like(fold, bool), label)
     params = jax.tree.map(lambda p, new, old: p + (new - old), params, own, bench.start)
     steps, seconds = steps + more, seconds + took
   return params, steps, seconds
 
 
+# Part -> (label of the run, what makes its parameters).
 WAYS = {
-  "layers": layered,
-  "unheld": lambda bench: layered(bench, held=False),
-  "merged": merged,
+  "layers": ("fold by fold, the later ones held", layered),
+  "unheld": ("fold by fold", functools.partial(layered, held=False)),
+  "merged": ("folds apart, their changes added", merged),
 }
 
 
@@ -99,8 +98,8 @@ def main(argv: Sequence[str] | None = None) -> None:
   bench = Bench(args.root / name, args.root / "strict" / name, frontier.SEEDS[0])
   record = Record(bench, NAME, frontier.RESULTS)
   for part in args.parts:
-    way = WAYS[part]
-    record.keep(LABELS[part], frontier.settings(), lambda way=way: way(bench))
+    label, way = WAYS[part]
+    record.keep(label, frontier.settings(), functools.partial(way, bench))
 
 
 if __name__ == "__main__":

@@ -112,9 +112,9 @@ def settings(budget: float = variants.COMPARED, lever: Lever | None = None) -> C
   return variants.settings(budget=budget, changes=changes)
 
 
-def at(budget: float, name: str = "removed") -> str:
+def at(budget: float) -> str:
   """The label of a run at a budget."""
-  return variants.at(budget, name)
+  return variants.at(budget, "removed")
 
 
 def run(record: Record, label: str, budget: float, lever: Lever | None = None) -> None:
@@ -187,7 +187,7 @@ def _on_seeds(root, parts):
       for label, lever in LEVERS.items() if "levers" in parts else ():
         run(record, label, variants.COMPARED, lever)
       for budget in TOKEN_BUDGETS if "tokens" in parts else ():
-        run(record, at(budget, TOKENS), budget, LEVERS[TOKENS])
+        run(record, variants.at(budget, TOKENS), budget, LEVERS[TOKENS])
       if "shares" in parts:
         shares(record)
 

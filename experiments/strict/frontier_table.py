@@ -28,15 +28,14 @@ _KEPT = ("inter_kept", "intra_kept", "inter_ret_kept", "intra_ret_kept")
 
 
 @functools.cache
-def record(name: str) -> dict:
-  """What was kept of a run of the study, by the name of its workdir."""
-  return files.read_json(frontier.RESULTS / f"frontier-{name}.json")
-
-
-@functools.cache
-def _kept(name: str) -> dict:
-  """What was kept of another study of the strict verdict."""
+def kept(name: str) -> dict:
+  """What was kept of a study of the strict verdict."""
   return files.read_json(frontier.RESULTS / f"{name}.json")
+
+
+def record(name: str) -> dict:
+  """What was kept of a run of this study, by the name of its workdir."""
+  return kept(f"frontier-{name}")
 
 
 def _first() -> dict:
@@ -59,28 +58,29 @@ def tokens() -> str:
   """The table of the budgets at which token embeddings alone move, on the first seed."""
   runs = _first()["runs"]
   made = {variants.COMPARED: runs[frontier.TOKENS]}
-  made |= {b: runs[frontier.at(b, frontier.TOKENS)] for b in frontier.TOKEN_BUDGETS}
+  made |= {b: runs[variants.at(b, frontier.TOKENS)] for b in frontier.TOKEN_BUDGETS}
   return tabulate.clause_table({f"{budget:g}x": [run] for budget, run in made.items()})
 
 
 def in_folds() -> str:
   """The table of the runs by fold, beside the run that forgets all facts at once."""
   own = frontier.at(variants.COMPARED)
-  runs = {f"{own}, all at once": _first()["runs"][own], **_kept(folds.NAME)["runs"]}
+  runs = {f"{own}, all at once": _first()["runs"][own], **kept(folds.NAME)["runs"]}
   return tabulate.runs_table(runs, _SHOWN, asked=True)
 
 
 def baselines() -> str:
-  """The table of baselines with the optimizer and the batches of `anchored`, best first: by the
-  clauses that hold, then by the least of leak removed and holdouts kept.
+  """The table of baselines with the optimizer and the batches of `anchored`, in the order of a
+  leaderboard: by the weakest share.
   """
-  runs = _kept(alike.NAME)["runs"]
-  value = lambda run: {clause["name"]: clause["value"] for clause in run["clauses"]}
-  held = lambda run: sum(clause["holds"] is True for clause in run["clauses"])
-  weakest = lambda run: min(value(run)[name] for name in ("leak_removed", *_KEPT))
-  order = sorted(runs, key=lambda name: (-held(runs[name]), -weakest(runs[name])))
+  runs = kept(alike.NAME)["runs"]
+  weakest = lambda name: min(c["value"] for c in runs[name]["clauses"] if c["name"] in SIDES)
   words = lambda name: f"`{name}`, {runs[name]['settings']['optimizer']['learning_rate']:g}"
-  return tabulate.runs_table({words(name): runs[name] for name in order}, _SHOWN, asked=True)
+  return tabulate.runs_table(
+    {words(name): runs[name] for name in sorted(runs, key=weakest, reverse=True)},
+    _SHOWN,
+    asked=True,
+  )
 
 
 def seeds() -> str:
@@ -118,7 +118,7 @@ def everything() -> list[dict]:
   every clause: of this study, and of `anchored`, robustness, folds and baselines alike. A run that
   two studies made counts once.
   """
-  others = (_kept(name) for name in (f"robust-seed-{robust.SEED}", folds.NAME, alike.NAME))
+  others = (kept(name) for name in (f"robust-seed-{robust.SEED}", folds.NAME, alike.NAME))
   studies = [study["runs"].values() for study in (_first(), tabulate.seeds()[0], *others)]
   whole = [run["clauses"] for runs in studies for run in runs if "leak" not in run]
   distinct = {files.digest(clauses_): clauses_ for clauses_ in whole}
